@@ -1,0 +1,60 @@
+"""What can go wrong, said once: a code for programs, a sentence and a remedy for people."""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """The exit statuses of every tool."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    UNREACHABLE = 69
+    BUSY = 75
+    CONFIGURATION = 78
+    INTERRUPTED = 130
+    CLOSED_PIPE = 141
+    TERMINATED = 143
+
+
+class BackupError(Exception):
+    """A failure that a person has to read.
+
+    code: dotted and stable, for programs (`s3.denied`); message: one sentence, the object first;
+    hint: the remedy, may be empty.
+    """
+
+    status = Exit.FAILED
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(code, message, hint)
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
+class UsageError(BackupError):
+    """The command line cannot be understood."""
+
+    status = Exit.USAGE
+
+
+class ConfigurationError(BackupError):
+    """The configuration cannot be used as it stands."""
+
+    status = Exit.CONFIGURATION
+
+
+class UnreachableError(BackupError):
+    """A server does not answer."""
+
+    status = Exit.UNREACHABLE
+
+
+class BusyError(BackupError):
+    """Somebody else holds the lock."""
+
+    status = Exit.BUSY

@@ -1,0 +1,96 @@
+"""What is backed up, how it is named, and how names are selected."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import translate
+from functools import cache
+from typing import Self
+
+from three_backup.errors import UsageError
+
+LEVELS = 5
+_RESERVED = re.compile(r"[/%*?\[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_ESCAPED = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+_WILDCARD = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectId:
+    """One table, view, container or volume: `type/subtype/level1/level2/level3`.
+
+    level1..level3 are the names as the source spells them: LXD pool, project, name; PostgreSQL
+    database, schema, name; ClickHouse cluster, database, name.
+    """
+
+    type: str
+    subtype: str
+    level1: str
+    level2: str
+    level3: str
+
+    def __str__(self) -> str:
+        levels = (self.level1, self.level2, self.level3)
+        return "/".join((self.type, self.subtype, *map(escape, levels)))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises UsageError where text is not an id."""
+        parts = text.split("/")
+        if len(parts) != LEVELS or not parts[0] or not parts[1]:
+            raise UsageError(
+                "id.malformed",
+                f"{text!r} is not an object id",
+                "write type/subtype/level1/level2/level3 as tb-discover prints it",
+            )
+        return cls(parts[0], parts[1], *map(unescape, parts[2:]))
+
+
+def escape(name: str) -> str:
+    """Percent-encode what would read as a separator, a wildcard or a control character."""
+    return _RESERVED.sub(lambda m: _percent(m[0]), name)
+
+
+def unescape(text: str) -> str:
+    return _ESCAPED.sub(lambda m: _plain(m[0]), text)
+
+
+def has_wildcard(pattern: str) -> bool:
+    return _WILDCARD.search(pattern) is not None
+
+
+def matches(pattern: str, object_id: str) -> bool:
+    """Whether the glob selects the id; without a wildcard also everything below it."""
+    if not has_wildcard(pattern):
+        pattern = pattern.rstrip("/")
+        return object_id == pattern or object_id.startswith(pattern + "/")
+    return _compiled(pattern).match(object_id) is not None
+
+
+def can_match_below(pattern: str, prefix: str) -> bool:
+    """Whether the glob can select any id that begins with `prefix/`."""
+    wildcard = _WILDCARD.search(pattern)
+    if wildcard is None:
+        pattern = pattern.rstrip("/")
+        return f"{prefix}/".startswith(f"{pattern}/") or pattern.startswith(f"{prefix}/")
+    literal = pattern[: wildcard.start()]
+    return literal.startswith(f"{prefix}/") or f"{prefix}/".startswith(literal)
+
+
+def selected(patterns: Iterable[str], object_id: str) -> bool:
+    """Whether any pattern selects the id; no patterns select everything."""
+    patterns = tuple(patterns)
+    return not patterns or any(matches(pattern, object_id) for pattern in patterns)
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(translate(pattern))
+
+
+def _percent(character: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+
+
+def _plain(escaped: str) -> str:
+    return bytes.fromhex(escaped.replace("%", "")).decode("utf-8", "surrogatepass")

@@ -1,0 +1,156 @@
+"""The contract between the tools and a source: what lxd, postgres and clickhouse have in common.
+
+A source knows its servers and its file formats. It knows nothing of schedules, retention, S3 or
+records' stages: it lists objects, judges whether a chain can go on, fills a folder with a
+snapshot, and restores an object out of a chain of snapshots.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from three_backup.config.settings import Settings
+from three_backup.errors import BackupError
+from three_backup.objects import ObjectId
+from three_backup.snapshots import Manifest, SnapshotId
+
+Advance = Callable[[int], None]
+"""Told how many bytes were moved since it was last told."""
+
+Say = Callable[[str], None]
+"""Told a sentence that a person should read: a warning, never a failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A live object. size: bytes at the source; carrier: who holds its snapshots;
+    facts: what tb-discover adds to the record (kind, the server's state), plain JSON."""
+
+    id: ObjectId
+    size: int
+    carrier: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A part of a source that could not be listed. id: the id of that part, `postgres/table/prod`
+    say, or the type alone for the whole source."""
+
+    id: str
+    error: BackupError
+
+
+class SnapshotFiles(Protocol):
+    """The files of one stored snapshot, from this host or from S3, whichever has them."""
+
+    @property
+    def manifest(self) -> Manifest: ...
+
+    def read(self, name: str) -> bytes:
+        """A small file whole, its sha256 checked against the manifest."""
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        """Exactly length bytes, not checked: the caller knows the hash of the piece.
+
+        Raises BackupError where the file is not stored here, is too short or cannot be reached.
+        """
+
+
+class ParentUnusableError(BackupError):
+    """No increment can follow this parent; a base can be taken. message says why."""
+
+
+class NothingToTakeError(BackupError):
+    """No snapshot can or need be taken now, and that is no failure. message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotJob:
+    """One snapshot to take.
+
+    parent: the files of the snapshot to add to; None takes a base. directory: exists, empty, to be
+    filled with data files (not the manifest). settings: of any object. program, host: for the
+    manifest.
+    """
+
+    carrier: str
+    snapshot: SnapshotId
+    parent: SnapshotFiles | None
+    directory: Path
+    settings: Callable[[ObjectId], Settings]
+    source_settings: Settings
+    program: str
+    host: str
+    advance: Advance
+    say: Say
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An object to bring back. target: the id it shall have; the same as object in place."""
+
+    object: ObjectId
+    target: ObjectId
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreJob:
+    """Objects of one carrier to bring back out of one snapshot.
+
+    chain: the base first, the wanted snapshot last. overwrite: replace what has a target's id.
+    work_dir: where temporary folders may be made. options: the source's own (`owner`, `acl`).
+    """
+
+    wanted: Sequence[Wanted]
+    chain: Sequence[SnapshotFiles]
+    overwrite: bool
+    source_settings: Settings
+    work_dir: Path
+    advance: Advance
+    say: Say
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """facts: plain JSON for the record (rows, bytes_read); notes: sentences for people."""
+
+    facts: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+class Source(Protocol):
+    """One kind of server. `programs`: any of them on PATH says that the source is in use here."""
+
+    @property
+    def type(self) -> str: ...
+
+    @property
+    def programs(self) -> tuple[str, ...]: ...
+
+    def discover(
+        self, patterns: Sequence[str], source_settings: Settings, say: Say
+    ) -> Iterator[Found | Unreadable]:
+        """Every live object that a pattern selects, those of one carrier together.
+
+        Raises BackupError where the source as a whole cannot be read.
+        """
+
+    def broken_chain(
+        self, live: Sequence[tuple[Mapping[str, Any], Settings]], newest: Manifest
+    ) -> str | None:
+        """Why no increment can follow newest, None if one can.
+
+        live: discovered records of one carrier with the settings of their objects.
+        """
+
+    def take(self, job: SnapshotJob) -> Manifest:
+        """Fill job.directory. Raises ParentUnusableError, NothingToTakeError, BackupError."""
+
+    def restore(self, job: RestoreJob) -> Iterator[tuple[Wanted, Restored | BackupError]]:
+        """Each wanted object with its outcome; a target whose restore failed was not touched.
+
+        Raises BackupError where none could be restored. Temporary files are gone afterwards.
+        """

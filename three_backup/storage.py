@@ -1,0 +1,23 @@
+"""Where the snapshots of an object lie: a folder of this host and a prefix of a bucket."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The folder and the bucket that a configuration names for an object.
+
+    endpoint: a URL; bucket: None where no bucket is configured; prefix: without slashes at its
+    ends; access_key, secret_key: None leaves the choice to boto3's own chain.
+    """
+
+    local_dir: Path
+    endpoint: str | None = None
+    bucket: str | None = None
+    prefix: str = ""
+    region: str | None = None
+    access_key: str | None = field(default=None, repr=False)
+    secret_key: str | None = field(default=None, repr=False)
+    addressing_style: str = "path"
+    storage_class: str | None = None

@@ -1,0 +1,1 @@
+"""The tools, one module each: usage text, arguments, run. None knows another."""
