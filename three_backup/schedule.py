@@ -1,0 +1,149 @@
+"""Cron strings, read in the time zone of the host: when one fired last, and what is due."""
+
+import re
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
+from pathlib import Path
+from typing import Self
+from zoneinfo import ZoneInfo
+
+from three_backup.errors import ConfigurationError
+
+_LOCALTIME = Path("/etc/localtime")
+_FIELDS = 5
+_ALIASES = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
+_HASHED = re.compile(r"(?<![a-z])[rh](?![a-z])", re.IGNORECASE)
+_LEAP_DAY = datetime(2024, 2, 29)
+_SECOND = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """Five fields as in crontab(5), or `@daily` and its kin.
+
+    A firing whose hour does not exist, because clocks were set forward, happens when they are
+    set; one whose hour occurs twice happens the first time only.
+    """
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises ConfigurationError where text is not a schedule, or one that never fires."""
+        text = " ".join(text.split())
+        wrong = _what_is_wrong(text)
+        if wrong:
+            raise ConfigurationError(
+                "schedule.malformed",
+                f"{text!r} is not a schedule: {wrong}",
+                "write minute, hour, day of month, month, day of week: '0 3 * * *'",
+            )
+        return cls(text)
+
+    def last_firing(self, now: datetime, zone: tzinfo) -> datetime:
+        """The newest firing that is not after now, in UTC."""
+        wall = _wall_clock(now, zone) + _set_back(now, zone) + _SECOND
+        while (firing := _instant(wall := _previous(self.text, wall), zone)) > now:
+            pass
+        return firing
+
+    def next_firing(self, now: datetime, zone: tzinfo) -> datetime:
+        """The oldest firing that is after now, in UTC."""
+        wall = _wall_clock(now, zone)
+        while (firing := _instant(wall := _next(self.text, wall), zone)) <= now:
+            pass
+        return firing
+
+
+def is_due(schedule: Cron, newest: datetime | None, now: datetime, zone: tzinfo) -> bool:
+    """Whether the schedule fired since newest was taken; missed firings count once.
+
+    A newest from the future was taken while the clock was wrong: it says nothing, so it is due.
+    """
+    return newest is None or newest > now or newest < schedule.last_firing(now, zone)
+
+
+def host_zone(environ: Mapping[str, str], localtime: Path = _LOCALTIME) -> tzinfo:
+    """The time zone of the host: $TZ, else /etc/localtime, else UTC."""
+    name = environ.get("TZ", "").removeprefix(":")
+    try:
+        if name:
+            return ZoneInfo(name)
+        with localtime.open("rb") as file:
+            return ZoneInfo.from_file(file, key=str(localtime))
+    except FileNotFoundError:
+        return UTC
+    except (KeyError, ValueError, OSError) as error:
+        raise ConfigurationError(
+            "schedule.zone",
+            f"the time zone {name or str(localtime)!r} cannot be read: {error}",
+            "set TZ to a name such as Europe/Berlin, or unset it",
+        ) from error
+
+
+def _what_is_wrong(text: str) -> str:
+    fields = text.split()
+    if text.startswith("@"):
+        return "" if text in _ALIASES else f"only {', '.join(_ALIASES)} are known"
+    if len(fields) != _FIELDS:
+        return f"it has {len(fields)} fields, not {_FIELDS}"
+    if _HASHED.search(text):
+        return "R and H would fire at another time each time they are read"
+    return _what_croniter_says(text)
+
+
+def _what_croniter_says(text: str) -> str:
+    from croniter import CroniterBadCronError, CroniterBadDateError, croniter
+
+    try:
+        croniter(text, _LEAP_DAY).get_next(datetime)
+    except CroniterBadDateError:
+        return "it never fires"
+    except CroniterBadCronError as error:
+        return str(error)
+    return ""
+
+
+def _wall_clock(instant: datetime, zone: tzinfo) -> datetime:
+    return instant.astimezone(zone).replace(tzinfo=None, fold=0)
+
+
+def _set_back(now: datetime, zone: tzinfo) -> timedelta:
+    """How much further clocks may have shown already, in an hour that they show twice."""
+    local = now.astimezone(zone)
+    first = local.replace(fold=0)
+    return (now - first.astimezone(UTC)) if local.fold else timedelta()
+
+
+def _instant(wall: datetime, zone: tzinfo) -> datetime:
+    """When clocks first show wall or, where they jump over it, when they jump."""
+    local = wall.replace(tzinfo=zone)
+    instant = local.astimezone(UTC)
+    if _wall_clock(instant, zone) == wall:
+        return instant
+    before = local.replace(fold=1).astimezone(UTC)
+    seconds = range(int((instant - before) / _SECOND))
+    jump = bisect_left(
+        seconds, wall, key=lambda second: _wall_clock(before + second * _SECOND, zone)
+    )
+    return before + jump * _SECOND
+
+
+@lru_cache(maxsize=1024)
+def _previous(text: str, wall: datetime) -> datetime:
+    """The newest firing that is before wall."""
+    from croniter import croniter
+
+    found: datetime = croniter(text, wall).get_prev(datetime)
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _next(text: str, wall: datetime) -> datetime:
+    from croniter import croniter
+
+    found: datetime = croniter(text, wall).get_next(datetime)
+    return found
