@@ -1,0 +1,223 @@
+"""Which snapshots exist, on this host and in S3, and their files from whichever has them."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from three_backup import layout
+from three_backup.errors import BackupError, ConfigurationError
+from three_backup.local import LocalStore, write_durably
+from three_backup.s3.download import read_range
+from three_backup.s3.store import Store
+from three_backup.snapshots import Manifest, SnapshotId, StoredFile, chain
+from three_backup.storage import Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A complete snapshot and where it lies."""
+
+    id: SnapshotId
+    local: bool
+    s3: bool
+
+
+class Catalog:
+    """The snapshots of one storage. Nothing is contacted before it is asked for."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self.local = LocalStore(storage.local_dir)
+        self._everything: dict[str, str] | None = None
+
+    @cached_property
+    def s3(self) -> Store | None:
+        """None without a bucket."""
+        return Store(self.storage) if self.storage.bucket else None
+
+    @property
+    def bucket(self) -> Store:
+        """Raises ConfigurationError without a bucket."""
+        if self.s3 is None:
+            raise ConfigurationError(
+                "config.no_bucket",
+                "no bucket is configured",
+                'set s3_bucket and s3_endpoint under "*" in the configuration',
+            )
+        return self.s3
+
+    def list_everything(self) -> None:
+        """List all of S3's manifests at once, a request a thousand, instead of by carrier."""
+        if self.s3 is None:
+            self._everything = {}
+            return
+        names: dict[str, list[str]] = {}
+        for stored in self.s3.keys(f"{layout.MANIFESTS}/"):
+            folder, _, name = stored.key.rpartition("/")
+            names.setdefault(folder, []).append(name)
+        # One text a carrier: a snapshot costs its 40 characters, not an object.
+        self._everything = {folder: "\n".join(found) for folder, found in names.items()}
+
+    def snapshots(self, carrier: str) -> list[Stored]:
+        """Oldest first."""
+        local = set(self.local.snapshots(carrier))
+        remote = set(self._remote(carrier))
+        ordered = sorted(local | remote, key=lambda one: one.time)
+        return [Stored(one, one in local, one in remote) for one in ordered]
+
+    def carriers(self, type: str) -> list[str]:
+        """Every carrier of a source that has a snapshot anywhere, sorted."""
+        if self._everything is None:
+            self.list_everything()
+        top = f"{layout.MANIFESTS}/{layout.path(type)}/"
+        folders = (folder for folder in self._everything or () if f"{folder}/".startswith(top))
+        remote = (layout.carrier(folder.partition("/")[2]) for folder in folders)
+        return sorted({*remote, *self.local.carriers(type)})
+
+    def manifest(self, carrier: str, stored: Stored) -> Manifest:
+        """From this host, else from the cache, else from S3."""
+        if stored.local:
+            return self.local.manifest(carrier, stored.id)
+        return self._remote_manifest(carrier, stored.id)
+
+    def files(self, carrier: str, stored: Stored) -> "Files":
+        remote = self._remote_manifest(carrier, stored.id) if stored.s3 else None
+        local = self.local.manifest(carrier, stored.id) if stored.local else None
+        directory = self.local.directory(carrier, stored.id)
+        return Files(local, directory, remote, self.s3)
+
+    def chain(self, carrier: str, snapshots: Sequence[Stored], last: SnapshotId) -> list["Files"]:
+        """The files of the base, of the increments after it and of last, in that order."""
+        links = chain((one.id for one in snapshots), last)
+        if links is None:
+            raise BackupError(
+                "catalog.broken_chain",
+                f"{carrier}: snapshot {last} lacks the snapshot it is an increment of",
+                "restore an older one with --snapshot; tb-list --snapshots names them",
+            )
+        by_id = {one.id: one for one in snapshots}
+        return [self.files(carrier, by_id[link]) for link in links]
+
+    def forget_cached(self, carrier: str, snapshot: SnapshotId) -> None:
+        self._cached(carrier, snapshot).unlink(missing_ok=True)
+
+    def _remote(self, carrier: str) -> Iterator[SnapshotId]:
+        if self.s3 is None:
+            return
+        folder = layout.manifest_folder(carrier)
+        if self._everything is not None:
+            names = self._everything.get(folder, "").split("\n")
+        else:
+            names = [stored.key.rpartition("/")[2] for stored in self.s3.keys(f"{folder}/")]
+        for name in names:
+            snapshot = layout.snapshot_of(name)
+            if snapshot is not None:
+                yield snapshot
+
+    def _remote_manifest(self, carrier: str, snapshot: SnapshotId) -> Manifest:
+        cached = self._cached(carrier, snapshot)
+        key = layout.manifest_key(carrier, snapshot)
+        try:
+            return Manifest.from_json(cached.read_bytes(), str(cached))
+        except (FileNotFoundError, PermissionError):
+            body = self.bucket.read(key)
+        manifest = Manifest.from_json(body, key)
+        if manifest.carrier != carrier or manifest.snapshot != snapshot:
+            raise BackupError(
+                "manifest.misplaced",
+                f"{key}: this is the manifest of {manifest.carrier} {manifest.snapshot}",
+                "restore another snapshot, and find out who writes to the bucket",
+            )
+        self._keep(cached, body)
+        return manifest
+
+    def _cached(self, carrier: str, snapshot: SnapshotId) -> Path:
+        place = f"{self.storage.endpoint}/{self.storage.bucket}/{self.storage.prefix}"
+        folder = hashlib.sha256(place.encode()).hexdigest()[:16]
+        return (
+            self.storage.local_dir / "cache" / folder / layout.manifest_key(carrier, snapshot)
+        )
+
+    def _keep(self, cached: Path, body: bytes) -> None:
+        # Whoever may not write here (a reader without rights) does without the cache.
+        if not os.access(self.storage.local_dir, os.W_OK):
+            return
+        cached.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_durably(cached, body)
+
+
+class Files:
+    """The files of one snapshot: `sources.base.SnapshotFiles` over a folder, over S3, or both."""
+
+    def __init__(
+        self, local: Manifest | None, directory: Path, remote: Manifest | None, s3: Store | None
+    ) -> None:
+        manifest = local or remote
+        if manifest is None:
+            raise ValueError("a stored snapshot lies somewhere")
+        self._manifest = manifest
+        self._local = local
+        self._directory = directory
+        self._remote = remote
+        self._s3 = s3
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._manifest
+
+    def read(self, name: str) -> bytes:
+        """A damaged copy on this host is passed over where S3 has another."""
+        stored = self._file(self._manifest, name)
+        damaged = None
+        for copy in self._copies(name, 0, stored.size):
+            if stored.sha256 is None or hashlib.sha256(copy).hexdigest() == stored.sha256:
+                return copy
+            damaged = name
+        raise self._missing(damaged or name, "is damaged" if damaged else "is not stored")
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        for copy in self._copies(name, offset, length):
+            return copy
+        raise self._missing(name, "is stored only on the host that took it")
+
+    def _copies(self, name: str, offset: int, length: int) -> Iterator[bytes]:
+        path = self._directory / name
+        if self._local is not None and path.is_file():
+            with path.open("rb") as file:
+                file.seek(offset)
+                body = file.read(length)
+            if len(body) == length:
+                yield body
+        if self._remote is not None and self._s3 is not None:
+            stored = self._file(self._remote, name)
+            if not stored.local_only:
+                yield self._read_s3(self._s3, stored, offset, length)
+
+    def _read_s3(self, s3: Store, stored: StoredFile, offset: int, length: int) -> bytes:
+        key = layout.data_key(self._manifest.carrier, self._manifest.snapshot, stored.name)
+        volume_size = stored.volume_size or max(stored.size, 1)
+        return read_range(s3, key, volume_size, stored.size, offset, length)
+
+    def _file(self, manifest: Manifest, name: str) -> StoredFile:
+        stored = manifest.file(name)
+        if stored is None:
+            raise self._missing(name, "is not part of it")
+        return stored
+
+    def _missing(self, name: str, what: str) -> BackupError:
+        return BackupError(
+            "snapshot.file",
+            f"{self._manifest.carrier}: snapshot {self._manifest.snapshot}: {name} {what}",
+            "restore another snapshot with --snapshot; tb-list --snapshots names them",
+        )
+
+
+def in_s3(manifest: Manifest, volume_sizes: dict[str, int]) -> Manifest:
+    """The manifest as S3 keeps it: it says how each uploaded file is cut into volumes."""
+    files = tuple(
+        replace(stored, volume_size=volume_sizes.get(stored.name)) for stored in manifest.files
+    )
+    return replace(manifest, files=files)

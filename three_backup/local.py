@@ -1,0 +1,125 @@
+"""The snapshots of this host: `<local_dir>/<path>/<snapshot id>/manifest.json` and data files."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from three_backup import layout
+from three_backup.errors import BackupError
+from three_backup.snapshots import Manifest, SnapshotId
+
+MANIFEST = "manifest.json"
+_UNFINISHED = ".unfinished-"
+
+
+class LocalStore:
+    """A folder of snapshots. A snapshot is there when its manifest is.
+
+    Whoever adds or removes snapshots of a carrier holds the carrier's lock.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def snapshots(self, carrier: str) -> list[SnapshotId]:
+        """Oldest first."""
+        folder = self._folder(carrier)
+        if not folder.is_dir():
+            return []
+        found = (_snapshot_in(entry) for entry in os.scandir(folder) if entry.is_dir())
+        return sorted((one for one in found if one), key=lambda one: one.time)
+
+    def manifest(self, carrier: str, snapshot: SnapshotId) -> Manifest:
+        path = self.directory(carrier, snapshot) / MANIFEST
+        try:
+            return Manifest.from_json(path.read_bytes(), str(path))
+        except FileNotFoundError as error:
+            raise BackupError(
+                "local.missing", f"{carrier}: this host has no snapshot {snapshot}"
+            ) from error
+
+    def directory(self, carrier: str, snapshot: SnapshotId) -> Path:
+        return self._folder(carrier) / str(snapshot)
+
+    @contextmanager
+    def begin(self, carrier: str, snapshot: SnapshotId) -> Iterator[Path]:
+        """An empty folder to fill with data files; it is gone afterwards unless committed."""
+        self.sweep(carrier)
+        folder = self._folder(carrier) / f"{_UNFINISHED}{snapshot}"
+        folder.mkdir(parents=True, mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def commit(self, unfinished: Path, manifest: Manifest) -> None:
+        """Make what lies in the folder the snapshot of the manifest: written last, then renamed."""
+        write_durably(unfinished / MANIFEST, manifest.to_json())
+        sync_directory(unfinished)
+        unfinished.rename(self.directory(manifest.carrier, manifest.snapshot))
+        sync_directory(unfinished.parent)
+
+    def remove(self, carrier: str, snapshot: SnapshotId) -> None:
+        """The manifest first, so that what is half removed is no snapshot."""
+        folder = self.directory(carrier, snapshot)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        sync_directory(folder)
+        shutil.rmtree(folder)
+        _remove_empty_parents(folder.parent, self.root)
+
+    def sweep(self, carrier: str) -> None:
+        """Remove what killed runs left of snapshots that never came to be, or no longer are."""
+        folder = self._folder(carrier)
+        if not folder.is_dir():
+            return
+        for entry in os.scandir(folder):
+            if entry.is_dir(follow_symlinks=False) and _is_leftover(entry):
+                shutil.rmtree(entry.path)
+
+    def carriers(self, type: str) -> Iterator[str]:
+        """The carriers of a source that have snapshots here."""
+        top = self.root / layout.path(type)
+        for folder, names, _ in os.walk(top):
+            if any(SnapshotId.parse(name) for name in names):
+                yield layout.carrier(os.path.relpath(folder, self.root))
+                names.clear()
+
+    def _folder(self, carrier: str) -> Path:
+        return self.root / layout.path(carrier)
+
+
+def write_durably(path: Path, body: bytes) -> None:
+    """The whole of body under the name, or what stood there before; never a part."""
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("wb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+
+
+def sync_directory(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _snapshot_in(entry: os.DirEntry[str]) -> SnapshotId | None:
+    snapshot = SnapshotId.parse(entry.name)
+    return snapshot if snapshot and Path(entry.path, MANIFEST).is_file() else None
+
+
+def _is_leftover(entry: os.DirEntry[str]) -> bool:
+    if entry.name.startswith(_UNFINISHED):
+        return True
+    return SnapshotId.parse(entry.name) is not None and _snapshot_in(entry) is None
+
+
+def _remove_empty_parents(folder: Path, root: Path) -> None:
+    while folder != root and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent

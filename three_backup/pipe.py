@@ -1,0 +1,185 @@
+"""The runtime of every tool: arguments, records in and out, failures, signals, exit status."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import docopt
+
+from three_backup import __version__
+from three_backup.config import Configuration, environment_file, load
+from three_backup.errors import BackupError, Exit, UnreachableError, UsageError
+from three_backup.records import Record, malformed_line
+
+
+class StoppedError(BaseException):
+    """SIGTERM came; everything is unwound as for Ctrl-C."""
+
+
+class Invocation:
+    """One run of a tool: what it was asked, and the way its records and sentences take."""
+
+    def __init__(self, name: str, arguments: Mapping[str, Any]) -> None:
+        self.name = name
+        self.arguments = arguments
+        self.now = datetime.now(UTC)
+        self._said: set[str] = set()
+        self._good = 0
+        self._failed = 0
+        self._unreachable = 0
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        """Loaded at first use, with the variables of its .env put into the environment."""
+        environment = self.arguments.get("--env-file")
+        configuration = load(_path(self.arguments.get("--config")), os.environ)
+        os.environ.update(environment_file(configuration, _path(environment), os.environ))
+        for warning in configuration.warnings:
+            self.say(warning)
+        return configuration
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        return tuple(self.arguments.get("--select") or ())
+
+    def records(self) -> Iterator[Record]:
+        """The records on standard input; a malformed line is one that carries its error."""
+        if sys.stdin is None or sys.stdin.isatty():
+            raise UsageError(
+                "input.terminal",
+                "records are read from standard input, not from a terminal",
+                f"pipe them in: tb-discover | {self.name}",
+            )
+        for number, line in enumerate(sys.stdin.buffer, 1):
+            if not line.strip():
+                continue
+            try:
+                yield Record.parse(line)
+            except BackupError as error:
+                numbered = type(error)(
+                    error.code, f"input line {number}: {error.message}", error.hint
+                )
+                self.say(str(numbered))
+                yield malformed_line(self.name, number, numbered)
+
+    def each(self, act: Callable[[Record], Record]) -> None:
+        """Every record through act; one that failed before is copied, one that fails flows on."""
+        for record in self.records():
+            self.emit(record if record.failed else self.attempt(record, act))
+
+    def attempt(self, record: Record, act: Callable[[Record], Record]) -> Record:
+        """The per-record boundary: what act raises becomes the record's error."""
+        try:
+            return act(record)
+        except BackupError as error:
+            return self.fail(record, error)
+        except OSError as error:
+            return self.fail(record, translated(error))
+
+    def fail(self, record: Record, error: BackupError) -> Record:
+        """The record with the error, which is said once however many records share it."""
+        self.say(f"{record.carrier}: {error}" if record.carrier not in str(error) else str(error))
+        self._unreachable += isinstance(error, UnreachableError)
+        return record.with_error(self.name, error)
+
+    def emit(self, record: Record) -> None:
+        if record.failed:
+            self._failed += 1
+        else:
+            self._good += 1
+        self.write(record.to_line())
+
+    def write(self, text: str) -> None:
+        """Text for standard output: records, or the table and summary of tools for people."""
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+    def say(self, sentence: str) -> None:
+        """A sentence for the person at standard error, once."""
+        if sentence not in self._said:
+            self._said.add(sentence)
+            complain(f"{self.name}: {sentence}")
+
+    @property
+    def status(self) -> Exit:
+        if self._failed == 0:
+            return Exit.OK
+        return Exit.UNREACHABLE if self._all_unreachable else Exit.FAILED
+
+    @property
+    def _all_unreachable(self) -> bool:
+        return self._good == 0 and self._unreachable == self._failed
+
+
+def main(usage: str, run: Callable[[Invocation], int | None], argv: list[str] | None = None) -> int:
+    """Run a tool: usage is its `--help`, the first word of it its name.
+
+    run may return an exit status of its own; otherwise the records that passed decide.
+    """
+    os.umask(0o077)
+    name = usage.split(maxsplit=1)[0]
+    try:
+        signal.signal(signal.SIGTERM, _stop)
+        invocation = Invocation(name, _arguments(usage, name, argv))
+        status = run(invocation)
+        sys.stdout.flush()
+        return int(invocation.status if status is None else status)
+    except BackupError as error:
+        complain(f"{name}: {error}")
+        return int(error.status)
+    except BrokenPipeError:
+        return int(_silenced(Exit.CLOSED_PIPE))
+    except KeyboardInterrupt:
+        return int(_silenced(Exit.INTERRUPTED))
+    except StoppedError:
+        return int(_silenced(Exit.TERMINATED))
+    except OSError as error:
+        complain(f"{name}: {translated(error)}")
+        return int(_silenced(Exit.FAILED))
+
+
+def complain(line: str) -> None:
+    """A line on standard error; nobody may be listening there any more."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except (OSError, ValueError):
+        pass
+
+
+def translated(error: OSError) -> BackupError:
+    """What the operating system refused, as a sentence."""
+    what = error.strerror or str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    return BackupError(f"os.{type(error).__name__}", f"{where}{what.lower()}")
+
+
+def _arguments(usage: str, name: str, argv: list[str] | None) -> Mapping[str, Any]:
+    try:
+        return docopt.docopt(usage, argv, version=f"{name} {__version__}")
+    except docopt.DocoptExit as error:
+        wrong = next(iter(str(error).splitlines()), "")
+        sentence = wrong if wrong and not wrong.lower().startswith("usage") else "wrong arguments"
+        raise UsageError("usage", sentence, f"see {name} --help") from error
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise StoppedError
+
+
+def _silenced(status: Exit) -> Exit:
+    """Nothing more can be written: keep the interpreter's own last flush from complaining."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)
+    return status
+
+
+def _path(text: str | None) -> Path | None:
+    return None if text is None else Path(text)
