@@ -18,6 +18,8 @@ _ALIASES = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", 
 _HASHED = re.compile(r"(?<![a-z])[rh](?![a-z])", re.IGNORECASE)
 _LEAP_DAY = datetime(2024, 2, 29)
 _SECOND = timedelta(seconds=1)
+_CLOCK_SLACK = timedelta(minutes=1)
+"""Clocks are corrected, and the second snapshot within a second is dated into the next one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,16 @@ class Cron:
 def is_due(schedule: Cron, newest: datetime | None, now: datetime, zone: tzinfo) -> bool:
     """Whether the schedule fired since newest was taken; missed firings count once.
 
-    A newest from the future was taken while the clock was wrong: it says nothing, so it is due.
+    A newest from the future says nothing of what was missed, so the schedule is due.
     """
-    return newest is None or newest > now or newest < schedule.last_firing(now, zone)
+    if newest is None or is_from_the_future(newest, now):
+        return True
+    return newest < schedule.last_firing(now, zone)
+
+
+def is_from_the_future(newest: datetime, now: datetime) -> bool:
+    """Whether newest was taken while the clock was wrong."""
+    return newest > now + _CLOCK_SLACK
 
 
 def host_zone(environ: Mapping[str, str], localtime: Path = _LOCALTIME) -> tzinfo:
