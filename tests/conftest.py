@@ -1,0 +1,57 @@
+"""The real servers that tests run on, each started when the first test asks for it."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from three_backup.demo.servers import PostgresServer, SeaweedServer
+
+_BUCKETS = count(1)
+
+
+@pytest.fixture(scope="session")
+def server_folder() -> Iterator[Path]:
+    """A folder with a short path (sockets) that every user can pass (PostgreSQL is not root)."""
+    folder = Path(tempfile.mkdtemp(prefix="tb-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres17(server_folder: Path) -> Iterator[PostgresServer]:
+    with PostgresServer(server_folder / "17", 17) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres18(server_folder: Path) -> Iterator[PostgresServer]:
+    with PostgresServer(server_folder / "18", 18) as server:
+        yield server
+
+
+@pytest.fixture(params=["postgres17", "postgres18"])
+def postgres(request: pytest.FixtureRequest) -> PostgresServer:
+    """Runs the test once on every version."""
+    server = request.getfixturevalue(request.param)
+    assert isinstance(server, PostgresServer)
+    return server
+
+
+@pytest.fixture(scope="session")
+def seaweed(server_folder: Path) -> Iterator[SeaweedServer]:
+    with SeaweedServer(server_folder / "s3") as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(seaweed: SeaweedServer) -> Iterator[str]:
+    """A fresh bucket of `seaweed`, deleted with everything in it after the test."""
+    name = f"bucket-{next(_BUCKETS)}"
+    seaweed.create_bucket(name)
+    yield name
+    seaweed.delete_bucket(name)
