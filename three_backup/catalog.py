@@ -137,9 +137,7 @@ class Catalog:
     def _cached(self, carrier: str, snapshot: SnapshotId) -> Path:
         place = f"{self.storage.endpoint}/{self.storage.bucket}/{self.storage.prefix}"
         folder = hashlib.sha256(place.encode()).hexdigest()[:16]
-        return (
-            self.storage.local_dir / "cache" / folder / layout.manifest_key(carrier, snapshot)
-        )
+        return self.storage.local_dir / "cache" / folder / layout.manifest_key(carrier, snapshot)
 
     def _keep(self, cached: Path, body: bytes) -> None:
         # Whoever may not write here (a reader without rights) does without the cache.

@@ -1,6 +1,7 @@
 """The runtime of every tool: arguments, records in and out, failures, signals, exit status."""
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,9 +14,14 @@ from typing import Any, NoReturn
 import docopt
 
 from three_backup import __version__
+from three_backup.catalog import Catalog
 from three_backup.config import Configuration, environment_file, load
 from three_backup.errors import BackupError, Exit, UnreachableError, UsageError
 from three_backup.records import Record, malformed_line
+from three_backup.storage import Storage
+
+# docopt-ng names what it could not match in the notation of its own classes.
+_UNMATCHED = re.compile(r"(?:Option|Argument)\((?:None|'[^']*'), '([^']*)'")
 
 
 class StoppedError(BaseException):
@@ -29,6 +35,7 @@ class Invocation:
         self.name = name
         self.arguments = arguments
         self.now = datetime.now(UTC)
+        self._catalogs: dict[Storage, Catalog] = {}
         self._said: set[str] = set()
         self._good = 0
         self._failed = 0
@@ -43,6 +50,12 @@ class Invocation:
         for warning in configuration.warnings:
             self.say(warning)
         return configuration
+
+    def catalog(self, storage: Storage) -> Catalog:
+        """The catalog of a storage, the same one each time."""
+        if storage not in self._catalogs:
+            self._catalogs[storage] = Catalog(storage)
+        return self._catalogs[storage]
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -117,7 +130,9 @@ class Invocation:
         return self._good == 0 and self._unreachable == self._failed
 
 
-def main(usage: str, run: Callable[[Invocation], int | None], argv: list[str] | None = None) -> int:
+def main(
+    usage: str, run: Callable[[Invocation], int | None], argv: list[str] | None = None
+) -> int:
     """Run a tool: usage is its `--help`, the first word of it its name.
 
     run may return an exit status of its own; otherwise the records that passed decide.
@@ -163,8 +178,8 @@ def _arguments(usage: str, name: str, argv: list[str] | None) -> Mapping[str, An
     try:
         return docopt.docopt(usage, argv, version=f"{name} {__version__}")
     except docopt.DocoptExit as error:
-        wrong = next(iter(str(error).splitlines()), "")
-        sentence = wrong if wrong and not wrong.lower().startswith("usage") else "wrong arguments"
+        words = " ".join(_UNMATCHED.findall(str(error)))
+        sentence = f"cannot make sense of {words}" if words else "something is missing"
         raise UsageError("usage", sentence, f"see {name} --help") from error
 
 

@@ -110,9 +110,9 @@ def malformed_line(tool: str, number: int, error: BackupError) -> Record:
     return Record({"v": VERSION, "line": number, "error": error_fields(tool, error)})
 
 
-def source_error(id: str, type: str, tool: str, error: BackupError) -> Record:
-    """The record of a source, or of a part of it, that could not be listed."""
-    return Record({"v": VERSION, "id": id, "type": type, "error": error_fields(tool, error)})
+def of_source(id: str, type: str, **fields: Any) -> Record:
+    """The record of a source as a whole, or of a part of it (`postgres/table/prod`)."""
+    return Record({"v": VERSION, "id": id, "type": type, **fields})
 
 
 def _check_stages(fields: Mapping[str, Any]) -> None:

@@ -36,10 +36,11 @@ class Found:
 @dataclass(frozen=True, slots=True)
 class Unreadable:
     """A part of a source that could not be listed. id: the id of that part, `postgres/table/prod`
-    say, or the type alone for the whole source."""
+    say; carrier: whose snapshots may hold it, None where that is not known."""
 
     id: str
     error: BackupError
+    carrier: str | None = None
 
 
 class SnapshotFiles(Protocol):
