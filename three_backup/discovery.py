@@ -1,0 +1,77 @@
+"""The records of what there is: live at the sources, or stored in the catalog."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from shutil import which
+
+from three_backup.catalog import Catalog
+from three_backup.config import Configuration
+from three_backup.errors import BackupError
+from three_backup.objects import ObjectId, can_match_below, selected
+from three_backup.records import Record, of_source
+from three_backup.snapshots import CarriedObject
+from three_backup.sources import SOURCES
+from three_backup.sources.base import Found, Say, Source, Unreadable
+
+
+def reachable(patterns: Sequence[str]) -> list[Source]:
+    """The sources whose objects a pattern can select and whose programs are on PATH."""
+    return [
+        source
+        for source in SOURCES
+        if not patterns or any(can_match_below(pattern, source.type) for pattern in patterns)
+        if any(which(program) for program in source.programs)
+    ]
+
+
+def live(
+    patterns: Sequence[str], configuration: Configuration, say: Say
+) -> Iterator[tuple[Record, BackupError | None]]:
+    """The records of the live objects that patterns select, those of one carrier together.
+
+    What cannot be listed is a record too, given with its error and without its object.
+    """
+    for source in reachable(patterns):
+        settings = configuration.source_settings(source.type)
+        try:
+            for found in source.discover(patterns, settings, say):
+                yield _record(found, source.type)
+        except BackupError as error:
+            yield of_source(source.type, source.type), error
+
+
+def stored(
+    patterns: Sequence[str], catalogs: Iterable[Catalog], types: Iterable[str]
+) -> Iterator[Record]:
+    """The records of every object that a snapshot holds, with the ids of these snapshots."""
+    for catalog in catalogs:
+        for type in types:
+            if patterns and not any(can_match_below(pattern, type) for pattern in patterns):
+                continue
+            for carrier in catalog.carriers(type):
+                yield from _stored(catalog, carrier, patterns)
+
+
+def _stored(catalog: Catalog, carrier: str, patterns: Sequence[str]) -> Iterator[Record]:
+    newest: dict[ObjectId, CarriedObject] = {}
+    holders: dict[ObjectId, list[str]] = {}
+    for snapshot in catalog.snapshots(carrier):
+        for carried in catalog.manifest(carrier, snapshot).objects:
+            newest[carried.id] = carried
+            holders.setdefault(carried.id, []).append(str(snapshot.id))
+    for object_id, carried in newest.items():
+        if selected(patterns, str(object_id)):
+            yield Record.of(
+                object_id,
+                **carried.facts,
+                size=carried.size,
+                carrier=carrier,
+                stored=True,
+                snapshots=holders[object_id],
+            )
+
+
+def _record(found: Found | Unreadable, type: str) -> tuple[Record, BackupError | None]:
+    carrier = {} if found.carrier in (None, str(found.id)) else {"carrier": found.carrier}
+    if isinstance(found, Unreadable):
+        return of_source(found.id, type, **carrier), found.error
+    return Record.of(found.id, **found.facts, size=found.size, **carrier), None

@@ -1,0 +1,72 @@
+"""tb-discover - list the objects that can be backed up
+
+Usage:
+  tb-discover [--select PATTERN]... [options]
+
+Options:
+  -s, --select PATTERN  only objects whose id matches; may be repeated
+      --stored          what the snapshots hold instead of what the sources hold
+  -c, --config FILE     the configuration
+      --env-file FILE   PG* and CLICKHOUSE_* variables, instead of .env beside it
+  -h, --help            show this
+      --version         show the version
+"""
+
+from shutil import which
+
+from three_backup import discovery, pipe
+from three_backup.objects import ObjectId, has_wildcard
+from three_backup.pipe import Invocation
+from three_backup.sources import SOURCES
+
+
+def main() -> int:
+    return pipe.main(__doc__, run)
+
+
+def run(invocation: Invocation) -> None:
+    if invocation.arguments["--stored"]:
+        _discover_stored(invocation)
+    else:
+        _discover_live(invocation)
+
+
+def _discover_live(invocation: Invocation) -> None:
+    configuration = invocation.configuration
+    _warn_of_absent_sources(invocation)
+    seen, failed = [], False
+    for record, error in discovery.live(invocation.patterns, configuration, invocation.say):
+        if error is None:
+            seen.append(record.id)
+            invocation.emit(record)
+        else:
+            failed = True
+            invocation.emit(invocation.fail(record, error))
+    if not invocation.patterns and not failed:
+        _warn_of_idle_sections(invocation, seen)
+
+
+def _discover_stored(invocation: Invocation) -> None:
+    catalogs = [invocation.catalog(storage) for storage in invocation.configuration.storages()]
+    types = [source.type for source in SOURCES]
+    for record in discovery.stored(invocation.patterns, catalogs, types):
+        invocation.emit(record)
+
+
+def _warn_of_absent_sources(invocation: Invocation) -> None:
+    """A source that somebody asks for by name should not be left out in silence."""
+    for source in SOURCES:
+        named = any(
+            pattern == source.type or pattern.startswith(f"{source.type}/")
+            for pattern in invocation.patterns
+        )
+        if named and not any(which(program) for program in source.programs):
+            programs = " or ".join(source.programs)
+            invocation.say(f"{source.type}: {programs} is not on PATH; install it or set PATH")
+
+
+def _warn_of_idle_sections(invocation: Invocation, seen: list[str]) -> None:
+    types = [source.type for source in discovery.reachable(())]
+    for pattern in invocation.configuration.unmatched(map(ObjectId.parse, seen), types):
+        remedy = "correct or remove it" if has_wildcard(pattern) else "check its spelling"
+        invocation.say(f"configuration: the section {pattern!r} matched nothing; {remedy}")
