@@ -1,18 +1,15 @@
 """Where the snapshots of a carrier lie: folders below `local_dir`, keys below `s3_prefix`.
 
-A carrier is who holds the snapshots of an object: its id, or `postgres/cluster/<identifier>`.
-Keys are relative to the prefix of the bucket.
+A carrier is what holds the snapshots of an object: its id, or `postgres/cluster/<identifier>`.
+Neither keys nor folders begin or end with a slash.
 """
 
 import re
-from pathlib import Path
 
 from three_backup.snapshots import SnapshotId
 
-MANIFEST = "manifest.json"
-OWNER_KEY = "owner.json"
-MANIFESTS = "manifests/"
-DATA = "data/"
+MANIFESTS = "manifests"
+DATA = "data"
 
 _LONGEST_SEGMENT = 200
 _OTHER = re.compile(r"[^A-Za-z0-9._-]+")
@@ -23,7 +20,7 @@ _SUFFIX = ".json"
 
 
 def path(carrier: str) -> str:
-    """The carrier in `[A-Za-z0-9._=-]` and `/` only, for folders and keys; `unpath` undoes it.
+    """The carrier in `[A-Za-z0-9._=-]` and `/` only, as folders and keys spell it.
 
     Other bytes become `=XX`, an empty segment `=-`, `.` and `..` begin with `=2E`; a segment of
     more than 200 bytes runs over several, all but the last of which end in `=`.
@@ -31,58 +28,50 @@ def path(carrier: str) -> str:
     return "/".join(_segment(segment) for segment in carrier.split("/"))
 
 
-def unpath(path_: str) -> str | None:
-    """The carrier whose path this is; None where it is nobody's."""
-    try:
-        carrier = "/".join(map(_name, path_.replace(f"{_CONTINUED}/", "").split("/")))
-    except UnicodeDecodeError:
-        return None
-    return carrier if path(carrier) == path_ else None
+def carrier(path_: str) -> str:
+    """The carrier whose path this is; of a path that is nobody's, one that has no snapshots."""
+    return "/".join(map(_name, path_.replace(f"{_CONTINUED}/", "").split("/")))
 
 
-def manifests_prefix(carrier: str) -> str:
-    return f"{MANIFESTS}{path(carrier)}/"
+def manifest_folder(carrier: str) -> str:
+    return f"{MANIFESTS}/{path(carrier)}"
 
 
 def manifest_key(carrier: str, snapshot: SnapshotId) -> str:
-    return f"{manifests_prefix(carrier)}{snapshot}{_SUFFIX}"
+    return f"{manifest_folder(carrier)}/{snapshot}{_SUFFIX}"
+
+
+def snapshot_of(name: str) -> SnapshotId | None:
+    """The snapshot whose manifest has this name in its folder; None where it is not one."""
+    return SnapshotId.parse(name.removesuffix(_SUFFIX)) if name.endswith(_SUFFIX) else None
 
 
 def parse_manifest_key(key: str) -> tuple[str, SnapshotId] | None:
     """The carrier and the snapshot; None where the key is not one of ours."""
-    if not key.startswith(MANIFESTS) or not key.endswith(_SUFFIX):
-        return None
-    return parse_snapshot_path(key[len(MANIFESTS) : -len(_SUFFIX)])
+    top, _, rest = key.partition("/")
+    folder, _, name = rest.rpartition("/")
+    return _ours(folder, snapshot_of(name)) if top == MANIFESTS else None
 
 
-def data_prefix(carrier: str, snapshot: SnapshotId) -> str:
-    return f"{DATA}{path(carrier)}/{snapshot}/"
+def data_folder(carrier: str, snapshot: SnapshotId) -> str:
+    return f"{DATA}/{path(carrier)}/{snapshot}"
 
 
 def data_key(carrier: str, snapshot: SnapshotId, file: str) -> str:
-    return f"{data_prefix(carrier, snapshot)}{file}"
+    return f"{data_folder(carrier, snapshot)}/{file}"
 
 
-def parse_data_key(key: str) -> tuple[str, SnapshotId, str] | None:
-    """The carrier, the snapshot and the file; None where the key is not one of ours."""
-    folder, _, file = key.removeprefix(DATA).rpartition("/")
-    parsed = parse_snapshot_path(folder) if key.startswith(DATA) and file else None
-    return parsed and (*parsed, file)
+def parse_data_key(key: str) -> tuple[str, SnapshotId] | None:
+    """The carrier and the snapshot of a data file; None where the key is not one of ours."""
+    top, _, rest = key.partition("/")
+    folder, _, file = rest.rpartition("/")
+    folder, _, name = folder.rpartition("/")
+    return _ours(folder, SnapshotId.parse(name)) if top == DATA and file else None
 
 
-def carrier_dir(local_dir: Path, carrier: str) -> Path:
-    return local_dir / path(carrier)
-
-
-def snapshot_dir(local_dir: Path, carrier: str, snapshot: SnapshotId) -> Path:
-    return carrier_dir(local_dir, carrier) / str(snapshot)
-
-
-def parse_snapshot_path(relative: str) -> tuple[str, SnapshotId] | None:
-    """The carrier and the snapshot of `<path>/<snapshot id>`; None where it is not ours."""
-    folder, _, name = relative.rpartition("/")
-    snapshot, carrier = SnapshotId.parse(name), unpath(folder)
-    return None if snapshot is None or not carrier else (carrier, snapshot)
+def _ours(folder: str, snapshot: SnapshotId | None) -> tuple[str, SnapshotId] | None:
+    found = carrier(folder)
+    return (found, snapshot) if found and snapshot and path(found) == folder else None
 
 
 def _segment(name: str) -> str:
@@ -109,4 +98,7 @@ def _name(segment: str) -> str:
 
 
 def _unescape(escaped: str) -> str:
-    return bytes.fromhex(escaped.replace("=", "")).decode("utf-8", "surrogatepass")
+    try:
+        return bytes.fromhex(escaped.replace("=", "")).decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return escaped

@@ -2,7 +2,6 @@
 
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -34,7 +33,7 @@ awkward = st.one_of(
 @example("a" * 199 + "/b")
 @example("\ud83d\ude00")
 def test_a_path_can_be_read_back_for_every_name(carrier: str) -> None:
-    assert layout.unpath(layout.path(carrier)) == carrier
+    assert layout.carrier(layout.path(carrier)) == carrier
 
 
 @given(awkward)
@@ -51,9 +50,15 @@ def test_no_path_lies_inside_another_unless_the_names_do(one: str, other: str) -
 
 
 @given(st.one_of(awkward, st.text("./=ADF2E-", max_size=12)))
-def test_what_is_read_as_a_path_is_the_path_of_that_carrier(text: str) -> None:
-    carrier = layout.unpath(text)
-    assert carrier is None or layout.path(carrier) == text
+def test_a_manifest_that_is_read_as_one_of_ours_lies_where_ours_lie(folder: str) -> None:
+    key = f"manifests/{folder}/{BASE}.json"
+    parsed = layout.parse_manifest_key(key)
+    assert parsed is None or layout.manifest_key(*parsed) == key
+
+
+@pytest.mark.parametrize("folder", ["a=ZZ", "a=d0", "a=FF", "a/", "=", "a=/", "=2E=2E", "а"])
+def test_the_folder_of_somebody_else_is_a_carrier_without_snapshots(folder: str) -> None:
+    assert layout.path(layout.carrier(folder)) != folder
 
 
 @pytest.mark.parametrize(
@@ -74,13 +79,11 @@ def test_paths_as_an_operator_sees_them(carrier: str, path: str) -> None:
     assert layout.path(carrier) == path
 
 
-def test_keys_and_folders_of_a_snapshot() -> None:
+def test_keys_of_a_snapshot() -> None:
     place = "postgres/cluster/7431298765"
     name = "20261102T031600Z-incr-20261101T031600Z"
     assert layout.manifest_key(CARRIER, INCREMENTAL) == f"manifests/{place}/{name}.json"
     assert layout.data_key(CARRIER, INCREMENTAL, "s3.pack") == f"data/{place}/{name}/s3.pack"
-    folder = layout.snapshot_dir(Path("/var/lib/three_backup"), CARRIER, INCREMENTAL)
-    assert folder == Path(f"/var/lib/three_backup/{place}/{name}")
 
 
 @given(st.builds(ObjectId, st.just("t"), st.just("s"), anything, anything, anything))
@@ -89,9 +92,9 @@ def test_keys_can_be_read_back(object_id: ObjectId) -> None:
     for snapshot in (BASE, INCREMENTAL):
         key = layout.manifest_key(carrier, snapshot)
         assert layout.parse_manifest_key(key) == (carrier, snapshot)
-        assert key.startswith(layout.manifests_prefix(carrier))
+        assert layout.snapshot_of(key.rpartition("/")[2]) == snapshot
         data = layout.data_key(carrier, snapshot, "stream.00001")
-        assert layout.parse_data_key(data) == (carrier, snapshot, "stream.00001")
+        assert layout.parse_data_key(data) == (carrier, snapshot)
 
 
 @pytest.mark.parametrize(
@@ -114,6 +117,8 @@ def test_the_keys_of_others_are_nobodys(key: str) -> None:
     assert layout.parse_manifest_key(key) is None
 
 
-@pytest.mark.parametrize("key", ["data/a/20261101T031600Z-base/", "data/a/b/c", "x/a/b", "data/"])
+@pytest.mark.parametrize(
+    "key", ["data/a/20261101T031600Z-base/", "data/a/b/c", "x/a/b", "data", ""]
+)
 def test_the_data_keys_of_others_are_nobodys(key: str) -> None:
     assert layout.parse_data_key(key) is None
