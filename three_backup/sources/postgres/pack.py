@@ -1,0 +1,165 @@
+"""Packs: files of independent zstd frames, written in one pass and read by ranges.
+
+What is written comes back only if the sha256 of its frame agrees; a frame is checked before it is
+decompressed, and decompresses to exactly the size that the index says.
+"""
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from three_backup.errors import BackupError
+from three_backup.sources.base import SnapshotFiles
+from three_backup.sources.postgres.index import File, Frame, Group
+
+FRAME_SIZE = 4 << 20
+"""The most a frame holds, bytes before compression."""
+
+_READ_SIZE = 16 << 20
+_READ_THROUGH = 128 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """length bytes of file from file_offset on, which lie in a raw frame from frame_offset on."""
+
+    file: File
+    file_offset: int
+    frame_offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """A frame that has to be read, and what is wanted of it."""
+
+    frame: Frame
+    slices: tuple[_Slice, ...]
+
+
+class PackReader:
+    """Reads files out of the packs of one snapshot; bytes_read counts what was fetched for it."""
+
+    def __init__(self, files: SnapshotFiles, groups: Sequence[Group]) -> None:
+        self._files = files
+        self._groups = groups
+        self.bytes_read = 0
+
+    def pieces(self, wanted: Iterable[File]) -> Iterator[tuple[File, int, memoryview]]:
+        """The contents of the files as (file, offset in the file, bytes), in the packs' order.
+
+        Pieces of one file come in ascending order without gaps, but pieces of other files may
+        come between them. A file of which nothing is stored here (group is None) gives none.
+        Raises BackupError where a frame is damaged or cannot be read.
+        """
+        for pack, needs in self._needs(wanted).items():
+            for run in _runs(needs):
+                yield from self._read_run(pack, run)
+
+    def _needs(self, wanted: Iterable[File]) -> dict[str, list[_Need]]:
+        by_group: dict[int, list[File]] = {}
+        for file in wanted:
+            if file.group is not None:
+                by_group.setdefault(file.group, []).append(file)
+        needs: dict[str, list[_Need]] = {}
+        for number, files in by_group.items():
+            group = self._groups[number]
+            needs.setdefault(group.place.pack, []).extend(_frames_of(group, files))
+        for frames in needs.values():
+            frames.sort(key=lambda need: need.frame.offset)
+        return needs
+
+    def _read_run(
+        self, pack: str, run: Sequence[_Need]
+    ) -> Iterator[tuple[File, int, memoryview]]:
+        start = run[0].frame.offset
+        length = run[-1].frame.offset + run[-1].frame.stored - start
+        stored = memoryview(self._files.read_range(pack, start, length))
+        self.bytes_read += length
+        for need in run:
+            offset = need.frame.offset - start
+            raw = memoryview(
+                _raw(pack, need.frame, stored[offset : offset + need.frame.stored])
+            )
+            for piece in need.slices:
+                end = piece.frame_offset + piece.length
+                yield piece.file, piece.file_offset, raw[piece.frame_offset : end]
+
+
+def decompress(stored: bytes | memoryview, raw_size: int) -> bytes:
+    """One zstd frame; raises ValueError where it does not hold exactly raw_size bytes."""
+    import zstandard
+
+    try:
+        if zstandard.frame_content_size(stored) != raw_size:
+            raise ValueError("the frame says another size")
+        raw = zstandard.ZstdDecompressor().decompress(stored, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from error
+    if len(raw) != raw_size:
+        raise ValueError("the frame holds another size than it says")
+    return raw
+
+
+def _frames_of(group: Group, files: Iterable[File]) -> Iterator[_Need]:
+    """The frames of the group in which the files lie, each once."""
+    ends = list(accumulate(frame.raw for frame in group.frames))
+    slices: dict[int, list[_Slice]] = {}
+    for file in sorted(files, key=lambda file: file.offset):
+        for number, piece in _slices(file, group.frames, ends):
+            slices.setdefault(number, []).append(piece)
+    return (
+        _Need(group.frames[number], tuple(found)) for number, found in slices.items()
+    )
+
+
+def _slices(
+    file: File, frames: Sequence[Frame], ends: Sequence[int]
+) -> Iterator[tuple[int, _Slice]]:
+    """The file cut at the borders of the frames, with the numbers of these."""
+    position, left = file.offset, file.size
+    number = bisect_right(ends, position)
+    while left:
+        inside = position - (ends[number] - frames[number].raw)
+        length = min(left, frames[number].raw - inside)
+        yield number, _Slice(file, file.size - left, inside, length)
+        position, left, number = position + length, left - length, number + 1
+
+
+def _runs(needs: Sequence[_Need]) -> Iterator[list[_Need]]:
+    """Neighbouring frames that are worth one read, by the order in the pack."""
+    run: list[_Need] = []
+    for need in needs:
+        if run and not _joins(run, need.frame):
+            yield run
+            run = []
+        run.append(need)
+    if run:
+        yield run
+
+
+def _joins(run: Sequence[_Need], frame: Frame) -> bool:
+    last = run[-1].frame
+    return (
+        frame.offset - (last.offset + last.stored) <= _READ_THROUGH
+        and frame.offset + frame.stored - run[0].frame.offset <= _READ_SIZE
+    )
+
+
+def _raw(pack: str, frame: Frame, stored: memoryview) -> bytes:
+    if hashlib.sha256(stored).digest() != frame.sha256:
+        raise _damaged(pack, frame, "its sha256 is another")
+    try:
+        return decompress(stored, frame.raw)
+    except ValueError as error:
+        raise _damaged(pack, frame, str(error)) from error
+
+
+def _damaged(pack: str, frame: Frame, reason: str) -> BackupError:
+    return BackupError(
+        "postgres.pack_damaged",
+        f"{pack}: the frame at byte {frame.offset} is damaged ({reason})",
+        "restore another snapshot, or this one from its other copy",
+    )
