@@ -1,0 +1,85 @@
+"""The boto3 client, set up for what S3-compatible servers really understand."""
+
+import base64
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from three_backup.errors import ConfigurationError
+from three_backup.s3.failures import explained
+from three_backup.storage import Storage
+
+ATTEMPTS = 8
+"""Tries of a request. Standard mode retries lost connections, 429, 500, 502, 503 and 504; its
+quota of 500 at 14 a retry lets four threads make all of theirs at once, and not more."""
+
+THREADS = 4
+"""Parts on their way at the same time."""
+
+_CONNECT_SECONDS = 10
+_READ_SECONDS = 60
+_DEFAULT_REGION = "us-east-1"
+
+Client = Any
+"""boto3 builds its clients at run time and has no types for them."""
+
+
+def connect(storage: Storage, attempts: int, count: Callable[[], None]) -> Client:
+    """A client that several threads may share. count: called for every HTTP request."""
+    from boto3.session import Session  # a quarter of a second, for tools that need no S3
+
+    try:
+        with explained(storage):
+            session = Session(storage.access_key, storage.secret_key)
+            client = session.client(
+                "s3",
+                endpoint_url=storage.endpoint,
+                region_name=storage.region or session.region_name or _DEFAULT_REGION,
+                config=_config(storage, attempts),
+            )
+    except ValueError as error:
+        raise ConfigurationError(
+            "s3.endpoint",
+            f"{storage.endpoint}: this is not the address of a server",
+            "write s3_endpoint as host, host:port or a URL",
+        ) from error
+    client.meta.events.register("before-sign.s3.DeleteObjects", _with_content_md5)
+    client.meta.events.register("before-send.s3", lambda **_: count())
+    return client
+
+
+def content_md5(digest: bytes) -> str:
+    """An MD5 as the header Content-MD5 spells it; with it the server checks what it receives."""
+    return base64.b64encode(digest).decode()
+
+
+def _config(storage: Storage, attempts: int) -> Any:
+    from botocore.config import Config
+
+    encrypted = storage.endpoint is None or storage.endpoint.startswith("https:")
+    return Config(
+        signature_version="s3v4",
+        connect_timeout=_CONNECT_SECONDS,
+        read_timeout=_READ_SECONDS,
+        tcp_keepalive=True,
+        max_pool_connections=2 * THREADS,
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        # Checksums in trailers, boto3's default, break Ceph, Swift, R2 and others.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={
+            "addressing_style": storage.addressing_style,
+            # TLS protects the body already; hashing it again is a third of the CPU time.
+            "payload_signing_enabled": not encrypted,
+        },
+    )
+
+
+def _with_content_md5(request: Any, **_: Any) -> None:
+    """Older Swift and Ceph demand this header on DeleteObjects and refuse what replaced it."""
+    for name in list(request.headers):
+        if name.lower().startswith(("x-amz-checksum-", "x-amz-sdk-checksum-")):
+            del request.headers[name]
+    body = request.data.encode() if isinstance(request.data, str) else request.data
+    digest = hashlib.md5(body, usedforsecurity=False).digest()
+    request.headers["Content-MD5"] = content_md5(digest)

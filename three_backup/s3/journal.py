@@ -1,0 +1,248 @@
+"""What an upload has done so far, on disk: JSON lines, one file for every file being uploaded.
+
+A line is added when something has happened, so that a SIGKILL or a power cut leaves at worst a
+torn last line, which is passed over. What nobody else knows (the id of an upload) is fsynced; what
+the server can tell again is only written. A journal says where to look, the server what is true.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+SUFFIX = ".journal"
+"""How the name of a journal ends."""
+
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is uploaded, where to, and how it is cut; fixed for as long as the journal lives.
+
+    key: relative to the prefix; part_size: bytes; parts: of a volume.
+    """
+
+    bucket: str
+    prefix: str
+    key: str
+    part_size: int
+    parts: int
+
+    @property
+    def volume_size(self) -> int:
+        return self.part_size * self.parts
+
+
+@dataclass(frozen=True, slots=True)
+class SentPart:
+    """size: bytes; md5: hex, of what was sent; etag: what the server answered."""
+
+    size: int
+    md5: str
+    etag: str
+
+
+@dataclass(slots=True)
+class Volume:
+    """upload_id: None for a volume stored by one request; complete: the key was made."""
+
+    upload_id: str | None = None
+    parts: dict[int, SentPart] = field(default_factory=dict)
+    complete: bool = False
+
+    @property
+    def size(self) -> int:
+        return sum(part.size for part in self.parts.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An upload whose journal was not forgotten. newest_write: aware UTC."""
+
+    journal: Path
+    plan: Plan
+    newest_write: datetime
+
+
+class Journal:
+    """A journal open for writing; a context manager that closes it."""
+
+    def __init__(self, path: Path, plan: Plan) -> None:
+        """Continue the journal at path if it is of the same key, else begin a new one.
+
+        What has begun keeps the part size that it began with.
+        """
+        found = read(path)
+        if found and found.volumes and _same_key(found.plan, plan):
+            self.plan, self.volumes = found.plan, found.volumes
+        else:
+            self.plan, self.volumes = plan, {}
+        self._file = _rewritten(path, _lines(self.plan, self.volumes))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def opened(self, number: int, upload_id: str) -> None:
+        """No part may be sent before this has returned: from then on the upload is found."""
+        self.volumes[number] = Volume(upload_id)
+        self._add({"volume": number, "upload": upload_id})
+        self.sync()
+
+    def sent(self, number: int, part: int, sent: SentPart) -> None:
+        self.volumes.setdefault(number, Volume()).parts[part] = sent
+        self._add(_part_line(number, part, sent))
+
+    def completed(self, number: int) -> None:
+        self.volumes[number].complete = True
+        self._add({"volume": number, "complete": True})
+        self.sync()
+
+    def dropped(self, number: int) -> None:
+        """The volume will be sent anew."""
+        self.volumes.pop(number, None)
+        self._add({"volume": number, "dropped": True})
+        self.sync()
+
+    def sync(self) -> None:
+        os.fsync(self._file.fileno())
+
+    def _add(self, line: Mapping[str, Any]) -> None:
+        self._file.write(_encoded(line))
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a journal says; volumes by their number."""
+
+    plan: Plan
+    volumes: dict[int, Volume]
+
+
+def read(path: Path) -> Written | None:
+    """None where there is no journal, or none of this version that can be read."""
+    try:
+        lines = _whole_lines(path.read_bytes())
+        return _replayed(next(lines), lines)
+    except (FileNotFoundError, StopIteration, ValueError, KeyError, TypeError):
+        return None
+
+
+def begun(directory: Path) -> list[Begun]:
+    """The uploads whose journals lie anywhere below directory, the longest untouched first."""
+    found = []
+    for path in directory.rglob(f"*{SUFFIX}"):
+        written = read(path)
+        if written is not None:
+            newest_write = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            found.append(Begun(path, written.plan, newest_write))
+    return sorted(found, key=lambda upload: upload.newest_write)
+
+
+def forget(journal: Path) -> None:
+    """Remove the journal, once the manifest that names the file is written.
+
+    Until then it is what tells a later run that the volumes are complete, so that nothing is
+    sent again by a run that follows one killed between the last volume and the manifest.
+    """
+    journal.unlink(missing_ok=True)
+
+
+def _same_key(one: Plan, other: Plan) -> bool:
+    return (one.bucket, one.prefix, one.key) == (other.bucket, other.prefix, other.key)
+
+
+def _rewritten(path: Path, lines: Iterable[Mapping[str, Any]]) -> IO[bytes]:
+    """A journal of these lines alone, put in place whole and open for more."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.new")
+    file = new.open("wb", buffering=0)  # what is written survives our own death
+    try:
+        file.write(b"".join(map(_encoded, lines)))
+        os.fsync(file.fileno())
+        new.rename(path)
+        _sync_directory(path.parent)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _sync_directory(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lines(plan: Plan, volumes: Mapping[int, Volume]) -> Iterator[dict[str, Any]]:
+    yield {"v": _VERSION, **asdict(plan)}
+    for number, volume in volumes.items():
+        if volume.upload_id is not None:
+            yield {"volume": number, "upload": volume.upload_id}
+        for part, sent in volume.parts.items():
+            yield _part_line(number, part, sent)
+        if volume.complete:
+            yield {"volume": number, "complete": True}
+
+
+def _part_line(number: int, part: int, sent: SentPart) -> dict[str, Any]:
+    return {"volume": number, "part": part, **asdict(sent)}
+
+
+def _encoded(line: Mapping[str, Any]) -> bytes:
+    return json.dumps(line, separators=(",", ":")).encode() + b"\n"
+
+
+def _whole_lines(body: bytes) -> Iterator[dict[str, Any]]:
+    """The lines before the first that a power cut tore or left as zeros."""
+    for line in body.splitlines(keepends=True):
+        try:
+            decoded = json.loads(line) if line.endswith(b"\n") else None
+        except ValueError:
+            return
+        if not isinstance(decoded, dict):
+            return
+        yield decoded
+
+
+def _replayed(header: Mapping[str, Any], lines: Iterable[Mapping[str, Any]]) -> Written:
+    if header["v"] != _VERSION:
+        raise ValueError(header["v"])
+    plan = Plan(
+        str(header["bucket"]),
+        str(header["prefix"]),
+        str(header["key"]),
+        int(header["part_size"]),
+        int(header["parts"]),
+    )
+    volumes: dict[int, Volume] = {}
+    for line in lines:
+        _replay(volumes, line)
+    return Written(plan, volumes)
+
+
+def _replay(volumes: dict[int, Volume], line: Mapping[str, Any]) -> None:
+    number = int(line["volume"])
+    if "upload" in line:
+        volumes[number] = Volume(str(line["upload"]))
+    elif "part" in line:
+        sent = SentPart(int(line["size"]), str(line["md5"]), str(line["etag"]))
+        volumes.setdefault(number, Volume()).parts[int(line["part"])] = sent
+    elif "complete" in line:
+        volumes[number].complete = True
+    else:
+        volumes.pop(number, None)

@@ -1,0 +1,103 @@
+"""The requests of a multipart upload, as functions of a store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from three_backup.errors import BackupError
+from three_backup.s3.client import content_md5
+from three_backup.s3.failures import MissingError, explained
+from three_backup.s3.store import Store
+
+
+class ListedTwiceError(BackupError):
+    """The server lists a part number twice: which of both it would take is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPart:
+    """A part as the server has it; etag: without quotes, mostly but not always the MD5 in hex."""
+
+    size: int
+    etag: str
+
+
+def begin(store: Store, key: str) -> str:
+    """The id of a new upload."""
+    with explained(store.storage, key):
+        return str(
+            store.client.create_multipart_upload(**store.names(key), **storage_class(store))[
+                "UploadId"
+            ]
+        )
+
+
+def send_part(
+    store: Store, key: str, upload_id: str, number: int, body: bytearray, md5: bytes
+) -> str:
+    """The ETag of the part, without quotes."""
+    with explained(store.storage, key):
+        answer = store.client.upload_part(
+            **store.names(key),
+            UploadId=upload_id,
+            PartNumber=number,
+            Body=body,
+            ContentMD5=content_md5(md5),
+        )
+    return _plain(answer["ETag"])
+
+
+def send_whole(store: Store, key: str, body: bytearray, md5: bytes) -> str:
+    """The ETag of a key stored by a single request, without quotes."""
+    with explained(store.storage, key):
+        answer = store.client.put_object(
+            **store.names(key), **storage_class(store), Body=body, ContentMD5=content_md5(md5)
+        )
+    return _plain(answer["ETag"])
+
+
+def parts(store: Store, key: str, upload_id: str) -> dict[int, ListedPart]:
+    """The parts that arrived. Raises MissingError without the upload, or ListedTwiceError."""
+    found: dict[int, ListedPart] = {}
+    listed: dict[str, Any] = {"UploadId": upload_id}
+    while True:
+        with explained(store.storage, key):
+            answer = store.client.list_parts(**store.names(key), **listed)
+        for part in answer.get("Parts", ()):
+            if part["PartNumber"] in found:
+                raise ListedTwiceError(
+                    "s3.listed_twice",
+                    f"{store.place(key)}: the server has part {part['PartNumber']} twice",
+                )
+            found[part["PartNumber"]] = ListedPart(part["Size"], _plain(part["ETag"]))
+        marker = answer.get("NextPartNumberMarker")
+        if not answer.get("IsTruncated") or not marker:
+            return found
+        listed["PartNumberMarker"] = marker
+
+
+def complete(store: Store, key: str, upload_id: str, etags: Mapping[int, str]) -> None:
+    """Make the key out of the parts. Raises MissingError without the upload."""
+    named = [{"PartNumber": number, "ETag": f'"{etags[number]}"'} for number in sorted(etags)]
+    with explained(store.storage, key):
+        store.client.complete_multipart_upload(
+            **store.names(key), UploadId=upload_id, MultipartUpload={"Parts": named}
+        )
+
+
+def abort(store: Store, key: str, upload_id: str) -> None:
+    """Give the parts up; an upload that is not there was given up already."""
+    try:
+        with explained(store.storage, key):
+            store.client.abort_multipart_upload(**store.names(key), UploadId=upload_id)
+    except MissingError:
+        return
+
+
+def storage_class(store: Store) -> dict[str, str]:
+    chosen = store.storage.storage_class
+    return {"StorageClass": chosen} if chosen else {}
+
+
+def _plain(etag: str) -> str:
+    return etag.strip('"')

@@ -1,0 +1,236 @@
+"""A bucket and a prefix in it: list, read, write and delete what lies there."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from itertools import islice
+from threading import Lock
+from typing import Any
+
+from three_backup.errors import BackupError, ConfigurationError, UnreachableError
+from three_backup.s3.client import ATTEMPTS, Client, connect, content_md5
+from three_backup.s3.failures import MissingError, RefusedError, explained, place
+from three_backup.storage import Storage
+
+OWNER = "owner.json"
+"""The key that names the host which writes below a prefix."""
+
+_OUR_KEY = re.compile(r"[A-Za-z0-9._/=-]+")
+_DELETED_AT_ONCE = 1000
+_BODY_ATTEMPTS = 4
+_GONE = frozenset({"NoSuchKey", "404"})
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """key: relative to the prefix; size: bytes; modified: aware UTC, by the server's clock."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+class Store:
+    """The keys below one prefix of one bucket; every key given or returned is relative to it.
+
+    requests: HTTP requests made so far, repeated ones included. Threads may share a Store.
+    Every method raises BackupError with a code `s3.*`; see failures. Nothing is asked of the
+    server before the first call that needs an answer.
+    """
+
+    def __init__(self, storage: Storage, attempts: int = ATTEMPTS) -> None:
+        if not storage.bucket:
+            raise ConfigurationError("s3.no_bucket", "no bucket is configured", "set s3_bucket")
+        self.storage = storage
+        self.requests = 0
+        self._attempts = attempts
+        self._counting = Lock()
+        self._claimed = False
+        self._deletes_one_by_one = False
+
+    @cached_property
+    def client(self) -> Client:
+        return connect(self.storage, self._attempts, self._count)
+
+    def names(self, key: str) -> dict[str, Any]:
+        """The parameters by which boto3 is told of a key."""
+        return {"Bucket": self.storage.bucket, "Key": self._full(key)}
+
+    def place(self, key: str = "") -> str:
+        """How a person finds the key."""
+        return place(self.storage, key)
+
+    def keys(self, prefix: str = "") -> Iterator[StoredKey]:
+        """Every key that begins with prefix, in no order; only names such as we give."""
+        start = len(self._full(""))
+        listed: dict[str, Any] = {"Bucket": self.storage.bucket, "Prefix": self._full(prefix)}
+        while True:
+            with explained(self.storage, prefix):
+                answer = self.client.list_objects_v2(**listed)
+            for found in answer.get("Contents", ()):
+                key = found["Key"][start:]
+                if _OUR_KEY.fullmatch(key):
+                    yield StoredKey(key, found["Size"], found["LastModified"])
+            if not answer.get("IsTruncated"):
+                return
+            listed["ContinuationToken"] = self._continuation(answer, prefix)
+
+    def read(self, key: str) -> bytes:
+        """The whole of a small key. Raises MissingError where there is none."""
+        return self._body(key, {})[0]
+
+    def read_range(self, key: str, offset: int, length: int) -> bytes:
+        """Exactly length bytes. Their content is not checked: the caller knows its sha256."""
+        if length == 0:
+            return b""
+        last = offset + length - 1
+        body, content_range = self._body(key, {"Range": f"bytes={offset}-{last}"})
+        whole = offset == 0 and not content_range
+        if len(body) == length and (whole or content_range.startswith(f"bytes {offset}-{last}/")):
+            return body
+        raise BackupError(
+            "s3.range",
+            f"{self.place(key)}: the server gave {len(body)} bytes ({content_range or 'no range'})"
+            f" where bytes {offset} to {last} were asked for",
+            "restore an older snapshot; the next base replaces it",
+        )
+
+    def write(self, key: str, body: bytes) -> None:
+        """Store a small key, a manifest say, in the bucket's usual storage class."""
+        digest = hashlib.md5(body, usedforsecurity=False).digest()
+        with explained(self.storage, key):
+            self.client.put_object(**self.names(key), Body=body, ContentMD5=content_md5(digest))
+
+    def size(self, key: str) -> int | None:
+        """Bytes stored under the key; None where there is nothing."""
+        try:
+            with explained(self.storage, key):
+                return int(self.client.head_object(**self.names(key))["ContentLength"])
+        except MissingError:
+            return None
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete in the order given, a thousand at a time; what is not there is deleted already.
+
+        Raises BackupError after the first thousand of which some could not be deleted.
+        """
+        remaining = iter(keys)
+        while batch := list(islice(remaining, _DELETED_AT_ONCE)):
+            failures = self._delete(batch)
+            if failures:
+                key, why = next(iter(failures.items()))
+                raise BackupError(
+                    "s3.undeleted",
+                    f"{self.place(key)}: the server did not delete it ({why})"
+                    + (f", and {len(failures) - 1} more" if len(failures) > 1 else ""),
+                    "allow s3_access_key to delete there; the next run tries again",
+                )
+
+    def claim(self, host: str, adopt: bool = False) -> None:
+        """Make sure that this host, and no other, writes below the prefix.
+
+        host: an id that outlives a reboot. adopt: take the prefix over from another host. Asks
+        the server only the first time.
+        """
+        if self._claimed:
+            return
+        owner = self._owner()
+        if owner is None or (owner != host and adopt):
+            self.write(OWNER, json.dumps({"v": 1, "host": host}).encode() + b"\n")
+        elif owner != host:
+            raise ConfigurationError(
+                "s3.owner",
+                f"{self.place()}: another host writes there ({owner})",
+                "give this host another s3_prefix, or take the prefix over with --adopt",
+            )
+        self._claimed = True
+
+    def create_bucket(self) -> None:
+        """For tb-demo and tests; a bucket that is ours already is as good."""
+        with explained(self.storage):
+            try:
+                self.client.create_bucket(Bucket=self.storage.bucket)
+            except self.client.exceptions.BucketAlreadyOwnedByYou:
+                return
+
+    def _full(self, key: str) -> str:
+        return f"{self.storage.prefix}/{key}" if self.storage.prefix else key
+
+    def _count(self) -> None:
+        with self._counting:
+            self.requests += 1
+
+    def _continuation(self, answer: Mapping[str, Any], prefix: str) -> str:
+        token = answer.get("NextContinuationToken")
+        if not isinstance(token, str) or not token:
+            raise BackupError(
+                "s3.failed", f"{self.place(prefix)}: the server broke off its list of keys"
+            )
+        return token
+
+    def _body(self, key: str, options: Mapping[str, str]) -> tuple[bytes, str]:
+        """The body and its Content-Range. botocore repeats requests, but no body cut short."""
+        for attempt in range(1, _BODY_ATTEMPTS + 1):
+            with explained(self.storage, key):
+                answer = self.client.get_object(**self.names(key), **options)
+            try:
+                with explained(self.storage, key):
+                    return answer["Body"].read(), answer.get("ContentRange") or ""
+            except UnreachableError:
+                if attempt == _BODY_ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _delete(self, keys: list[str]) -> dict[str, str]:
+        """The keys that are still there, with the server's reason."""
+        if not self._deletes_one_by_one:
+            try:
+                return self._delete_together(keys)
+            except RefusedError:
+                self._deletes_one_by_one = True
+        return self._delete_singly(keys)
+
+    def _delete_together(self, keys: list[str]) -> dict[str, str]:
+        named = [{"Key": self._full(key)} for key in keys]
+        with explained(self.storage, keys[0]):
+            answer = self.client.delete_objects(
+                Bucket=self.storage.bucket, Delete={"Objects": named, "Quiet": True}
+            )
+        start = len(self._full(""))
+        return {
+            error["Key"][start:]: f"{error.get('Code')}: {error.get('Message')}"
+            for error in answer.get("Errors", ())
+            if error.get("Code") not in _GONE
+        }
+
+    def _delete_singly(self, keys: list[str]) -> dict[str, str]:
+        failures = {}
+        for key in keys:
+            try:
+                with explained(self.storage, key):
+                    self.client.delete_object(**self.names(key))
+            except MissingError:
+                continue
+            except UnreachableError:
+                raise
+            except BackupError as error:
+                failures[key] = error.message
+        return failures
+
+    def _owner(self) -> str | None:
+        try:
+            body = self.read(OWNER)
+        except MissingError:
+            return None
+        try:
+            return str(json.loads(body)["host"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise BackupError(
+                "s3.owner",
+                f"{self.place(OWNER)}: this does not name a host",
+                "delete the key if nobody else writes there",
+            ) from error

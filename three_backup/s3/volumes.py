@@ -1,0 +1,18 @@
+"""How a file becomes keys: numbered volumes of equal size, the last one shorter."""
+
+import re
+
+PART_SIZE = 16 * 1024 * 1024
+"""Bytes of a part, the unit of sending and resuming; every server takes 5 MiB and more."""
+
+PARTS = 1000
+"""Parts of a volume: what the strictest servers (Swift, hence Selectel) take in one upload."""
+
+
+def volume_key(key: str, number: int) -> str:
+    """number: from 1."""
+    return f"{key}.{number:05d}"
+
+
+def is_volume_of(key: str, candidate: str) -> bool:
+    return candidate.startswith(f"{key}.") and re.fullmatch(r"\d{5}", candidate[len(key) + 1 :]) is not None
