@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 
 from three_backup import layout
+from three_backup.durable import write_durably
 from three_backup.errors import BackupError, ConfigurationError
-from three_backup.local import LocalStore, write_durably
+from three_backup.local import LocalStore
 from three_backup.s3.download import read_range
 from three_backup.s3.store import Store
 from three_backup.snapshots import Manifest, SnapshotId, StoredFile, chain
@@ -55,11 +56,16 @@ class Catalog:
             self._everything = {}
             return
         names: dict[str, list[str]] = {}
-        for stored in self.s3.keys(f"{layout.MANIFESTS}/"):
-            folder, _, name = stored.key.rpartition("/")
-            names.setdefault(folder, []).append(name)
+        for stored in self.s3.keys(layout.MANIFESTS):
+            parsed = layout.parse_manifest_key(stored.key)
+            if parsed is not None:
+                names.setdefault(parsed[0], []).append(str(parsed[1]))
         # One text a carrier: a snapshot costs its 40 characters, not an object.
-        self._everything = {folder: "\n".join(found) for folder, found in names.items()}
+        self._everything = {carrier: " ".join(found) for carrier, found in names.items()}
+
+    @property
+    def listed(self) -> bool:
+        return self._everything is not None
 
     def snapshots(self, carrier: str) -> list[Stored]:
         """Oldest first."""
@@ -72,9 +78,7 @@ class Catalog:
         """Every carrier of a source that has a snapshot anywhere, sorted."""
         if self._everything is None:
             self.list_everything()
-        top = f"{layout.MANIFESTS}/{layout.path(type)}/"
-        folders = (folder for folder in self._everything or () if f"{folder}/".startswith(top))
-        remote = (layout.carrier(folder.partition("/")[2]) for folder in folders)
+        remote = (one for one in self._everything or () if one.startswith(f"{type}/"))
         return sorted({*remote, *self.local.carriers(type)})
 
     def manifest(self, carrier: str, stored: Stored) -> Manifest:
@@ -107,15 +111,13 @@ class Catalog:
     def _remote(self, carrier: str) -> Iterator[SnapshotId]:
         if self.s3 is None:
             return
-        folder = layout.manifest_folder(carrier)
         if self._everything is not None:
-            names = self._everything.get(folder, "").split("\n")
+            parsed = map(SnapshotId.parse, self._everything.get(carrier, "").split())
         else:
-            names = [stored.key.rpartition("/")[2] for stored in self.s3.keys(f"{folder}/")]
-        for name in names:
-            snapshot = layout.snapshot_of(name)
-            if snapshot is not None:
-                yield snapshot
+            keys = self.s3.keys(layout.manifests_prefix(carrier))
+            found = (layout.parse_manifest_key(stored.key) for stored in keys)
+            parsed = (one[1] if one and one[0] == carrier else None for one in found)
+        yield from (snapshot for snapshot in parsed if snapshot is not None)
 
     def _remote_manifest(self, carrier: str, snapshot: SnapshotId) -> Manifest:
         cached = self._cached(carrier, snapshot)

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from three_backup import layout
+from three_backup.durable import sync_directory, write_durably
 from three_backup.errors import BackupError
 from three_backup.snapshots import Manifest, SnapshotId
 
-MANIFEST = "manifest.json"
 _UNFINISHED = ".unfinished-"
 
 
@@ -32,7 +32,7 @@ class LocalStore:
         return sorted((one for one in found if one), key=lambda one: one.time)
 
     def manifest(self, carrier: str, snapshot: SnapshotId) -> Manifest:
-        path = self.directory(carrier, snapshot) / MANIFEST
+        path = self.directory(carrier, snapshot) / layout.MANIFEST
         try:
             return Manifest.from_json(path.read_bytes(), str(path))
         except FileNotFoundError as error:
@@ -41,7 +41,7 @@ class LocalStore:
             ) from error
 
     def directory(self, carrier: str, snapshot: SnapshotId) -> Path:
-        return self._folder(carrier) / str(snapshot)
+        return layout.snapshot_dir(self.root, carrier, snapshot)
 
     @contextmanager
     def begin(self, carrier: str, snapshot: SnapshotId) -> Iterator[Path]:
@@ -56,7 +56,7 @@ class LocalStore:
 
     def commit(self, unfinished: Path, manifest: Manifest) -> None:
         """Make what lies in the folder the snapshot of the manifest: written last, then renamed."""
-        write_durably(unfinished / MANIFEST, manifest.to_json())
+        write_durably(unfinished / layout.MANIFEST, manifest.to_json())
         sync_directory(unfinished)
         unfinished.rename(self.directory(manifest.carrier, manifest.snapshot))
         sync_directory(unfinished.parent)
@@ -64,7 +64,7 @@ class LocalStore:
     def remove(self, carrier: str, snapshot: SnapshotId) -> None:
         """The manifest first, so that what is half removed is no snapshot."""
         folder = self.directory(carrier, snapshot)
-        (folder / MANIFEST).unlink(missing_ok=True)
+        (folder / layout.MANIFEST).unlink(missing_ok=True)
         sync_directory(folder)
         shutil.rmtree(folder)
         _remove_empty_parents(folder.parent, self.root)
@@ -83,34 +83,18 @@ class LocalStore:
         top = self.root / layout.path(type)
         for folder, names, _ in os.walk(top):
             if any(SnapshotId.parse(name) for name in names):
-                yield layout.carrier(os.path.relpath(folder, self.root))
                 names.clear()
+                carrier = layout.unpath(os.path.relpath(folder, self.root))
+                if carrier is not None:
+                    yield carrier
 
     def _folder(self, carrier: str) -> Path:
-        return self.root / layout.path(carrier)
-
-
-def write_durably(path: Path, body: bytes) -> None:
-    """The whole of body under the name, or what stood there before; never a part."""
-    temporary = path.with_name(f".{path.name}.new")
-    with temporary.open("wb") as file:
-        file.write(body)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-
-
-def sync_directory(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return layout.carrier_dir(self.root, carrier)
 
 
 def _snapshot_in(entry: os.DirEntry[str]) -> SnapshotId | None:
     snapshot = SnapshotId.parse(entry.name)
-    return snapshot if snapshot and Path(entry.path, MANIFEST).is_file() else None
+    return snapshot if snapshot and Path(entry.path, layout.MANIFEST).is_file() else None
 
 
 def _is_leftover(entry: os.DirEntry[str]) -> bool:

@@ -1,6 +1,7 @@
 """The runtime of every tool: arguments, records in and out, failures, signals, exit status."""
 
 import os
+import platform
 import re
 import signal
 import sys
@@ -9,7 +10,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, Generic, NoReturn, TypeVar
 
 import docopt
 
@@ -19,6 +20,10 @@ from three_backup.config import Configuration, environment_file, load
 from three_backup.errors import BackupError, Exit, UnreachableError, UsageError
 from three_backup.records import Record, malformed_line
 from three_backup.storage import Storage
+
+PROGRAM = f"three_backup {__version__}"
+
+Outcome = TypeVar("Outcome")
 
 # docopt-ng names what it could not match in the notation of its own classes.
 _UNMATCHED = re.compile(r"(?:Option|Argument)\((?:None|'[^']*'), '([^']*)'")
@@ -34,7 +39,6 @@ class Invocation:
     def __init__(self, name: str, arguments: Mapping[str, Any]) -> None:
         self.name = name
         self.arguments = arguments
-        self.now = datetime.now(UTC)
         self._catalogs: dict[Storage, Catalog] = {}
         self._said: set[str] = set()
         self._good = 0
@@ -50,6 +54,15 @@ class Invocation:
         for warning in configuration.warnings:
             self.say(warning)
         return configuration
+
+    @staticmethod
+    def clock() -> datetime:
+        return datetime.now(UTC)
+
+    @property
+    def host(self) -> str:
+        """Who writes here: the host's name."""
+        return platform.node()
 
     def catalog(self, storage: Storage) -> Catalog:
         """The catalog of a storage, the same one each time."""

@@ -1,0 +1,24 @@
+"""Writing so that a power cut leaves the whole of what was written, or what was there before."""
+
+import os
+from pathlib import Path
+
+
+def write_durably(path: Path, body: bytes) -> None:
+    """The whole of body under the name, or what stood there before; never a part."""
+    temporary = path.with_name(f".{path.name}.new")
+    with temporary.open("wb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,176 @@
+"""tb-snapshot - take the base or incremental snapshots that are due
+
+Usage:
+  tb-snapshot [--base | --incremental] [options]
+
+Options:
+      --base           take a base, whatever was planned
+      --incremental    take an incremental, whatever was planned; a base where none can follow
+  -c, --config FILE    the configuration
+      --env-file FILE  PG* and CLICKHOUSE_* variables, instead of .env beside it
+  -h, --help           show this
+      --version        show the version
+
+Reads records. A record that tb-plan planned gets what its take says; any other one gets an
+incremental, or a base where none can follow. Adds snapshot.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from three_backup import pipe
+from three_backup.catalog import Catalog, Stored
+from three_backup.config.settings import Settings
+from three_backup.lock import carrier_lock
+from three_backup.pipe import Invocation, Once
+from three_backup.progress import bar
+from three_backup.records import Record
+from three_backup.snapshots import Kind, Manifest, SnapshotId, chain, next_time, rfc3339
+from three_backup.sources import source_of
+from three_backup.sources.base import Advance, NothingToTakeError, ParentUnusableError, SnapshotJob
+from three_backup.stages import Stage, taken
+
+_OWN = (Stage.SNAPSHOT_BASE, Stage.SNAPSHOT_INCREMENTAL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of a carrier: what was taken, None for nothing, and why that and nothing else."""
+
+    kind: Kind | None
+    snapshot: dict[str, Any] | None = None
+    why: str | None = None
+
+
+def main() -> int:
+    return pipe.main(__doc__, run)
+
+
+def run(invocation: Invocation) -> None:
+    outcomes: Once[_Outcome] = Once()
+
+    def act(record: Record) -> Record:
+        settings = invocation.configuration.settings(record.object)
+        kind = _asked(invocation, record, settings)
+        if kind is None:
+            return record
+        outcome = outcomes.of(record.carrier, lambda: _act(invocation, record, settings, kind))
+        return _result(record, outcome)
+
+    invocation.each(act)
+
+
+def _asked(invocation: Invocation, record: Record, settings: Settings) -> Kind | None:
+    """The kind of snapshot that the record, or the option that overrules it, asks for."""
+    if settings.disable or not settings.max_stage.reaches(Stage.SNAPSHOT_BASE):
+        return None
+    if invocation.arguments["--base"]:
+        return Kind.BASE
+    if invocation.arguments["--incremental"] or not record.planned:
+        incremental = settings.max_stage.reaches(Stage.SNAPSHOT_INCREMENTAL)
+        return Kind.INCREMENTAL if incremental else Kind.BASE
+    take = record.fields.get("take")
+    return Kind(take) if take and taken(Kind(take)) in record.todo else None
+
+
+def _result(record: Record, outcome: _Outcome) -> Record:
+    if outcome.why is not None:
+        record = record.with_fields(why=outcome.why)
+    if outcome.kind is None:
+        return record.with_fields(take=None, todo=[one for one in record.todo if one not in _OWN])
+    return record.reached(taken(outcome.kind), *_OWN).with_fields(
+        take=None, snapshot=outcome.snapshot
+    )
+
+
+def _act(invocation: Invocation, record: Record, settings: Settings, kind: Kind) -> _Outcome:
+    """The snapshot of a carrier, under its lock."""
+    carrier, catalog = record.carrier, invocation.catalog(settings.storage)
+    with carrier_lock(settings.storage.local_dir, carrier):
+        snapshots = catalog.snapshots(carrier)
+        overtaken = _overtaken(record, snapshots, invocation.clock())
+        if overtaken:
+            return _Outcome(None, why=overtaken)
+        parent, why = _parent(snapshots) if kind is Kind.INCREMENTAL else (None, None)
+        try:
+            return _take(invocation, record, catalog, snapshots, parent, why)
+        except ParentUnusableError as error:
+            invocation.say(f"{carrier}: {error.message}; a base is taken instead")
+            return _take(invocation, record, catalog, snapshots, None, error.message)
+        except NothingToTakeError as error:
+            invocation.say(f"{carrier}: {error}")
+            return _Outcome(None, why=error.message)
+
+
+def _overtaken(record: Record, snapshots: Sequence[Stored], now: datetime) -> str | None:
+    """Why the plan no longer holds, None if it does: somebody took a snapshot since."""
+    newest = snapshots[-1].id if snapshots else None
+    planned_at = record.fields.get("planned_at")
+    if newest is None or planned_at is None:
+        return None
+    if "newest" in record.fields:
+        overtaken = str(newest) != record.fields["newest"]
+    else:
+        overtaken = planned_at < rfc3339(newest.time) <= rfc3339(now)
+    return f"snapshot {newest} was taken since this was planned" if overtaken else None
+
+
+def _parent(snapshots: Sequence[Stored]) -> tuple[Stored | None, str | None]:
+    """The newest snapshot, if it restores, else why not."""
+    if not snapshots:
+        return None, "there is no snapshot yet"
+    newest = snapshots[-1]
+    if chain((one.id for one in snapshots), newest.id) is None:
+        return None, f"a parent of {newest.id} is gone"
+    return newest, None
+
+
+def _take(
+    invocation: Invocation,
+    record: Record,
+    catalog: Catalog,
+    snapshots: Sequence[Stored],
+    parent: Stored | None,
+    why: str | None,
+) -> _Outcome:
+    started = time.monotonic()
+    carrier = record.carrier
+    newest = snapshots[-1].id.time if snapshots else None
+    moment = next_time(invocation.clock(), newest)
+    snapshot = SnapshotId(moment, parent.id.time if parent else None)
+    source = source_of(record.object.type)
+
+    def job(directory: Path, advance: Advance) -> SnapshotJob:
+        return SnapshotJob(
+            carrier=carrier,
+            snapshot=snapshot,
+            parent=catalog.files(carrier, parent) if parent else None,
+            directory=directory,
+            settings=invocation.configuration.settings,
+            source_settings=invocation.configuration.source_settings(source.type),
+            program=pipe.PROGRAM,
+            host=invocation.host,
+            advance=advance,
+            say=invocation.say,
+        )
+
+    with catalog.local.begin(carrier, snapshot) as directory, bar(carrier, None) as advance:
+        manifest = source.take(job(directory, advance))
+        catalog.local.commit(directory, manifest)
+    return _Outcome(snapshot.kind, _fields(manifest, time.monotonic() - started), why)
+
+
+def _fields(manifest: Manifest, seconds: float) -> dict[str, Any]:
+    snapshot = manifest.snapshot
+    return {
+        "id": str(snapshot),
+        "kind": snapshot.kind,
+        "parent": rfc3339(snapshot.parent) if snapshot.parent else None,
+        "source_size": manifest.source_size,
+        "stored_size": manifest.stored_size,
+        "seconds": round(seconds, 3),
+    }
