@@ -1,0 +1,156 @@
+"""Connections to PostgreSQL, and what its refusals mean.
+
+libpq finds by itself where the server is and who we are: from `PG*`, `.pgpass` and the service
+file. No password passes through here, and none is in what libpq says when it fails.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from three_backup.errors import BackupError, UnreachableError
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+APPLICATION = "three_backup"
+_DATABASE = "postgres"
+# An empty search path, so that no operator or function of a user is taken for PostgreSQL's own.
+_SESSION = (
+    "SET search_path = ''; SET default_transaction_read_only = on; SET statement_timeout = 0"
+)
+_SAID = re.compile(r"(?:FATAL|ERROR|PANIC):\s+(.*)")
+_PREFIX = re.compile(r"^connection (?:failed|is bad): ")
+_REFUSALS = (
+    (
+        r"no pg_hba\.conf entry for replication|pg_hba\.conf rejects replication",
+        "postgres.no_hba",
+        "add this line to pg_hba.conf and run SELECT pg_reload_conf(): {line_of_replication}",
+    ),
+    (
+        r"no pg_hba\.conf entry|pg_hba\.conf rejects",
+        "postgres.no_hba",
+        "add this line to pg_hba.conf and run SELECT pg_reload_conf(): {line_of_database}",
+    ),
+    (
+        r"start WAL sender|start walsender",
+        "postgres.no_replication_role",
+        "run as a superuser: ALTER ROLE {role} REPLICATION",
+    ),
+    (
+        r"permission denied for database",
+        "postgres.no_connect",
+        "run as a superuser: GRANT CONNECT ON DATABASE {database} TO {role}",
+    ),
+    (
+        r"max_wal_senders",
+        "postgres.no_wal_sender",
+        "raise max_wal_senders (ALTER SYSTEM SET max_wal_senders = 10) and restart the server",
+    ),
+    (
+        r"authentication failed|no password supplied|role \".*\" does not exist",
+        "postgres.denied",
+        "set PGUSER and PGPASSWORD in .env, or write the password to ~/.pgpass",
+    ),
+    (
+        r"database \".*\" does not exist",
+        "postgres.no_database",
+        "set PGDATABASE to a database that exists",
+    ),
+    (
+        r"too many (?:clients|connections)|remaining connection slots",
+        "postgres.no_connection_slot",
+        "raise max_connections, or the CONNECTION LIMIT of role {role}",
+    ),
+)
+_NOT_REACHED = re.compile(
+    r"refused|No such file|resolve|translate host|timeout|timed out|unreachable|No route"
+    r"|closed the connection|starting up|shutting down|not yet accepting|Connection reset"
+    r"|consistent recovery state"
+)
+
+
+@contextmanager
+def connect(database: str | None = None) -> "Iterator[Connection]":
+    """A session that only reads; None connects to PGDATABASE, or `postgres`.
+
+    What psycopg raises inside is translated as well.
+    """
+    name = database or os.environ.get("PGDATABASE") or _DATABASE
+    with _connected(dbname=name) as connection:
+        connection.execute(_SESSION)
+        yield connection
+
+
+@contextmanager
+def connect_replication() -> "Iterator[Connection]":
+    """A session that speaks the replication protocol, for the cluster as a whole."""
+    with _connected(replication="true") as connection:
+        yield connection
+
+
+def quoted(name: str) -> str:
+    """The name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def translated(error: "psycopg.Error") -> BackupError:
+    """What the server or libpq says, with the remedy where one is known."""
+    said = _sentence(error)
+    for pattern, code, hint in _REFUSALS:
+        if re.search(pattern, said):
+            return BackupError(code, f"PostgreSQL: {said}", hint.format(**_identity(error)))
+    if error.sqlstate is None and _NOT_REACHED.search(said):
+        return UnreachableError(
+            "postgres.unreachable",
+            f"PostgreSQL does not answer: {said}",
+            "check that the server runs, and PGHOST and PGPORT",
+        )
+    return BackupError("postgres.refused", f"PostgreSQL: {said}", "see the log of the server")
+
+
+@contextmanager
+def _connected(**options: str) -> "Iterator[Connection]":
+    import psycopg
+    from psycopg.conninfo import make_conninfo
+
+    conninfo = make_conninfo(application_name=APPLICATION, client_encoding="utf8", **options)
+    try:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            yield connection
+    except psycopg.Error as error:
+        raise translated(error) from error
+
+
+def _sentence(error: "psycopg.Error") -> str:
+    """The server's own words if it said any (the last, where several attempts failed)."""
+    if error.diag.message_primary:
+        return error.diag.message_primary
+    text = str(error)
+    said: list[str] = _SAID.findall(text)
+    return said[-1] if said else _PREFIX.sub("", text.partition("\n")[0])
+
+
+def _identity(error: "psycopg.Error") -> Mapping[str, str]:
+    """Who asked for what, as it is written in SQL and in pg_hba.conf."""
+    connection = error.pgconn
+    role = quoted(connection.user.decode() if connection and connection.user else "?")
+    database = quoted(connection.db.decode() if connection and connection.db else "?")
+    address = re.search(r'from host "([^"]*)"', str(error))
+    return {
+        "role": role,
+        "database": database,
+        "line_of_replication": _hba_line("replication", role, address and address[1]),
+        "line_of_database": _hba_line(database, role, address and address[1]),
+    }
+
+
+def _hba_line(database: str, role: str, address: str | None) -> str:
+    if address is None or address == "[local]":
+        return f"local {database} {role} scram-sha-256"
+    bits = 128 if ":" in address else 32
+    return f"host {database} {role} {address}/{bits} scram-sha-256"
