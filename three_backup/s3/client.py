@@ -26,7 +26,8 @@ Client = Any
 
 def connect(storage: Storage, attempts: int, count: Callable[[], None]) -> Client:
     """A client that several threads may share. count: called for every HTTP request."""
-    from boto3.session import Session  # a quarter of a second, for tools that need no S3
+    # A quarter of a second, which tools that need no S3 shall not wait.
+    from boto3.session import Session  # type: ignore[import-untyped]
 
     try:
         with explained(storage):
@@ -54,7 +55,7 @@ def content_md5(digest: bytes) -> str:
 
 
 def _config(storage: Storage, attempts: int) -> Any:
-    from botocore.config import Config
+    from botocore.config import Config  # type: ignore[import-untyped]
 
     encrypted = storage.endpoint is None or storage.endpoint.startswith("https:")
     return Config(

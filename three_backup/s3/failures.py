@@ -1,8 +1,9 @@
 """What botocore raises, said in sentences: the one place where its exceptions are interpreted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from three_backup.errors import BackupError, ConfigurationError, UnreachableError
 from three_backup.storage import Storage
@@ -24,24 +25,33 @@ def place(storage: Storage, key: str = "") -> str:
 
 @contextmanager
 def explained(storage: Storage, key: str = "") -> Iterator[None]:
-    """Raises BackupError, its subclasses and nothing of botocore's out of the block."""
-    from botocore.exceptions import BotoCoreError, ClientError
+    """Out of the block comes BackupError, and nothing that is botocore's."""
+    from botocore import exceptions, parsers  # type: ignore[import-untyped]
 
     try:
         yield
-    except ClientError as error:
-        raise _answered(error, storage, key) from error
-    except BotoCoreError as error:
-        raise _unanswered(error, storage, key) from error
+    except exceptions.ClientError as error:
+        raise _answered(error.response, storage, key) from error
+    except (exceptions.BotoCoreError, parsers.ResponseParserError) as error:
+        raise _raised(error, storage, key) from error
 
 
 @dataclass(frozen=True, slots=True)
 class _Meaning:
+    """quoted: the sentence also gives the words of the server or of botocore."""
+
     kind: type[BackupError]
     code: str
     sentence: str
-    hint: str
+    hint: str = ""
+    quoted: bool = False
 
+    def error(self, where: str, words: str) -> BackupError:
+        quotation = f" ({words})" if self.quoted and words else ""
+        return self.kind(self.code, f"{where}: {self.sentence}{quotation}", self.hint)
+
+
+_CARRIES_ON = "check s3_endpoint and the network; the next run carries on where this one stopped"
 
 _DENIED = _Meaning(
     BackupError,
@@ -61,17 +71,17 @@ _CLOCK = _Meaning(
     "the server finds the clock of this host wrong",
     "set the clock, by NTP for instance",
 )
-_REGION = _Meaning(BackupError, "s3.region", "the region is wrong", "set s3_region")
+_REGION = _Meaning(BackupError, "s3.region", "the region is wrong", "set s3_region", quoted=True)
 _NO_BUCKET = _Meaning(
     BackupError, "s3.no_bucket", "there is no such bucket", "create it or correct s3_bucket"
 )
-_MISSING = _Meaning(MissingError, "s3.missing", "nothing is stored under this key", "")
-_NO_UPLOAD = _Meaning(MissingError, "s3.no_upload", "the multipart upload is not there", "")
+_MISSING = _Meaning(MissingError, "s3.missing", "nothing is stored under this key")
+_NO_UPLOAD = _Meaning(MissingError, "s3.no_upload", "the multipart upload is not there")
 _THROTTLED = _Meaning(
     BackupError,
     "s3.throttled",
     "the server went on asking for fewer requests",
-    "the next run carries on; ask the provider about the bucket's rate limits",
+    "the next run carries on; ask the provider for the limits of the bucket",
 )
 _STORAGE_CLASS = _Meaning(
     BackupError,
@@ -85,14 +95,45 @@ _DAMAGED = _Meaning(
     "the server received other bytes than were sent",
     "the next run sends them again",
 )
-_REFUSED = _Meaning(RefusedError, "s3.refused", "the server does not offer this request", "")
+_REFUSED = _Meaning(
+    RefusedError, "s3.refused", "the server does not offer this request", quoted=True
+)
+_FAILED = _Meaning(BackupError, "s3.failed", "the request failed", quoted=True)
+_INVALID = _Meaning(
+    ConfigurationError, "s3.invalid", "this cannot be asked for", "correct s3_bucket", quoted=True
+)
+_NO_KEYS = _Meaning(
+    ConfigurationError,
+    "s3.no_keys",
+    "there is no access key",
+    "set s3_access_key and s3_secret_key",
+)
+_NOT_S3 = _Meaning(
+    UnreachableError, "s3.not_s3", "what answers there is no S3 server", "check s3_endpoint"
+)
+_TLS = _Meaning(
+    UnreachableError,
+    "s3.tls",
+    "no trusted connection",
+    "name the authority of its certificate in AWS_CA_BUNDLE, or write http:// in s3_endpoint "
+    "where the server speaks no TLS",
+    quoted=True,
+)
+_NO_CONNECTION = _Meaning(
+    UnreachableError, "s3.unreachable", "the S3 server cannot be connected to", _CARRIES_ON
+)
+_CLOSED = _Meaning(
+    UnreachableError, "s3.unreachable", "the S3 server closed the connection", _CARRIES_ON
+)
+_SILENT = _Meaning(UnreachableError, "s3.unreachable", "the S3 server went silent", _CARRIES_ON)
+_CUT_SHORT = _Meaning(
+    UnreachableError, "s3.unreachable", "the S3 server cut its answer short", _CARRIES_ON
+)
 
-_ERROR_CODES = {
+_ANSWERS = {
     "AccessDenied": _DENIED,
     "AllAccessDisabled": _DENIED,
     "AccountProblem": _DENIED,
-    "Forbidden": _DENIED,
-    "403": _DENIED,
     "InvalidAccessKeyId": _SIGNATURE,
     "SignatureDoesNotMatch": _SIGNATURE,
     "InvalidToken": _SIGNATURE,
@@ -102,88 +143,57 @@ _ERROR_CODES = {
     "AuthorizationHeaderMalformed": _REGION,
     "PermanentRedirect": _REGION,
     "IllegalLocationConstraintException": _REGION,
-    "InvalidRegionName": _REGION,
-    "301": _REGION,
     "NoSuchBucket": _NO_BUCKET,
     "NoSuchKey": _MISSING,
-    "404": _MISSING,
     "NoSuchUpload": _NO_UPLOAD,
     "SlowDown": _THROTTLED,
-    "TooManyRequests": _THROTTLED,
-    "429": _THROTTLED,
     "InvalidStorageClass": _STORAGE_CLASS,
     "BadDigest": _DAMAGED,
     "NotImplemented": _REFUSED,
     "MethodNotAllowed": _REFUSED,
     "InvalidRequest": _REFUSED,
-    "501": _REFUSED,
-    "405": _REFUSED,
 }
+"""By the code of the answer."""
+
+_STATUSES = {
+    301: _REGION,
+    403: _DENIED,
+    404: _MISSING,
+    405: _REFUSED,
+    429: _THROTTLED,
+    501: _REFUSED,
+    503: _THROTTLED,
+}
+"""By its HTTP status, where the code says nothing: an answer to HEAD has no body."""
+
+_EXCEPTIONS = {
+    "NoCredentialsError": _NO_KEYS,
+    "PartialCredentialsError": _NO_KEYS,
+    "ParamValidationError": _INVALID,
+    "ResponseParserError": _NOT_S3,
+    "SSLError": _TLS,
+    "ReadTimeoutError": _SILENT,
+    "ResponseStreamingError": _CUT_SHORT,
+    "IncompleteReadError": _CUT_SHORT,
+    "ConnectionClosedError": _CLOSED,
+    "ConnectionError": _NO_CONNECTION,
+    "HTTPClientError": _NO_CONNECTION,
+}
+"""By the name of a class of botocore's, the narrower classes first to be found."""
 
 
-def _answered(error: Exception, storage: Storage, key: str) -> BackupError:
-    """error: a ClientError. Its message is the server's, which never saw our secret."""
-    response = getattr(error, "response", {})
-    answer = response.get("Error", {})
-    status = str(response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
-    code, said = str(answer.get("Code", "")), str(answer.get("Message") or "no message")
-    meaning = _ERROR_CODES.get(code) or _ERROR_CODES.get(status)
-    where = place(storage, key)
-    if meaning is None:
-        return BackupError("s3.failed", f"{where}: the server answered {code or status}: {said}")
-    if meaning in (_NO_BUCKET, _DENIED):
-        where = place(storage, key)
-    detail = f" ({said})" if meaning in (_REGION, _REFUSED) else ""
-    return meaning.kind(meaning.code, f"{where}: {meaning.sentence}{detail}", meaning.hint)
+def _answered(response: Mapping[str, Any], storage: Storage, key: str) -> BackupError:
+    """What the server says can be quoted: it never saw our secret."""
+    error = response.get("Error", {})
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    code, said = str(error.get("Code", "")), str(error.get("Message") or "")
+    meaning = _ANSWERS.get(code) or _STATUSES.get(status, _FAILED)
+    return meaning.error(place(storage, key), f"{code} {said}".strip())
 
 
-def _unanswered(error: Exception, storage: Storage, key: str) -> BackupError:
-    """error: a BotoCoreError, raised on this side of the connection."""
-    from botocore import exceptions as boto
-
-    server = storage.endpoint or "S3"
-    if isinstance(error, (boto.NoCredentialsError, boto.PartialCredentialsError)):
-        return ConfigurationError(
-            "s3.no_keys",
-            f"{place(storage)}: there is no access key",
-            "set s3_access_key and s3_secret_key",
-        )
-    if isinstance(error, boto.ParamValidationError):
-        return ConfigurationError(
-            "s3.invalid", f"{place(storage, key)}: {_first_line(error)}", "correct s3_bucket"
-        )
-    if isinstance(error, boto.SSLError):
-        return UnreachableError(
-            "s3.tls",
-            f"{server}: no trusted connection ({_first_line(error)})",
-            "name the authority of its certificate in AWS_CA_BUNDLE, "
-            "or write http:// in s3_endpoint where the server speaks no TLS",
-        )
-    if isinstance(error, boto.ResponseParserError):
-        return BackupError(
-            "s3.failed", f"{server}: this does not answer like S3", "check s3_endpoint"
-        )
-    if isinstance(error, (boto.ConnectionError, boto.HTTPClientError, boto.IncompleteReadError)):
-        return UnreachableError(
-            "s3.unreachable",
-            f"{server}: {_broken(error)}",
-            "check s3_endpoint and the network; the next run carries on where this one stopped",
-        )
-    return BackupError("s3.failed", f"{place(storage, key)}: {_first_line(error)}")
-
-
-def _broken(error: Exception) -> str:
-    from botocore import exceptions as boto
-
-    if isinstance(error, boto.ReadTimeoutError):
-        return "the S3 server went silent"
-    if isinstance(error, (boto.ResponseStreamingError, boto.IncompleteReadError)):
-        return "the S3 server cut its answer short"
-    if isinstance(error, boto.ConnectionClosedError):
-        return "the S3 server closed the connection"
-    return "the S3 server cannot be connected to"
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])
+def _raised(error: Exception, storage: Storage, key: str) -> BackupError:
+    ancestors = (kind.__name__ for kind in type(error).__mro__)
+    meaning = next((_EXCEPTIONS[name] for name in ancestors if name in _EXCEPTIONS), _FAILED)
+    unreachable = issubclass(meaning.kind, UnreachableError)
+    where = storage.endpoint or "S3" if unreachable else place(storage, key)
+    return meaning.error(where, " ".join(str(error).split()))

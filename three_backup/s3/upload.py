@@ -1,0 +1,232 @@
+"""Send a file or a stream as numbered volumes, and carry on where an earlier run stopped.
+
+A finished part is never taken on trust: the stream is read again, and a part is skipped only if
+its MD5 is that of the part which the server has. A volume that differs is sent anew.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from threading import Lock
+from typing import BinaryIO
+
+from three_backup.errors import BackupError
+from three_backup.s3 import multipart
+from three_backup.s3.client import THREADS
+from three_backup.s3.failures import MissingError
+from three_backup.s3.journal import Journal, Plan, SentPart, forget, read
+from three_backup.s3.reader import Part, PartReader
+from three_backup.s3.senders import Senders
+from three_backup.s3.standing import Standing, drop, standing
+from three_backup.s3.store import Store
+from three_backup.s3.volumes import PART_SIZE, PARTS, is_volume_of, volume_key
+
+
+class SourceChangedError(BackupError):
+    """The stream is not what an earlier run began to send, or not as long as was announced.
+
+    The next call sends the volume in question from its beginning.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """size: bytes of the whole file; volume_size: bytes of each volume but the last, for the
+    manifest; resumed: bytes that were in S3 already."""
+
+    size: int
+    volume_size: int
+    volumes: int
+    resumed: int
+
+
+def upload(
+    store: Store,
+    key: str,
+    source: BinaryIO,
+    size: int | None,
+    journal: Path,
+    advance: Callable[[int], None],
+    part_size: int = PART_SIZE,
+    threads: int = THREADS,
+    parts: int = PARTS,
+) -> Uploaded:
+    """Send all of source, which stands at its beginning, as the volumes of key.
+
+    size: bytes to come, None where nobody knows; journal: a file ending in `.journal`, the same
+    on every call for this key; advance: told of bytes sent or found in S3, from any thread;
+    part_size: of an upload that has not begun, 5 MiB at least; parts: of a volume. Memory:
+    threads + 1 parts.
+
+    Raises BackupError, SourceChangedError among them, and what reading source raises. Whatever
+    happens, uploads stay open and the journal stays, for the next call. It stays after success
+    too: forget(journal) it once the manifest that names the file is written.
+    """
+    plan = Plan(str(store.storage.bucket), store.storage.prefix, key, part_size, parts)
+    with (
+        Journal(journal, plan) as begun,
+        Senders(threads, begun.plan.part_size) as senders,
+    ):
+        reader = PartReader(source)
+        sending = _Upload(store, begun, reader, senders, size, advance)
+        number = 1
+        while sending.store_volume(number):
+            number += 1
+        sending.drop_volumes_after(number)
+        return Uploaded(reader.offset, begun.plan.volume_size, number, sending.resumed)
+
+
+def abandon(store: Store, journal: Path) -> None:
+    """Abort the uploads that the journal names, delete the volumes of its key, and forget it.
+
+    For what nobody will finish: the caller has made sure that no manifest names the file.
+    """
+    written = read(journal)
+    if written is not None:
+        plan = written.plan
+        if (plan.bucket, plan.prefix) != (store.storage.bucket, store.storage.prefix):
+            raise BackupError(
+                "s3.other_bucket",
+                f"{journal}: this upload went to s3://{plan.bucket}/{plan.prefix}",
+                "use a configuration that names this bucket and prefix",
+            )
+        for number, volume in written.volumes.items():
+            if volume.upload_id is not None and not volume.complete:
+                multipart.abort(store, volume_key(plan.key, number), volume.upload_id)
+        found = [stored.key for stored in store.keys(f"{plan.key}.")]
+        store.delete(one for one in found if is_volume_of(plan.key, one))
+    forget(journal)
+
+
+class _DiffersError(Exception):
+    """The stream does not go on as the volume in S3 does."""
+
+
+@dataclass(slots=True)
+class _Upload:
+    store: Store
+    journal: Journal
+    reader: PartReader
+    senders: Senders
+    size: int | None
+    advance: Callable[[int], None]
+    resumed: int = 0
+    _lock: Lock = field(default_factory=Lock)
+    _etags_are_md5: bool = False
+
+    def store_volume(self, number: int) -> bool:
+        """Whether the stream goes on behind the volume."""
+        start, resumed = self.reader.offset, self.resumed
+        try:
+            return self._store(number, standing(self.store, self.journal, number))
+        except _DiffersError:
+            self.senders.drain()
+            begins_anew = drop(self.store, self.journal, number)
+            if not self.reader.can_return():
+                raise self._changed("it is not the stream that an earlier run began") from None
+        self.reader.return_to(start)
+        self.resumed = resumed
+        return self._store(number, begins_anew)
+
+    def drop_volumes_after(self, last: int) -> None:
+        """Those of an earlier run whose stream was longer."""
+        for number in [number for number in self.journal.volumes if number > last]:
+            drop(self.store, self.journal, number)
+
+    def _store(self, number: int, known: Standing) -> bool:
+        """Raises _DiffersError where the stream is not the one that the known parts came from."""
+        upload_id, part_number, last = known.upload_id, 0, False
+        while not last and part_number < self.journal.plan.parts:
+            part_number += 1
+            buffer = self.senders.buffer()
+            part = self.reader.fill(buffer)
+            last = part.last
+            if known.complete or part_number in known.listed:
+                self._skip(number, part_number, known.arrived(part_number, part))
+                self.senders.give_back(buffer)
+            elif last and part_number == 1 and upload_id is None:
+                self._send_whole(number, part, buffer)
+            else:
+                upload_id = upload_id or self._open(number)
+                send = partial(self._send_part, number, upload_id, part_number, part)
+                self.senders.send(buffer, send)
+        if any(beyond > part_number for beyond in (*known.listed, *known.sent)):
+            raise _DiffersError
+        self._finish(number, upload_id, last)
+        return not last
+
+    def _skip(self, number: int, part_number: int, arrived: SentPart | None) -> None:
+        if arrived is None:
+            raise _DiffersError
+        with self._lock:
+            if self.journal.volumes[number].parts.get(part_number) != arrived:
+                self.journal.sent(number, part_number, arrived)
+            self._etags_are_md5 |= arrived.etag == arrived.md5
+            self.resumed += arrived.size
+            self.advance(arrived.size)
+
+    def _open(self, number: int) -> str:
+        upload_id = multipart.begin(self.store, self._key(number))
+        with self._lock:
+            self.journal.opened(number, upload_id)
+        return upload_id
+
+    def _send_whole(self, number: int, part: Part, body: bytearray) -> None:
+        etag = multipart.send_whole(self.store, self._key(number), body, part.md5)
+        self._record(number, 1, SentPart(part.size, part.md5.hex(), etag))
+        self.senders.give_back(body)
+
+    def _send_part(
+        self, number: int, upload_id: str, part_number: int, part: Part, body: bytearray
+    ) -> None:
+        """Runs in a thread."""
+        key = self._key(number)
+        etag = multipart.send_part(self.store, key, upload_id, part_number, body, part.md5)
+        self._record(number, part_number, SentPart(part.size, part.md5.hex(), etag))
+
+    def _record(self, number: int, part_number: int, sent: SentPart) -> None:
+        is_md5 = sent.etag == sent.md5
+        with self._lock:
+            if self._etags_are_md5 and not is_md5:
+                raise BackupError(
+                    "s3.damaged",
+                    f"{self.store.place(self._key(number))}: part {part_number} did not arrive "
+                    "as it was sent",
+                    "the next run sends it again",
+                )
+            self._etags_are_md5 = is_md5  # the first part of all tells what this server answers
+            self.journal.sent(number, part_number, sent)
+            self.advance(sent.size)
+
+    def _finish(self, number: int, upload_id: str | None, last: bool) -> None:
+        self.senders.drain()
+        if last and self.size is not None and self.reader.offset != self.size:
+            raise self._changed(f"it has {self.reader.offset} bytes instead of {self.size}")
+        if upload_id is not None:
+            self._complete(number, upload_id)
+        self.journal.completed(number)
+
+    def _complete(self, number: int, upload_id: str) -> None:
+        key, volume = self._key(number), self.journal.volumes[number]
+        etags = {part_number: sent.etag for part_number, sent in volume.parts.items()}
+        self.journal.sync()  # once completed, only the journal knows the MD5s of the parts
+        with suppress(MissingError):  # a repeated request, the first answer to which was lost
+            multipart.complete(self.store, key, upload_id, etags)
+        if self.store.size(key) != volume.size:
+            raise BackupError(
+                "s3.incomplete",
+                f"{self.store.place(key)}: the server did not make it out of its parts",
+                "the next run sends it again",
+            )
+
+    def _changed(self, how: str) -> SourceChangedError:
+        return SourceChangedError(
+            "s3.source_changed",
+            f"{self.store.place(self.journal.plan.key)}: the source has changed, {how}",
+            "the next run sends what changed again",
+        )
+
+    def _key(self, number: int) -> str:
+        return volume_key(self.journal.plan.key, number)
