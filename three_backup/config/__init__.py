@@ -1,0 +1,7 @@
+"""The configuration: sections of options, merged for each object."""
+
+from three_backup.config.configuration import Configuration
+from three_backup.config.environment import environment_file
+from three_backup.config.loading import load
+
+__all__ = ["Configuration", "environment_file", "load"]

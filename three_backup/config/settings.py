@@ -1,11 +1,21 @@
 """The options of one object, merged from every section that matches it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+from three_backup.config.options import IfRunning
+from three_backup.retention import Limits
 from three_backup.schedule import Cron
 from three_backup.stages import Stage
 from three_backup.storage import Storage
+
+MONTHLY = Cron("0 3 1 * *")
+NIGHTLY = Cron("0 3 * * *")
+LOCAL_DIR = "local_dir"
+_S3 = "s3_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,9 +26,9 @@ class Settings:
     scratch server is run (None: found by itself). compression_level: zstd's.
     """
 
-    base_schedule: Cron
-    incremental_schedule: Cron
     storage: Storage
+    base_schedule: Cron = MONTHLY
+    incremental_schedule: Cron = NIGHTLY
     max_base_snapshots_local: int = 1
     max_incremental_snapshots_local: int = 3
     max_base_snapshots_s3: int = 3
@@ -29,3 +39,39 @@ class Settings:
     pg_bindir: Path | None = None
     scratch_user: str | None = None
     scratch_dir: Path | None = None
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(
+            self.max_base_snapshots_local,
+            self.max_incremental_snapshots_local,
+            self.max_base_snapshots_s3,
+            self.max_incremental_snapshots_s3,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What holds for a whole run. local_dir: where its lock lies; kill_after: how long another run
+    may be at work before if_running may end it."""
+
+    local_dir: Path
+    if_running: IfRunning = IfRunning.SKIP
+    kill_after: timedelta = timedelta(hours=24)
+
+
+def settings_of(options: Mapping[str, Any], defaults: Storage) -> Settings:
+    """options: merged, by name. defaults: the folder and the prefix of a host that names none."""
+    stored = {name: value for name, value in options.items() if is_storage(name)}
+    others = {name: value for name, value in options.items() if not is_storage(name)}
+    return Settings(_storage(stored, defaults), **others)
+
+
+def is_storage(name: str) -> bool:
+    """Whether the option says where snapshots lie: the objects of a carrier must agree in it."""
+    return name == LOCAL_DIR or name.startswith(_S3)
+
+
+def _storage(options: Mapping[str, Any], defaults: Storage) -> Storage:
+    given = {name.removeprefix(_S3): value for name, value in options.items()}
+    return Storage(**{"local_dir": defaults.local_dir, "prefix": defaults.prefix, **given})

@@ -1,0 +1,120 @@
+"""The configuration as the tools ask it: what holds for this object, this source, this run."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from three_backup.config.options import OPTIONS
+from three_backup.config.rules import EVERYTHING, Given, Rule
+from three_backup.config.settings import RunSettings, Settings, is_storage, settings_of
+from three_backup.errors import ConfigurationError
+from three_backup.objects import ObjectId, can_match_below
+from three_backup.storage import Storage
+
+_Matching = tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """path: None where there is no file and the defaults hold; rules: as written, the lower wins;
+    defaults: the folder and the prefix of a host that names none; warnings: for people."""
+
+    path: Path | None
+    rules: tuple[Rule, ...]
+    defaults: Storage
+    warnings: tuple[str, ...] = ()
+    _merged: dict[tuple[int, ...], Settings] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def settings(self, object_id: ObjectId) -> Settings:
+        return self._settings(self._matching(object_id))
+
+    def source_settings(self, type: str) -> Settings:
+        """What holds for a source as a whole: its own sections and that of everything."""
+        patterns = (EVERYTHING, type, f"{type}/*")
+        return self._settings(tuple(rule for rule in self.rules if rule.pattern in patterns))
+
+    @property
+    def run(self) -> RunSettings:
+        given = _merge(tuple(rule for rule in self.rules if rule.pattern == EVERYTHING))
+        wanted = {name: one.value for name, one in given.items() if OPTIONS[name].run_wide}
+        local_dir = given["local_dir"].value if "local_dir" in given else self.defaults.local_dir
+        return RunSettings(local_dir, **wanted)
+
+    def storages(self) -> list[Storage]:
+        """Every storage that a section, with those that cover it, names; none twice."""
+        patterns = dict.fromkeys((EVERYTHING, *(rule.pattern for rule in self.rules)))
+        found = (self._settings(self._covering(pattern)).storage for pattern in patterns)
+        return list(dict.fromkeys(found))
+
+    def unmatched(self, ids: Iterable[ObjectId], types: Iterable[str]) -> list[str]:
+        """The patterns that could match an object of the types, and match none of the ids."""
+        types = tuple(types)
+        waiting = [
+            rule
+            for rule in self.rules
+            if rule.pattern != EVERYTHING
+            and any(can_match_below(rule.pattern, type) for type in types)
+        ]
+        for object_id in ids:
+            waiting = [rule for rule in waiting if not rule.matches(str(object_id))]
+        return [rule.pattern for rule in waiting]
+
+    def require_agreement(self, carrier: str, object_ids: Iterable[ObjectId]) -> None:
+        """Raises ConfigurationError where objects of one carrier are to lie in several places."""
+        first: _Matching | None = None
+        for object_id in object_ids:
+            matching = self._matching(object_id)
+            first = matching if first is None else first
+            if self._settings(matching).storage != self._settings(first).storage:
+                raise self._disagreement(carrier, first, matching)
+
+    def _matching(self, object_id: ObjectId) -> _Matching:
+        text = str(object_id)
+        return tuple(rule for rule in self.rules if rule.matches(text))
+
+    def _covering(self, pattern: str) -> _Matching:
+        return tuple(
+            rule for rule in self.rules if rule.pattern == pattern or rule.covers(pattern)
+        )
+
+    def _settings(self, matching: _Matching) -> Settings:
+        # Ten thousand objects match a handful of different sets of sections.
+        key = tuple(rule.line for rule in matching)
+        if key not in self._merged:
+            given = _merge(matching)
+            own = {name: one.value for name, one in given.items() if not OPTIONS[name].run_wide}
+            self._merged[key] = settings_of(own, self.defaults)
+        return self._merged[key]
+
+    def _disagreement(self, carrier: str, one: _Matching, other: _Matching) -> ConfigurationError:
+        given = _merge(one), _merge(other)
+        name = next(
+            name
+            for name in OPTIONS
+            if is_storage(name) and _value(given[0], name) != _value(given[1], name)
+        )
+        places = " and ".join(self._place(options, name) for options in given)
+        return ConfigurationError(
+            "config.disagreement",
+            f"{carrier}: its objects lie in one snapshot, but {name} differs: {places}",
+            f'give {name} under "{EVERYTHING}" or under the source only',
+        )
+
+    def _place(self, given: dict[str, Given], name: str) -> str:
+        if name not in given:
+            return "the default"
+        one = given[name]
+        return f"{self.path}:{one.line} ({one.pattern!r})"
+
+
+def _merge(matching: _Matching) -> dict[str, Given]:
+    merged: dict[str, Given] = {}
+    for rule in matching:
+        merged.update(rule.options)
+    return merged
+
+
+def _value(given: dict[str, Given], name: str) -> object:
+    return given[name].value if name in given else None

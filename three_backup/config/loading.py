@@ -1,0 +1,89 @@
+"""Find the configuration, read it, and report all that is wrong with it at once."""
+
+import os
+import socket
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from three_backup import layout
+from three_backup.config.configuration import Configuration
+from three_backup.config.environment import BESIDE
+from three_backup.config.options import OPTIONS, option_named
+from three_backup.config.rules import Rule, overridden, understand
+from three_backup.config.sections import Mistake, Section, parse
+from three_backup.errors import ConfigurationError
+from three_backup.storage import Storage
+
+VARIABLE = "THREE_BACKUP_CONFIG"
+FOR_ALL = Path("/etc/three_backup.yaml")
+_FOR_ONE = ".config/three_backup.yaml"
+_STATE = "three_backup"
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Configuration:
+    """The configuration at path, else where it is looked for, else the defaults.
+
+    Raises ConfigurationError with every mistake in it, one a line.
+    """
+    found = path or _search(environ)
+    defaults = host_storage(environ, os.geteuid(), socket.gethostname())
+    if found is None:
+        return Configuration(None, (), defaults)
+    sections, mistakes = parse(_text(found))
+    rules, more = understand(sections, found.parent)
+    if mistakes or more:
+        raise ConfigurationError("config.mistakes", _lines(found, [*mistakes, *more]))
+    return Configuration(found, tuple(rules), defaults, tuple(_warnings(found, sections, rules)))
+
+
+def host_storage(environ: Mapping[str, str], user: int, host: str) -> Storage:
+    """Where snapshots lie unless the configuration says otherwise; user: 0 is root."""
+    if user == 0:
+        state = Path("/var/lib")
+    else:
+        home = Path(environ.get("HOME", "/"))
+        state = Path(environ.get("XDG_STATE_HOME") or home / ".local/state")
+    return Storage(local_dir=state / _STATE, prefix=layout.path(host))
+
+
+def _search(environ: Mapping[str, str]) -> Path | None:
+    if environ.get(VARIABLE):
+        return Path(environ[VARIABLE])
+    home = environ.get("HOME")
+    places = [Path(home, _FOR_ONE)] if home else []
+    return next((place for place in (*places, FOR_ALL) if os.access(place, os.F_OK)), None)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except OSError as error:
+        what = (error.strerror or str(error)).lower()
+        raise ConfigurationError(
+            "config.unreadable", f"{path}: {what}", "name another file with --config"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(
+            "config.encoding", f"{path}: byte {error.start} is not UTF-8", "save it as UTF-8"
+        ) from error
+
+
+def _lines(path: Path, mistakes: Sequence[Mistake]) -> str:
+    return "\n".join(f"{path}:{one.line}: {one.sentence}" for one in sorted(mistakes))
+
+
+def _warnings(path: Path, sections: Sequence[Section], rules: Sequence[Rule]) -> Iterator[str]:
+    for one in sorted(overridden(rules)):
+        yield f"{path}:{one.line}: {one.sentence}"
+    for file in dict.fromkeys(_files_with_secrets(path, sections)):
+        if os.access(file, os.F_OK) and file.stat().st_mode & stat.S_IROTH:
+            yield f"{file}: it holds secrets and everybody may read it; chmod 600 {file}"
+
+
+def _files_with_secrets(path: Path, sections: Sequence[Section]) -> Iterator[Path]:
+    yield path.parent / BESIDE
+    for entry in (entry for section in sections for entry in section.entries):
+        named = option_named(entry.word)
+        if named and OPTIONS[named[0]].secret:
+            yield path.parent / Path(entry.text).expanduser() if named[1] else path

@@ -1,0 +1,173 @@
+"""The words of the configuration, and how each is read. Adding one is a line of the table."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from three_backup.schedule import Cron
+from three_backup.stages import TARGETS, Stage
+
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_PREFIX = re.compile(r"[A-Za-z0-9._=/-]*")
+_BUCKET = re.compile(r"[A-Za-z0-9._-]+")
+_TRUE = ("true", "yes", "on")
+_FALSE = ("false", "no", "off")
+
+
+class IfRunning(StrEnum):
+    """What a run does that finds another one at work."""
+
+    SKIP = "skip"
+    WAIT = "wait"
+    KILL = "kill"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """convert: raises ValueError or ConfigurationError, the sentence says what is expected;
+    run_wide: belongs to the run and stands under "*" only; secret: is never shown and may be
+    named as `<name>_file`; alias: another spelling of the name."""
+
+    convert: Callable[[str], Any]
+    run_wide: bool = False
+    secret: bool = False
+    alias: str | None = None
+
+
+def option_named(word: str) -> tuple[str, bool] | None:
+    """The name of the option that word means, and whether word names a file that holds its value;
+    None for a word that is not known."""
+    if word in OPTIONS:
+        return word, False
+    name = _ALIASES.get(word)
+    return (name, False) if name else _FILES.get(word)
+
+
+def words() -> tuple[str, ...]:
+    """Every word that may stand in a section."""
+    return (*OPTIONS, *_ALIASES, *_FILES)
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _count(text: str) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(f"{text!r} is not a number; write 0, 1, 2, ...")
+    return int(text)
+
+
+def _level(text: str) -> int:
+    if not _NUMBER.fullmatch(text) or not 1 <= int(text) <= 22:
+        raise ValueError(f"{text!r} is not a level of zstd; write 1 (fast) to 22 (small)")
+    return int(text)
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in _TRUE + _FALSE:
+        raise ValueError(f"{text!r} is neither; write true or false")
+    return text.lower() in _TRUE
+
+
+def _duration(text: str) -> timedelta:
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration; write 45s, 90m, 24h or 2d")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def convert(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"{text!r} is not known; write one of {', '.join(allowed)}")
+        return text
+
+    return convert
+
+
+def _if_running(text: str) -> IfRunning:
+    return IfRunning(_one_of(*IfRunning)(text))
+
+
+def _max_stage(text: str) -> Stage:
+    if text == Stage.PARTIALLY_SYNCED:
+        raise ValueError(
+            f"{text} is a state that an upload passes through, never a target; "
+            f"write {Stage.SYNCED_S3}, or {Stage.SNAPSHOT_INCREMENTAL} to stay out of S3"
+        )
+    return Stage(_one_of(*TARGETS)(text))
+
+
+def _folder(text: str) -> Path:
+    folder = Path(text).expanduser()
+    if not folder.is_absolute():
+        raise ValueError(f"{text!r} is a relative path; write it from / on")
+    return folder
+
+
+def _endpoint(text: str) -> str:
+    url = text if "://" in text else f"https://{text}"
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "http") or not parts.hostname or re.search(r"\s", text):
+        raise ValueError(f"{text!r} is not the address of a server; write https://host[:port]")
+    if parts.username or parts.password:
+        raise ValueError("it holds a password; write s3_access_key and s3_secret_key")
+    return url.rstrip("/")
+
+
+def _bucket(text: str) -> str:
+    if not _BUCKET.fullmatch(text):
+        raise ValueError(f"{text!r} is not the name of a bucket; folders belong into s3_prefix")
+    return text
+
+
+def _prefix(text: str) -> str:
+    prefix = text.strip("/")
+    if not _PREFIX.fullmatch(prefix) or any(s in ("", ".", "..") for s in prefix.split("/")[1:]):
+        raise ValueError(
+            f"{text!r} has characters that some stores refuse; write A-Z a-z 0-9 ._=-"
+        )
+    return prefix
+
+
+OPTIONS: Mapping[str, Option] = {
+    "base_schedule": Option(Cron.parse),
+    "incremental_schedule": Option(Cron.parse),
+    "max_base_snapshots_local": Option(_count),
+    "max_incremental_snapshots_local": Option(_count),
+    "max_base_snapshots_s3": Option(_count),
+    "max_incremental_snapshots_s3": Option(_count),
+    "max_stage": Option(_max_stage),
+    "disable": Option(_flag),
+    "local_dir": Option(_folder),
+    "s3_endpoint": Option(_endpoint),
+    "s3_bucket": Option(_bucket),
+    "s3_prefix": Option(_prefix),
+    "s3_region": Option(_text),
+    "s3_access_key": Option(_text, secret=True, alias="s3_client_id"),
+    "s3_secret_key": Option(_text, secret=True, alias="s3_client_secret"),
+    "s3_addressing_style": Option(_one_of("path", "virtual", "auto")),
+    "s3_storage_class": Option(_text),
+    "compression_level": Option(_level),
+    "pg_bindir": Option(_folder),
+    "scratch_user": Option(_text),
+    "scratch_dir": Option(_folder),
+    "if_running": Option(_if_running, run_wide=True),
+    "kill_after": Option(_duration, run_wide=True),
+}
+_ALIASES = {option.alias: name for name, option in OPTIONS.items() if option.alias}
+_FILES = {
+    f"{word}_file": (name, True)
+    for name, option in OPTIONS.items()
+    if option.secret
+    for word in (name, option.alias)
+    if word
+}

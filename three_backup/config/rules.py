@@ -1,0 +1,147 @@
+"""Sections whose options were understood, and everything that is wrong with them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from three_backup.config.options import OPTIONS, option_named, words
+from three_backup.config.sections import Entry, Mistake, Section
+from three_backup.errors import ConfigurationError
+from three_backup.objects import LEVELS, can_match_below, has_wildcard, matches
+
+EVERYTHING = "*"
+_SUBTYPES = {
+    "lxd": ("container", "volume"),
+    "postgres": ("table", "view"),
+    "clickhouse": ("table", "view"),
+}
+_OVERRIDABLE = ("disable", "max_stage")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A converted value, and the section and the line that give it."""
+
+    value: Any
+    line: int
+    pattern: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A section: which objects, and what holds for them, by the names of the options."""
+
+    pattern: str
+    line: int
+    options: Mapping[str, Given]
+
+    def matches(self, object_id: str) -> bool:
+        return matches(self.pattern, object_id)
+
+    def covers(self, pattern: str) -> bool:
+        """Whether it matches all that pattern matches."""
+        narrow = pattern.rstrip("/")
+        if not has_wildcard(narrow) and narrow.count("/") < LEVELS - 1:
+            narrow += "/"
+        return matches(self.pattern, narrow)
+
+
+def understand(sections: Sequence[Section], folder: Path) -> tuple[list[Rule], list[Mistake]]:
+    """folder: where files that sections name are looked for."""
+    mistakes = [*_repeated(sections)]
+    rules = []
+    for section in sections:
+        wrong = _wrong_pattern(section.pattern)
+        if wrong:
+            mistakes.append(Mistake(section.line, f"{section.pattern!r}: {wrong}"))
+        options: dict[str, Given] = {}
+        for entry in section.entries:
+            try:
+                name, value = _understood(entry, section.pattern, options, folder)
+            except ValueError as error:
+                mistakes.append(Mistake(entry.line, f"{entry.word}: {error}"))
+            except ConfigurationError as error:
+                mistakes.append(Mistake(entry.line, f"{entry.word}: {error}"))
+            else:
+                options[name] = Given(value, entry.line, section.pattern)
+        rules.append(Rule(section.pattern, section.line, options))
+    return rules, mistakes
+
+
+def overridden(rules: Sequence[Rule]) -> Iterator[Mistake]:
+    """Where a broader section undoes what a narrower one above it says: seldom what is meant."""
+    for number, lower in enumerate(rules):
+        for upper in rules[:number]:
+            for name in _OVERRIDABLE:
+                if _undoes(lower, upper, name):
+                    yield Mistake(
+                        lower.options[name].line,
+                        f"{name}: {lower.pattern!r} overrides {upper.pattern!r} of line "
+                        f"{upper.line}, since the lower section wins; write the narrower below",
+                    )
+
+
+def _undoes(lower: Rule, upper: Rule, name: str) -> bool:
+    if name not in lower.options or name not in upper.options:
+        return False
+    differs = lower.options[name].value != upper.options[name].value
+    return differs and lower.covers(upper.pattern)
+
+
+def _repeated(sections: Sequence[Section]) -> Iterator[Mistake]:
+    first: dict[str, int] = {}
+    for section in sections:
+        if section.pattern in first:
+            yield Mistake(
+                section.line,
+                f"{section.pattern!r}: the section stands at line {first[section.pattern]} too; "
+                "join them",
+            )
+        first.setdefault(section.pattern, section.line)
+
+
+def _wrong_pattern(pattern: str) -> str | None:
+    """Why no object can ever match; None if one can."""
+    pairs = [f"{type}/{subtype}" for type, subtypes in _SUBTYPES.items() for subtype in subtypes]
+    if not pattern:
+        return 'it is empty; write "*" for everything'
+    if pattern.rstrip("/").count("/") >= LEVELS:
+        return f"ids have {LEVELS} levels; write %2F for a slash inside a name"
+    if any(can_match_below(pattern, pair) for pair in pairs):
+        return None
+    type, *rest = pattern.split("/")
+    if type in _SUBTYPES and rest:
+        return (
+            f"{type} has {' and '.join(_SUBTYPES[type])}{_did_you_mean(rest[0], _SUBTYPES[type])}"
+        )
+    return f"there are {', '.join(_SUBTYPES)}{_did_you_mean(type, _SUBTYPES)}"
+
+
+def _understood(
+    entry: Entry, pattern: str, options: Mapping[str, Given], folder: Path
+) -> tuple[str, Any]:
+    named = option_named(entry.word)
+    if named is None:
+        raise ValueError(f"there is no such option{_did_you_mean(entry.word, words())}")
+    name, in_file = named
+    option = OPTIONS[name]
+    if option.run_wide and pattern != EVERYTHING:
+        raise ValueError(f'it holds for a whole run; write it under "{EVERYTHING}"')
+    if name in options:
+        raise ValueError(f"{name} is given at line {options[name].line} too; keep one of them")
+    text = _file_text(folder / Path(entry.text).expanduser()) if in_file else entry.text
+    return name, option.convert(text)
+
+
+def _file_text(path: Path) -> str:
+    try:
+        return path.read_text().rstrip("\r\n")
+    except OSError as error:
+        raise ValueError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _did_you_mean(word: str, known: Iterator[str] | Sequence[str] | Mapping[str, Any]) -> str:
+    close = get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""

@@ -1,0 +1,110 @@
+"""The configuration as it is written: sections of options, each with its line.
+
+Every value is read as text, so that a key of digits stays what it is.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import yaml
+
+from three_backup.config.options import option_named
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mistake:
+    """line: counted from 1; sentence: what is wrong, and the remedy."""
+
+    line: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    word: str
+    text: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    pattern: str
+    line: int
+    entries: tuple[Entry, ...]
+
+
+def parse(text: str) -> tuple[list[Section], list[Mistake]]:
+    """The sections in the order they are written, and what cannot be read as one."""
+    try:
+        root = yaml.compose(text, yaml.BaseLoader)
+    except yaml.YAMLError as error:
+        return [], [_not_yaml(error)]
+    sections: list[Section] = []
+    mistakes: list[Mistake] = []
+    for found in _sections(root):
+        if isinstance(found, Section):
+            sections.append(found)
+        else:
+            mistakes.append(found)
+    return sections, mistakes
+
+
+def _not_yaml(error: yaml.YAMLError) -> Mistake:
+    # str(error) would quote the line, with whatever secret it holds.
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    problem = str(getattr(error, "problem", None) or getattr(error, "reason", "it is not YAML"))
+    line = mark.line + 1 if mark else 1
+    if "alias" in f"{problem} {getattr(error, 'context', '')}":
+        sentence = 'what begins with * needs quotes; write "*" or "*/15 * * * *"'
+    elif "\\t" in problem:
+        sentence = "a tab cannot indent; write spaces"
+    elif "cannot start any token" in problem:
+        sentence = f"{problem}; write it in quotes"
+    else:
+        sentence = f"{problem}; write sections as - pattern: and indent their options below"
+    return Mistake(line, sentence)
+
+
+def _sections(root: yaml.Node | None) -> Iterator[Section | Mistake]:
+    if root is None:
+        return
+    for node in root.value if isinstance(root, yaml.SequenceNode) else [root]:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                yield from _section(key, value)
+        else:
+            yield Mistake(_line(node), "this is not a section; write - pattern: {options}")
+
+
+def _section(key: yaml.Node, value: yaml.Node) -> Iterator[Section | Mistake]:
+    if not isinstance(key, yaml.ScalarNode):
+        yield Mistake(_line(key), "the pattern is not a text; write it in quotes")
+    elif option_named(key.value) and isinstance(value, yaml.ScalarNode):
+        yield Mistake(_line(key), f"{key.value}: it stands outside any section; indent it more")
+    elif isinstance(value, yaml.MappingNode):
+        entries = [_entry(*pair) for pair in value.value]
+        yield from (entry for entry in entries if isinstance(entry, Mistake))
+        good = tuple(entry for entry in entries if isinstance(entry, Entry))
+        yield Section(key.value, _line(key), good)
+    elif _is_empty(value):
+        yield Section(key.value, _line(key), ())
+    else:
+        yield Mistake(_line(value), f"{key.value}: options are written as name: value below it")
+
+
+def _entry(key: yaml.Node, value: yaml.Node) -> Entry | Mistake:
+    if not isinstance(key, yaml.ScalarNode):
+        return Mistake(_line(key), "the name of an option is not a text")
+    if not isinstance(value, yaml.ScalarNode):
+        return Mistake(_line(key), f"{key.value}: the value is not a text; write it in quotes")
+    if _is_empty(value):
+        return Mistake(_line(key), f"{key.value}: it has no value; give one or remove the line")
+    return Entry(key.value, value.value, _line(key))
+
+
+def _is_empty(value: yaml.Node) -> bool:
+    return isinstance(value, yaml.ScalarNode) and not value.value and value.style is None
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1

@@ -1,0 +1,252 @@
+"""Which snapshots of a carrier stay, and which may go: decided here, carried out elsewhere.
+
+A snapshot may lie on this host, in S3 or both; each copy gets a verdict of its own. Restore takes
+every link of a chain from wherever it lies, so a parent stays only where somebody needs its bytes.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from three_backup.snapshots import Kind, SnapshotId
+
+
+class Place(StrEnum):
+    LOCAL = "local"
+    S3 = "s3"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many of the newest snapshots are kept, beside all that they need."""
+
+    bases_local: int
+    incrementals_local: int
+    bases_s3: int
+    incrementals_s3: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A complete snapshot. local, s3: where it lies; wanted_in_s3: it should come to lie there;
+    local_only: the local copy holds files that are never uploaded."""
+
+    id: SnapshotId
+    local: bool
+    s3: bool
+    wanted_in_s3: bool = True
+    local_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of one copy of a snapshot, and why, in words for a person."""
+
+    snapshot: SnapshotId
+    place: Place
+    keep: bool
+    reason: str
+
+
+def most_generous(limits: Iterable[Limits]) -> Limits:
+    """The highest of each; limits: at least one."""
+    every = tuple(limits)
+    return Limits(
+        max(one.bases_local for one in every),
+        max(one.incrementals_local for one in every),
+        max(one.bases_s3 for one in every),
+        max(one.incrementals_s3 for one in every),
+    )
+
+
+def decide(
+    snapshots: Iterable[Candidate], limits: Limits, *, points: bool = False
+) -> list[Verdict]:
+    """The verdicts on all copies of one carrier's snapshots, children before their parents.
+
+    points: a local copy is a state of the source itself, as in ZFS: it restores without its
+    parents, and increments, the next one and those not yet uploaded, are made from it.
+    """
+    known = _Known(snapshots, points)
+    kept: dict[_Copy, str] = {}
+    for copy, reason in _wanted(known, limits):
+        kept.setdefault(copy, reason)
+        for needed in known.needs(copy):
+            kept.setdefault(needed, f"{copy.id} needs it")
+    return [
+        Verdict(
+            copy.id, copy.place, copy in kept, kept.get(copy) or _expendable(known, copy, limits)
+        )
+        for snapshot in known.newest_first
+        for copy in _copies(snapshot)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    id: SnapshotId
+    place: Place
+
+
+class _Known:
+    """The snapshots that there are and how they hang together."""
+
+    def __init__(self, snapshots: Iterable[Candidate], points: bool) -> None:
+        self.points = points
+        self.newest_first = sorted(snapshots, key=lambda one: one.id.time, reverse=True)
+        self._by_time = {one.id.time: one for one in self.newest_first}
+        self._complete: set[datetime] = set()
+        self._complete_in_s3: set[datetime] = set()
+        for one in reversed(self.newest_first):
+            if any(self.restorable(copy) for copy in _copies(one)):
+                self._complete.add(one.id.time)
+            if one.s3 and (one.id.parent is None or one.id.parent in self._complete_in_s3):
+                self._complete_in_s3.add(one.id.time)
+
+    def restorable(self, copy: _Copy) -> bool:
+        """Whether every link that the copy builds on lies somewhere."""
+        if self.points and copy.place is Place.LOCAL:
+            return True
+        return copy.id.parent is None or copy.id.parent in self._complete
+
+    def parent(self, snapshot: SnapshotId) -> Candidate | None:
+        return None if snapshot.parent is None else self._by_time.get(snapshot.parent)
+
+    def newest_complete(self) -> Candidate | None:
+        return next((one for one in self.newest_first if one.id.time in self._complete), None)
+
+    def newest_complete_in_s3(self) -> Candidate | None:
+        complete = self._complete_in_s3
+        return next((one for one in self.newest_first if one.id.time in complete), None)
+
+    def newest_with_local_files(self) -> Candidate | None:
+        """The newest one through which all that is never uploaded can be restored, if any."""
+        for one in self.newest_first:
+            if one.local and self.restorable(_Copy(one.id, Place.LOCAL)):
+                chain = [one, *self._ancestors(one.id)]
+                held = [link for link in chain if link.local_only]
+                if held and all(link.local for link in held):
+                    return one
+        return None
+
+    def best_copy(self, one: Candidate) -> _Copy:
+        """The copy that is kept if one must be."""
+        in_s3 = _Copy(one.id, Place.S3)
+        return in_s3 if one.s3 and (self.restorable(in_s3) or not one.local) else _local(one)
+
+    def needs(self, copy: _Copy) -> Iterator[_Copy]:
+        """The copies of other snapshots without whose bytes this one is worth nothing."""
+        if self.points and copy.place is Place.LOCAL:
+            return
+        for ancestor in self._ancestors(copy.id):
+            best = self.best_copy(ancestor)
+            yield best
+            if copy.place is Place.LOCAL and ancestor.local and ancestor.local_only:
+                yield _local(ancestor)
+            if self.points and best.place is Place.LOCAL:
+                return
+
+    def _ancestors(self, snapshot: SnapshotId) -> Iterator[Candidate]:
+        ancestor = self.parent(snapshot)
+        while ancestor is not None:
+            yield ancestor
+            ancestor = self.parent(ancestor.id)
+
+
+def _wanted(known: _Known, limits: Limits) -> Iterator[tuple[_Copy, str]]:
+    """The copies that are kept for their own sake."""
+    for place in Place:
+        for kind in Kind:
+            yield from _newest(known, place, kind, _limit(limits, place, kind))
+    yield from _unsent(known)
+    yield from _last_resorts(known)
+
+
+def _newest(known: _Known, place: Place, kind: Kind, limit: int) -> Iterator[tuple[_Copy, str]]:
+    copies = [
+        copy
+        for one in known.newest_first
+        for copy in _copies(one)
+        if copy.place is place and copy.id.kind is kind and known.restorable(copy)
+    ]
+    for copy in copies[:limit]:
+        yield copy, f"among {_the_newest(limit, kind, place)}"
+
+
+def _unsent(known: _Known) -> Iterator[tuple[_Copy, str]]:
+    for one in known.newest_first:
+        parent = known.parent(one.id)
+        if not one.local or one.s3 or not one.wanted_in_s3 or not _can_be_sent(known, one):
+            continue
+        yield _local(one), "not yet in S3"
+        if known.points and parent is not None:
+            yield _local(parent), f"{one.id} is not yet in S3 and is made from it"
+
+
+def _can_be_sent(known: _Known, one: Candidate) -> bool:
+    """An increment whose parent is gone never comes to S3."""
+    if known.points and one.id.parent is not None:
+        parent = known.parent(one.id)
+        return parent is not None and parent.local
+    return known.restorable(_local(one))
+
+
+def _last_resorts(known: _Known) -> Iterator[tuple[_Copy, str]]:
+    """What is kept whatever the limits say."""
+    newest = known.newest_complete()
+    if newest is not None:
+        yield known.best_copy(newest), "the newest that can be restored"
+    in_s3 = known.newest_complete_in_s3()
+    if in_s3 is not None:
+        yield _Copy(in_s3.id, Place.S3), "the newest that can be restored from S3 alone"
+    with_local_files = known.newest_with_local_files()
+    if with_local_files is not None:
+        yield _local(with_local_files), "the newest of what is never uploaded"
+    points = [one for one in known.newest_first if one.local] if known.points else []
+    for one in points[:1]:
+        yield _local(one), "the next increment is made from it"
+    for copy in _unbroken_hope(known, newest):
+        yield copy, "its parent is gone, yet nothing newer can be restored"
+
+
+def _unbroken_hope(known: _Known, newest: Candidate | None) -> Iterator[_Copy]:
+    for one in known.newest_first:
+        if newest is None or one.id.time >= newest.id.time:
+            yield from (copy for copy in _copies(one) if not known.restorable(copy))
+
+
+def _expendable(known: _Known, copy: _Copy, limits: Limits) -> str:
+    if copy.id.parent is not None and not known.restorable(copy):
+        return "cannot be restored: a snapshot that it builds on is gone"
+    kind, place = copy.id.kind, copy.place
+    return (
+        f"not among {_the_newest(_limit(limits, place, kind), kind, place)}, and nobody needs it"
+    )
+
+
+def _the_newest(limit: int, kind: Kind, place: Place) -> str:
+    where = "on this host" if place is Place.LOCAL else "in S3"
+    snapshots = f"{kind}s" if kind is Kind.INCREMENTAL else "bases"
+    return f"the newest {limit} {snapshots} {where}"
+
+
+def _limit(limits: Limits, place: Place, kind: Kind) -> int:
+    match place, kind:
+        case Place.LOCAL, Kind.BASE:
+            return limits.bases_local
+        case Place.LOCAL, Kind.INCREMENTAL:
+            return limits.incrementals_local
+        case Place.S3, Kind.BASE:
+            return limits.bases_s3
+        case _:
+            return limits.incrementals_s3
+
+
+def _copies(one: Candidate) -> Sequence[_Copy]:
+    copies = ((one.local, Place.LOCAL), (one.s3, Place.S3))
+    return [_Copy(one.id, place) for there, place in copies if there]
+
+
+def _local(one: Candidate) -> _Copy:
+    return _Copy(one.id, Place.LOCAL)
