@@ -51,21 +51,16 @@ class Catalog:
         return self.s3
 
     def list_everything(self) -> None:
-        """List all of S3's manifests at once, a request a thousand, instead of by carrier."""
-        if self.s3 is None:
-            self._everything = {}
+        """From here on answer out of one listing, a request a thousand keys, not one a carrier."""
+        if self._everything is not None:
             return
         names: dict[str, list[str]] = {}
-        for stored in self.s3.keys(layout.MANIFESTS):
+        for stored in self.s3.keys(layout.MANIFESTS) if self.s3 else ():
             parsed = layout.parse_manifest_key(stored.key)
             if parsed is not None:
                 names.setdefault(parsed[0], []).append(str(parsed[1]))
         # One text a carrier: a snapshot costs its 40 characters, not an object.
         self._everything = {carrier: " ".join(found) for carrier, found in names.items()}
-
-    @property
-    def listed(self) -> bool:
-        return self._everything is not None
 
     def snapshots(self, carrier: str) -> list[Stored]:
         """Oldest first."""
@@ -76,8 +71,7 @@ class Catalog:
 
     def carriers(self, type: str) -> list[str]:
         """Every carrier of a source that has a snapshot anywhere, sorted."""
-        if self._everything is None:
-            self.list_everything()
+        self.list_everything()
         remote = (one for one in self._everything or () if one.startswith(f"{type}/"))
         return sorted({*remote, *self.local.carriers(type)})
 

@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,8 @@ from three_backup.storage import Storage
 PROGRAM = f"three_backup {__version__}"
 
 Outcome = TypeVar("Outcome")
+
+_MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
 # docopt-ng names what it could not match in the notation of its own classes.
 _UNMATCHED = re.compile(r"(?:Option|Argument)\((?:None|'[^']*'), '([^']*)'")
@@ -61,8 +64,17 @@ class Invocation:
 
     @property
     def host(self) -> str:
-        """Who writes here: the host's name."""
+        """The name of this host, for manifests."""
         return platform.node()
+
+    @property
+    def host_id(self) -> str:
+        """What tells this host from any other that might write to the same prefix."""
+        for path in _MACHINE_IDS:
+            with suppress(OSError):
+                if machine := path.read_text().strip():
+                    return machine
+        return self.host
 
     def catalog(self, storage: Storage) -> Catalog:
         """The catalog of a storage, the same one each time."""
@@ -115,11 +127,15 @@ class Invocation:
         return record.with_error(self.name, error)
 
     def emit(self, record: Record) -> None:
+        self.count(record)
+        self.write(record.to_line())
+
+    def count(self, record: Record) -> None:
+        """Have the record decide on the exit status, as every record does that is emitted."""
         if record.failed:
             self._failed += 1
         else:
             self._good += 1
-        self.write(record.to_line())
 
     def write(self, text: str) -> None:
         """Text for standard output: records, or the table and summary of tools for people."""

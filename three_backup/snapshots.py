@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
 
-from three_backup.errors import BackupError
+from three_backup.errors import BackupError, UsageError
 from three_backup.objects import ObjectId
 
 MANIFEST_VERSION = 1
@@ -149,7 +149,7 @@ class Manifest:
                 server=str(fields["server"]),
                 host=str(fields["host"]),
             )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (UsageError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BackupError(
                 "manifest.malformed",
                 f"{where}: this is not a manifest ({type(error).__name__}: {error})",

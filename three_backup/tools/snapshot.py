@@ -39,7 +39,7 @@ _OWN = (Stage.SNAPSHOT_BASE, Stage.SNAPSHOT_INCREMENTAL)
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What became of a carrier: what was taken, None for nothing, and why that and nothing else."""
+    """What became of a carrier: what was taken, None for nothing, and why just that."""
 
     kind: Kind | None
     snapshot: dict[str, Any] | None = None

@@ -1,0 +1,106 @@
+"""How a carrier stands and what is due for it: configuration, catalog and source put together."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from three_backup import layout, planning
+from three_backup.catalog import Catalog, Stored
+from three_backup.config import Configuration
+from three_backup.config.settings import Settings
+from three_backup.objects import ObjectId
+from three_backup.planning import Clock, Progress, Take
+from three_backup.records import Record
+from three_backup.retention import Place, Verdict, decide, most_generous
+from three_backup.schedule import host_zone
+from three_backup.snapshots import SnapshotId, rfc3339
+from three_backup.sources import source_of
+from three_backup.stages import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is the same for all objects of a carrier. newest: None without a snapshot;
+    unreadable: a part of it could not be listed, so that nothing of it may be rotated."""
+
+    take: Take
+    progress: Progress
+    newest: SnapshotId | None
+    unreadable: bool
+    now: datetime
+
+    @property
+    def from_the_future(self) -> bool:
+        return self.newest is not None and self.newest.time > self.now
+
+    def planned(self, record: Record, settings: Settings) -> Record:
+        """The record with its stage and what is left to do."""
+        planned_at = {"planned_at": rfc3339(self.now)}
+        if settings.disable:
+            return record.with_fields(todo=[], take=None, why="disabled", **planned_at)
+        kind, why = self.take.kind, self.take.why
+        stage = planning.stage(self.progress, settings.max_stage)
+        todo = planning.todo(stage, settings.max_stage, kind)
+        if self.unreadable and not _ROTATIONS.isdisjoint(todo):
+            todo = [one for one in todo if one not in _ROTATIONS]
+            why += "; nothing is rotated while a part of the carrier cannot be read"
+        return record.with_fields(
+            stage=stage,
+            max_stage=settings.max_stage,
+            take=kind if kind and planning.taken(kind) in todo else None,
+            todo=todo,
+            why=why,
+            newest=str(self.newest) if self.newest else None,
+            **planned_at,
+        )
+
+
+_ROTATIONS = {Stage.ROTATED_LOCALLY, Stage.ROTATED_S3}
+
+
+def outlook(
+    carrier: str,
+    records: Sequence[Record],
+    configuration: Configuration,
+    catalog: Catalog,
+    now: datetime,
+) -> Outlook:
+    """records: those of the carrier, at least one of them of a live object."""
+    live = {record.object: record for record in records if not record.failed}
+    snapshots = catalog.snapshots(carrier)
+    settings = carried(carrier, live, configuration, catalog, snapshots)
+    source = source_of(next(iter(live)).type)
+
+    def broken(_: SnapshotId) -> str | None:
+        judged = [(record.fields, settings[object_id]) for object_id, record in live.items()]
+        return source.broken_chain(judged, catalog.manifest(carrier, snapshots[-1]))
+
+    enabled = distinct(settings.values())
+    return Outlook(
+        planning.next_take(snapshots, enabled, broken, Clock(now, host_zone(os.environ))),
+        _progress(carrier, snapshots, enabled, catalog),
+        snapshots[-1].id if snapshots else None,
+        any(record.failed for record in records),
+        now,
+    )
+
+
+def carried(
+    carrier: str,
+    live: Iterable[ObjectId],
+    configuration: Configuration,
+    catalog: Catalog,
+    snapshots: Sequence[Stored],
+) -> dict[ObjectId, Settings]:
+    """The settings of everything a carrier carries: what is live, and what its newest snapshot
+    holds though a selection may have kept it from us."""
+    ids = list(live)
+    if snapshots and carrier not in map(str, ids):
+        ids += [one.id for one in catalog.manifest(carrier, snapshots[-1]).objects]
+    return {object_id: configuration.settings(object_id) for object_id in ids}
+
+
+def distinct(settings: Iterable[Settings]) -> list[Settings]:
+    """Each once, without those of disabled objects: ten thousand objects share a few."""
+    return list({id(one): one for one in settings if not one.disable}.values())

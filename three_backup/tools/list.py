@@ -1,0 +1,177 @@
+"""tb-list - show the objects, how far they have come, and their snapshots
+
+Usage:
+  tb-list [--select PATTERN]... [options]
+
+Options:
+  -s, --select PATTERN  only objects whose id matches; may be repeated
+      --stages          with stage and max_stage
+      --snapshots       with every snapshot, its size and where it lies
+      --stored          what the snapshots hold instead of what the sources hold
+      --json            records instead of a table
+  -c, --config FILE     the configuration
+      --env-file FILE   PG* and CLICKHOUSE_* variables, instead of .env beside it
+  -h, --help            show this
+      --version         show the version
+
+Reads records where standard input is a pipe or a file; else it discovers by itself.
+"""
+
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from os import fstat
+from typing import Any
+
+from three_backup import discovery, human, pipe
+from three_backup.catalog import Catalog, Stored
+from three_backup.objects import selected
+from three_backup.outlook import outlook
+from three_backup.pipe import Invocation
+from three_backup.records import Record
+from three_backup.sources import SOURCES
+
+_RIGHT = frozenset({2})
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """A line of the table of snapshots, and what `--json` says of it."""
+
+    id: str
+    kind: str
+    size: int
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    carrier: str
+    records: Sequence[Record]
+    snapshots: Sequence[_Snapshot]
+
+
+def main() -> int:
+    return pipe.main(__doc__, run)
+
+
+def run(invocation: Invocation) -> None:
+    groups = groupby(_records(invocation), key=lambda record: record.carrier)
+    listed = (_look_up(invocation, carrier, list(group)) for carrier, group in groups)
+    if invocation.arguments["--json"]:
+        for one in listed:
+            for record in one.records:
+                invocation.emit(_with_snapshots(record, one.snapshots))
+    else:
+        _show(invocation, list(listed))
+
+
+def _records(invocation: Invocation) -> Iterator[Record]:
+    if invocation.arguments["--stored"]:
+        catalogs = [invocation.catalog(one) for one in invocation.configuration.storages()]
+        types = [source.type for source in SOURCES]
+        yield from discovery.stored(invocation.patterns, catalogs, types)
+    elif _is_piped():
+        for record in invocation.records():
+            if record.failed or selected(invocation.patterns, record.id):
+                yield record
+    else:
+        found = discovery.live(invocation.patterns, invocation.configuration, invocation.say)
+        for record, error in found:
+            yield record if error is None else invocation.fail(record, error)
+
+
+def _is_piped() -> bool:
+    """Whether somebody feeds records: a terminal, and cron's /dev/null, do not."""
+    if sys.stdin is None:
+        return False
+    mode = fstat(sys.stdin.fileno()).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+def _look_up(invocation: Invocation, carrier: str, records: Sequence[Record]) -> _Listed:
+    """The records of a carrier with what was asked for besides."""
+    live = [record for record in records if not record.failed]
+    if not live:
+        return _Listed(carrier, records, ())
+    settings = invocation.configuration.settings(live[0].object)
+    catalog = invocation.catalog(settings.storage)
+    if invocation.arguments["--stages"]:
+        records = _with_stages(invocation, catalog, carrier, records)
+    if not invocation.arguments["--snapshots"]:
+        return _Listed(carrier, records, ())
+    snapshots = [_snapshot(catalog, carrier, one) for one in catalog.snapshots(carrier)]
+    return _Listed(carrier, records, snapshots)
+
+
+def _with_stages(
+    invocation: Invocation, catalog: Catalog, carrier: str, records: Sequence[Record]
+) -> list[Record]:
+    """Records that were planned keep the stage that the plan gave them."""
+    catalog.list_everything()
+    configuration = invocation.configuration
+    ahead = outlook(carrier, records, configuration, catalog, invocation.clock())
+    return [
+        record
+        if record.failed or record.planned
+        else record.with_fields(
+            **{
+                name: ahead.planned(record, configuration.settings(record.object)).fields[name]
+                for name in ("stage", "max_stage")
+            }
+        )
+        for record in records
+    ]
+
+
+def _snapshot(catalog: Catalog, carrier: str, stored: Stored) -> _Snapshot:
+    places = [name for name, there in (("local", stored.local), ("s3", stored.s3)) if there]
+    size = catalog.manifest(carrier, stored).stored_size
+    return _Snapshot(str(stored.id), stored.id.kind, size, ", ".join(places))
+
+
+def _with_snapshots(record: Record, snapshots: Sequence[_Snapshot]) -> Record:
+    if record.failed or not snapshots:
+        return record
+    return record.with_fields(
+        snapshots=[
+            {"id": one.id, "kind": one.kind, "size": one.size, "place": one.place.split(", ")}
+            for one in snapshots
+        ]
+    )
+
+
+def _show(invocation: Invocation, listed: Sequence[_Listed]) -> None:
+    records = [record for one in listed for record in one.records]
+    if not records:
+        invocation.say("there is nothing to list")
+        return
+    stages = bool(invocation.arguments["--stages"])
+    heading = ["OBJECT", "KIND", "SIZE", *(["STAGE", "MAX STAGE"] if stages else [])]
+    rows = [heading, *(_row(record, stages) for record in records)]
+    invocation.write(human.table(rows, _RIGHT))
+    snapshots = [row for one in listed for row in _snapshot_rows(one)]
+    if snapshots:
+        heading = ["SNAPSHOT", "KIND", "SIZE", "PLACE"]
+        invocation.write("\n" + human.table([heading, *snapshots], _RIGHT))
+    for record in records:
+        invocation.count(record)
+
+
+def _row(record: Record, stages: bool) -> list[str]:
+    fields = record.fields
+    if record.failed:
+        return [record.id, "failed", "", *(["", ""] if stages else [])]
+    kind = str(fields.get("kind", fields.get("subtype", "")))
+    size = human.size(fields["size"]) if "size" in fields else ""
+    said = [str(fields.get(name, "")) for name in ("stage", "max_stage")] if stages else []
+    return [record.id, kind, size, *said]
+
+
+def _snapshot_rows(one: _Listed) -> Iterable[list[Any]]:
+    if one.snapshots:
+        yield [one.carrier, "", "", ""]
+    for snapshot in one.snapshots:
+        yield [f"  {snapshot.id}", snapshot.kind, human.size(snapshot.size), snapshot.place]

@@ -1,0 +1,60 @@
+"""tb-plan - work out what is to be done, and change nothing
+
+Usage:
+  tb-plan [options]
+
+Options:
+  -c, --config FILE    the configuration
+      --env-file FILE  PG* and CLICKHOUSE_* variables, instead of .env beside it
+  -h, --help           show this
+      --version        show the version
+
+Reads records as tb-discover prints them. Adds stage, max_stage, take, todo and why.
+"""
+
+from collections.abc import Iterator
+from itertools import groupby
+
+from three_backup import pipe
+from three_backup.errors import BackupError
+from three_backup.outlook import Outlook, outlook
+from three_backup.pipe import Invocation
+from three_backup.records import Record
+
+
+def main() -> int:
+    return pipe.main(__doc__, run)
+
+
+def run(invocation: Invocation) -> None:
+    for carrier, group in groupby(invocation.records(), key=lambda record: record.carrier):
+        for record in _planned(invocation, carrier, list(group)):
+            invocation.emit(record)
+
+
+def _planned(invocation: Invocation, carrier: str, records: list[Record]) -> Iterator[Record]:
+    ahead: Outlook | BackupError | None = None
+    for record in records:
+        if record.failed:
+            yield record
+            continue
+        ahead = ahead or _outlook(invocation, carrier, records)
+        if isinstance(ahead, BackupError):
+            yield invocation.fail(record, ahead)
+        else:
+            settings = invocation.configuration.settings(record.object)
+            yield ahead.planned(record, settings)
+
+
+def _outlook(invocation: Invocation, carrier: str, records: list[Record]) -> Outlook | BackupError:
+    try:
+        ids = [record.object for record in records if not record.failed]
+        invocation.configuration.require_agreement(carrier, ids)
+        catalog = invocation.catalog(invocation.configuration.settings(ids[0]).storage)
+        catalog.list_everything()
+        ahead = outlook(carrier, records, invocation.configuration, catalog, invocation.clock())
+    except BackupError as error:
+        return error
+    if ahead.from_the_future:
+        invocation.say(f"{carrier}: snapshot {ahead.newest} is from the future; check the clock")
+    return ahead
