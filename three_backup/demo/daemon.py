@@ -30,27 +30,16 @@ class Account:
     uid: int | None = None
     gid: int | None = None
 
-    def own(self, path: Path) -> None:
-        if self.uid is not None and self.gid is not None:
-            os.chown(path, self.uid, self.gid)
+    @property
+    def groups(self) -> list[int] | None:
+        """Beside gid: none, where the account is another one."""
+        return None if self.uid is None else []
 
-    def spawn(
-        self, argv: Sequence[str | Path], folder: Path, environ: Mapping[str, str], log: Path
-    ) -> subprocess.Popen[bytes]:
-        """Start a server in a session of its own, so that Ctrl-C does not reach it."""
-        with log.open("ab") as output:
-            return subprocess.Popen(
-                argv,
-                cwd=folder,
-                env=environ,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                user=self.uid,
-                group=self.gid,
-                extra_groups=self._groups,
-            )
+    def own(self, path: Path) -> None:
+        """Give the account path and everything below it."""
+        if self.uid is not None and self.gid is not None:
+            for owned in (path, *path.rglob("*")):
+                os.chown(owned, self.uid, self.gid, follow_symlinks=False)
 
     def run(self, argv: Sequence[str | Path], folder: Path, environ: Mapping[str, str]) -> None:
         """Run a program to its end; raises PermissionError where the account may not."""
@@ -64,7 +53,7 @@ class Account:
             text=True,
             user=self.uid,
             group=self.gid,
-            extra_groups=self._groups,
+            extra_groups=self.groups,
         )
         if result.returncode:
             raise BackupError(
@@ -72,9 +61,62 @@ class Account:
                 f"{argv[0]} ended with status {result.returncode}: {result.stderr.strip()}",
             )
 
+
+class Daemon:
+    """A server process in a session of its own, so that Ctrl-C does not reach it."""
+
+    def __init__(self, name: str, folder: Path, account: Account) -> None:
+        self.name = name
+        self._folder = folder
+        self._log = folder / "log"
+        self._account = account
+        self._process: subprocess.Popen[bytes] | None = None
+
     @property
-    def _groups(self) -> list[int] | None:
-        return None if self.uid is None else []
+    def pid(self) -> int:
+        """0 while the server is down."""
+        return 0 if self._process is None else self._process.pid
+
+    def start(
+        self,
+        argv: Sequence[str | Path],
+        environ: Mapping[str, str],
+        is_ready: Callable[[], bool],
+    ) -> None:
+        """Returns when the server is ready; raises BackupError with the end of its log."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                argv,
+                cwd=self._folder,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                user=self._account.uid,
+                group=self._account.gid,
+                extra_groups=self._account.groups,
+            )
+        deadline = time.monotonic() + _START_SECONDS
+        while not is_ready():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.end(signal.SIGKILL)
+                raise BackupError("demo.server", f"{self.name} did not start: {self._tail()}")
+            time.sleep(_POLL_SECONDS)
+
+    def end(self, how: signal.Signals) -> None:
+        """Signal the server and wait until it is gone, after SIGKILL its children too."""
+        if self._process is None:
+            return
+        children = _children(self._process.pid) if how is signal.SIGKILL else []
+        self._process.send_signal(how)
+        self._process.wait()
+        self._process = None
+        for child in children:
+            _kill(child)
+
+    def _tail(self) -> str:
+        return self._log.read_text(errors="replace")[-_LOG_TAIL:].strip()
 
 
 def unprivileged_account() -> Account:
@@ -104,27 +146,6 @@ def free_ports(count: int) -> list[int]:
                 listener.bind((LOOPBACK, port))
                 ports.append(port)
     return ports
-
-
-def wait_until(
-    ready: Callable[[], bool], server: subprocess.Popen[bytes], name: str, log: Path
-) -> None:
-    """Raises BackupError with the end of the log where the server ends or does not get ready."""
-    deadline = time.monotonic() + _START_SECONDS
-    while not ready():
-        if server.poll() is not None or time.monotonic() > deadline:
-            tail = log.read_text(errors="replace")[-_LOG_TAIL:].strip()
-            raise BackupError("demo.server", f"{name} did not start; its log ends with\n{tail}")
-        time.sleep(_POLL_SECONDS)
-
-
-def end(server: subprocess.Popen[bytes], how: signal.Signals) -> None:
-    """Signal the server and wait until it is gone, after SIGKILL its children too."""
-    children = _children(server.pid) if how is signal.SIGKILL else []
-    server.send_signal(how)
-    server.wait()
-    for child in children:
-        _kill(child)
 
 
 def _children(pid: int) -> list[int]:

@@ -4,7 +4,6 @@ import os
 import secrets
 import shutil
 import signal
-import subprocess
 import sysconfig
 import urllib.error
 import urllib.request
@@ -18,10 +17,9 @@ from typing import Self
 from three_backup.demo.daemon import (
     LOOPBACK,
     Account,
-    end,
+    Daemon,
     free_ports,
     unprivileged_account,
-    wait_until,
 )
 from three_backup.errors import BackupError
 
@@ -104,12 +102,11 @@ class PostgresServer:
         self.folder = folder
         self.version = version
         self.pgdata = folder / "pgdata"
-        self.log = folder / "postgres.log"
         self.port = free_ports(1)[0]
         self.password = secrets.token_hex(12)
         self._settings = {**_SETTINGS, **(settings or {})}
         self._account = unprivileged_account()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._daemon = Daemon("PostgreSQL", folder, self._account)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._account.own(folder)
         self.bindir = self._reachable(bindir or _wheel_bindir(version))
@@ -126,6 +123,10 @@ class PostgresServer:
             "PATH": f"{self.bindir}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         }
 
+    @property
+    def pid(self) -> int:
+        return self._daemon.pid
+
     def conninfo(self, dbname: str = _SUPERUSER) -> str:
         quoted = dbname.replace("\\", "\\\\").replace("'", "\\'")
         return f"host={self.folder} port={self.port} user={_SUPERUSER} dbname='{quoted}'"
@@ -135,12 +136,11 @@ class PostgresServer:
         if not self.pgdata.exists():
             self._initdb()
         argv = (self.bindir / "postgres", "-D", self.pgdata)
-        self._process = self._account.spawn(argv, self.folder, self._own_environ, self.log)
-        wait_until(self._is_ready, self._process, "PostgreSQL", self.log)
+        self._daemon.start(argv, self._own_environ, self._is_ready)
 
     def stop(self, mode: str = "fast") -> None:
         """mode: smart, fast or immediate, as pg_ctl knows them."""
-        self._end(_STOP_SIGNALS[mode])
+        self._daemon.end(_STOP_SIGNALS[mode])
 
     def restart(self, mode: str = "fast") -> None:
         self.stop(mode)
@@ -148,7 +148,7 @@ class PostgresServer:
 
     def kill(self) -> None:
         """End every process of the server at once, as the kernel's OOM killer would."""
-        self._end(signal.SIGKILL)
+        self._daemon.end(signal.SIGKILL)
 
     def __enter__(self) -> Self:
         self.start()
@@ -172,11 +172,12 @@ class PostgresServer:
         with suppress(PermissionError):
             self._account.run((bindir / "postgres", "--version"), self.folder, self._own_environ)
             return bindir
-        package = bindir.parent.parent
+        package, copied = bindir.parent.parent, self.folder / "wheel"
         for part in (package, package.with_name(f"{package.name}.libs")):
             if part.exists():
-                shutil.copytree(part, self.folder / "wheel" / part.name, dirs_exist_ok=True)
-        return self.folder / "wheel" / package.name / "pginstall" / "bin"
+                shutil.copytree(part, copied / part.name, dirs_exist_ok=True)
+        self._account.own(copied)
+        return copied / package.name / "pginstall" / "bin"
 
     def _initdb(self) -> None:
         password_file = self.folder / "password"
@@ -201,16 +202,10 @@ class PostgresServer:
         (self.pgdata / "pg_hba.conf").write_text(_HBA)
 
     def _is_ready(self) -> bool:
-        assert self._process is not None
         with suppress(FileNotFoundError, IndexError):
             lines = (self.pgdata / "postmaster.pid").read_text().splitlines()
-            return lines[0] == str(self._process.pid) and lines[7].strip() == "ready"
+            return lines[0] == str(self._daemon.pid) and lines[7].strip() == "ready"
         return False
-
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is not None:
-            end(self._process, how)
-            self._process = None
 
 
 class SeaweedServer:
@@ -218,16 +213,19 @@ class SeaweedServer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.log = folder / "weed.log"
         self.access_key = "demo"
         self.secret_key = secrets.token_hex(20)
         self._ports = dict(zip(_WEED_PORTS, free_ports(len(_WEED_PORTS)), strict=True))
-        self._process: subprocess.Popen[bytes] | None = None
+        self._daemon = Daemon("SeaweedFS", folder, Account())
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property
     def endpoint(self) -> str:
         return f"http://{LOOPBACK}:{self._ports['s3.port']}"
+
+    @property
+    def pid(self) -> int:
+        return self._daemon.pid
 
     def start(self) -> None:
         argv: list[str | Path] = [_weed(), "-logtostderr=true", "mini", f"-dir={self.folder}"]
@@ -238,14 +236,11 @@ class SeaweedServer:
             "AWS_ACCESS_KEY_ID": self.access_key,
             "AWS_SECRET_ACCESS_KEY": self.secret_key,
         }
-        self._process = Account().spawn(argv, self.folder, environ, self.log)
-        wait_until(self._is_ready, self._process, "SeaweedFS", self.log)
+        self._daemon.start(argv, environ, self._is_ready)
 
     def stop(self) -> None:
         """Kills: an orderly stop takes SeaweedFS ten seconds and saves nothing that matters."""
-        if self._process is not None:
-            end(self._process, signal.SIGKILL)
-            self._process = None
+        self._daemon.end(signal.SIGKILL)
 
     def kill(self) -> None:
         self.stop()

@@ -1,0 +1,3 @@
+from three_backup.demo.story import main
+
+raise SystemExit(main())

@@ -1,0 +1,137 @@
+"""Where the demo plays: a folder with a PostgreSQL, an S3 server, a configuration and nothing
+that outlives it."""
+
+import os
+import shlex
+import shutil
+import sysconfig
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from three_backup.demo.servers import PostgresServer, SeaweedServer
+
+BUCKET = "backups"
+_CONFIGURATION = """\
+- "*":
+    s3_endpoint: {endpoint}
+    s3_bucket: {bucket}
+    s3_access_key: {access_key}
+    s3_secret_key: {secret_key}
+    local_dir: {local}
+    base_schedule: 0 3 1 * *
+    incremental_schedule: "* * * * *"
+- postgres/*:
+    pg_bindir: {bindir}
+- postgres/table/shop/public/carts:
+    disable: true
+"""
+_ENVIRONMENT = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE")
+_STOP = """\
+#!/bin/sh
+# Ends the demo that tb-demo --keep left running, and removes its folder.
+kill -INT {postgres} && kill -KILL {seaweed}
+while kill -0 {postgres} 2>/dev/null; do sleep 0.1; done
+rm -rf {folder}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """The servers, running, and the files that a person needs to work with them."""
+
+    folder: Path
+    postgres: PostgresServer
+    seaweed: SeaweedServer
+
+    @property
+    def configuration(self) -> Path:
+        return self.folder / "three_backup.yaml"
+
+    @property
+    def env(self) -> Path:
+        """A file for a shell to read: `. FILE`."""
+        return self.folder / "env"
+
+    @property
+    def local_dir(self) -> Path:
+        return self.folder / "local"
+
+    @property
+    def stop(self) -> Path:
+        return self.folder / "stop"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The environment of the tools: PG* come from .env beside the configuration."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        return {**kept, "PATH": self._path, "THREE_BACKUP_CONFIG": str(self.configuration)}
+
+    def conninfo(self, database: str) -> str:
+        return self.postgres.conninfo(database)
+
+    def write_files(self) -> None:
+        text = _CONFIGURATION.format(
+            endpoint=self.seaweed.endpoint,
+            bucket=BUCKET,
+            access_key=self.seaweed.access_key,
+            secret_key=self.seaweed.secret_key,
+            local=self.local_dir,
+            bindir=self.postgres.bindir,
+        )
+        _write_private(self.configuration, text)
+        environ = self.postgres.environ
+        variables = [f"{name}={shlex.quote(environ[name])}\n" for name in _ENVIRONMENT]
+        _write_private(self.folder / ".env", "".join(variables))
+        _write_private(
+            self.env,
+            f"export PATH={shlex.quote(self._path)}\n"
+            f"export THREE_BACKUP_CONFIG={shlex.quote(str(self.configuration))}\n"
+            f"set -a; . {shlex.quote(str(self.folder / '.env'))}; set +a\n",
+        )
+
+    def write_stop(self) -> None:
+        text = _STOP.format(
+            postgres=self.postgres.pid,
+            seaweed=self.seaweed.pid,
+            folder=shlex.quote(str(self.folder)),
+        )
+        _write_private(self.stop, text)
+
+    @property
+    def _path(self) -> str:
+        return f"{sysconfig.get_path('scripts')}{os.pathsep}{self.postgres.environ['PATH']}"
+
+
+@contextmanager
+def scene(keep: bool) -> Iterator[Scene]:
+    """Servers in a folder of their own; all is gone afterwards unless it is kept.
+
+    What fails is never kept: nothing would tell how to end it.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="tb-demo-"))
+    folder.chmod(0o711)  # PostgreSQL has to pass when it runs as another user
+    kept = False
+    try:
+        postgres = PostgresServer(folder / "postgres")
+        seaweed = SeaweedServer(folder / "s3")
+        try:
+            postgres.start()
+            seaweed.start()
+            seaweed.create_bucket(BUCKET)
+            yield Scene(folder, postgres, seaweed)
+            kept = keep
+        finally:
+            if not kept:
+                seaweed.stop()
+                postgres.stop("immediate")
+    finally:
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)

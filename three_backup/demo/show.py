@@ -1,0 +1,86 @@
+"""How the demo speaks: a numbered step, the command a person could type, what came of it."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from three_backup.errors import BackupError
+
+Write = Callable[[str], None]
+
+_BOLD, _DIM, _GREEN, _PLAIN = "\033[1m", "\033[2m", "\033[32m", "\033[0m"
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a command printed on stdout, and how many seconds it took."""
+
+    stdout: str
+    seconds: float
+
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.stdout.splitlines()]
+
+
+class Show:
+    """Tells the story on stdout. Colours are for terminals, and for who did not set NO_COLOR."""
+
+    def __init__(self, write: Write, environ: Mapping[str, str]) -> None:
+        self._write = write
+        self._environ = environ
+        self._coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        self._step = 0
+
+    def step(self, title: str) -> None:
+        self._step += 1
+        self._write(f"\n{self._painted(_BOLD, f'{self._step}. {title}')}\n")
+
+    def typed(self, command: str) -> None:
+        self._write(f"   {self._painted(_BOLD, '$')} {command}\n")
+
+    def outcome(self, text: str) -> None:
+        for line in text.splitlines():
+            self._write(f"   {line}\n")
+
+    def aside(self, text: str) -> None:
+        for line in text.splitlines():
+            self._write(f"   {self._painted(_DIM, line)}\n")
+
+    def success(self, text: str) -> None:
+        self._write(f"   {self._painted(_GREEN, '✓')} {text}\n")
+
+    def run(self, *argv: str) -> Ran:
+        """Run a tool in front of the audience; raises BackupError where it fails."""
+        self.typed(shlex.join(argv))
+        ran = self.ask(*argv)
+        self.aside(ran.stdout)
+        return ran
+
+    def ask(self, *argv: str) -> Ran:
+        """Run a tool behind the scenes."""
+        started = time.monotonic()
+        result = subprocess.run(
+            argv,
+            env=self._environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if result.returncode:
+            self.outcome(result.stdout)
+            raise BackupError(
+                "demo.step",
+                f"{shlex.join(argv)} ended with status {result.returncode}",
+                "what it said stands above",
+            )
+        return Ran(result.stdout, time.monotonic() - started)
+
+    def _painted(self, colour: str, text: str) -> str:
+        return f"{colour}{text}{_PLAIN}" if self._coloured else text

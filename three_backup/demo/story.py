@@ -1,0 +1,180 @@
+"""tb-demo - a backup and a restore from beginning to end, on servers of its own
+
+Usage:
+  tb-demo [options]
+
+Options:
+      --keep     leave the servers running, and say how to play with them and how to end them
+  -h, --help     show this
+      --version  show the version
+
+Starts a PostgreSQL and an S3 server on loopback in a temporary folder, backs up a shop, loses a
+table and brings it back. Takes a minute or two, touches nothing else and cleans up.
+"""
+
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from textwrap import indent
+from typing import Any
+
+from three_backup import human, pipe
+from three_backup.demo import shop
+from three_backup.demo.scene import BUCKET, Scene, scene
+from three_backup.demo.shop import DATABASE, LOST_TABLE, Contents
+from three_backup.demo.show import Show
+from three_backup.errors import BackupError
+from three_backup.pipe import Invocation
+
+_LOST = f"postgres/table/{DATABASE}/public/{LOST_TABLE}"
+_SUFFIX = "_yesterday"
+_KEPT = """\
+
+Everything is left running in {folder}. In this or another shell:
+
+    . {env}
+    tb-list --snapshots
+    tb-discover | tb-plan | jq -c '{{id, take, why}}'
+    tb-restore --level1-suffix _copy 'postgres/table/shop/*'
+    psql -d shop
+
+When you have seen enough, this ends the servers and removes the folder:
+
+    sh {stop}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Backups:
+    """What the two runs took, and how long each of them did."""
+
+    seconds: tuple[float, float]
+    snapshots: list[dict[str, Any]]
+
+
+def main() -> int:
+    return pipe.main(__doc__, run)
+
+
+def run(invocation: Invocation) -> int:
+    # A closed terminal cleans up like SIGTERM.
+    signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
+    keep = bool(invocation.arguments["--keep"])
+    started = time.monotonic()
+    with scene(keep) as place:
+        show = Show(invocation.write, place.environ)
+        _open(show, place, time.monotonic() - started)
+        first = _back_up_everything(show)
+        second, before = _back_up_what_changed(show, place)
+        _lose_a_table(show, place)
+        restored = _bring_it_back(show, place, before)
+        backups = _Backups((first, second), _snapshots(show))
+        invocation.write(_summary(backups, before, restored, time.monotonic() - started))
+        if keep:
+            place.write_stop()
+            invocation.write(_KEPT.format(folder=place.folder, env=place.env, stop=place.stop))
+    return 0
+
+
+def _open(show: Show, place: Scene, seconds: float) -> None:
+    show.step("A PostgreSQL with a shop in it, and an S3 server")
+    place.write_files()
+    shop.create(place.conninfo("postgres"))
+    rows = shop.fill(place.conninfo(DATABASE))
+    show.outcome(
+        f"PostgreSQL {place.postgres.version} and SeaweedFS started in {human.duration(seconds)}, "
+        f"on loopback, in {place.folder}\n"
+        f"database {DATABASE}: about {rows:,} rows, {human.size(shop.size(place.conninfo(DATABASE)))}\n"
+        f"{place.configuration} says what to back up where:"
+    )
+    show.aside(_without_secret(place))
+    show.typed(f". {place.env}")
+    show.aside("puts this configuration and the tools into the environment of a shell")
+
+
+def _back_up_everything(show: Show) -> float:
+    show.step("The first run takes a base backup and uploads it")
+    ran = show.run("tb-run")
+    show.success(f"done in {human.duration(ran.seconds)}")
+    return ran.seconds
+
+
+def _back_up_what_changed(show: Show, place: Scene) -> tuple[float, Contents]:
+    show.step("The shop goes on; the next run takes only what changed")
+    due = datetime.now(UTC).timestamp() // 60 * 60 + 60
+    show.outcome(
+        f"an incremental is due every minute; customers buy until {_clock(due)} "
+        f"({human.duration(due - time.time())})"
+    )
+    orders = shop.trade(place.conninfo(DATABASE), _reached(due))
+    before = shop.contents(place.conninfo(DATABASE), LOST_TABLE)
+    show.outcome(f"{orders:,} more orders; table {LOST_TABLE} has {before.rows:,} rows now")
+    ran = show.run("tb-run")
+    show.success(f"done in {human.duration(ran.seconds)}")
+    return ran.seconds, before
+
+
+def _lose_a_table(show: Show, place: Scene) -> None:
+    show.step("A bad day: somebody drops a table, and the local snapshots are gone too")
+    show.typed(f"psql -d {DATABASE} -c 'DROP TABLE {LOST_TABLE}'")
+    shop.drop(place.conninfo(DATABASE), LOST_TABLE)
+    show.typed(f"rm -rf {place.local_dir}")
+    shutil.rmtree(place.local_dir)
+    show.outcome(f"what is left lies in s3://{BUCKET}")
+
+
+def _bring_it_back(show: Show, place: Scene, before: Contents) -> float:
+    show.step("The table comes back out of S3, into the running database")
+    in_place = show.run("tb-restore", _LOST)
+    _compare(show, place, LOST_TABLE, before)
+    show.step("And once more, beside it, under another name")
+    show.run("tb-restore", "--level3-suffix", _SUFFIX, _LOST)
+    _compare(show, place, LOST_TABLE + _SUFFIX, before)
+    show.step("What there is now")
+    show.run("tb-list", "--snapshots")
+    return in_place.seconds
+
+
+def _compare(show: Show, place: Scene, table: str, before: Contents) -> None:
+    found = shop.contents(place.conninfo(DATABASE), table)
+    if found != before:
+        raise BackupError(
+            "demo.different",
+            f"table {table} came back with {found.rows:,} rows that hash to {found.digest}; "
+            f"{before.rows:,} rows that hash to {before.digest} were lost",
+            "please report this",
+        )
+    show.success(f"{table}: {found.rows:,} rows, md5 {found.digest}, exactly what was lost")
+
+
+def _snapshots(show: Show) -> list[dict[str, Any]]:
+    records = show.ask("tb-list", "--snapshots", "--json", "--select", _LOST).records()
+    found: list[dict[str, Any]] = records[0]["snapshots"]
+    return found
+
+
+def _summary(backups: _Backups, before: Contents, restored: float, total: float) -> str:
+    base, incremental = backups.snapshots
+    rows = (
+        ("base backup", human.size(base["size"]), human.duration(backups.seconds[0])),
+        ("incremental", human.size(incremental["size"]), human.duration(backups.seconds[1])),
+        ("table restored", f"{before.rows:,} rows", human.duration(restored)),
+        ("all of it", "", human.duration(total)),
+    )
+    table = human.table(rows, right=frozenset({1, 2}))
+    return "\nAll is well.\n" + indent(table, "   ")
+
+
+def _without_secret(place: Scene) -> str:
+    return place.configuration.read_text().replace(place.seaweed.secret_key, "(secret)")
+
+
+def _reached(moment: float) -> Callable[[], bool]:
+    return lambda: time.time() > moment
+
+
+def _clock(moment: float) -> str:
+    return datetime.fromtimestamp(moment).astimezone().strftime("%H:%M:%S")
