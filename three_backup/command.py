@@ -5,9 +5,10 @@ import pwd
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BufferedReader, RawIOBase
 from pathlib import Path
@@ -18,6 +19,7 @@ from three_backup.errors import BackupError
 GRACE = 10.0
 """Seconds that a program has between SIGTERM and SIGKILL."""
 
+_AFTER_INTERRUPT = 2.0
 _TAIL_LINES = 40
 _LINE_BYTES = 2000
 _QUOTED_LINES = 3
@@ -89,6 +91,46 @@ def stream(program: Program) -> Iterator[IO[bytes]]:
 
 
 @dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Programs that run, each reading what the one before it prints. output: of the last one."""
+
+    processes: Sequence[subprocess.Popen[bytes]]
+    output: IO[bytes]
+
+    @property
+    def pids(self) -> list[int]:
+        return [process.pid for process in self.processes]
+
+    def statuses(self) -> list[int]:
+        """How each ended, once all have: an exit status, or a signal as its negative number."""
+        return [process.wait() for process in self.processes]
+
+
+@contextmanager
+def joined(programs: Sequence[Program], inherited: Sequence[int] = ()) -> Iterator[Pipeline]:
+    """first | second | ... | last, their stderr ours; they have ended when the block has.
+
+    inherited: descriptors that every one of them keeps open.
+    """
+    processes: list[subprocess.Popen[bytes]] = []
+    output: int | IO[bytes] = subprocess.DEVNULL
+    try:
+        for program in programs:
+            processes.append(_open(program, output, None, inherited))
+            if not isinstance(output, int):
+                output.close()  # or its writer never hears that its reader is gone
+            output = cast(IO[bytes], processes[-1].stdout)
+        yield Pipeline(processes, BufferedReader(cast(RawIOBase, output)))
+    except KeyboardInterrupt:
+        _wait(processes, _AFTER_INTERRUPT)  # from the terminal they have heard of it themselves
+        raise
+    finally:
+        if not isinstance(output, int):
+            output.close()
+        _end(processes)
+
+
+@dataclass(frozen=True, slots=True)
 class _Started:
     program: Program
     process: subprocess.Popen[bytes]
@@ -154,28 +196,41 @@ def _started(program: Program, stdin: int | IO[bytes]) -> Iterator[_Started]:
     try:
         yield started
     finally:
-        end([process])
+        _end([process])
         _stdout(started).close()
 
 
-def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """SIGTERM, a grace, SIGKILL, for those that still run."""
     running = [process for process in processes if process.poll() is None]
     for process in running:
         process.terminate()
-    for process in running:
-        try:
-            process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    for process in _wait(running, GRACE):
+        process.kill()
+        process.wait()
+
+
+def _wait(
+    processes: Sequence[subprocess.Popen[bytes]], seconds: float
+) -> list[subprocess.Popen[bytes]]:
+    """Those that have not ended when the seconds are over."""
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0, deadline - time.monotonic()))
+    return [process for process in processes if process.poll() is None]
 
 
 def signal_name(number: int) -> str:
     return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
 
 
-def _open(program: Program, stdin: int | IO[bytes], stderr: int) -> subprocess.Popen[bytes]:
+def _open(
+    program: Program,
+    stdin: int | IO[bytes],
+    stderr: int | None,
+    inherited: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
     account = None if program.user is None else _account(program)
     try:
         return subprocess.Popen(
@@ -184,6 +239,7 @@ def _open(program: Program, stdin: int | IO[bytes], stderr: int) -> subprocess.P
             stdout=subprocess.PIPE,
             stderr=stderr,
             bufsize=0,
+            pass_fds=inherited,
             env=_environment(program, account),
             cwd=program.cwd or (None if account is None else "/"),
             user=None if account is None else account.pw_uid,

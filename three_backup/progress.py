@@ -25,15 +25,14 @@ class _Drawing(Protocol):
 
 
 @contextmanager
-def bar(label: str, total: int | None, done: int = 0) -> Iterator[Callable[[int], None]]:
+def bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """What is called, by any thread, with the number of bytes moved since the last call.
 
-    total: bytes, None where nobody knows; done: bytes that an earlier attempt moved, shown as
-    already there and left out of the rate.
+    total: bytes, None where nobody knows.
     """
     beat = _heartbeat(os.environ.get(HEARTBEAT))
     lock = threading.Lock()
-    with _claimed_terminal() as ours, _drawing(label, total, done, ours) as drawing:
+    with _claimed_terminal() as ours, _drawing(label, total, ours) as drawing:
 
         def advance(count: int) -> None:
             with lock:
@@ -81,7 +80,7 @@ def _claimed_terminal() -> Iterator[bool]:
 
 
 @contextmanager
-def _drawing(label: str, total: int | None, done: int, ours: bool) -> Iterator[_Drawing | None]:
+def _drawing(label: str, total: int | None, ours: bool) -> Iterator[_Drawing | None]:
     if not ours:
         yield None
         return
@@ -92,10 +91,8 @@ def _drawing(label: str, total: int | None, done: int, ours: bool) -> Iterator[_
     with tqdm(
         desc=_shortened(label),
         total=total,
-        initial=done,
         unit="B",
         unit_scale=True,
-        unit_divisor=1024,
         leave=False,
         dynamic_ncols=True,
     ) as drawing:

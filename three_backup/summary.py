@@ -1,0 +1,181 @@
+"""What a run did, told to a person: records are added one by one, only sums are kept."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from textwrap import fill, indent
+from typing import Any
+
+from three_backup.human import duration, size, table
+from three_backup.records import Record
+from three_backup.snapshots import Kind
+
+_WIDTH = 78
+_MOST_REMARKS = 20
+_INDENT = "  "
+_PLACES = (("local", "local"), ("s3", "in S3"))
+
+
+class Outcome(StrEnum):
+    """What became of an object; the heads of the columns."""
+
+    BACKED_UP = "backed up"
+    UP_TO_DATE = "up to date"
+    DISABLED = "disabled"
+    UNFINISHED = "unfinished"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class Summary:
+    """outcomes: of the objects, by type. taken, uploaded, removed: sums over the carriers.
+    remarks: sentences on what failed or was left undone, with the number of records each is on.
+    """
+
+    outcomes: dict[str, Counter[Outcome]] = field(default_factory=dict)
+    taken: Counter[str] = field(default_factory=Counter)
+    uploaded: Counter[str] = field(default_factory=Counter)
+    removed: Counter[str] = field(default_factory=Counter)
+    remarks: dict[Outcome, Counter[str]] = field(default_factory=dict)
+    errors: int = 0
+    _seen: set[tuple[str, str]] = field(default_factory=set)
+
+    def add(self, record: Record) -> None:
+        outcome = _outcome(record)
+        if "subtype" in record.fields:  # else it stands for a whole source or a malformed line
+            self.outcomes.setdefault(record.fields["type"], Counter())[outcome] += 1
+        self.errors += record.failed
+        self._remark(record, outcome)
+        if snapshot := self._first(record, "snapshot"):
+            sizes = {name: snapshot[name] for name in ("source_size", "stored_size")}
+            self.taken.update({snapshot["kind"]: 1, **sizes})
+        if uploaded := self._first(record, "uploaded"):
+            sizes = {name: uploaded[name] for name in ("bytes", "resumed")}
+            self.uploaded.update({"snapshots": len(uploaded["snapshots"]), **sizes})
+        if removed := self._first(record, "removed"):
+            self.removed.update({place: len(removed[place]) for place in ("local", "s3")})
+
+    @property
+    def objects(self) -> int:
+        return sum(one.total() for one in self.outcomes.values())
+
+    @property
+    def failed(self) -> int:
+        return sum(one[Outcome.FAILED] for one in self.outcomes.values())
+
+    def _first(self, record: Record, name: str) -> Mapping[str, Any] | None:
+        """What the records of a carrier share, with the first of them only."""
+        fields: Mapping[str, Any] | None = record.fields.get(name)
+        if fields is None or (name, record.carrier) in self._seen:
+            return None
+        self._seen.add((name, record.carrier))
+        return fields
+
+    def _remark(self, record: Record, outcome: Outcome) -> None:
+        if outcome in (Outcome.FAILED, Outcome.UNFINISHED):
+            sentence = _sentence(record)
+            remarks = self.remarks.setdefault(outcome, Counter())
+            if sentence in remarks or len(remarks) < _MOST_REMARKS:
+                remarks[sentence] += 1
+            else:
+                remarks["and others, which standard error names"] += 1
+
+
+def text(summary: Summary, seconds: float, deaths: Sequence[str]) -> str:
+    """The summary in 78 columns. deaths: sentences on stages that did not end by themselves."""
+    blocks = [
+        _headline(summary, deaths) + "\n",
+        indent(_objects(summary.outcomes), _INDENT),
+        indent(table(list(_sums(summary, seconds))), _INDENT),
+        *_remarks(summary.remarks, deaths),
+    ]
+    return "\n".join(block for block in blocks if block)
+
+
+def _outcome(record: Record) -> Outcome:
+    if record.failed:
+        return Outcome.FAILED
+    if record.fields.get("why") == "disabled":
+        return Outcome.DISABLED
+    if record.todo:
+        return Outcome.UNFINISHED
+    uploaded = record.fields.get("uploaded") or {}
+    done = record.fields.get("snapshot") or uploaded.get("snapshots")
+    return Outcome.BACKED_UP if done else Outcome.UP_TO_DATE
+
+
+def _sentence(record: Record) -> str:
+    if not record.failed:
+        return f"{record.carrier}: {record.fields.get('why') or 'nobody did it'}"
+    error = record.fields["error"]
+    message, hint = str(error.get("message", "")), error.get("hint")
+    if record.carrier not in message:
+        message = f"{record.carrier}: {message}"
+    return f"{message}; {hint}" if hint else message
+
+
+def _headline(summary: Summary, deaths: Sequence[str]) -> str:
+    if summary.failed:
+        return f"{summary.failed} of {_counted(summary.objects, 'object')} failed"
+    if summary.errors or deaths:
+        return "the run failed"
+    if not summary.objects:
+        return "there is nothing to back up"
+    left = sum(one[Outcome.UNFINISHED] for one in summary.outcomes.values())
+    if left:
+        return f"{left} of {_counted(summary.objects, 'object')} left unfinished"
+    return f"all is well with {_counted(summary.objects, 'object')}"
+
+
+def _objects(outcomes: Mapping[str, Counter[Outcome]]) -> str:
+    """A line a type; columns that would be empty are left out."""
+    columns = [one for one in Outcome if any(counts[one] for counts in outcomes.values())]
+    if not columns:
+        return ""
+    rows = [
+        [type, str(counts.total()), *(str(counts[one] or "-") for one in columns)]
+        for type, counts in outcomes.items()
+    ]
+    return table([["", "objects", *columns], *rows], right=frozenset(range(1, len(columns) + 2)))
+
+
+def _sums(summary: Summary, seconds: float) -> Iterator[Sequence[str]]:
+    taken, uploaded, removed = summary.taken, summary.uploaded, summary.removed
+    if kinds := [f"{taken[kind]} {kind}" for kind in Kind if taken[kind]]:
+        source, stored = size(taken["source_size"]), size(taken["stored_size"])
+        yield "snapshots", f"{', '.join(kinds)}: {source} at the source, {stored} stored"
+    if uploaded["snapshots"]:
+        there = f", {size(uploaded['resumed'])} of it earlier" if uploaded["resumed"] else ""
+        count = _counted(uploaded["snapshots"], "snapshot")
+        yield "uploaded", f"{count}: {size(uploaded['bytes'])}{there}"
+    if places := [f"{removed[one]} {where}" for one, where in _PLACES if removed[one]]:
+        yield "removed", ", ".join(places)
+    yield "took", duration(seconds)
+
+
+def _remarks(remarks: Mapping[Outcome, Counter[str]], deaths: Sequence[str]) -> Iterator[str]:
+    for outcome, others in ((Outcome.FAILED, deaths), (Outcome.UNFINISHED, ())):
+        sentences = [*others, *map(_on_objects, remarks.get(outcome, Counter()).items())]
+        if sentences:
+            yield "\n".join([f"{outcome}:", *map(_wrapped, sentences)]) + "\n"
+
+
+def _on_objects(remark: tuple[str, int]) -> str:
+    sentence, count = remark
+    return f"{sentence} ({count} objects)" if count > 1 else sentence
+
+
+def _wrapped(sentence: str) -> str:
+    return fill(
+        sentence,
+        _WIDTH,
+        initial_indent=_INDENT,
+        subsequent_indent=_INDENT * 2,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"

@@ -1,0 +1,158 @@
+"""tb-run - back up everything that is due
+
+Usage:
+  tb-run [--select PATTERN]... [--quiet | --json] [options]
+
+Options:
+  -s, --select PATTERN     only objects whose id matches; may be repeated
+      --if-running ACTION  where another run holds the lock: skip, wait or kill
+  -q, --quiet              print the summary only when something failed
+      --json               print the records instead of the summary
+      --adopt              take over a prefix that another host wrote
+  -c, --config FILE        the configuration
+      --env-file FILE      PG* and CLICKHOUSE_* variables, instead of .env beside it
+  -h, --help               show this
+      --version            show the version
+
+Runs tb-discover | tb-plan | tb-snapshot | tb-upload | tb-rotate under the lock of the run.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from three_backup import pipe, summary
+from three_backup.command import Pipeline, Program, joined, signal_name
+from three_backup.errors import BackupError, Exit, UsageError
+from three_backup.holders import Holder
+from three_backup.lock import IfRunning, Patience, RunLock, run_lock
+from three_backup.pipe import Invocation, StoppedError
+from three_backup.progress import HEARTBEAT
+from three_backup.records import Record, malformed_line
+from three_backup.summary import Summary
+
+_STAGES = ("tb-discover", "tb-plan", "tb-snapshot", "tb-upload", "tb-rotate")
+_PASSED_ON = ("--config", "--env-file")
+_DECISIVE = (Exit.CONFIGURATION, Exit.USAGE)
+_SIGNALLED = 128
+_ORDERLY = (Exit.OK, Exit.FAILED, Exit.UNREACHABLE, Exit.CLOSED_PIPE, *_DECISIVE)
+
+
+def main() -> int:
+    return pipe.main(__doc__, run)
+
+
+def run(invocation: Invocation) -> Exit:
+    settings = invocation.configuration.run
+    stages = _stages(invocation)
+    patience = Patience(_if_running(invocation), settings.kill_after)
+    with run_lock(settings.local_dir, patience, invocation.clock, invocation.say) as lock:
+        try:
+            return _run(invocation, lock, stages)
+        except (KeyboardInterrupt, StoppedError):
+            invocation.say("stopped, and every stage has ended; the next run goes on from here")
+            raise
+
+
+def _run(invocation: Invocation, lock: RunLock, stages: Sequence[Program]) -> Exit:
+    started = time.monotonic()
+    done = Summary()
+    os.environ[HEARTBEAT] = str(lock.path)
+    with joined(stages, inherited=(lock.descriptor,)) as pipeline:
+        lock.name(_members(pipeline))
+        for record in _records(invocation, pipeline.output):
+            lock.beat()
+            done.add(record)
+            if invocation.arguments["--json"]:
+                invocation.write(record.to_line())
+        statuses = pipeline.statuses()
+    deaths = _deaths(statuses, done)
+    for death in deaths:
+        invocation.say(death)
+    status = _status(statuses, done, deaths)
+    if _wants_summary(invocation, status):
+        invocation.write(summary.text(done, time.monotonic() - started, deaths))
+    return status
+
+
+def _records(invocation: Invocation, output: Iterable[bytes]) -> Iterator[Record]:
+    """What the last stage printed; where it was killed amid a line, an error record for that."""
+    for number, line in enumerate(output, 1):
+        try:
+            yield Record.parse(line)
+        except BackupError as error:
+            yield malformed_line(invocation.name, number, error)
+
+
+def _if_running(invocation: Invocation) -> IfRunning:
+    action = invocation.arguments["--if-running"]
+    if action is None:
+        return IfRunning(invocation.configuration.run.if_running)
+    if action not in tuple(IfRunning):
+        raise UsageError("usage", f"--if-running {action} is not known", "say skip, wait or kill")
+    return IfRunning(action)
+
+
+def _stages(invocation: Invocation) -> list[Program]:
+    """The programs beside the tb-run that was started, with the options that they share."""
+    folder = Path(sys.argv[0]).resolve().parent
+    missing = [name for name in _STAGES if not (folder / name).is_file()]
+    if missing:
+        raise BackupError(
+            "run.installation", f"{folder / missing[0]} is missing", "install three_backup again"
+        )
+    return [
+        Program((sys.executable, str(folder / name), *_options(invocation, name)))
+        for name in _STAGES
+    ]
+
+
+def _options(invocation: Invocation, stage: str) -> Iterable[str]:
+    arguments = invocation.arguments
+    for name in _PASSED_ON:
+        if arguments[name] is not None:
+            yield f"{name}={arguments[name]}"
+    if stage == "tb-discover":
+        yield from (f"--select={pattern}" for pattern in invocation.patterns)
+    if stage == "tb-upload" and arguments["--adopt"]:
+        yield "--adopt"
+
+
+def _members(pipeline: Pipeline) -> list[Holder]:
+    """tb-run and its stages, as far as they still run."""
+    named = {os.getpid(): "tb-run", **dict(zip(pipeline.pids, _STAGES, strict=True))}
+    found = (Holder.of(pid, name) for pid, name in named.items())
+    return [holder for holder in found if holder is not None]
+
+
+def _deaths(statuses: Sequence[int], done: Summary) -> list[str]:
+    """A sentence on each stage that did not end as one does that has seen its last record."""
+    return [
+        f"{name} {_how(status)}"
+        for name, status in zip(_STAGES, statuses, strict=True)
+        if status not in _ORDERLY or (status == Exit.FAILED and not done.errors)
+    ]
+
+
+def _how(status: int) -> str:
+    number = status - _SIGNALLED if status in (Exit.INTERRUPTED, Exit.TERMINATED) else -status
+    return f"was ended by {signal_name(number)}" if number > 0 else f"failed with status {status}"
+
+
+def _status(statuses: Sequence[int], done: Summary, deaths: Sequence[str]) -> Exit:
+    for decisive in _DECISIVE:
+        if decisive in statuses:
+            return decisive
+    if deaths:
+        return Exit.FAILED
+    if Exit.UNREACHABLE in statuses and done.failed == done.objects:
+        return Exit.UNREACHABLE
+    return Exit.FAILED if done.errors or any(statuses) else Exit.OK
+
+
+def _wants_summary(invocation: Invocation, status: Exit) -> bool:
+    if invocation.arguments["--json"]:
+        return False
+    return status is not Exit.OK or not invocation.arguments["--quiet"]
