@@ -84,11 +84,12 @@ def _open(show: Show, place: Scene, seconds: float) -> None:
     place.write_files()
     shop.create(place.conninfo("postgres"))
     rows = shop.fill(place.conninfo(DATABASE))
+    size = human.size(shop.size(place.conninfo(DATABASE)))
     show.outcome(
-        f"PostgreSQL {place.postgres.version} and SeaweedFS started in {human.duration(seconds)}, "
-        f"on loopback, in {place.folder}\n"
-        f"database {DATABASE}: about {rows:,} rows, {human.size(shop.size(place.conninfo(DATABASE)))}\n"
-        f"{place.configuration} says what to back up where:"
+        f"PostgreSQL {place.postgres.version} and SeaweedFS are up on loopback after "
+        f"{human.duration(seconds)}, in {place.folder}\n"
+        f"database {DATABASE} has about {rows:,} rows, {size}\n"
+        f"{place.configuration} says what goes where:"
     )
     show.aside(_without_secret(place))
     show.typed(f". {place.env}")
