@@ -1,0 +1,109 @@
+"""Who looks on sees a bar, who does not sees nothing, and the lock of the run sees a heartbeat."""
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from three_backup.progress import HEARTBEAT, bar
+
+COPY = """
+import sys
+from three_backup.progress import bar
+with bar("postgres/cluster/1", 1000) as advance:
+    for _ in range(10):
+        advance(100)
+"""
+COPY_IN_ONE = """
+from three_backup.progress import bar
+with bar("outer", None) as outer, bar("inner", None) as inner:
+    outer(1), inner(1)
+"""
+
+
+def on_terminal(script: str, environment: Mapping[str, str]) -> str:
+    """What the script shows on a terminal of 80 columns."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    program = subprocess.Popen(
+        (sys.executable, "-c", script),
+        stdin=theirs,
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm", **environment},
+    )
+    os.close(theirs)
+    shown = bytearray()
+    try:
+        while piece := os.read(ours, 4096):
+            shown += piece
+    except OSError:  # EIO is how a terminal ends
+        pass
+    os.close(ours)
+    assert program.wait() == 0
+    return shown.decode()
+
+
+def test_a_terminal_sees_how_far_how_fast_and_how_long() -> None:
+    shown = on_terminal(COPY, {})
+    assert "postgres/cluster/1:" in shown
+    assert "/1.00k" in shown
+    assert "B/s" in shown
+
+
+def test_the_bar_is_gone_when_the_transfer_is_over() -> None:
+    assert on_terminal(COPY, {}).split("\r")[-2].strip() == ""
+
+
+def test_no_line_is_wider_than_the_terminal() -> None:
+    shown = on_terminal(COPY.replace("cluster/1", "cluster/" + "1" * 100), {})
+    assert max(map(len, shown.split("\r"))) <= 80
+
+
+def test_a_dumb_terminal_stays_clean() -> None:
+    assert on_terminal(COPY, {"TERM": "dumb"}) == ""
+
+
+def test_one_terminal_shows_one_bar_at_a_time() -> None:
+    shown = on_terminal(COPY_IN_ONE, {})
+    assert "outer" in shown
+    assert "inner" not in shown
+
+
+def test_without_a_terminal_nothing_is_drawn() -> None:
+    done = subprocess.run((sys.executable, "-c", COPY), capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"")
+
+
+def test_a_tool_that_draws_nothing_does_not_load_the_bar() -> None:
+    script = f"{COPY}\nassert 'tqdm' not in sys.modules"
+    subprocess.run((sys.executable, "-c", script), check=True)
+
+
+def test_progress_is_a_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heartbeat = tmp_path / "run"
+    heartbeat.touch()
+    os.utime(heartbeat, (0, 0))
+    monkeypatch.setenv(HEARTBEAT, str(heartbeat))
+    with bar("web", None) as advance:
+        assert heartbeat.stat().st_mtime == 0
+        advance(1)
+        assert heartbeat.stat().st_mtime > 0
+        os.utime(heartbeat, (0, 0))
+        advance(1)
+        assert heartbeat.stat().st_mtime == 0, "beats at most once a second"
+
+
+def test_a_lost_heartbeat_file_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(HEARTBEAT, str(tmp_path / "gone"))
+    with bar("web", 1) as advance:
+        advance(1)
