@@ -74,7 +74,7 @@ class Held:
 
 
 class Finder:
-    """Finds the newest allowed snapshot of an object; lists a storage and reads a manifest once."""
+    """Finds the newest allowed snapshot of an object; reads no manifest twice."""
 
     def __init__(self, catalogs: Sequence[Catalog], allowed: Callable[[SnapshotId], bool]) -> None:
         self._catalogs = catalogs

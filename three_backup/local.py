@@ -55,7 +55,7 @@ class LocalStore:
             shutil.rmtree(folder, ignore_errors=True)
 
     def commit(self, unfinished: Path, manifest: Manifest) -> None:
-        """Make what lies in the folder the snapshot of the manifest: written last, then renamed."""
+        """Make a snapshot of the folder: its manifest is written last, then it is renamed."""
         write_durably(unfinished / layout.MANIFEST, manifest.to_json())
         sync_directory(unfinished)
         unfinished.rename(self.directory(manifest.carrier, manifest.snapshot))

@@ -1,7 +1,7 @@
 """How a carrier stands and what is due for it: configuration, catalog and source put together."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,11 +12,12 @@ from three_backup.config.settings import Settings
 from three_backup.objects import ObjectId
 from three_backup.planning import Clock, Progress, Take
 from three_backup.records import Record
-from three_backup.retention import Place, Verdict, decide, most_generous
+from three_backup.retention import Candidate, Place, Verdict, decide, most_generous
+from three_backup.s3.journal import begun
 from three_backup.schedule import host_zone
 from three_backup.snapshots import SnapshotId, rfc3339
 from three_backup.sources import source_of
-from three_backup.stages import Stage
+from three_backup.stages import Stage, taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Outlook:
         return record.with_fields(
             stage=stage,
             max_stage=settings.max_stage,
-            take=kind if kind and planning.taken(kind) in todo else None,
+            take=kind if kind and taken(kind) in todo else None,
             todo=todo,
             why=why,
             newest=str(self.newest) if self.newest else None,
@@ -104,3 +105,48 @@ def carried(
 def distinct(settings: Iterable[Settings]) -> list[Settings]:
     """Each once, without those of disabled objects: ten thousand objects share a few."""
     return list({id(one): one for one in settings if not one.disable}.values())
+
+
+def verdicts(
+    carrier: str, snapshots: Sequence[Stored], settings: Sequence[Settings], catalog: Catalog
+) -> list[Verdict]:
+    """What retention says of each copy, children before their parents.
+
+    settings: of the enabled objects that the carrier carries; without any nothing is removed.
+    """
+    if not settings:
+        return []
+    wanted = any(one.max_stage.reaches(Stage.SYNCED_S3) for one in settings)
+    candidates = [
+        Candidate(one.id, one.local, one.s3, wanted, _has_local_files(carrier, one, catalog))
+        for one in snapshots
+    ]
+    return decide(candidates, most_generous(one.limits for one in settings))
+
+
+def _has_local_files(carrier: str, stored: Stored, catalog: Catalog) -> bool:
+    if not stored.local:
+        return False
+    return any(file.local_only for file in catalog.manifest(carrier, stored).files)
+
+
+def _progress(
+    carrier: str, snapshots: Sequence[Stored], settings: Sequence[Settings], catalog: Catalog
+) -> Progress:
+    unsynced = [one for one in snapshots if one.local and not one.s3]
+    stale = {one.place for one in verdicts(carrier, snapshots, settings, catalog) if not one.keep}
+    return Progress(
+        snapshots[-1].id.kind if snapshots else None,
+        unsynced=bool(unsynced),
+        begun=any(_is_begun(carrier, one.id, catalog) for one in unsynced),
+        stale_local=Place.LOCAL in stale,
+        stale_s3=Place.S3 in stale,
+    )
+
+
+def _is_begun(carrier: str, snapshot: SnapshotId, catalog: Catalog) -> bool:
+    """Whether some bytes of the snapshot are in S3, though not all."""
+    if begun(layout.journal_dir(catalog.storage.local_dir, carrier, snapshot)):
+        return True
+    store = catalog.s3
+    return store is not None and any(store.keys(layout.data_prefix(carrier, snapshot)))

@@ -190,10 +190,8 @@ def main(
 
 def complain(line: str) -> None:
     """A line on standard error; nobody may be listening there any more."""
-    try:
+    with suppress(OSError, ValueError):
         print(line, file=sys.stderr, flush=True)
-    except (OSError, ValueError):
-        pass
 
 
 def translated(error: OSError) -> BackupError:

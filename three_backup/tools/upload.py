@@ -84,9 +84,7 @@ def _act(invocation: Invocation, carrier: str, settings: Settings) -> dict[str, 
     }
 
 
-def _lacking(
-    invocation: Invocation, carrier: str, snapshots: Sequence[Stored]
-) -> list[Stored]:
+def _lacking(invocation: Invocation, carrier: str, snapshots: Sequence[Stored]) -> list[Stored]:
     """What is to be uploaded, oldest first: nothing whose parent S3 will not have."""
     there = {one.id.time for one in snapshots if one.s3}
     lacking = []
@@ -119,7 +117,7 @@ def _upload(catalog: Catalog, manifest: Manifest) -> _Sent:
     body = in_s3(manifest, {name: one.volume_size for name, one in done.items()}).to_json()
     store.write(layout.manifest_key(carrier, snapshot), body)
     for stored in files:
-        forget(journals / stored.name)
+        forget(journals / f"{stored.name}.journal")
     return _Sent(
         sum(one.size for one in done.values()) + len(body),
         sum(one.resumed for one in done.values()),
@@ -136,4 +134,6 @@ def _upload_file(
 ) -> Uploaded:
     key = layout.data_key(manifest.carrier, manifest.snapshot, stored.name)
     with path.open("rb", buffering=0) as source:
-        return upload(store, key, source, stored.size, journals / stored.name, advance)
+        return upload(
+            store, key, source, stored.size, journals / f"{stored.name}.journal", advance
+        )

@@ -1,0 +1,85 @@
+"""Removing snapshots from S3, and what uploads that nobody finished left there.
+
+The manifest goes first, so that what is half removed is no snapshot; an intent on disk sees to it
+that the rest goes too, whenever this host is killed. Whoever removes holds the carrier's lock.
+"""
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from three_backup import layout
+from three_backup.catalog import Catalog, Stored
+from three_backup.durable import write_durably
+from three_backup.s3.journal import begun, forget
+from three_backup.s3.upload import abandon
+from three_backup.s3.volumes import is_volume_of
+from three_backup.snapshots import SnapshotId
+
+PATIENCE = timedelta(days=1)
+"""How long an upload without a snapshot on this host may lie before it is cleared."""
+
+_REMOVAL = "removal.json"
+
+
+def remove_from_s3(catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
+    manifest = catalog.manifest(carrier, Stored(snapshot, local=False, s3=True))
+    files = [file.name for file in manifest.files]
+    intent = layout.journal_dir(catalog.storage.local_dir, carrier, snapshot) / _REMOVAL
+    intent.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(intent, json.dumps({"v": 1, "files": files}).encode())
+    catalog.bucket.delete([layout.manifest_key(carrier, snapshot)])
+    _finish(catalog, carrier, snapshot, intent)
+
+
+def clear_unfinished(catalog: Catalog, carrier: str, now: datetime) -> None:
+    """Go on with removals that were cut short; clear uploads that nobody will finish."""
+    folder = layout.journal_dir(catalog.storage.local_dir, carrier)
+    if not folder.is_dir():
+        return
+    snapshots = {one.id: one for one in catalog.snapshots(carrier)}
+    for intent in folder.glob(f"*/{_REMOVAL}"):
+        snapshot = SnapshotId.parse(intent.parent.name)
+        if snapshot is None or (snapshot in snapshots and snapshots[snapshot].s3):
+            intent.unlink()  # its manifest is still there: retention decides anew
+        else:
+            _finish(catalog, carrier, snapshot, intent)
+    for upload in begun(folder):
+        snapshot = SnapshotId.parse(upload.journal.parent.name)
+        stored = snapshots.get(snapshot) if snapshot else None
+        if stored is not None and stored.s3:
+            forget(upload.journal)
+        elif stored is None and upload.newest_write < now - PATIENCE:
+            abandon(catalog.bucket, upload.journal)
+    _remove_empty(folder)
+
+
+def unclaimed(catalog: Catalog, carrier: str) -> list[str]:
+    """Keys of data that belong to no snapshot and to no upload or removal of this host."""
+    journals = layout.journal_dir(catalog.storage.local_dir, carrier)
+    claimed = {one.id for one in catalog.snapshots(carrier)}
+    found = []
+    for stored in catalog.bucket.keys(f"{layout.DATA}{layout.path(carrier)}/"):
+        parsed = layout.parse_data_key(stored.key)
+        if parsed is None or parsed[0] != carrier:
+            continue
+        if parsed[1] not in claimed and not (journals / str(parsed[1])).is_dir():
+            found.append(stored.key)
+    return found
+
+
+def _finish(catalog: Catalog, carrier: str, snapshot: SnapshotId, intent: Path) -> None:
+    """Delete the volumes of the snapshot's files, and no key besides."""
+    files = json.loads(intent.read_bytes())["files"]
+    owned = [layout.data_key(carrier, snapshot, name) for name in files]
+    keys = [stored.key for stored in catalog.bucket.keys(layout.data_prefix(carrier, snapshot))]
+    catalog.bucket.delete(key for key in keys if any(is_volume_of(one, key) for one in owned))
+    catalog.forget_cached(carrier, snapshot)
+    intent.unlink()
+    _remove_empty(intent.parent)
+
+
+def _remove_empty(folder: Path) -> None:
+    for inner in (*folder.iterdir(), folder):
+        if inner.is_dir() and not any(inner.iterdir()):
+            inner.rmdir()

@@ -1,0 +1,143 @@
+"""tb-rotate - remove the snapshots that retention no longer keeps
+
+Usage:
+  tb-rotate [options]
+
+Options:
+      --dry-run        remove nothing; say of every snapshot what would become of it and why
+      --adopt          take over a prefix that another host wrote
+  -c, --config FILE    the configuration
+      --env-file FILE  PG* and CLICKHOUSE_* variables, instead of .env beside it
+  -h, --help           show this
+      --version        show the version
+
+Reads records. Nothing is removed of a carrier one of whose records failed. Adds removed, with
+--dry-run verdicts.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from three_backup import pipe
+from three_backup.catalog import Catalog
+from three_backup.config.settings import Settings
+from three_backup.lock import carrier_lock
+from three_backup.outlook import carried, distinct, verdicts
+from three_backup.pipe import Invocation, Once
+from three_backup.records import Record
+from three_backup.removal import clear_unfinished, remove_from_s3, unclaimed
+from three_backup.retention import Place, Verdict
+from three_backup.stages import Stage
+
+_STAGES = {Place.LOCAL: Stage.ROTATED_LOCALLY, Place.S3: Stage.ROTATED_S3}
+
+
+def main() -> int:
+    return pipe.main(__doc__, run)
+
+
+def run(invocation: Invocation) -> None:
+    outcomes: Once[dict[str, Any]] = Once()
+    failed: set[str] = set()
+
+    def act(record: Record) -> Record:
+        settings = invocation.configuration.settings(record.object)
+        places = _places(record, settings)
+        if not places or record.carrier in failed:
+            return record
+        key = " ".join((record.carrier, *places))
+        outcome = outcomes.of(key, lambda: _act(invocation, record, settings, places))
+        return _result(record.with_fields(**outcome), settings, places, invocation)
+
+    for record in invocation.records():
+        if record.failed:
+            failed.add(record.carrier)
+            invocation.emit(record)
+        else:
+            invocation.emit(invocation.attempt(record, act))
+
+
+def _places(record: Record, settings: Settings) -> tuple[Place, ...]:
+    """Where the record wants its carrier rotated."""
+    if settings.disable:
+        return ()
+    if not settings.max_stage.reaches(Stage.SYNCED_S3):
+        # The local limits hold where snapshots stop before S3, too: nobody wants a full disk.
+        return (Place.LOCAL,) if not record.planned or "snapshot" in record.fields else ()
+    reached = record.todo if record.planned else tuple(Stage)
+    return tuple(
+        place
+        for place, stage in _STAGES.items()
+        if stage in reached and settings.max_stage.reaches(stage)
+    )
+
+
+def _result(
+    record: Record, settings: Settings, places: Sequence[Place], invocation: Invocation
+) -> Record:
+    stages = [_STAGES[place] for place in places]
+    if invocation.arguments["--dry-run"] or not settings.max_stage.reaches(stages[-1]):
+        return record
+    return record.reached(*stages)
+
+
+def _act(
+    invocation: Invocation, record: Record, settings: Settings, places: Sequence[Place]
+) -> dict[str, Any]:
+    """Decide, show, do: only what the verdicts name is removed."""
+    carrier, catalog = record.carrier, invocation.catalog(settings.storage)
+    with carrier_lock(settings.storage.local_dir, carrier):
+        snapshots = catalog.snapshots(carrier)
+        enabled = distinct(
+            carried(
+                carrier, [record.object], invocation.configuration, catalog, snapshots
+            ).values()
+        )
+        decided = [
+            verdict
+            for verdict in verdicts(carrier, snapshots, enabled, catalog)
+            if verdict.place in places
+        ]
+        if invocation.arguments["--dry-run"]:
+            return {"verdicts": [_said(invocation, carrier, verdict) for verdict in decided]}
+        if Place.S3 in places and catalog.s3 is not None:
+            catalog.s3.claim(invocation.host_id, adopt=bool(invocation.arguments["--adopt"]))
+            clear_unfinished(catalog, carrier, invocation.clock())
+        removed = _remove(catalog, carrier, decided)
+        _report_unclaimed(invocation, catalog, carrier, places)
+        return {"removed": removed}
+
+
+def _said(invocation: Invocation, carrier: str, verdict: Verdict) -> dict[str, Any]:
+    action = "keep" if verdict.keep else "remove"
+    invocation.say(f"{carrier}: {verdict.snapshot} ({verdict.place}): {action}, {verdict.reason}")
+    return {
+        "snapshot": str(verdict.snapshot),
+        "place": verdict.place,
+        "keep": verdict.keep,
+        "reason": verdict.reason,
+    }
+
+
+def _remove(catalog: Catalog, carrier: str, decided: Sequence[Verdict]) -> dict[str, list[str]]:
+    removed: dict[str, list[str]] = {place: [] for place in Place}
+    for verdict in decided:
+        if verdict.keep:
+            continue
+        if verdict.place is Place.LOCAL:
+            catalog.local.remove(carrier, verdict.snapshot)
+        else:
+            remove_from_s3(catalog, carrier, verdict.snapshot)
+        removed[verdict.place].append(str(verdict.snapshot))
+    return removed
+
+
+def _report_unclaimed(
+    invocation: Invocation, catalog: Catalog, carrier: str, places: Sequence[Place]
+) -> None:
+    keys = unclaimed(catalog, carrier) if Place.S3 in places and catalog.s3 is not None else []
+    if keys:
+        invocation.say(
+            f"{carrier}: {len(keys)} keys in S3 belong to no snapshot and to no upload of this "
+            f"host, {keys[0]} first; look at them and delete them by hand"
+        )
