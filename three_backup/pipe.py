@@ -159,6 +159,26 @@ class Invocation:
         return self._good == 0 and self._unreachable == self._failed
 
 
+class Once(Generic[Outcome]):
+    """What is done once for all records of a carrier; a failure, too, is everybody's."""
+
+    def __init__(self) -> None:
+        self._outcomes: dict[str, Outcome | BackupError] = {}
+
+    def of(self, carrier: str, act: Callable[[], Outcome]) -> Outcome:
+        if carrier not in self._outcomes:
+            try:
+                self._outcomes[carrier] = act()
+            except BackupError as error:
+                self._outcomes[carrier] = error
+            except OSError as error:
+                self._outcomes[carrier] = translated(error)
+        outcome = self._outcomes[carrier]
+        if isinstance(outcome, BackupError):
+            raise outcome
+        return outcome
+
+
 def main(
     usage: str, run: Callable[[Invocation], int | None], argv: list[str] | None = None
 ) -> int:

@@ -83,6 +83,9 @@ def decide(
     ]
 
 
+_WHERE = {Place.LOCAL: "on this host", Place.S3: "in S3"}
+
+
 @dataclass(frozen=True, slots=True)
 class _Copy:
     id: SnapshotId
@@ -171,7 +174,7 @@ def _newest(known: _Known, place: Place, kind: Kind, limit: int) -> Iterator[tup
         if copy.place is place and copy.id.kind is kind and known.restorable(copy)
     ]
     for copy in copies[:limit]:
-        yield copy, f"among {_the_newest(limit, kind, place)}"
+        yield copy, _rank(limit, kind, place)
 
 
 def _unsent(known: _Known) -> Iterator[tuple[_Copy, str]]:
@@ -217,18 +220,19 @@ def _unbroken_hope(known: _Known, newest: Candidate | None) -> Iterator[_Copy]:
 
 
 def _expendable(known: _Known, copy: _Copy, limits: Limits) -> str:
-    if copy.id.parent is not None and not known.restorable(copy):
+    if not known.restorable(copy):
         return "cannot be restored: a snapshot that it builds on is gone"
     kind, place = copy.id.kind, copy.place
-    return (
-        f"not among {_the_newest(_limit(limits, place, kind), kind, place)}, and nobody needs it"
-    )
+    limit = _limit(limits, place, kind)
+    if limit == 0:
+        return f"no {kind}s are to be kept {_WHERE[place]}, and nobody needs it"
+    return f"not {_rank(limit, kind, place)}, and nobody needs it"
 
 
-def _the_newest(limit: int, kind: Kind, place: Place) -> str:
-    where = "on this host" if place is Place.LOCAL else "in S3"
-    snapshots = f"{kind}s" if kind is Kind.INCREMENTAL else "bases"
-    return f"the newest {limit} {snapshots} {where}"
+def _rank(limit: int, kind: Kind, place: Place) -> str:
+    if limit == 1:
+        return f"the newest {kind} {_WHERE[place]}"
+    return f"one of the newest {limit} {kind}s {_WHERE[place]}"
 
 
 def _limit(limits: Limits, place: Place, kind: Kind) -> int:

@@ -68,8 +68,16 @@ def test_the_next_firing(text: str, now: str, following: str) -> None:
     text=st.sampled_from(["*/15 * * * *", "30 2 * * *", "0 3 * * *", "5 1-3 * * *", "0 0 1 * *"]),
     zone=st.sampled_from([BERLIN, LORD_HOWE, MOSCOW, ZoneInfo("America/New_York")]),
     now=st.one_of(
-        st.datetimes(datetime(2026, 3, 28), datetime(2026, 3, 30), timezones=st.just(UTC)),
-        st.datetimes(datetime(2026, 10, 2), datetime(2026, 10, 26), timezones=st.just(UTC)),
+        st.datetimes(
+            datetime.fromisoformat("2026-03-28"),
+            datetime.fromisoformat("2026-03-30"),
+            timezones=st.just(UTC),
+        ),
+        st.datetimes(
+            datetime.fromisoformat("2026-10-02"),
+            datetime.fromisoformat("2026-10-26"),
+            timezones=st.just(UTC),
+        ),
     ),
 )
 def test_no_firing_lies_between_the_last_and_the_next(
@@ -107,7 +115,7 @@ NOW = at("2026-11-23 10:17")
     ],
 )
 def test_what_is_due(newest: str | None, due: bool) -> None:
-    assert is_due(NIGHTLY, newest and at(newest) or None, NOW, UTC) is due
+    assert is_due(NIGHTLY, (newest and at(newest)) or None, NOW, UTC) is due
 
 
 def test_missed_firings_count_once() -> None:

@@ -23,7 +23,7 @@ class Configuration:
     rules: tuple[Rule, ...]
     defaults: Storage
     warnings: tuple[str, ...] = ()
-    _merged: dict[tuple[int, ...], Settings] = field(
+    _merged: dict[tuple[str, ...], Settings] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -81,7 +81,7 @@ class Configuration:
 
     def _settings(self, matching: _Matching) -> Settings:
         # Ten thousand objects match a handful of different sets of sections.
-        key = tuple(rule.line for rule in matching)
+        key = tuple(rule.pattern for rule in matching)
         if key not in self._merged:
             given = _merge(matching)
             own = {name: one.value for name, one in given.items() if not OPTIONS[name].run_wide}

@@ -162,7 +162,6 @@ _STATUSES = {
     405: _REFUSED,
     429: _THROTTLED,
     501: _REFUSED,
-    503: _THROTTLED,
 }
 """By its HTTP status, where the code says nothing: an answer to HEAD has no body."""
 

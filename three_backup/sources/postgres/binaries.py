@@ -31,7 +31,7 @@ def find_binaries(
     environment: Mapping[str, str],
     system: Path = Path("/usr/lib/postgresql"),
 ) -> Binaries:
-    """`pg_bindir`, what `pg_config` names, the distribution's folder, PATH: the first that fits."""
+    """The first that fits of `pg_bindir`, `pg_config --bindir`, the distribution's, PATH."""
     seen: list[str] = []
     for folder in dict.fromkeys(_folders(major, configured, environment, system)):
         why_not = _unfit(folder, major)

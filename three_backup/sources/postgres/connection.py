@@ -66,6 +66,21 @@ _REFUSALS = (
         "postgres.no_connection_slot",
         "raise max_connections, or the CONNECTION LIMIT of role {role}",
     ),
+    (
+        r"all replication slots are in use",
+        "postgres.no_slot",
+        "drop a slot that nobody uses, or raise max_replication_slots and restart the server",
+    ),
+    (
+        r"requested WAL segment \w+ has already been removed",
+        "postgres.wal_removed",
+        "raise max_slot_wal_keep_size, then take it again",
+    ),
+    (
+        r"terminating connection due to administrator command",
+        "postgres.ended",
+        "if nobody stopped the server, raise max_slot_wal_keep_size; then take it again",
+    ),
 )
 _NOT_REACHED = re.compile(
     r"refused|No such file|resolve|translate host|timeout|timed out|unreachable|No route"

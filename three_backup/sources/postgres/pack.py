@@ -71,18 +71,14 @@ class PackReader:
             frames.sort(key=lambda need: need.frame.offset)
         return needs
 
-    def _read_run(
-        self, pack: str, run: Sequence[_Need]
-    ) -> Iterator[tuple[File, int, memoryview]]:
+    def _read_run(self, pack: str, run: Sequence[_Need]) -> Iterator[tuple[File, int, memoryview]]:
         start = run[0].frame.offset
         length = run[-1].frame.offset + run[-1].frame.stored - start
         stored = memoryview(self._files.read_range(pack, start, length))
         self.bytes_read += length
         for need in run:
             offset = need.frame.offset - start
-            raw = memoryview(
-                _raw(pack, need.frame, stored[offset : offset + need.frame.stored])
-            )
+            raw = memoryview(_raw(pack, need.frame, stored[offset : offset + need.frame.stored]))
             for piece in need.slices:
                 end = piece.frame_offset + piece.length
                 yield piece.file, piece.file_offset, raw[piece.frame_offset : end]
@@ -110,9 +106,7 @@ def _frames_of(group: Group, files: Iterable[File]) -> Iterator[_Need]:
     for file in sorted(files, key=lambda file: file.offset):
         for number, piece in _slices(file, group.frames, ends):
             slices.setdefault(number, []).append(piece)
-    return (
-        _Need(group.frames[number], tuple(found)) for number, found in slices.items()
-    )
+    return (_Need(group.frames[number], tuple(found)) for number, found in slices.items())
 
 
 def _slices(
