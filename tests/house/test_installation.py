@@ -1,0 +1,50 @@
+"""What pip installs."""
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+_SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "bin", "man", "three_backup")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The files in the wheel. Built from a copy, since building leaves its traces."""
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in _SOURCES:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    build = "pip wheel --quiet --no-deps --no-build-isolation --disable-pip-version-check"
+    argv = (sys.executable, "-m", *build.split(), "--wheel-dir", "dist", ".")
+    subprocess.run(argv, cwd=folder, check=True)
+    (wheel,) = (folder / "dist").iterdir()
+    return zipfile.ZipFile(wheel).namelist()
+
+
+def test_the_wheel_has_every_command_and_no_other(installed: list[str]) -> None:
+    assert _below(installed, "scripts/") == {path.name for path in (ROOT / "bin").iterdir()}
+
+
+def test_the_wheel_has_every_page_in_its_section(installed: list[str]) -> None:
+    pages = {f"man{path.suffix[1:]}/{path.name}" for path in (ROOT / "man").iterdir()}
+    assert _below(installed, "data/share/man/") == pages
+
+
+def test_the_wheel_has_every_file_of_the_package(installed: list[str]) -> None:
+    package = ROOT / "three_backup"
+    written = {
+        str(path.relative_to(ROOT))
+        for path in package.rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert {name for name in installed if name.startswith("three_backup/")} == written
+
+
+def _below(names: list[str], folder: str) -> set[str]:
+    """The names below a folder of the wheel's own data folder."""
+    return {name.partition(f".data/{folder}")[2] for name in names if f".data/{folder}" in name}
