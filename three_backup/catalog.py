@@ -55,10 +55,10 @@ class Catalog:
         if self._everything is not None:
             return
         names: dict[str, list[str]] = {}
-        for stored in self.s3.keys(layout.MANIFESTS) if self.s3 else ():
+        for stored in self.s3.keys(f"{layout.MANIFESTS}/") if self.s3 else ():
             parsed = layout.parse_manifest_key(stored.key)
             if parsed is not None:
-                names.setdefault(parsed[0], []).append(str(parsed[1]))
+                names.setdefault(parsed[0], []).append(stored.key.rpartition("/")[2])
         # One text a carrier: a snapshot costs its 40 characters, not an object.
         self._everything = {carrier: " ".join(found) for carrier, found in names.items()}
 
@@ -106,12 +106,11 @@ class Catalog:
         if self.s3 is None:
             return
         if self._everything is not None:
-            parsed = map(SnapshotId.parse, self._everything.get(carrier, "").split())
+            names = self._everything.get(carrier, "").split()
         else:
-            keys = self.s3.keys(layout.manifests_prefix(carrier))
-            found = (layout.parse_manifest_key(stored.key) for stored in keys)
-            parsed = (one[1] if one and one[0] == carrier else None for one in found)
-        yield from (snapshot for snapshot in parsed if snapshot is not None)
+            keys = self.s3.keys(f"{layout.manifest_folder(carrier)}/")
+            names = [stored.key.rpartition("/")[2] for stored in keys]
+        yield from filter(None, map(layout.snapshot_of, names))
 
     def _remote_manifest(self, carrier: str, snapshot: SnapshotId) -> Manifest:
         cached = self._cached(carrier, snapshot)

@@ -11,6 +11,7 @@ from three_backup.durable import sync_directory, write_durably
 from three_backup.errors import BackupError
 from three_backup.snapshots import Manifest, SnapshotId
 
+MANIFEST = "manifest.json"
 _UNFINISHED = ".unfinished-"
 
 
@@ -32,7 +33,7 @@ class LocalStore:
         return sorted((one for one in found if one), key=lambda one: one.time)
 
     def manifest(self, carrier: str, snapshot: SnapshotId) -> Manifest:
-        path = self.directory(carrier, snapshot) / layout.MANIFEST
+        path = self.directory(carrier, snapshot) / MANIFEST
         try:
             return Manifest.from_json(path.read_bytes(), str(path))
         except FileNotFoundError as error:
@@ -41,7 +42,12 @@ class LocalStore:
             ) from error
 
     def directory(self, carrier: str, snapshot: SnapshotId) -> Path:
-        return layout.snapshot_dir(self.root, carrier, snapshot)
+        return self._folder(carrier) / str(snapshot)
+
+    def journals(self, carrier: str, snapshot: SnapshotId | None = None) -> Path:
+        """What is being uploaded to S3 and removed there: of one snapshot, or of all."""
+        folder = self.root / "journal" / layout.path(carrier)
+        return folder if snapshot is None else folder / str(snapshot)
 
     @contextmanager
     def begin(self, carrier: str, snapshot: SnapshotId) -> Iterator[Path]:
@@ -56,7 +62,7 @@ class LocalStore:
 
     def commit(self, unfinished: Path, manifest: Manifest) -> None:
         """Make a snapshot of the folder: its manifest is written last, then it is renamed."""
-        write_durably(unfinished / layout.MANIFEST, manifest.to_json())
+        write_durably(unfinished / MANIFEST, manifest.to_json())
         sync_directory(unfinished)
         unfinished.rename(self.directory(manifest.carrier, manifest.snapshot))
         sync_directory(unfinished.parent)
@@ -64,7 +70,7 @@ class LocalStore:
     def remove(self, carrier: str, snapshot: SnapshotId) -> None:
         """The manifest first, so that what is half removed is no snapshot."""
         folder = self.directory(carrier, snapshot)
-        (folder / layout.MANIFEST).unlink(missing_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
         sync_directory(folder)
         shutil.rmtree(folder)
         _remove_empty_parents(folder.parent, self.root)
@@ -84,17 +90,15 @@ class LocalStore:
         for folder, names, _ in os.walk(top):
             if any(SnapshotId.parse(name) for name in names):
                 names.clear()
-                carrier = layout.unpath(os.path.relpath(folder, self.root))
-                if carrier is not None:
-                    yield carrier
+                yield layout.carrier(os.path.relpath(folder, self.root))
 
     def _folder(self, carrier: str) -> Path:
-        return layout.carrier_dir(self.root, carrier)
+        return self.root / layout.path(carrier)
 
 
 def _snapshot_in(entry: os.DirEntry[str]) -> SnapshotId | None:
     snapshot = SnapshotId.parse(entry.name)
-    return snapshot if snapshot and Path(entry.path, layout.MANIFEST).is_file() else None
+    return snapshot if snapshot and Path(entry.path, MANIFEST).is_file() else None
 
 
 def _is_leftover(entry: os.DirEntry[str]) -> bool:

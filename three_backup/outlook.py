@@ -146,7 +146,7 @@ def _progress(
 
 def _is_begun(carrier: str, snapshot: SnapshotId, catalog: Catalog) -> bool:
     """Whether some bytes of the snapshot are in S3, though not all."""
-    if begun(layout.journal_dir(catalog.storage.local_dir, carrier, snapshot)):
+    if begun(catalog.local.journals(carrier, snapshot)):
         return True
     store = catalog.s3
-    return store is not None and any(store.keys(layout.data_prefix(carrier, snapshot)))
+    return store is not None and any(store.keys(f"{layout.data_folder(carrier, snapshot)}/"))

@@ -18,7 +18,7 @@ import docopt
 from three_backup import __version__
 from three_backup.catalog import Catalog
 from three_backup.config import Configuration, environment_file, load
-from three_backup.errors import BackupError, Exit, UnreachableError, UsageError
+from three_backup.errors import BackupError, ConfigurationError, Exit, UnreachableError, UsageError
 from three_backup.records import Record, malformed_line
 from three_backup.storage import Storage
 
@@ -47,6 +47,7 @@ class Invocation:
         self._good = 0
         self._failed = 0
         self._unreachable = 0
+        self._misconfigured = 0
 
     @cached_property
     def configuration(self) -> Configuration:
@@ -124,6 +125,7 @@ class Invocation:
         """The record with the error, which is said once however many records share it."""
         self.say(f"{record.carrier}: {error}" if record.carrier not in str(error) else str(error))
         self._unreachable += isinstance(error, UnreachableError)
+        self._misconfigured += isinstance(error, ConfigurationError)
         return record.with_error(self.name, error)
 
     def emit(self, record: Record) -> None:
@@ -152,6 +154,8 @@ class Invocation:
     def status(self) -> Exit:
         if self._failed == 0:
             return Exit.OK
+        if self._misconfigured:
+            return Exit.CONFIGURATION
         return Exit.UNREACHABLE if self._all_unreachable else Exit.FAILED
 
     @property

@@ -25,7 +25,7 @@ _REMOVAL = "removal.json"
 def remove_from_s3(catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
     manifest = catalog.manifest(carrier, Stored(snapshot, local=False, s3=True))
     files = [file.name for file in manifest.files]
-    intent = layout.journal_dir(catalog.storage.local_dir, carrier, snapshot) / _REMOVAL
+    intent = catalog.local.journals(carrier, snapshot) / _REMOVAL
     intent.parent.mkdir(parents=True, exist_ok=True)
     write_durably(intent, json.dumps({"v": 1, "files": files}).encode())
     catalog.bucket.delete([layout.manifest_key(carrier, snapshot)])
@@ -34,7 +34,7 @@ def remove_from_s3(catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None
 
 def clear_unfinished(catalog: Catalog, carrier: str, now: datetime) -> None:
     """Go on with removals that were cut short; clear uploads that nobody will finish."""
-    folder = layout.journal_dir(catalog.storage.local_dir, carrier)
+    folder = catalog.local.journals(carrier)
     if not folder.is_dir():
         return
     snapshots = {one.id: one for one in catalog.snapshots(carrier)}
@@ -56,10 +56,10 @@ def clear_unfinished(catalog: Catalog, carrier: str, now: datetime) -> None:
 
 def unclaimed(catalog: Catalog, carrier: str) -> list[str]:
     """Keys of data that belong to no snapshot and to no upload or removal of this host."""
-    journals = layout.journal_dir(catalog.storage.local_dir, carrier)
+    journals = catalog.local.journals(carrier)
     claimed = {one.id for one in catalog.snapshots(carrier)}
     found = []
-    for stored in catalog.bucket.keys(f"{layout.DATA}{layout.path(carrier)}/"):
+    for stored in catalog.bucket.keys(f"{layout.DATA}/{layout.path(carrier)}/"):
         parsed = layout.parse_data_key(stored.key)
         if parsed is None or parsed[0] != carrier:
             continue
@@ -72,7 +72,9 @@ def _finish(catalog: Catalog, carrier: str, snapshot: SnapshotId, intent: Path) 
     """Delete the volumes of the snapshot's files, and no key besides."""
     files = json.loads(intent.read_bytes())["files"]
     owned = [layout.data_key(carrier, snapshot, name) for name in files]
-    keys = [stored.key for stored in catalog.bucket.keys(layout.data_prefix(carrier, snapshot))]
+    keys = [
+        stored.key for stored in catalog.bucket.keys(f"{layout.data_folder(carrier, snapshot)}/")
+    ]
     catalog.bucket.delete(key for key in keys if any(is_volume_of(one, key) for one in owned))
     catalog.forget_cached(carrier, snapshot)
     intent.unlink()

@@ -21,14 +21,14 @@ from typing import Any
 
 from three_backup import layout, pipe
 from three_backup.catalog import Catalog, Stored, in_s3
-from three_backup.config import require_bucket
 from three_backup.config.settings import Settings
 from three_backup.lock import carrier_lock
 from three_backup.pipe import Invocation, Once
 from three_backup.progress import bar
 from three_backup.records import Record
+from three_backup.s3.journal import forget
 from three_backup.s3.store import Store
-from three_backup.s3.upload import Uploaded, forget, upload
+from three_backup.s3.upload import Uploaded, upload
 from three_backup.snapshots import Manifest, StoredFile
 from three_backup.sources.base import Advance
 from three_backup.stages import Stage
@@ -67,7 +67,6 @@ def _asked(record: Record, settings: Settings) -> bool:
 
 def _act(invocation: Invocation, carrier: str, settings: Settings) -> dict[str, Any]:
     """Upload the carrier's snapshots, oldest first, under its lock."""
-    require_bucket(settings)
     catalog = invocation.catalog(settings.storage)
     started = time.monotonic()
     sent: dict[str, _Sent] = {}
@@ -106,7 +105,7 @@ def _upload(catalog: Catalog, manifest: Manifest) -> _Sent:
     """The data files, then the manifest: only with it the snapshot is there."""
     carrier, snapshot, store = manifest.carrier, manifest.snapshot, catalog.bucket
     directory = catalog.local.directory(carrier, snapshot)
-    journals = layout.journal_dir(catalog.storage.local_dir, carrier, snapshot)
+    journals = catalog.local.journals(carrier, snapshot)
     files = [stored for stored in manifest.files if not stored.local_only]
     done: dict[str, Uploaded] = {}
     with bar(f"{carrier} {snapshot}", sum(stored.size for stored in files)) as advance:
