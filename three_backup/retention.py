@@ -124,13 +124,13 @@ class _Known:
         return next((one for one in self.newest_first if one.id.time in complete), None)
 
     def newest_with_local_files(self) -> Candidate | None:
-        """The newest one through which all that is never uploaded can be restored, if any."""
+        """The newest through which all that is never uploaded can be restored; None where the
+        newest one here holds nothing of the kind any more."""
         for one in self.newest_first:
-            if one.local and self.restorable(_Copy(one.id, Place.LOCAL)):
-                chain = [one, *self._ancestors(one.id)]
-                held = [link for link in chain if link.local_only]
-                if held and all(link.local for link in held):
-                    return one
+            if one.local and self.restorable(_local(one)):
+                held = [link for link in (one, *self._ancestors(one.id)) if link.local_only]
+                if all(link.local for link in held):
+                    return one if held else None
         return None
 
     def best_copy(self, one: Candidate) -> _Copy:
@@ -209,11 +209,11 @@ def _last_resorts(known: _Known) -> Iterator[tuple[_Copy, str]]:
     points = [one for one in known.newest_first if one.local] if known.points else []
     for one in points[:1]:
         yield _local(one), "the next increment is made from it"
-    for copy in _unbroken_hope(known, newest):
+    for copy in _broken_but_newest(known, newest):
         yield copy, "its parent is gone, yet nothing newer can be restored"
 
 
-def _unbroken_hope(known: _Known, newest: Candidate | None) -> Iterator[_Copy]:
+def _broken_but_newest(known: _Known, newest: Candidate | None) -> Iterator[_Copy]:
     for one in known.newest_first:
         if newest is None or one.id.time >= newest.id.time:
             yield from (copy for copy in _copies(one) if not known.restorable(copy))

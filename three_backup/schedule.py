@@ -16,7 +16,7 @@ _LOCALTIME = Path("/etc/localtime")
 _FIELDS = 5
 _ALIASES = ("@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually")
 _HASHED = re.compile(r"(?<![a-z])[rh](?![a-z])", re.IGNORECASE)
-_LEAP_DAY = datetime(2024, 2, 29)
+_LEAP_DAY = datetime.fromisoformat("2024-02-29")
 _SECOND = timedelta(seconds=1)
 _CLOCK_SLACK = timedelta(minutes=1)
 """Clocks are corrected, and the second snapshot within a second is dated into the next one."""

@@ -115,7 +115,7 @@ NOW = at("2026-11-23 10:17")
     ],
 )
 def test_what_is_due(newest: str | None, due: bool) -> None:
-    assert is_due(NIGHTLY, (newest and at(newest)) or None, NOW, UTC) is due
+    assert is_due(NIGHTLY, None if newest is None else at(newest), NOW, UTC) == due
 
 
 def test_missed_firings_count_once() -> None:
