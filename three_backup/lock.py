@@ -122,11 +122,10 @@ def carrier_lock(local_dir: Path, carrier: str, shared: bool = False) -> Iterato
     try:
         descriptor = _take(path, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        claim = _read(path)
         raise BusyError(
             "lock.carrier",
-            f"{carrier}: {_who(claim, path)} is working on it{_since(claim)}",
-            "try again when it has ended",
+            f"{carrier}: it is in use by {_owner(path)}",
+            "try again when that has ended",
         ) from error
     try:
         _write(descriptor, Claim(boot_id(), datetime.now(UTC), tuple(_ourselves())))
@@ -148,7 +147,7 @@ def _take_for_run(
             case IfRunning.SKIP:
                 raise _busy(path, "--if-running wait or kill does not leave it at that") from error
             case IfRunning.WAIT:
-                say(f"waiting for the run of {_who(_read(path), path)}")
+                say(f"waiting for the run of {_owner(path)}")
                 return _take(path, fcntl.LOCK_EX)
             case IfRunning.KILL:
                 return _take_over(path, patience, clock(), say)
@@ -164,7 +163,7 @@ def _take_over(path: Path, patience: Patience, now: datetime, say: Callable[[str
     ours = [victim for victim in victims if victim.uid == os.geteuid()]
     if not ours or _read(path) != claim:
         raise _busy(path, "it belongs to another user or has just begun")
-    say(f"ending the run of {_who(claim, path)}{_since(claim)}")
+    say(f"ending the run of {_owner(path)}")
     left = end(ours, patience.grace)
     try:
         return _take(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -239,17 +238,14 @@ def _living(claim: Claim | None) -> list[Holder]:
     return [member for member in claim.members if member.alive]
 
 
-def _who(claim: Claim | None, path: Path) -> str:
-    known = _living(claim) or holders(path)
-    return str(known[0]) if known else "a process of another user"
-
-
-def _since(claim: Claim | None) -> str:
-    return f" since {rfc3339(claim.since)}" if claim and _living(claim) else ""
+def _owner(path: Path) -> str:
+    """Who holds the lock, and since when if the file tells."""
+    claim, found = _read(path), holders(path)
+    named = [member for member in _living(claim) if member in found or not found]
+    if claim is not None and named:
+        return f"{named[0]} since {rfc3339(claim.since)}"
+    return str(found[0]) if found else "a process of another user"
 
 
 def _busy(path: Path, hint: str) -> BusyError:
-    claim = _read(path)
-    return BusyError(
-        "lock.run", f"another run holds the lock: {_who(claim, path)}{_since(claim)}", hint
-    )
+    return BusyError("lock.run", f"another run holds the lock: {_owner(path)}", hint)
