@@ -194,6 +194,7 @@ def main(
     name = usage.split(maxsplit=1)[0]
     try:
         signal.signal(signal.SIGTERM, _stop)
+        _require_output()
         invocation = Invocation(name, _arguments(usage, name, argv))
         status = run(invocation)
         sys.stdout.flush()
@@ -234,7 +235,16 @@ def _arguments(usage: str, name: str, argv: list[str] | None) -> Mapping[str, An
         raise UsageError("usage", sentence, f"see {name} --help") from error
 
 
-def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
+def _require_output() -> None:
+    """Where standard output is closed, the next file that is opened would take its place."""
+    if sys.stdout is None:
+        raise UsageError(
+            "output.closed", "standard output is closed", "send it to /dev/null instead"
+        )
+
+
+def _stop(signal_: int, _frame: FrameType | None) -> NoReturn:
+    signal.signal(signal_, signal.SIG_IGN)  # a second one must not cut the unwinding short
     raise StoppedError
 
 
