@@ -1,0 +1,151 @@
+"""A host on which the tools run as an administrator runs them: a configuration and a shell."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from three_backup.demo.servers import PostgresServer, SeaweedServer
+
+BIN = Path(__file__).parents[2] / "bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.stdout.splitlines()]
+
+
+class Host:
+    """A host with a database, a bucket and a configuration of its own."""
+
+    def __init__(
+        self, folder: Path, database: str, server: PostgresServer, s3: SeaweedServer, bucket: str
+    ) -> None:
+        self.folder = folder
+        self.local_dir = folder / "local"
+        self.config = folder / "three_backup.yaml"
+        self.database = database
+        self.server = server
+        self.s3 = s3
+        self.bucket = bucket
+        self.environ = {
+            "PATH": os.pathsep.join(
+                (
+                    str(BIN),
+                    str(Path(sys.executable).parent),
+                    str(server.bindir),
+                    os.environ["PATH"],
+                )
+            ),
+            "PYTHONPATH": str(BIN.parent),
+            "HOME": str(folder),
+            "THREE_BACKUP_CONFIG": str(self.config),
+            **server.environ,
+        }
+        self.configure()
+
+    def configure(self, sections: str = "", **everything: object) -> None:
+        """Write the configuration: sections first, then what holds for everything."""
+        options = {
+            "s3_endpoint": self.s3.endpoint,
+            "s3_bucket": self.bucket,
+            "s3_prefix": "host",
+            "s3_access_key": self.s3.access_key,
+            "s3_secret_key": self.s3.secret_key,
+            "local_dir": self.local_dir,
+            "pg_bindir": self.server.bindir,
+            **everything,
+        }
+        lines = [f"    {name}: {value}" for name, value in options.items() if value is not None]
+        self.config.write_text(f'{sections}\n- "*":\n' + "\n".join(lines) + "\n")
+        self.config.chmod(0o600)
+
+    def sh(
+        self, command: str, stdin: str = "", environ: Mapping[str, str] | None = None
+    ) -> Outcome:
+        """Run a line as a shell does."""
+        done = subprocess.run(
+            ["/bin/sh", "-c", command],
+            input=stdin,
+            env={**self.environ, **(environ or {})},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+    def tool(self, *argv: str, stdin: str = "") -> Outcome:
+        return self.sh(shlex.join(argv), stdin)
+
+    def good(self, command: str, stdin: str = "") -> Outcome:
+        """Run a line that must succeed without a word to complain of."""
+        outcome = self.sh(command, stdin)
+        assert outcome.status == 0, outcome.stderr + outcome.stdout
+        return outcome
+
+    def execute(self, statement: str, database: str | None = None) -> None:
+        with self.connect(database) as connection:
+            connection.execute(statement.encode())
+
+    def rows(self, query: str, database: str | None = None) -> list[tuple[Any, ...]]:
+        with self.connect(database) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    def connect(self, database: str | None = None) -> psycopg.Connection[tuple[Any, ...]]:
+        conninfo = self.server.conninfo(database or self.database)
+        return psycopg.connect(conninfo, autocommit=True)
+
+    def table(self, name: str, schema: str = "public") -> str:
+        return f"postgres/table/{self.database}/{schema}/{name}"
+
+    def wipe(self) -> None:
+        """The host is lost; only S3 is left."""
+        shutil.rmtree(self.local_dir, ignore_errors=True)
+
+
+@pytest.fixture
+def host(
+    request: pytest.FixtureRequest, server_folder: Path, seaweed: SeaweedServer, bucket: str
+) -> Iterator[Host]:
+    """A host beside PostgreSQL 17, or beside the server that the test's parameter names."""
+    server = request.getfixturevalue(getattr(request, "param", "postgres17"))
+    folder = server_folder / bucket
+    folder.mkdir(mode=0o711)
+    database = f"shop_{bucket.replace('-', '_')}"
+    _administrate(server, sql.SQL("create database {}").format(sql.Identifier(database)))
+    yield Host(folder, database, server, seaweed, bucket)
+    with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+        left = connection.execute(
+            "select datname from pg_database where datname like %s", (f"{database}%",)
+        ).fetchall()
+    for (name,) in left:
+        _administrate(
+            server, sql.SQL("drop database {} with (force)").format(sql.Identifier(name))
+        )
+    shutil.rmtree(folder)
+
+
+both_versions = pytest.mark.parametrize("host", ["postgres17", "postgres18"], indirect=True)
+
+
+def _administrate(server: PostgresServer, statement: sql.Composed) -> None:
+    with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+        connection.execute(statement)
