@@ -73,7 +73,7 @@ def _level(text: str) -> int:
 
 def _flag(text: str) -> bool:
     if text.lower() not in _TRUE + _FALSE:
-        raise ValueError(f"{text!r} is neither; write true or false")
+        raise ValueError(f"{text!r} is neither true nor false")
     return text.lower() in _TRUE
 
 
@@ -109,17 +109,18 @@ def _max_stage(text: str) -> Stage:
 def _folder(text: str) -> Path:
     folder = Path(text).expanduser()
     if not folder.is_absolute():
-        raise ValueError(f"{text!r} is a relative path; write it from / on")
+        raise ValueError(f"{text!r} is a relative path; write it in full")
     return folder
 
 
 def _endpoint(text: str) -> str:
     url = text if "://" in text else f"https://{text}"
     parts = urlsplit(url)
-    if parts.scheme not in ("https", "http") or not parts.hostname or re.search(r"\s", text):
-        raise ValueError(f"{text!r} is not the address of a server; write https://host[:port]")
     if parts.username or parts.password:
         raise ValueError("it holds a password; write s3_access_key and s3_secret_key")
+    well_formed = parts.scheme in ("https", "http") and parts.hostname and parts.port != 0
+    if not well_formed or re.search(r"\s", text):
+        raise ValueError(f"{text!r} is not the address of a server; write https://host[:port]")
     return url.rstrip("/")
 
 

@@ -50,23 +50,11 @@ class Rule:
 
 def understand(sections: Sequence[Section], folder: Path) -> tuple[list[Rule], list[Mistake]]:
     """folder: where files that sections name are looked for."""
-    mistakes = [*_repeated(sections)]
-    rules = []
+    rules, mistakes = [], [*_repeated(sections), *_unmatchable(sections)]
     for section in sections:
-        wrong = _wrong_pattern(section.pattern)
-        if wrong:
-            mistakes.append(Mistake(section.line, f"{section.pattern!r}: {wrong}"))
-        options: dict[str, Given] = {}
-        for entry in section.entries:
-            try:
-                name, value = _understood(entry, section.pattern, options, folder)
-            except ValueError as error:
-                mistakes.append(Mistake(entry.line, f"{entry.word}: {error}"))
-            except ConfigurationError as error:
-                mistakes.append(Mistake(entry.line, f"{entry.word}: {error}"))
-            else:
-                options[name] = Given(value, entry.line, section.pattern)
+        options, wrong = _options(section, folder)
         rules.append(Rule(section.pattern, section.line, options))
+        mistakes += wrong
     return rules, mistakes
 
 
@@ -102,37 +90,56 @@ def _repeated(sections: Sequence[Section]) -> Iterator[Mistake]:
         first.setdefault(section.pattern, section.line)
 
 
-def _wrong_pattern(pattern: str) -> str | None:
-    """Why no object can ever match; None if one can."""
-    pairs = [f"{type}/{subtype}" for type, subtypes in _SUBTYPES.items() for subtype in subtypes]
+def _unmatchable(sections: Sequence[Section]) -> Iterator[Mistake]:
+    for section in sections:
+        why = _why_nothing_matches(section.pattern)
+        if why:
+            yield Mistake(section.line, f"{section.pattern!r} can match nothing: {why}")
+
+
+def _why_nothing_matches(pattern: str) -> str:
+    """Empty where something can."""
     if not pattern:
-        return 'it is empty; write "*" for everything'
+        return f'write "{EVERYTHING}" for everything'
     if pattern.rstrip("/").count("/") >= LEVELS:
-        return f"ids have {LEVELS} levels; write %2F for a slash inside a name"
+        return f"an id has {LEVELS} levels; write %2F for a slash inside a name"
+    pairs = [f"{type}/{subtype}" for type, subtypes in _SUBTYPES.items() for subtype in subtypes]
     if any(can_match_below(pattern, pair) for pair in pairs):
-        return None
-    type, *rest = pattern.split("/")
-    if type in _SUBTYPES and rest:
-        return (
-            f"{type} has {' and '.join(_SUBTYPES[type])}{_did_you_mean(rest[0], _SUBTYPES[type])}"
-        )
-    return f"there are {', '.join(_SUBTYPES)}{_did_you_mean(type, _SUBTYPES)}"
+        return ""
+    type, _, rest = pattern.partition("/")
+    if type in _SUBTYPES:
+        word, known = rest.partition("/")[0], _SUBTYPES[type]
+        return f"{type} has {' and '.join(known)}{_did_you_mean(word, known)}"
+    return f"there are {', '.join(_SUBTYPES)}{_did_you_mean(type, tuple(_SUBTYPES))}"
 
 
-def _understood(
+def _options(section: Section, folder: Path) -> tuple[dict[str, Given], list[Mistake]]:
+    options: dict[str, Given] = {}
+    mistakes: list[Mistake] = []
+    for entry in section.entries:
+        try:
+            name, text = _named(entry, section.pattern, options, folder)
+            value = OPTIONS[name].convert(text)
+        except (ValueError, ConfigurationError) as error:
+            mistakes.append(Mistake(entry.line, f"{entry.word}: {error}"))
+        else:
+            options[name] = Given(value, entry.line, section.pattern)
+    return options, mistakes
+
+
+def _named(
     entry: Entry, pattern: str, options: Mapping[str, Given], folder: Path
-) -> tuple[str, Any]:
+) -> tuple[str, str]:
+    """The name of the option and its text; raises ValueError where it cannot stand here."""
     named = option_named(entry.word)
     if named is None:
         raise ValueError(f"there is no such option{_did_you_mean(entry.word, words())}")
     name, in_file = named
-    option = OPTIONS[name]
-    if option.run_wide and pattern != EVERYTHING:
+    if OPTIONS[name].run_wide and pattern != EVERYTHING:
         raise ValueError(f'it holds for a whole run; write it under "{EVERYTHING}"')
     if name in options:
         raise ValueError(f"{name} is given at line {options[name].line} too; keep one of them")
-    text = _file_text(folder / Path(entry.text).expanduser()) if in_file else entry.text
-    return name, option.convert(text)
+    return name, _file_text(folder / Path(entry.text).expanduser()) if in_file else entry.text
 
 
 def _file_text(path: Path) -> str:
@@ -142,6 +149,6 @@ def _file_text(path: Path) -> str:
         raise ValueError(f"{path}: {(error.strerror or str(error)).lower()}") from error
 
 
-def _did_you_mean(word: str, known: Iterator[str] | Sequence[str] | Mapping[str, Any]) -> str:
-    close = get_close_matches(word, list(known), n=1)
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    close = get_close_matches(word, known, n=1)
     return f"; did you mean {close[0]}?" if close else ""

@@ -3,12 +3,16 @@
 Every value is read as text, so that a key of digits stays what it is.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import yaml
 
 from three_backup.config.options import option_named
+
+# Examples are cut short like this. At the beginning of a line it is YAML and ends the document.
+_ELLIPSIS = re.compile(r"^[ ]+\.\.\.[ ]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,7 +40,7 @@ class Section:
 def parse(text: str) -> tuple[list[Section], list[Mistake]]:
     """The sections in the order they are written, and what cannot be read as one."""
     try:
-        root = yaml.compose(text, yaml.BaseLoader)
+        root = yaml.compose(_ELLIPSIS.sub("", text), yaml.BaseLoader)
     except yaml.YAMLError as error:
         return [], [_not_yaml(error)]
     sections: list[Section] = []
@@ -51,18 +55,23 @@ def parse(text: str) -> tuple[list[Section], list[Mistake]]:
 
 def _not_yaml(error: yaml.YAMLError) -> Mistake:
     # str(error) would quote the line, with whatever secret it holds.
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    problem = str(getattr(error, "problem", None) or getattr(error, "reason", "it is not YAML"))
-    line = mark.line + 1 if mark else 1
-    if "alias" in f"{problem} {getattr(error, 'context', '')}":
-        sentence = 'what begins with * needs quotes; write "*" or "*/15 * * * *"'
-    elif "\\t" in problem:
-        sentence = "a tab cannot indent; write spaces"
-    elif "cannot start any token" in problem:
-        sentence = f"{problem}; write it in quotes"
-    else:
-        sentence = f"{problem}; write sections as - pattern: and indent their options below"
-    return Mistake(line, sentence)
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return Mistake(1, "it holds characters that no text has; save it as UTF-8")
+    problem = ", ".join(filter(None, (error.context, error.problem)))
+    mark = error.problem_mark
+    if "end of stream" in problem and error.context_mark is not None:
+        mark = error.context_mark
+    return Mistake(mark.line + 1, f"{problem}; {_remedy(problem)}")
+
+
+def _remedy(problem: str) -> str:
+    if "alias" in problem:
+        return 'quote what begins with *: "*" or "*/15 * * * *"'
+    if "\\t" in problem:
+        return "indent with spaces, not with tabs"
+    if "cannot start any token" in problem or "quoted" in problem:
+        return "put the text between two quotes"
+    return "write sections as - pattern: and indent their options below"
 
 
 def _sections(root: yaml.Node | None) -> Iterator[Section | Mistake]:
@@ -89,7 +98,7 @@ def _section(key: yaml.Node, value: yaml.Node) -> Iterator[Section | Mistake]:
     elif _is_empty(value):
         yield Section(key.value, _line(key), ())
     else:
-        yield Mistake(_line(value), f"{key.value}: options are written as name: value below it")
+        yield Mistake(_line(value), f"{key.value!r}: write its options below it as name: value")
 
 
 def _entry(key: yaml.Node, value: yaml.Node) -> Entry | Mistake:
