@@ -17,6 +17,10 @@ from three_backup.sources.postgres.index import File, Frame, Group
 FRAME_SIZE = 4 << 20
 """The most a frame holds, bytes before compression."""
 
+LARGEST_FILE = 1 << 30
+"""The most that a file of its own, the index say, has before compression: ten million files."""
+
+_FILE_LEVEL = 6
 _READ_SIZE = 16 << 20
 _READ_THROUGH = 128 << 10
 
@@ -84,19 +88,24 @@ class PackReader:
                 yield piece.file, piece.file_offset, raw[piece.frame_offset : end]
 
 
-def decompress(stored: bytes | memoryview, raw_size: int) -> bytes:
-    """One zstd frame; raises ValueError where it does not hold exactly raw_size bytes."""
+def compress_file(body: bytes) -> bytes:
+    """A small file as one zstd frame."""
+    import zstandard
+
+    return zstandard.ZstdCompressor(level=_FILE_LEVEL).compress(body)
+
+
+def decompress_file(stored: bytes) -> bytes:
+    """What compress_file was given. Raises ValueError where it is damaged or absurdly long."""
     import zstandard
 
     try:
-        if zstandard.frame_content_size(stored) != raw_size:
-            raise ValueError("the frame says another size")
-        raw = zstandard.ZstdDecompressor().decompress(stored, allow_extra_data=False)
+        size = zstandard.frame_content_size(stored)
     except zstandard.ZstdError as error:
         raise ValueError(str(error)) from error
-    if len(raw) != raw_size:
-        raise ValueError("the frame holds another size than it says")
-    return raw
+    if not 0 <= size <= LARGEST_FILE:
+        raise ValueError(f"it would have {size} bytes")
+    return _decompress(stored, size)
 
 
 def _frames_of(group: Group, files: Iterable[File]) -> Iterator[_Need]:
@@ -146,9 +155,21 @@ def _raw(pack: str, frame: Frame, stored: memoryview) -> bytes:
     if hashlib.sha256(stored).digest() != frame.sha256:
         raise _damaged(pack, frame, "its sha256 is another")
     try:
-        return decompress(stored, frame.raw)
+        return _decompress(stored, frame.raw)
     except ValueError as error:
         raise _damaged(pack, frame, str(error)) from error
+
+
+def _decompress(stored: bytes | memoryview, raw_size: int) -> bytes:
+    """Raises ValueError where the frame does not hold exactly raw_size bytes."""
+    import zstandard
+
+    try:
+        if zstandard.frame_content_size(stored) != raw_size:
+            raise ValueError("it says another size")
+        return zstandard.ZstdDecompressor().decompress(stored, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from error
 
 
 def _damaged(pack: str, frame: Frame, reason: str) -> BackupError:

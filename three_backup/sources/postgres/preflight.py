@@ -77,6 +77,7 @@ class Cluster:
             "timeline": self.timeline,
             "lsn": self.lsn,
             "in_recovery": self.in_recovery,
+            "summarize_wal": self.summarize_wal,
             "server": self.server,
         }
 

@@ -4,6 +4,7 @@ PostgreSQL writes ustar headers with names of at most 99 bytes, and sizes in bas
 is too short. Anything else is refused rather than guessed.
 """
 
+import os
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -23,7 +24,7 @@ class MemberType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """name: as in the archive, without a slash at its end; size: bytes, of a file only."""
+    """name: without `./` before it and a slash after it; size: bytes, of a file only."""
 
     name: str
     type: MemberType
@@ -43,10 +44,11 @@ class Members(Protocol):
 
 
 class TarStream:
-    """One archive, fed in pieces of any size."""
+    """One archive, fed in pieces of any size. prefix: goes before every name."""
 
-    def __init__(self, members: Members) -> None:
+    def __init__(self, members: Members, prefix: str = "") -> None:
         self._members = members
+        self._prefix = prefix
         self._header = bytearray()
         self._left = 0
         self._padding = 0
@@ -79,7 +81,7 @@ class TarStream:
         header, self._header = bytes(self._header), bytearray()
         if header == _END:
             return
-        member = parse_header(header)
+        member = parse_header(header, self._prefix)
         self._left = member.size
         self._padding = -member.size % BLOCK
         self._members.begin(member)
@@ -87,7 +89,7 @@ class TarStream:
             self._members.end()
 
 
-def parse_header(header: bytes) -> Member:
+def parse_header(header: bytes, prefix: str = "") -> Member:
     """Raises BackupError where the 512 bytes are no header of PostgreSQL's."""
     summed = bytearray(header)
     summed[_CHECKSUM] = b" " * 8
@@ -99,7 +101,7 @@ def parse_header(header: bytes) -> Member:
     except ValueError as error:
         raise _malformed(f"a header cannot be read: {error}") from error
     size = _number(header[124:136]) if type is MemberType.FILE else 0
-    return Member(name.rstrip("/"), type, size)
+    return Member(prefix + name.removeprefix("./").rstrip("/"), type, size)
 
 
 def _number(field: bytes) -> int:
@@ -113,7 +115,7 @@ def _number(field: bytes) -> int:
 
 
 def _text(field: bytes) -> str:
-    return field.partition(b"\0")[0].decode()
+    return os.fsdecode(field.partition(b"\0")[0])
 
 
 def _malformed(reason: str) -> BackupError:

@@ -1,0 +1,119 @@
+"""The snapshot that an incremental one builds on, and the reasons why it cannot be built on."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from three_backup.errors import BackupError, UnreachableError
+from three_backup.snapshots import Manifest
+from three_backup.sources.base import ParentUnusableError, SnapshotFiles
+from three_backup.sources.postgres import index_file
+from three_backup.sources.postgres.classes import Classes, rose
+from three_backup.sources.postgres.index import BACKUP_MANIFEST, INDEX, File, Form, Index, Place
+from three_backup.sources.postgres.mapping import relation_of
+from three_backup.sources.postgres.pack import decompress_file
+from three_backup.sources.postgres.preflight import SUMMARIZE, position
+
+_MAJOR = re.compile(r"PostgreSQL (\d+)")
+_CLOSE = {Place.LOCAL: "on this host only", Place.NONE: "in no snapshot"}
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """server_manifest: what the server has to be told of it."""
+
+    manifest: Manifest
+    index: Index
+    server_manifest: bytes
+
+    @property
+    def start_lsn(self) -> str:
+        return str(self.manifest.facts["start_lsn"])
+
+    @property
+    def end(self) -> int:
+        return position(self.manifest.facts["end_lsn"])
+
+
+def why_broken(live: Mapping[str, Any], newest: Manifest) -> str | None:
+    """Why a server in this state cannot go on from newest. live: `Cluster.facts`."""
+    facts = newest.facts
+    if live["system_identifier"] != facts["system_identifier"]:
+        return f"the system identifier is {live['system_identifier']} now"
+    if _major(live["server"]) != _major(newest.server):
+        return f"the snapshot is of {newest.server}, the server is {live['server']}"
+    if live["timeline"] != facts["timeline"]:
+        return f"the server switched from timeline {facts['timeline']} to {live['timeline']}"
+    if not live["in_recovery"] and position(live["lsn"]) < position(facts["end_lsn"]):
+        return f"the server was set back to {live['lsn']}, before the snapshot"
+    if not live["summarize_wal"]:
+        return f"summarize_wal is off, without which there are only bases ({SUMMARIZE})"
+    return None
+
+
+def read_parent(files: SnapshotFiles, live: Mapping[str, Any]) -> Parent:
+    """Raises ParentUnusableError where no increment can follow it."""
+    reason = why_broken(live, files.manifest)
+    if reason is not None:
+        raise unusable(reason)
+    for stored in files.manifest.files:
+        if stored.local_only and stored.size:
+            _check_present(files, stored.name)
+    where = f"{files.manifest.carrier} {files.manifest.snapshot}"
+    try:
+        return Parent(
+            files.manifest,
+            index_file.load(files.read(INDEX), where),
+            decompress_file(files.read(BACKUP_MANIFEST)),
+        )
+    except UnreachableError:
+        raise
+    except (BackupError, ValueError) as error:
+        raise unusable(f"{where} cannot be read ({error})") from error
+
+
+def refuse_risen(parent: Parent, classes: Classes) -> None:
+    """Raises ParentUnusableError where a table is wanted farther away than its parent lies."""
+    for file in parent.index.files.values():
+        if file.place not in _CLOSE:
+            continue
+        relation = relation_of(file.path)
+        place = None if relation is None else classes.of_relation(relation)
+        if place is not None and rose(file.place, place):
+            raise _risen(file, parent)
+
+
+def refuse_unfollowable(parent: Parent, files: Mapping[str, File]) -> None:
+    """Raises ParentUnusableError where an increment would lack what it is an increment of."""
+    for file in files.values():
+        if file.form not in (Form.BLOCKS, Form.UNCHANGED, Form.SAME):
+            continue
+        before = parent.index.files.get(file.path)
+        if before is None:
+            raise unusable(f"it lacks {file.path}, of which only changes came")
+        if rose(before.place, file.place):
+            raise _risen(before, parent)
+
+
+def unusable(reason: str) -> ParentUnusableError:
+    return ParentUnusableError("postgres.parent_unusable", reason)
+
+
+def _check_present(files: SnapshotFiles, name: str) -> None:
+    try:
+        files.read_range(name, 0, 1)
+    except BackupError as error:
+        raise unusable(f"{name} of {files.manifest.snapshot} is gone from this host") from error
+
+
+def _risen(file: File, parent: Parent) -> ParentUnusableError:
+    relation = relation_of(file.path)
+    owners = [str(id) for id, files in parent.index.objects.items() if relation in files]
+    name = owners[0] if owners else file.path
+    return unusable(f"{name} was stored {_CLOSE[file.place]} until now")
+
+
+def _major(server: str) -> str:
+    match = _MAJOR.match(server)
+    return match[1] if match else server

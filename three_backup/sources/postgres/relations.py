@@ -1,0 +1,66 @@
+"""The databases of a cluster, and how their tables and views are asked for and named."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from three_backup.errors import BackupError
+from three_backup.objects import ObjectId
+from three_backup.sources.postgres.connection import quoted
+
+if TYPE_CHECKING:
+    from three_backup.sources.postgres.connection import Connection
+
+TYPE = "postgres"
+USER_SCHEMA = r"(n.nspname !~ '^pg_' AND n.nspname <> 'information_schema')"
+"""Of pg_namespace n: whether what is in it counts as a user's. No user may begin a name by pg_."""
+
+OBJECT_KINDS = "('r', 'p', 'f', 'v', 'm')"
+_KINDS = {
+    "r": ("table", "table"),
+    "p": ("table", "partitioned table"),
+    "f": ("table", "foreign table"),
+    "v": ("view", "view"),
+    "m": ("view", "materialized view"),
+}
+_UNLOGGED = "u"
+# A limit of -2 marks what a DROP DATABASE that was interrupted left behind.
+_DATABASES = """
+SELECT oid::int8, datname::text, has_database_privilege(oid, 'CONNECT'), current_user::text
+  FROM pg_database
+ WHERE datallowconn AND datconnlimit <> -2
+ ORDER BY datname
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """refusal: why we may not connect to it, None if we may."""
+
+    oid: int
+    name: str
+    refusal: BackupError | None = None
+
+
+def databases(connection: "Connection") -> list[Database]:
+    """Those that accept connections at all, template1 too."""
+    return [
+        Database(oid, name, None if allowed else _no_connect(name, role))
+        for oid, name, allowed, role in connection.execute(_DATABASES)
+    ]
+
+
+def object_id(database: str, relkind: str, schema: str, name: str) -> ObjectId:
+    return ObjectId(TYPE, _KINDS[relkind][0], database, schema, name)
+
+
+def kind(relkind: str, persistence: str) -> str:
+    """`table`, `materialized view`, `unlogged table` ...: what people call it."""
+    return f"unlogged {_KINDS[relkind][1]}" if persistence == _UNLOGGED else _KINDS[relkind][1]
+
+
+def _no_connect(database: str, role: str) -> BackupError:
+    return BackupError(
+        "postgres.no_connect",
+        f"PostgreSQL: permission denied for database {quoted(database)}",
+        f"run as a superuser: GRANT CONNECT ON DATABASE {quoted(database)} TO {quoted(role)}",
+    )

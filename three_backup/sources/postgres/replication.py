@@ -1,0 +1,189 @@
+"""The replication protocol: a base backup as a stream, on one connection.
+
+A temporary slot on the same connection keeps the WAL that the backup needs until it has been
+sent; it goes with the connection, however that ends.
+"""
+
+import os
+import select
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from three_backup.sources.base import ParentUnusableError
+
+if TYPE_CHECKING:
+    import psycopg
+    from psycopg.pq.abc import PGconn, PGresult
+
+    from three_backup.sources.postgres.connection import Connection
+
+_ARCHIVE, _CONTENT, _MANIFEST = ord("n"), ord("d"), ord("m")
+_PIECE = 256 << 10
+# A server that cannot build on a parent says so with one of these, in whatever language:
+# object_not_in_prerequisite_state, internal_error, data_corrupted.
+_REFUSALS = ("55000", "XX000", "XX001")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What IDENTIFY_SYSTEM says."""
+
+    identifier: str
+    timeline: int
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """A backup that has arrived whole. tablespaces: oid and location of each extra one."""
+
+    start_lsn: str
+    end_lsn: str
+    timeline: int
+    tablespaces: dict[int, str]
+
+
+class Receiver(Protocol):
+    """Told of what the server sends, in its order."""
+
+    def archive(self, tablespace: int | None) -> None:
+        """A tar archive begins: of a tablespace, or of the data directory."""
+
+    def content(self, piece: memoryview) -> None:
+        """The next bytes of the archive. piece stays valid."""
+
+    def manifest(self, piece: memoryview) -> None:
+        """The next bytes of the server's manifest, which follows the last archive."""
+
+
+def identify(connection: "Connection") -> Identity:
+    (row,) = connection.execute("IDENTIFY_SYSTEM")
+    return Identity(str(row[0]), int(row[1]))
+
+
+def reserve_wal(connection: "Connection", slot: str) -> None:
+    """Keep the WAL from here on for as long as the connection stands."""
+    connection.execute(f"CREATE_REPLICATION_SLOT {slot} TEMPORARY PHYSICAL (RESERVE_WAL)".encode())
+
+
+def upload_manifest(connection: "Connection", manifest: bytes) -> None:
+    """Tell the server what the parent holds. Raises ParentUnusableError where it refuses."""
+    import psycopg
+
+    view = memoryview(manifest)
+    try:
+        with connection.cursor() as cursor, cursor.copy("UPLOAD_MANIFEST") as copy:
+            for start in range(0, len(manifest), _PIECE):
+                copy.write(view[start : start + _PIECE])
+    except psycopg.Error as error:
+        if error.sqlstate in _REFUSALS:
+            raise _parent_unusable(error) from error
+        raise
+
+
+def stream_backup(
+    connection: "Connection", label: str, incremental: bool, receiver: Receiver
+) -> Streamed:
+    """Have the server take a backup and hand it on as it comes.
+
+    Raises ParentUnusableError where the server cannot build on the manifest that was uploaded.
+    """
+    import psycopg
+
+    server = connection.pgconn
+    server.send_query(_command(label, incremental))
+    try:
+        start_lsn, timeline = _row(_result(server))
+    except psycopg.Error as error:
+        if incremental and error.sqlstate in _REFUSALS:
+            raise _parent_unusable(error) from error
+        raise
+    tablespaces = _tablespaces(_result(server))
+    _result(server)
+    _copy(server, receiver)
+    end_lsn, _ = _row(_result(server))
+    while server.get_result() is not None:
+        pass
+    return Streamed(start_lsn, end_lsn, int(timeline), tablespaces)
+
+
+def _command(label: str, incremental: bool) -> bytes:
+    options = [
+        f"LABEL '{label}'",
+        "CHECKPOINT 'fast'",
+        "WAL true",
+        "TABLESPACE_MAP true",
+        "MANIFEST 'yes'",
+        "MANIFEST_CHECKSUMS 'CRC32C'",
+        "TARGET 'client'",
+    ]
+    if incremental:
+        options.append("INCREMENTAL true")
+    return f"BASE_BACKUP ({', '.join(options)})".encode()
+
+
+def _copy(server: "PGconn", receiver: Receiver) -> None:
+    router = _Router(receiver)
+    # Asynchronous, because libpq would wait for the network with the interpreter's lock held.
+    while True:
+        size, message = server.get_copy_data(1)
+        if size > 0:
+            router.message(message)
+        elif size == 0:
+            select.select((server.socket,), (), ())
+            server.consume_input()
+        else:
+            return
+
+
+class _Router:
+    """Sorts the messages of the stream by their first byte."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self._in_manifest = False
+
+    def message(self, message: memoryview) -> None:
+        kind = message[0]
+        if kind == _CONTENT:
+            give = self._receiver.manifest if self._in_manifest else self._receiver.content
+            give(message[1:])
+        elif kind == _ARCHIVE:
+            name = bytes(message[1:]).partition(b"\0")[0].decode().partition(".")[0]
+            self._receiver.archive(int(name) if name.isdigit() else None)
+        elif kind == _MANIFEST:
+            self._in_manifest = True
+
+
+def _result(server: "PGconn") -> "PGresult":
+    """The next result, waited for in a way that signals can interrupt."""
+    import psycopg
+    from psycopg.pq import ExecStatus
+
+    while server.is_busy():
+        select.select((server.socket,), (), ())
+        server.consume_input()
+    result = server.get_result()
+    if result is None:
+        raise psycopg.OperationalError("the server closed the connection")
+    if result.status == ExecStatus.FATAL_ERROR:
+        raise psycopg.errors.error_from_result(result)
+    return result
+
+
+def _row(result: "PGresult") -> tuple[str, str]:
+    return (result.get_value(0, 0) or b"").decode(), (result.get_value(0, 1) or b"").decode()
+
+
+def _tablespaces(result: "PGresult") -> dict[int, str]:
+    """Of all archives, without that of the data directory, which has no oid."""
+    found = {}
+    for row in range(result.ntuples):
+        oid, location = result.get_value(row, 0), result.get_value(row, 1)
+        if oid and location is not None:
+            found[int(oid)] = os.fsdecode(location)
+    return found
+
+
+def _parent_unusable(error: "psycopg.Error") -> ParentUnusableError:
+    said = error.diag.message_primary or str(error)
+    return ParentUnusableError("postgres.parent_unusable", f"PostgreSQL: {said}")

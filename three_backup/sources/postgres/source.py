@@ -1,0 +1,61 @@
+"""PostgreSQL as a source: what the tools see of it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from three_backup.config.settings import Settings
+from three_backup.errors import BackupError
+from three_backup.snapshots import Manifest
+from three_backup.sources.base import (
+    Found,
+    Restored,
+    RestoreJob,
+    Say,
+    SnapshotJob,
+    Unreadable,
+    Wanted,
+)
+from three_backup.sources.postgres.classes import place_of, rose
+from three_backup.sources.postgres.index import Place
+from three_backup.sources.postgres.parent import why_broken
+from three_backup.sources.postgres.relations import TYPE
+
+
+class PostgresSource:
+    """A cluster of PostgreSQL 17 or later, found through `PG*`."""
+
+    type = TYPE
+    programs = ("pg_dump",)
+
+    def discover(
+        self, patterns: Sequence[str], source_settings: Settings, say: Say
+    ) -> Iterator[Found | Unreadable]:
+        from three_backup.sources.postgres.discover import discover
+
+        return discover(patterns)
+
+    def broken_chain(
+        self, live: Sequence[tuple[Mapping[str, Any], Settings]], newest: Manifest
+    ) -> str | None:
+        return (why_broken(live[0][0], newest) if live else None) or _risen(live, newest)
+
+    def take(self, job: SnapshotJob) -> Manifest:
+        from three_backup.sources.postgres.backup import take
+
+        return take(job)
+
+    def restore(self, job: RestoreJob) -> Iterator[tuple[Wanted, Restored | BackupError]]:
+        from three_backup.sources.postgres.restore import restore
+
+        return restore(job)
+
+
+def _risen(live: Sequence[tuple[Mapping[str, Any], Settings]], newest: Manifest) -> str | None:
+    """The same rule as when a snapshot is taken, here by name, to be said in the plan."""
+    places = {str(carried.id): Place(carried.facts["class"]) for carried in newest.objects}
+    places.update(dict.fromkeys(newest.facts["disabled"], Place.NONE))
+    for record, settings in live:
+        before = places.get(record["id"])
+        if before is not None and rose(before, place_of(settings)):
+            return f"{record['id']} is to be kept farther away than in the newest snapshot"
+    return None

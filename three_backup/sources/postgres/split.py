@@ -1,0 +1,208 @@
+"""Sorts the files of a backup into groups while they stream in, and notes what each one was."""
+
+import hashlib
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from crc32c import crc32c
+
+from three_backup.sources.base import Advance
+from three_backup.sources.postgres import increment
+from three_backup.sources.postgres.classes import Classes, rose
+from three_backup.sources.postgres.index import File, Form, Place
+from three_backup.sources.postgres.mapping import FileMap, Owner, relation_of
+from three_backup.sources.postgres.packing import PackWriter
+from three_backup.sources.postgres.tar import Member, MemberType, TarStream
+
+PENDING = "pending.pack"
+"""Where the relations wait that the mapping before the backup does not know."""
+
+SMALL = 256 << 10
+"""Up to this size, in bytes, a whole file that is as it was in the parent is not stored again."""
+
+_DIGEST_SIZE = 16
+
+
+@dataclass(slots=True)
+class _Arriving:
+    """A file that is being sent. place: None where nobody knows its relation yet;
+    kept: all of a small file; header: the begin of a larger incremental one."""
+
+    path: str
+    size: int
+    incremental: bool
+    relation: str | None
+    place: Place | None
+    group: int | None = None
+    offset: int = 0
+    crc32c: int = 0
+    kept: list[memoryview] = field(default_factory=list)
+    header: bytearray = field(default_factory=bytearray)
+
+    @property
+    def is_small(self) -> bool:
+        return self.size <= SMALL
+
+    def read_header(self, piece: memoryview) -> None:
+        missing = increment.START_SIZE - len(self.header)
+        if missing > 0:
+            self.header += piece[:missing]
+            piece = piece[missing:]
+        if len(piece):
+            missing = increment.header_size(self.header) - len(self.header)
+            self.header += piece[:missing]
+
+
+class Splitter:
+    """Takes the members of the archives; files and directories say what was in them.
+
+    Each file has the place that the mapping before the backup gives it; what that mapping does
+    not know waits in PENDING. The mapping after the backup has the last word.
+    """
+
+    def __init__(
+        self, packs: PackWriter, before: FileMap, classes: Classes, parent: Mapping[str, File]
+    ) -> None:
+        self.files: list[File] = []
+        self.directories: list[str] = []
+        self._packs = packs
+        self._owners = before.owners
+        self._classes = classes
+        self._parent = parent
+        self._groups: dict[Owner | str, int] = {}
+        self._file: _Arriving | None = None
+
+    def begin(self, member: Member) -> None:
+        self._file = None
+        if member.type is MemberType.DIRECTORY:
+            self.directories.append(member.name)
+        elif member.type is MemberType.FILE:
+            self._file = self._arriving(member)
+            if not self._file.is_small:
+                self._open_group(self._file)
+
+    def content(self, piece: memoryview) -> None:
+        file = self._file
+        if file is None:
+            return
+        file.crc32c = crc32c(piece, file.crc32c)
+        if file.is_small:
+            file.kept.append(piece)
+            return
+        if file.incremental:
+            file.read_header(piece)
+        if file.group is not None:
+            self._packs.write(file.group, piece)
+
+    def end(self) -> None:
+        if self._file is not None:
+            small = self._file.is_small
+            self.files.append(self._small(self._file) if small else self._large(self._file))
+
+    def _arriving(self, member: Member) -> _Arriving:
+        folder, name = posixpath.split(member.name)
+        incremental = name.startswith(increment.PREFIX)
+        path = posixpath.join(folder, name.removeprefix(increment.PREFIX))
+        relation = relation_of(path)
+        place = Place.CORE if relation is None else self._classes.of_relation(relation)
+        return _Arriving(path, member.size, incremental, relation, place)
+
+    def _open_group(self, file: _Arriving) -> None:
+        """Files of one object share a group, and so do files of the core in one folder."""
+        if file.place is Place.NONE:
+            return
+        key: Owner | str = posixpath.dirname(file.path)
+        if file.relation is not None and file.place is not Place.CORE:
+            key = self._owners.get(file.relation) or file.relation
+        if key not in self._groups:
+            pack = PENDING if file.place is None else file.place.pack
+            self._groups[key] = self._packs.begin_group(pack)
+        file.group = self._groups[key]
+        file.offset = self._packs.size(file.group)
+
+    def _small(self, file: _Arriving) -> File:
+        raw = b"".join(file.kept)
+        if file.incremental:
+            if increment.is_empty(raw):
+                return self._noted(file, Form.UNCHANGED, increment.length_in_blocks(raw))
+            self._store(file, raw)
+            return self._noted(file, Form.BLOCKS, increment.length_in_blocks(raw))
+        digest = hashlib.blake2b(raw, digest_size=_DIGEST_SIZE).digest() if raw else None
+        if digest is not None and self._is_same(file, digest):
+            return self._noted(file, Form.SAME, digest=digest)
+        self._store(file, raw)
+        return self._noted(file, Form.FULL, digest=digest)
+
+    def _large(self, file: _Arriving) -> File:
+        if file.incremental:
+            blocks = increment.length_in_blocks(file.header)
+            return self._noted(file, Form.BLOCKS, blocks)
+        return self._noted(file, Form.FULL)
+
+    def _is_same(self, file: _Arriving, digest: bytes) -> bool:
+        parent = self._parent.get(file.path)
+        return (
+            parent is not None
+            and (parent.digest, parent.size, parent.crc32c) == (digest, file.size, file.crc32c)
+            and file.place is not None
+            and not rose(parent.place, file.place)
+        )
+
+    def _store(self, file: _Arriving, raw: bytes) -> None:
+        if raw:
+            self._open_group(file)
+        if file.group is not None:
+            self._packs.write(file.group, memoryview(raw))
+
+    def _noted(
+        self, file: _Arriving, form: Form, blocks: int | None = None, digest: bytes | None = None
+    ) -> File:
+        place = file.place or self._classes.unknown
+        return File(
+            file.path,
+            form,
+            place,
+            file.size,
+            file.crc32c,
+            file.group,
+            file.offset,
+            blocks,
+            digest,
+        )
+
+
+class Archives:
+    """What the server sends: the archives go to a splitter, its manifest is collected."""
+
+    def __init__(self, splitter: Splitter, advance: Advance) -> None:
+        self._splitter = splitter
+        self._advance = advance
+        self._tar = TarStream(splitter)
+        self._manifest = bytearray()
+
+    def archive(self, tablespace: int | None) -> None:
+        self._tar.close()
+        self._tar = TarStream(
+            self._splitter, "" if tablespace is None else f"pg_tblspc/{tablespace}/"
+        )
+
+    def content(self, piece: memoryview) -> None:
+        self._tar.feed(piece)
+        self._advance(len(piece))
+
+    def manifest(self, piece: memoryview) -> None:
+        self._manifest += piece
+
+    def finish(self) -> bytes:
+        """The server's manifest. Raises BackupError where the last archive was cut short."""
+        self._tar.close()
+        return bytes(self._manifest)
+
+
+def server_path(file: File) -> str:
+    """The path as the server's manifest has it."""
+    if file.form not in (Form.BLOCKS, Form.UNCHANGED):
+        return file.path
+    folder, name = posixpath.split(file.path)
+    return posixpath.join(folder, increment.PREFIX + name)
