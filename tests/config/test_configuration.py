@@ -89,14 +89,14 @@ def test_a_source_has_the_settings_of_no_single_object(configure: Configure) -> 
         - postgres/*:
             scratch_user: me
         - postgres/table/*:
-            pg_bindir: /b
+            max_base_snapshots_s3: 9
         - "*":
             compression_level: 7
         """
     )
     settings = configuration.source_settings("postgres")
     assert (settings.pg_bindir, settings.scratch_user) == (Path("/a"), "me")
-    assert settings.compression_level == 7
+    assert (settings.compression_level, settings.max_base_snapshots_s3) == (7, 3)
     assert configuration.source_settings("lxd").pg_bindir is None
 
 

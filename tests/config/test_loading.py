@@ -8,8 +8,8 @@ import pytest
 
 from three_backup.config import load
 from three_backup.config.loading import host_storage
-from three_backup.config.options import IfRunning
 from three_backup.errors import ConfigurationError, Exit
+from three_backup.lock import IfRunning
 from three_backup.objects import ObjectId
 from three_backup.schedule import Cron
 from three_backup.stages import TARGETS, Stage
@@ -171,7 +171,7 @@ def test_all_mistakes_are_told_together_by_line(configure: Configure) -> None:
     with pytest.raises(ConfigurationError) as caught:
         configure(
             """\
-            - lxd/cotainer:
+            - lxd/volum:
                 base_schedul: 0 3 * * *
             - "*":
                 max_stage: done
@@ -179,7 +179,7 @@ def test_all_mistakes_are_told_together_by_line(configure: Configure) -> None:
         )
     told = [line.partition("three_backup.yaml:")[2] for line in str(caught.value).splitlines()]
     assert told == [
-        "1: 'lxd/cotainer' can match nothing: lxd has container and volume; did you mean container?",
+        "1: 'lxd/volum' can match nothing: lxd has container and volume; did you mean volume?",
         "2: base_schedul: there is no such option; did you mean base_schedule?",
         f"4: max_stage: 'done' is not known; write one of {', '.join(TARGETS)}",
     ]
@@ -250,6 +250,11 @@ def test_a_mistake_in_an_option_is_told_with_its_line_and_remedy(
         ("- postgres/table/a/b/c/d:", 1, "an id has 5 levels; write %2F for a slash inside"),
         ("- lxd:\n- lxd:", 2, "'lxd': the section stands at line 1 too; join them"),
         ("- lxd:\n    if_running: wait", 2, 'it holds for a whole run; write it under "*"'),
+        (
+            "- lxd:\n    pg_bindir: /a\n- postgres/table:\n    pg_bindir: /a",
+            4,
+            "under postgres or",
+        ),
         ("- lxd:\n    disable: yes\n    disable: no", 3, "disable is given at line 2 too"),
         (
             "- lxd:\n    s3_client_secret: hush\n    s3_secret_key: hush",

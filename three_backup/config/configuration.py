@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from three_backup.config.options import OPTIONS
-from three_backup.config.rules import EVERYTHING, Given, Rule
+from three_backup.config.options import OPTIONS, Scope
+from three_backup.config.rules import EVERYTHING, Given, Rule, of_source
 from three_backup.config.settings import RunSettings, Settings, is_storage, settings_of
 from three_backup.errors import ConfigurationError
 from three_backup.objects import ObjectId, can_match_below
@@ -32,13 +32,15 @@ class Configuration:
 
     def source_settings(self, type: str) -> Settings:
         """What holds for a source as a whole: its own sections and that of everything."""
-        patterns = (EVERYTHING, type, f"{type}/*")
+        patterns = (EVERYTHING, *of_source(type))
         return self._settings(tuple(rule for rule in self.rules if rule.pattern in patterns))
 
     @property
     def run(self) -> RunSettings:
         given = _merge(tuple(rule for rule in self.rules if rule.pattern == EVERYTHING))
-        wanted = {name: one.value for name, one in given.items() if OPTIONS[name].run_wide}
+        wanted = {
+            name: one.value for name, one in given.items() if OPTIONS[name].scope is Scope.RUN
+        }
         local_dir = given["local_dir"].value if "local_dir" in given else self.defaults.local_dir
         return RunSettings(local_dir, **wanted)
 
@@ -84,7 +86,11 @@ class Configuration:
         key = tuple(rule.pattern for rule in matching)
         if key not in self._merged:
             given = _merge(matching)
-            own = {name: one.value for name, one in given.items() if not OPTIONS[name].run_wide}
+            own = {
+                name: one.value
+                for name, one in given.items()
+                if OPTIONS[name].scope is not Scope.RUN
+            }
             self._merged[key] = settings_of(own, self.defaults)
         return self._merged[key]
 

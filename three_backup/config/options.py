@@ -21,22 +21,22 @@ _TRUE = ("true", "yes", "on")
 _FALSE = ("false", "no", "off")
 
 
-class IfRunning(StrEnum):
-    """What a run does that finds another one at work."""
+class Scope(StrEnum):
+    """Whom an option is for, and so in which sections it may stand."""
 
-    SKIP = "skip"
-    WAIT = "wait"
-    KILL = "kill"
+    OBJECT = "object"  # any
+    SOURCE = "source"  # "*", and those of a source as a whole
+    RUN = "run"  # "*"
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
     """convert: raises ValueError or ConfigurationError, the sentence says what is expected;
-    run_wide: belongs to the run and stands under "*" only; secret: is never shown and may be
-    named as `<name>_file`; alias: another spelling of the name."""
+    secret: is never shown and may be named as `<name>_file`; alias: another spelling of the
+    name."""
 
     convert: Callable[[str], Any]
-    run_wide: bool = False
+    scope: Scope = Scope.OBJECT
     secret: bool = False
     alias: str | None = None
 
@@ -157,12 +157,12 @@ OPTIONS: Mapping[str, Option] = {
     "s3_secret_key": Option(_text, secret=True, alias="s3_client_secret"),
     "s3_addressing_style": Option(_one_of("path", "virtual", "auto")),
     "s3_storage_class": Option(_text),
-    "compression_level": Option(_level),
-    "pg_bindir": Option(_folder),
-    "scratch_user": Option(_text),
-    "scratch_dir": Option(_folder),
-    "if_running": Option(_if_running, run_wide=True),
-    "kill_after": Option(_duration, run_wide=True),
+    "compression_level": Option(_level, Scope.SOURCE),
+    "pg_bindir": Option(_folder, Scope.SOURCE),
+    "scratch_user": Option(_text, Scope.SOURCE),
+    "scratch_dir": Option(_folder, Scope.SOURCE),
+    "if_running": Option(_if_running, Scope.RUN),
+    "kill_after": Option(_duration, Scope.RUN),
 }
 _ALIASES = {option.alias: name for name, option in OPTIONS.items() if option.alias}
 _FILES = {

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from three_backup.config.options import OPTIONS, option_named, words
+from three_backup.config.options import OPTIONS, Scope, option_named, words
 from three_backup.config.sections import Entry, Mistake, Section
 from three_backup.errors import ConfigurationError
 from three_backup.objects import LEVELS, can_match_below, has_wildcard, matches
@@ -46,6 +46,11 @@ class Rule:
         if not has_wildcard(narrow) and narrow.count("/") < LEVELS - 1:
             narrow += "/"
         return matches(self.pattern, narrow)
+
+
+def of_source(type: str) -> tuple[str, ...]:
+    """The patterns of sections that hold for a source as a whole."""
+    return type, f"{type}/*"
 
 
 def understand(sections: Sequence[Section], folder: Path) -> tuple[list[Rule], list[Mistake]]:
@@ -135,11 +140,20 @@ def _named(
     if named is None:
         raise ValueError(f"there is no such option{_did_you_mean(entry.word, words())}")
     name, in_file = named
-    if OPTIONS[name].run_wide and pattern != EVERYTHING:
-        raise ValueError(f'it holds for a whole run; write it under "{EVERYTHING}"')
+    _check_scope(OPTIONS[name].scope, pattern)
     if name in options:
         raise ValueError(f"{name} is given at line {options[name].line} too; keep one of them")
     return name, _file_text(folder / Path(entry.text).expanduser()) if in_file else entry.text
+
+
+def _check_scope(scope: Scope, pattern: str) -> None:
+    if scope is Scope.OBJECT or pattern == EVERYTHING:
+        return
+    if scope is Scope.RUN:
+        raise ValueError(f'it holds for a whole run; write it under "{EVERYTHING}"')
+    type = pattern.partition("/")[0]
+    if pattern not in of_source(type):
+        raise ValueError(f'it holds for a whole source; write it under {type} or "{EVERYTHING}"')
 
 
 def _file_text(path: Path) -> str:

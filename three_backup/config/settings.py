@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from three_backup.config.options import IfRunning
+from three_backup.lock import IfRunning
 from three_backup.retention import Limits
 from three_backup.schedule import Cron
 from three_backup.stages import Stage
