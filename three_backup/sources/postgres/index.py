@@ -35,7 +35,7 @@ class Form(StrEnum):
     BLOCKS = "blocks"  # the server's INCREMENTAL file with changed blocks is stored
     UNCHANGED = "unchanged"  # an INCREMENTAL file without blocks; nothing is stored
     SAME = "same"  # a whole file, byte for byte the one of the parent snapshot; nothing is stored
-    LEFT_OUT = "left_out"  # its place is NONE; nothing is stored
+    LEFT_OUT = "left_out"  # its place is NONE; nothing is stored, size and blocks are known
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,8 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Group:
+    """frames: none where place is NONE (its table turned out to be disabled)."""
+
     place: Place
     frames: tuple[Frame, ...]
 
@@ -61,9 +63,10 @@ class File:
 
     path: relative, without `INCREMENTAL.`; size: bytes as the server sent it (12 and more for an
     INCREMENTAL file); crc32c: of these bytes; group, offset: where its bytes begin, offset in the
-    group's raw stream, None where nothing is stored; blocks: the file's length in blocks after an
-    increment was applied (BLOCKS, UNCHANGED); digest: blake2b of a small whole file, by which the
-    next increment recognises it.
+    group's raw stream, None where nothing is stored (of an empty file, which is FULL, too);
+    blocks: the file's length in blocks after an increment was applied (BLOCKS, UNCHANGED, which
+    are twelve bytes long and can be made again from it); digest: blake2b of a small whole file,
+    by which the next increment recognises it.
     """
 
     path: str
@@ -80,8 +83,10 @@ class File:
 @dataclass(frozen=True, slots=True)
 class Index:
     """objects: the relation files (`base/5/16391`, no segment, no fork) that an id may have had
-    while the snapshot was taken, before and after, toast and indexes included. directories: of the
-    data directory, empty ones too. tablespaces: oid and location of each extra tablespace."""
+    while the snapshot was taken, before and after, toast and indexes included. Disabled objects
+    are named too, and those that came, went or were renamed meanwhile: what is certain to be in
+    the snapshot stands in its manifest. directories: of the data directory, empty ones too.
+    tablespaces: oid and location of each extra tablespace."""
 
     files: dict[str, File]
     groups: tuple[Group, ...]
