@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from three_backup.lock import IfRunning
 from three_backup.schedule import Cron
 from three_backup.stages import TARGETS, Stage
 
