@@ -44,19 +44,13 @@ class Host:
         self.server = server
         self.s3 = s3
         self.bucket = bucket
+        programs = (BIN, Path(sys.executable).parent, server.bindir)
         self.environ = {
-            "PATH": os.pathsep.join(
-                (
-                    str(BIN),
-                    str(Path(sys.executable).parent),
-                    str(server.bindir),
-                    os.environ["PATH"],
-                )
-            ),
+            **server.environ,
+            "PATH": os.pathsep.join((*map(str, programs), os.environ["PATH"])),
             "PYTHONPATH": str(BIN.parent),
             "HOME": str(folder),
             "THREE_BACKUP_CONFIG": str(self.config),
-            **server.environ,
         }
         self.configure()
 
