@@ -12,17 +12,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
-
-import psycopg
-from psycopg.rows import TupleRow
+from typing import TYPE_CHECKING
 
 from three_backup.command import Program, run
 from three_backup.errors import BackupError
 from three_backup.sources.postgres.binaries import Binaries
 from three_backup.sources.postgres.scratch_folder import PGDATA, own, scratch_folder
 
-Connection: TypeAlias = psycopg.Connection[TupleRow]
+if TYPE_CHECKING:
+    from three_backup.sources.postgres.connection import Connection
 
 _PORT = 5432
 _SOCKET_NAME = f".s.PGSQL.{_PORT}"
@@ -93,10 +91,13 @@ class ScratchServer:
     socket_folder: Path
     log: Path
 
-    def connect(self, database: str) -> Connection:
+    @contextmanager
+    def connect(self, database: str) -> Iterator["Connection"]:
         """A session in which every statement is its own transaction."""
+        import psycopg
+
         try:
-            return psycopg.connect(
+            with psycopg.connect(
                 host=str(self.socket_folder),
                 hostaddr="",
                 port=_PORT,
@@ -110,11 +111,12 @@ class ScratchServer:
                 require_auth="",
                 target_session_attrs="any",
                 autocommit=True,
-            )
+            ) as connection:
+                yield connection
         except psycopg.Error as error:
             raise BackupError(
-                "postgres.scratch_connect",
-                f"postgres: the scratch server refuses database {database}: {_line(error)}",
+                "postgres.scratch",
+                f"postgres: the scratch server fails on database {database}: {_line(error)}",
             ) from error
 
     def program(self, name: str, *arguments: str, database: str) -> Program:

@@ -1,0 +1,121 @@
+"""Which file of a chain lies where: what each link has to give so that the newest one is whole.
+
+A file is followed by its path, from the newest link to the oldest, never by the object's name: a
+relation may have belonged to another object when an older link was taken.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from three_backup.errors import BackupError
+from three_backup.sources.postgres.index import File, Form, Index, Place
+from three_backup.sources.postgres.mapping import relation_of
+
+BLOCK_SIZE = 8192
+
+_ALWAYS = ("PG_VERSION", "backup_label", "global/pg_control")
+"""What pg_combinebackup reads in every link, whatever it takes out of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What one snapshot of the chain gives.
+
+    fetch: files to read out of its packs; stubs: INCREMENTAL files without blocks, to be written
+    anew; same: paths of whole files to take from the link before.
+    """
+
+    fetch: tuple[File, ...]
+    stubs: tuple[File, ...]
+    same: tuple[str, ...]
+
+    @property
+    def files(self) -> Iterator[File]:
+        yield from self.fetch
+        yield from self.stubs
+
+
+def paths_of(index: Index, relations: Collection[str]) -> list[str]:
+    """Every file of the relations that the snapshot knows."""
+    return [path for path in index.files if relation_of(path) in relations]
+
+
+def core_paths(index: Index) -> list[str]:
+    """What every restore needs: catalogs, WAL, sequences, the files outside of relations."""
+    return [path for path, file in index.files.items() if file.place is Place.CORE]
+
+
+def stored_paths(index: Index) -> list[str]:
+    return [path for path, file in index.files.items() if file.form is not Form.LEFT_OUT]
+
+
+def resolve(chain: Sequence[Index], paths: Iterable[str]) -> list[Link]:
+    """What each link, the base first, has to give for these paths of the newest one.
+
+    Raises BackupError where a file was left out, or an older link does not have it.
+    """
+    links: list[Link] = []
+    needed, whole = set(paths), set[str]()
+    for index in reversed(chain):
+        files = [_file(index, path) for path in sorted(needed)]
+        links.append(_link(files))
+        for file in files:
+            if file.path in whole and file.form not in (Form.FULL, Form.SAME):
+                raise _broken(file.path, "an older snapshot has only its changed blocks")
+        needed = {file.path for file in files if file.form not in (Form.FULL, Form.LEFT_OUT)}
+        whole = {file.path for file in files if file.form is Form.SAME}
+        needed |= {path for path in _ALWAYS if path in chain[0].files}
+    if needed.difference(_ALWAYS):
+        raise _broken(min(needed.difference(_ALWAYS)), "the base has only its changed blocks")
+    return links[::-1]
+
+
+def places(links: Iterable[Link]) -> set[Place]:
+    """The classes whose packs have to be at hand."""
+    return {file.place for link in links for file in link.fetch}
+
+
+def stand_ins(newest: Index, laid_out: Collection[str]) -> dict[str, int]:
+    """The relation files that are not laid out and how long they are, in bytes.
+
+    Files of that length without content keep recovery from allocating what nobody will read.
+    """
+    return {
+        path: length
+        for path, file in newest.files.items()
+        if path not in laid_out and relation_of(path) is not None and (length := _length(file))
+    }
+
+
+def _link(files: Sequence[File]) -> Link:
+    return Link(
+        fetch=tuple(file for file in files if file.form in (Form.FULL, Form.BLOCKS)),
+        stubs=tuple(file for file in files if file.form is Form.UNCHANGED),
+        same=tuple(file.path for file in files if file.form is Form.SAME),
+    )
+
+
+def _file(index: Index, path: str) -> File:
+    file = index.files.get(path)
+    if file is None:
+        raise _broken(path, "an older snapshot does not have it")
+    if file.form is Form.LEFT_OUT:
+        raise BackupError(
+            "postgres.left_out",
+            f"{path} was left out: its table was disabled when the snapshot was taken",
+            "restore a snapshot that was taken while the table was enabled",
+        )
+    return file
+
+
+def _length(file: File) -> int:
+    blocks = file.size // BLOCK_SIZE if file.blocks is None else file.blocks
+    return blocks * BLOCK_SIZE
+
+
+def _broken(path: str, why: str) -> BackupError:
+    return BackupError(
+        "postgres.chain_broken",
+        f"{path} cannot be put together: {why}",
+        "restore another snapshot",
+    )

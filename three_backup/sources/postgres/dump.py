@@ -1,0 +1,99 @@
+"""What pg_dump says of objects in the scratch server, as SQL for the target's transaction."""
+
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from three_backup.command import Program, run
+from three_backup.sources.postgres.scratch import ScratchServer
+
+_ENTRY = re.compile(r"\d+; (\d+) (\d+) (FK CONSTRAINT|SCHEMA|\S+) ")
+_FENCE = re.compile(rb"^\\restrict (\w+)\n", re.MULTILINE)
+_DUMP = "definitions.dump"
+_LIST = "definitions.list"
+_ADDED_BY_US = ("FK CONSTRAINT", "SCHEMA")
+
+
+@dataclass(frozen=True, slots=True)
+class Definitions:
+    """SQL to run before the rows are there, and after."""
+
+    before: bytes
+    after: bytes
+
+
+def dump_schemas(
+    server: ScratchServer, database: str, schemas: Sequence[str], owners: Collection[str]
+) -> Definitions:
+    """All that is in the schemas, without the schemas and foreign keys.
+
+    owners: `owner`, `acl` where owners or grants shall come back too.
+    """
+    dumped = _dump(server, database, [f"--schema={schema}" for schema in schemas])
+    _write_list(dumped, lambda classid, oid, kind: kind not in _ADDED_BY_US)
+    options = [f"--no-{what}" for what in ("owner", "acl") if what not in owners]
+    return Definitions(
+        _script(dumped, [*options, "--section=pre-data"]),
+        _script(dumped, [*options, "--section=post-data"]),
+    )
+
+
+def dump_objects(
+    server: ScratchServer, database: str, wanted: Collection[tuple[int, int]]
+) -> bytes:
+    """The definitions of the objects, known by class and oid, in an order that works."""
+    dumped = _dump(server, database, [])
+    _write_list(dumped, lambda classid, oid, kind: (classid, oid) in wanted)
+    return _script(dumped, ["--no-owner", "--no-acl"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Dumped:
+    pg_restore: str
+    dump: Path
+    list: Path
+
+
+def _dump(server: ScratchServer, database: str, patterns: Sequence[str]) -> _Dumped:
+    folder = server.log.parent
+    dump = folder / _DUMP
+    run(
+        server.program(
+            "pg_dump",
+            "--format=custom",
+            "--schema-only",
+            "--encoding=UTF8",
+            "--no-publications",
+            "--no-subscriptions",
+            f"--file={dump}",
+            *patterns,
+            database=database,
+        )
+    )
+    return _Dumped(server.binaries["pg_restore"], dump, folder / _LIST)
+
+
+def _write_list(dumped: _Dumped, wanted: Callable[[int, int, str], bool]) -> None:
+    listed = run(Program([dumped.pg_restore, "--list", str(dumped.dump)]))
+    lines = []
+    for line in listed.splitlines():
+        entry = _ENTRY.match(line)
+        if entry is not None and wanted(int(entry[1]), int(entry[2]), entry[3]):
+            lines.append(f"{line}\n")
+    dumped.list.write_text("".join(lines), "utf-8", "surrogateescape")
+
+
+def _script(dumped: _Dumped, options: Sequence[str]) -> bytes:
+    argv = [dumped.pg_restore, "--file=-", f"--use-list={dumped.list}", "--no-tablespaces"]
+    script = run(Program([*argv, *options, str(dumped.dump)]))
+    return _without_fence(script.encode("utf-8", "surrogateescape"))
+
+
+def _without_fence(script: bytes) -> bytes:
+    """Without what keeps psql from meta-commands in the script: here is no psql."""
+    fence = _FENCE.search(script)
+    if fence is None:
+        return script
+    lines = b"\\restrict %b\n" % fence[1], b"\\unrestrict %b\n" % fence[1]
+    return script.replace(lines[0], b"").replace(lines[1], b"")

@@ -1,0 +1,182 @@
+"""A table or view in the scratch server with all that is part of it, and where that shall stand.
+
+The family of a partitioned table is its whole tree, that of any other relation itself; indexes,
+owned sequences and statistics belong to it. Everything is known by its oid, names may change.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from three_backup.errors import BackupError
+from three_backup.objects import ObjectId
+from three_backup.sources.postgres.naming import follow, free
+from three_backup.sources.postgres.relations import object_id
+
+if TYPE_CHECKING:
+    from three_backup.sources.postgres.connection import Connection
+
+_ROOT = """
+SELECT c.oid::int8 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = %s AND c.relname = %s AND c.relkind IN ('r', 'p', 'f', 'v', 'm')
+"""
+_TABLES = """
+SELECT c.oid::int8, c.relkind::text, n.nspname::text, c.relname::text, c.relpersistence = 'u'
+  FROM (SELECT relid FROM pg_partition_tree(%(root)s::oid::regclass)
+         UNION SELECT %(root)s::oid) AS tree
+  JOIN pg_class c ON c.oid = tree.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+ ORDER BY c.oid <> %(root)s, c.oid
+"""
+_PARTS = """
+SELECT c.oid::int8, c.relkind::text, n.nspname::text, c.relname::text, i.indrelid::int8
+  FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE i.indrelid = ANY(%(tables)s::oid[])
+ UNION ALL
+SELECT c.oid::int8, c.relkind::text, n.nspname::text, c.relname::text, d.refobjid::int8
+  FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND c.relkind = 'S'
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
+   AND d.refobjid = ANY(%(tables)s::oid[]) AND d.deptype IN ('a', 'i')
+ UNION ALL
+SELECT s.oid::int8, 'statistics', n.nspname::text, s.stxname::text, s.stxrelid::int8
+  FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
+ WHERE s.stxrelid = ANY(%(tables)s::oid[])
+ ORDER BY 4
+"""
+_FILES = """
+SELECT pg_relation_filepath(f.oid)
+  FROM pg_class t
+  LEFT JOIN pg_index x ON x.indrelid = t.reltoastrelid
+  CROSS JOIN LATERAL (VALUES (t.oid), (t.reltoastrelid), (x.indexrelid)) AS f (oid)
+ WHERE t.oid = ANY(%s::oid[]) AND t.relkind IN ('r', 'm') AND f.oid <> 0
+"""
+SEQUENCE = "S"
+MATERIALIZED_VIEW = "m"
+VIEWS = ("v", MATERIALIZED_VIEW)
+STATISTICS = "statistics"
+_ALTERED_AS = {
+    "r": "TABLE",
+    "p": "TABLE",
+    "f": "FOREIGN TABLE",
+    "v": "VIEW",
+    "m": "MATERIALIZED VIEW",
+    "i": "INDEX",
+    "I": "INDEX",
+    "S": "SEQUENCE",
+    "statistics": "STATISTICS",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    schema: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """kind: pg_class's relkind, or `statistics`; table: the oid of the table it belongs to, its
+    own for a table; source, target: its name in the snapshot and the one that it shall have."""
+
+    oid: int
+    kind: str
+    table: int
+    source: Name
+    target: Name
+    unlogged: bool = False
+
+    @property
+    def altered_as(self) -> str:
+        """What stands after ALTER or DROP."""
+        return _ALTERED_AS[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """tables: the wanted relation first, its partitions after it; parts: what belongs to them."""
+
+    object: ObjectId
+    target: ObjectId
+    tables: tuple[Part, ...]
+    parts: tuple[Part, ...]
+
+    @property
+    def root(self) -> Part:
+        return self.tables[0]
+
+    @property
+    def members(self) -> Iterator[Part]:
+        yield from self.tables
+        yield from self.parts
+
+    @property
+    def in_place(self) -> bool:
+        """Whether it comes back under its own name, in whatever database."""
+        return self.root.source == self.root.target
+
+    def ids(self) -> Iterator[ObjectId]:
+        """The ids of the snapshot that come back with it."""
+        for table in self.tables:
+            yield object_id(self.object.level1, table.kind, table.source.schema, table.source.name)
+
+
+def read_family(
+    scratch: "Connection", object: ObjectId, targets: Mapping[ObjectId, ObjectId]
+) -> Family:
+    """The family of the wanted object; targets: of all the wanted objects."""
+    row = scratch.execute(_ROOT, (object.level2, object.level3)).fetchone()
+    if row is None:
+        raise BackupError(
+            "postgres.not_in_snapshot",
+            f"{object}: it did not exist at the end of the snapshot",
+            "restore an older snapshot",
+        )
+    target = targets[object]
+    rows = scratch.execute(_TABLES, {"root": row[0]}).fetchall()
+    tables = tuple(_table(row, object, targets) for row in rows)
+    by_oid = {table.oid: table for table in tables}
+    parts = scratch.execute(_PARTS, {"tables": list(by_oid)}).fetchall()
+    return Family(object, target, tables, tuple(_part(row, by_oid) for row in parts))
+
+
+def read_files(scratch: "Connection", family: Family) -> set[str]:
+    """The relation files without which its rows cannot be read; its indexes are not needed."""
+    rows = scratch.execute(_FILES, ([table.oid for table in family.tables],))
+    return {path for (path,) in rows if path is not None}
+
+
+def without_clashes(family: Family, taken: Callable[[str], set[str]]) -> Family:
+    """The family with free names for its parts; taken: by whom stays, in a schema."""
+    used: dict[str, set[str]] = {}
+    for table in family.tables:
+        used.setdefault(table.target.schema, set(taken(table.target.schema)))
+        used[table.target.schema].add(table.target.name)
+    parts = []
+    for part in family.parts:
+        name = free(part.target.name, used[part.target.schema])
+        used[part.target.schema].add(name)
+        parts.append(replace(part, target=Name(part.target.schema, name)))
+    return replace(family, parts=tuple(parts))
+
+
+def _table(
+    row: tuple[int, str, str, str, bool], object: ObjectId, targets: Mapping[ObjectId, ObjectId]
+) -> Part:
+    oid, kind, schema, name, unlogged = row
+    target, own = targets[object], object_id(object.level1, kind, schema, name)
+    if own in targets and targets[own].level1 == target.level1:
+        placed = Name(targets[own].level2, targets[own].level3)
+    else:
+        moved = target.level2 != object.level2
+        placed = Name(
+            target.level2 if moved else schema, follow(name, object.level3, target.level3)
+        )
+    return Part(oid, kind, oid, Name(schema, name), placed, unlogged)
+
+
+def _part(row: tuple[int, str, str, str, int], tables: Mapping[int, Part]) -> Part:
+    oid, kind, schema, name, table = row
+    owner = tables[table]
+    followed = follow(name, owner.source.name, owner.target.name)
+    return Part(oid, kind, table, Name(schema, name), Name(owner.target.schema, followed))

@@ -1,0 +1,148 @@
+"""What a table or view needs that is not its own: schemas, types, extensions, functions ...
+
+The closure of pg_depend from the family on. What the target lacks of it is created there, except
+what holds rows: nobody would know afterwards that such a table is not the real one.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from three_backup.errors import BackupError
+from three_backup.sources.postgres.family import Family
+
+if TYPE_CHECKING:
+    from three_backup.sources.postgres.connection import Connection
+
+_OWNED_PARTS = (
+    "'pg_attrdef'::regclass, 'pg_constraint'::regclass, 'pg_rewrite'::regclass, "
+    "'pg_trigger'::regclass, 'pg_policy'::regclass, 'pg_statistic_ext'::regclass, "
+    "'pg_class'::regclass"
+)
+# A node is followed to what it depends on; a table, view, type or sequence also to its internal
+# parts (defaults, rules, constraints). Not followed: members of an extension (the extension brings
+# them), tables of others, foreign keys (they are added one by one), what the family is a part of,
+# and its own schemas.
+_NEEDS = f"""
+WITH RECURSIVE need (classid, objid) AS (
+  SELECT 'pg_class'::regclass::oid, own FROM unnest(%(tables)s::oid[]) AS own
+   UNION
+  SELECT step.classid, step.objid
+    FROM need n
+    LEFT JOIN pg_class c ON n.classid = 'pg_class'::regclass AND c.oid = n.objid
+    CROSS JOIN LATERAL (
+      SELECT d.refclassid, d.refobjid
+        FROM pg_depend d
+       WHERE d.classid = n.classid AND d.objid = n.objid
+         AND (d.deptype = 'e' OR NOT EXISTS (
+                SELECT FROM pg_depend e WHERE e.classid = n.classid AND e.objid = n.objid
+                   AND e.deptype = 'e'))
+         AND NOT (n.objid = ANY(%(own)s::oid[]) AND d.refclassid = 'pg_namespace'::regclass)
+         AND NOT (n.objid = ANY(%(tables)s::oid[]) AND EXISTS (
+                SELECT FROM pg_inherits i WHERE i.inhrelid = n.objid AND i.inhparent = d.refobjid))
+       UNION ALL
+      SELECT d.classid, d.objid
+        FROM pg_depend d
+        LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
+        LEFT JOIN pg_class p ON d.classid = 'pg_class'::regclass AND p.oid = d.objid
+       WHERE d.refclassid = n.classid AND d.refobjid = n.objid
+         AND d.deptype IN ('a', 'i', 'P', 'S')
+         AND n.classid IN ('pg_class'::regclass, 'pg_type'::regclass)
+         AND d.classid IN ({_OWNED_PARTS})
+         AND k.contype IS DISTINCT FROM 'f'
+         AND (p.relkind IS NULL OR p.relkind IN ('i', 'I', 'S'))
+       UNION ALL
+      SELECT 'pg_class'::regclass, t.typrelid
+        FROM pg_type t JOIN pg_class r ON r.oid = t.typrelid AND r.relkind = 'c'
+       WHERE n.classid = 'pg_type'::regclass AND t.oid = n.objid
+    ) AS step (classid, objid)
+   WHERE c.relkind IS NULL OR c.relkind NOT IN ('r', 'p', 'f', 'm')
+      OR n.objid = ANY(%(tables)s::oid[])
+)
+SELECT n.classid::int8, n.objid::int8, coalesce(c.relkind::text, ''), a.type, a.object_names,
+       a.object_args, i.identity
+  FROM need n
+  LEFT JOIN pg_class c ON n.classid = 'pg_class'::regclass AND c.oid = n.objid
+  LEFT JOIN pg_type t ON n.classid = 'pg_type'::regclass AND t.oid = n.objid
+  LEFT JOIN pg_class r ON r.oid = t.typrelid
+  CROSS JOIN LATERAL pg_identify_object_as_address(n.classid, n.objid, 0) AS a
+  CROSS JOIN LATERAL pg_identify_object(n.classid, n.objid, 0) AS i
+ WHERE n.objid >= 2200 AND n.objid <> ALL(%(own)s::oid[])
+   AND n.classid NOT IN ('pg_attrdef'::regclass, 'pg_constraint'::regclass, 'pg_rewrite'::regclass,
+                         'pg_trigger'::regclass, 'pg_policy'::regclass)
+   AND (c.relkind IS NULL OR c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S'))
+   AND (t.oid IS NULL OR r.relkind IS NULL OR r.relkind = 'c')
+   AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)
+   AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = n.classid AND e.objid = n.objid
+                      AND e.deptype = 'e')
+ ORDER BY n.objid
+"""  # noqa: S608
+_HOLDS_ROWS = ("r", "p", "f", "m")
+_SCHEMA = "schema"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Something that has to be there. classid, oid: by which pg_dump lists it; type, names,
+    arguments: by which any database finds it; kind: pg_class's relkind, or empty."""
+
+    classid: int
+    oid: int
+    kind: str
+    type: str
+    names: tuple[str, ...]
+    arguments: tuple[str, ...]
+    identity: str
+
+    @property
+    def is_schema(self) -> bool:
+        return self.type == _SCHEMA
+
+    def __str__(self) -> str:
+        return f"{self.type} {self.identity}"
+
+
+def read_needs(scratch: "Connection", family: Family) -> list[Need]:
+    """What the family depends on and neither PostgreSQL nor an extension brings by itself."""
+    given = {
+        "tables": [table.oid for table in family.tables],
+        "own": [part.oid for part in family.members],
+    }
+    return [
+        Need(classid, oid, kind, type, tuple(names), tuple(arguments), identity)
+        for classid, oid, kind, type, names, arguments, identity in scratch.execute(
+            _NEEDS.encode(), given
+        )
+    ]
+
+
+def missing(target: "Connection", needs: Iterable[Need]) -> list[Need]:
+    """Those of the needs that the target database does not have."""
+    return [need for need in needs if not _has(target, need)]
+
+
+def refuse_to_invent(object: str, lacking: Iterable[Need]) -> None:
+    """Raises where the target lacks a table: an empty one would look like the real one."""
+    tables = [str(need) for need in lacking if need.kind in _HOLDS_ROWS]
+    if tables:
+        raise BackupError(
+            "postgres.needs_tables",
+            f"{object}: it cannot be without {', '.join(tables)}, which the target lacks",
+            "restore that first, or with it",
+        )
+
+
+def _has(target: "Connection", need: Need) -> bool:
+    try:
+        with target.transaction():
+            target.execute(
+                "SELECT pg_get_object_address(%s, %s::text[], %s::text[])",
+                (need.type, list(need.names), list(need.arguments)),
+            )
+    except psycopg.errors.Error as error:
+        if error.sqlstate is None:
+            raise
+        return False
+    return True

@@ -1,0 +1,222 @@
+"""Restore tables and views out of a snapshot of a cluster into the live server."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from three_backup.errors import BackupError
+from three_backup.sources.base import Restored, RestoreJob, Wanted
+from three_backup.sources.postgres.bring_back import BroughtBack, add_foreign_keys, bring_back
+from three_backup.sources.postgres.family import VIEWS, Family, read_family
+from three_backup.sources.postgres.opened_chain import OpenedChain
+from three_backup.sources.postgres.revive import revived
+from three_backup.sources.postgres.scratch import ScratchServer
+from three_backup.sources.postgres.target import (
+    check_free,
+    connect_target,
+    create_database,
+    database_exists,
+    drop_database,
+)
+
+if TYPE_CHECKING:
+    from three_backup.sources.postgres.connection import Connection
+
+Outcome = tuple[Wanted, Restored | BackupError]
+
+
+def restore(job: RestoreJob) -> Iterator[Outcome]:
+    """Each wanted object with its outcome: who is refused at once, tables, then views.
+
+    facts: rows, and the bytes_read since the outcome before. Raises BackupError where none could
+    be restored. The target is the server that libpq finds by `PG*`.
+    """
+    free = []
+    for wanted in job.wanted:
+        refusal = _refusal(wanted, job.overwrite)
+        if refusal is None:
+            free.append(wanted)
+        else:
+            yield wanted, refusal
+    if free:
+        chain = OpenedChain(job.chain, job.advance)
+        reported = 0
+        for wanted, outcome in _revive_and_restore(job, chain, free):
+            if isinstance(outcome, Restored):
+                facts = {**outcome.facts, "bytes_read": chain.bytes_read - reported}
+                reported = chain.bytes_read
+                outcome = replace(outcome, facts=facts)
+            yield wanted, outcome
+
+
+def _refusal(wanted: Wanted, overwrite: bool) -> BackupError | None:
+    """Why it is not even worth reading the snapshot."""
+    if not database_exists(wanted.target.level1):
+        return None
+    try:
+        with connect_target(wanted.target.level1) as target:
+            check_free(target, wanted.target, overwrite)
+    except BackupError as error:
+        return error
+    return None
+
+
+def _revive_and_restore(
+    job: RestoreJob, chain: OpenedChain, wanted: Sequence[Wanted]
+) -> Iterator[Outcome]:
+    with revived(job, chain, [one.object for one in wanted]) as scratch:
+        revivable = []
+        for one in wanted:
+            if one.object in scratch.failed:
+                yield one, _about(one, scratch.failed[one.object])
+            else:
+                revivable.append(one)
+        for database, group in groupby(sorted(revivable, key=_source), key=_source):
+            yield from _restore_database(job, scratch.server, database, list(group))
+
+
+def _source(wanted: Wanted) -> str:
+    return wanted.object.level1
+
+
+def _restore_database(
+    job: RestoreJob, server: ScratchServer, database: str, wanted: Sequence[Wanted]
+) -> Iterator[Outcome]:
+    """Restore what was in one database of the source."""
+    with ExitStack() as stack:
+        try:
+            scratch = stack.enter_context(server.connect(database))
+        except BackupError as error:
+            yield from ((one, _about(one, error)) for one in wanted)
+            return
+        databases = stack.enter_context(_databases(scratch, database))
+        families: list[tuple[Wanted, Family]] = []
+        for one in wanted:
+            try:
+                families.append((one, _family(scratch, one, wanted)))
+            except BackupError as error:
+                yield one, error
+        yield from _restore_families(_Crossing(job, server, scratch, databases), families)
+
+
+@dataclass(frozen=True, slots=True)
+class _Crossing:
+    """From one database of the scratch server to wherever the job wants its objects."""
+
+    job: RestoreJob
+    server: ScratchServer
+    scratch: "Connection"
+    databases: "_Databases"
+
+
+def _restore_families(
+    crossing: _Crossing, families: Sequence[tuple[Wanted, Family]]
+) -> Iterator[Outcome]:
+    """In an order that works. Foreign keys that were refused get a second chance at the end."""
+    late: list[tuple[Wanted, Family, BroughtBack]] = []
+    with_its_root = {table.oid for _, family in families for table in family.tables[1:]}
+    for one, family in sorted(families, key=_rank):
+        if family.root.oid in with_its_root:
+            continue
+        try:
+            brought = _bring(crossing, family)
+        except BackupError as error:
+            yield from ((who, _about(who, error)) for who, _ in _together(one, family, families))
+            continue
+        if brought.refused:
+            late.append((one, family, brought))
+        else:
+            yield from _outcomes(one, family, families, brought, [])
+    for one, family, brought in late:
+        notes = add_foreign_keys(one.target.level1, brought.refused)
+        yield from _outcomes(one, family, families, brought, notes)
+
+
+def _bring(crossing: _Crossing, family: Family) -> BroughtBack:
+    job, database = crossing.job, family.target.level1
+    created = crossing.databases.provide(database)
+    brought = bring_back(crossing.server, crossing.scratch, family, job.overwrite, job.options)
+    crossing.databases.keep(database)
+    if created:
+        note = f"the database {database} was not there, now created"
+        return replace(brought, notes=(note, *brought.notes))
+    return brought
+
+
+def _outcomes(
+    wanted: Wanted,
+    family: Family,
+    families: Sequence[tuple[Wanted, Family]],
+    brought: BroughtBack,
+    late_notes: Sequence[str],
+) -> Iterator[Outcome]:
+    """Of the wanted root, and of its partitions that were wanted as well and came with it."""
+    rows = brought.rows
+    for one, own in _together(wanted, family, families):
+        if one is wanted:
+            facts = {"rows": sum(rows.values())} if rows else {}
+            yield one, Restored(facts, (*brought.notes, *late_notes))
+        else:
+            facts = {"rows": sum(rows.get(table.oid, 0) for table in own.tables)}
+            yield one, Restored(facts, (f"it came back with {wanted.target}",))
+
+
+def _together(
+    wanted: Wanted, family: Family, families: Sequence[tuple[Wanted, Family]]
+) -> Iterator[tuple[Wanted, Family]]:
+    yield wanted, family
+    partitions = {table.oid for table in family.tables[1:]}
+    yield from ((one, own) for one, own in families if own.root.oid in partitions)
+
+
+def _family(scratch: "Connection", one: Wanted, wanted: Sequence[Wanted]) -> Family:
+    return read_family(scratch, one.object, {other.object: other.target for other in wanted})
+
+
+def _rank(one: tuple[Wanted, Family]) -> tuple[bool, int]:
+    """Tables before views; among each the older first, which the younger may depend on."""
+    root = one[1].root
+    return root.kind in VIEWS, root.oid
+
+
+def _about(wanted: Wanted, error: BackupError) -> BackupError:
+    """The error with the object it is about in front."""
+    if error.message.startswith(str(wanted.target)):
+        return error
+    return BackupError(error.code, f"{wanted.target}: {error.message}", error.hint)
+
+
+class _Databases:
+    """Target databases, created where they are missing."""
+
+    def __init__(self, scratch: "Connection", source: str) -> None:
+        self._scratch = scratch
+        self._source = source
+        self._unused: set[str] = set()
+
+    def provide(self, database: str) -> bool:
+        """Whether it had to be created."""
+        if database_exists(database):
+            return False
+        create_database(self._scratch, self._source, database)
+        self._unused.add(database)
+        return True
+
+    def keep(self, database: str) -> None:
+        self._unused.discard(database)
+
+    def drop_unused(self) -> None:
+        for database in self._unused:
+            drop_database(database)
+
+
+@contextmanager
+def _databases(scratch: "Connection", source: str) -> Iterator[_Databases]:
+    """What was created and stayed empty is dropped again."""
+    databases = _Databases(scratch, source)
+    try:
+        yield databases
+    finally:
+        databases.drop_unused()

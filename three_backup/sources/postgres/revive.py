@@ -1,0 +1,142 @@
+"""Bring a snapshot to life on a scratch server, with no more of it than the wanted need."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from three_backup.errors import BackupError
+from three_backup.objects import ObjectId
+from three_backup.snapshots import Manifest
+from three_backup.sources.base import RestoreJob
+from three_backup.sources.postgres.binaries import Binaries, find_binaries
+from three_backup.sources.postgres.family import read_family, read_files
+from three_backup.sources.postgres.opened_chain import OpenedChain
+from three_backup.sources.postgres.scratch import (
+    ScratchServer,
+    can_enter,
+    scratch_server,
+    scratch_user,
+)
+from three_backup.sources.postgres.scratch_folder import scratch_folder
+
+_PUBLIC_FOLDER = Path("/var/tmp")  # noqa: S108  what is made there is private
+_MOST_ATTEMPTS = 4
+_SUPERUSER = "postgres"
+
+
+@dataclass(frozen=True, slots=True)
+class Revived:
+    """failed: the objects whose files could not be had, with the reason."""
+
+    server: ScratchServer
+    failed: Mapping[ObjectId, BackupError]
+
+
+@contextmanager
+def revived(job: RestoreJob, chain: OpenedChain, objects: Sequence[ObjectId]) -> Iterator[Revived]:
+    """A scratch server that has the rows of the objects.
+
+    Which files these are the snapshot's index says, for most. Where the revived catalogs say
+    more (partitions, a table that was rewritten while the snapshot was taken), it begins again.
+    """
+    settings, manifest = job.source_settings, job.chain[-1].manifest
+    user = scratch_user(settings.scratch_user)
+    binaries = find_binaries(_major(manifest), settings.pg_bindir, os.environ)
+    parent = _parent(settings.scratch_dir, job.work_dir, user)
+    superuser = str(manifest.facts.get("superuser", _SUPERUSER))
+    files = {id: set(chain.newest.objects.get(id, ())) for id in objects}
+    failed: dict[ObjectId, BackupError] = {}
+    for _ in range(_MOST_ATTEMPTS):
+        with ExitStack() as stack:
+            folder = stack.enter_context(scratch_folder(parent, user))
+            _lay_out(chain, files, failed, folder, user, binaries)
+            server = stack.enter_context(scratch_server(binaries, folder, user, superuser))
+            if not _learn(server, chain, files, failed):
+                _check_pages(server, chain, files, failed)
+                yield Revived(server, failed)
+                return
+    raise BackupError(
+        "postgres.files_unknown", "postgres: the files of the wanted tables cannot be determined"
+    )
+
+
+def _lay_out(
+    chain: OpenedChain,
+    files: Mapping[ObjectId, set[str]],
+    failed: dict[ObjectId, BackupError],
+    folder: Path,
+    user: str | None,
+    binaries: Binaries,
+) -> None:
+    relations: set[str] = set()
+    for id, needed in files.items():
+        try:
+            chain.check(needed)
+        except BackupError as error:
+            failed[id] = error
+        else:
+            relations |= needed
+    chain.lay_out(relations, folder, user, binaries)
+
+
+def _learn(
+    server: ScratchServer,
+    chain: OpenedChain,
+    files: Mapping[ObjectId, set[str]],
+    failed: Mapping[ObjectId, BackupError],
+) -> bool:
+    """Add to the files what the catalogs name beyond them; whether there was any."""
+    learnt = False
+    for id, known in files.items():
+        if id in failed:
+            continue
+        with suppress(BackupError), server.connect(id.level1) as scratch:
+            named = read_files(scratch, read_family(scratch, id, {id: id}))
+            unknown = {relation for relation in named - known if chain.has(relation)}
+            learnt = learnt or bool(unknown)
+            known |= unknown
+    return learnt
+
+
+def _check_pages(
+    server: ScratchServer,
+    chain: OpenedChain,
+    files: Mapping[ObjectId, set[str]],
+    failed: dict[ObjectId, BackupError],
+) -> None:
+    """Fail what recovery found damaged: it went on, since most of the tables are not there."""
+    damaged = server.invalid_pages()
+    core = sorted(relation for relation in damaged if chain.is_core(relation))
+    if core:
+        raise _missing_pages(core)
+    for id, needed in files.items():
+        if id not in failed and not damaged.isdisjoint(needed):
+            failed[id] = _missing_pages(sorted(damaged & needed))
+
+
+def _missing_pages(relations: Sequence[str]) -> BackupError:
+    return BackupError(
+        "postgres.pages_missing",
+        f"recovery missed pages of {', '.join(relations)}",
+        "restore another snapshot, and check the disk of the server (pg_amcheck)",
+    )
+
+
+def _parent(configured: Path | None, work_dir: Path, user: str | None) -> Path:
+    """Where the scratch folder is made; the server's user must be able to get there."""
+    if configured is not None:
+        return configured
+    work_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+    return work_dir if can_enter(work_dir, user) else _PUBLIC_FOLDER
+
+
+def _major(manifest: Manifest) -> int:
+    match = re.match(r"PostgreSQL (\d+)", manifest.server)
+    if match is None:
+        raise BackupError(
+            "postgres.server_version", f"{manifest.snapshot}: {manifest.server!r} is no server"
+        )
+    return int(match[1])

@@ -1,0 +1,185 @@
+"""Inside the scratch server: bring a family into schemas of its own under its new names.
+
+There nothing clashes, pg_dump takes it whole, and the target loads it beside what is there. The
+table is moved, never its schema renamed, or the types of extensions would change their names.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from three_backup.sources.postgres.connection import quoted
+from three_backup.sources.postgres.family import STATISTICS, Family, Part
+
+if TYPE_CHECKING:
+    from three_backup.sources.postgres.connection import Connection
+
+_MEMBERSHIPS = """
+SELECT inhparent::regclass::text, CASE WHEN c.relispartition
+                                       THEN pg_get_expr(c.relpartbound, c.oid) END
+  FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhrelid = %s::oid
+"""
+_EXTENSIONS = """
+SELECT objid::int8, extname::text FROM pg_depend JOIN pg_extension e ON e.oid = refobjid
+ WHERE classid = 'pg_class'::regclass AND objid = ANY(%s::oid[])
+   AND refclassid = 'pg_extension'::regclass AND deptype = 'e'
+"""
+_RELATION_NAME = "SELECT %s::oid::regclass::text"
+_STATISTICS_NAME = """
+SELECT format('%%I.%%I', n.nspname, s.stxname)
+  FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace WHERE s.oid = %s::oid
+"""
+_OCCUPANTS = """
+SELECT CASE c.relkind WHEN 'c' THEN 'TYPE' WHEN 'S' THEN 'SEQUENCE' WHEN 'v' THEN 'VIEW'
+                      WHEN 'i' THEN 'INDEX' WHEN 'I' THEN 'INDEX' WHEN 'f' THEN 'FOREIGN TABLE'
+                      WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END,
+       c.relname::text
+  FROM pg_class c WHERE c.relnamespace = to_regnamespace(%(schema)s)::oid
+   AND c.relname = ANY(%(names)s)
+ UNION ALL
+SELECT 'TYPE', t.typname::text FROM pg_type t
+ WHERE t.typnamespace = to_regnamespace(%(schema)s)::oid AND t.typname = ANY(%(names)s)
+   AND t.typrelid = 0 AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What a table was a part of. bound: of a partition, None where it inherits."""
+
+    parent: str
+    bound: str | None
+
+    def statement(self, child: str) -> str:
+        if self.bound is None:
+            return f"ALTER TABLE {child} INHERIT {self.parent}"
+        return f"ALTER TABLE {self.parent} ATTACH PARTITION {child} {self.bound}"
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A family in its stage. memberships: what its root was detached from; extensions: what it was
+    taken out of."""
+
+    family: Family
+    prefix: str
+    memberships: tuple[Membership, ...]
+    extensions: tuple[str, ...]
+
+    @property
+    def schemas(self) -> list[str]:
+        return sorted({self.schema(part) for part in self.family.members})
+
+    def schema(self, part: Part) -> str:
+        """Where the part is staged: those that come from one schema and go to one stay together,
+        so that names clash no more than they do there."""
+        moves = sorted({_move(member) for member in self.family.members})
+        return f"{self.prefix}_{moves.index(_move(part))}"
+
+    def name(self, part: Part) -> str:
+        """The quoted name of the part while it is staged."""
+        return f"{quoted(self.schema(part))}.{quoted(part.target.name)}"
+
+    def placements(self) -> Iterator[str]:
+        """The statements that move all of it to where it shall stand."""
+        for part in self.family.members:
+            if _moves_itself(part):
+                schema = quoted(part.target.schema)
+                yield f"ALTER {part.altered_as} {self.name(part)} SET SCHEMA {schema}"
+        for stage in self.schemas:
+            yield f"DROP SCHEMA {quoted(stage)}"
+
+
+def stage(scratch: "Connection", family: Family, prefix: str) -> Staged:
+    """Detach the family from what it is a part of, and move and rename all of it."""
+    with scratch.transaction():
+        memberships = _detach(scratch, family)
+        extensions = _leave_extensions(scratch, family)
+        staged = Staged(family, prefix, memberships, extensions)
+        for schema in staged.schemas:
+            _execute(scratch, f"CREATE SCHEMA {quoted(schema)}")
+        for part in filter(_moves_itself, family.members):
+            schema = quoted(staged.schema(part))
+            _execute(scratch, f"{_alter(scratch, part)} SET SCHEMA {schema}")
+        renamed = [part for part in family.members if part.source.name != part.target.name]
+        for part in renamed:  # by way of a name that is nobody's: they may be swapping names
+            _execute(scratch, f"{_alter(scratch, part)} RENAME TO {quoted(_aside(part.oid))}")
+        for part in renamed:
+            name = quoted(part.target.name)
+            _execute(scratch, f"{_alter(scratch, part)} RENAME TO {name}")
+    return staged
+
+
+def place(scratch: "Connection", staged: Staged) -> None:
+    """Move the family where it shall stand, so that what depends on it is dumped with its name.
+
+    Who has such a name already steps aside: what is wanted is known by its oid.
+    """
+    with scratch.transaction():
+        wanted: dict[str, list[str]] = {}
+        for part in staged.family.members:
+            wanted.setdefault(part.target.schema, []).append(part.target.name)
+        for schema, names in wanted.items():
+            _execute(scratch, f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
+            _clear(scratch, schema, names)
+        for statement in staged.placements():
+            _execute(scratch, statement)
+
+
+def _clear(scratch: "Connection", schema: str, names: list[str]) -> None:
+    found = scratch.execute(_OCCUPANTS, {"schema": quoted(schema), "names": names}).fetchall()
+    for number, (kind, name) in enumerate(found):
+        occupant = f"{quoted(schema)}.{quoted(name)}"
+        aside = quoted(f"three_backup_aside_{number}_{abs(hash(name))}")
+        _execute(scratch, f"ALTER {kind} {occupant} RENAME TO {aside}")
+
+
+def _detach(scratch: "Connection", family: Family) -> tuple[Membership, ...]:
+    rows = scratch.execute(_MEMBERSHIPS, (family.root.oid,)).fetchall()
+    memberships = tuple(Membership(parent, bound) for parent, bound in rows)
+    (child,) = _row(scratch, _RELATION_NAME, family.root.oid)
+    for membership in memberships:
+        if membership.bound is None:
+            _execute(scratch, f"ALTER TABLE {child} NO INHERIT {membership.parent}")
+        else:
+            _execute(scratch, f"ALTER TABLE {membership.parent} DETACH PARTITION {child}")
+    return memberships
+
+
+def _leave_extensions(scratch: "Connection", family: Family) -> tuple[str, ...]:
+    """Members of an extension are in no dump of their own."""
+    by_oid = {part.oid: part for part in family.members if part.kind != STATISTICS}
+    rows = scratch.execute(_EXTENSIONS, (list(by_oid),)).fetchall()
+    for oid, extension in rows:
+        part = by_oid[oid]
+        (name,) = _row(scratch, _RELATION_NAME, oid)
+        kind = part.altered_as
+        _execute(scratch, f"ALTER EXTENSION {quoted(extension)} DROP {kind} {name}")
+    return tuple(sorted({extension for _, extension in rows}))
+
+
+def _moves_itself(part: Part) -> bool:
+    """Whether it has to be moved; indexes and owned sequences go with their table."""
+    return part.oid == part.table or part.kind == STATISTICS
+
+
+def _alter(scratch: "Connection", part: Part) -> str:
+    query = _STATISTICS_NAME if part.kind == STATISTICS else _RELATION_NAME
+    (name,) = _row(scratch, query, part.oid)
+    return f"ALTER {part.altered_as} {name}"
+
+
+def _aside(oid: int) -> str:
+    return f"three_backup_{oid}"
+
+
+def _move(part: Part) -> tuple[str, str]:
+    return part.source.schema, part.target.schema
+
+
+def _row(scratch: "Connection", query: str, oid: int) -> tuple[str, ...]:
+    return scratch.execute(query.encode(), (oid,)).fetchall()[0]
+
+
+def _execute(scratch: "Connection", statement: str) -> None:
+    scratch.execute(statement.encode())

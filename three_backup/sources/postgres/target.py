@@ -1,0 +1,166 @@
+"""The database that something is restored into: what stands there, and making it if need be."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from three_backup.errors import BackupError
+from three_backup.objects import ObjectId
+from three_backup.sources.postgres.connection import connect, quoted
+from three_backup.sources.postgres.family import Family
+
+if TYPE_CHECKING:
+    from three_backup.sources.postgres.connection import Connection
+
+_EXISTING = """
+SELECT c.oid::int8, c.relkind::text
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = %s AND c.relname = %s
+"""
+_KINDS = {
+    "r": "TABLE",
+    "p": "TABLE",
+    "f": "FOREIGN TABLE",
+    "v": "VIEW",
+    "m": "MATERIALIZED VIEW",
+}
+# Relations, and types that are not the row type of one; %(doomed)s goes with all it owns.
+_TAKEN = """
+WITH tree AS (SELECT %(doomed)s::oid AS oid
+               UNION SELECT relid FROM pg_partition_tree(%(doomed)s::oid::regclass))
+SELECT c.relname::text
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = %(schema)s AND c.oid NOT IN (SELECT oid FROM tree)
+   AND NOT EXISTS (SELECT FROM pg_index i JOIN tree t ON t.oid = i.indrelid
+                    WHERE i.indexrelid = c.oid)
+   AND NOT EXISTS (SELECT FROM pg_depend d JOIN tree t ON t.oid = d.refobjid
+                    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                      AND c.relkind = 'S' AND d.deptype IN ('a', 'i'))
+ UNION
+SELECT t.typname::text
+  FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+ WHERE n.nspname = %(schema)s AND t.typrelid = 0
+   AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)
+ UNION
+SELECT s.stxname::text
+  FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
+ WHERE n.nspname = %(schema)s AND s.stxrelid NOT IN (SELECT oid FROM tree)
+"""
+_DATABASE = "SELECT FROM pg_database WHERE datname = %s"
+_LIKE = """
+SELECT format('ENCODING %%L LC_COLLATE %%L LC_CTYPE %%L',
+              pg_encoding_to_char(encoding), datcollate, datctype)
+       || CASE datlocprovider
+            WHEN 'i' THEN format(' LOCALE_PROVIDER icu ICU_LOCALE %%L', datlocale)
+            WHEN 'b' THEN format(' LOCALE_PROVIDER builtin BUILTIN_LOCALE %%L', datlocale)
+            ELSE ' LOCALE_PROVIDER libc' END
+       || coalesce(format(' ICU_RULES %%L', daticurules), '')
+  FROM pg_database WHERE datname = %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Existing:
+    """A table or view that stands where something is restored to."""
+
+    oid: int
+    kind: str
+
+    @property
+    def dropped_as(self) -> str:
+        return _KINDS[self.kind]
+
+
+@contextmanager
+def connect_target(database: str) -> Iterator["Connection"]:
+    """A session that may write, in which rows read as the scratch server writes them."""
+    with connect(database) as connection:
+        connection.execute(
+            "SET default_transaction_read_only = off; SET transaction_timeout = 0;"
+            "SET idle_in_transaction_session_timeout = 0"
+        )
+        yield connection
+
+
+def plain_rows(connection: "Connection") -> None:
+    """Make both ends of a COPY agree on how values are written."""
+    connection.execute(
+        "SET datestyle = ISO; SET intervalstyle = postgres; SET lc_monetary = 'C';"
+        "SET bytea_output = hex; SET xmloption = content; SET extra_float_digits = 3"
+    )
+
+
+def attempt(target: "Connection", statement: str) -> str | None:
+    """Run it inside the caller's transaction: None, or why it failed and left no trace."""
+    try:
+        with target.transaction():
+            target.execute(statement.encode())
+    except psycopg.Error as error:
+        if error.sqlstate is None:  # the connection is gone, and the transaction with it
+            raise
+        return error.diag.message_primary or str(error)
+    return None
+
+
+def database_exists(database: str) -> bool:
+    with connect() as connection:
+        return connection.execute(_DATABASE, (database,)).fetchone() is not None
+
+
+def create_database(scratch: "Connection", source: str, database: str) -> None:
+    """An empty database with the encoding and locale of the source's."""
+    (like,) = scratch.execute(_LIKE, (source,)).fetchall()[0]
+    statement = f"CREATE DATABASE {quoted(database)} TEMPLATE template0 {like}"
+    with connect() as connection:
+        connection.execute("SET default_transaction_read_only = off")
+        connection.execute(statement.encode())
+
+
+def drop_database(database: str) -> None:
+    with connect() as connection:
+        connection.execute("SET default_transaction_read_only = off")
+        connection.execute(f"DROP DATABASE {quoted(database)}".encode())
+
+
+def existing(target: "Connection", schema: str, name: str) -> Existing | None:
+    row = target.execute(_EXISTING, (schema, name)).fetchone()
+    return None if row is None else Existing(*row)
+
+
+def check_free(target: "Connection", target_id: ObjectId, overwrite: bool) -> Existing | None:
+    """What would be replaced. Raises where something is there that must not be."""
+    found = existing(target, target_id.level2, target_id.level3)
+    if found is not None and found.kind not in _KINDS:
+        raise BackupError(
+            "postgres.name_taken",
+            f"{target_id}: an index, a sequence or a type has this name already",
+            "restore under another name (--level3)",
+        )
+    if found is not None and not overwrite:
+        raise BackupError(
+            "postgres.target_exists",
+            f"{target_id}: it exists already",
+            "restore beside it (--level3-suffix _restored), or replace it (--overwrite)",
+        )
+    return found
+
+
+def taken_names(target: "Connection", schema: str, doomed: Existing | None) -> set[str]:
+    """The names in a schema of what stays when the doomed is dropped."""
+    values = {"schema": schema, "doomed": 0 if doomed is None else doomed.oid}
+    return {name for (name,) in target.execute(_TAKEN, values)}
+
+
+def check_partitions_free(target: "Connection", family: Family, doomed: Existing | None) -> None:
+    """Raises where a partition would come back under a name that somebody has."""
+    for table in family.tables[1:]:
+        if table.target.name in taken_names(target, table.target.schema, doomed):
+            raise BackupError(
+                "postgres.target_exists",
+                f"{family.target}: its partition {quoted(table.target.schema)}."
+                f"{quoted(table.target.name)} exists already",
+                "drop it, or restore under another name (--level3-suffix _restored)",
+            )

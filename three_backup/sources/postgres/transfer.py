@@ -1,0 +1,189 @@
+"""Load a staged family into the live target, in one transaction.
+
+Everything is made in the stage's schemas, filled, checked, and moved into place at the end; what
+it replaces is dropped in the same moment. Until the commit nobody sees any of it, and a failure,
+a lost connection or SIGKILL leaves the target as it was.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from three_backup.errors import BackupError
+from three_backup.sources.postgres.connection import quoted
+from three_backup.sources.postgres.dump import Definitions
+from three_backup.sources.postgres.family import MATERIALIZED_VIEW, SEQUENCE, Family, Part
+from three_backup.sources.postgres.staging import Staged
+from three_backup.sources.postgres.target import Existing, attempt, plain_rows
+
+if TYPE_CHECKING:
+    from three_backup.sources.postgres.connection import Connection
+
+_COLUMNS = """
+SELECT c.oid::regclass::text, c.relispopulated,
+       coalesce(string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), '')
+  FROM pg_class c
+  LEFT JOIN pg_attribute a
+    ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+ WHERE c.oid = %s::oid GROUP BY c.oid
+"""
+_FOREIGN_KEYS = """
+SELECT k.conrelid::regclass::text, quote_ident(k.conname), pg_get_constraintdef(k.oid),
+       quote_literal(obj_description(k.oid, 'pg_constraint'))
+  FROM pg_constraint k
+ WHERE k.conrelid = ANY(%s::oid[]) AND k.contype = 'f' AND k.conparentid = 0
+ ORDER BY 1, 2
+"""
+_TURN_INTO = "UPDATE pg_class SET relkind = %s, relispopulated = true WHERE oid = %s::regclass"
+_PATIENCE = "60s"
+"""How long the last step waits for those who use what it replaces; others wait behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A foreign key with the names of the target, all quoted."""
+
+    table: str
+    name: str
+    definition: str
+    comment: str | None
+
+    def statement(self) -> str:
+        add = f"ALTER TABLE {self.table} ADD CONSTRAINT {self.name} {self.definition}"
+        if self.comment is None:
+            return add
+        return f"{add}; COMMENT ON CONSTRAINT {self.name} ON {self.table} IS {self.comment}"
+
+
+def load(
+    scratch: "Connection", target: "Connection", staged: Staged, definitions: Definitions
+) -> tuple[dict[int, int], list[str]]:
+    """Make and fill the family in its stage: rows by the oid of their table, and notes."""
+    for schema in staged.schemas:
+        target.execute(f"CREATE SCHEMA {quoted(schema)}".encode())
+    target.execute(definitions.before)
+    plain_rows(target)
+    rows, notes = {}, list[str]()
+    for table in staged.family.tables:
+        if table.kind == "r":
+            rows[table.oid] = _copy(scratch, target, table, staged.name(table))
+        elif table.kind == MATERIALIZED_VIEW:
+            rows[table.oid] = _fill_view(scratch, target, table, staged.name(table), notes)
+    for part in staged.family.parts:
+        if part.kind == SEQUENCE:
+            copy_sequence(scratch, target, part.oid, staged.name(part))
+    target.execute(definitions.after)
+    return rows, notes
+
+
+def put_in_place(target: "Connection", staged: Staged, doomed: Existing | None) -> None:
+    """Drop what stands in the way, if anything, and move the loaded family there."""
+    target.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'".encode())
+    for schema in {part.target.schema for part in staged.family.members}:
+        target.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}".encode())
+    if doomed is not None:
+        _drop(target, staged.family, doomed)
+    for statement in staged.placements():
+        target.execute(statement.encode())
+    target.execute("SET LOCAL lock_timeout = 0")
+
+
+def copy_sequence(scratch: "Connection", target: "Connection", oid: int, copy: str) -> None:
+    """Let the copy go on where the sequence of that oid stands."""
+    (name,) = scratch.execute("SELECT %s::oid::regclass::text", (oid,)).fetchall()[0]
+    state = scratch.execute(f"TABLE {name}".encode()).fetchall()[0]
+    last_value, _, is_called = state
+    target.execute("SELECT setval(%s::regclass, %s, %s)", (copy, last_value, is_called))
+
+
+def join_again(target: "Connection", staged: Staged, doomed: Existing | None) -> list[str]:
+    """Make it a part again of what it was part of, unless it stands under another name now.
+
+    What cannot be done comes as notes; but it is never done to what replaces something.
+    """
+    root, notes = staged.family.root, []
+    for membership in staged.memberships:
+        if not staged.family.in_place:
+            notes.append(f"it stands alone, not as a part of {membership.parent}")
+            continue
+        name = f"{quoted(root.target.schema)}.{quoted(root.target.name)}"
+        why_not = attempt(target, membership.statement(name))
+        if why_not is not None and doomed is not None:
+            raise BackupError(
+                "postgres.not_a_part",
+                f"{staged.family.target}: it cannot be a part of {membership.parent} again "
+                f"({why_not})",
+                "restore beside it (--level3-suffix _restored)",
+            )
+        if why_not is not None:
+            notes.append(f"it stands alone, not as a part of {membership.parent}: {why_not}")
+    return notes
+
+
+def foreign_keys(scratch: "Connection", family: Family) -> list[ForeignKey]:
+    """Those of the family; it has to be in place in the scratch server too."""
+    oids = [table.oid for table in family.tables]
+    return [ForeignKey(*row) for row in scratch.execute(_FOREIGN_KEYS, (oids,))]
+
+
+def _copy(scratch: "Connection", target: "Connection", table: Part, into: str) -> int:
+    source, _, columns = scratch.execute(_COLUMNS, (table.oid,)).fetchall()[0]
+    what = f"({columns})" if columns else ""
+    reading, writing = scratch.cursor(), target.cursor()
+    with (
+        reading.copy(f"COPY {source} {what} TO STDOUT".encode()) as given,
+        writing.copy(f"COPY {into} {what} FROM STDIN".encode()) as taken,
+    ):
+        for block in given:
+            taken.write(block)
+    if reading.rowcount != writing.rowcount:
+        raise BackupError(
+            "postgres.rows_differ",
+            f"{table.target.name}: {writing.rowcount} of {reading.rowcount} rows arrived",
+        )
+    return writing.rowcount
+
+
+def _fill_view(
+    scratch: "Connection", target: "Connection", view: Part, into: str, notes: list[str]
+) -> int:
+    """Copy the rows that the view had; a REFRESH would make new ones of today's tables.
+
+    Rows can be copied into tables only, so for a moment of our own transaction it is one. Only a
+    superuser may do that.
+    """
+    if not scratch.execute(_COLUMNS, (view.oid,)).fetchall()[0][1]:
+        return 0
+    try:
+        with target.transaction():
+            target.execute(_TURN_INTO, ("r", into))
+            rows = _copy(scratch, target, view, into)
+            target.execute(_TURN_INTO, (MATERIALIZED_VIEW, into))
+            return rows
+    except psycopg.errors.InsufficientPrivilege:
+        notes.append(
+            "its rows are those of today's tables: only a superuser can copy the old ones"
+        )
+        target.execute(f"REFRESH MATERIALIZED VIEW {into}".encode())
+        return target.execute(f"TABLE {into}".encode()).rowcount
+
+
+def _drop(target: "Connection", family: Family, doomed: Existing) -> None:
+    root = family.root.target
+    name = f"{quoted(root.schema)}.{quoted(root.name)}"
+    try:
+        target.execute(f"DROP {doomed.dropped_as} {name} RESTRICT".encode())
+    except psycopg.errors.DependentObjectsStillExist as error:
+        dependents = "; ".join((error.diag.message_detail or "").splitlines())
+        raise BackupError(
+            "postgres.depended_on",
+            f"{family.target}: it cannot be replaced, other objects depend on it ({dependents})",
+            "restore beside it (--level3-suffix _restored), or drop these objects first",
+        ) from error
+    except psycopg.errors.LockNotAvailable as error:
+        raise BackupError(
+            "postgres.in_use",
+            f"{family.target}: it cannot be replaced, somebody used it for {_PATIENCE} on end",
+            "try again when it is idle; pg_locks says who holds it",
+        ) from error
