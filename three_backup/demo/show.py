@@ -49,7 +49,7 @@ class Show:
             self._write(f"   {line}\n")
 
     def aside(self, text: str) -> None:
-        for line in text.splitlines():
+        for line in text.rstrip().splitlines():
             self._write(f"   {self._painted(_DIM, line)}\n")
 
     def success(self, text: str) -> None:
@@ -57,10 +57,14 @@ class Show:
 
     def run(self, *argv: str) -> Ran:
         """Run a tool in front of the audience; raises BackupError where it fails."""
-        self.typed(shlex.join(argv))
-        ran = self.ask(*argv)
+        ran = self.watch(*argv)
         self.aside(ran.stdout)
         return ran
+
+    def watch(self, *argv: str) -> Ran:
+        """Run a tool in front of the audience, who need not read what it prints on stdout."""
+        self.typed(shlex.join(argv))
+        return self.ask(*argv)
 
     def ask(self, *argv: str) -> Ran:
         """Run a tool behind the scenes."""

@@ -129,14 +129,21 @@ def _lose_a_table(show: Show, place: Scene) -> None:
 
 def _bring_it_back(show: Show, place: Scene, before: Contents) -> float:
     show.step("The table comes back out of S3, into the running database")
-    in_place = show.run("tb-restore", _LOST)
+    seconds = _restore(show, _LOST)
     _compare(show, place, LOST_TABLE, before)
     show.step("And once more, beside it, under another name")
-    show.run("tb-restore", "--level3-suffix", _SUFFIX, _LOST)
+    _restore(show, "--level3-suffix", _SUFFIX, _LOST)
     _compare(show, place, LOST_TABLE + _SUFFIX, before)
     show.step("What there is now")
     show.run("tb-list", "--snapshots")
-    return in_place.seconds
+    return seconds
+
+
+def _restore(show: Show, *arguments: str) -> float:
+    ran = show.watch("tb-restore", *arguments)
+    restored = ran.records()[0]["restored"]
+    show.aside(f"{human.size(restored['bytes_read'])} read out of {restored['snapshot']}")
+    return ran.seconds
 
 
 def _compare(show: Show, place: Scene, table: str, before: Contents) -> None:
