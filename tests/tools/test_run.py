@@ -1,0 +1,350 @@
+"""tb-run over real processes: a pipeline of stages that do as the test says."""
+
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+STAGES = ("tb-discover", "tb-plan", "tb-snapshot", "tb-upload", "tb-rotate")
+COPY = "import shutil, sys; shutil.copyfileobj(sys.stdin.buffer, sys.stdout.buffer, 1)"
+UNTIL_RELEASED = "import os, sys; open(os.environ['RELEASE']).read()"
+CARRIER = "postgres/cluster/7"
+ERROR = {
+    "tool": "tb-upload",
+    "code": "s3.denied",
+    "message": f"{CARRIER}: the bucket refuses the key",
+    "hint": "check s3_access_key",
+}
+
+
+def record(name: str, **fields: object) -> dict[str, object]:
+    return {
+        "v": 1,
+        "id": f"postgres/table/shop/public/{name}",
+        "type": "postgres",
+        "subtype": "table",
+        "carrier": CARRIER,
+        "todo": [],
+        **fields,
+    }
+
+
+@dataclass
+class Installation:
+    """A folder with tb-run and stages, each a copy of its input unless it is given a script."""
+
+    folder: Path
+    running: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state"
+
+    @property
+    def release(self) -> Path:
+        return self.folder / "release"
+
+    def stage(self, name: str, script: str) -> None:
+        (self.folder / name).write_text(script)
+
+    def discovers(self, *records: dict[str, object], then: str = "") -> None:
+        lines = "".join(json.dumps(one) + "\n" for one in records)
+        self.stage("tb-discover", f"print({lines!r}, end='', flush=True)\n{then}")
+
+    def start(self, *arguments: str, options: str = "") -> subprocess.Popen[str]:
+        configuration = self.folder / "configuration.yaml"
+        configuration.write_text(f'- "*":\n    local_dir: {self.state}\n{options}')
+        started = subprocess.Popen(
+            (sys.executable, self.folder / "tb-run", "-c", configuration, *arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "RELEASE": str(self.release)},
+        )
+        self.running.append(started)
+        return started
+
+    def run(self, *arguments: str, options: str = "") -> tuple[int, str, str]:
+        """The exit status, standard output and standard error."""
+        started = self.start(*arguments, options=options)
+        output, errors = started.communicate(timeout=60)
+        return started.returncode, output, errors
+
+    def members(self) -> dict[str, int]:
+        """The processes that the lock file names; who has just begun may not be in it yet."""
+        claim = json.loads((self.state / "locks/run").read_text())
+        return {member["name"]: member["pid"] for member in claim["members"]}
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    shutil.copy(ROOT / "bin/tb-run", tmp_path)
+    built = Installation(tmp_path)
+    os.mkfifo(built.release)
+    for name in STAGES:
+        built.stage(name, COPY)
+    yield built
+    for started in built.running:
+        started.terminate()  # its stages end with it
+        started.communicate(timeout=60)
+
+
+def first_line(started: subprocess.Popen[str]) -> str:
+    assert started.stdout is not None
+    return started.stdout.readline()
+
+
+def ended(pidfds: list[int]) -> bool:
+    """Whether the processes end; waits for that."""
+    waiting = set(pidfds)
+    while waiting:
+        done, _, _ = select.select(list(waiting), [], [], 20)
+        if not done:
+            return False
+        waiting -= set(done)
+    for pidfd in pidfds:
+        os.close(pidfd)
+    return True
+
+
+def test_the_summary_counts_what_a_carrier_did_once(installation: Installation) -> None:
+    done = {
+        "snapshot": {
+            "id": "20261101T031600Z-base",
+            "kind": "base",
+            "parent": None,
+            "source_size": 2_000_000,
+            "stored_size": 500_000,
+            "seconds": 1.5,
+        },
+        "uploaded": {
+            "snapshots": ["20261101T031600Z-base"],
+            "bytes": 500_000,
+            "resumed": 100_000,
+            "seconds": 1,
+        },
+        "removed": {"local": ["a", "b"], "s3": []},
+    }
+    disabled = record("secret", why="disabled")
+    installation.discovers(record("users", **done), record("orders", **done), disabled)
+    status, output, errors = installation.run()
+    assert (status, errors) == (0, "")
+    lines = [" ".join(line.split()) for line in output.splitlines()]
+    assert "all is well with 3 objects" in lines
+    assert "postgres 3 2 1" in lines
+    assert "snapshots 1 base: 2 MB at the source, 500 kB stored" in lines
+    assert "uploaded 1 snapshot: 500 kB, 100 kB of it earlier" in lines
+    assert "removed 2 local" in lines
+
+
+def test_quiet_says_nothing_when_all_is_well(installation: Installation) -> None:
+    installation.discovers(record("users"))
+    assert installation.run("--quiet") == (0, "", "")
+
+
+def test_a_failure_of_a_carrier_is_printed_once_even_when_quiet(
+    installation: Installation,
+) -> None:
+    installation.discovers(record("users", error=ERROR), record("orders", error=ERROR))
+    status, output, _ = installation.run("-q")
+    assert status == 1
+    assert "2 of 2 objects failed" in output
+    assert output.count("the bucket refuses the key; check s3_access_key") == 1
+
+
+def test_the_summary_fits_a_terminal_of_80_columns(installation: Installation) -> None:
+    long = {**ERROR, "message": f"{CARRIER}: " + "very " * 60 + "long"}
+    left = record("users", todo=["synced_s3"], why="the server is a standby " * 10)
+    installation.discovers(left, record("orders", error=long))
+    _, output, _ = installation.run()
+    assert max(map(len, output.splitlines())) <= 80
+
+
+def test_what_nobody_did_is_named_with_its_reason(installation: Installation) -> None:
+    installation.discovers(record("users", todo=["synced_s3"], why="the server is a standby"))
+    status, output, _ = installation.run()
+    assert status == 0
+    assert "1 of 1 object left unfinished" in output
+    assert f"{CARRIER}: the server is a standby" in output
+
+
+def test_records_arrive_while_the_first_stage_still_works(installation: Installation) -> None:
+    installation.discovers(record("users"), then=UNTIL_RELEASED)
+    started = installation.start("--json")
+    assert json.loads(first_line(started)) == record("users")
+    installation.release.write_text("")
+    assert started.communicate(timeout=60) == ("", "")
+    assert started.returncode == 0
+
+
+def test_options_reach_the_stages_they_concern(installation: Installation) -> None:
+    for name in STAGES:
+        note = f"import sys; open({str(installation.folder / (name + '.argv'))!r}, 'w')"
+        installation.stage(name, f"{note}.write(' '.join(sys.argv[1:]))\n{COPY}")
+    installation.run("-s", "lxd", "-s", "postgres/*", "--adopt", "--env-file", "/dev/null")
+    given = {name: (installation.folder / f"{name}.argv").read_text() for name in STAGES}
+    common = f"--config={installation.folder}/configuration.yaml --env-file=/dev/null"
+    assert given == {
+        "tb-discover": f"{common} --select=lxd --select=postgres/*",
+        "tb-plan": common,
+        "tb-snapshot": common,
+        "tb-upload": f"{common} --adopt",
+        "tb-rotate": common,
+    }
+
+
+def test_a_stage_that_was_killed_is_named_with_its_signal(installation: Installation) -> None:
+    installation.discovers(record("users"))
+    installation.stage("tb-upload", "import os; os.kill(os.getpid(), 9)")
+    status, output, errors = installation.run()
+    assert status == 1
+    assert "tb-run: tb-upload was ended by SIGKILL\n" in errors
+    assert "tb-upload was ended by SIGKILL" in output
+
+
+def test_a_stage_that_was_killed_amid_a_line_is_a_failure(installation: Installation) -> None:
+    installation.stage("tb-rotate", """print('{"v":1,"id', flush=True); import os; os.abort()""")
+    status, output, errors = installation.run()
+    assert status == 1
+    assert "the run failed" in output
+    assert "SIGABRT" in errors
+
+
+def test_a_stage_that_broke_without_a_record_is_a_failure(installation: Installation) -> None:
+    installation.stage("tb-plan", "raise SystemExit(1)")
+    assert installation.run("-q")[0] == 1
+
+
+@pytest.mark.parametrize(("stage", "status"), [("tb-plan", 78), ("tb-upload", 2)])
+def test_a_stage_that_cannot_be_configured_decides(
+    installation: Installation, stage: str, status: int
+) -> None:
+    installation.discovers(record("users", error=ERROR))
+    installation.stage(stage, f"{COPY}; raise SystemExit({status})")
+    assert installation.run()[0] == status
+
+
+def test_69_is_for_runs_that_reached_nothing(installation: Installation) -> None:
+    lost = {"v": 1, "id": "postgres", "type": "postgres", "error": ERROR}
+    installation.discovers(lost, then="raise SystemExit(69)")
+    assert installation.run()[0] == 69
+    installation.discovers(lost, record("users"), then="raise SystemExit(69)")
+    assert installation.run()[0] == 1
+
+
+def test_an_unknown_action_is_a_usage_error(installation: Installation) -> None:
+    status, output, errors = installation.run("--if-running", "murder")
+    assert (status, output) == (2, "")
+    assert "say skip, wait or kill" in errors
+
+
+def test_an_incomplete_installation_is_a_sentence(installation: Installation) -> None:
+    (installation.folder / "tb-upload").unlink()
+    status, _, errors = installation.run()
+    assert status == 1
+    assert "tb-upload is missing; install three_backup again" in errors
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
+)
+def test_a_signal_ends_every_stage(
+    installation: Installation, number: signal.Signals, status: int
+) -> None:
+    installation.discovers(record("users"), then=UNTIL_RELEASED)
+    started = installation.start("--json")
+    first_line(started)
+    stages = [os.pidfd_open(installation.members()[name]) for name in STAGES]
+    started.send_signal(number)
+    _, errors = started.communicate(timeout=60)
+    assert started.returncode == status
+    assert "the next run goes on from here" in errors
+    assert "Traceback" not in errors
+    assert ended(stages)
+    installation.discovers(record("users"))
+    assert installation.run("-q") == (0, "", "")
+
+
+def test_a_reader_that_goes_away_ends_the_run_quietly(installation: Installation) -> None:
+    installation.discovers(record("users"), then=f"{UNTIL_RELEASED}\nprint('{{}}')")
+    started = installation.start("--json")
+    first_line(started)
+    stages = [os.pidfd_open(installation.members()[name]) for name in STAGES]
+    assert started.stdout is not None
+    assert started.stderr is not None
+    started.stdout.close()
+    installation.release.write_text("")
+    assert started.stderr.read() == ""
+    assert started.wait(60) == 141
+    assert ended(stages)
+
+
+def test_a_closed_standard_output_is_refused_before_anything_is_done(
+    installation: Installation,
+) -> None:
+    tool = (sys.executable, str(installation.folder / "tb-run"))
+    done = subprocess.run(
+        ("sh", "-c", 'exec "$@" >&-', "sh", *tool),
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 2
+    assert b"standard output is closed" in done.stderr
+
+
+def test_a_second_run_says_who_holds_the_lock(installation: Installation) -> None:
+    installation.discovers(record("users"), then=UNTIL_RELEASED)
+    first = installation.start("--json")
+    first_line(first)
+    status, output, errors = installation.run()
+    assert (status, output) == (75, "")
+    assert f"tb-run (process {first.pid}) since 20" in errors
+
+
+def test_stages_that_outlive_tb_run_keep_the_lock(installation: Installation) -> None:
+    installation.discovers(record("users"), then=UNTIL_RELEASED)
+    first = installation.start("--json")
+    first_line(first)
+    stages = [os.pidfd_open(installation.members()[name]) for name in STAGES]
+    first.kill()
+    first.wait()
+    status, _, errors = installation.run()
+    assert status == 75
+    assert "tb-discover (process" in errors
+    installation.release.write_text("")
+    assert ended(stages)
+    installation.discovers(record("users"))
+    assert installation.run("-q") == (0, "", "")
+
+
+def test_a_run_that_is_too_old_is_killed_and_replaced(installation: Installation) -> None:
+    installation.discovers(record("users"), then=UNTIL_RELEASED)
+    first = installation.start("--json")
+    first_line(first)
+    stages = [os.pidfd_open(installation.members()[name]) for name in STAGES]
+    installation.discovers(record("users"))
+    status, _, errors = installation.run(
+        "-q", options="    if_running: kill\n    kill_after: 0s\n"
+    )
+    assert status == 0
+    assert f"ending the run of tb-run (process {first.pid})" in errors
+    assert first.wait(60) == 143
+    assert ended(stages)
+
+
+def test_stages_beat_the_lock_of_the_run(installation: Installation) -> None:
+    beat = "import os; os.utime(os.environ['THREE_BACKUP_HEARTBEAT'], (7, 7))"
+    installation.discovers(then=beat)
+    assert installation.run()[0] == 0
+    assert (installation.state / "locks/run").stat().st_mtime == 7
