@@ -182,7 +182,7 @@ def test_rotation_shows_before_it_does(shop: Host) -> None:
     shown = shop.good("tb-discover | tb-rotate --dry-run")
     verdicts = shown.records[0]["verdicts"]
     assert [one["keep"] for one in verdicts if one["place"] == "s3"] == [True, False]
-    assert "among the newest 1 bases in S3" in shown.stderr
+    assert "(s3): remove, not the newest base in S3, and nobody needs it" in shown.stderr
     assert len(shop.good("tb-list --json --snapshots").records[0]["snapshots"]) == 2
     removed = shop.good("tb-discover | tb-rotate").records[0]["removed"]
     assert len(removed["s3"]) == 1
@@ -217,7 +217,7 @@ def test_a_disabled_table_is_in_no_snapshot_and_one_that_stops_before_s3_in_none
 
 
 def test_objects_of_one_cluster_cannot_lie_in_two_places(shop: Host) -> None:
-    shop.configure(f"- {shop.table('orders')}: {{s3_prefix: elsewhere}}\n")
+    shop.configure(f"- {shop.table('orders')}: {{s3_prefix: elsewhere}}\n", s3_prefix=None)
     refused = shop.sh("tb-discover | tb-plan")
     assert refused.status == 78
     assert "s3_prefix differs" in refused.stderr

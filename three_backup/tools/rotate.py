@@ -11,8 +11,8 @@ Options:
   -h, --help           show this
       --version        show the version
 
-Reads records. Nothing is removed of a carrier one of whose records failed. Adds removed, with
---dry-run verdicts.
+Reads records. Nothing is removed of a carrier one of whose records failed. Adds removed, or
+verdicts in a dry run.
 """
 
 from collections.abc import Sequence
