@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from three_backup.errors import ConfigurationError
@@ -26,15 +27,14 @@ Client = Any
 
 def connect(storage: Storage, attempts: int, count: Callable[[], None]) -> Client:
     """A client that several threads may share. count: called for every HTTP request."""
-    # A quarter of a second, which tools that need no S3 shall not wait.
-    from boto3.session import Session  # type: ignore[import-untyped]
-
     try:
         with explained(storage):
-            session = Session(storage.access_key, storage.secret_key)
+            session = _session()
             client = session.client(
                 "s3",
                 endpoint_url=storage.endpoint,
+                aws_access_key_id=storage.access_key,
+                aws_secret_access_key=storage.secret_key,
                 region_name=storage.region or session.region_name or _DEFAULT_REGION,
                 config=_config(storage, attempts),
             )
@@ -52,6 +52,15 @@ def connect(storage: Storage, attempts: int, count: Callable[[], None]) -> Clien
 def content_md5(digest: bytes) -> str:
     """An MD5 as the header Content-MD5 spells it; with it the server checks what it receives."""
     return base64.b64encode(digest).decode()
+
+
+@cache
+def _session() -> Any:
+    """Shared: it reads megabytes of JSON for its first client."""
+    # Imported here: a quarter of a second, which tools that need no S3 shall not wait.
+    from boto3.session import Session  # type: ignore[import-untyped]
+
+    return Session()
 
 
 def _config(storage: Storage, attempts: int) -> Any:

@@ -31,7 +31,8 @@ def explained(storage: Storage, key: str = "") -> Iterator[None]:
     try:
         yield
     except exceptions.ClientError as error:
-        raise _answered(error.response, storage, key) from error
+        head = error.operation_name.startswith("Head")
+        raise _answered(error.response, head, storage, key) from error
     except (exceptions.BotoCoreError, parsers.ResponseParserError) as error:
         raise _raised(error, storage, key) from error
 
@@ -45,10 +46,6 @@ class _Meaning:
     sentence: str
     hint: str = ""
     quoted: bool = False
-
-    def error(self, where: str, words: str) -> BackupError:
-        quotation = f" ({words})" if self.quoted and words else ""
-        return self.kind(self.code, f"{where}: {self.sentence}{quotation}", self.hint)
 
 
 _CARRIES_ON = "check s3_endpoint and the network; the next run carries on where this one stopped"
@@ -155,15 +152,20 @@ _ANSWERS = {
 }
 """By the code of the answer."""
 
+_HEAD_STATUSES = {301: _REGION, 404: _MISSING}
+"""By its HTTP status, where it had no body because the request was a HEAD."""
+
 _STATUSES = {
-    301: _REGION,
+    301: _NOT_S3,
+    302: _NOT_S3,
+    308: _NOT_S3,
     403: _DENIED,
-    404: _MISSING,
-    405: _REFUSED,
+    404: _NOT_S3,
+    405: _NOT_S3,
     429: _THROTTLED,
     501: _REFUSED,
 }
-"""By its HTTP status, where the code says nothing: an answer to HEAD has no body."""
+"""By its HTTP status, where it had no body, or none of S3's."""
 
 _EXCEPTIONS = {
     "NoCredentialsError": _NO_KEYS,
@@ -181,18 +183,23 @@ _EXCEPTIONS = {
 """By the name of a class of botocore's, the narrower classes first to be found."""
 
 
-def _answered(response: Mapping[str, Any], storage: Storage, key: str) -> BackupError:
+def _answered(response: Mapping[str, Any], head: bool, storage: Storage, key: str) -> BackupError:
     """What the server says can be quoted: it never saw our secret."""
     error = response.get("Error", {})
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code, said = str(error.get("Code", "")), str(error.get("Message") or "")
-    meaning = _ANSWERS.get(code) or _STATUSES.get(status, _FAILED)
-    return meaning.error(place(storage, key), f"{code} {said}".strip())
+    meaning = _ANSWERS.get(code) or (head and _HEAD_STATUSES.get(status)) or _STATUSES.get(status)
+    return _said(meaning or _FAILED, storage, key, f"{code} {said}")
 
 
 def _raised(error: Exception, storage: Storage, key: str) -> BackupError:
     ancestors = (kind.__name__ for kind in type(error).__mro__)
     meaning = next((_EXCEPTIONS[name] for name in ancestors if name in _EXCEPTIONS), _FAILED)
+    return _said(meaning, storage, key, str(error))
+
+
+def _said(meaning: _Meaning, storage: Storage, key: str, words: str) -> BackupError:
     unreachable = issubclass(meaning.kind, UnreachableError)
     where = storage.endpoint or "S3" if unreachable else place(storage, key)
-    return meaning.error(where, " ".join(str(error).split()))
+    quotation = f" ({' '.join(words.split())})" if meaning.quoted else ""
+    return meaning.kind(meaning.code, f"{where}: {meaning.sentence}{quotation}", meaning.hint)

@@ -11,7 +11,7 @@ Send = Callable[[bytearray], None]
 
 
 class Senders:
-    """A context manager that waits for what is on its way, on failure too.
+    """A context manager that waits for the parts it was given, on failure too: they are few.
 
     There is one buffer more than there are threads: the reader fills it meanwhile, then waits.
     """
@@ -34,7 +34,7 @@ class Senders:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._pool.shutdown()
 
     def buffer(self) -> bytearray:
         """A free buffer, of a part's size. Raises what a thread raised."""
@@ -58,7 +58,7 @@ class Senders:
         self._check()
 
     def _sent(self, buffer: bytearray, future: Future[None]) -> None:
-        if not future.cancelled() and future.exception() is not None:
+        if future.exception() is not None:
             self._failed = future
         self._free.put(buffer)
 

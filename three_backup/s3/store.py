@@ -64,7 +64,7 @@ class Store:
         """How a person finds the key."""
         return place(self.storage, key)
 
-    def keys(self, prefix: str = "") -> Iterator[StoredKey]:
+    def keys(self, prefix: str) -> Iterator[StoredKey]:
         """Every key that begins with prefix, in no order; only names such as we give."""
         start = len(self._full(""))
         listed: dict[str, Any] = {"Bucket": self.storage.bucket, "Prefix": self._full(prefix)}

@@ -1,0 +1,58 @@
+"""The S3 servers that the suite runs on: add the name of a fixture to run it on one more."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from three_backup.s3.store import Store
+from three_backup.storage import Storage
+
+from .files import PART
+
+SERVERS = ["seaweed"]
+_NUMBERS = count(1)
+
+Connect = Callable[..., Store]
+
+
+@pytest.fixture(params=SERVERS)
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    """A prefix in a fresh bucket."""
+    server = request.getfixturevalue(request.param)
+    bucket = f"s3-{next(_NUMBERS)}"
+    server.create_bucket(bucket)
+    yield Storage(
+        local_dir=tmp_path,
+        endpoint=server.endpoint,
+        bucket=bucket,
+        prefix="host.example",
+        access_key=server.access_key,
+        secret_key=server.secret_key,
+    )
+    server.delete_bucket(bucket)
+
+
+@pytest.fixture
+def store(storage: Storage) -> Store:
+    return Store(storage, attempts=2)
+
+
+@pytest.fixture
+def connect(storage: Storage) -> Connect:
+    """A store whose storage differs in the fields that are named."""
+    return lambda **changes: Store(replace(storage, **changes), attempts=2)
+
+
+@pytest.fixture(scope="session")
+def content() -> bytes:
+    """Bytes that no two ranges have in common."""
+    return os.urandom(8 * PART)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "uploads" / "file.journal"

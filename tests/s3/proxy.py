@@ -1,0 +1,94 @@
+"""A real HTTP proxy before a real S3 server, which can spoil what passes through it."""
+
+import http.client
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+    def is_(self, method: str, parameter: str = "") -> bool:
+        """Whether it is such a request; parameter: in the query (`uploadId`)."""
+        names = [pair.partition("=")[0] for pair in urlsplit(self.path).query.split("&")]
+        return self.method == method and (not parameter or parameter in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """sent: how many bytes of the body really go out before the connection is closed."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    sent: int | None = None
+
+
+Forward = Callable[[], Answer]
+Meddle = Callable[[Request, Forward], Answer]
+"""Given a request and what forwards it; returns the answer that the client shall see."""
+
+
+def refusal(status: int, code: str, message: str = "") -> Answer:
+    body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
+    return Answer(status, {"Content-Type": "application/xml"}, body)
+
+
+@contextmanager
+def proxy(endpoint: str, meddle: Meddle) -> Iterator[str]:
+    """The endpoint of a proxy before another endpoint."""
+    upstream = urlsplit(endpoint).netloc
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _pass(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            request = Request(self.command, self.path, dict(self.headers.items()), body)
+            self._answer(meddle(request, lambda: _forward(upstream, request)))
+
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass  # noqa: N815
+
+        def _answer(self, answer: Answer) -> None:
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                if name.lower() not in {"content-length", "connection", "transfer-encoding"}:
+                    self.send_header(name, value)
+            length = answer.headers.get("Content-Length", "0")
+            self.send_header(
+                "Content-Length", length if self.command == "HEAD" else str(len(answer.body))
+            )
+            self.end_headers()
+            self.wfile.write(answer.body[: answer.sent])
+            self.close_connection = answer.sent is not None
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _forward(upstream: str, request: Request) -> Answer:
+    connection = http.client.HTTPConnection(upstream, timeout=30)
+    try:
+        connection.request(request.method, request.path, request.body, dict(request.headers))
+        answer = connection.getresponse()
+        return Answer(answer.status, dict(answer.getheaders()), answer.read())
+    finally:
+        connection.close()

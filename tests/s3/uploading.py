@@ -1,0 +1,56 @@
+"""A process that uploads, for tests that kill it or measure it: `python -m tests.s3.uploading`.
+
+argv: endpoint, bucket, access key, secret key, journal, threads, part size. What comes on stdin is
+uploaded as the key `file`; a line on stdout for each part tells how far it came, the last line
+tells by how many bytes its memory grew.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+from three_backup.s3.store import Store
+from three_backup.s3.upload import upload
+from three_backup.storage import Storage
+
+
+def main() -> None:
+    endpoint, bucket, access_key, secret_key, journal, threads, part_size = sys.argv[1:]
+    storage = Storage(
+        Path(journal).parent,
+        endpoint,
+        bucket,
+        "host.example",
+        access_key=access_key,
+        secret_key=secret_key,
+    )
+    store = Store(storage)
+    store.write("warm-up", bytes(1024))  # what boto3 takes in any case
+    before = _peak()
+    upload(
+        store,
+        "file",
+        sys.stdin.buffer,
+        None,
+        Path(journal),
+        lambda count: _say(count),
+        part_size=int(part_size),
+        threads=int(threads),
+    )
+    _say(_peak() - before)
+
+
+def _peak() -> int:
+    """Of this program alone: what getrusage tells includes the one that started it."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    return 1024 * int(found[1])
+
+
+def _say(number: int) -> None:
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
