@@ -145,7 +145,7 @@ def _take_for_run(
     except BlockingIOError as error:
         match patience.if_running:
             case IfRunning.SKIP:
-                raise _busy(path, "--if-running wait or kill does not leave it at that") from error
+                raise _busy(path, "wait for its end, or use --if-running wait or kill") from error
             case IfRunning.WAIT:
                 say(f"waiting for the run of {_owner(path)}")
                 return _take(path, fcntl.LOCK_EX)

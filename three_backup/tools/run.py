@@ -89,7 +89,7 @@ def _records(invocation: Invocation, output: Iterable[bytes]) -> Iterator[Record
 def _if_running(invocation: Invocation) -> IfRunning:
     action = invocation.arguments["--if-running"]
     if action is None:
-        return IfRunning(invocation.configuration.run.if_running)
+        return invocation.configuration.run.if_running
     if action not in tuple(IfRunning):
         raise UsageError("usage", f"--if-running {action} is not known", "say skip, wait or kill")
     return IfRunning(action)
