@@ -10,7 +10,7 @@ from three_backup.sources.postgres.dump import dump_objects, dump_schemas
 from three_backup.sources.postgres.family import SEQUENCE, Family, without_clashes
 from three_backup.sources.postgres.needs import Need, missing, read_needs, refuse_to_invent
 from three_backup.sources.postgres.scratch import ScratchServer
-from three_backup.sources.postgres.staging import Staged, place, stage
+from three_backup.sources.postgres.staging import ForeignKey, Staged, place, stage
 from three_backup.sources.postgres.target import (
     attempt,
     check_free,
@@ -19,9 +19,7 @@ from three_backup.sources.postgres.target import (
     taken_names,
 )
 from three_backup.sources.postgres.transfer import (
-    ForeignKey,
     copy_sequence,
-    foreign_keys,
     join_again,
     load,
     put_in_place,
@@ -67,20 +65,25 @@ def bring_back(
         rows, said = load(scratch, target, staged, definitions)
         put_in_place(target, staged, doomed)
         said += join_again(target, staged, doomed)
-        keys = foreign_keys(scratch, named)
-        refused = tuple(key for key in keys if attempt(target, key.statement()) is not None)
+        refused = tuple(key for key in staged.foreign_keys if _why_not(scratch, target, key))
     return BroughtBack(rows, (*_notes(family, staged, lacking), *said), refused)
 
 
-def add_foreign_keys(database: str, keys: Sequence[ForeignKey]) -> list[str]:
+def add_foreign_keys(
+    scratch: "Connection", database: str, keys: Sequence[ForeignKey]
+) -> list[str]:
     """Try again what was refused when less was there; what still fails comes as notes."""
     notes = []
     with connect_target(database) as target, target.transaction():
         for key in keys:
-            why_not = attempt(target, key.statement())
+            why_not = _why_not(scratch, target, key)
             if why_not is not None:
                 notes.append(f"the foreign key {key.name} is not there: {why_not}")
     return notes
+
+
+def _why_not(scratch: "Connection", target: "Connection", key: ForeignKey) -> str | None:
+    return attempt(target, key.statement(scratch))
 
 
 def _create(

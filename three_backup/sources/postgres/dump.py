@@ -1,18 +1,17 @@
 """What pg_dump says of objects in the scratch server, as SQL for the target's transaction."""
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from three_backup.command import Program, run
 from three_backup.sources.postgres.scratch import ScratchServer
 
-_ENTRY = re.compile(r"\d+; (\d+) (\d+) (FK CONSTRAINT|SCHEMA|\S+) ")
+_ENTRY = re.compile(r"\d+; (\d+) (\d+) ")
 _FENCE = re.compile(rb"^\\restrict (\w+)\n", re.MULTILINE)
 _DUMP = "definitions.dump"
 _LIST = "definitions.list"
-_ADDED_BY_US = ("FK CONSTRAINT", "SCHEMA")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +25,11 @@ class Definitions:
 def dump_schemas(
     server: ScratchServer, database: str, schemas: Sequence[str], owners: Collection[str]
 ) -> Definitions:
-    """All that is in the schemas, without the schemas and foreign keys.
+    """The schemas with all that is in them.
 
     owners: `owner`, `acl` where owners or grants shall come back too.
     """
     dumped = _dump(server, database, [f"--schema={schema}" for schema in schemas])
-    _write_list(dumped, lambda classid, oid, kind: kind not in _ADDED_BY_US)
     options = [f"--no-{what}" for what in ("owner", "acl") if what not in owners]
     return Definitions(
         _script(dumped, [*options, "--section=pre-data"]),
@@ -44,20 +42,21 @@ def dump_objects(
 ) -> bytes:
     """The definitions of the objects, known by class and oid, in an order that works."""
     dumped = _dump(server, database, [])
-    _write_list(dumped, lambda classid, oid, kind: (classid, oid) in wanted)
-    return _script(dumped, ["--no-owner", "--no-acl"])
+    listed = run(Program([dumped.pg_restore, "--list", str(dumped.dump)]))
+    chosen = [line for line in listed.splitlines() if _key(line) in wanted]
+    list_file = dumped.dump.with_name(_LIST)
+    list_file.write_text("\n".join(chosen), "utf-8", "surrogateescape")
+    return _script(dumped, ["--no-owner", "--no-acl", f"--use-list={list_file}"])
 
 
 @dataclass(frozen=True, slots=True)
 class _Dumped:
     pg_restore: str
     dump: Path
-    list: Path
 
 
 def _dump(server: ScratchServer, database: str, patterns: Sequence[str]) -> _Dumped:
-    folder = server.log.parent
-    dump = folder / _DUMP
+    dump = server.log.with_name(_DUMP)
     run(
         server.program(
             "pg_dump",
@@ -71,21 +70,17 @@ def _dump(server: ScratchServer, database: str, patterns: Sequence[str]) -> _Dum
             database=database,
         )
     )
-    return _Dumped(server.binaries["pg_restore"], dump, folder / _LIST)
+    return _Dumped(server.binaries["pg_restore"], dump)
 
 
-def _write_list(dumped: _Dumped, wanted: Callable[[int, int, str], bool]) -> None:
-    listed = run(Program([dumped.pg_restore, "--list", str(dumped.dump)]))
-    lines = []
-    for line in listed.splitlines():
-        entry = _ENTRY.match(line)
-        if entry is not None and wanted(int(entry[1]), int(entry[2]), entry[3]):
-            lines.append(f"{line}\n")
-    dumped.list.write_text("".join(lines), "utf-8", "surrogateescape")
+def _key(line: str) -> tuple[int, int] | None:
+    """Class and oid of an entry of the list; comments and grants have none of their own."""
+    entry = _ENTRY.match(line)
+    return None if entry is None else (int(entry[1]), int(entry[2]))
 
 
 def _script(dumped: _Dumped, options: Sequence[str]) -> bytes:
-    argv = [dumped.pg_restore, "--file=-", f"--use-list={dumped.list}", "--no-tablespaces"]
+    argv = [dumped.pg_restore, "--file=-", "--no-tablespaces"]
     script = run(Program([*argv, *options, str(dumped.dump)]))
     return _without_fence(script.encode("utf-8", "surrogateescape"))
 

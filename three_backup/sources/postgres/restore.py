@@ -130,7 +130,7 @@ def _restore_families(
         else:
             yield from _outcomes(one, family, families, brought, [])
     for one, family, brought in late:
-        notes = add_foreign_keys(one.target.level1, brought.refused)
+        notes = add_foreign_keys(crossing.scratch, one.target.level1, brought.refused)
         yield from _outcomes(one, family, families, brought, notes)
 
 

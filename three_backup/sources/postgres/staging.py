@@ -19,6 +19,13 @@ SELECT inhparent::regclass::text, CASE WHEN c.relispartition
                                        THEN pg_get_expr(c.relpartbound, c.oid) END
   FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhrelid = %s::oid
 """
+_FOREIGN_KEYS = """
+SELECT k.conrelid::int8, quote_ident(k.conname), k.confrelid::int8, k.confrelid::regclass::text,
+       pg_get_constraintdef(k.oid), quote_literal(obj_description(k.oid, 'pg_constraint'))
+  FROM pg_constraint k
+ WHERE k.conrelid = ANY(%s::oid[]) AND k.contype = 'f' AND k.conparentid = 0
+ ORDER BY 1, 2
+"""
 _EXTENSIONS = """
 SELECT objid::int8, extname::text FROM pg_depend JOIN pg_extension e ON e.oid = refobjid
  WHERE classid = 'pg_class'::regclass AND objid = ANY(%s::oid[])
@@ -57,14 +64,39 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A foreign key that was taken off: oids of the tables, its quoted name, and what stands
+    before and after the name of the table that it refers to."""
+
+    table: int
+    name: str
+    referenced: int
+    before: str
+    after: str
+    comment: str | None
+
+    def statement(self, scratch: "Connection") -> str:
+        """Adds it again, between the names that the tables have in the scratch server now."""
+        (table,), (referenced,) = (
+            _row(scratch, _RELATION_NAME, oid) for oid in (self.table, self.referenced)
+        )
+        definition = f"{self.before}{referenced}{self.after}"
+        add = f"ALTER TABLE {table} ADD CONSTRAINT {self.name} {definition}"
+        if self.comment is None:
+            return add
+        return f"{add}; COMMENT ON CONSTRAINT {self.name} ON {table} IS {self.comment}"
+
+
+@dataclass(frozen=True, slots=True)
 class Staged:
     """A family in its stage. memberships: what its root was detached from; extensions: what it was
-    taken out of."""
+    taken out of; foreign_keys: what was taken off, since they may be added only one by one."""
 
     family: Family
     prefix: str
     memberships: tuple[Membership, ...]
     extensions: tuple[str, ...]
+    foreign_keys: tuple[ForeignKey, ...]
 
     @property
     def schemas(self) -> list[str]:
@@ -95,7 +127,8 @@ def stage(scratch: "Connection", family: Family, prefix: str) -> Staged:
     with scratch.transaction():
         memberships = _detach(scratch, family)
         extensions = _leave_extensions(scratch, family)
-        staged = Staged(family, prefix, memberships, extensions)
+        foreign_keys = _take_off_foreign_keys(scratch, family)
+        staged = Staged(family, prefix, memberships, extensions, foreign_keys)
         for schema in staged.schemas:
             _execute(scratch, f"CREATE SCHEMA {quoted(schema)}")
         for part in filter(_moves_itself, family.members):
@@ -156,6 +189,19 @@ def _leave_extensions(scratch: "Connection", family: Family) -> tuple[str, ...]:
         kind = part.altered_as
         _execute(scratch, f"ALTER EXTENSION {quoted(extension)} DROP {kind} {name}")
     return tuple(sorted({extension for _, extension in rows}))
+
+
+def _take_off_foreign_keys(scratch: "Connection", family: Family) -> tuple[ForeignKey, ...]:
+    keys = []
+    rows = scratch.execute(_FOREIGN_KEYS, ([table.oid for table in family.tables],)).fetchall()
+    for table, name, referenced, referenced_name, definition, comment in rows:
+        before, words, after = definition.partition(f" REFERENCES {referenced_name}")
+        refers = words.removesuffix(referenced_name)
+        keys.append(ForeignKey(table, name, referenced, before + refers, after, comment))
+    for key in keys:
+        (name,) = _row(scratch, _RELATION_NAME, key.table)
+        _execute(scratch, f"ALTER TABLE {name} DROP CONSTRAINT {key.name}")
+    return tuple(keys)
 
 
 def _moves_itself(part: Part) -> bool:

@@ -57,7 +57,7 @@ SELECT format('ENCODING %%L LC_COLLATE %%L LC_CTYPE %%L',
             WHEN 'i' THEN format(' LOCALE_PROVIDER icu ICU_LOCALE %%L', datlocale)
             WHEN 'b' THEN format(' LOCALE_PROVIDER builtin BUILTIN_LOCALE %%L', datlocale)
             ELSE ' LOCALE_PROVIDER libc' END
-       || coalesce(format(' ICU_RULES %%L', daticurules), '')
+       || coalesce(' ICU_RULES ' || quote_literal(daticurules), '')
   FROM pg_database WHERE datname = %s
 """
 

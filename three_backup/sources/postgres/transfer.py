@@ -5,7 +5,6 @@ it replaces is dropped in the same moment. Until the commit nobody sees any of i
 a lost connection or SIGKILL leaves the target as it was.
 """
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -28,40 +27,15 @@ SELECT c.oid::regclass::text, c.relispopulated,
     ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
  WHERE c.oid = %s::oid GROUP BY c.oid
 """
-_FOREIGN_KEYS = """
-SELECT k.conrelid::regclass::text, quote_ident(k.conname), pg_get_constraintdef(k.oid),
-       quote_literal(obj_description(k.oid, 'pg_constraint'))
-  FROM pg_constraint k
- WHERE k.conrelid = ANY(%s::oid[]) AND k.contype = 'f' AND k.conparentid = 0
- ORDER BY 1, 2
-"""
 _TURN_INTO = "UPDATE pg_class SET relkind = %s, relispopulated = true WHERE oid = %s::regclass"
 _PATIENCE = "60s"
 """How long the last step waits for those who use what it replaces; others wait behind it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ForeignKey:
-    """A foreign key with the names of the target, all quoted."""
-
-    table: str
-    name: str
-    definition: str
-    comment: str | None
-
-    def statement(self) -> str:
-        add = f"ALTER TABLE {self.table} ADD CONSTRAINT {self.name} {self.definition}"
-        if self.comment is None:
-            return add
-        return f"{add}; COMMENT ON CONSTRAINT {self.name} ON {self.table} IS {self.comment}"
 
 
 def load(
     scratch: "Connection", target: "Connection", staged: Staged, definitions: Definitions
 ) -> tuple[dict[int, int], list[str]]:
     """Make and fill the family in its stage: rows by the oid of their table, and notes."""
-    for schema in staged.schemas:
-        target.execute(f"CREATE SCHEMA {quoted(schema)}".encode())
     target.execute(definitions.before)
     plain_rows(target)
     rows, notes = {}, list[str]()
@@ -121,18 +95,13 @@ def join_again(target: "Connection", staged: Staged, doomed: Existing | None) ->
     return notes
 
 
-def foreign_keys(scratch: "Connection", family: Family) -> list[ForeignKey]:
-    """Those of the family; it has to be in place in the scratch server too."""
-    oids = [table.oid for table in family.tables]
-    return [ForeignKey(*row) for row in scratch.execute(_FOREIGN_KEYS, (oids,))]
-
-
 def _copy(scratch: "Connection", target: "Connection", table: Part, into: str) -> int:
     source, _, columns = scratch.execute(_COLUMNS, (table.oid,)).fetchall()[0]
     what = f"({columns})" if columns else ""
+    rows = f"(TABLE {source})" if table.kind == MATERIALIZED_VIEW else f"{source} {what}"
     reading, writing = scratch.cursor(), target.cursor()
     with (
-        reading.copy(f"COPY {source} {what} TO STDOUT".encode()) as given,
+        reading.copy(f"COPY {rows} TO STDOUT".encode()) as given,
         writing.copy(f"COPY {into} {what} FROM STDIN".encode()) as taken,
     ):
         for block in given:
