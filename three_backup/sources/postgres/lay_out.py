@@ -4,7 +4,7 @@ import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import crc32c
 
@@ -60,8 +60,8 @@ def put_stand_ins(stand_ins: Mapping[str, int], pgdata: Path, user: str | None) 
         for path, length in stand_ins.items():
             target = _inside(pgdata, path)
             if length >= _WORTH_A_STAND_IN and target.parent.is_dir() and not target.exists():
-                with _created(target, user) as file:
-                    os.ftruncate(file, length)
+                _append(target, b"", user)
+                os.truncate(target, length)
 
 
 def _make_directories(directory: Path, index: Index, link: Link, user: str | None) -> None:
@@ -76,19 +76,15 @@ def _make_directories(directory: Path, index: Index, link: Link, user: str | Non
 
 def _fetch(reader: PackReader, files: Iterable[File], directory: Path, user: str | None) -> None:
     """Write the stored bytes of the files, each checked by its CRC32C."""
-    unfinished = {file.path: (0, 0) for file in files}
+    unfinished = {file.path: 0 for file in files if file.size}
     for file in files:
-        with _created(_stored_as(directory, file), user):
-            if not file.size:
-                del unfinished[file.path]
+        if not file.size:
+            _append(_stored_as(directory, file), b"", user)
     for file, offset, piece in reader.pieces(files):
-        position, checksum = unfinished.pop(file.path)
-        with (_stored_as(directory, file)).open("r+b") as output:
-            output.seek(offset)
-            output.write(piece)
-        position, checksum = position + len(piece), crc32c.crc32c(piece, checksum)
-        if position < file.size:
-            unfinished[file.path] = (position, checksum)
+        _append(_stored_as(directory, file), piece, user if offset == 0 else None)
+        checksum = crc32c.crc32c(piece, unfinished.pop(file.path))
+        if offset + len(piece) < file.size:
+            unfinished[file.path] = checksum
         elif checksum != file.crc32c:
             raise _damaged(file.path, "its checksum is another")
     if unfinished:
@@ -97,8 +93,8 @@ def _fetch(reader: PackReader, files: Iterable[File], directory: Path, user: str
 
 def _write_stubs(files: Iterable[File], directory: Path, user: str | None) -> None:
     for file in files:
-        with _created(_stored_as(directory, file), user) as output:
-            os.write(output, struct.pack("<III", _INCREMENTAL_MAGIC, 0, file.blocks or 0))
+        stub = struct.pack("<III", _INCREMENTAL_MAGIC, 0, file.blocks or 0)
+        _append(_stored_as(directory, file), stub, user)
 
 
 def _take_same(paths: Iterable[str], older: Path | None, directory: Path) -> None:
@@ -109,26 +105,25 @@ def _take_same(paths: Iterable[str], older: Path | None, directory: Path) -> Non
 
 
 def _stored_as(directory: Path, file: File) -> Path:
-    path = _inside(directory, file.path)
-    whole = file.form not in (Form.BLOCKS, Form.UNCHANGED)
-    return path if whole else path.with_name(_INCREMENTAL + path.name)
+    if file.form not in (Form.BLOCKS, Form.UNCHANGED):
+        return _inside(directory, file.path)
+    folder, slash, name = file.path.rpartition("/")
+    return _inside(directory, f"{folder}{slash}{_INCREMENTAL}{name}")
 
 
 def _inside(directory: Path, path: str) -> Path:
-    parts = PurePosixPath(path).parts
-    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
+    if not path or path.startswith("/") or "\0" in path or ".." in path.split("/"):
         raise _damaged(path, "the path leads out of the data directory")
-    return directory.joinpath(*parts)
+    return directory / path
 
 
-@contextmanager
-def _created(path: Path, user: str | None) -> Iterator[int]:
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        own(path, user)
-        yield file
-    finally:
-        os.close(file)
+def _append(path: Path, content: bytes | memoryview, user: str | None) -> None:
+    """Write to the end of the file, made where it is missing, and then the user's own."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as output:
+        if user is not None:
+            own(path, user)
+        output.write(content)
 
 
 @contextmanager

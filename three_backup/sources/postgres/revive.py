@@ -1,7 +1,6 @@
 """Bring a snapshot to life on a scratch server, with no more of it than the wanted need."""
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -9,7 +8,6 @@ from pathlib import Path
 
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
-from three_backup.snapshots import Manifest
 from three_backup.sources.base import RestoreJob
 from three_backup.sources.postgres.binaries import Binaries, find_binaries
 from three_backup.sources.postgres.family import read_family, read_files
@@ -24,7 +22,6 @@ from three_backup.sources.postgres.scratch_folder import scratch_folder
 
 _PUBLIC_FOLDER = Path("/var/tmp")  # noqa: S108  what is made there is private
 _MOST_ATTEMPTS = 4
-_SUPERUSER = "postgres"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +41,11 @@ def revived(job: RestoreJob, chain: OpenedChain, objects: Sequence[ObjectId]) ->
     """
     settings, manifest = job.source_settings, job.chain[-1].manifest
     user = scratch_user(settings.scratch_user)
-    binaries = find_binaries(_major(manifest), settings.pg_bindir, os.environ)
+    binaries = find_binaries(
+        int(manifest.facts["version"]) // 10000, settings.pg_bindir, os.environ
+    )
     parent = _parent(settings.scratch_dir, job.work_dir, user)
-    superuser = str(manifest.facts.get("superuser", _SUPERUSER))
+    superuser = str(manifest.facts["superuser"])
     files = {id: set(chain.newest.objects.get(id, ())) for id in objects}
     failed: dict[ObjectId, BackupError] = {}
     for _ in range(_MOST_ATTEMPTS):
@@ -131,12 +130,3 @@ def _parent(configured: Path | None, work_dir: Path, user: str | None) -> Path:
         return configured
     work_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     return work_dir if can_enter(work_dir, user) else _PUBLIC_FOLDER
-
-
-def _major(manifest: Manifest) -> int:
-    match = re.match(r"PostgreSQL (\d+)", manifest.server)
-    if match is None:
-        raise BackupError(
-            "postgres.server_version", f"{manifest.snapshot}: {manifest.server!r} is no server"
-        )
-    return int(match[1])

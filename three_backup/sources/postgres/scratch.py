@@ -30,6 +30,7 @@ _DEFAULT_USERS = ("postgres", "nobody")
 _LOG = "server.log"
 _LOG_END = 64 << 10
 _QUOTED_LINES = 3
+# hot_standby stays on: where it is off, pg_ctl takes a server that still recovers for a ready one.
 _SETTINGS = {
     "listen_addresses": "",
     "port": str(_PORT),
@@ -44,7 +45,6 @@ _SETTINGS = {
     "max_wal_senders": "0",
     "max_logical_replication_workers": "0",
     "summarize_wal": "off",
-    "hot_standby": "off",
     "fsync": "off",
     "full_page_writes": "off",
     "logging_collector": "off",

@@ -13,6 +13,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from three_backup.errors import BackupError
@@ -39,8 +40,13 @@ def scratch_folder(parent: Path, user: str | None) -> Iterator[Path]:
 
 def own(path: Path, user: str | None) -> None:
     if user is not None:
-        account = pwd.getpwnam(user)
-        os.chown(path, account.pw_uid, account.pw_gid, follow_symlinks=False)
+        os.chown(path, *_account(user), follow_symlinks=False)
+
+
+@cache
+def _account(user: str) -> tuple[int, int]:
+    account = pwd.getpwnam(user)
+    return account.pw_uid, account.pw_gid
 
 
 def _clear(parent: Path) -> None:
