@@ -1,0 +1,35 @@
+"""A PostgreSQL server that the tests of this folder find the way the tools find it."""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from three_backup.demo.servers import PostgresServer
+
+from .taking import Taking, run
+
+_NUMBERS = count(1)
+
+
+@pytest.fixture
+def live(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> PostgresServer:
+    """Both versions, one after the other; `PG*` lead to it."""
+    for name, value in postgres.environ.items():
+        monkeypatch.setenv(name, value)
+    return postgres
+
+
+@pytest.fixture
+def database(live: PostgresServer) -> Iterator[str]:
+    """An empty database, dropped after the test."""
+    name = f"production{next(_NUMBERS)}"
+    run(live, "postgres", f"CREATE DATABASE {name}")
+    yield name
+    run(live, "postgres", f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def taking(live: PostgresServer, tmp_path: Path) -> Taking:
+    return Taking(tmp_path)

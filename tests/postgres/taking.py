@@ -1,0 +1,148 @@
+"""Takes snapshots of a live server and lays them out, as tests need it."""
+
+import struct
+import subprocess
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+
+import psycopg
+
+from three_backup.catalog import Files
+from three_backup.config.settings import Settings
+from three_backup.demo.servers import PostgresServer
+from three_backup.objects import ObjectId
+from three_backup.snapshots import Manifest, SnapshotId
+from three_backup.sources.base import SnapshotJob
+from three_backup.sources.postgres import index_file
+from three_backup.sources.postgres.connection import connect
+from three_backup.sources.postgres.index import BACKUP_MANIFEST, INDEX, File, Form, Index
+from three_backup.sources.postgres.pack import PackReader, decompress_file
+from three_backup.sources.postgres.preflight import read_cluster
+from three_backup.sources.postgres.source import PostgresSource
+from three_backup.sources.postgres.split import server_path
+from three_backup.stages import Stage
+from three_backup.storage import Storage
+
+NOWHERE = Storage(Path("/nowhere"))
+EVERYWHERE = Settings(NOWHERE)
+LOCAL = Settings(NOWHERE, max_stage=Stage.SNAPSHOT_INCREMENTAL)
+DISABLED = Settings(NOWHERE, disable=True)
+
+
+class Taking:
+    """Snapshots in a folder, one after another. settings: of objects that are not EVERYWHERE;
+    said: every sentence that was meant for people."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.settings: dict[ObjectId, Settings] = {}
+        self.said: list[str] = []
+        self.moved = 0
+        self._hours = count()
+
+    def take(
+        self, parent: Files | None = None, meanwhile: Callable[[], None] | None = None
+    ) -> Files:
+        """meanwhile: called once when the stream has begun."""
+        started: list[bool] = []
+
+        def advance(size: int) -> None:
+            self.moved += size
+            if meanwhile is not None and not started:
+                started.append(True)
+                meanwhile()
+
+        time = datetime(2026, 11, 1, tzinfo=UTC) + timedelta(hours=next(self._hours))
+        snapshot = SnapshotId(time, None if parent is None else parent.manifest.snapshot.time)
+        directory = self.folder / str(snapshot)
+        directory.mkdir()
+        job = SnapshotJob(
+            carrier=self.carrier(),
+            snapshot=snapshot,
+            parent=parent,
+            directory=directory,
+            settings=lambda id: self.settings.get(id, EVERYWHERE),
+            source_settings=EVERYWHERE,
+            program="three_backup test",
+            host="here",
+            advance=advance,
+            say=self.said.append,
+        )
+        manifest = PostgresSource().take(job)
+        body = manifest.to_json()
+        return Files(Manifest.from_json(body, "test"), directory, None, None)
+
+    def carrier(self) -> str:
+        with connect() as connection:
+            return read_cluster(connection).carrier
+
+
+def index_of(snapshot: Files) -> Index:
+    return index_file.load(snapshot.read(INDEX), "test")
+
+
+def contents(snapshot: Files, files: Sequence[File]) -> dict[str, bytes]:
+    """The stored bytes of the files, by path."""
+    found = {file.path: bytearray(file.size) for file in files}
+    for file, offset, piece in PackReader(snapshot, index_of(snapshot).groups).pieces(files):
+        found[file.path][offset : offset + len(piece)] = piece
+    return {path: bytes(body) for path, body in found.items()}
+
+
+def combined(chain: Sequence[Files], server: PostgresServer, folder: Path) -> Path:
+    """A data directory out of the whole chain, that PostgreSQL itself found to be complete."""
+    laid_out: list[Path] = []
+    for snapshot in chain:
+        target = folder / str(snapshot.manifest.snapshot)
+        _lay_out(snapshot, target, laid_out[-1] if laid_out else None)
+        laid_out.append(target)
+    for target in laid_out:
+        (target / "tablespace_map").unlink()  # the tablespaces are laid out in place
+    output = folder / "combined"
+    _run(server, "pg_combinebackup", "-o", output, *laid_out)
+    _run(server, "pg_verifybackup", output)
+    return output
+
+
+def run(server: PostgresServer, database: str, *statements: str) -> None:
+    with psycopg.connect(server.conninfo(database), autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def ask(server: PostgresServer, database: str, query: str) -> str:
+    """The one value that the query gives, as text."""
+    with psycopg.connect(server.conninfo(database)) as connection:
+        ((value,),) = connection.execute(query.encode())
+        return str(value)
+
+
+def table(database: str, name: str) -> ObjectId:
+    return ObjectId("postgres", "table", database, "public", name)
+
+
+def _lay_out(snapshot: Files, target: Path, before: Path | None) -> None:
+    index = index_of(snapshot)
+    for directory in ("", *index.directories):
+        (target / directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+    files = list(index.files.values())
+    for path, body in contents(snapshot, files).items():
+        file = index.files[path]
+        destination = target / server_path(file)
+        if file.form is Form.UNCHANGED:
+            body = struct.pack("<III", 0xD3AE1F0D, 0, file.blocks)
+        elif file.form is Form.SAME:
+            assert before is not None
+            body = (before / path).read_bytes()
+        if file.form is not Form.LEFT_OUT:
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            destination.write_bytes(body)
+    manifest = decompress_file(snapshot.read(BACKUP_MANIFEST))
+    (target / "backup_manifest").write_bytes(manifest)
+
+
+def _run(server: PostgresServer, program: str, *arguments: str | Path) -> None:
+    ended = subprocess.run((server.bindir / program, *arguments), capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr

@@ -1,0 +1,338 @@
+"""Snapshots of live clusters hold what the server sent, each file once and in its place."""
+
+import hashlib
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from three_backup.catalog import Files
+from three_backup.demo.servers import PostgresServer
+from three_backup.errors import BackupError
+from three_backup.snapshots import Kind
+from three_backup.sources.base import ParentUnusableError
+from three_backup.sources.postgres.index import BACKUP_MANIFEST, INDEX, Form, Place
+
+from .taking import DISABLED, LOCAL, Taking, ask, combined, contents, index_of, run, table
+
+_USERS = (
+    "CREATE TABLE users (id int PRIMARY KEY, note text)",
+    "INSERT INTO users SELECT n, repeat(md5(n::text), 20) FROM generate_series(1, 20000) n",
+    "VACUUM FREEZE users",
+)
+
+
+def test_every_file_of_a_quiet_database_comes_back_from_the_packs(
+    live: PostgresServer, database: str, taking: Taking
+) -> None:
+    run(live, database, *_USERS, "CHECKPOINT")
+    base = taking.take()
+    oid = ask(live, "postgres", f"SELECT oid FROM pg_database WHERE datname = '{database}'")
+    folder = live.pgdata / "base" / oid
+    files = [file for file in index_of(base).files.values() if f"/{oid}/" in file.path]
+    on_disk = {f"base/{oid}/{path.name}": path.read_bytes() for path in folder.iterdir()}
+    on_disk.pop(f"base/{oid}/pg_internal.init", None)
+    assert contents(base, files) == on_disk
+    assert {file.form for file in files} == {Form.FULL}
+
+
+def test_the_manifest_says_what_was_taken_and_from_where(
+    live: PostgresServer, database: str, taking: Taking
+) -> None:
+    run(
+        live,
+        database,
+        *_USERS,
+        "CREATE VIEW newest AS SELECT * FROM users",
+        "CREATE MATERIALIZED VIEW counted AS SELECT count(*) FROM users",
+    )
+    base = taking.take()
+    manifest = base.manifest
+    kinds = {
+        str(carried.id): carried.facts["kind"]
+        for carried in manifest.objects
+        if carried.id.level1 == database
+    }
+    assert kinds == {
+        f"postgres/table/{database}/public/users": "table",
+        f"postgres/view/{database}/public/newest": "view",
+        f"postgres/view/{database}/public/counted": "materialized view",
+    }
+    users = next(carried for carried in manifest.objects if carried.id.level3 == "users")
+    assert users.size == int(ask(live, database, "SELECT pg_total_relation_size('users')"))
+    assert manifest.carrier == f"postgres/cluster/{manifest.facts['system_identifier']}"
+    assert manifest.server.startswith(f"PostgreSQL {live.version}.")
+    assert manifest.facts["superuser"] == "postgres"
+    assert manifest.stored_size == sum(stored.size for stored in manifest.files)
+    hashed = {stored.name: stored.sha256 for stored in manifest.files if stored.sha256}
+    assert hashed == {
+        name: hashlib.sha256(base.read(name)).hexdigest() for name in (INDEX, BACKUP_MANIFEST)
+    }
+
+
+def test_an_incremental_holds_only_what_changed(
+    live: PostgresServer, database: str, taking: Taking
+) -> None:
+    run(live, database, *_USERS, "CREATE TABLE still AS SELECT * FROM users")
+    base = taking.take()
+    run(live, database, "UPDATE users SET note = 'changed' WHERE id = 7")
+    increment = taking.take(base)
+    assert increment.manifest.snapshot.kind is Kind.INCREMENTAL
+    assert increment.manifest.snapshot.parent == base.manifest.snapshot.time
+    assert increment.manifest.stored_size < base.manifest.stored_size / 20
+    index = index_of(increment)
+    forms = {
+        name: {
+            index.files[path].form
+            for path in index.objects[table(database, name)]
+            if path in index.files
+        }
+        for name in ("users", "still")
+    }
+    assert Form.BLOCKS in forms["users"]
+    assert forms["still"] <= {Form.UNCHANGED, Form.SAME, Form.FULL}
+    assert index.files[_heap(live, database, "still")].form is Form.UNCHANGED
+
+
+def test_a_table_made_after_the_base_arrives_whole_in_the_incremental(
+    live: PostgresServer, database: str, taking: Taking
+) -> None:
+    base = taking.take()
+    run(live, database, *_USERS, "CHECKPOINT")
+    increment = taking.take(base)
+    heap = index_of(increment).files[_heap(live, database, "users")]
+    assert heap.form is Form.FULL
+    assert contents(increment, [heap])[heap.path] == (live.pgdata / heap.path).read_bytes()
+
+
+def test_a_chain_taken_under_load_is_complete_to_postgresql_itself(
+    live: PostgresServer, database: str, taking: Taking, tmp_path: Path
+) -> None:
+    run(live, database, *_USERS)
+    _pgbench(live, database, "--initialize", "--scale=2", "--quiet")
+    with _tablespace(live, database), _load(live, database):
+        chain = [taking.take()]
+        chain.append(taking.take(chain[-1]))
+        run(live, database, "CREATE TABLE late AS SELECT * FROM users", "VACUUM FULL users")
+        chain.append(taking.take(chain[-1]))
+    assert combined(chain, live, tmp_path / "laid out").is_dir()
+    assert list(index_of(chain[-1]).tablespaces.values()) == [str(live.folder / "elsewhere")]
+
+
+def test_tables_that_change_files_and_names_during_a_backup_keep_all_their_files(
+    live: PostgresServer, database: str, taking: Taking
+) -> None:
+    run(
+        live,
+        database,
+        *_USERS,
+        "CREATE TABLE staging AS SELECT * FROM users",
+        "CREATE TABLE rewritten AS SELECT * FROM users",
+    )
+    old = {name: _heap(live, database, name) for name in ("users", "staging", "rewritten")}
+
+    def swap_rewrite_and_create() -> None:
+        run(
+            live,
+            database,
+            "BEGIN; ALTER TABLE users RENAME TO retired; ALTER TABLE staging RENAME TO users;"
+            "ALTER TABLE retired RENAME TO staging; COMMIT",
+            "VACUUM FULL rewritten",
+            "CREATE TABLE made AS SELECT * FROM users",
+        )
+
+    base = taking.take(meanwhile=swap_rewrite_and_create)
+    objects = index_of(base).objects
+    assert {old["users"], old["staging"]} <= set(objects[table(database, "users")])
+    assert {old["users"], old["staging"]} <= set(objects[table(database, "staging")])
+    rewritten = {old["rewritten"], _heap(live, database, "rewritten")}
+    assert rewritten <= set(objects[table(database, "rewritten")])
+    carried = {carried.id for carried in base.manifest.objects}
+    assert table(database, "users") in carried
+    assert table(database, "made") not in carried, "nobody knows whether it is in the backup"
+    increment = taking.take(base)
+    assert table(database, "made") in {carried.id for carried in increment.manifest.objects}
+
+
+def test_a_table_that_stays_on_the_host_is_in_no_pack_that_is_uploaded(
+    live: PostgresServer, database: str, taking: Taking
+) -> None:
+    run(live, database, *_USERS, "CREATE TABLE secret AS SELECT * FROM users")
+    taking.settings[table(database, "secret")] = LOCAL
+    base = taking.take()
+    local = [stored.name for stored in base.manifest.files if stored.local_only]
+    assert local == [Place.LOCAL.pack]
+    assert _places(base, database, "secret") == {Place.LOCAL}
+    assert _places(base, database, "users") == {Place.S3}
+    assert _classes(base)[table(database, "secret")] == "local"
+
+
+def test_a_disabled_table_is_in_no_pack(
+    live: PostgresServer, database: str, taking: Taking
+) -> None:
+    run(live, database, *_USERS, "CREATE TABLE secret AS SELECT * FROM users")
+    taking.settings[table(database, "secret")] = DISABLED
+    base = taking.take()
+    files = [file for file in index_of(base).files.values() if file.place is Place.NONE]
+    assert files
+    assert {(file.form, file.group) for file in files} == {(Form.LEFT_OUT, None)}
+    assert _places(base, database, "secret") == {Place.NONE}
+    assert table(database, "secret") not in _classes(base)
+    assert base.manifest.facts["disabled"] == [f"postgres/table/{database}/public/secret"]
+
+
+@pytest.mark.parametrize(("settings", "place"), [(LOCAL, Place.LOCAL), (DISABLED, Place.NONE)])
+def test_a_table_renamed_into_a_stricter_name_during_the_backup_leaves_the_uploaded_packs(
+    live: PostgresServer,
+    database: str,
+    taking: Taking,
+    settings: object,
+    place: Place,
+) -> None:
+    run(live, database, *_USERS, "CREATE TABLE secret_to_be AS SELECT * FROM users")
+    heap = _heap(live, database, "secret_to_be")
+    taking.settings[table(database, "secret")] = LOCAL if place is Place.LOCAL else DISABLED
+    base = taking.take(
+        meanwhile=lambda: run(live, database, "ALTER TABLE secret_to_be RENAME TO secret")
+    )
+    index = index_of(base)
+    assert index.files[heap].place is place
+    uploaded = [group for group in index.groups if group.place is Place.S3]
+    frames = [frame for group in uploaded for frame in group.frames]
+    pack = base.manifest.file(Place.S3.pack)
+    assert pack is not None
+    assert pack.size == sum(frame.stored for frame in frames)
+    others = [file for file in index.files.values() if file.group is not None]
+    assert len(contents(base, others)) == len(others), "every frame that stayed is readable"
+
+
+def test_a_table_unknown_to_both_mappings_takes_the_strictest_place_in_use(
+    live: PostgresServer, database: str, taking: Taking
+) -> None:
+    run(live, database, *_USERS, "CREATE TABLE secret (id int)")
+    taking.settings[table(database, "secret")] = LOCAL
+    with _transaction(live, database, "CREATE TABLE unseen AS SELECT * FROM users") as path:
+        base = taking.take()
+    assert index_of(base).files[path].place is Place.LOCAL
+    with pytest.raises(ParentUnusableError, match="was stored on this host only"):
+        taking.take(base)
+
+
+def test_a_table_whose_class_rose_needs_a_base(
+    live: PostgresServer, database: str, taking: Taking
+) -> None:
+    run(live, database, *_USERS)
+    taking.settings[table(database, "users")] = LOCAL
+    base = taking.take()
+    moved = taking.moved
+    del taking.settings[table(database, "users")]
+    with pytest.raises(ParentUnusableError, match="public/users was stored on this host only"):
+        taking.take(base)
+    assert taking.moved == moved, "it is known before anything is streamed"
+
+
+def test_a_table_whose_class_fell_needs_no_base(
+    live: PostgresServer, database: str, taking: Taking
+) -> None:
+    run(live, database, *_USERS)
+    base = taking.take()
+    taking.settings[table(database, "users")] = DISABLED
+    increment = taking.take(base)
+    assert _places(increment, database, "users") == {Place.NONE}
+
+
+def test_a_parent_whose_local_pack_is_gone_needs_a_base(
+    live: PostgresServer, database: str, taking: Taking
+) -> None:
+    run(live, database, *_USERS)
+    taking.settings[table(database, "users")] = LOCAL
+    base = taking.take()
+    (taking.folder / str(base.manifest.snapshot) / Place.LOCAL.pack).unlink()
+    with pytest.raises(ParentUnusableError, match=r"local\.pack .* is gone from this host"):
+        taking.take(base)
+
+
+def test_a_table_space_and_odd_names_are_carried(
+    live: PostgresServer, database: str, taking: Taking
+) -> None:
+    names = ('a "b"/c', "100%", "Кириллица", "..", "x" * 63, "a.b*c", " ")
+    for name in names:
+        quoted = name.replace('"', '""')
+        run(live, database, f'CREATE TABLE "{quoted}" AS SELECT 1 AS id')
+    base = taking.take()
+    carried = {carried.id.level3 for carried in base.manifest.objects}
+    assert carried >= set(names)
+    assert set(index_of(base).objects) >= {table(database, name) for name in names}
+
+
+def test_a_snapshot_of_another_cluster_is_refused(taking: Taking) -> None:
+    taking.carrier = lambda: "postgres/cluster/1"  # type: ignore[method-assign]
+    with pytest.raises(BackupError, match="the server that answers is postgres/cluster/"):
+        taking.take()
+
+
+def _heap(server: PostgresServer, database: str, name: str) -> str:
+    return ask(server, database, f"SELECT pg_relation_filepath('{name}')")
+
+
+def _places(snapshot: Files, database: str, name: str) -> set[Place]:
+    index = index_of(snapshot)
+    relations = index.objects[table(database, name)]
+    return {index.files[path].place for path in relations if path in index.files}
+
+
+def _classes(snapshot: Files) -> dict[object, str]:
+    return {carried.id: carried.facts["class"] for carried in snapshot.manifest.objects}
+
+
+def _pgbench(server: PostgresServer, database: str, *arguments: str) -> None:
+    argv: tuple[str | Path, ...] = (server.bindir / "pgbench", *arguments, database)
+    subprocess.run(argv, env=server.environ, check=True, capture_output=True)
+
+
+@contextmanager
+def _load(server: PostgresServer, database: str) -> Iterator[None]:
+    """Transactions all the time."""
+    argv: tuple[str | Path, ...] = (
+        server.bindir / "pgbench",
+        "--client=2",
+        "--time=600",
+        "--no-vacuum",
+        database,
+    )
+    load = subprocess.Popen(
+        argv, env=server.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield
+        assert load.poll() is None, "the load did not last"
+    finally:
+        load.kill()
+        load.wait()
+
+
+@contextmanager
+def _tablespace(server: PostgresServer, database: str) -> Iterator[None]:
+    """An extra tablespace with a table in it."""
+    folder = server.folder / "elsewhere"
+    run(server, database, f"COPY (SELECT 1) TO PROGRAM 'mkdir -p {folder}'")
+    run(server, database, f"CREATE TABLESPACE elsewhere LOCATION '{folder}'")
+    run(server, database, "CREATE TABLE away TABLESPACE elsewhere AS SELECT * FROM users")
+    try:
+        yield
+    finally:
+        run(server, database, "DROP TABLE away", "DROP TABLESPACE elsewhere")
+
+
+@contextmanager
+def _transaction(server: PostgresServer, database: str, statement: str) -> Iterator[str]:
+    """A table that is made in a transaction, still open; gives where the table lies."""
+    import psycopg
+
+    with psycopg.connect(server.conninfo(database)) as connection:
+        connection.execute(statement.encode())
+        ((path,),) = connection.execute("SELECT pg_relation_filepath('unseen')")
+        connection.execute("CHECKPOINT")
+        yield str(path)
