@@ -4,6 +4,7 @@ that outlives it."""
 import os
 import shlex
 import shutil
+import signal
 import sysconfig
 import tempfile
 from collections.abc import Iterator
@@ -125,11 +126,18 @@ def scene(keep: bool) -> Iterator[Scene]:
             kept = keep
         finally:
             if not kept:
+                _let_nothing_interrupt()
                 seaweed.stop()
                 postgres.stop("immediate")
     finally:
         if not kept:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder)
+
+
+def _let_nothing_interrupt() -> None:
+    """Whoever presses Ctrl-C twice would leave servers behind."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -1,11 +1,14 @@
 """The database of the demo: a shop with customers, orders and payments, and a day of trade."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
 from psycopg.sql import SQL, Identifier
+
+from three_backup.errors import BackupError
 
 DATABASE = "shop"
 LOST_TABLE = "payments"
@@ -81,9 +84,9 @@ FROM unnest(ARRAY['red','blue','green','striped','plain','tiny','huge','old','ne
                   'backpack','clock','blanket','bookshelf','frying pan','radio','mirror'])
      AS thing;
 INSERT INTO orders (customer, placed, status)
-SELECT 1 + floor(random() * 20000), timestamptz '2026-01-01' + n * interval '4 minutes',
+SELECT 1 + floor(random() * 20000), timestamptz '2026-01-01' + n * interval '6 minutes',
        CASE WHEN random() < 0.05 THEN 'returned' ELSE 'shipped' END::order_status
-FROM generate_series(1, 80000) AS n;
+FROM generate_series(1, 50000) AS n;
 INSERT INTO order_lines
 SELECT id, 1 + (id * 7 + line * 41) % 150, 1 + (id + line) % 4
 FROM orders, generate_series(0, 2) AS line WHERE line <= id % 3;
@@ -129,7 +132,7 @@ class Contents:
 
 def fill(conninfo: str) -> int:
     """Make and fill the tables of an empty database; returns the number of rows."""
-    with psycopg.connect(conninfo) as connection:
+    with _connected(conninfo) as connection:
         connection.execute(_SCHEMA)
         connection.execute(_FILL)
         (rows,) = connection.execute(_ROWS).fetchone() or (0,)
@@ -138,21 +141,21 @@ def fill(conninfo: str) -> int:
 
 def size(conninfo: str) -> int:
     """Bytes of the database at the source."""
-    with psycopg.connect(conninfo) as connection:
+    with _connected(conninfo) as connection:
         (found,) = connection.execute(_SIZE).fetchone() or (0,)
     return int(found)
 
 
 def create(conninfo: str) -> None:
     """Make the database; conninfo is of any other one."""
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with _connected(conninfo) as connection:
         connection.execute(SQL("CREATE DATABASE {}").format(Identifier(DATABASE)))
 
 
 def trade(conninfo: str, until: Callable[[], bool]) -> int:
     """Customers buy and pay until they are told to stop; returns the number of orders."""
     orders = 0
-    with psycopg.connect(conninfo, autocommit=True) as connection:
+    with _connected(conninfo) as connection:
         while not until():
             connection.execute(_TRADE)
             orders += _ORDERS_AT_ONCE
@@ -161,12 +164,22 @@ def trade(conninfo: str, until: Callable[[], bool]) -> int:
 
 
 def contents(conninfo: str, table: str) -> Contents:
-    with psycopg.connect(conninfo) as connection:
+    with _connected(conninfo) as connection:
         query = SQL(_CONTENTS).format(Identifier(table))
         rows, digest = connection.execute(query).fetchone() or (0, "")
     return Contents(rows, digest)
 
 
 def drop(conninfo: str, table: str) -> None:
-    with psycopg.connect(conninfo) as connection:
+    with _connected(conninfo) as connection:
         connection.execute(SQL("DROP TABLE {}").format(Identifier(table)))
+
+
+@contextmanager
+def _connected(conninfo: str) -> Iterator[psycopg.Connection]:
+    """A connection that commits every statement."""
+    try:
+        with psycopg.connect(conninfo, autocommit=True) as connection:
+            yield connection
+    except psycopg.Error as error:
+        raise BackupError("demo.shop", f"database {DATABASE}: {error}".rstrip()) from error

@@ -7,10 +7,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from three_backup.errors import BackupError
+
+_GRACE = 30.0
+"""Seconds that a tool has to end in order."""
 
 Write = Callable[[str], None]
 
@@ -69,22 +73,38 @@ class Show:
     def ask(self, *argv: str) -> Ran:
         """Run a tool behind the scenes."""
         started = time.monotonic()
-        result = subprocess.run(
+        with subprocess.Popen(
             argv,
             env=self._environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,
-            check=False,
-        )
-        if result.returncode:
-            self.outcome(result.stdout)
+        ) as process:
+            stdout = _output(process)
+        if process.returncode:
+            self.outcome(stdout)
             raise BackupError(
                 "demo.step",
-                f"{shlex.join(argv)} ended with status {result.returncode}",
+                f"{shlex.join(argv)} ended with status {process.returncode}",
                 "what it said stands above",
             )
-        return Ran(result.stdout, time.monotonic() - started)
+        return Ran(stdout, time.monotonic() - started)
 
     def _painted(self, colour: str, text: str) -> str:
         return f"{colour}{text}{_PLAIN}" if self._coloured else text
+
+
+def _output(process: subprocess.Popen[str]) -> str:
+    """What the tool prints on stdout; it has ended then, in order where that is possible."""
+    try:
+        return process.communicate()[0]
+    except KeyboardInterrupt:
+        with suppress(subprocess.TimeoutExpired):  # it has heard of Ctrl-C by itself
+            process.wait(_GRACE)
+        raise
+    finally:
+        process.terminate()
+        try:
+            process.wait(_GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()

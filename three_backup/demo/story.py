@@ -37,7 +37,8 @@ Everything is left running in {folder}. In this or another shell:
 
     . {env}
     tb-list --snapshots
-    tb-discover | tb-plan | jq -c '{{id, take, why}}'
+    tb-list --stages
+    tb-discover | tb-plan
     tb-restore --level1-suffix _copy 'postgres/table/shop/*'
     psql -d shop
 
@@ -88,7 +89,7 @@ def _open(show: Show, place: Scene, seconds: float) -> None:
     show.outcome(
         f"PostgreSQL {place.postgres.version} and SeaweedFS are up on loopback after "
         f"{human.duration(seconds)}, in {place.folder}\n"
-        f"database {DATABASE} has about {rows:,} rows, {size}\n"
+        f"database {DATABASE} has about {round(rows, -3):,} rows, {size}\n"
         f"{place.configuration} says what goes where:"
     )
     show.aside(_without_secret(place))
