@@ -25,11 +25,8 @@ class ListedPart:
 def begin(store: Store, key: str) -> str:
     """The id of a new upload."""
     with explained(store.storage, key):
-        return str(
-            store.client.create_multipart_upload(**store.names(key), **storage_class(store))[
-                "UploadId"
-            ]
-        )
+        answer = store.client.create_multipart_upload(**store.names(key), **_storage_class(store))
+    return str(answer["UploadId"])
 
 
 def send_part(
@@ -51,7 +48,7 @@ def send_whole(store: Store, key: str, body: bytearray, md5: bytes) -> str:
     """The ETag of a key stored by a single request, without quotes."""
     with explained(store.storage, key):
         answer = store.client.put_object(
-            **store.names(key), **storage_class(store), Body=body, ContentMD5=content_md5(md5)
+            **store.names(key), **_storage_class(store), Body=body, ContentMD5=content_md5(md5)
         )
     return _plain(answer["ETag"])
 
@@ -94,7 +91,7 @@ def abort(store: Store, key: str, upload_id: str) -> None:
         return
 
 
-def storage_class(store: Store) -> dict[str, str]:
+def _storage_class(store: Store) -> dict[str, str]:
     chosen = store.storage.storage_class
     return {"StorageClass": chosen} if chosen else {}
 

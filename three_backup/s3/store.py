@@ -172,18 +172,19 @@ class Store:
             )
         return token
 
-    def _body(self, key: str, options: Mapping[str, str]) -> tuple[bytes, str]:
+    def _body(
+        self, key: str, options: Mapping[str, str], attempts: int = _BODY_ATTEMPTS
+    ) -> tuple[bytes, str]:
         """The body and its Content-Range. botocore repeats requests, but no body cut short."""
-        for attempt in range(1, _BODY_ATTEMPTS + 1):
+        with explained(self.storage, key):
+            answer = self.client.get_object(**self.names(key), **options)
+        try:
             with explained(self.storage, key):
-                answer = self.client.get_object(**self.names(key), **options)
-            try:
-                with explained(self.storage, key):
-                    return answer["Body"].read(), answer.get("ContentRange") or ""
-            except UnreachableError:
-                if attempt == _BODY_ATTEMPTS:
-                    raise
-        raise AssertionError("unreachable")
+                return answer["Body"].read(), answer.get("ContentRange") or ""
+        except UnreachableError:
+            if attempts == 1:
+                raise
+        return self._body(key, options, attempts - 1)
 
     def _delete(self, keys: list[str]) -> dict[str, str]:
         """The keys that are still there, with the server's reason."""

@@ -187,7 +187,7 @@ class _Upload:
         self._record(number, part_number, SentPart(part.size, part.md5.hex(), etag))
 
     def _record(self, number: int, part_number: int, sent: SentPart) -> None:
-        is_md5 = sent.etag == sent.md5
+        is_md5 = sent.etag == sent.md5  # where it once was the MD5, it always is
         with self._lock:
             if self._etags_are_md5 and not is_md5:
                 raise BackupError(
@@ -196,7 +196,7 @@ class _Upload:
                     "as it was sent",
                     "the next run sends it again",
                 )
-            self._etags_are_md5 = is_md5  # the first part of all tells what this server answers
+            self._etags_are_md5 = is_md5
             self.journal.sent(number, part_number, sent)
             self.advance(sent.size)
 

@@ -15,7 +15,4 @@ def volume_key(key: str, number: int) -> str:
 
 
 def is_volume_of(key: str, candidate: str) -> bool:
-    return (
-        candidate.startswith(f"{key}.")
-        and re.fullmatch(r"\d{5}", candidate[len(key) + 1 :]) is not None
-    )
+    return re.fullmatch(rf"{re.escape(key)}\.\d{{5}}", candidate) is not None
