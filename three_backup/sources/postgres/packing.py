@@ -162,7 +162,7 @@ def move_groups(
     frames = [list(group.frames) for group in groups]
     emptied: dict[str, list[int]] = {}
     for number, (group, place) in enumerate(zip(groups, places, strict=True)):
-        if place.pack == group.pack:
+        if place.pack == group.pack or not group.frames:
             continue
         emptied.setdefault(group.pack, [])
         moved = () if place is Place.NONE else frames[number]
