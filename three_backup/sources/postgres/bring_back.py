@@ -16,6 +16,7 @@ from three_backup.sources.postgres.target import (
     check_free,
     check_partitions_free,
     connect_target,
+    relation_exists,
     taken_names,
 )
 from three_backup.sources.postgres.transfer import (
@@ -58,7 +59,7 @@ def bring_back(
         lacking = missing(target, read_needs(scratch, named))
         refuse_to_invent(str(family.target), lacking)
         _create(server, scratch, target, database, lacking)
-        staged = stage(scratch, named, _prefix(server, family))
+        staged = stage(scratch, named, _prefix(server, family), partial(relation_exists, target))
         kept = [what for what in ("owner", "acl") if options.get(what)]
         definitions = dump_schemas(server, database, staged.schemas, kept)
         place(scratch, staged)

@@ -13,6 +13,7 @@ from three_backup.sources.postgres.mapping import relation_of
 
 BLOCK_SIZE = 8192
 
+_TABLESPACE_MAP = "tablespace_map"
 _ALWAYS = ("PG_VERSION", "backup_label", "global/pg_control")
 """What pg_combinebackup reads in every link, whatever it takes out of it."""
 
@@ -35,18 +36,18 @@ class Link:
         yield from self.stubs
 
 
-def paths_of(index: Index, relations: Collection[str]) -> list[str]:
-    """Every file of the relations that the snapshot knows."""
-    return [path for path in index.files if relation_of(path) in relations]
-
-
 def core_paths(index: Index) -> list[str]:
     """What every restore needs: catalogs, WAL, sequences, the files outside of relations."""
-    return [path for path, file in index.files.items() if file.place is Place.CORE]
+    return [path for path in stored_paths(index) if index.files[path].place is Place.CORE]
 
 
 def stored_paths(index: Index) -> list[str]:
-    return [path for path, file in index.files.items() if file.form is not Form.LEFT_OUT]
+    """Everything that can be laid out; where the tablespaces were does not matter there."""
+    return [
+        path
+        for path, file in index.files.items()
+        if file.form is not Form.LEFT_OUT and path != _TABLESPACE_MAP
+    ]
 
 
 def resolve(chain: Sequence[Index], paths: Iterable[str]) -> list[Link]:

@@ -18,7 +18,6 @@ from three_backup.sources.postgres.scratch_folder import own
 
 _INCREMENTAL = "INCREMENTAL."
 _INCREMENTAL_MAGIC = 0xD3AE1F0D
-_TABLESPACE_MAP = "tablespace_map"
 _WORTH_A_STAND_IN = 128 << 10
 """Below this a missing relation costs recovery less than the file that would stand in."""
 
@@ -40,7 +39,6 @@ def lay_out_chain(
             _fetch(reader, link.fetch, directory, user)
             _write_stubs(link.stubs, directory, user)
             _take_same(link.same, older, directory)
-            (directory / _TABLESPACE_MAP).unlink(missing_ok=True)
             laid_out.append(directory)
     return laid_out
 

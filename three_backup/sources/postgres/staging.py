@@ -4,7 +4,7 @@ There nothing clashes, pg_dump takes it whole, and the target loads it beside wh
 table is moved, never its schema renamed, or the types of extensions would change their names.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -122,10 +122,16 @@ class Staged:
             yield f"DROP SCHEMA {quoted(stage)}"
 
 
-def stage(scratch: "Connection", family: Family, prefix: str) -> Staged:
-    """Detach the family from what it is a part of, and move and rename all of it."""
+def stage(
+    scratch: "Connection", family: Family, prefix: str, can_inherit: Callable[[str], bool]
+) -> Staged:
+    """Detach the family from what it is a part of, and move and rename all of it.
+
+    can_inherit: whether the target has this parent, so that a table that keeps its name may keep
+    the parent as well.
+    """
     with scratch.transaction():
-        memberships = _detach(scratch, family)
+        memberships = _detach(scratch, family, can_inherit)
         extensions = _leave_extensions(scratch, family)
         foreign_keys = _take_off_foreign_keys(scratch, family)
         staged = Staged(family, prefix, memberships, extensions, foreign_keys)
@@ -167,9 +173,15 @@ def _clear(scratch: "Connection", schema: str, names: list[str]) -> None:
         _execute(scratch, f"ALTER {kind} {occupant} RENAME TO {aside}")
 
 
-def _detach(scratch: "Connection", family: Family) -> tuple[Membership, ...]:
+def _detach(
+    scratch: "Connection", family: Family, can_inherit: Callable[[str], bool]
+) -> tuple[Membership, ...]:
     rows = scratch.execute(_MEMBERSHIPS, (family.root.oid,)).fetchall()
-    memberships = tuple(Membership(parent, bound) for parent, bound in rows)
+    memberships = tuple(
+        Membership(parent, bound)
+        for parent, bound in rows
+        if bound is not None or not (family.in_place and can_inherit(parent))
+    )
     (child,) = _row(scratch, _RELATION_NAME, family.root.oid)
     for membership in memberships:
         if membership.bound is None:

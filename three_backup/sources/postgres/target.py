@@ -130,6 +130,12 @@ def existing(target: "Connection", schema: str, name: str) -> Existing | None:
     return None if row is None else Existing(*row)
 
 
+def relation_exists(target: "Connection", name: str) -> bool:
+    """name: qualified and quoted."""
+    ((oid,),) = target.execute("SELECT to_regclass(%s)", (name,))
+    return oid is not None
+
+
 def check_free(target: "Connection", target_id: ObjectId, overwrite: bool) -> Existing | None:
     """What would be replaced. Raises where something is there that must not be."""
     found = existing(target, target_id.level2, target_id.level3)

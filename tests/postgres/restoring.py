@@ -1,0 +1,120 @@
+"""Restores out of snapshots of a test's server, and looking at what came back."""
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.postgres.taking import EVERYWHERE
+from three_backup.config.settings import Settings
+from three_backup.demo.servers import PostgresServer
+from three_backup.errors import BackupError
+from three_backup.objects import ObjectId
+from three_backup.sources.base import Restored, RestoreJob, SnapshotFiles, Wanted
+from three_backup.sources.postgres.connection import quoted
+from three_backup.sources.postgres.source import PostgresSource
+
+
+@dataclass(frozen=True)
+class Restoring:
+    """Restores into the server that `PG*` names; scratch servers live in the folder."""
+
+    folder: Path
+
+    def all(
+        self,
+        chain: Sequence[SnapshotFiles],
+        *wanted: Wanted,
+        overwrite: bool = False,
+        settings: Settings = EVERYWHERE,
+        **options: Any,
+    ) -> dict[ObjectId, Restored | BackupError]:
+        """The outcomes by the ids of the targets; nothing may be left in the folder."""
+        job = RestoreJob(
+            wanted=wanted,
+            chain=chain,
+            overwrite=overwrite,
+            source_settings=settings,
+            work_dir=self.folder,
+            advance=lambda size: None,
+            say=lambda sentence: None,
+            options=options,
+        )
+        try:
+            return {one.target: outcome for one, outcome in PostgresSource().restore(job)}
+        finally:
+            assert list(self.folder.iterdir()) == []
+
+    def one(self, chain: Sequence[SnapshotFiles], wanted: Wanted, **options: Any) -> Restored:
+        """Raises what the restore of the object ended with."""
+        (outcome,) = self.all(chain, wanted, **options).values()
+        if isinstance(outcome, BackupError):
+            raise outcome
+        return outcome
+
+
+def table(database: str, name: str, schema: str = "public") -> ObjectId:
+    return ObjectId("postgres", "table", database, schema, name)
+
+
+def view(database: str, name: str, schema: str = "public") -> ObjectId:
+    return ObjectId("postgres", "view", database, schema, name)
+
+
+def in_place(object: ObjectId) -> Wanted:
+    return Wanted(object, object)
+
+
+def beside(object: ObjectId, **levels: str) -> Wanted:
+    return Wanted(object, replace(object, **levels))
+
+
+@contextmanager
+def session(server: PostgresServer, database: str) -> "Iterator[psycopg.Connection[Any]]":
+    with psycopg.connect(server.conninfo(database), autocommit=True) as connection:
+        yield connection
+
+
+def rows(server: PostgresServer, object: ObjectId) -> list[tuple[Any, ...]]:
+    """All rows of a table or view, in an order of their own."""
+    name = f"{quoted(object.level2)}.{quoted(object.level3)}"
+    with session(server, object.level1) as connection:
+        return connection.execute(f"SELECT t::text FROM {name} t ORDER BY 1".encode()).fetchall()
+
+
+def definitions(server: PostgresServer, database: str) -> list[str]:
+    """What pg_dump says of the whole database."""
+    argv = (
+        server.bindir / "pg_dump",
+        "--schema-only",
+        "--no-tablespaces",
+        "--restrict-key=none",
+        f"--dbname={server.conninfo(database)}",
+    )
+    ended = subprocess.run(argv, capture_output=True, text=True, check=True)
+    return ended.stdout.splitlines()
+
+
+def inhabitants(server: PostgresServer, database: str) -> set[tuple[str, ...]]:
+    """Every schema, relation, type, function and extension that the database has, by its name
+    and its number."""
+    query = """
+        SELECT 'schema', oid::text, nspname FROM pg_namespace WHERE nspname !~ '^pg_temp'
+        UNION ALL SELECT 'relation', oid::text, oid::regclass::text
+          FROM pg_class WHERE oid >= 16384
+        UNION ALL SELECT 'type', oid::text, oid::regtype::text FROM pg_type WHERE oid >= 16384
+        UNION ALL SELECT 'function', oid::text, proname FROM pg_proc WHERE oid >= 16384
+        UNION ALL SELECT 'extension', oid::text, extname FROM pg_extension"""
+    with session(server, database) as connection:
+        return set(connection.execute(query))
+
+
+def indexes(server: PostgresServer, object: ObjectId) -> list[str]:
+    query = "SELECT indexname FROM pg_indexes WHERE schemaname = %s AND tablename = %s ORDER BY 1"
+    with session(server, object.level1) as connection:
+        found = connection.execute(query, (object.level2, object.level3))
+        return [name for (name,) in found]
