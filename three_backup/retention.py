@@ -72,6 +72,7 @@ def decide(
     kept: dict[_Copy, str] = {}
     for copy, reason in _wanted(known, limits):
         kept.setdefault(copy, reason)
+    for copy in tuple(kept):
         for needed in known.needs(copy):
             kept.setdefault(needed, f"{copy.id} needs it")
     return [

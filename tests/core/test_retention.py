@@ -144,7 +144,7 @@ def test_every_verdict_says_why() -> None:
         "7 s3": "one of the newest 2 bases in S3",
         "6 s3": "cannot be restored: a snapshot that it builds on is gone",
         "4 local": "the newest incremental on this host",
-        "3 s3": "20260105T030000Z-incr-20260104T030000Z needs it",
+        "3 s3": "one of the newest 2 bases in S3",
         "3 local": "the newest base on this host",
         "2 s3": "no incrementals are to be kept in S3, and nobody needs it",
         "2 local": "not the newest incremental on this host, and nobody needs it",
@@ -155,6 +155,32 @@ def test_every_verdict_says_why() -> None:
 
 def test_the_most_generous_limits_of_all_objects_count() -> None:
     assert most_generous([Limits(1, 3, 3, 40), Limits(2, 0, 3, 50)]) == Limits(2, 3, 3, 50)
+
+
+def test_the_example_of_the_overview() -> None:
+    nights = [datetime(2026, 8, 1, 3, tzinfo=UTC) + timedelta(days=n) for n in range(115)]
+    ids = [
+        SnapshotId(night, None if night.day == 1 else night - timedelta(days=1))
+        for night in nights
+    ]
+    left: list[Candidate] = []
+    for id in ids:  # as every night's run finds it
+        history = [*left, Candidate(id, local=True, s3=True)]
+        left = carried_out(history, decide(history, DEFAULTS))
+    assert nights[-1].date().isoformat() == "2026-11-23"
+    assert [f"{one.id.time:%b %d}" for one in left if one.s3] == [
+        "Sep 01",
+        *(f"Oct {number:02}" for number in range(1, 32)),
+        *(f"Nov {number:02}" for number in range(1, 24)),
+    ]
+    assert [f"{one.id.time:%b %d}" for one in left if one.local] == [
+        "Nov 01", "Nov 21", "Nov 22", "Nov 23",
+    ]  # fmt: skip
+    reasons = {
+        f"{one.snapshot.time:%b %d} {one.place}": one.reason for one in decide(left, DEFAULTS)
+    }
+    assert reasons["Oct 14 s3"] == "one of the newest 40 incrementals in S3"
+    assert reasons["Oct 13 s3"] == "20261031T030000Z-incr-20261030T030000Z needs it"
 
 
 @st.composite
