@@ -31,5 +31,6 @@ def database(live: PostgresServer) -> Iterator[str]:
 
 
 @pytest.fixture
-def taking(live: PostgresServer, tmp_path: Path) -> Taking:
+def taking(tmp_path: Path) -> Taking:
+    """Of the server that `PG*` lead to."""
     return Taking(tmp_path)

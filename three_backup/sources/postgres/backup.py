@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from three_backup.durable import sync_directory
-from three_backup.errors import BackupError
+from three_backup.errors import BackupError, UnreachableError
 from three_backup.objects import ObjectId
 from three_backup.snapshots import Manifest, SnapshotId, StoredFile, stamp
 from three_backup.sources.base import NothingToTakeError, ParentUnusableError, SnapshotJob
@@ -120,8 +120,11 @@ def _receive(
     with PackWriter(job.directory, level, threads) as packs:
         splitter = Splitter(packs, before, classes, parent.index.files if parent else {})
         archives = Archives(splitter, job.advance)
-        with connect_replication() as connection:
-            streamed = _stream(connection, job.snapshot, cluster, parent, archives)
+        try:
+            with connect_replication() as connection:
+                streamed = _stream(connection, job.snapshot, cluster, parent, archives)
+        except UnreachableError as error:
+            raise _ended(error, cluster) from error
         return _Arrived(
             streamed, archives.finish(), splitter.files, splitter.directories, packs.finish()
         )
@@ -154,6 +157,19 @@ def _stream(
                 "nothing has to be done",
             ) from error
         raise
+
+
+def _ended(error: UnreachableError, cluster: Cluster) -> BackupError:
+    """Why the connection broke: the error itself, or where the server lives, what it did."""
+    try:
+        with connect():
+            return BackupError(
+                "postgres.ended",
+                f"{cluster.carrier}: the server ended the backup in the middle",
+                "raise max_slot_wal_keep_size if its log says so; then take the snapshot again",
+            )
+    except UnreachableError:
+        return error
 
 
 def _is_behind(parent: Parent) -> bool:
