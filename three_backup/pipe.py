@@ -55,9 +55,12 @@ class Invocation:
         environment = self.arguments.get("--env-file")
         configuration = load(_path(self.arguments.get("--config")), os.environ)
         os.environ.update(environment_file(configuration, _path(environment), os.environ))
-        for warning in configuration.warnings:
-            self.say(warning)
         return configuration
+
+    def warn(self) -> None:
+        """Say what the configuration is to be warned of: only tools that head a pipeline do."""
+        for warning in self.configuration.warnings:
+            self.say(warning)
 
     @staticmethod
     def clock() -> datetime:

@@ -150,7 +150,7 @@ def test_retention_keeps_what_the_limits_say_and_what_that_needs(shop: Host) -> 
         shop.good(FORCED)
     shop.good("tb-discover | tb-snapshot --base | tb-upload | tb-rotate")
     shop.good(FORCED)
-    listed = shop.good("tb-list --json --snapshots").records[0]["snapshots"]
+    listed = shop.good("tb-list --json --snapshots < /dev/null").records[0]["snapshots"]
     local = [one["kind"] for one in listed if "local" in one["place"]]
     remote = [one["kind"] for one in listed if "s3" in one["place"]]
     assert local == ["base", "incremental"]
@@ -163,7 +163,7 @@ def test_retention_keeps_what_the_limits_say_and_what_that_needs(shop: Host) -> 
         "incremental",
     ]
     shop.good(FORCED)
-    listed = shop.good("tb-list --json --snapshots").records[0]["snapshots"]
+    listed = shop.good("tb-list --json --snapshots < /dev/null").records[0]["snapshots"]
     assert [one["kind"] for one in listed if "s3" in one["place"]] == [
         "base",
         "incremental",
@@ -183,10 +183,10 @@ def test_rotation_shows_before_it_does(shop: Host) -> None:
     verdicts = shown.records[0]["verdicts"]
     assert [one["keep"] for one in verdicts if one["place"] == "s3"] == [True, False]
     assert "(s3): remove, not the newest base in S3, and nobody needs it" in shown.stderr
-    assert len(shop.good("tb-list --json --snapshots").records[0]["snapshots"]) == 2
+    assert len(shop.good("tb-list --json --snapshots < /dev/null").records[0]["snapshots"]) == 2
     removed = shop.good("tb-discover | tb-rotate").records[0]["removed"]
     assert len(removed["s3"]) == 1
-    assert len(shop.good("tb-list --json --snapshots").records[0]["snapshots"]) == 1
+    assert len(shop.good("tb-list --json --snapshots < /dev/null").records[0]["snapshots"]) == 1
 
 
 def test_a_disabled_table_is_in_no_snapshot_and_one_that_stops_before_s3_in_none_there(

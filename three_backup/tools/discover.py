@@ -25,6 +25,7 @@ def main() -> int:
 
 
 def run(invocation: Invocation) -> None:
+    invocation.warn()
     if invocation.arguments["--stored"]:
         _discover_stored(invocation)
     else:

@@ -58,6 +58,8 @@ def main() -> int:
 
 
 def run(invocation: Invocation) -> None:
+    if not _is_piped():
+        invocation.warn()
     groups = groupby(_records(invocation), key=lambda record: record.carrier)
     listed = (_look_up(invocation, carrier, list(group)) for carrier, group in groups)
     if invocation.arguments["--json"]:
@@ -146,7 +148,8 @@ def _with_snapshots(record: Record, snapshots: Sequence[_Snapshot]) -> Record:
 def _show(invocation: Invocation, listed: Sequence[_Listed]) -> None:
     records = [record for one in listed for record in one.records]
     if not records:
-        invocation.say("there is nothing to list")
+        here = "; without records it lists by itself: tb-list < /dev/null"
+        invocation.say(f"there is nothing to list{here if _is_piped() else ''}")
         return
     stages = bool(invocation.arguments["--stages"])
     heading = ["OBJECT", "KIND", "SIZE", *(["STAGE", "MAX STAGE"] if stages else [])]

@@ -63,6 +63,7 @@ def main() -> int:
 
 def run(invocation: Invocation) -> None:
     allowed = _allowed(invocation.arguments)
+    invocation.warn()
     catalogs = [invocation.catalog(storage) for storage in invocation.configuration.storages()]
     finder = Finder(catalogs, allowed)
     for _, requests in groupby(_requests(invocation, finder), key=lambda one: one.held.place):

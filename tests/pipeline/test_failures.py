@@ -1,0 +1,278 @@
+"""What goes wrong is said, costs nobody else, and is healed by the next run."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+from tests.pipeline.conftest import Host
+from tests.s3.proxy import Answer, Forward, Request, proxy
+from three_backup.s3.store import Store
+from three_backup.storage import Storage
+
+MEGABYTE = 1 << 20
+HASH = "select count(*), md5(string_agg(t::text, '|' order by id)) from noise t"
+
+
+@pytest.fixture
+def noisy(host: Host) -> Host:
+    """A host with a table of some size."""
+    host.execute(
+        "create table noise as select i as id, md5(random()::text) as word"
+        " from generate_series(1, 50000) i"
+    )
+    return host
+
+
+@pytest.fixture
+def noisier(host: Host) -> Host:
+    """A host whose table makes an upload of several parts: it does not compress."""
+    host.execute("create table noise (id int, word bytea)")
+    with host.connect() as connection, connection.cursor() as cursor:
+        rows = [(number, os.urandom(MEGABYTE)) for number in range(72)]
+        cursor.executemany("insert into noise values (%s, %b)", rows)
+    return host
+
+
+def store(host: Host) -> Store:
+    return Store(
+        Storage(
+            host.local_dir,
+            host.s3.endpoint,
+            host.bucket,
+            "host",
+            access_key=host.s3.access_key,
+            secret_key=host.s3.secret_key,
+        )
+    )
+
+
+@contextmanager
+def started(host: Host, *argv: str) -> Iterator[subprocess.Popen[str]]:
+    """The tool in a process group of its own, with records to read where it reads any."""
+    with subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=host.environ,
+        cwd=host.folder,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        yield process
+
+
+def until(happened: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = monotonic() + seconds
+    while not happened():
+        assert monotonic() < deadline, "it never happened"
+        sleep(0.005)
+
+
+def sent_parts(host: Host) -> int:
+    """How many parts the journals of this host name."""
+    journals = (host.local_dir / "journal").rglob("s3.pack.journal")
+    return sum(path.read_bytes().count(b'"part":') for path in journals)
+
+
+def members(group: int) -> list[int]:
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] != "Z":
+            found.append(int(status.parent.name))
+    return found
+
+
+def is_green(host: Host) -> None:
+    """A plain run ends well, leaves nothing behind, and everything restores from S3 alone."""
+    then = host.rows(HASH)
+    host.good("tb-run")
+    assert not list((host.local_dir / "journal").rglob("*.journal"))
+    assert not list(host.local_dir.rglob(".unfinished-*"))
+    assert host.rows("select * from pg_replication_slots") == []
+    host.wipe()
+    host.execute("alter table noise rename to mislaid")
+    host.good(f"tb-restore {host.table('noise')}")
+    assert host.rows(HASH) == then
+
+
+def test_an_upload_that_was_killed_goes_on_where_it_stopped(noisier: Host) -> None:
+    taken = noisier.good("tb-discover | tb-plan | tb-snapshot").stdout
+    (noisier.folder / "taken").write_text(taken)
+    with started(noisier, "/bin/sh", "-c", "tb-upload < taken") as process:
+        until(lambda: sent_parts(noisier) >= 1)
+        os.killpg(process.pid, signal.SIGKILL)
+    outcome = noisier.good("tb-upload < taken")
+    uploaded = outcome.records[0]["uploaded"]
+    assert uploaded["resumed"] >= 16 * MEGABYTE
+    assert uploaded["resumed"] < uploaded["bytes"]
+    is_green(noisier)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_told_to_stop_ends_its_stages_and_the_next_one_goes_on(
+    noisy: Host, number: signal.Signals
+) -> None:
+    with started(noisy, "tb-run") as process:
+        until(lambda: bool(list(noisy.local_dir.rglob(".unfinished-*/core.pack"))))
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "Traceback" not in stderr
+    assert members(process.pid) == []
+    is_green(noisy)
+
+
+def test_a_snapshot_that_was_killed_leaves_nothing_that_lists(noisy: Host) -> None:
+    with started(noisy, "tb-run") as process:
+        until(lambda: bool(list(noisy.local_dir.rglob(".unfinished-*/core.pack"))))
+        os.killpg(process.pid, signal.SIGKILL)
+    until(lambda: members(process.pid) == [])
+    assert noisy.good("tb-list --stored --json").stdout == ""
+    is_green(noisy)
+
+
+def test_s3_that_is_away_is_said_once_and_nothing_is_lost(noisy: Host) -> None:
+    endpoint = noisy.s3.endpoint
+    noisy.good("tb-discover | tb-plan | tb-snapshot > taken")
+    noisy.configure(s3_endpoint="http://127.0.0.1:9")
+    refused = noisy.sh("tb-upload < taken | tb-rotate")
+    assert refused.status in (1, 69)
+    assert refused.stderr.count("tb-upload:") == 1
+    assert "s3_endpoint" in refused.stderr
+    assert {record["error"]["code"] for record in refused.records} == {"s3.unreachable"}
+    noisy.configure(s3_endpoint=endpoint)
+    is_green(noisy)
+
+
+def test_postgres_that_is_away_is_a_record_and_a_status(host: Host) -> None:
+    outcome = host.sh("tb-discover", environ={"PGPORT": "9"})
+    assert outcome.status == 69
+    (record,) = outcome.records
+    assert (record["id"], record["error"]["code"]) == ("postgres", "postgres.unreachable")
+    run = host.sh("tb-run", environ={"PGPORT": "9"})
+    assert run.status == 69
+    assert "postgres" in run.stdout
+
+
+def test_another_host_on_the_same_prefix_is_refused_unless_it_adopts(host: Host) -> None:
+    host.execute("create table noise (id int, word text)")
+    store(host).write("owner.json", json.dumps({"v": 1, "host": "somebody-else"}).encode())
+    refused = host.sh("tb-run")
+    assert refused.status != 0
+    assert "--adopt" in refused.stderr
+    host.good("tb-list --stored")
+    host.good("tb-run --adopt")
+    is_green(host)
+
+
+def test_keys_that_nobody_here_began_are_reported_and_stay(host: Host) -> None:
+    host.execute("create table noise (id int, word text)")
+    host.good("tb-run")
+    (record, *_) = host.good("tb-discover").records
+    foreign = f"data/{record['carrier']}/20200101T000000Z-base/core.pack.00001"
+    store(host).write(foreign, b"x")
+    store(host).write("somebody/elses", b"x")
+    outcome = host.good("tb-discover | tb-snapshot | tb-upload | tb-rotate")
+    assert foreign in outcome.stderr
+    assert "belong to no snapshot" in outcome.stderr
+    assert store(host).size(foreign) == 1
+    assert store(host).size("somebody/elses") == 1
+
+
+def test_a_flipped_byte_in_s3_is_found_and_nothing_is_restored(noisy: Host) -> None:
+    noisy.good("tb-run")
+    noisy.wipe()
+    noisy.execute("alter table noise rename to mislaid")
+    (key,) = [one.key for one in store(noisy).keys("data/") if one.key.endswith("s3.pack.00001")]
+    body = bytearray(store(noisy).read(key))
+    body[len(body) // 2] ^= 1
+    store(noisy).write(key, bytes(body))
+    refused = noisy.sh(f"tb-restore {noisy.table('noise')}")
+    assert refused.status == 1
+    assert "s3.pack" in refused.stderr
+    assert noisy.rows("select to_regclass('noise')") == [(None,)]
+
+
+def test_a_manifest_in_anothers_place_is_refused(noisy: Host) -> None:
+    noisy.good("tb-run")
+    noisy.wipe()
+    (key,) = [one.key for one in store(noisy).keys("manifests/")]
+    moved = key.replace("Z-base", "Z-base").replace("/2", "/3", 1)
+    store(noisy).write(moved, store(noisy).read(key))
+    refused = noisy.sh(f"tb-restore {noisy.table('noise')} --level3-suffix _2")
+    assert refused.status == 1
+    assert "this is the manifest of" in refused.stderr
+
+
+def test_a_run_with_nothing_due_asks_s3_once_a_thousand_manifests(host: Host) -> None:
+    host.execute("create table noise (id int, word text)")
+    host.good("tb-run")
+    asked: list[str] = []
+
+    def count(request: Request, forward: Forward) -> Answer:
+        asked.append(f"{request.method} {request.path}")
+        return forward()
+
+    with proxy(host.s3.endpoint, count) as endpoint:
+        host.configure(s3_endpoint=endpoint)
+        host.good("tb-run")
+    assert len(asked) <= 2, asked
+
+
+def test_no_secret_of_ours_shows_anywhere(host: Host) -> None:
+    host.execute("create table noise (id int, word text)")
+    password = host.environ["PGPASSWORD"]
+    (host.folder / ".env").write_text(f"PGPASSWORD={password}\n")
+    del host.environ["PGPASSWORD"]
+    secrets = [password.encode(), host.s3.secret_key.encode()]
+    assert all(len(secret) > 9 for secret in secrets)
+    seen: set[bytes] = set()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    seen.add(path.read_bytes())
+                except OSError:
+                    continue
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    outcomes = [
+        host.sh("tb-discover | tb-plan | tb-snapshot | tb-upload | tb-rotate"),
+        host.sh("tb-run --json"),
+        host.sh("tb-list --json --stages --snapshots < /dev/null"),
+        host.sh(f"tb-restore --level3-suffix _2 {host.table('noise')}"),
+    ]
+    done.set()
+    watcher.join()
+    assert [outcome.status for outcome in outcomes] == [0, 0, 0, 0]
+    said = [(outcome.stdout + outcome.stderr).encode() for outcome in outcomes]
+    files = [path.read_bytes() for path in host.local_dir.rglob("*") if path.is_file()]
+    manifests = [store(host).read(one.key) for one in store(host).keys("manifests/")]
+    assert any(b"tb-snapshot" in line for line in seen)
+    for secret in secrets:
+        for text in (*said, *files, *manifests, *seen):
+            assert secret not in text
+
+
+def test_what_lies_on_this_host_is_for_its_owner_alone(host: Host) -> None:
+    host.execute("create table noise (id int, word text)")
+    host.good("tb-run")
+    for path in host.local_dir.rglob("*"):
+        if not path.is_relative_to(host.local_dir / "scratch"):
+            assert path.stat().st_mode & 0o077 == 0, path
