@@ -72,8 +72,9 @@ def decide(
     kept: dict[_Copy, str] = {}
     for copy, reason in _wanted(known, limits):
         kept.setdefault(copy, reason)
+    walked: set[_Copy] = set()
     for copy in tuple(kept):
-        for needed in known.needs(copy):
+        for needed in known.needs(copy, walked):
             kept.setdefault(needed, f"{copy.id} needs it")
     return [
         Verdict(
@@ -139,11 +140,18 @@ class _Known:
         in_s3 = _Copy(one.id, Place.S3)
         return in_s3 if one.s3 and (self.restorable(in_s3) or not one.local) else _local(one)
 
-    def needs(self, copy: _Copy) -> Iterator[_Copy]:
-        """The copies of other snapshots without whose bytes this one is worth nothing."""
+    def needs(self, copy: _Copy, walked: set[_Copy]) -> Iterator[_Copy]:
+        """The copies of other snapshots without whose bytes this one is worth nothing.
+
+        walked: how far chains were followed already; these parts are left out and added to.
+        """
         if self.points and copy.place is Place.LOCAL:
             return
         for ancestor in self._ancestors(copy.id):
+            step = _Copy(ancestor.id, copy.place)
+            if step in walked:
+                return
+            walked.add(step)
             best = self.best_copy(ancestor)
             yield best
             if copy.place is Place.LOCAL and ancestor.local and ancestor.local_only:

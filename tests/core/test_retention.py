@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -151,6 +152,17 @@ def test_every_verdict_says_why() -> None:
         "1 s3": "not one of the newest 2 bases in S3, and nobody needs it",
         "1 local": "not the newest base on this host, and nobody needs it",
     }
+
+
+def test_ten_thousand_snapshots_of_one_chain_are_decided_at_once() -> None:
+    hours = [day(0) + timedelta(hours=number) for number in range(10_000)]
+    history = [
+        Candidate(SnapshotId(hour, parent), local=False, s3=True)
+        for hour, parent in zip(hours, [None, *hours], strict=False)
+    ]
+    started = process_time()
+    assert all(one.keep for one in decide(history, Limits(1, 3, 3, 5_000)))
+    assert process_time() - started < 5
 
 
 def test_the_most_generous_limits_of_all_objects_count() -> None:
