@@ -8,14 +8,10 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
 def size(count: int) -> str:
     """1234567 becomes `1.2 MB`; units of a thousand, three digits."""
-    value = float(count)
-    for unit in _UNITS[:-1]:
-        if value < 999.5:
-            break
-        value /= 1000
-    else:
-        unit = _UNITS[-1]
-    return f"{count} B" if unit == "B" else f"{value:.3g} {unit}"
+    value, unit = float(count), 0
+    while value >= 999.5 and unit < len(_UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.3g} {_UNITS[unit]}"
 
 
 def duration(seconds: float) -> str:

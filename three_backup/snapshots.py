@@ -12,6 +12,7 @@ from three_backup.errors import BackupError, UsageError
 from three_backup.objects import ObjectId
 
 MANIFEST_VERSION = 1
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _STAMP = "%Y%m%dT%H%M%SZ"
 _ID = re.compile(r"(\d{8}T\d{6}Z)-(?:base|incr-(\d{8}T\d{6}Z))", re.ASCII)
 
@@ -149,7 +150,7 @@ class Manifest:
                 server=str(fields["server"]),
                 host=str(fields["host"]),
             )
-        except (UsageError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (UsageError, *_MALFORMED) as error:
             raise BackupError(
                 "manifest.malformed",
                 f"{where}: this is not a manifest ({type(error).__name__}: {error})",
