@@ -4,6 +4,7 @@ A file is followed by its path, from the newest link to the oldest, never by the
 relation may have belonged to another object when an older link was taken.
 """
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from three_backup.sources.postgres.mapping import relation_of
 
 BLOCK_SIZE = 8192
 
+_IN_DATABASE = re.compile(r"(?:base|pg_tblspc/\d+/PG_\w+)/(\d+)/", re.ASCII)
 _TABLESPACE_MAP = "tablespace_map"
 _ALWAYS = ("PG_VERSION", "backup_label", "global/pg_control")
 """What pg_combinebackup reads in every link, whatever it takes out of it."""
@@ -36,9 +38,21 @@ class Link:
         yield from self.stubs
 
 
-def core_paths(index: Index) -> list[str]:
-    """What every restore needs: catalogs, WAL, sequences, the files outside of relations."""
-    return [path for path in stored_paths(index) if index.files[path].place is Place.CORE]
+def database_of(path: str) -> str | None:
+    """The number of the database that a file or relation belongs to; None is all of them."""
+    match = _IN_DATABASE.match(path)
+    return None if match is None else match[1]
+
+
+def core_paths(index: Index, databases: Collection[str] | None) -> list[str]:
+    """What a restore out of these databases, or all, needs whatever is wanted of them: catalogs,
+    sequences, WAL, all that is outside of relations."""
+    return [
+        path
+        for path in stored_paths(index)
+        if index.files[path].place is Place.CORE
+        and (databases is None or database_of(path) in (None, *databases))
+    ]
 
 
 def stored_paths(index: Index) -> list[str]:
@@ -103,8 +117,8 @@ def _file(index: Index, path: str) -> File:
     if file.form is Form.LEFT_OUT:
         raise BackupError(
             "postgres.left_out",
-            f"{path} was left out: its table was disabled when the snapshot was taken",
-            "restore a snapshot that was taken while the table was enabled",
+            f"it, or a part of it, was disabled when the snapshot was taken ({path} is left out)",
+            "restore a snapshot that was taken while it was enabled",
         )
     return file
 

@@ -35,7 +35,7 @@ WITH RECURSIVE need (classid, objid) AS (
     CROSS JOIN LATERAL (
       SELECT d.refclassid, d.refobjid
         FROM pg_depend d
-       WHERE d.classid = n.classid AND d.objid = n.objid
+       WHERE d.classid = n.classid AND d.objid = n.objid AND d.deptype NOT IN ('P', 'S')
          AND (d.deptype = 'e' OR NOT EXISTS (
                 SELECT FROM pg_depend e WHERE e.classid = n.classid AND e.objid = n.objid
                    AND e.deptype = 'e'))

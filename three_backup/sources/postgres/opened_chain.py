@@ -40,9 +40,10 @@ class OpenedChain:
         """Whether the newest snapshot saw a file of the relation; a later one comes by WAL."""
         return relation in self._relations
 
-    def is_core(self, relation: str) -> bool:
+    def is_core(self, relation: str, databases: Collection[str] | None) -> bool:
+        """Whether the relation is laid out for every restore out of these databases, or all."""
         paths = self._relations.get(relation, ())
-        return any(self.newest.files[path].place is Place.CORE for path in paths)
+        return not set(paths).isdisjoint(core_paths(self.newest, databases))
 
     def check(self, relations: Collection[str]) -> None:
         """Raises BackupError where these relations cannot be had: left out, or not at hand."""
@@ -52,10 +53,15 @@ class OpenedChain:
                 _check_local(files)
 
     def lay_out(
-        self, relations: Collection[str], folder: Path, user: str | None, binaries: Binaries
+        self,
+        relations: Collection[str],
+        databases: Collection[str] | None,
+        folder: Path,
+        user: str | None,
+        binaries: Binaries,
     ) -> None:
-        """Make `pgdata` in the folder, with the core and these relations in it."""
-        paths = {*core_paths(self.newest), *self._paths(relations)}
+        """Make `pgdata` in the folder: these relations, and the core for databases, or for all."""
+        paths = {*core_paths(self.newest, databases), *self._paths(relations)}
         links = resolve(self._indexes, paths)
         readers = [
             PackReader(files, index.groups)

@@ -10,6 +10,7 @@ from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
 from three_backup.sources.base import RestoreJob
 from three_backup.sources.postgres.binaries import Binaries, find_binaries
+from three_backup.sources.postgres.chain import database_of
 from three_backup.sources.postgres.family import read_family, read_files
 from three_backup.sources.postgres.opened_chain import OpenedChain
 from three_backup.sources.postgres.scratch import (
@@ -78,7 +79,15 @@ def _lay_out(
             failed[id] = error
         else:
             relations |= needed
-    chain.lay_out(relations, folder, user, binaries)
+    chain.lay_out(relations, _databases(files), folder, user, binaries)
+
+
+def _databases(files: Mapping[ObjectId, set[str]]) -> set[str] | None:
+    """The numbers of the objects' databases; None where not all are known (views)."""
+    if not all(files.values()):
+        return None
+    relations = (relation for known in files.values() for relation in known)
+    return {database for relation in relations if (database := database_of(relation))}
 
 
 def _learn(
@@ -108,7 +117,8 @@ def _check_pages(
 ) -> None:
     """Fail what recovery found damaged: it went on, since most of the tables are not there."""
     damaged = server.invalid_pages()
-    core = sorted(relation for relation in damaged if chain.is_core(relation))
+    databases = _databases(files)
+    core = sorted(relation for relation in damaged if chain.is_core(relation, databases))
     if core:
         raise _missing_pages(core)
     for id, needed in files.items():
