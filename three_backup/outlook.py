@@ -14,7 +14,7 @@ from three_backup.planning import Clock, Progress, Take
 from three_backup.records import Record
 from three_backup.retention import Candidate, Place, Verdict, decide, most_generous
 from three_backup.s3.journal import begun
-from three_backup.schedule import host_zone
+from three_backup.schedule import host_zone, is_from_the_future
 from three_backup.snapshots import SnapshotId, rfc3339
 from three_backup.sources import source_of
 from three_backup.stages import Stage, taken
@@ -33,7 +33,7 @@ class Outlook:
 
     @property
     def from_the_future(self) -> bool:
-        return self.newest is not None and self.newest.time > self.now
+        return self.newest is not None and is_from_the_future(self.newest.time, self.now)
 
     def planned(self, record: Record, settings: Settings) -> Record:
         """The record with its stage and what is left to do."""

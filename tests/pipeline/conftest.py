@@ -11,12 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import psycopg
 import pytest
 from psycopg import sql
 
+from three_backup import records
 from three_backup.demo.servers import PostgresServer, SeaweedServer
 
+SCHEMA = jsonschema.Draft202012Validator(
+    json.loads(Path(records.__file__).with_name("record.schema.json").read_text())
+)
 BIN = Path(__file__).parents[2] / "bin"
 
 
@@ -28,7 +33,11 @@ class Outcome:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.stdout.splitlines()]
+        """The records on standard output, each held to the published schema."""
+        found = [json.loads(line) for line in self.stdout.splitlines()]
+        for record in found:
+            SCHEMA.validate(record)
+        return found
 
 
 class Host:
@@ -90,9 +99,10 @@ class Host:
         return self.sh(shlex.join(argv), stdin)
 
     def good(self, command: str, stdin: str = "") -> Outcome:
-        """Run a line that must succeed without a word to complain of."""
+        """Run a line that must succeed; what it prints, if records, are records."""
         outcome = self.sh(command, stdin)
         assert outcome.status == 0, outcome.stderr + outcome.stdout
+        assert not outcome.stdout.startswith("{") or outcome.records
         return outcome
 
     def execute(self, statement: str, database: str | None = None) -> None:

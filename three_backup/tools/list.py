@@ -19,14 +19,14 @@ Reads records where standard input is a pipe or a file; else it discovers by its
 
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from os import fstat
 from typing import Any
 
 from three_backup import discovery, human, pipe
-from three_backup.catalog import Catalog, Stored
+from three_backup.catalog import Catalog
 from three_backup.objects import selected
 from three_backup.outlook import outlook
 from three_backup.pipe import Invocation
@@ -37,20 +37,10 @@ _RIGHT = frozenset({2})
 
 
 @dataclass(frozen=True, slots=True)
-class _Snapshot:
-    """A line of the table of snapshots, and what `--json` says of it."""
-
-    id: str
-    kind: str
-    size: int
-    place: str
-
-
-@dataclass(frozen=True, slots=True)
 class _Listed:
     carrier: str
     records: Sequence[Record]
-    snapshots: Sequence[_Snapshot]
+    snapshots: Sequence[Mapping[str, Any]]
 
 
 def main() -> int:
@@ -104,7 +94,10 @@ def _look_up(invocation: Invocation, carrier: str, records: Sequence[Record]) ->
         records = _with_stages(invocation, catalog, carrier, records)
     if not invocation.arguments["--snapshots"]:
         return _Listed(carrier, records, ())
-    snapshots = [_snapshot(catalog, carrier, one) for one in catalog.snapshots(carrier)]
+    snapshots = [
+        discovery.describe(one, catalog.manifest(carrier, one))
+        for one in catalog.snapshots(carrier)
+    ]
     return _Listed(carrier, records, snapshots)
 
 
@@ -128,21 +121,8 @@ def _with_stages(
     ]
 
 
-def _snapshot(catalog: Catalog, carrier: str, stored: Stored) -> _Snapshot:
-    places = [name for name, there in (("local", stored.local), ("s3", stored.s3)) if there]
-    size = catalog.manifest(carrier, stored).stored_size
-    return _Snapshot(str(stored.id), stored.id.kind, size, ", ".join(places))
-
-
-def _with_snapshots(record: Record, snapshots: Sequence[_Snapshot]) -> Record:
-    if record.failed or not snapshots:
-        return record
-    return record.with_fields(
-        snapshots=[
-            {"id": one.id, "kind": one.kind, "size": one.size, "place": one.place.split(", ")}
-            for one in snapshots
-        ]
-    )
+def _with_snapshots(record: Record, snapshots: Sequence[Mapping[str, Any]]) -> Record:
+    return record if record.failed or not snapshots else record.with_fields(snapshots=snapshots)
 
 
 def _show(invocation: Invocation, listed: Sequence[_Listed]) -> None:
@@ -173,8 +153,9 @@ def _row(record: Record, stages: bool) -> list[str]:
     return [record.id, kind, size, *said]
 
 
-def _snapshot_rows(one: _Listed) -> Iterable[list[Any]]:
+def _snapshot_rows(one: _Listed) -> Iterable[list[str]]:
     if one.snapshots:
         yield [one.carrier, "", "", ""]
     for snapshot in one.snapshots:
-        yield [f"  {snapshot.id}", snapshot.kind, human.size(snapshot.size), snapshot.place]
+        size, place = human.size(snapshot["size"]), ", ".join(snapshot["place"])
+        yield [f"  {snapshot['id']}", str(snapshot["kind"]), size, place]

@@ -34,8 +34,8 @@ from itertools import groupby
 from typing import Any
 
 from three_backup import pipe
-from three_backup.discovery import Finder, Held
 from three_backup.errors import BackupError, UsageError
+from three_backup.finder import Finder, Held
 from three_backup.lock import carrier_lock
 from three_backup.objects import ObjectId
 from three_backup.pipe import Invocation, translated
