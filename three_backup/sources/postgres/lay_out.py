@@ -35,7 +35,8 @@ def lay_out_chain(
         for number, (reader, index, link) in enumerate(chain):
             directory = folder / f"link{number}"
             older = laid_out[-1] if laid_out else None
-            _make_directories(directory, index, link, user)
+            newest = number == len(chain) - 1
+            _make_directories(directory, index.directories if newest else (), link, user)
             _fetch(reader, link.fetch, directory, user)
             _write_stubs(link.stubs, directory, user)
             _take_same(link.same, older, directory)
@@ -62,8 +63,8 @@ def put_stand_ins(stand_ins: Mapping[str, int], pgdata: Path, user: str | None) 
                 os.truncate(target, length)
 
 
-def _make_directories(directory: Path, index: Index, link: Link, user: str | None) -> None:
-    wanted = {_inside(directory, path) for path in index.directories}
+def _make_directories(directory: Path, paths: Iterable[str], link: Link, user: str | None) -> None:
+    wanted = {_inside(directory, path) for path in paths}
     wanted |= {_inside(directory, file.path).parent for file in link.files}
     wanted |= {_inside(directory, path).parent for path in link.same}
     parents = {parent for path in wanted for parent in path.parents if directory in parent.parents}

@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING
 from three_backup.command import Program, run
 from three_backup.errors import BackupError
 from three_backup.sources.postgres.binaries import Binaries
-from three_backup.sources.postgres.scratch_folder import PGDATA, own, scratch_folder
+from three_backup.sources.postgres.scratch_folder import (
+    PGDATA,
+    own,
+    scratch_folder,
+    stop_server,
+)
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -176,7 +181,7 @@ def scratch_server(
         sockets = _socket_folder(stack, folder, user)
         server = ScratchServer(binaries, superuser, sockets, folder / _LOG)
         _configure(server, folder, user)
-        stack.callback(_stop, server, folder / PGDATA, user)
+        stack.callback(stop_server, folder / PGDATA)
         _start(server, folder / PGDATA, user)
         yield server
 
@@ -255,12 +260,6 @@ def _start(server: ScratchServer, pgdata: Path, user: str | None) -> None:
             "postgres: the scratch server did not start: "
             + (_end_of_log(server.log) or error.message),
         ) from error
-
-
-def _stop(server: ScratchServer, pgdata: Path, user: str | None) -> None:
-    if (pgdata / "postmaster.pid").exists():
-        argv = [server.binaries["pg_ctl"], "stop", "--mode=immediate", f"--pgdata={pgdata}"]
-        run(Program([*argv, "--silent"], user=user, code="postgres.scratch_stop"))
 
 
 def _end_of_log(log: Path) -> str:

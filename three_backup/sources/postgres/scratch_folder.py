@@ -55,8 +55,7 @@ def _clear(parent: Path) -> None:
         with suppress(PermissionError, FileNotFoundError):
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                if os.fstat(lock).st_uid == 0 or os.geteuid() in (0, os.fstat(lock).st_uid):
-                    _remove_if_dead(folder, lock)
+                _remove_if_dead(folder, lock)
             finally:
                 os.close(lock)
 
@@ -87,17 +86,17 @@ def _locked_folder(parent: Path) -> tuple[Path, int]:
 
 
 def _remove(folder: Path) -> None:
-    _stop_server(folder / PGDATA)
+    stop_server(folder / PGDATA)
     shutil.rmtree(folder)
 
 
-def _stop_server(pgdata: Path) -> None:
+def stop_server(pgdata: Path) -> None:
     """End the postmaster that runs in pgdata, if any; SIGQUIT is its immediate shutdown."""
     with suppress(FileNotFoundError, ProcessLookupError, ValueError):
         process = int((pgdata / "postmaster.pid").read_text().partition("\n")[0])
         handle = os.pidfd_open(process)
         try:
-            if Path(f"/proc/{process}/cwd").readlink() == pgdata:
+            if Path(f"/proc/{process}/cwd").readlink() == pgdata.resolve():
                 _end(handle)
         finally:
             os.close(handle)

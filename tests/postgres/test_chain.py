@@ -1,0 +1,110 @@
+"""Which link of a chain gives which file, for chains that hypothesis makes up."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from three_backup.errors import BackupError
+from three_backup.sources.postgres.chain import (
+    Link,
+    core_paths,
+    database_of,
+    places,
+    resolve,
+    stand_ins,
+)
+from three_backup.sources.postgres.index import File, Form, Index, Place
+
+ALWAYS = {"PG_VERSION", "backup_label", "global/pg_control"}
+TABLE = "base/5/16400"
+DELTAS = (Form.BLOCKS, Form.UNCHANGED)
+
+
+def file(path: str, form: Form = Form.FULL, place: Place = Place.S3, blocks: int = 2) -> File:
+    length = blocks if form in DELTAS else None
+    return File(path, form, place, 8192 * blocks, 0, blocks=length)
+
+
+def index(*files: File) -> Index:
+    core = [file(path, place=Place.CORE) for path in ALWAYS]
+    return Index({one.path: one for one in (*core, *files)}, (), {})
+
+
+def given_paths(link: Link) -> set[str]:
+    return {one.path for one in link.files} | set(link.same)
+
+
+@given(st.lists(st.sampled_from([Form.FULL, *DELTAS, Form.SAME]), max_size=6))
+def test_a_file_is_followed_to_its_newest_whole_copy(forms: list[Form]) -> None:
+    forms = [Form.FULL, *forms]
+    chain = [index(file(TABLE, form)) for form in forms]
+    whole_needed = False
+    for newer, older in zip(forms[::-1], forms[::-1][1:], strict=False):
+        whole_needed = newer is Form.SAME
+        if whole_needed and older in DELTAS:
+            with pytest.raises(BackupError, match="only its changed blocks"):
+                resolve(chain, [TABLE])
+            return
+        if newer is Form.FULL:
+            break
+    links = resolve(chain, [TABLE])
+    newest_whole = max(number for number, form in enumerate(forms) if form is Form.FULL)
+    for number, (form, link) in enumerate(zip(forms, links, strict=True)):
+        assert (TABLE in given_paths(link)) == (number >= newest_whole)
+        if number >= newest_whole:
+            stored = form in (Form.FULL, Form.BLOCKS)
+            assert (TABLE in {one.path for one in link.fetch}) == stored
+            assert (TABLE in link.same) == (form is Form.SAME)
+
+
+def test_every_link_has_what_pg_combinebackup_reads_of_it() -> None:
+    links = resolve([index(), index(), index(file(TABLE))], [TABLE])
+    assert [given_paths(link) for link in links] == [ALWAYS, ALWAYS, {TABLE}]
+
+
+@pytest.mark.parametrize("form", [*DELTAS, Form.SAME])
+def test_a_chain_that_begins_with_a_change_is_refused(form: Form) -> None:
+    with pytest.raises(BackupError, match="the base has only its changed blocks"):
+        resolve([index(file(TABLE, form))], [TABLE])
+
+
+def test_a_file_that_an_older_link_lacks_is_refused() -> None:
+    with pytest.raises(BackupError, match="an older snapshot does not have it"):
+        resolve([index(), index(file(TABLE, Form.BLOCKS))], [TABLE])
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_what_was_left_out_in_any_link_is_refused(number: int) -> None:
+    chain = [index(file(TABLE)), index(file(TABLE, Form.BLOCKS))]
+    chain[number] = index(file(TABLE, Form.LEFT_OUT))
+    with pytest.raises(BackupError, match="was disabled when the snapshot was taken"):
+        resolve(chain, [TABLE])
+
+
+def test_packs_that_never_leave_the_host_are_named() -> None:
+    chain = [index(file(TABLE, place=Place.LOCAL)), index(file(TABLE, Form.UNCHANGED))]
+    assert places(resolve(chain, [TABLE])) == {Place.CORE, Place.LOCAL}
+
+
+def test_stand_ins_are_as_long_as_what_they_stand_for() -> None:
+    newest = index(
+        file("base/5/16400", blocks=7),
+        file("base/5/16400.1", Form.UNCHANGED, blocks=131072),
+        file("base/5/16500", Form.LEFT_OUT, Place.NONE, blocks=3),
+        file("base/5/16600", blocks=0),
+        file("base/5/16700", blocks=9),
+        file("pg_wal/000000010000000000000001", place=Place.CORE),
+    )
+    assert stand_ins(newest, {"base/5/16700"}) == {
+        "base/5/16400": 7 * 8192,
+        "base/5/16400.1": 1 << 30,
+        "base/5/16500": 3 * 8192,
+    }
+
+
+def test_the_core_is_that_of_the_wanted_databases() -> None:
+    catalogs = ["base/5/1259", "base/6/1259", "pg_tblspc/9/PG_17_202406281/6/2619", "global/1262"]
+    newest = index(*(file(path, place=Place.CORE) for path in catalogs), file("tablespace_map"))
+    assert set(core_paths(newest, {"5"})) == ALWAYS | {"base/5/1259", "global/1262"}
+    assert set(core_paths(newest, None)) == ALWAYS | set(catalogs)
+    assert [database_of(path) for path in catalogs] == ["5", "6", "6", None]
