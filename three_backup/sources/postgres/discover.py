@@ -34,16 +34,21 @@ WITH page AS (
       FROM pg_locks l LEFT JOIN pg_index i ON i.indexrelid = l.relation
      WHERE l.mode = 'AccessExclusiveLock' AND l.relation IS NOT NULL
        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+), measured AS MATERIALIZED (
+    SELECT page.*, CASE WHEN NOT %(estimate)s AND oid NOT IN (SELECT oid FROM locked)
+                        THEN pg_total_relation_size(oid) END AS size
+      FROM page
 )
-SELECT nspname::text, relname::text, relkind::text, relpersistence::text,
-       CASE WHEN NOT %(estimate)s AND oid NOT IN (SELECT oid FROM locked)
-            THEN pg_total_relation_size(oid) END,
-       (SELECT coalesce(sum(greatest(r.relpages, 0)), 0)::int8
-          FROM pg_class r
-         WHERE r.oid IN (page.oid, page.reltoastrelid)
-            OR r.oid IN (SELECT indexrelid FROM pg_index
-                          WHERE indrelid IN (page.oid, page.reltoastrelid)))
-  FROM page
+SELECT nspname::text, relname::text, relkind::text, relpersistence::text, size,
+       CASE WHEN size IS NULL THEN (
+           SELECT coalesce(sum(greatest(r.relpages, 0)), 0)::int8
+             FROM pg_class r
+            WHERE r.oid = ANY (ARRAY(SELECT m.oid
+                                      UNION ALL SELECT m.reltoastrelid
+                                      UNION ALL SELECT indexrelid FROM pg_index
+                                                 WHERE indrelid IN (m.oid, m.reltoastrelid)))
+       ) END
+  FROM measured m
  ORDER BY nspname, relname
 """
 
