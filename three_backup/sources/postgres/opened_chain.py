@@ -1,5 +1,6 @@
 """The stored chain of a restore: its indexes, and the way from them to a data directory."""
 
+import shutil
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -75,6 +76,8 @@ class OpenedChain:
             directories[0].rename(pgdata)
         else:
             combine(binaries, directories, pgdata, user, manifest=False)
+            for directory in directories:
+                shutil.rmtree(directory)
         put_stand_ins(stand_ins(self.newest, paths), pgdata, user)
 
     def _paths(self, relations: Collection[str]) -> list[str]:

@@ -160,16 +160,16 @@ def place(scratch: "Connection", staged: Staged) -> None:
             wanted.setdefault(part.target.schema, []).append(part.target.name)
         for schema, names in wanted.items():
             _execute(scratch, f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
-            _clear(scratch, schema, names)
+            _clear(scratch, schema, names, staged.prefix)
         for statement in staged.placements():
             _execute(scratch, statement)
 
 
-def _clear(scratch: "Connection", schema: str, names: list[str]) -> None:
+def _clear(scratch: "Connection", schema: str, names: list[str], prefix: str) -> None:
     found = scratch.execute(_OCCUPANTS, {"schema": quoted(schema), "names": names}).fetchall()
     for number, (kind, name) in enumerate(found):
         occupant = f"{quoted(schema)}.{quoted(name)}"
-        aside = quoted(f"three_backup_aside_{number}_{abs(hash(name))}")
+        aside = quoted(f"{prefix}_aside_{number}")
         _execute(scratch, f"ALTER {kind} {occupant} RENAME TO {aside}")
 
 

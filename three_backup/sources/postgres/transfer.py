@@ -5,6 +5,7 @@ it replaces is dropped in the same moment. Until the commit nobody sees any of i
 a lost connection or SIGKILL leaves the target as it was.
 """
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -28,6 +29,7 @@ SELECT c.oid::regclass::text, c.relispopulated,
  WHERE c.oid = %s::oid GROUP BY c.oid
 """
 _TURN_INTO = "UPDATE pg_class SET relkind = %s, relispopulated = true WHERE oid = %s::regclass"
+_BATCH_SIZE = 256 << 10
 _PATIENCE = "60s"
 """How long the last step waits for those who use what it replaces; others wait behind it."""
 
@@ -104,14 +106,26 @@ def _copy(scratch: "Connection", target: "Connection", table: Part, into: str) -
         reading.copy(f"COPY {rows} TO STDOUT".encode()) as given,
         writing.copy(f"COPY {into} {what} FROM STDIN".encode()) as taken,
     ):
-        for block in given:
-            taken.write(block)
+        for batch in _batches(given):
+            taken.write(batch)
     if reading.rowcount != writing.rowcount:
         raise BackupError(
             "postgres.rows_differ",
             f"{table.target.name}: {writing.rowcount} of {reading.rowcount} rows arrived",
         )
     return writing.rowcount
+
+
+def _batches(rows: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:
+    """The rows, many at once: it is the single calls that cost."""
+    batch, size = [], 0
+    for row in rows:
+        batch.append(row)
+        size += len(row)
+        if size >= _BATCH_SIZE:
+            yield b"".join(batch)
+            batch, size = [], 0
+    yield b"".join(batch)
 
 
 def _fill_view(
