@@ -33,13 +33,14 @@ DISABLED = Settings(NOWHERE, disable=True)
 
 class Taking:
     """Snapshots in a folder, one after another. settings: of objects that are not EVERYWHERE;
-    said: every sentence that was meant for people."""
+    said: every sentence that was meant for people; carrier: None for that of the server."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.settings: dict[ObjectId, Settings] = {}
         self.said: list[str] = []
         self.moved = 0
+        self.carrier: str | None = None
         self._hours = count()
 
     def take(
@@ -59,7 +60,7 @@ class Taking:
         directory = self.folder / str(snapshot)
         directory.mkdir()
         job = SnapshotJob(
-            carrier=self.carrier(),
+            carrier=self.carrier or carrier_of_server(),
             snapshot=snapshot,
             parent=parent,
             directory=directory,
@@ -74,9 +75,10 @@ class Taking:
         body = manifest.to_json()
         return Files(Manifest.from_json(body, "test"), directory, None, None)
 
-    def carrier(self) -> str:
-        with connect() as connection:
-            return read_cluster(connection).carrier
+
+def carrier_of_server() -> str:
+    with connect() as connection:
+        return read_cluster(connection).carrier
 
 
 def index_of(snapshot: Files) -> Index:

@@ -254,9 +254,7 @@ def test_a_parent_whose_local_pack_is_gone_needs_a_base(
         taking.take(base)
 
 
-def test_a_table_space_and_odd_names_are_carried(
-    live: PostgresServer, database: str, taking: Taking
-) -> None:
+def test_odd_names_are_carried(live: PostgresServer, database: str, taking: Taking) -> None:
     names = ('a "b"/c', "100%", "Кириллица", "..", "x" * 63, "a.b*c", " ")
     for name in names:
         quoted = name.replace('"', '""')
@@ -267,8 +265,23 @@ def test_a_table_space_and_odd_names_are_carried(
     assert set(index_of(base).objects) >= {table(database, name) for name in names}
 
 
-def test_a_snapshot_of_another_cluster_is_refused(taking: Taking) -> None:
-    taking.carrier = lambda: "postgres/cluster/1"  # type: ignore[method-assign]
+def test_an_incremental_of_two_thousand_quiet_tables_is_next_to_nothing(
+    live: PostgresServer, database: str, taking: Taking
+) -> None:
+    run(
+        live,
+        database,
+        "DO $$BEGIN FOR n IN 1..2000 LOOP EXECUTE format('CREATE TABLE t%s AS SELECT 1', n);"
+        " IF n % 500 = 0 THEN COMMIT; END IF; END LOOP; END$$",
+    )
+    base = taking.take()
+    increment = taking.take(base)
+    assert len([one for one in increment.manifest.objects if one.id.level1 == database]) == 2000
+    assert increment.manifest.stored_size < 500_000
+
+
+def test_a_snapshot_of_another_cluster_is_refused(live: PostgresServer, taking: Taking) -> None:
+    taking.carrier = "postgres/cluster/1"
     with pytest.raises(BackupError, match="the server that answers is postgres/cluster/"):
         taking.take()
 

@@ -6,6 +6,7 @@ before and after, and one that nobody knows takes the strictest place in use at 
 """
 
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from three_backup.config.settings import Settings
 from three_backup.objects import ObjectId
@@ -13,6 +14,7 @@ from three_backup.sources.postgres.index import Place
 from three_backup.sources.postgres.mapping import FileMap, Owner, is_of_initdb
 from three_backup.stages import Stage
 
+_Key = TypeVar("_Key")
 _STRICTNESS = {place: rank for rank, place in enumerate(Place)}
 
 
@@ -38,31 +40,29 @@ class Classes:
     """The places of relations under one or more mappings, the strictest of all."""
 
     def __init__(self, maps: Iterable[FileMap], settings: Callable[[ObjectId], Settings]) -> None:
-        self._maps = tuple(maps)
-        self._settings = settings
-        self._of_object: dict[ObjectId, Place] = {}
         self._of_owner: dict[Owner | None, Place] = {None: Place.CORE}
-        self.unknown = strictest(map(self.of_owner, self._all_owners()))
+        self._of_relation: dict[str, Place] = {}
+        maps = tuple(maps)
+        for found in maps:
+            for owner, known in found.objects.items():
+                _tighten(self._of_owner, owner, place_of(settings(known.id)))
+        for found in maps:
+            for relation, owned_by in found.owners.items():
+                _tighten(self._of_relation, relation, self._of_owner[owned_by])
+        self.unknown = strictest((Place.S3, *self._of_owner.values()))
 
     def of_relation(self, relation: str) -> Place | None:
         """None where no mapping knows the relation: self.unknown is its place in the end."""
-        owners = [found.owners[relation] for found in self._maps if relation in found.owners]
-        if owners:
-            return strictest(map(self.of_owner, owners))
-        return Place.CORE if is_of_initdb(relation) else None
+        place = self._of_relation.get(relation)
+        if place is None and is_of_initdb(relation):
+            return Place.CORE
+        return place
 
-    def of_owner(self, owner: Owner | None) -> Place:
-        """The strictest place under any name that it had; None is the core."""
-        place = self._of_owner.get(owner)
-        if place is None and owner is not None:
-            names = [found.objects[owner].id for found in self._maps if owner in found.objects]
-            place = self._of_owner[owner] = strictest(map(self._of_name, names))
-        return place or Place.CORE
+    def of_owner(self, owner: Owner) -> Place:
+        """The strictest place under any name that it had."""
+        return self._of_owner[owner]
 
-    def _of_name(self, id: ObjectId) -> Place:
-        if id not in self._of_object:
-            self._of_object[id] = place_of(self._settings(id))
-        return self._of_object[id]
 
-    def _all_owners(self) -> Iterable[Owner]:
-        return (owner for found in self._maps for owner in found.objects)
+def _tighten(places: dict[_Key, Place], key: _Key, place: Place) -> None:
+    before = places.get(key, place)
+    places[key] = place if before is place else strictest((before, place))

@@ -69,6 +69,7 @@ class PackWriter:
         self._batch_size = 0
         self._queue: deque[Future[list[_Compressed]]] = deque()
         self._files: dict[str, IO[bytes]] = {}
+        self._ends: dict[str, int] = {}
 
     def begin_group(self, pack: str) -> int:
         """The number of a new group, whose frames go to pack."""
@@ -142,14 +143,12 @@ class PackWriter:
     def _write_oldest(self) -> None:
         for compressed in self._queue.popleft().result():
             group = self._groups[compressed.group]
-            file = self._files.get(group.pack)
-            if file is None:
-                file = self._files[group.pack] = (self._directory / group.pack).open("wb")
-            offset = file.tell()
-            file.write(compressed.stored)
-            group.frames.append(
-                Frame(offset, len(compressed.stored), compressed.raw, compressed.sha256)
-            )
+            if group.pack not in self._files:
+                self._files[group.pack] = (self._directory / group.pack).open("wb")
+            offset = self._ends.get(group.pack, 0)
+            stored = self._files[group.pack].write(compressed.stored)
+            self._ends[group.pack] = offset + stored
+            group.frames.append(Frame(offset, stored, compressed.raw, compressed.sha256))
 
 
 def move_groups(

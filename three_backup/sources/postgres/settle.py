@@ -1,6 +1,6 @@
 """What a snapshot holds in the end, when the mapping after the backup is known too."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -25,16 +25,19 @@ class Mapped:
 
 
 def settle_files(
-    directory: Path, files: Iterable[File], packed: Sequence[PackedGroup], classes: Classes
+    directory: Path, files: Sequence[File], packed: Sequence[PackedGroup], classes: Classes
 ) -> tuple[dict[str, File], tuple[Group, ...]]:
     """Every file with its final place, and its bytes in the pack of that place."""
-    files = [replace(file, place=_place(file, classes)) for file in files]
-    places = [Place.CORE] * len(packed)
-    for file in files:
+    places = [_place(file, classes) for file in files]
+    of_groups = [Place.CORE] * len(packed)
+    for file, place in zip(files, places, strict=True):
         if file.group is not None:
-            places[file.group] = strictest((places[file.group], file.place))
-    groups = move_groups(directory, packed, places)
-    return {file.path: _settled(file, places) for file in files}, groups
+            of_groups[file.group] = strictest((of_groups[file.group], place))
+    groups = move_groups(directory, packed, of_groups)
+    return {
+        file.path: _settled(file, place if file.group is None else of_groups[file.group])
+        for file, place in zip(files, places, strict=True)
+    }, groups
 
 
 def objects_of(before: FileMap, after: FileMap, classes: Classes) -> dict[ObjectId, Mapped]:
@@ -95,8 +98,7 @@ def _place(file: File, classes: Classes) -> Place:
     return classes.of_relation(relation) or classes.unknown
 
 
-def _settled(file: File, places: Sequence[Place]) -> File:
-    place = file.place if file.group is None else places[file.group]
+def _settled(file: File, place: Place) -> File:
     if place is Place.NONE:
         return replace(file, form=Form.LEFT_OUT, place=place, group=None, offset=0, digest=None)
-    return replace(file, place=place)
+    return file if file.place is place else replace(file, place=place)

@@ -1,7 +1,6 @@
 """Sorts the files of a backup into groups while they stream in, and notes what each one was."""
 
 import hashlib
-import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -101,9 +100,9 @@ class Splitter:
             self.files.append(self._small(self._file) if small else self._large(self._file))
 
     def _arriving(self, member: Member) -> _Arriving:
-        folder, name = posixpath.split(member.name)
+        folder, slash, name = member.name.rpartition("/")
         incremental = name.startswith(increment.PREFIX)
-        path = posixpath.join(folder, name.removeprefix(increment.PREFIX))
+        path = folder + slash + name.removeprefix(increment.PREFIX)
         relation = relation_of(path)
         place = Place.CORE if relation is None else self._classes.of_relation(relation)
         return _Arriving(path, member.size, incremental, relation, place)
@@ -112,7 +111,7 @@ class Splitter:
         """Files of one object share a group, and so do files of the core in one folder."""
         if file.place is Place.NONE:
             return
-        key: Owner | str = posixpath.dirname(file.path)
+        key: Owner | str = file.path.rpartition("/")[0]
         if file.relation is not None and file.place is not Place.CORE:
             key = self._owners.get(file.relation) or file.relation
         if key not in self._groups:
@@ -204,5 +203,5 @@ def server_path(file: File) -> str:
     """The path as the server's manifest has it."""
     if file.form not in (Form.BLOCKS, Form.UNCHANGED):
         return file.path
-    folder, name = posixpath.split(file.path)
-    return posixpath.join(folder, increment.PREFIX + name)
+    folder, slash, name = file.path.rpartition("/")
+    return folder + slash + increment.PREFIX + name
