@@ -1,6 +1,7 @@
 """The real servers that tests run on, each started when the first test asks for it."""
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from itertools import count
@@ -11,6 +12,11 @@ import pytest
 from three_backup.demo.servers import PostgresServer, SeaweedServer
 
 _BUCKETS = count(1)
+
+
+def pytest_configure() -> None:
+    """SIGTERM ends the servers too, as Ctrl-C does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
