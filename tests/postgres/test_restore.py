@@ -20,7 +20,7 @@ from tests.postgres.restoring import (
     table,
     view,
 )
-from tests.postgres.taking import DISABLED, LOCAL, Taking, ask, run
+from tests.postgres.taking import DISABLED, LOCAL, Taking, ask, index_of, run
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.sources.base import Restored
@@ -380,16 +380,26 @@ def test_rows_that_never_left_their_host_come_back_there_only(
     assert restoring.one([snapshot], wanted).facts["rows"] == 20
 
 
-def test_a_damaged_pack_is_noticed_before_anything_is_touched(
+def test_a_damaged_table_is_noticed_and_does_not_stop_the_others(
     live: PostgresServer, shop: str, taking: Taking, restoring: Restoring
 ) -> None:
-    chain = [taking.take()]
+    chain, orders = [taking.take()], table(shop, "orders")
+    index = index_of(chain[0])
+    (path, *_) = index.objects[orders]
+    frame = index.groups[index.files[path].group or 0].frames[0]
     pack = taking.folder / str(chain[0].manifest.snapshot) / Place.S3.pack
-    pack.write_bytes(bytes(byte ^ 1 for byte in pack.read_bytes()))
-    before = inhabitants(live, shop)
-    with pytest.raises(BackupError, match="is damaged"):
-        restoring.one(chain, in_place(table(shop, "orders")), overwrite=True)
-    assert inhabitants(live, shop) == before
+    content = bytearray(pack.read_bytes())
+    content[frame.offset + 20] ^= 1
+    pack.write_bytes(content)
+
+    wanted = [
+        beside(one, level3=f"{one.level3}_copy") for one in (orders, table(shop, "customer"))
+    ]
+    broken, whole = restoring.all(chain, *wanted).values()
+
+    assert isinstance(broken, BackupError)
+    assert "is damaged" in str(broken)
+    assert isinstance(whole, Restored)
 
 
 def test_owners_and_grants_come_back_when_asked_for(

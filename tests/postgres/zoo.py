@@ -40,7 +40,8 @@ STATEMENTS = (
               CASE WHEN i % 10 = 0 THEN (SELECT string_agg(md5(i::text || g), '')
                                            FROM generate_series(1, 5000) g)
                    ELSE E'tab\\there\\nline \\\\ ' || i END,
-              decode(repeat('00ff', i), 'hex'), '2026-01-01 00:00+03'::timestamptz + i * interval '1 day',
+              decode(repeat('00ff', i), 'hex'),
+              '2026-01-01 00:00+03'::timestamptz + i * interval '1 day',
               '1 month 3 days 04:05:06', i::money, jsonb_build_object('i', i),
               ARRAY[i, 1.5, NULL, 'NaN']::numeric[]
          FROM generate_series(1, 100) i""",
@@ -54,8 +55,8 @@ STATEMENTS = (
          REFERENCES app.orders DEFERRABLE INITIALLY DEFERRED)""",
     "COMMENT ON CONSTRAINT orders_customer_fkey ON app.orders IS 'who'",
     "INSERT INTO app.customer SELECT i, 'c' || i FROM generate_series(1, 20) i",
-    "INSERT INTO app.orders SELECT i, i % 20 + 1, i - 1 FROM generate_series(2, 50) i"
-    " UNION ALL SELECT 1, 1, NULL",
+    """INSERT INTO app.orders SELECT i, i % 20 + 1, nullif(i - 1, 0)
+                                FROM generate_series(1, 50) i""",
     "CREATE TABLE app.events (at date, what text, PRIMARY KEY (at, what)) PARTITION BY RANGE (at)",
     """CREATE TABLE app.events_2025 PARTITION OF app.events
        FOR VALUES FROM ('2025-01-01') TO ('2026-01-01')""",

@@ -41,10 +41,9 @@ class OpenedChain:
         """Whether the newest snapshot saw a file of the relation; a later one comes by WAL."""
         return relation in self._relations
 
-    def is_core(self, relation: str, databases: Collection[str] | None) -> bool:
-        """Whether the relation is laid out for every restore out of these databases, or all."""
-        paths = self._relations.get(relation, ())
-        return not set(paths).isdisjoint(core_paths(self.newest, databases))
+    def core(self, databases: Collection[str] | None) -> set[str | None]:
+        """The relations that are laid out for every restore out of these databases, or all."""
+        return {relation_of(path) for path in core_paths(self.newest, databases)}
 
     def check(self, relations: Collection[str]) -> None:
         """Raises BackupError where these relations cannot be had: left out, or not at hand."""

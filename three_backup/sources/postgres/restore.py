@@ -24,6 +24,8 @@ from three_backup.sources.postgres.target import (
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
 
+_DAMAGED = ("postgres.pack_damaged", "postgres.file_damaged")
+
 Outcome = tuple[Wanted, Restored | BackupError]
 
 
@@ -66,7 +68,14 @@ def _refusal(wanted: Wanted, overwrite: bool) -> BackupError | None:
 def _revive_and_restore(
     job: RestoreJob, chain: OpenedChain, wanted: Sequence[Wanted]
 ) -> Iterator[Outcome]:
-    with revived(job, chain, [one.object for one in wanted]) as scratch:
+    with ExitStack() as stack:
+        try:
+            scratch = stack.enter_context(revived(job, chain, [one.object for one in wanted]))
+        except BackupError as error:
+            if error.code not in _DAMAGED:
+                raise
+            yield from _one_by_one(job, chain, wanted, error)
+            return
         revivable = []
         for one in wanted:
             if one.object in scratch.failed:
@@ -75,6 +84,17 @@ def _revive_and_restore(
                 revivable.append(one)
         for database, group in groupby(sorted(revivable, key=_source), key=_source):
             yield from _restore_database(job, scratch.server, database, list(group))
+
+
+def _one_by_one(
+    job: RestoreJob, chain: OpenedChain, wanted: Sequence[Wanted], error: BackupError
+) -> Iterator[Outcome]:
+    """After damage that may be that of one object only."""
+    if len(wanted) == 1:
+        yield wanted[0], _about(wanted[0], error)
+        return
+    for one in wanted:
+        yield from _revive_and_restore(job, chain, [one])
 
 
 def _source(wanted: Wanted) -> str:

@@ -1,7 +1,7 @@
 """Bring a snapshot to life on a scratch server, with no more of it than the wanted need."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,19 +117,18 @@ def _check_pages(
 ) -> None:
     """Fail what recovery found damaged: it went on, since most of the tables are not there."""
     damaged = server.invalid_pages()
-    databases = _databases(files)
-    core = sorted(relation for relation in damaged if chain.is_core(relation, databases))
+    core = damaged & chain.core(_databases(files))
     if core:
         raise _missing_pages(core)
     for id, needed in files.items():
         if id not in failed and not damaged.isdisjoint(needed):
-            failed[id] = _missing_pages(sorted(damaged & needed))
+            failed[id] = _missing_pages(damaged & needed)
 
 
-def _missing_pages(relations: Sequence[str]) -> BackupError:
+def _missing_pages(relations: Iterable[str]) -> BackupError:
     return BackupError(
         "postgres.pages_missing",
-        f"recovery missed pages of {', '.join(relations)}",
+        f"recovery missed pages of {', '.join(sorted(relations))}",
         "restore another snapshot, and check the disk of the server (pg_amcheck)",
     )
 
