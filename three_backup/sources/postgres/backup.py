@@ -92,7 +92,7 @@ def take(job: SnapshotJob) -> Manifest:
     objects = objects_of(before, after, classes)
     index = _index(job.directory, arrived, objects, classes)
     if parent is not None:
-        _check_followed(parent, index)
+        _check_followed(parent, index, arrived.streamed)
     (job.directory / INDEX).write_bytes(index_file.dump(index))
     (job.directory / BACKUP_MANIFEST).write_bytes(compress_file(arrived.manifest))
     return _manifest(job, cluster, arrived.streamed, index, objects)
@@ -191,9 +191,11 @@ def _index(
     )
 
 
-def _check_followed(parent: Parent, index: Index) -> None:
+def _check_followed(parent: Parent, index: Index, streamed: Streamed) -> None:
     """Raises ParentUnusableError where the increment that came is none of this parent."""
     refuse_unfollowable(parent, index.files)
+    if streamed.timeline != parent.manifest.facts["timeline"]:
+        raise unusable(f"the server switched to timeline {streamed.timeline} meanwhile")
     with connect() as connection:
         ((follows,),) = connection.execute(_SUMMARY, (parent.start_lsn,))
     if not follows:
