@@ -193,6 +193,19 @@ def test_a_server_that_dies_in_the_middle_is_unreachable(
         taking.take(meanwhile=own.kill)
 
 
+def test_a_snapshot_that_is_interrupted_ends_quietly_and_at_once(
+    live: PostgresServer, taking: Taking, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        taking.take(meanwhile=interrupt)
+    assert caplog.records == []
+    while ask(live, "postgres", "SELECT count(*) FROM pg_replication_slots") != "0":
+        pass  # the server notices in its own time
+
+
 def test_one_byte_changed_on_the_way_fails_the_snapshot(
     live: PostgresServer, database: str, monkeypatch: pytest.MonkeyPatch, taking: Taking
 ) -> None:
