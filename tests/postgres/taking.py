@@ -21,7 +21,7 @@ from three_backup.sources.postgres.index import BACKUP_MANIFEST, INDEX, File, Fo
 from three_backup.sources.postgres.pack import PackReader, decompress_file
 from three_backup.sources.postgres.preflight import read_cluster
 from three_backup.sources.postgres.source import PostgresSource
-from three_backup.sources.postgres.split import server_path
+from three_backup.sources.postgres.taking.split import server_path
 from three_backup.stages import Stage
 from three_backup.storage import Storage
 

@@ -17,7 +17,7 @@ from three_backup.sources.postgres.mapping import (
     read_map,
     relation_of,
 )
-from three_backup.sources.postgres.settle import objects_of
+from three_backup.sources.postgres.taking.settle import objects_of
 from three_backup.stages import TARGETS, Stage
 
 from .taking import DISABLED, EVERYWHERE, LOCAL, NOWHERE, ask, run, table

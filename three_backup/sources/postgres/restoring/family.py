@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
-from three_backup.sources.postgres.naming import follow, free
 from three_backup.sources.postgres.relations import object_id
+from three_backup.sources.postgres.restoring.naming import follow, free
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection

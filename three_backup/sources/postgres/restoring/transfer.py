@@ -12,10 +12,15 @@ import psycopg
 
 from three_backup.errors import BackupError
 from three_backup.sources.postgres.connection import quoted
-from three_backup.sources.postgres.dump import Definitions
-from three_backup.sources.postgres.family import MATERIALIZED_VIEW, SEQUENCE, Family, Part
-from three_backup.sources.postgres.staging import Staged
-from three_backup.sources.postgres.target import Existing, attempt, plain_rows
+from three_backup.sources.postgres.restoring.dump import Definitions
+from three_backup.sources.postgres.restoring.family import (
+    MATERIALIZED_VIEW,
+    SEQUENCE,
+    Family,
+    Part,
+)
+from three_backup.sources.postgres.restoring.staging import Staged
+from three_backup.sources.postgres.restoring.target import Existing, attempt, plain_rows
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection

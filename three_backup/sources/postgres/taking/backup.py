@@ -15,20 +15,12 @@ from three_backup.errors import BackupError, UnreachableError
 from three_backup.objects import ObjectId
 from three_backup.snapshots import Manifest, SnapshotId, StoredFile, stamp
 from three_backup.sources.base import NothingToTakeError, ParentUnusableError, SnapshotJob
-from three_backup.sources.postgres import index_file, server_manifest
+from three_backup.sources.postgres import index_file
 from three_backup.sources.postgres.classes import Classes
 from three_backup.sources.postgres.connection import connect, connect_replication
 from three_backup.sources.postgres.index import BACKUP_MANIFEST, INDEX, File, Index, Place
 from three_backup.sources.postgres.mapping import FileMap, read_map
 from three_backup.sources.postgres.pack import compress_file
-from three_backup.sources.postgres.packing import PackedGroup, PackWriter
-from three_backup.sources.postgres.parent import (
-    Parent,
-    read_parent,
-    refuse_risen,
-    refuse_unfollowable,
-    unusable,
-)
 from three_backup.sources.postgres.preflight import (
     SUMMARIZE,
     Cluster,
@@ -36,21 +28,30 @@ from three_backup.sources.postgres.preflight import (
     position,
     read_cluster,
 )
-from three_backup.sources.postgres.replication import (
+from three_backup.sources.postgres.taking import server_manifest
+from three_backup.sources.postgres.taking.packing import PackedGroup, PackWriter
+from three_backup.sources.postgres.taking.parent import (
+    Parent,
+    read_parent,
+    refuse_risen,
+    refuse_unfollowable,
+    unusable,
+)
+from three_backup.sources.postgres.taking.replication import (
     Streamed,
     identify,
     reserve_wal,
     stream_backup,
     upload_manifest,
 )
-from three_backup.sources.postgres.settle import (
+from three_backup.sources.postgres.taking.settle import (
     Mapped,
     carried_objects,
     objects_of,
     settle_files,
     source_size,
 )
-from three_backup.sources.postgres.split import Archives, Splitter, server_path
+from three_backup.sources.postgres.taking.split import Archives, Splitter, server_path
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection

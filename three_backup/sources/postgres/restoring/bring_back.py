@@ -6,12 +6,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from three_backup.sources.postgres.connection import quoted
-from three_backup.sources.postgres.dump import dump_objects, dump_schemas
-from three_backup.sources.postgres.family import SEQUENCE, Family, without_clashes
-from three_backup.sources.postgres.needs import Need, missing, read_needs, refuse_to_invent
-from three_backup.sources.postgres.scratch import ScratchServer
-from three_backup.sources.postgres.staging import ForeignKey, Staged, place, stage
-from three_backup.sources.postgres.target import (
+from three_backup.sources.postgres.restoring.dump import dump_objects, dump_schemas
+from three_backup.sources.postgres.restoring.family import SEQUENCE, Family, without_clashes
+from three_backup.sources.postgres.restoring.needs import (
+    Need,
+    missing,
+    read_needs,
+    refuse_to_invent,
+)
+from three_backup.sources.postgres.restoring.scratch import ScratchServer
+from three_backup.sources.postgres.restoring.staging import ForeignKey, Staged, place, stage
+from three_backup.sources.postgres.restoring.target import (
     attempt,
     check_free,
     check_partitions_free,
@@ -19,7 +24,7 @@ from three_backup.sources.postgres.target import (
     relation_exists,
     taken_names,
 )
-from three_backup.sources.postgres.transfer import (
+from three_backup.sources.postgres.restoring.transfer import (
     copy_sequence,
     join_again,
     load,

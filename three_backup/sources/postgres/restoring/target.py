@@ -10,7 +10,7 @@ import psycopg
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
 from three_backup.sources.postgres.connection import connect, quoted
-from three_backup.sources.postgres.family import Family
+from three_backup.sources.postgres.restoring.family import Family
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection

@@ -9,17 +9,17 @@ from pathlib import Path
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
 from three_backup.sources.base import RestoreJob
-from three_backup.sources.postgres.binaries import Binaries, find_binaries
-from three_backup.sources.postgres.chain import database_of
-from three_backup.sources.postgres.family import read_family, read_files
-from three_backup.sources.postgres.opened_chain import OpenedChain
-from three_backup.sources.postgres.scratch import (
+from three_backup.sources.postgres.restoring.binaries import Binaries, find_binaries
+from three_backup.sources.postgres.restoring.chain import database_of
+from three_backup.sources.postgres.restoring.family import read_family, read_files
+from three_backup.sources.postgres.restoring.opened_chain import OpenedChain
+from three_backup.sources.postgres.restoring.scratch import (
     ScratchServer,
     can_enter,
     scratch_server,
     scratch_user,
 )
-from three_backup.sources.postgres.scratch_folder import scratch_folder
+from three_backup.sources.postgres.restoring.scratch_folder import scratch_folder
 
 _PUBLIC_FOLDER = Path("/var/tmp")  # noqa: S108  what is made there is private
 _MOST_ATTEMPTS = 4
