@@ -219,7 +219,9 @@ def main(
 def complain(line: str) -> None:
     """A line on standard error; nobody may be listening there any more."""
     with suppress(OSError, ValueError):
-        print(line, file=sys.stderr, flush=True)
+        # A bar, of this tool or of another one in the pipe, may stand in the line.
+        clear = "\r\033[K" if sys.stderr.isatty() else ""
+        print(f"{clear}{line}", file=sys.stderr, flush=True)
 
 
 def translated(error: OSError) -> BackupError:
