@@ -73,7 +73,10 @@ def outlook(
     settings = carried(carrier, live, configuration, catalog, snapshots)
     source = source_of(next(iter(live)).type)
 
-    def broken(_: SnapshotId) -> str | None:
+    def broken(newest: SnapshotId) -> str | None:
+        lost = catalog.lost(carrier, snapshots, newest)
+        if lost is not None:
+            return lost
         judged = [(record.fields, settings[object_id]) for object_id, record in live.items()]
         return source.broken_chain(judged, catalog.manifest(carrier, snapshots[-1]))
 
@@ -117,16 +120,29 @@ def verdicts(
     if not settings:
         return []
     wanted = any(one.max_stage.reaches(Stage.SYNCED_S3) for one in settings)
-    candidates = [
-        Candidate(one.id, one.local, one.s3, wanted, _has_local_files(carrier, one, catalog))
-        for one in snapshots
-    ]
+    candidates = _candidates(carrier, snapshots, wanted, catalog)
     return decide(candidates, most_generous(one.limits for one in settings))
 
 
+def _candidates(
+    carrier: str, snapshots: Sequence[Stored], wanted: bool, catalog: Catalog
+) -> list[Candidate]:
+    # Manifests that lie in S3 only are read where something here could depend on them.
+    apart = any(one.local and _has_local_files(carrier, one, catalog) for one in snapshots)
+    return [
+        Candidate(
+            one.id,
+            one.local,
+            one.s3,
+            wanted,
+            local_only=apart and _has_local_files(carrier, one, catalog),
+            lost=apart and bool(catalog.lost_files(carrier, one)),
+        )
+        for one in snapshots
+    ]
+
+
 def _has_local_files(carrier: str, stored: Stored, catalog: Catalog) -> bool:
-    if not stored.local:
-        return False
     return any(file.local_only for file in catalog.manifest(carrier, stored).files)
 
 
