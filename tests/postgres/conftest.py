@@ -1,5 +1,6 @@
 """A PostgreSQL server that the tests of this folder find the way the tools find it."""
 
+import shutil
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from three_backup.demo.servers import PostgresServer
 
+from .restoring import Restoring
 from .taking import Taking, run
 
 _NUMBERS = count(1)
@@ -34,3 +36,11 @@ def database(live: PostgresServer) -> Iterator[str]:
 def taking(tmp_path: Path) -> Taking:
     """Of the server that `PG*` lead to."""
     return Taking(tmp_path)
+
+
+@pytest.fixture
+def restoring(server_folder: Path, live: PostgresServer) -> Iterator[Restoring]:
+    folder = server_folder / "work"
+    folder.mkdir(mode=0o711)
+    yield Restoring(folder)
+    shutil.rmtree(folder)

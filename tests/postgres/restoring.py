@@ -26,15 +26,24 @@ class Restoring:
     folder: Path
 
     def all(
+        self, chain: Sequence[SnapshotFiles], *wanted: Wanted, **options: Any
+    ) -> dict[ObjectId, Restored | BackupError]:
+        """The outcomes by the ids of the targets; nothing may be left in the folder."""
+        try:
+            job = self.job(chain, *wanted, **options)
+            return {one.target: outcome for one, outcome in PostgresSource().restore(job)}
+        finally:
+            assert list(self.folder.iterdir()) == []
+
+    def job(
         self,
         chain: Sequence[SnapshotFiles],
         *wanted: Wanted,
         overwrite: bool = False,
         settings: Settings = EVERYWHERE,
         **options: Any,
-    ) -> dict[ObjectId, Restored | BackupError]:
-        """The outcomes by the ids of the targets; nothing may be left in the folder."""
-        job = RestoreJob(
+    ) -> RestoreJob:
+        return RestoreJob(
             wanted=wanted,
             chain=chain,
             overwrite=overwrite,
@@ -44,10 +53,6 @@ class Restoring:
             say=lambda sentence: None,
             options=options,
         )
-        try:
-            return {one.target: outcome for one, outcome in PostgresSource().restore(job)}
-        finally:
-            assert list(self.folder.iterdir()) == []
 
     def one(self, chain: Sequence[SnapshotFiles], wanted: Wanted, **options: Any) -> Restored:
         """Raises what the restore of the object ended with."""

@@ -28,14 +28,6 @@ from three_backup.sources.postgres.index import Place
 
 
 @pytest.fixture
-def restoring(server_folder: Path, live: PostgresServer) -> Iterator[Restoring]:
-    folder = server_folder / "work"
-    folder.mkdir(mode=0o711)
-    yield Restoring(folder)
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
 def space(server_folder: Path, live: PostgresServer) -> Iterator[str]:
     folder = server_folder / "space"
     folder.mkdir()
