@@ -39,7 +39,15 @@ class Outlook:
         """The record with its stage and what is left to do."""
         planned_at = {"planned_at": rfc3339(self.now)}
         if settings.disable:
-            return record.with_fields(todo=[], take=None, why="disabled", **planned_at)
+            return record.with_fields(
+                stage=Stage.EXISTS,
+                max_stage=settings.max_stage,
+                disabled=True,
+                take=None,
+                todo=[],
+                why="disabled",
+                **planned_at,
+            )
         kind, why = self.take.kind, self.take.why
         stage = planning.stage(self.progress, settings.max_stage)
         todo = planning.todo(stage, settings.max_stage, kind)

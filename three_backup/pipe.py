@@ -126,7 +126,7 @@ class Invocation:
 
     def fail(self, record: Record, error: BackupError) -> Record:
         """The record with the error, which is said once however many records share it."""
-        self.say(f"{record.carrier}: {error}" if record.carrier not in str(error) else str(error))
+        self.say(str(error) if _is_named(record, error) else f"{record.carrier}: {error}")
         self._unreachable += isinstance(error, UnreachableError)
         self._misconfigured += isinstance(error, ConfigurationError)
         return record.with_error(self.name, error)
@@ -199,6 +199,8 @@ def main(
         signal.signal(signal.SIGTERM, _stop)
         _require_output()
         invocation = Invocation(name, _arguments(usage, name, argv))
+        if "--config" in invocation.arguments:
+            _ = invocation.configuration  # its mistakes are told whatever comes in
         status = run(invocation)
         sys.stdout.flush()
         return int(invocation.status if status is None else status)
@@ -214,6 +216,12 @@ def main(
     except OSError as error:
         complain(f"{name}: {translated(error)}")
         return int(_silenced(Exit.FAILED))
+
+
+def _is_named(record: Record, error: BackupError) -> bool:
+    """Whether the error itself says what it is about."""
+    about = (record.carrier, f"{record.fields.get('type')}/")
+    return record.carrier in error.message or error.message.startswith(about)
 
 
 def complain(line: str) -> None:

@@ -42,6 +42,31 @@ def test_the_list_shows_stages_and_snapshots_where_they_lie(looked_at: Host) -> 
     assert all(line.endswith("local, s3") for line in snapshots.splitlines()[2:])
 
 
+def test_a_disabled_object_is_shown_as_one(looked_at: Host) -> None:
+    changed = looked_at.folder / "disabled.yaml"
+    section = f"- {looked_at.table('carts')}: {{disable: true}}\n"
+    changed.write_text(section + looked_at.config.read_text().lstrip())
+    changed.chmod(0o600)
+    shown = looked_at.good(
+        f"tb-list --stages -c {changed} -s {looked_at.table('carts')} < /dev/null"
+    ).stdout
+    assert shown.split()[-2:] == ["exists", "disabled"]
+    (record,) = looked_at.good(
+        f"tb-discover -s {looked_at.table('carts')} | tb-plan -c {changed}"
+    ).records
+    assert (record["disabled"], record["todo"], record["why"]) == (True, [], "disabled")
+
+
+def test_a_configuration_with_mistakes_is_told_whatever_comes_in(looked_at: Host) -> None:
+    broken = looked_at.folder / "broken.yaml"
+    broken.write_text('- "*":\n    s3_buket: x\n    base_schedule: 61 * * * *\n')
+    for tool in ("discover", "plan", "snapshot", "upload", "rotate", "restore", "list", "run"):
+        outcome = looked_at.sh(f"tb-{tool} -c {broken}", "nonsense\n")
+        assert (outcome.status, outcome.stdout) == (78, "")
+        assert "s3_bucket" in outcome.stderr
+        assert "61 * * * *" in outcome.stderr
+
+
 def test_the_list_shows_the_records_that_come_in(looked_at: Host) -> None:
     shown = looked_at.good("tb-discover | jq -c 'select(.kind==\"view\")' | tb-list").stdout
     assert [line.split()[1] for line in shown.splitlines()] == ["KIND", "view"]
