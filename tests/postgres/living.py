@@ -1,6 +1,8 @@
 """A host whose snapshots are older than they are, and one turn of it: discover, plan, snapshot."""
 
 import json
+import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.pipeline.conftest import Host
+from three_backup.demo.daemon import unprivileged_account
 from three_backup.demo.servers import PostgresServer, SeaweedServer
 from three_backup.local import MANIFEST
 from three_backup.snapshots import Manifest, SnapshotId
@@ -48,16 +51,6 @@ class Living(Host):
             sections, **{**_SCHEDULES, "s3_bucket": self.bucket or None, **everything}
         )
 
-    def point_to(self, server: PostgresServer) -> None:
-        """Have the same host find another server."""
-        self.server = server
-        for name, value in server.environ.items():
-            self.environ[name] = value if name != "PATH" else f"{self._path}:{value}"
-
-    @property
-    def _path(self) -> str:
-        return self.environ["PATH"].partition(":/")[0]
-
     def turn(self, object: str, options: str = "") -> Turn:
         """An hour later: what is planned, and what becomes of it."""
         self.age()
@@ -72,9 +65,20 @@ class Living(Host):
 
     def age(self) -> None:
         """Every snapshot of this host was taken an hour earlier."""
-        folders = self.local_dir.glob("postgres/cluster/*/[0-9]*Z-*")
-        for folder in sorted(folders, key=lambda folder: folder.name):
+        for folder in self._folders():
             _age(folder)
+
+    def snapshots(self) -> list[str]:
+        """Of this host, the oldest first."""
+        return [folder.name for folder in self._folders()]
+
+    def beside(self, server: PostgresServer) -> "Living":
+        """The same host, which finds another server now."""
+        return Living(self.folder, self.database, server, self.s3, self.bucket)
+
+    def _folders(self) -> list[Path]:
+        folders = self.local_dir.glob("postgres/cluster/*/[0-9]*Z-*")
+        return sorted(folders, key=lambda folder: folder.name)
 
 
 @contextmanager
@@ -85,6 +89,25 @@ def living(
     own = folder / f"host{next(_NUMBERS)}"
     own.mkdir(mode=0o711)
     yield Living(own, "postgres", server, s3, bucket)
+
+
+@contextmanager
+def standby_of(primary: PostgresServer, folder: Path) -> Iterator[PostgresServer]:
+    """A server that follows the primary, until it is promoted."""
+    standby = PostgresServer(folder / f"standby{next(_NUMBERS)}", primary.version)
+    argv = (standby.bindir / "pg_basebackup", "--pgdata", standby.pgdata, "--checkpoint=fast")
+    subprocess.run(argv, env=primary.environ, check=True, capture_output=True)
+    (standby.pgdata / "standby.signal").touch()
+    with (standby.pgdata / "postgresql.auto.conf").open("a") as configuration:
+        configuration.write(f"port = {standby.port}\n")
+        configuration.write(f"unix_socket_directories = '{standby.folder}'\n")
+        configuration.write(
+            f"primary_conninfo = 'host={primary.folder} port={primary.port} user=postgres'\n"
+        )
+    unprivileged_account().own(standby.pgdata)
+    with standby:
+        yield standby
+    shutil.rmtree(standby.folder)
 
 
 def _age(folder: Path) -> None:
