@@ -1,5 +1,6 @@
 """The runtime of every tool: arguments, records in and out, failures, signals, exit status."""
 
+import errno
 import os
 import platform
 import re
@@ -27,6 +28,8 @@ PROGRAM = f"three_backup {__version__}"
 Outcome = TypeVar("Outcome")
 
 _MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
+
+_ROOM = "make room there, or name another folder with local_dir or scratch_dir"
 
 # docopt-ng names what it could not match in the notation of its own classes.
 _UNMATCHED = re.compile(r"(?:Option|Argument)\((?:None|'[^']*'), '([^']*)'")
@@ -236,7 +239,8 @@ def translated(error: OSError) -> BackupError:
     """What the operating system refused, as a sentence."""
     what = error.strerror or str(error)
     where = f"{error.filename}: " if error.filename else ""
-    return BackupError(f"os.{type(error).__name__}", f"{where}{what.lower()}")
+    hint = _ROOM if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return BackupError(f"os.{type(error).__name__}", f"{where}{what.lower()}", hint)
 
 
 def _arguments(usage: str, name: str, argv: list[str] | None) -> Mapping[str, Any]:
