@@ -6,6 +6,7 @@ its place already; the rest is moved to where the stricter of the two wants it.
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,11 @@ _MOST_THREADS = 4
 # Every summary of WAL ends where a checkpoint began, and a backup begins at a checkpoint. So a
 # server that was set back and went on since has no summary that begins where its parent began.
 _SUMMARY = "SELECT EXISTS (SELECT FROM pg_available_wal_summaries() WHERE start_lsn = %s::pg_lsn)"
+_OF_UNKNOWN = {
+    Place.S3: "its tables are stored, but cannot be restored one by one",
+    Place.LOCAL: "its tables stay on this host, because some table has to and may be among them",
+    Place.NONE: "its tables are left out, because some table is disabled and may be among them",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +85,18 @@ def take(job: SnapshotJob) -> Manifest:
         cluster = read_cluster(connection)
     _check(cluster, job)
     parent = None if job.parent is None else read_parent(job.parent, cluster.facts)
-    before = read_map(job.say)
+    before = read_map()
     classes = Classes([before], job.settings)
     if parent is not None:
         refuse_risen(parent, classes)
     arrived = _receive(job, cluster, parent, before, classes)
-    after = read_map(_again)
+    after = read_map()
     server_manifest.verify(
         arrived.manifest,
         ((server_path(file), file.size, file.crc32c) for file in arrived.files),
     )
     classes = Classes([before, after], job.settings)
+    _say_unread(job, {**before.unread, **after.unread}, classes)
     objects = objects_of(before, after, classes)
     index = _index(job.directory, arrived, objects, classes)
     if parent is not None:
@@ -111,6 +118,12 @@ def _check(cluster: Cluster, job: SnapshotJob) -> None:
         job.say(
             f"{job.carrier}: summarize_wal is off, so that no incremental can follow: {SUMMARIZE}"
         )
+
+
+def _say_unread(job: SnapshotJob, unread: Mapping[str, BackupError], classes: Classes) -> None:
+    """What becomes of tables whose names, and so their settings, are not known."""
+    for error in unread.values():
+        job.say(f"{job.carrier}: {error.message}; {_OF_UNKNOWN[classes.unknown]}; {error.hint}")
 
 
 def _receive(
@@ -254,7 +267,3 @@ def _facts(
         "checksums": cluster.checksums,
         "disabled": [str(id) for id, mapped in objects.items() if mapped.place is Place.NONE],
     }
-
-
-def _again(_: str) -> None:
-    """What keeps a database from being read was said when the first mapping was read."""
