@@ -3,7 +3,7 @@
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ from three_backup.sources.postgres.source import PostgresSource
 
 @dataclass(frozen=True)
 class Restoring:
-    """Restores into the server that `PG*` names; scratch servers live in the folder."""
+    """Restores into the server that `PG*` names; scratch servers live in the folder.
+    said: every sentence that was meant for people."""
 
     folder: Path
+    said: list[str] = field(default_factory=list)
 
     def all(
         self, chain: Sequence[SnapshotFiles], *wanted: Wanted, **options: Any
@@ -50,7 +52,7 @@ class Restoring:
             source_settings=settings,
             work_dir=self.folder,
             advance=lambda size: None,
-            say=lambda sentence: None,
+            say=self.said.append,
             options=options,
         )
 

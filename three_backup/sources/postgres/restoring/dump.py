@@ -65,6 +65,7 @@ def _dump(server: ScratchServer, database: str, patterns: Sequence[str]) -> _Dum
             "--encoding=UTF8",
             "--no-publications",
             "--no-subscriptions",
+            "--no-security-labels",
             f"--file={dump}",
             *patterns,
             database=database,
