@@ -158,6 +158,32 @@ def test_large_objects_come_with_the_rows_that_name_them(
     assert ask(old, rare, content) == before
 
 
+def test_large_objects_come_with_the_leaves_of_a_tree(
+    old: PostgresServer, rare: str, taking: Taking, restoring: Restoring
+) -> None:
+    run(
+        old,
+        rare,
+        "CREATE TABLE t (i int PRIMARY KEY, file oid) PARTITION BY RANGE (i)",
+        "CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (1) TO (10)",
+        "INSERT INTO t VALUES (1, lo_from_bytea(0, 'content'))",
+    )
+    chain = [taking.take()]
+    run(old, rare, "SELECT lo_unlink(file) FROM t", "DROP TABLE t")
+    restoring.one(chain, in_place(table(rare, "t")))
+    assert ask(old, rare, "SELECT convert_from(lo_get(file), 'UTF8') FROM t") == "content"
+
+
+def test_types_keep_their_names_where_the_schema_changes(
+    old: PostgresServer, rare: str, taking: Taking, restoring: Restoring
+) -> None:
+    run(old, rare, "CREATE EXTENSION citext", "CREATE TYPE mood AS ENUM ('ok')")
+    run(old, rare, "CREATE TABLE t AS SELECT 'A'::citext AS word, 'ok'::mood AS mood")
+    restoring.one([taking.take()], beside(table(rare, "t"), level2="attic"))
+    types = "SELECT (pg_typeof(word), pg_typeof(mood)) FROM attic.t"
+    assert ask(old, rare, types) == "('citext', 'mood')"
+
+
 def test_bytes_in_no_encoding_come_back_as_they_were(
     old: PostgresServer, rare: str, taking: Taking, restoring: Restoring
 ) -> None:
