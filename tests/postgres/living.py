@@ -55,6 +55,7 @@ class Living(Host):
         """An hour later: what is planned, and what becomes of it."""
         self.age()
         outcome = self.sh(f"tb-discover | tb-plan | tee plan | tb-snapshot {options}")
+        assert outcome.stdout, outcome.stderr
         planned = [json.loads(line) for line in (self.folder / "plan").read_text().splitlines()]
         return Turn(
             next(record for record in planned if record["id"] == object),

@@ -25,6 +25,7 @@ HASH = "select count(*), md5(string_agg(t::text, '|' order by id)) from {} t"
 NEARBY = "- {}: {{max_stage: snapshot_incremental}}\n"
 DISABLED = "- {}: {{disable: true}}\n"
 TABLES = ("users", "nearby", "hidden")
+INSIDE = "- postgres/table/locked/public/u*: {disable: true}\n"
 FORCED = "tb-discover | tb-snapshot --incremental | tb-upload"
 STATISTICS = """
 select pg_relation_filepath(c.oid)
@@ -278,6 +279,16 @@ def test_a_database_that_refuses_us_is_said_and_held_as_strictly_as_anything(
         assert locked.rows("select * from inside") == [("inside", 1)]
     finally:
         locked.execute("drop table inside")
+
+
+def test_a_section_for_a_table_in_a_database_that_refuses_us_holds_all_the_same(
+    locked: Living,
+) -> None:
+    locked.configure(INSIDE, s3_bucket=None)
+    turn = locked.turn(locked.table("users"))
+    assert "its tables are left out, because some table is disabled" in turn.stderr
+    assert places(locked, turn.snapshot, "locked", "users") == {Place.NONE}
+    assert places(locked, turn.snapshot, locked.database, "users") == {Place.S3}
 
 
 def test_a_database_that_takes_no_connections_is_said_and_no_failure(host: Living) -> None:

@@ -72,8 +72,8 @@ class SnapshotJob:
     """One snapshot to take.
 
     parent: the files of the snapshot to add to; None takes a base. directory: exists, empty, to be
-    filled with data files (not the manifest). settings: of any object. program, host: for the
-    manifest.
+    filled with data files (not the manifest). settings: of any object; settings_below: that may
+    hold below an id that cannot be listed. program, host: for the manifest.
     """
 
     carrier: str
@@ -86,6 +86,7 @@ class SnapshotJob:
     host: str
     advance: Advance
     say: Say
+    settings_below: Callable[[str], Sequence[Settings]] = lambda prefix: ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,6 +161,7 @@ def _take(
             host=invocation.host,
             advance=advance,
             say=invocation.say,
+            settings_below=invocation.configuration.settings_below,
         )
 
     with catalog.local.begin(carrier, snapshot) as directory, bar(carrier, None) as advance:

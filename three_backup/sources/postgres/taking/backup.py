@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from three_backup.durable import sync_directory
 from three_backup.errors import BackupError, UnreachableError
-from three_backup.objects import ObjectId
+from three_backup.objects import ObjectId, escape
 from three_backup.snapshots import Manifest, SnapshotId, StoredFile, stamp
 from three_backup.sources.base import NothingToTakeError, ParentUnusableError, SnapshotJob
 from three_backup.sources.postgres import index_file
-from three_backup.sources.postgres.classes import Classes
+from three_backup.sources.postgres.classes import Classes, place_of
 from three_backup.sources.postgres.connection import connect, connect_replication
 from three_backup.sources.postgres.index import BACKUP_MANIFEST, INDEX, File, Index, Place
 from three_backup.sources.postgres.mapping import FileMap, read_map
@@ -29,6 +29,7 @@ from three_backup.sources.postgres.preflight import (
     position,
     read_cluster,
 )
+from three_backup.sources.postgres.relations import TYPE
 from three_backup.sources.postgres.taking import server_manifest
 from three_backup.sources.postgres.taking.packing import PackedGroup, PackWriter
 from three_backup.sources.postgres.taking.parent import (
@@ -86,7 +87,7 @@ def take(job: SnapshotJob) -> Manifest:
     _check(cluster, job)
     parent = None if job.parent is None else read_parent(job.parent, cluster.facts)
     before = read_map()
-    classes = Classes([before], job.settings)
+    classes = _classes(job, before)
     if parent is not None:
         refuse_risen(parent, classes)
     arrived = _receive(job, cluster, parent, before, classes)
@@ -95,7 +96,7 @@ def take(job: SnapshotJob) -> Manifest:
         arrived.manifest,
         ((server_path(file), file.size, file.crc32c) for file in arrived.files),
     )
-    classes = Classes([before, after], job.settings)
+    classes = _classes(job, before, after)
     _say_unread(job, {**before.unread, **after.unread}, classes)
     objects = objects_of(before, after, classes)
     index = _index(job.directory, arrived, objects, classes)
@@ -118,6 +119,16 @@ def _check(cluster: Cluster, job: SnapshotJob) -> None:
         job.say(
             f"{job.carrier}: summarize_wal is off, so that no incremental can follow: {SUMMARIZE}"
         )
+
+
+def _classes(job: SnapshotJob, *maps: FileMap) -> Classes:
+    prefixes = [
+        f"{TYPE}/{subtype}/{escape(name)}"
+        for name in {name for found in maps for name in found.unread}
+        for subtype in ("table", "view")
+    ]
+    below = (settings for prefix in prefixes for settings in job.settings_below(prefix))
+    return Classes(maps, job.settings, map(place_of, below))
 
 
 def _say_unread(job: SnapshotJob, unread: Mapping[str, BackupError], classes: Classes) -> None:
