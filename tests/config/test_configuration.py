@@ -38,6 +38,30 @@ def test_the_lower_section_wins_option_by_option(configure: Configure) -> None:
     assert configuration.settings(LOGS).max_base_snapshots_s3 == 5
 
 
+def test_what_may_hold_for_objects_that_cannot_be_listed_is_asked_by_their_prefix(
+    configure: Configure,
+) -> None:
+    configuration = configure(
+        """
+        - "*":
+            disable: true
+        - postgres:
+            disable: false
+        - postgres/table/prod/public/secret:
+            disable: true
+        - postgres/table/logs*:
+            max_stage: snapshot_base
+        """
+    )
+
+    def below(prefix: str) -> set[tuple[bool, str]]:
+        return {(one.disable, one.max_stage) for one in configuration.settings_below(prefix)}
+
+    assert below("postgres/table/prod") == {(False, "rotated_s3"), (True, "rotated_s3")}
+    assert below("postgres/table/logs") == {(False, "snapshot_base")}
+    assert below("postgres/table/shop") == {(False, "rotated_s3")}
+
+
 PATTERNS = (
     "*",
     "postgres",
