@@ -50,9 +50,9 @@ def restoring(server_folder: Path) -> Iterator[Restoring]:
 
 @pytest.fixture(scope="session", params=[17, 18])
 def old(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[PostgresServer]:
-    """A server of its own: with prepared transactions, and without checksums."""
+    """A server of its own: with prepared transactions, few locks, and without checksums."""
     folder = server_folder / f"old{request.param}"
-    settings = {"max_prepared_transactions": "5"}
+    settings = {"max_prepared_transactions": "5", "max_locks_per_transaction": "10"}
     with PostgresServer(folder, request.param, settings) as server:
         server.stop()
         checksums = [str(server.bindir / "pg_checksums"), "--disable", str(server.pgdata)]

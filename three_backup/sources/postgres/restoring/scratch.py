@@ -77,6 +77,8 @@ _CONTROLLED = (
     "max_prepared_xacts",
     "max_locks_per_xact",
 )
+# pg_dump locks all the tables of a database at once, and a tree is moved in one transaction.
+_FEWEST_LOCKS = 1024
 _SPELLED = {
     "max_prepared_xacts": "max_prepared_transactions",
     "max_locks_per_xact": "max_locks_per_transaction",
@@ -228,6 +230,8 @@ def _configure(server: ScratchServer, folder: Path, user: str | None) -> None:
 def _controlled(binaries: Binaries, pgdata: Path) -> Mapping[str, str]:
     said = run(Program([binaries["pg_controldata"], str(pgdata)], code="postgres.control_file"))
     found = dict(re.findall(r"^(\w+) setting: +(\d+)$", said, re.MULTILINE))
+    locks = max(_FEWEST_LOCKS, int(found.get("max_locks_per_xact", 0)))
+    found["max_locks_per_xact"] = str(locks)
     return {_SPELLED.get(name, name): found[name] for name in _CONTROLLED if name in found}
 
 
