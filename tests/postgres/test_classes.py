@@ -258,7 +258,7 @@ def locked(host: Living) -> Iterator[Living]:
 def test_a_database_that_refuses_us_is_said_and_held_as_strictly_as_anything(
     locked: Living, section: str, fate: str, place: Place, then: str
 ) -> None:
-    locked.configure(section.format(locked.table("secret")), s3_bucket=None)
+    locked.configure(section.format(locked.table("nearby")), s3_bucket=None)
     users = locked.table("users")
     first = locked.turn(users)
     assert (first.kind, first.status) == ("base", 1)
