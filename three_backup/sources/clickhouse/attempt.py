@@ -18,7 +18,8 @@ _VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A snapshot of a chain. folder: relative to the carrier's; keys, size: what lies in it."""
+    """A snapshot of a chain. folder: relative to the carrier's; keys, size: what lies in it,
+    see `stored.Contents`."""
 
     folder: str
     keys: int

@@ -154,7 +154,7 @@ def _finish(client: Client, store: Store, job: SnapshotJob, attempt: Attempt) ->
         objects=(CarriedObject(ObjectId.parse(job.carrier), attempt.size, attempt.facts),),
         files=(),
         source_size=attempt.size,
-        stored_size=found.size,
+        stored_size=found.size + found.manifest_size,
         facts={
             "uuid": written.uuid,
             "base_uuid": written.base_uuid,

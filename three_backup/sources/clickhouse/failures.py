@@ -8,7 +8,7 @@ from three_backup.errors import BackupError, UnreachableError
 _CODE = re.compile(r"\bCode: (\d+)\b")
 _SAID = re.compile(r".*DB::(?:\w*Exception): (.*)", re.DOTALL)
 _TAIL = re.compile(r"(?:;?\s*\(query: |, Stack trace|\(version \d).*", re.DOTALL)
-_GRANT = re.compile(r"have the grant (.+? ON .+?)(?:[.,;]? \(ACCESS_DENIED\)|[.;]|$)")
+_GRANT = re.compile(r"have the grant (.+? ON .+?)[.,;]?(?: for .*| \(ACCESS_DENIED\).*|$)")
 _LONGEST = 400
 
 
@@ -84,6 +84,9 @@ _SPACE = _Meaning("clickhouse.space", "the server has no space left", "make room
 _MEMORY = _Meaning(
     "clickhouse.memory", "the server ran out of memory", "raise max_memory_usage for this user"
 )
+_SLOW = _Meaning(
+    "clickhouse.slow", "a limit of the server ended it", "raise max_execution_time for this user"
+)
 _CANCELLED = _Meaning("clickhouse.cancelled", "somebody ended it", "the next run starts it anew")
 _READONLY = _Meaning(
     "clickhouse.readonly", "the user may only read", "remove readonly from the profile of the user"
@@ -102,7 +105,7 @@ _MEANINGS = {
     62: _TOO_OLD,
     81: _TABLE,
     115: _TOO_OLD,
-    159: _UNREACHABLE,
+    159: _SLOW,
     164: _READONLY,
     192: _CREDENTIALS,
     193: _CREDENTIALS,
@@ -128,6 +131,7 @@ _MEANINGS = {
 }
 """By ClickHouse's code."""
 
+_BAD_ARGUMENTS = 36
 _S3_CODE = 499
 _S3 = (
     (
@@ -190,6 +194,8 @@ def explained(about: str, text: str) -> BackupError:
 
 
 def _meaning(number: int, words: str) -> _Meaning:
+    if number == _BAD_ARGUMENTS and "no named collection" in words:
+        return _COLLECTION
     if number == _S3_CODE:
         return next((meaning for sign, meaning in _S3 if sign.search(words)), _S3_FAILED)
     return _MEANINGS.get(number, _FAILED)

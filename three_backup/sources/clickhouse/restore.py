@@ -125,7 +125,13 @@ def _make_room(work: _Work) -> None:
     for earlier in operation.beginning(work.client, work.id):
         operation.kill(work.client, earlier)
     if work.beside != work.target:
-        work.client.ask(sql.drop(work.beside, work.everywhere))
+        _drop(work, work.beside)
+
+
+def _drop(work: _Work, what: sql.Relation) -> None:
+    found = relation(work.client, what)
+    if found is not None:
+        work.client.ask(sql.drop(what, work.everywhere, found.kind == "dictionary"))
 
 
 @contextmanager
@@ -136,7 +142,7 @@ def _removed_on_failure(work: _Work) -> Iterator[None]:
         with suppress(BackupError):  # it may be the server that is gone
             for left in operation.beginning(work.client, work.id):
                 operation.kill(work.client, left)
-            work.client.ask(sql.drop(work.beside, work.everywhere))
+            _drop(work, work.beside)
         raise
 
 
@@ -161,7 +167,7 @@ def _run(work: _Work) -> int:
     done = operation.awaited(work.client, work.about, id, settings, work.job.advance)
     if not done.done:
         raise work.client.explained(done.error)
-    return done.bytes_read or done.moved
+    return done.moved
 
 
 def _relocated(work: _Work) -> list[sql.Place]:
@@ -230,7 +236,7 @@ def _move(work: _Work) -> None:
         client.ask(sql.exchange(work.beside, work.target, everywhere))
     else:
         aside = sql.Relation(work.beside.database, f"{work.beside.name}-replaced")
-        client.ask(sql.drop(aside, everywhere))
+        _drop(work, aside)
         pairs = [(work.target, aside), (work.beside, work.target), (aside, work.beside)]
         client.ask(sql.rename(pairs, everywhere))
 
@@ -245,7 +251,7 @@ def _drop_replaced(work: _Work) -> Sequence[str]:
     if work.before is None:
         return ()
     try:
-        work.client.ask(sql.drop(work.beside, work.everywhere))
+        _drop(work, work.beside)
     except BackupError as error:
         return (f"what it replaced is left as {work.beside}: {error.message}",)
     return ()

@@ -110,8 +110,10 @@ def exchange(one: Relation, other: Relation, everywhere: str) -> str:
     return f"EXCHANGE TABLES {one} AND {other}{everywhere}"
 
 
-def drop(what: Relation, everywhere: str) -> str:
-    return f"DROP TABLE IF EXISTS {what}{everywhere} SYNC"
+def drop(what: Relation, everywhere: str, dictionary: bool) -> str:
+    """Of a table or a view; a dictionary wants to be called one."""
+    kind = "DICTIONARY" if dictionary else "TABLE"
+    return f"DROP {kind} IF EXISTS {what}{everywhere} SYNC"
 
 
 def _bucket_url(storage: Storage) -> str:

@@ -26,10 +26,12 @@ _WITH_KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """keys: how many there are, `.backup` included; size: bytes of all of them."""
+    """keys: how many there are, `.backup` included; size: bytes of all but that, which says where
+    its base lies and may come to say it anew; manifest_size: its bytes."""
 
     keys: int
     size: int
+    manifest_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,7 @@ class Written:
 
 
 def contents(store: Store, folder: str) -> Contents:
-    sizes = _listed(store, folder).values()
-    return Contents(len(sizes), sum(sizes))
+    return _contents(_listed(store, folder))
 
 
 def verified(store: Store, folder: str, about: str) -> tuple[Written, Contents]:
@@ -59,7 +60,7 @@ def verified(store: Store, folder: str, about: str) -> tuple[Written, Contents]:
             f"{len(wrong)} are not in S3 as it says, {wrong[0]} first",
             "the next run writes all of it anew",
         )
-    return written, Contents(len(listed), sum(listed.values()))
+    return written, _contents(listed)
 
 
 def read(store: Store, folder: str, about: str) -> Written:
@@ -87,6 +88,11 @@ def rebase(store: Store, folder: str, base: Place) -> None:
     if base.secret != base.shown:
         found += _WITH_KEYS
     store.write(key, _BASE.sub(lambda _: found, _COPY_KEYS.sub(b"", body)))
+
+
+def _contents(sizes: Mapping[str, int]) -> Contents:
+    manifest_size = sizes.get(MANIFEST, 0)
+    return Contents(len(sizes), sum(sizes.values()) - manifest_size, manifest_size)
 
 
 def _stored(root: ElementTree.Element) -> Iterator[tuple[str, int]]:
