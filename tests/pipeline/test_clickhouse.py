@@ -1,5 +1,7 @@
 """ClickHouse and PostgreSQL through the same tools, as an administrator runs them."""
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from itertools import count
@@ -8,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline.conftest import Host
+from tests.pipeline.test_failures import members, started, until
+from tests.s3.proxy import Answer, Forward, Request, proxy
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.s3.store import Store
 from three_backup.storage import Storage
@@ -140,6 +144,34 @@ def test_another_host_on_the_prefix_is_refused_unless_it_adopts(mixed: Host) -> 
     assert "--adopt" in refused.stderr
     assert data_keys(mixed) == []
     mixed.good(f"{command} --adopt")
+
+
+def test_a_run_that_was_killed_amid_a_backup_is_finished_by_the_next(
+    mixed: Host, clickhouse: ClickhouseServer
+) -> None:
+    reached, opened = threading.Event(), threading.Event()
+
+    def hold_back(request: Request, forward: Forward) -> Answer:
+        if request.is_("PUT") and request.path.endswith("/.backup"):
+            reached.set()
+            opened.wait(60)
+        return forward()
+
+    with proxy(mixed.s3.endpoint, hold_back) as endpoint:
+        mixed.configure(s3_endpoint=endpoint)
+        with started(mixed, "tb-run", "-s", hits(mixed)) as process:
+            assert reached.wait(60)
+            os.killpg(process.pid, signal.SIGKILL)
+        until(lambda: members(process.pid) == [])
+        opened.set()
+        outcome = mixed.good(f"tb-run -s {hits(mixed)}")
+    assert "begun by an earlier run, is finished" in outcome.stderr
+    assert clickhouse.rows(
+        "SELECT count() FROM system.backups WHERE status = 'BACKUP_CREATED' "
+        f"AND position(name, '/{mixed.environ['VISITS']}/hits/') > 0"
+    ) == [(1,)]
+    mixed.configure()
+    mixed.good(f"tb-restore --level3-suffix _2 {hits(mixed)}")
 
 
 def test_no_secret_shows_anywhere(mixed: Host) -> None:

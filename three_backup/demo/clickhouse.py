@@ -29,11 +29,14 @@ exec {python} -S -E {client} {socket} "$@"
 class ClickhouseServer:
     """One engine in a folder of its own; a context manager starts and stops it.
 
-    collections: named collections, as they stand in ClickHouse's configuration.
+    collections: named collections, macros: the server's, as they stand in its configuration.
     """
 
     def __init__(
-        self, folder: Path, collections: Mapping[str, Mapping[str, str]] | None = None
+        self,
+        folder: Path,
+        collections: Mapping[str, Mapping[str, str]] | None = None,
+        macros: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.password = secrets.token_hex(12)
@@ -41,7 +44,7 @@ class ClickhouseServer:
         self._daemon = Daemon("ClickHouse", folder, Account())
         self.bindir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._socket = folder / "socket"
-        self._write_files(collections or {})
+        self._write_files(collections or {}, macros or {})
 
     @property
     def environ(self) -> dict[str, str]:
@@ -116,14 +119,17 @@ class ClickhouseServer:
             return bool(self.rows("SELECT 1"))
         return False
 
-    def _write_files(self, collections: Mapping[str, Mapping[str, str]]) -> None:
+    def _write_files(
+        self, collections: Mapping[str, Mapping[str, str]], macros: Mapping[str, str]
+    ) -> None:
         password = self.folder / "password"
         password.touch(mode=0o600)
         password.write_text(self.password)
         configuration = self.folder / "config.xml"
         configuration.touch(mode=0o600)
         named = "".join(_element(name, _elements(values)) for name, values in collections.items())
-        configuration.write_text(_element("clickhouse", _element("named_collections", named)))
+        written = _element("named_collections", named) + _element("macros", _elements(macros))
+        configuration.write_text(_element("clickhouse", written))
         client = self.bindir / "clickhouse-client"
         client.write_text(
             _CLIENT.format(
