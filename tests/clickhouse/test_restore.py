@@ -81,6 +81,7 @@ def test_views_materialized_views_and_dictionaries_come_back(
     before = [rows(live, words), rows(live, seen)]
     for object_id in (words, seen, lookup):
         taking.take(object_id)
+    assert ["may hold a password" in said for said in taking.said] == [True]
     for name, statement in (("words", "VIEW"), ("seen", "VIEW"), ("lookup", "DICTIONARY")):
         live.execute(f"DROP {statement} {database}.{name} SYNC")
     for object_id in (words, seen, lookup):

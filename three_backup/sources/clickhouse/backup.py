@@ -112,6 +112,11 @@ def _whole_chain(store: Store, job: SnapshotJob) -> tuple[Link, ...]:
 def _new_attempt(client: Client, job: SnapshotJob, chain: tuple[Link, ...]) -> Attempt:
     object_id = ObjectId.parse(job.carrier)
     server, found = read_server(client), existing(client, object_id)
+    if found.holds_credentials:
+        job.say(
+            f"{job.carrier}: its definition may hold a password or a key, stored with it, "
+            "readable to whoever reads the bucket"
+        )
     (new,) = client.ask(_NEW_NAME)
     return Attempt(
         job.carrier, job.snapshot, new["name"], chain, found.size, found.facts, server.version

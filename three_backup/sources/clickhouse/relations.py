@@ -26,6 +26,10 @@ _KINDS = {
 }
 _STORING = re.compile(r".*MergeTree|(?:Tiny|Stripe)?Log|Memory|EmbeddedRocksDB")
 _CHECKABLE = re.compile(r".*MergeTree|(?:Tiny|Stripe)?Log")
+_FOREIGN = re.compile(
+    r"S3.*|Azure.*|URL|MySQL|PostgreSQL|MaterializedPostgreSQL|MongoDB|Redis|RabbitMQ|NATS|Kafka|"
+    r"Iceberg.*|DeltaLake.*|Hudi|Dictionary"
+)
 _INNER = re.compile(r"\.inner\.(.*)|\.inner_id\.(?:\w+\.)?([0-9a-f-]{36})", re.DOTALL)
 _SYSTEM = ("system", "information_schema", "INFORMATION_SCHEMA", "_temporary_and_external_tables")
 _COLUMNS = (
@@ -86,6 +90,11 @@ class Found:
     @property
     def checkable(self) -> bool:
         return _CHECKABLE.fullmatch(self.engine) is not None
+
+    @property
+    def holds_credentials(self) -> bool:
+        """Whether its definition may name a password or a key of somebody else's server."""
+        return _FOREIGN.fullmatch(self.engine) is not None
 
     @property
     def _complete(self) -> bool:
