@@ -99,6 +99,23 @@ class Catalog:
         by_id = {one.id: one for one in snapshots}
         return [self.files(carrier, by_id[link]) for link in links]
 
+    def lost(self, carrier: str, snapshots: Sequence[Stored], last: SnapshotId) -> str | None:
+        """What is never uploaded and gone from this host, of last and of all that it builds on."""
+        links = chain((one.id for one in snapshots), last) or ()
+        for stored in (one for one in snapshots if one.id in links):
+            for name in self.lost_files(carrier, stored):
+                return f"{name} of {stored.id} is gone from this host"
+        return None
+
+    def lost_files(self, carrier: str, stored: Stored) -> list[str]:
+        """The files of one snapshot that are never uploaded, without those that are here."""
+        directory = self.local.directory(carrier, stored.id)
+        return [
+            file.name
+            for file in self.manifest(carrier, stored).files
+            if file.local_only and not _is_whole(directory / file.name, file.size)
+        ]
+
     def forget_cached(self, carrier: str, snapshot: SnapshotId) -> None:
         self._cached(carrier, snapshot).unlink(missing_ok=True)
 
@@ -206,6 +223,13 @@ class Files:
             f"{self._manifest.carrier}: snapshot {self._manifest.snapshot}: {name} {what}",
             "restore another snapshot with --snapshot; tb-list --snapshots names them",
         )
+
+
+def _is_whole(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except FileNotFoundError:
+        return False
 
 
 def in_s3(manifest: Manifest, volume_sizes: dict[str, int]) -> Manifest:

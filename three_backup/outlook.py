@@ -41,7 +41,15 @@ class Outlook:
         """The record with its stage and what is left to do."""
         planned_at = {"planned_at": rfc3339(self.now)}
         if settings.disable:
-            return record.with_fields(todo=[], take=None, why="disabled", **planned_at)
+            return record.with_fields(
+                stage=Stage.EXISTS,
+                max_stage=settings.max_stage,
+                disabled=True,
+                take=None,
+                todo=[],
+                why="disabled",
+                **planned_at,
+            )
         kind, why = self.take.kind, self.take.why
         stage = planning.stage(self.progress, settings.max_stage, self.direct)
         todo = planning.todo(stage, settings.max_stage, kind, self.direct)
@@ -76,7 +84,10 @@ def outlook(
     type = next(iter(live)).type
     source, direct = source_of(type), direct_source_of(type) is not None
 
-    def broken(_: SnapshotId) -> str | None:
+    def broken(newest: SnapshotId) -> str | None:
+        lost = catalog.lost(carrier, snapshots, newest)
+        if lost is not None:
+            return lost
         judged = [(record.fields, settings[object_id]) for object_id, record in live.items()]
         return source.broken_chain(judged, catalog.manifest(carrier, snapshots[-1]))
 
@@ -121,16 +132,29 @@ def verdicts(
     if not settings:
         return []
     wanted = any(one.max_stage.reaches(Stage.SYNCED_S3) for one in settings)
-    candidates = [
-        Candidate(one.id, one.local, one.s3, wanted, _has_local_files(carrier, one, catalog))
-        for one in snapshots
-    ]
+    candidates = _candidates(carrier, snapshots, wanted, catalog)
     return decide(candidates, most_generous(one.limits for one in settings))
 
 
+def _candidates(
+    carrier: str, snapshots: Sequence[Stored], wanted: bool, catalog: Catalog
+) -> list[Candidate]:
+    # Manifests that lie in S3 only are read where something here could depend on them.
+    apart = any(one.local and _has_local_files(carrier, one, catalog) for one in snapshots)
+    return [
+        Candidate(
+            one.id,
+            one.local,
+            one.s3,
+            wanted,
+            local_only=apart and _has_local_files(carrier, one, catalog),
+            lost=apart and bool(catalog.lost_files(carrier, one)),
+        )
+        for one in snapshots
+    ]
+
+
 def _has_local_files(carrier: str, stored: Stored, catalog: Catalog) -> bool:
-    if not stored.local:
-        return False
     return any(file.local_only for file in catalog.manifest(carrier, stored).files)
 
 

@@ -1,5 +1,6 @@
 """The runtime of every tool: arguments, records in and out, failures, signals, exit status."""
 
+import errno
 import os
 import platform
 import re
@@ -27,6 +28,8 @@ PROGRAM = f"three_backup {__version__}"
 Outcome = TypeVar("Outcome")
 
 _MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
+
+_ROOM = "make room there, or name another folder with local_dir or scratch_dir"
 
 # docopt-ng names what it could not match in the notation of its own classes.
 _UNMATCHED = re.compile(r"(?:Option|Argument)\((?:None|'[^']*'), '([^']*)'")
@@ -126,7 +129,7 @@ class Invocation:
 
     def fail(self, record: Record, error: BackupError) -> Record:
         """The record with the error, which is said once however many records share it."""
-        self.say(f"{record.carrier}: {error}" if record.carrier not in str(error) else str(error))
+        self.say(str(error) if _is_named(record, error) else f"{record.carrier}: {error}")
         self._unreachable += isinstance(error, UnreachableError)
         self._misconfigured += isinstance(error, ConfigurationError)
         return record.with_error(self.name, error)
@@ -199,6 +202,8 @@ def main(
         signal.signal(signal.SIGTERM, _stop)
         _require_output()
         invocation = Invocation(name, _arguments(usage, name, argv))
+        if "--config" in invocation.arguments:
+            _ = invocation.configuration  # its mistakes are told whatever comes in
         status = run(invocation)
         sys.stdout.flush()
         return int(invocation.status if status is None else status)
@@ -216,17 +221,26 @@ def main(
         return int(_silenced(Exit.FAILED))
 
 
+def _is_named(record: Record, error: BackupError) -> bool:
+    """Whether the error itself says what it is about."""
+    about = (record.carrier, f"{record.fields.get('type')}/")
+    return record.carrier in error.message or error.message.startswith(about)
+
+
 def complain(line: str) -> None:
     """A line on standard error; nobody may be listening there any more."""
     with suppress(OSError, ValueError):
-        print(line, file=sys.stderr, flush=True)
+        # A bar, of this tool or of another one in the pipe, may stand in the line.
+        clear = "\r\033[K" if sys.stderr.isatty() else ""
+        print(f"{clear}{line}", file=sys.stderr, flush=True)
 
 
 def translated(error: OSError) -> BackupError:
     """What the operating system refused, as a sentence."""
     what = error.strerror or str(error)
     where = f"{error.filename}: " if error.filename else ""
-    return BackupError(f"os.{type(error).__name__}", f"{where}{what.lower()}")
+    hint = _ROOM if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return BackupError(f"os.{type(error).__name__}", f"{where}{what.lower()}", hint)
 
 
 def _arguments(usage: str, name: str, argv: list[str] | None) -> Mapping[str, Any]:

@@ -30,13 +30,14 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A complete snapshot. local, s3: where it lies; wanted_in_s3: it should come to lie there;
-    local_only: the local copy holds files that are never uploaded."""
+    local_only: it has files that are never uploaded; lost: these are not here any more."""
 
     id: SnapshotId
     local: bool
     s3: bool
     wanted_in_s3: bool = True
     local_only: bool = False
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ class _Known:
         for one in self.newest_first:
             if one.local and self.restorable(_local(one)):
                 held = [link for link in (one, *self._ancestors(one.id)) if link.local_only]
-                if all(link.local for link in held):
+                if all(link.local and not link.lost for link in held):
                     return one if held else None
         return None
 

@@ -96,7 +96,7 @@ def text(summary: Summary, seconds: float, deaths: Sequence[str]) -> str:
 def _outcome(record: Record) -> Outcome:
     if record.failed:
         return Outcome.FAILED
-    if record.fields.get("why") == "disabled":
+    if record.fields.get("disabled"):
         return Outcome.DISABLED
     if record.todo:
         return Outcome.UNFINISHED

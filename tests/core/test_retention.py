@@ -30,7 +30,8 @@ def candidate(text: str) -> Candidate:
         local="local" in words,
         s3="s3" in words,
         wanted_in_s3="unwanted" not in words,
-        local_only="only" in words,
+        local_only="only" in words or "lost" in words,
+        lost="lost" in words,
     )
 
 
@@ -95,6 +96,8 @@ def test_files_that_are_never_uploaded_keep_their_chain_here() -> None:
 def test_what_is_never_uploaded_stays_until_a_newer_chain_holds_it() -> None:
     assert "1 local" in kept(["1 local s3 only", "2 s3"], NOTHING)
     assert "1 local" not in kept(["1 local s3 only", "2 local s3 only"], NOTHING)
+    lost = ["2 s3 lost", "3<2 local s3 only", "4 local s3 lost"]
+    assert "1 local" in kept(["1 local s3 only", *lost], NOTHING)
 
 
 def test_what_was_never_uploaded_goes_when_the_newest_here_holds_nothing_of_the_kind() -> None:
@@ -208,7 +211,7 @@ def histories(draw: st.DrawFn) -> list[Candidate]:
         snapshot = SnapshotId(day(number), None if parent is None else day(parent))
         if local or s3:
             history.append(
-                Candidate(snapshot, local, s3, draw(st.booleans()), draw(st.booleans()))
+                Candidate(snapshot, local, s3, *(draw(st.booleans()) for _ in range(3)))
             )
     return history
 

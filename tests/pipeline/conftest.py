@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from three_backup.demo.servers import PostgresServer, SeaweedServer
 SCHEMA = jsonschema.Draft202012Validator(
     json.loads(Path(records.__file__).with_name("record.schema.json").read_text())
 )
+_NUMBERS = count(1)
 BIN = Path(__file__).parents[2] / "bin"
 
 
@@ -131,6 +134,26 @@ def host(
 ) -> Iterator[Host]:
     """A host beside PostgreSQL 17, or beside the server that the test's parameter names."""
     server = request.getfixturevalue(getattr(request, "param", "postgres17"))
+    with _host(server_folder, server, seaweed, bucket) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def host_of_module(
+    server_folder: Path, postgres17: PostgresServer, seaweed: SeaweedServer
+) -> Iterator[Host]:
+    """A host that the tests of a module share, for tests that only look."""
+    bucket = f"looked-at-{next(_NUMBERS)}"
+    seaweed.create_bucket(bucket)
+    with _host(server_folder, postgres17, seaweed, bucket) as made:
+        yield made
+    seaweed.delete_bucket(bucket)
+
+
+@contextmanager
+def _host(
+    server_folder: Path, server: PostgresServer, seaweed: SeaweedServer, bucket: str
+) -> Iterator[Host]:
     folder = server_folder / bucket
     folder.mkdir(mode=0o711)
     database = f"shop_{bucket.replace('-', '_')}"

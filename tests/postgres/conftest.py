@@ -1,13 +1,17 @@
 """A PostgreSQL server that the tests of this folder find the way the tools find it."""
 
+import shutil
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from three_backup import command
 from three_backup.demo.servers import PostgresServer
+from three_backup.sources.postgres.restoring.scratch import scratch_user
 
+from .restoring import Restoring
 from .taking import Taking, run
 
 _NUMBERS = count(1)
@@ -34,3 +38,35 @@ def database(live: PostgresServer) -> Iterator[str]:
 def taking(tmp_path: Path) -> Taking:
     """Of the server that `PG*` lead to."""
     return Taking(tmp_path)
+
+
+@pytest.fixture
+def restoring(server_folder: Path) -> Iterator[Restoring]:
+    folder = server_folder / "work"
+    folder.mkdir(mode=0o711)
+    yield Restoring(folder)
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session", params=[17, 18])
+def old(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[PostgresServer]:
+    """A server of its own: with prepared transactions, and without checksums."""
+    folder = server_folder / f"old{request.param}"
+    settings = {"max_prepared_transactions": "5"}
+    with PostgresServer(folder, request.param, settings) as server:
+        server.stop()
+        checksums = [str(server.bindir / "pg_checksums"), "--disable", str(server.pgdata)]
+        command.run(command.Program(checksums, user=scratch_user(None)))
+        server.start()
+        yield server
+
+
+@pytest.fixture
+def rare(old: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A database of that server, to which `PG*` lead; `copy` beside it is dropped as well."""
+    for name, value in old.environ.items():
+        monkeypatch.setenv(name, value)
+    run(old, "postgres", "CREATE DATABASE rare")
+    yield "rare"
+    for database in ("rare", "copy"):
+        run(old, "postgres", f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")

@@ -3,7 +3,7 @@
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,33 +21,40 @@ from three_backup.sources.postgres.source import PostgresSource
 
 @dataclass(frozen=True)
 class Restoring:
-    """Restores into the server that `PG*` names; scratch servers live in the folder."""
+    """Restores into the server that `PG*` names; scratch servers live in the folder.
+    said: every sentence that was meant for people."""
 
     folder: Path
+    said: list[str] = field(default_factory=list)
 
     def all(
+        self, chain: Sequence[SnapshotFiles], *wanted: Wanted, **options: Any
+    ) -> dict[ObjectId, Restored | BackupError]:
+        """The outcomes by the ids of the targets; nothing may be left in the folder."""
+        try:
+            job = self.job(chain, *wanted, **options)
+            return {one.target: outcome for one, outcome in PostgresSource().restore(job)}
+        finally:
+            assert list(self.folder.iterdir()) == []
+
+    def job(
         self,
         chain: Sequence[SnapshotFiles],
         *wanted: Wanted,
         overwrite: bool = False,
         settings: Settings = EVERYWHERE,
         **options: Any,
-    ) -> dict[ObjectId, Restored | BackupError]:
-        """The outcomes by the ids of the targets; nothing may be left in the folder."""
-        job = RestoreJob(
+    ) -> RestoreJob:
+        return RestoreJob(
             wanted=wanted,
             chain=chain,
             overwrite=overwrite,
             source_settings=settings,
             work_dir=self.folder,
             advance=lambda size: None,
-            say=lambda sentence: None,
+            say=self.said.append,
             options=options,
         )
-        try:
-            return {one.target: outcome for one, outcome in PostgresSource().restore(job)}
-        finally:
-            assert list(self.folder.iterdir()) == []
 
     def one(self, chain: Sequence[SnapshotFiles], wanted: Wanted, **options: Any) -> Restored:
         """Raises what the restore of the object ended with."""

@@ -21,7 +21,7 @@ from three_backup.sources.postgres.index import BACKUP_MANIFEST, INDEX, File, Fo
 from three_backup.sources.postgres.pack import PackReader, decompress_file
 from three_backup.sources.postgres.preflight import read_cluster
 from three_backup.sources.postgres.source import PostgresSource
-from three_backup.sources.postgres.split import server_path
+from three_backup.sources.postgres.taking.split import server_path
 from three_backup.stages import Stage
 from three_backup.storage import Storage
 
@@ -29,6 +29,7 @@ NOWHERE = Storage(Path("/nowhere"))
 EVERYWHERE = Settings(NOWHERE)
 LOCAL = Settings(NOWHERE, max_stage=Stage.SNAPSHOT_INCREMENTAL)
 DISABLED = Settings(NOWHERE, disable=True)
+MIDWAY = 1 << 20
 
 
 class Taking:
@@ -44,16 +45,21 @@ class Taking:
         self._hours = count()
 
     def take(
-        self, parent: Files | None = None, meanwhile: Callable[[], None] | None = None
+        self,
+        parent: Files | None = None,
+        meanwhile: Callable[[], None] | None = None,
+        midway: Callable[[], None] | None = None,
     ) -> Files:
-        """meanwhile: called once when the stream has begun."""
-        started: list[bool] = []
+        """meanwhile: called once when the stream has begun; midway: after a megabyte of it."""
+        begun = self.moved
+        waiting = [(1, meanwhile), (MIDWAY, midway)]
 
         def advance(size: int) -> None:
             self.moved += size
-            if meanwhile is not None and not started:
-                started.append(True)
-                meanwhile()
+            while waiting and self.moved - begun >= waiting[0][0]:
+                _, happens = waiting.pop(0)
+                if happens is not None:
+                    happens()
 
         time = datetime(2026, 11, 1, tzinfo=UTC) + timedelta(hours=next(self._hours))
         snapshot = SnapshotId(time, None if parent is None else parent.manifest.snapshot.time)

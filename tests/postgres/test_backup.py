@@ -243,17 +243,6 @@ def test_a_table_whose_class_fell_needs_no_base(
     assert _places(increment, database, "users") == {Place.NONE}
 
 
-def test_a_parent_whose_local_pack_is_gone_needs_a_base(
-    live: PostgresServer, database: str, taking: Taking
-) -> None:
-    run(live, database, *_USERS)
-    taking.settings[table(database, "users")] = LOCAL
-    base = taking.take()
-    (taking.folder / str(base.manifest.snapshot) / Place.LOCAL.pack).unlink()
-    with pytest.raises(ParentUnusableError, match=r"local\.pack .* is gone from this host"):
-        taking.take(base)
-
-
 def test_odd_names_are_carried(live: PostgresServer, database: str, taking: Taking) -> None:
     names = ('a "b"/c', "100%", "Кириллица", "..", "x" * 63, "a.b*c", " ")
     for name in names:

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 
 from three_backup.errors import BackupError
-from three_backup.sources.postgres.server_manifest import verify
+from three_backup.sources.postgres.taking.server_manifest import verify
 
 _ARRIVED = [("base/5/1", 8192, 0x4C2750BD), ("base/5/caf\udce9", 3, 1), ("pg_wal/0001", 9, 9)]
 

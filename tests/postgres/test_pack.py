@@ -17,8 +17,8 @@ from three_backup.sources.postgres.pack import (
     compress_file,
     decompress_file,
 )
-from three_backup.sources.postgres.packing import PENDING_SIZE, PackWriter, move_groups
-from three_backup.sources.postgres.split import PENDING
+from three_backup.sources.postgres.taking.packing import PENDING_SIZE, PackWriter, move_groups
+from three_backup.sources.postgres.taking.split import PENDING
 
 _PLACES = st.sampled_from(Place)
 

@@ -28,14 +28,6 @@ from three_backup.sources.postgres.index import Place
 
 
 @pytest.fixture
-def restoring(server_folder: Path, live: PostgresServer) -> Iterator[Restoring]:
-    folder = server_folder / "work"
-    folder.mkdir(mode=0o711)
-    yield Restoring(folder)
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
 def space(server_folder: Path, live: PostgresServer) -> Iterator[str]:
     folder = server_folder / "space"
     folder.mkdir()
@@ -437,45 +429,3 @@ def test_a_materialized_view_without_a_superuser_has_todays_rows(
     assert rows(live, view(shop, "super")) == [("(50)",)]
     assert rows(live, view(shop, "plain")) == [("(49)",)]
     run(live, shop, "DROP OWNED BY plain", "DROP ROLE plain")
-
-
-def test_tables_that_change_shape_while_a_snapshot_is_taken_come_back_as_they_became(
-    live: PostgresServer, shop: str, space: str, taking: Taking, restoring: Restoring
-) -> None:
-    names = ["a", "b", "vacuumed", "gone", "moved", "bystander", "m"]
-    for name in names[:-1]:
-        run(
-            live,
-            shop,
-            f"CREATE TABLE {name} AS SELECT '{name}' n, i FROM generate_series(1, 99) i",
-        )
-    run(live, shop, *MEASUREMENTS)
-    chain = [taking.take()]
-    shapes = (
-        "ALTER TABLE a RENAME TO c",
-        "ALTER TABLE b RENAME TO a",
-        "ALTER TABLE c RENAME TO b",
-        "VACUUM FULL vacuumed",
-        "UPDATE vacuumed SET i = -i",
-        "VACUUM FULL vacuumed",
-        "DROP TABLE gone",
-        "CREATE TABLE young AS SELECT 1 one",
-        f"ALTER TABLE moved SET TABLESPACE {space}",
-        "INSERT INTO moved VALUES ('late', 0)",
-        "ALTER TABLE m DETACH PARTITION m_1",
-        "CREATE TABLE m_3 PARTITION OF m FOR VALUES FROM (20) TO (30)",
-        "INSERT INTO m VALUES (25, 'in a young partition')",
-        "TRUNCATE m_1",
-        "CREATE INDEX ON bystander (i)",
-    )
-    chain.append(taking.take(chain[-1], meanwhile=lambda: run(live, shop, *shapes)))
-    there = [table(shop, name) for name in (*names, "young", "m_1") if name != "gone"]
-    before = {one: rows(live, one) for one in there}
-
-    outcomes = restoring.all(chain, *map(in_place, there), overwrite=True)
-
-    assert [one for one in outcomes.values() if isinstance(one, BackupError)] == []
-    assert {one: rows(live, one) for one in there} == before
-    with pytest.raises(BackupError, match="did not exist at the end of the snapshot"):
-        restoring.one(chain, in_place(table(shop, "gone")))
-    run(live, shop, "DROP TABLE moved")

@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from three_backup.errors import BackupError
-from three_backup.sources.postgres.tar import BLOCK, Member, MemberType, TarStream, parse_header
+from three_backup.sources.postgres.taking.tar import (
+    BLOCK,
+    Member,
+    MemberType,
+    TarStream,
+    parse_header,
+)
 
 _NAMES = st.text("abc_.09/", min_size=1, max_size=40).filter(
     lambda name: not name.startswith(("/", "./")) and not name.endswith("/") and "//" not in name

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from three_backup.sources.postgres.naming import LONGEST, follow, free, shorten
+from three_backup.sources.postgres.restoring.naming import LONGEST, follow, free, shorten
 
 NAMES = st.text(st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=80)
 

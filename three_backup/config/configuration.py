@@ -30,6 +30,11 @@ class Configuration:
     def settings(self, object_id: ObjectId) -> Settings:
         return self._settings(self._matching(object_id))
 
+    def settings_below(self, prefix: str) -> list[Settings]:
+        """What may hold for objects whose ids begin with `prefix/` and are not known further."""
+        patterns = (rule.pattern for rule in self.rules if can_match_below(rule.pattern, prefix))
+        return [self._settings(self._covering(pattern)) for pattern in dict.fromkeys(patterns)]
+
     def source_settings(self, type: str) -> Settings:
         """What holds for a source as a whole: its own sections and that of everything."""
         patterns = (EVERYTHING, *of_source(type))

@@ -1,5 +1,6 @@
 """PostgreSQL and SeaweedFS out of Python wheels, on loopback, each in a folder of its own."""
 
+import json
 import os
 import secrets
 import shutil
@@ -269,15 +270,19 @@ class SeaweedServer:
         self.stop()
 
     def _is_ready(self) -> bool:
+        """Whether all of its parts are: on a busy machine the last ones come late."""
         with suppress(urllib.error.URLError, ConnectionError):
             self._ask("GET", "s3.port", "/status")
-            return True
+            self._ask("GET", "filer.port", "/")
+            topology = json.loads(self._ask("GET", "master.port", "/dir/status"))["Topology"]
+            return bool(topology["Max"])  # as many as the volume servers that are there can take
         return False
 
-    def _ask(self, method: str, port: str, path: str) -> None:
+    def _ask(self, method: str, port: str, path: str) -> bytes:
         url = f"http://{LOOPBACK}:{self._ports[port]}{path}"
         with urllib.request.urlopen(urllib.request.Request(url, method=method)) as answer:
-            answer.read()
+            body: bytes = answer.read()
+        return body
 
 
 def _wheel_bindir(version: int) -> Path:

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from three_backup.durable import sync_directory
+
 SUFFIX = ".journal"
 """How the name of a journal ends."""
 
@@ -173,19 +175,11 @@ def _rewritten(path: Path, lines: Iterable[Mapping[str, Any]]) -> IO[bytes]:
         file.write(b"".join(map(_encoded, lines)))
         os.fsync(file.fileno())
         new.rename(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except OSError:
         file.close()
         raise
     return file
-
-
-def _sync_directory(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _lines(plan: Plan, volumes: Mapping[int, Volume]) -> Iterator[dict[str, Any]]:

@@ -75,10 +75,11 @@ class SnapshotJob:
     """One snapshot to take.
 
     parent: the files of the snapshot to add to; None takes a base. directory: exists, empty, to be
-    filled with data files (not the manifest). settings: of any object. program, host: for the
-    manifest. store: of direct sources, None for others, where everything goes below
-    `layout.data_folder` of the snapshot; directory is then that of the carrier's journals, and
-    what lies there in a folder named like a snapshot goes once the snapshot's manifest is stored.
+    filled with data files (not the manifest). settings: of any object; settings_below: that may
+    hold below an id that cannot be listed. program, host: for the manifest. store: of direct
+    sources, None for others, where everything goes below `layout.data_folder` of the snapshot;
+    directory is then that of the carrier's journals, and what lies there in a folder named like a
+    snapshot goes once the snapshot's manifest is stored.
     """
 
     carrier: str
@@ -91,6 +92,7 @@ class SnapshotJob:
     host: str
     advance: Advance
     say: Say
+    settings_below: Callable[[str], Sequence[Settings]] = lambda prefix: ()
     store: Store | None = None
 
 

@@ -34,6 +34,7 @@ from three_backup.records import Record
 from three_backup.sources import SOURCES
 
 _RIGHT = frozenset({2})
+_STAGES = ("stage", "max_stage", "disabled")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +109,14 @@ def _with_stages(
     catalog.list_everything()
     configuration = invocation.configuration
     ahead = outlook(carrier, records, configuration, catalog, invocation.clock())
-    return [
-        record
-        if record.failed or record.planned
-        else record.with_fields(
-            **{
-                name: ahead.planned(record, configuration.settings(record.object)).fields[name]
-                for name in ("stage", "max_stage")
-            }
-        )
-        for record in records
-    ]
+    shown = []
+    for record in records:
+        if not record.failed and not record.planned:
+            planned = ahead.planned(record, configuration.settings(record.object)).fields
+            named = {name: planned[name] for name in _STAGES if name in planned}
+            record = record.with_fields(**named)
+        shown.append(record)
+    return shown
 
 
 def _with_snapshots(record: Record, snapshots: Sequence[Mapping[str, Any]]) -> Record:
@@ -151,8 +149,12 @@ def _row(record: Record, stages: bool) -> list[str]:
     if "data" in fields:  # what a source cannot bring along is not to be found out too late
         kind = f"{kind}, {fields['data']}"
     size = human.size(fields["size"]) if "size" in fields else ""
-    said = [str(fields.get(name, "")) for name in ("stage", "max_stage")] if stages else []
-    return [record.id, kind, size, *said]
+    return [record.id, kind, size, *(_stages(record) if stages else [])]
+
+
+def _stages(record: Record) -> list[str]:
+    bound = "disabled" if record.fields.get("disabled") else record.fields.get("max_stage", "")
+    return [str(record.fields.get("stage", "")), str(bound)]
 
 
 def _snapshot_rows(one: _Listed) -> Iterable[list[str]]:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from three_backup import pipe
-from three_backup.catalog import Catalog
+from three_backup.catalog import Catalog, Stored
 from three_backup.config.settings import Settings
 from three_backup.lock import carrier_lock
 from three_backup.outlook import carried, distinct, verdicts
@@ -40,12 +40,17 @@ def main() -> int:
 
 def run(invocation: Invocation) -> None:
     outcomes: Once[dict[str, Any]] = Once()
+    near: Once[bool] = Once()
     failed: set[str] = set()
 
     def act(record: Record) -> Record:
         settings = invocation.configuration.settings(record.object)
         places = _places(record, settings)
         if not places or record.carrier in failed:
+            return record
+        if not settings.max_stage.reaches(Stage.SYNCED_S3) and not near.of(
+            record.carrier, lambda: _stays_here(invocation, record, settings)
+        ):
             return record
         key = " ".join((record.carrier, *places))
         outcome = outcomes.of(key, lambda: _act(invocation, record, settings, places))
@@ -61,7 +66,7 @@ def run(invocation: Invocation) -> None:
 
 def _places(record: Record, settings: Settings) -> tuple[Place, ...]:
     """Where the record wants its carrier rotated."""
-    if settings.disable:
+    if settings.disable or settings.max_stage is Stage.EXISTS:
         return ()
     if not settings.max_stage.reaches(Stage.SYNCED_S3):
         # The local limits hold where snapshots stop before S3, too: nobody wants a full disk.
@@ -72,6 +77,15 @@ def _places(record: Record, settings: Settings) -> tuple[Place, ...]:
         for place, stage in _STAGES.items()
         if stage in reached and settings.max_stage.reaches(stage)
     )
+
+
+def _stays_here(invocation: Invocation, record: Record, settings: Settings) -> bool:
+    """Whether nothing of the carrier goes to S3. Else those rotate it that do: when their records
+    come, tb-upload is through with it, which it may not be when those come that it lets pass."""
+    catalog, carrier = invocation.catalog(settings.storage), record.carrier
+    here = [Stored(one, local=True, s3=False) for one in catalog.local.snapshots(carrier)]
+    live = carried(carrier, [record.object], invocation.configuration, catalog, here)
+    return not any(one.max_stage.reaches(Stage.SYNCED_S3) for one in distinct(live.values()))
 
 
 def _result(

@@ -103,7 +103,9 @@ def _act(invocation: Invocation, record: Record, settings: Settings, kind: Kind)
         overtaken = _overtaken(record, snapshots, invocation.clock())
         if overtaken:
             return _Outcome(None, why=overtaken)
-        parent, why = _parent(snapshots) if kind is Kind.INCREMENTAL else (None, None)
+        parent, why = None, None
+        if kind is Kind.INCREMENTAL:
+            parent, why = _parent(catalog, carrier, snapshots)
         try:
             return _take(invocation, record, catalog, snapshots, parent, why)
         except ParentUnusableError as error:
@@ -127,14 +129,17 @@ def _overtaken(record: Record, snapshots: Sequence[Stored], now: datetime) -> st
     return f"snapshot {newest} was taken since this was planned" if overtaken else None
 
 
-def _parent(snapshots: Sequence[Stored]) -> tuple[Stored | None, str | None]:
+def _parent(
+    catalog: Catalog, carrier: str, snapshots: Sequence[Stored]
+) -> tuple[Stored | None, str | None]:
     """The newest snapshot, if it restores, else why not."""
     if not snapshots:
         return None, "there is no snapshot yet"
     newest = snapshots[-1]
     if chain((one.id for one in snapshots), newest.id) is None:
         return None, f"a parent of {newest.id} is gone"
-    return newest, None
+    lost = catalog.lost(carrier, snapshots, newest.id)
+    return (newest, None) if lost is None else (None, lost)
 
 
 def _take(
@@ -165,6 +170,7 @@ def _take(
             host=invocation.host,
             advance=advance,
             say=invocation.say,
+            settings_below=invocation.configuration.settings_below,
             store=store,
         )
 

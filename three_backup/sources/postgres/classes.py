@@ -37,9 +37,17 @@ def rose(before: Place, now: Place) -> bool:
 
 
 class Classes:
-    """The places of relations under one or more mappings, the strictest of all."""
+    """The places of relations under one or more mappings, the strictest of all.
 
-    def __init__(self, maps: Iterable[FileMap], settings: Callable[[ObjectId], Settings]) -> None:
+    unread: the places that tables may have which are in no mapping.
+    """
+
+    def __init__(
+        self,
+        maps: Iterable[FileMap],
+        settings: Callable[[ObjectId], Settings],
+        unread: Iterable[Place] = (),
+    ) -> None:
         self._of_owner: dict[Owner | None, Place] = {None: Place.CORE}
         self._of_relation: dict[str, Place] = {}
         maps = tuple(maps)
@@ -49,7 +57,7 @@ class Classes:
         for found in maps:
             for relation, owned_by in found.owners.items():
                 _tighten(self._of_relation, relation, self._of_owner[owned_by])
-        self.unknown = strictest((Place.S3, *self._of_owner.values()))
+        self.unknown = strictest((Place.S3, *self._of_owner.values(), *unread))
 
     def of_relation(self, relation: str) -> Place | None:
         """None where no mapping knows the relation: self.unknown is its place in the end."""

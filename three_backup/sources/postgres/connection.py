@@ -7,7 +7,7 @@ file. No password passes through here, and none is in what libpq says when it fa
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from three_backup.errors import BackupError, UnreachableError
@@ -135,7 +135,8 @@ def _connected(**options: str) -> "Iterator[Connection]":
 
     conninfo = make_conninfo(application_name=APPLICATION, client_encoding="utf8", **options)
     try:
-        with psycopg.connect(conninfo, autocommit=True) as connection:
+        # Closed, not rolled back: psycopg would log that it cannot in the middle of a stream.
+        with closing(psycopg.connect(conninfo, autocommit=True)) as connection:
             yield connection
     except psycopg.Error as error:
         raise translated(error) from error

@@ -59,7 +59,7 @@ def discover(patterns: Sequence[str]) -> Iterator[Found | Unreadable]:
         cluster = read_cluster(connection)
         found = databases(connection)
     for database in found:
-        if _reachable(patterns, database):
+        if not database.closed and _reachable(patterns, database):
             yield from _database(patterns, cluster, database)
 
 

@@ -8,12 +8,11 @@ true for a moment only, so one is read before a backup and one after it.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.objects import ObjectId
-from three_backup.sources.base import Say
 from three_backup.sources.postgres.connection import connect
 from three_backup.sources.postgres.relations import (
     OBJECT_KINDS,
@@ -67,16 +66,19 @@ class MappedObject:
 @dataclass(frozen=True, slots=True)
 class FileMap:
     """owners: of each relation by its path, None for what belongs to the core (catalogs,
-    sequences); objects: by their oids, those without files too."""
+    sequences); objects: by their oids, those without files too; unread: the databases that are
+    in neither, and why."""
 
     owners: dict[str, Owner | None]
     objects: dict[Owner, MappedObject]
+    unread: dict[str, BackupError] = field(default_factory=dict)
 
 
-def read_map(say: Say) -> FileMap:
-    """The mapping of the whole cluster; a database that refuses us is said and left out."""
+def read_map() -> FileMap:
+    """The mapping of the whole cluster, without the databases that refuse us."""
     owners: dict[str, Owner | None] = {}
     objects: dict[Owner, MappedObject] = {}
+    unread: dict[str, BackupError] = {}
     with connect() as connection:
         found = databases(connection)
     for database in found:
@@ -85,8 +87,8 @@ def read_map(say: Say) -> FileMap:
         except UnreachableError:
             raise
         except BackupError as error:
-            say(f"{database.name}: its tables cannot be told apart ({error})")
-    return FileMap(owners, objects)
+            unread[database.name] = error
+    return FileMap(owners, objects, unread)
 
 
 def relation_of(path: str) -> str | None:

@@ -23,29 +23,33 @@ _KINDS = {
     "m": ("view", "materialized view"),
 }
 _UNLOGGED = "u"
-# A limit of -2 marks what a DROP DATABASE that was interrupted left behind.
+# A limit of -2 marks what a DROP DATABASE that was interrupted left behind; template0 is as initdb
+# made it.
 _DATABASES = """
-SELECT oid::int8, datname::text, has_database_privilege(oid, 'CONNECT'), current_user::text
+SELECT oid::int8, datname::text, datallowconn, has_database_privilege(oid, 'CONNECT'),
+       current_user::text
   FROM pg_database
- WHERE datallowconn AND datconnlimit <> -2
+ WHERE datname <> 'template0' AND datconnlimit <> -2
  ORDER BY datname
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """refusal: why we may not connect to it, None if we may."""
+    """refusal: why we may not connect to it, None if we may; closed: nobody may, which is no
+    failure of ours."""
 
     oid: int
     name: str
     refusal: BackupError | None = None
+    closed: bool = False
 
 
 def databases(connection: "Connection") -> list[Database]:
-    """Those that accept connections at all, template1 too."""
+    """All that can have tables, template1 too."""
     return [
-        Database(oid, name, None if allowed else _no_connect(name, role))
-        for oid, name, allowed, role in connection.execute(_DATABASES)
+        Database(oid, name, _refusal(name, role, is_open, allowed), not is_open)
+        for oid, name, is_open, allowed, role in connection.execute(_DATABASES)
     ]
 
 
@@ -58,7 +62,15 @@ def kind(relkind: str, persistence: str) -> str:
     return f"unlogged {_KINDS[relkind][1]}" if persistence == _UNLOGGED else _KINDS[relkind][1]
 
 
-def _no_connect(database: str, role: str) -> BackupError:
+def _refusal(database: str, role: str, is_open: bool, allowed: bool) -> BackupError | None:
+    if not is_open:
+        return BackupError(
+            "postgres.closed",
+            f"PostgreSQL: database {quoted(database)} takes no connections",
+            f"run as a superuser: ALTER DATABASE {quoted(database)} ALLOW_CONNECTIONS true",
+        )
+    if allowed:
+        return None
     return BackupError(
         "postgres.no_connect",
         f"PostgreSQL: permission denied for database {quoted(database)}",

@@ -17,8 +17,8 @@ from three_backup.sources.base import (
 )
 from three_backup.sources.postgres.classes import place_of, rose
 from three_backup.sources.postgres.index import Place
-from three_backup.sources.postgres.parent import why_broken
 from three_backup.sources.postgres.relations import TYPE
+from three_backup.sources.postgres.taking.parent import why_broken
 
 
 class PostgresSource:
@@ -40,12 +40,12 @@ class PostgresSource:
         return (why_broken(live[0][0], newest) if live else None) or _risen(live, newest)
 
     def take(self, job: SnapshotJob) -> Manifest:
-        from three_backup.sources.postgres.backup import take
+        from three_backup.sources.postgres.taking.backup import take
 
         return take(job)
 
     def restore(self, job: RestoreJob) -> Iterator[tuple[Wanted, Restored | BackupError]]:
-        from three_backup.sources.postgres.restore import restore
+        from three_backup.sources.postgres.restoring.restore import restore
 
         return restore(job)
 

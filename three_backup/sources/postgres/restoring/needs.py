@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from three_backup.errors import BackupError
-from three_backup.sources.postgres.family import Family
+from three_backup.sources.postgres.restoring.family import Family
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection

@@ -1,5 +1,6 @@
 """The database that something is restored into: what stands there, and making it if need be."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import psycopg
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
 from three_backup.sources.postgres.connection import connect, quoted
-from three_backup.sources.postgres.family import Family
+from three_backup.sources.postgres.restoring.family import Family
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -82,7 +83,56 @@ def connect_target(database: str) -> Iterator["Connection"]:
             "SET default_transaction_read_only = off; SET transaction_timeout = 0;"
             "SET idle_in_transaction_session_timeout = 0"
         )
-        yield connection
+        with _refusals_told(connection):
+            yield connection
+
+
+@contextmanager
+def _refusals_told(connection: "Connection") -> Iterator[None]:
+    """Those that only a restore meets, with their remedies."""
+    role, database = quoted(connection.info.user), quoted(connection.info.dbname)
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise BackupError(
+            "postgres.may_not_write",
+            f"PostgreSQL: role {role} may not do that in database {database}: {_said(error)}",
+            "restore as a superuser or its owner (PGUSER)" + _grant(_said(error), database, role),
+        ) from error
+    except psycopg.errors.UndefinedObject as error:
+        role_is_missing = re.fullmatch(r'role "(.*)" does not exist', _said(error))
+        if role_is_missing is None:
+            raise
+        raise BackupError(
+            "postgres.no_role",
+            f"PostgreSQL: the target has no role {quoted(role_is_missing[1])}, which owns it, is "
+            "granted something, or is named by a policy",
+            f"CREATE ROLE {quoted(role_is_missing[1])}, or restore without --owner and --acl",
+        ) from error
+    except (psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile) as error:
+        if "extension" not in _said(error):
+            raise
+        raise BackupError(
+            "postgres.no_extension",
+            f"PostgreSQL: {_said(error)}",
+            "install the package of the extension on the host of the target",
+        ) from error
+
+
+def _grant(refusal: str, database: str, role: str) -> str:
+    """What would do instead, where that is one statement."""
+    schema = re.search(r"for schema (.+)", refusal)
+    if "for database" in refusal:
+        return f", or GRANT CREATE ON DATABASE {database} TO {role}"
+    if schema is not None:
+        return f", or GRANT CREATE ON SCHEMA {schema[1]} TO {role}"
+    if "to create database" in refusal:
+        return f", or ALTER ROLE {role} CREATEDB"
+    return ""
+
+
+def _said(error: psycopg.Error) -> str:
+    return error.diag.message_primary or str(error)
 
 
 def plain_rows(connection: "Connection") -> None:
@@ -101,7 +151,7 @@ def attempt(target: "Connection", statement: str) -> str | None:
     except psycopg.Error as error:
         if error.sqlstate is None:  # the connection is gone, and the transaction with it
             raise
-        return error.diag.message_primary or str(error)
+        return _said(error)
     return None
 
 
@@ -114,7 +164,7 @@ def create_database(scratch: "Connection", source: str, database: str) -> None:
     """An empty database with the encoding and locale of the source's."""
     (like,) = scratch.execute(_LIKE, (source,)).fetchall()[0]
     statement = f"CREATE DATABASE {quoted(database)} TEMPLATE template0 {like}"
-    with connect() as connection:
+    with connect() as connection, _refusals_told(connection):
         connection.execute("SET default_transaction_read_only = off")
         connection.execute(statement.encode())
 

@@ -8,21 +8,25 @@ from pathlib import Path
 
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
-from three_backup.sources.base import RestoreJob
-from three_backup.sources.postgres.binaries import Binaries, find_binaries
-from three_backup.sources.postgres.chain import database_of
-from three_backup.sources.postgres.family import read_family, read_files
-from three_backup.sources.postgres.opened_chain import OpenedChain
-from three_backup.sources.postgres.scratch import (
+from three_backup.sources.base import RestoreJob, Say
+from three_backup.sources.postgres.restoring.binaries import Binaries, find_binaries
+from three_backup.sources.postgres.restoring.chain import database_of
+from three_backup.sources.postgres.restoring.family import read_family, read_files
+from three_backup.sources.postgres.restoring.opened_chain import OpenedChain
+from three_backup.sources.postgres.restoring.scratch import (
     ScratchServer,
     can_enter,
     scratch_server,
     scratch_user,
 )
-from three_backup.sources.postgres.scratch_folder import scratch_folder
+from three_backup.sources.postgres.restoring.scratch_folder import scratch_folder
 
 _PUBLIC_FOLDER = Path("/var/tmp")  # noqa: S108  what is made there is private
 _MOST_ATTEMPTS = 4
+_PREPARED = """
+SELECT gid, format('ROLLBACK PREPARED %L', gid) FROM pg_prepared_xacts
+ WHERE database = current_database() ORDER BY gid
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +56,10 @@ def revived(job: RestoreJob, chain: OpenedChain, objects: Sequence[ObjectId]) ->
     for _ in range(_MOST_ATTEMPTS):
         with ExitStack() as stack:
             folder = stack.enter_context(scratch_folder(parent, user))
-            _lay_out(chain, files, failed, folder, user, binaries)
+            laid_out = _lay_out(chain, files, failed, folder, user, binaries)
             server = stack.enter_context(scratch_server(binaries, folder, user, superuser))
-            if not _learn(server, chain, files, failed):
+            _roll_back_prepared(server, sorted({id.level1 for id in files}), job.say)
+            if _learn(server, chain, files, failed) <= laid_out:
                 _check_pages(server, chain, files, failed)
                 yield Revived(server, failed)
                 return
@@ -70,7 +75,8 @@ def _lay_out(
     folder: Path,
     user: str | None,
     binaries: Binaries,
-) -> None:
+) -> set[str]:
+    """The relations that are there now."""
     relations: set[str] = set()
     for id, needed in files.items():
         try:
@@ -80,6 +86,7 @@ def _lay_out(
         else:
             relations |= needed
     chain.lay_out(relations, _databases(files), folder, user, binaries)
+    return relations
 
 
 def _databases(files: Mapping[ObjectId, set[str]]) -> set[str] | None:
@@ -90,21 +97,33 @@ def _databases(files: Mapping[ObjectId, set[str]]) -> set[str] | None:
     return {database for relation in relations if (database := database_of(relation))}
 
 
+def _roll_back_prepared(server: ScratchServer, databases: Iterable[str], say: Say) -> None:
+    """Undecided transactions would hold their locks for ever; what they did is in no snapshot."""
+    for database in databases:
+        with suppress(BackupError), server.connect(database) as scratch:
+            for name, rollback in scratch.execute(_PREPARED.encode()).fetchall():
+                scratch.execute(rollback.encode())
+                say(
+                    f"{database}: transaction {name} was prepared, not committed, when the "
+                    "snapshot was taken: what it did does not come back"
+                )
+
+
 def _learn(
     server: ScratchServer,
     chain: OpenedChain,
     files: Mapping[ObjectId, set[str]],
     failed: Mapping[ObjectId, BackupError],
-) -> bool:
-    """Add to the files what the catalogs name beyond them; whether there was any."""
-    learnt = False
+) -> set[str]:
+    """Add to the files what the catalogs name beyond them, and say what that is."""
+    learnt: set[str] = set()
     for id, known in files.items():
         if id in failed:
             continue
         with suppress(BackupError), server.connect(id.level1) as scratch:
             named = read_files(scratch, read_family(scratch, id, {id: id}))
             unknown = {relation for relation in named - known if chain.has(relation)}
-            learnt = learnt or bool(unknown)
+            learnt |= unknown
             known |= unknown
     return learnt
 

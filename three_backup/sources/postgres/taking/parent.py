@@ -57,9 +57,6 @@ def read_parent(files: SnapshotFiles, live: Mapping[str, Any]) -> Parent:
     reason = why_broken(live, files.manifest)
     if reason is not None:
         raise unusable(reason)
-    for stored in files.manifest.files:
-        if stored.local_only and stored.size:
-            _check_present(files, stored.name)
     where = f"{files.manifest.carrier} {files.manifest.snapshot}"
     try:
         return Parent(
@@ -98,13 +95,6 @@ def refuse_unfollowable(parent: Parent, files: Mapping[str, File]) -> None:
 
 def unusable(reason: str) -> ParentUnusableError:
     return ParentUnusableError("postgres.parent_unusable", reason)
-
-
-def _check_present(files: SnapshotFiles, name: str) -> None:
-    try:
-        files.read_range(name, 0, 1)
-    except BackupError as error:
-        raise unusable(f"{name} of {files.manifest.snapshot} is gone from this host") from error
 
 
 def _risen(file: File, parent: Parent) -> ParentUnusableError:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from three_backup.command import Program, run
-from three_backup.sources.postgres.scratch import ScratchServer
+from three_backup.sources.postgres.restoring.scratch import ScratchServer
 
 _ENTRY = re.compile(r"\d+; (\d+) (\d+) ")
 _FENCE = re.compile(rb"^\\restrict (\w+)\n", re.MULTILINE)
@@ -65,6 +65,7 @@ def _dump(server: ScratchServer, database: str, patterns: Sequence[str]) -> _Dum
             "--encoding=UTF8",
             "--no-publications",
             "--no-subscriptions",
+            "--no-security-labels",
             f"--file={dump}",
             *patterns,
             database=database,

@@ -10,7 +10,7 @@ from three_backup.snapshots import CarriedObject
 from three_backup.sources.postgres.classes import Classes, strictest
 from three_backup.sources.postgres.index import File, Form, Group, Place
 from three_backup.sources.postgres.mapping import FileMap, Owner, relation_of
-from three_backup.sources.postgres.packing import PackedGroup, move_groups
+from three_backup.sources.postgres.taking.packing import PackedGroup, move_groups
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from three_backup.sources.postgres.connection import quoted
-from three_backup.sources.postgres.dump import dump_objects, dump_schemas
-from three_backup.sources.postgres.family import SEQUENCE, Family, without_clashes
-from three_backup.sources.postgres.needs import Need, missing, read_needs, refuse_to_invent
-from three_backup.sources.postgres.scratch import ScratchServer
-from three_backup.sources.postgres.staging import ForeignKey, Staged, place, stage
-from three_backup.sources.postgres.target import (
+from three_backup.sources.postgres.restoring.dump import dump_objects, dump_schemas
+from three_backup.sources.postgres.restoring.family import SEQUENCE, Family, without_clashes
+from three_backup.sources.postgres.restoring.large_objects import copy_large_objects
+from three_backup.sources.postgres.restoring.needs import (
+    Need,
+    missing,
+    read_needs,
+    refuse_to_invent,
+)
+from three_backup.sources.postgres.restoring.scratch import ScratchServer
+from three_backup.sources.postgres.restoring.staging import ForeignKey, Staged, place, stage
+from three_backup.sources.postgres.restoring.surroundings import (
+    add_labels,
+    default_grants,
+    lost_publications,
+)
+from three_backup.sources.postgres.restoring.target import (
     attempt,
     check_free,
     check_partitions_free,
@@ -19,7 +30,7 @@ from three_backup.sources.postgres.target import (
     relation_exists,
     taken_names,
 )
-from three_backup.sources.postgres.transfer import (
+from three_backup.sources.postgres.restoring.transfer import (
     copy_sequence,
     join_again,
     load,
@@ -64,8 +75,11 @@ def bring_back(
         definitions = dump_schemas(server, database, staged.schemas, kept)
         place(scratch, staged)
         rows, said = load(scratch, target, staged, definitions)
+        said += _large_objects(scratch, target, named)
+        said += [] if doomed is None else lost_publications(target, doomed)
         put_in_place(target, staged, doomed)
         said += join_again(target, staged, doomed)
+        said += [*add_labels(scratch, target, named), *default_grants(target, named, kept)]
         refused = tuple(key for key in staged.foreign_keys if _why_not(scratch, target, key))
     return BroughtBack(rows, (*_notes(family, staged, lacking), *said), refused)
 
@@ -103,6 +117,11 @@ def _create(
     for need in lacking:
         if need.kind == SEQUENCE:
             copy_sequence(scratch, target, need.oid, need.identity)
+
+
+def _large_objects(scratch: "Connection", target: "Connection", family: Family) -> list[str]:
+    copied = copy_large_objects(scratch, target, family)
+    return [f"large objects that its rows name came with it: {copied}"] if copied else []
 
 
 def _prefix(server: ScratchServer, family: Family) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from three_backup.sources.postgres.connection import quoted
-from three_backup.sources.postgres.family import STATISTICS, Family, Part
+from three_backup.sources.postgres.restoring.family import STATISTICS, Family, Part
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection

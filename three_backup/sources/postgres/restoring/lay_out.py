@@ -10,11 +10,11 @@ import crc32c
 
 from three_backup.command import Program, run
 from three_backup.errors import BackupError
-from three_backup.sources.postgres.binaries import Binaries
-from three_backup.sources.postgres.chain import Link
 from three_backup.sources.postgres.index import File, Form, Index
 from three_backup.sources.postgres.pack import PackReader
-from three_backup.sources.postgres.scratch_folder import own
+from three_backup.sources.postgres.restoring.binaries import Binaries
+from three_backup.sources.postgres.restoring.chain import Link
+from three_backup.sources.postgres.restoring.scratch_folder import own
 
 _INCREMENTAL = "INCREMENTAL."
 _INCREMENTAL_MAGIC = 0xD3AE1F0D

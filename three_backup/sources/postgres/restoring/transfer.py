@@ -12,10 +12,15 @@ import psycopg
 
 from three_backup.errors import BackupError
 from three_backup.sources.postgres.connection import quoted
-from three_backup.sources.postgres.dump import Definitions
-from three_backup.sources.postgres.family import MATERIALIZED_VIEW, SEQUENCE, Family, Part
-from three_backup.sources.postgres.staging import Staged
-from three_backup.sources.postgres.target import Existing, attempt, plain_rows
+from three_backup.sources.postgres.restoring.dump import Definitions
+from three_backup.sources.postgres.restoring.family import (
+    MATERIALIZED_VIEW,
+    SEQUENCE,
+    Family,
+    Part,
+)
+from three_backup.sources.postgres.restoring.staging import Staged
+from three_backup.sources.postgres.restoring.target import Existing, attempt, plain_rows
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -100,11 +105,12 @@ def join_again(target: "Connection", staged: Staged, doomed: Existing | None) ->
 def _copy(scratch: "Connection", target: "Connection", table: Part, into: str) -> int:
     source, _, columns = scratch.execute(_COLUMNS, (table.oid,)).fetchall()[0]
     what = f"({columns})" if columns else ""
+    encoding = _encoding(scratch)
     rows = f"(TABLE {source})" if table.kind == MATERIALIZED_VIEW else f"{source} {what}"
     reading, writing = scratch.cursor(), target.cursor()
     with (
-        reading.copy(f"COPY {rows} TO STDOUT".encode()) as given,
-        writing.copy(f"COPY {into} {what} FROM STDIN".encode()) as taken,
+        reading.copy(f"COPY {rows} TO STDOUT {encoding}".encode()) as given,
+        writing.copy(f"COPY {into} {what} FROM STDIN {encoding}".encode()) as taken,
     ):
         for batch in _batches(given):
             taken.write(batch)
@@ -114,6 +120,12 @@ def _copy(scratch: "Connection", target: "Connection", table: Part, into: str) -
             f"{table.target.name}: {writing.rowcount} of {reading.rowcount} rows arrived",
         )
     return writing.rowcount
+
+
+def _encoding(scratch: "Connection") -> str:
+    """Where the source did not know what its bytes mean, only the target can check them."""
+    ((encoding,),) = scratch.execute("SHOW server_encoding")
+    return "WITH (ENCODING 'SQL_ASCII')" if encoding == "SQL_ASCII" else ""
 
 
 def _batches(rows: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:

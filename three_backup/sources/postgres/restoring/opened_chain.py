@@ -8,13 +8,13 @@ from three_backup.errors import BackupError
 from three_backup.snapshots import Manifest
 from three_backup.sources.base import Advance, SnapshotFiles
 from three_backup.sources.postgres import index_file
-from three_backup.sources.postgres.binaries import Binaries
-from three_backup.sources.postgres.chain import core_paths, places, resolve, stand_ins
 from three_backup.sources.postgres.index import INDEX, Place
-from three_backup.sources.postgres.lay_out import combine, lay_out_chain, put_stand_ins
 from three_backup.sources.postgres.mapping import relation_of
 from three_backup.sources.postgres.pack import PackReader
-from three_backup.sources.postgres.scratch_folder import PGDATA
+from three_backup.sources.postgres.restoring.binaries import Binaries
+from three_backup.sources.postgres.restoring.chain import core_paths, places, resolve, stand_ins
+from three_backup.sources.postgres.restoring.lay_out import combine, lay_out_chain, put_stand_ins
+from three_backup.sources.postgres.restoring.scratch_folder import PGDATA
 
 
 class OpenedChain:

@@ -11,8 +11,8 @@ from three_backup.sources.postgres import increment
 from three_backup.sources.postgres.classes import Classes, rose
 from three_backup.sources.postgres.index import File, Form, Place
 from three_backup.sources.postgres.mapping import FileMap, Owner, relation_of
-from three_backup.sources.postgres.packing import PackWriter
-from three_backup.sources.postgres.tar import Member, MemberType, TarStream
+from three_backup.sources.postgres.taking.packing import PackWriter
+from three_backup.sources.postgres.taking.tar import Member, MemberType, TarStream
 
 PENDING = "pending.pack"
 """Where the relations wait that the mapping before the backup does not know."""

@@ -6,29 +6,22 @@ its place already; the rest is moved to where the stricter of the two wants it.
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from three_backup.durable import sync_directory
 from three_backup.errors import BackupError, UnreachableError
-from three_backup.objects import ObjectId
+from three_backup.objects import ObjectId, escape
 from three_backup.snapshots import Manifest, SnapshotId, StoredFile, stamp
 from three_backup.sources.base import NothingToTakeError, ParentUnusableError, SnapshotJob
-from three_backup.sources.postgres import index_file, server_manifest
-from three_backup.sources.postgres.classes import Classes
+from three_backup.sources.postgres import index_file
+from three_backup.sources.postgres.classes import Classes, place_of
 from three_backup.sources.postgres.connection import connect, connect_replication
 from three_backup.sources.postgres.index import BACKUP_MANIFEST, INDEX, File, Index, Place
 from three_backup.sources.postgres.mapping import FileMap, read_map
 from three_backup.sources.postgres.pack import compress_file
-from three_backup.sources.postgres.packing import PackedGroup, PackWriter
-from three_backup.sources.postgres.parent import (
-    Parent,
-    read_parent,
-    refuse_risen,
-    refuse_unfollowable,
-    unusable,
-)
 from three_backup.sources.postgres.preflight import (
     SUMMARIZE,
     Cluster,
@@ -36,21 +29,31 @@ from three_backup.sources.postgres.preflight import (
     position,
     read_cluster,
 )
-from three_backup.sources.postgres.replication import (
+from three_backup.sources.postgres.relations import TYPE
+from three_backup.sources.postgres.taking import server_manifest
+from three_backup.sources.postgres.taking.packing import PackedGroup, PackWriter
+from three_backup.sources.postgres.taking.parent import (
+    Parent,
+    read_parent,
+    refuse_risen,
+    refuse_unfollowable,
+    unusable,
+)
+from three_backup.sources.postgres.taking.replication import (
     Streamed,
     identify,
     reserve_wal,
     stream_backup,
     upload_manifest,
 )
-from three_backup.sources.postgres.settle import (
+from three_backup.sources.postgres.taking.settle import (
     Mapped,
     carried_objects,
     objects_of,
     settle_files,
     source_size,
 )
-from three_backup.sources.postgres.split import Archives, Splitter, server_path
+from three_backup.sources.postgres.taking.split import Archives, Splitter, server_path
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -59,6 +62,11 @@ _MOST_THREADS = 4
 # Every summary of WAL ends where a checkpoint began, and a backup begins at a checkpoint. So a
 # server that was set back and went on since has no summary that begins where its parent began.
 _SUMMARY = "SELECT EXISTS (SELECT FROM pg_available_wal_summaries() WHERE start_lsn = %s::pg_lsn)"
+_OF_UNKNOWN = {
+    Place.S3: "its tables are stored, but cannot be restored one by one",
+    Place.LOCAL: "its tables stay on this host, because some table has to and may be among them",
+    Place.NONE: "its tables are left out, because some table is disabled and may be among them",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,21 +86,22 @@ def take(job: SnapshotJob) -> Manifest:
         cluster = read_cluster(connection)
     _check(cluster, job)
     parent = None if job.parent is None else read_parent(job.parent, cluster.facts)
-    before = read_map(job.say)
-    classes = Classes([before], job.settings)
+    before = read_map()
+    classes = _classes(job, before)
     if parent is not None:
         refuse_risen(parent, classes)
     arrived = _receive(job, cluster, parent, before, classes)
-    after = read_map(_again)
+    after = read_map()
     server_manifest.verify(
         arrived.manifest,
         ((server_path(file), file.size, file.crc32c) for file in arrived.files),
     )
-    classes = Classes([before, after], job.settings)
+    classes = _classes(job, before, after)
+    _say_unread(job, {**before.unread, **after.unread}, classes)
     objects = objects_of(before, after, classes)
     index = _index(job.directory, arrived, objects, classes)
     if parent is not None:
-        _check_followed(parent, index)
+        _check_followed(parent, index, arrived.streamed)
     (job.directory / INDEX).write_bytes(index_file.dump(index))
     (job.directory / BACKUP_MANIFEST).write_bytes(compress_file(arrived.manifest))
     return _manifest(job, cluster, arrived.streamed, index, objects)
@@ -110,6 +119,22 @@ def _check(cluster: Cluster, job: SnapshotJob) -> None:
         job.say(
             f"{job.carrier}: summarize_wal is off, so that no incremental can follow: {SUMMARIZE}"
         )
+
+
+def _classes(job: SnapshotJob, *maps: FileMap) -> Classes:
+    prefixes = [
+        f"{TYPE}/{subtype}/{escape(name)}"
+        for name in {name for found in maps for name in found.unread}
+        for subtype in ("table", "view")
+    ]
+    below = (settings for prefix in prefixes for settings in job.settings_below(prefix))
+    return Classes(maps, job.settings, map(place_of, below))
+
+
+def _say_unread(job: SnapshotJob, unread: Mapping[str, BackupError], classes: Classes) -> None:
+    """What becomes of tables whose names, and so their settings, are not known."""
+    for error in unread.values():
+        job.say(f"{job.carrier}: {error.message}; {_OF_UNKNOWN[classes.unknown]}; {error.hint}")
 
 
 def _receive(
@@ -191,9 +216,11 @@ def _index(
     )
 
 
-def _check_followed(parent: Parent, index: Index) -> None:
+def _check_followed(parent: Parent, index: Index, streamed: Streamed) -> None:
     """Raises ParentUnusableError where the increment that came is none of this parent."""
     refuse_unfollowable(parent, index.files)
+    if streamed.timeline != parent.manifest.facts["timeline"]:
+        raise unusable(f"the server switched to timeline {streamed.timeline} meanwhile")
     with connect() as connection:
         ((follows,),) = connection.execute(_SUMMARY, (parent.start_lsn,))
     if not follows:
@@ -251,7 +278,3 @@ def _facts(
         "checksums": cluster.checksums,
         "disabled": [str(id) for id, mapped in objects.items() if mapped.place is Place.NONE],
     }
-
-
-def _again(_: str) -> None:
-    """What keeps a database from being read was said when the first mapping was read."""

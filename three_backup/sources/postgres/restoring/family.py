@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
-from three_backup.sources.postgres.naming import follow, free
 from three_backup.sources.postgres.relations import object_id
+from three_backup.sources.postgres.restoring.naming import follow, free
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -45,9 +45,9 @@ SELECT s.oid::int8, 'statistics', n.nspname::text, s.stxname::text, s.stxrelid::
  ORDER BY 4
 """
 _FILES = """
-SELECT pg_relation_filepath(f.oid)
+SELECT DISTINCT pg_relation_filepath(f.oid)
   FROM pg_class t
-  LEFT JOIN pg_index x ON x.indrelid = t.reltoastrelid
+  LEFT JOIN pg_index x ON x.indrelid IN (t.oid, t.reltoastrelid)
   CROSS JOIN LATERAL (VALUES (t.oid), (t.reltoastrelid), (x.indexrelid)) AS f (oid)
  WHERE t.oid = ANY(%s::oid[]) AND t.relkind IN ('r', 'm') AND f.oid <> 0
 """
@@ -141,7 +141,8 @@ def read_family(
 
 
 def read_files(scratch: "Connection", family: Family) -> set[str]:
-    """The relation files without which its rows cannot be read; its indexes are not needed."""
+    """The relation files without which its rows cannot be read: a query asks how long indexes are,
+    even if it uses none."""
     rows = scratch.execute(_FILES, ([table.oid for table in family.tables],))
     return {path for (path,) in rows if path is not None}
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from three_backup.command import Program, run
 from three_backup.errors import BackupError
-from three_backup.sources.postgres.binaries import Binaries
-from three_backup.sources.postgres.scratch_folder import (
+from three_backup.sources.postgres.restoring.binaries import Binaries
+from three_backup.sources.postgres.restoring.scratch_folder import (
     PGDATA,
     own,
     scratch_folder,

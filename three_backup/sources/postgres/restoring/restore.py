@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 
 from three_backup.errors import BackupError
 from three_backup.sources.base import Restored, RestoreJob, Wanted
-from three_backup.sources.postgres.bring_back import BroughtBack, add_foreign_keys, bring_back
-from three_backup.sources.postgres.family import VIEWS, Family, read_family
-from three_backup.sources.postgres.opened_chain import OpenedChain
-from three_backup.sources.postgres.revive import revived
-from three_backup.sources.postgres.scratch import ScratchServer
-from three_backup.sources.postgres.target import (
+from three_backup.sources.postgres.restoring.bring_back import (
+    BroughtBack,
+    add_foreign_keys,
+    bring_back,
+)
+from three_backup.sources.postgres.restoring.family import VIEWS, Family, read_family
+from three_backup.sources.postgres.restoring.opened_chain import OpenedChain
+from three_backup.sources.postgres.restoring.revive import revived
+from three_backup.sources.postgres.restoring.scratch import ScratchServer
+from three_backup.sources.postgres.restoring.target import (
     check_free,
     connect_target,
     create_database,

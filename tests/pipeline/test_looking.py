@@ -1,0 +1,154 @@
+"""What an administrator sees and asks for: lists, selections, points in time, slips."""
+
+import json
+
+import pytest
+
+from tests.pipeline.conftest import Host
+from three_backup.snapshots import SnapshotId, rfc3339
+
+
+@pytest.fixture(scope="module")
+def looked_at(host_of_module: Host) -> Host:
+    """A host with two snapshots in S3, none of which a test may change."""
+    host = host_of_module
+    host.execute("create table customers (id int); insert into customers values (1)")
+    host.execute("create view everybody as select * from customers")
+    host.execute("create unlogged table carts (id int)")
+    host.execute("create materialized view totals as select count(*) from customers")
+    host.good("tb-run")
+    host.execute("insert into customers values (2)")
+    host.good("tb-discover | tb-snapshot --incremental | tb-upload")
+    return host
+
+
+def test_the_list_is_a_table_of_objects_named_as_what_they_are(looked_at: Host) -> None:
+    lines = looked_at.good("tb-list < /dev/null").stdout.splitlines()
+    assert lines[0].split() == ["OBJECT", "KIND", "SIZE"]
+    kinds = {line.split()[0]: line.split()[1] for line in lines[1:]}
+    assert kinds[looked_at.table("customers")] == "table"
+    assert kinds[looked_at.table("carts")] == "unlogged"
+    assert kinds[f"postgres/view/{looked_at.database}/public/everybody"] == "view"
+    assert kinds[f"postgres/view/{looked_at.database}/public/totals"] == "materialized"
+
+
+def test_the_list_shows_stages_and_snapshots_where_they_lie(looked_at: Host) -> None:
+    shown = looked_at.good(
+        f"tb-list --stages --snapshots -s {looked_at.table('customers')} < /dev/null"
+    ).stdout
+    objects, snapshots = shown.split("\n\n")
+    assert objects.splitlines()[1].split()[-2:] == ["rotated_s3", "rotated_s3"]
+    assert [line.split()[1] for line in snapshots.splitlines()[2:]] == ["base", "incremental"]
+    assert all(line.endswith("local, s3") for line in snapshots.splitlines()[2:])
+
+
+def test_a_disabled_object_is_shown_as_one(looked_at: Host) -> None:
+    changed = looked_at.folder / "disabled.yaml"
+    section = f"- {looked_at.table('carts')}: {{disable: true}}\n"
+    changed.write_text(section + looked_at.config.read_text().lstrip())
+    changed.chmod(0o600)
+    shown = looked_at.good(
+        f"tb-list --stages -c {changed} -s {looked_at.table('carts')} < /dev/null"
+    ).stdout
+    assert shown.split()[-2:] == ["exists", "disabled"]
+    (record,) = looked_at.good(
+        f"tb-discover -s {looked_at.table('carts')} | tb-plan -c {changed}"
+    ).records
+    assert (record["disabled"], record["todo"], record["why"]) == (True, [], "disabled")
+
+
+def test_a_configuration_with_mistakes_is_told_whatever_comes_in(looked_at: Host) -> None:
+    broken = looked_at.folder / "broken.yaml"
+    broken.write_text('- "*":\n    s3_buket: x\n    base_schedule: 61 * * * *\n')
+    for tool in ("discover", "plan", "snapshot", "upload", "rotate", "restore", "list", "run"):
+        outcome = looked_at.sh(f"tb-{tool} -c {broken}", "nonsense\n")
+        assert (outcome.status, outcome.stdout) == (78, "")
+        assert "s3_bucket" in outcome.stderr
+        assert "61 * * * *" in outcome.stderr
+
+
+def test_the_list_shows_the_records_that_come_in(looked_at: Host) -> None:
+    shown = looked_at.good("tb-discover | jq -c 'select(.kind==\"view\")' | tb-list").stdout
+    assert [line.split()[1] for line in shown.splitlines()] == ["KIND", "view"]
+
+
+def test_a_plan_with_nothing_to_do_says_until_when(looked_at: Host) -> None:
+    for record in looked_at.good("tb-discover | tb-plan").records:
+        assert record["todo"] == []
+        assert record["take"] is None
+        assert record["why"].startswith("nothing is due before ")
+
+
+def test_what_cannot_be_read_keeps_its_carrier_from_being_rotated(looked_at: Host) -> None:
+    found = looked_at.good("tb-discover").records
+    locked = {
+        "v": 1,
+        "id": "postgres/table/locked",
+        "type": "postgres",
+        "carrier": found[0]["carrier"],
+        "error": {"tool": "tb-discover", "code": "postgres.no_connect", "message": "no"},
+    }
+    due = f"{looked_at.config}.due"
+    with open(due, "w") as file:  # noqa: PTH123  beside the configuration, whatever its suffix
+        file.write(looked_at.config.read_text() + '    incremental_schedule: "* * * * *"\n')
+        file.write("    max_base_snapshots_s3: 1\n    max_incremental_snapshots_s3: 0\n")
+    lines = "".join(json.dumps(record) + "\n" for record in (*found, locked))
+    planned = looked_at.sh(f"tb-plan -c {due}", lines)
+    assert planned.status == 1
+    for record in planned.records[:-1]:
+        assert not {"rotated_locally", "rotated_s3"} & set(record["todo"])
+    rotated = looked_at.sh(
+        f"tb-rotate -c {due}", "".join(json.dumps(one) + "\n" for one in (locked, *found))
+    )
+    assert not any("removed" in record for record in rotated.records)
+
+
+def test_a_table_is_restored_as_it_was_at_a_time(looked_at: Host) -> None:
+    first, second = looked_at.good("tb-list --stored --json").records[0]["snapshots"]
+    for snapshot, rows in ((first, [(1,)]), (second, [(1,), (2,)])):
+        taken = SnapshotId.parse(snapshot["id"])
+        assert taken is not None
+        name = f"_{rows[-1][0]}"
+        looked_at.good(
+            f"tb-discover --stored -s {looked_at.table('customers')}"
+            f" | tb-restore --at {rfc3339(taken.time)} --level3-suffix {name}"
+        )
+        assert looked_at.rows(f"select * from customers{name} order by 1") == rows
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        ("--at yesterday x", 2, "'yesterday' is not a time; write 2026-11-23T03:00:00Z"),
+        ("--snapshot newest x", 2, "'newest' is not a snapshot"),
+        ("--snapshot 20261101T031600Z-base --at 2026-11-01 x", 2, "exclude one another"),
+        ("postgres/table/no/such/table", 1, "no snapshot that may be restored holds it"),
+        ("'postgres/table/*/public/c*' --level3 one", 1, "would both become"),
+        ("--at 2001-01-01 postgres", 1, "no snapshot that may be restored holds it"),
+    ],
+)
+def test_a_slip_in_what_to_restore_is_one_sentence(
+    looked_at: Host, arguments: str, status: int, said: str
+) -> None:
+    outcome = looked_at.sh(f"tb-restore {arguments} < /dev/null")
+    assert outcome.status == status
+    assert said in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+def test_a_section_that_matches_nothing_is_pointed_out(looked_at: Host) -> None:
+    typo = looked_at.folder / "typo.yaml"
+    typo.write_text(
+        "- postgres/table/shopp*: {disable: true}\n" + looked_at.config.read_text().lstrip()
+    )
+    typo.chmod(0o600)
+    assert (
+        "'postgres/table/shopp*' matched nothing"
+        in looked_at.good(f"tb-discover -c {typo}").stderr
+    )
+    assert looked_at.good(f"tb-discover -c {typo} -s postgres").stderr == ""
+
+
+def test_sources_that_no_pattern_reaches_are_not_contacted(looked_at: Host) -> None:
+    outcome = looked_at.sh("tb-discover -s clickhouse", environ={"PGPORT": "9"})
+    assert (outcome.status, outcome.stdout) == (0, "")

@@ -1,0 +1,120 @@
+"""A host whose snapshots are older than they are, and one turn of it: discover, plan, snapshot."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from tests.pipeline.conftest import Host
+from three_backup.demo.daemon import unprivileged_account
+from three_backup.demo.servers import PostgresServer, SeaweedServer
+from three_backup.local import MANIFEST
+from three_backup.snapshots import Manifest, SnapshotId
+
+HOUR = timedelta(hours=1)
+_NUMBERS = count(1)
+# A base is due when there is none, an incremental when the newest snapshot is of another minute.
+_SCHEDULES = {"base_schedule": '"0 0 29 2 *"', "incremental_schedule": '"* * * * *"'}
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one object's record said after tb-plan and after tb-snapshot; stderr of all tools."""
+
+    planned: dict[str, Any]
+    taken: dict[str, Any]
+    stderr: str
+    status: int
+
+    @property
+    def kind(self) -> str | None:
+        """Of the snapshot that was taken."""
+        snapshot = self.taken.get("snapshot")
+        return snapshot and str(snapshot["kind"])
+
+    @property
+    def snapshot(self) -> str:
+        return str(self.taken["snapshot"]["id"])
+
+
+class Living(Host):
+    """A host with a folder of its own that keeps its snapshots to itself, or in a bucket."""
+
+    def configure(self, sections: str = "", **everything: object) -> None:
+        super().configure(
+            sections, **{**_SCHEDULES, "s3_bucket": self.bucket or None, **everything}
+        )
+
+    def turn(self, object: str, options: str = "") -> Turn:
+        """An hour later: what is planned, and what becomes of it."""
+        self.age()
+        outcome = self.sh(f"tb-discover | tb-plan | tee plan | tb-snapshot {options}")
+        assert outcome.stdout, outcome.stderr
+        planned = [json.loads(line) for line in (self.folder / "plan").read_text().splitlines()]
+        return Turn(
+            next(record for record in planned if record["id"] == object),
+            next(record for record in outcome.records if record["id"] == object),
+            outcome.stderr,
+            outcome.status,
+        )
+
+    def age(self) -> None:
+        """Every snapshot of this host was taken an hour earlier."""
+        for folder in self._folders():
+            _age(folder)
+
+    def snapshots(self) -> list[str]:
+        """Of this host, the oldest first."""
+        return [folder.name for folder in self._folders()]
+
+    def beside(self, server: PostgresServer) -> "Living":
+        """The same host, which finds another server now."""
+        return Living(self.folder, self.database, server, self.s3, self.bucket)
+
+    def _folders(self) -> list[Path]:
+        folders = self.local_dir.glob("postgres/cluster/*/[0-9]*Z-*")
+        return sorted(folders, key=lambda folder: folder.name)
+
+
+@contextmanager
+def living(
+    folder: Path, server: PostgresServer, s3: SeaweedServer, bucket: str = ""
+) -> Iterator[Living]:
+    """A host beside the server, with the server's database `postgres`."""
+    own = folder / f"host{next(_NUMBERS)}"
+    own.mkdir(mode=0o711)
+    yield Living(own, "postgres", server, s3, bucket)
+
+
+@contextmanager
+def standby_of(primary: PostgresServer, folder: Path) -> Iterator[PostgresServer]:
+    """A server that follows the primary, until it is promoted."""
+    standby = PostgresServer(folder / f"standby{next(_NUMBERS)}", primary.version)
+    argv = (standby.bindir / "pg_basebackup", "--pgdata", standby.pgdata, "--checkpoint=fast")
+    subprocess.run(argv, env=primary.environ, check=True, capture_output=True)
+    (standby.pgdata / "standby.signal").touch()
+    with (standby.pgdata / "postgresql.auto.conf").open("a") as configuration:
+        configuration.write(f"port = {standby.port}\n")
+        configuration.write(f"unix_socket_directories = '{standby.folder}'\n")
+        configuration.write(
+            f"primary_conninfo = 'host={primary.folder} port={primary.port} user=postgres'\n"
+        )
+    unprivileged_account().own(standby.pgdata)
+    with standby:
+        yield standby
+    shutil.rmtree(standby.folder)
+
+
+def _age(folder: Path) -> None:
+    file = folder / MANIFEST
+    manifest = Manifest.from_json(file.read_bytes(), str(file))
+    now = manifest.snapshot
+    then = SnapshotId(now.time - HOUR, now.parent and now.parent - HOUR)
+    file.write_bytes(replace(manifest, snapshot=then).to_json())
+    folder.rename(folder.with_name(str(then)))

@@ -1,0 +1,82 @@
+"""How much of a cluster a restore lays out, and what it does where a part of that is missing."""
+
+import os
+
+from tests.postgres.restoring import Restoring, beside, rows, table
+from tests.postgres.taking import Taking, ask, run
+from three_backup.catalog import Files
+from three_backup.demo.servers import PostgresServer
+from three_backup.errors import BackupError
+from three_backup.objects import ObjectId
+from three_backup.sources.base import Restored
+from three_backup.sources.postgres.restoring.opened_chain import OpenedChain
+from three_backup.sources.postgres.restoring.revive import revived
+from three_backup.sources.postgres.restoring.scratch_folder import PGDATA
+
+MEGABYTE = 1 << 20
+
+
+def filled(name: str, megabytes: float) -> tuple[str, str]:
+    """A table of that size that nobody but the test vacuums."""
+    return (
+        f"CREATE TABLE {name} (i int, filler char(1000)) WITH (autovacuum_enabled = off)",
+        f"INSERT INTO {name} SELECT i, '' FROM generate_series(1, {int(megabytes * 910)}) i",
+    )
+
+
+def on_scratch(restoring: Restoring, chain: list[Files], object: ObjectId) -> tuple[set[str], int]:
+    """The relations of which recovery missed pages, and the bytes that pgdata takes on disk."""
+    job = restoring.job(chain, beside(object, level3="copy"))
+    with revived(job, OpenedChain(chain, lambda size: None), [object]) as scratch:
+        pgdata = scratch.server.log.parent / PGDATA
+        wal = pgdata / "pg_wal"
+        files = [path for path in pgdata.rglob("*") if path.is_file() and wal not in path.parents]
+        return scratch.server.invalid_pages(), sum(path.stat().st_blocks * 512 for path in files)
+
+
+def test_pages_that_are_missing_fail_the_table_they_are_of_and_no_other(
+    old: PostgresServer, rare: str, taking: Taking, restoring: Restoring
+) -> None:
+    for name, size in (("lost", 0.4), ("large", 0.4), ("small", 0.03), ("whole", 0.4)):
+        run(old, rare, *filled(name, size))
+    paths = {
+        name: ask(old, rare, f"SELECT pg_relation_filepath('{name}')")
+        for name in ("lost", "large", "small", "whole")
+    }
+
+    def lose() -> None:
+        """The disk forgets the pages of one, which WAL goes on to speak of without their content:
+        so it does where there are no checksums."""
+        run(old, rare, "VACUUM lost", "VACUUM large", "VACUUM small", "VACUUM whole")
+        os.truncate(old.pgdata / paths["lost"], 0)
+
+    chain = [taking.take(meanwhile=lose)]
+    missed, _ = on_scratch(restoring, chain, table(rare, "whole"))
+    assert missed == {paths[name] for name in ("lost", "large", "small")}
+
+    wanted = [beside(table(rare, name), level3=f"{name}2") for name in ("lost", "whole")]
+    lost, whole = restoring.all(chain, *wanted).values()
+
+    assert isinstance(lost, BackupError)
+    assert f"recovery missed pages of {paths['lost']}; restore another snapshot" in str(lost)
+    assert isinstance(whole, Restored)
+    assert rows(old, table(rare, "whole2")) == rows(old, table(rare, "whole"))
+
+
+def test_what_is_not_wanted_takes_no_room_though_it_was_written_to_at_its_end(
+    old: PostgresServer, rare: str, taking: Taking, restoring: Restoring
+) -> None:
+    run(old, "postgres", "CREATE DATABASE copy")
+    run(old, rare, *filled("large", 40), "CREATE TABLE small AS SELECT 1 AS i")
+    run(old, "copy", *filled("large", 40))
+    last = "UPDATE large SET filler = 'late' WHERE i = (SELECT max(i) FROM large)"
+
+    def write() -> None:
+        run(old, rare, last)
+        run(old, "copy", last)
+
+    chain = [taking.take(meanwhile=write)]
+    chain.append(taking.take(chain[-1], meanwhile=write))
+    for length in (1, 2):
+        _, taken = on_scratch(restoring, chain[:length], table(rare, "small"))
+        assert taken < 20 * MEGABYTE
