@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.demo.servers import PostgresServer, SeaweedServer
 
 _BUCKETS = count(1)
@@ -50,6 +51,12 @@ def postgres(request: pytest.FixtureRequest) -> PostgresServer:
     server = request.getfixturevalue(request.param)
     assert isinstance(server, PostgresServer)
     return server
+
+
+@pytest.fixture(scope="session")
+def clickhouse(server_folder: Path) -> Iterator[ClickhouseServer]:
+    with ClickhouseServer(server_folder / "clickhouse") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -16,20 +16,22 @@ from three_backup.retention import Candidate, Place, Verdict, decide, most_gener
 from three_backup.s3.journal import begun
 from three_backup.schedule import host_zone, is_from_the_future
 from three_backup.snapshots import SnapshotId, rfc3339
-from three_backup.sources import source_of
+from three_backup.sources import direct_source_of, source_of
 from three_backup.stages import Stage, taken
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
     """What is the same for all objects of a carrier. newest: None without a snapshot;
-    unreadable: a part of it could not be listed, so that nothing of it may be rotated."""
+    unreadable: a part of it could not be listed, so that nothing of it may be rotated; direct: its
+    server writes snapshots to S3 itself."""
 
     take: Take
     progress: Progress
     newest: SnapshotId | None
     unreadable: bool
     now: datetime
+    direct: bool = False
 
     @property
     def from_the_future(self) -> bool:
@@ -49,15 +51,15 @@ class Outlook:
                 **planned_at,
             )
         kind, why = self.take.kind, self.take.why
-        stage = planning.stage(self.progress, settings.max_stage)
-        todo = planning.todo(stage, settings.max_stage, kind)
+        stage = planning.stage(self.progress, settings.max_stage, self.direct)
+        todo = planning.todo(stage, settings.max_stage, kind, self.direct)
         if self.unreadable and not _ROTATIONS.isdisjoint(todo):
             todo = [one for one in todo if one not in _ROTATIONS]
             why += "; nothing is rotated while a part of the carrier cannot be read"
         return record.with_fields(
             stage=stage,
             max_stage=settings.max_stage,
-            take=kind if kind and taken(kind) in todo else None,
+            take=kind if kind and taken(kind, self.direct) in todo else None,
             todo=todo,
             why=why,
             newest=str(self.newest) if self.newest else None,
@@ -79,7 +81,8 @@ def outlook(
     live = {record.object: record for record in records if not record.failed}
     snapshots = catalog.snapshots(carrier)
     settings = carried(carrier, live, configuration, catalog, snapshots)
-    source = source_of(next(iter(live)).type)
+    type = next(iter(live)).type
+    source, direct = source_of(type), direct_source_of(type) is not None
 
     def broken(newest: SnapshotId) -> str | None:
         lost = catalog.lost(carrier, snapshots, newest)
@@ -90,11 +93,12 @@ def outlook(
 
     enabled = distinct(settings.values())
     return Outlook(
-        planning.next_take(snapshots, enabled, broken, Clock(now, host_zone(os.environ))),
+        planning.next_take(snapshots, enabled, broken, Clock(now, host_zone(os.environ)), direct),
         _progress(carrier, snapshots, enabled, catalog),
         snapshots[-1].id if snapshots else None,
         any(record.failed for record in records),
         now,
+        direct,
     )
 
 

@@ -8,7 +8,7 @@ from three_backup.catalog import Stored
 from three_backup.config.settings import Settings
 from three_backup.schedule import Cron, is_due
 from three_backup.snapshots import Kind, SnapshotId, chain, rfc3339
-from three_backup.stages import Stage, taken
+from three_backup.stages import Stage, furthest, taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +44,17 @@ def next_take(
     settings: Collection[Settings],
     broken: Callable[[SnapshotId], str | None],
     clock: Clock,
+    direct: bool = False,
 ) -> Take:
     """What to take for a carrier whose objects have the settings; the earliest due counts.
 
     broken: asked only when an incremental is due; why none can follow the newest snapshot.
+    direct: its server writes snapshots to S3 itself.
     """
-    bases = _schedules(settings, Stage.SNAPSHOT_BASE)
-    incrementals = _schedules(settings, Stage.SNAPSHOT_INCREMENTAL)
+    bases = _schedules(settings, Kind.BASE, direct)
+    incrementals = _schedules(settings, Kind.INCREMENTAL, direct)
     if not bases:
-        return Take(None, "max_stage is exists" if settings else "disabled")
+        return Take(None, _why_never(settings, direct))
     if not snapshots:
         return Take(Kind.BASE, "there is no snapshot yet")
     newest = snapshots[-1].id
@@ -70,12 +72,19 @@ def next_take(
     return Take(None, f"nothing is due before {rfc3339(following)}")
 
 
-def stage(progress: Progress, max_stage: Stage) -> Stage:
+def stage(progress: Progress, max_stage: Stage, direct: bool = False) -> Stage:
     """The furthest stage that holds, given that each implies all before it."""
     if progress.newest is None:
         return Stage.EXISTS
+    if direct:
+        reached = Stage.SYNCED_S3 if progress.stale_s3 else Stage.ROTATED_S3
+        return (
+            reached
+            if max_stage.reaches(Stage.SYNCED_S3)
+            else _lower(Stage.SNAPSHOT_BASE, max_stage)
+        )
     if not max_stage.reaches(Stage.SYNCED_S3):
-        return min(taken(progress.newest), max_stage, key=lambda one: one.rank)
+        return _lower(taken(progress.newest), max_stage)
     if progress.unsynced:
         return Stage.PARTIALLY_SYNCED if progress.begun else taken(progress.newest)
     if progress.stale_local:
@@ -83,22 +92,40 @@ def stage(progress: Progress, max_stage: Stage) -> Stage:
     return Stage.ROTATED_LOCALLY if progress.stale_s3 else Stage.ROTATED_S3
 
 
-def todo(current: Stage, max_stage: Stage, take: Kind | None) -> list[Stage]:
+def todo(current: Stage, max_stage: Stage, take: Kind | None, direct: bool = False) -> list[Stage]:
     """The stages to go through, in order, none beyond max_stage."""
-    ahead = [Stage.SYNCED_S3, Stage.ROTATED_LOCALLY, Stage.ROTATED_S3]
     if current is Stage.EXISTS and take is None:
         return []
+    ahead = [one for one in _AFTER_SNAPSHOT if not (direct and one is Stage.ROTATED_LOCALLY)]
     if take is None:
         ahead = [one for one in ahead if not current.reaches(one)]
-    else:
+    elif not direct:
         ahead.insert(0, taken(take))
+    elif take is Kind.BASE and max_stage.reaches(Stage.SYNCED_S3):
+        ahead.insert(0, Stage.SNAPSHOT_BASE)
     return [one for one in ahead if max_stage.reaches(one)]
 
 
-def _schedules(settings: Iterable[Settings], target: Stage) -> set[Cron]:
-    base = target is Stage.SNAPSHOT_BASE
+_AFTER_SNAPSHOT = (Stage.SYNCED_S3, Stage.ROTATED_LOCALLY, Stage.ROTATED_S3)
+
+
+def _why_never(settings: Collection[Settings], direct: bool) -> str:
+    if not settings:
+        return "disabled"
+    highest = furthest(one.max_stage for one in settings)
+    if direct and highest is not Stage.EXISTS:
+        return f"max_stage is {highest}, but these snapshots lie in S3: nothing is taken"
+    return f"max_stage is {highest}"
+
+
+def _lower(one: Stage, other: Stage) -> Stage:
+    return other if one.reaches(other) else one
+
+
+def _schedules(settings: Iterable[Settings], kind: Kind, direct: bool) -> set[Cron]:
+    target = taken(kind, direct)
     return {
-        one.base_schedule if base else one.incremental_schedule
+        one.base_schedule if kind is Kind.BASE else one.incremental_schedule
         for one in settings
         if one.max_stage.reaches(target)
     }

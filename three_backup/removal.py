@@ -15,6 +15,7 @@ from three_backup.s3.journal import begun, forget
 from three_backup.s3.upload import abandon
 from three_backup.s3.volumes import is_volume_of
 from three_backup.snapshots import SnapshotId
+from three_backup.sources import direct_source_of
 
 PATIENCE = timedelta(days=1)
 """How long an upload without a snapshot on this host may lie before it is cleared."""
@@ -24,7 +25,8 @@ _REMOVAL = "removal.json"
 
 def remove_from_s3(catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
     manifest = catalog.manifest(carrier, Stored(snapshot, local=False, s3=True))
-    files = [file.name for file in manifest.files]
+    direct = direct_source_of(carrier.partition("/")[0]) is not None
+    files = None if direct else [file.name for file in manifest.files]
     intent = catalog.local.journals(carrier, snapshot) / _REMOVAL
     intent.parent.mkdir(parents=True, exist_ok=True)
     write_durably(intent, json.dumps({"v": 1, "files": files}).encode())
@@ -59,23 +61,26 @@ def unclaimed(catalog: Catalog, carrier: str) -> list[str]:
     journals = catalog.local.journals(carrier)
     claimed = {one.id for one in catalog.snapshots(carrier)}
     found = []
-    for stored in catalog.bucket.keys(f"{layout.DATA}/{layout.path(carrier)}/"):
-        parsed = layout.parse_data_key(stored.key)
-        if parsed is None or parsed[0] != carrier:
+    for name in catalog.bucket.folders(f"{layout.DATA}/{layout.path(carrier)}/"):
+        snapshot = SnapshotId.parse(name)
+        if snapshot is None or snapshot in claimed or (journals / name).is_dir():
             continue
-        if parsed[1] not in claimed and not (journals / str(parsed[1])).is_dir():
-            found.append(stored.key)
+        folder = layout.data_folder(carrier, snapshot)
+        found += [stored.key for stored in catalog.bucket.all_keys(f"{folder}/")]
     return found
 
 
 def _finish(catalog: Catalog, carrier: str, snapshot: SnapshotId, intent: Path) -> None:
-    """Delete the volumes of the snapshot's files, and no key besides."""
+    """Delete the volumes of the snapshot's files, and no key besides; files: None where a server
+    wrote them, who alone knows their names."""
     files = json.loads(intent.read_bytes())["files"]
-    owned = [layout.data_key(carrier, snapshot, name) for name in files]
-    keys = [
-        stored.key for stored in catalog.bucket.keys(f"{layout.data_folder(carrier, snapshot)}/")
-    ]
-    catalog.bucket.delete(key for key in keys if any(is_volume_of(one, key) for one in owned))
+    folder = f"{layout.data_folder(carrier, snapshot)}/"
+    if files is None:
+        catalog.bucket.delete_folder(folder)
+    else:
+        owned = [layout.data_key(carrier, snapshot, name) for name in files]
+        keys = [stored.key for stored in catalog.bucket.keys(folder)]
+        catalog.bucket.delete(key for key in keys if any(is_volume_of(one, key) for one in owned))
     catalog.forget_cached(carrier, snapshot)
     intent.unlink()
     _remove_empty(intent.parent)

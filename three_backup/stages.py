@@ -30,8 +30,13 @@ TARGETS = tuple(stage for stage in Stage if stage is not Stage.PARTIALLY_SYNCED)
 """What max_stage may say: partially_synced is a state, never a target."""
 
 
-def taken(kind: Kind) -> Stage:
-    """The stage that an object is at once a snapshot of the kind was taken."""
+def taken(kind: Kind, direct: bool = False) -> Stage:
+    """The stage that an object is at once a snapshot of the kind was taken.
+
+    direct: its server writes snapshots to S3 itself.
+    """
+    if direct:
+        return Stage.SYNCED_S3
     return Stage.SNAPSHOT_BASE if kind is Kind.BASE else Stage.SNAPSHOT_INCREMENTAL
 
 

@@ -48,6 +48,8 @@ def test_the_page_names_exactly_the_options_there_are() -> None:
         ("s3_addressing_style", Storage(Path("/")).addressing_style),
         ("if_running", RunSettings(Path("/")).if_running),
         ("kill_after", "24h"),
+        ("clickhouse_on_cluster", "false"),
+        ("clickhouse_timeout", "10m"),
     ],
 )
 def test_the_page_names_the_default(option: str, default: str) -> None:

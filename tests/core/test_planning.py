@@ -157,3 +157,38 @@ def test_nothing_beyond_max_stage_is_ever_to_do(
 def test_an_object_that_has_come_as_far_as_it_may_has_nothing_to_do() -> None:
     assert todo(Stage.ROTATED_S3, Stage.ROTATED_S3, None) == []
     assert todo(Stage.SYNCED_S3, Stage.SYNCED_S3, None) == []
+
+
+@pytest.mark.parametrize(
+    ("max_stage", "take"),
+    [
+        (Stage.EXISTS, None),
+        (Stage.SNAPSHOT_BASE, None),
+        (Stage.SNAPSHOT_INCREMENTAL, None),
+        (Stage.SYNCED_S3, Kind.BASE),
+        (Stage.ROTATED_S3, Kind.BASE),
+    ],
+)
+def test_a_server_that_writes_to_s3_takes_nothing_that_must_not_get_there(
+    max_stage: Stage, take: Kind | None
+) -> None:
+    found = next_take([], [settings(max_stage=max_stage)], whole, CLOCK, direct=True)
+    assert found.kind is take
+    if take is None:
+        assert found.why.startswith(f"max_stage is {max_stage}")
+
+
+@pytest.mark.parametrize("max_stage", TARGETS)
+@pytest.mark.parametrize("kind", [None, *Kind])
+@pytest.mark.parametrize("stale", [False, True])
+@pytest.mark.parametrize("newest", [None, *Kind])
+def test_what_is_written_to_s3_goes_through_four_stages_only(
+    max_stage: Stage, kind: Kind | None, stale: bool, newest: Kind | None
+) -> None:
+    four = {Stage.EXISTS, Stage.SNAPSHOT_BASE, Stage.SYNCED_S3, Stage.ROTATED_S3}
+    progress = Progress(newest, False, False, stale_local=False, stale_s3=stale)
+    reached = stage(progress, max_stage, direct=True)
+    ahead = todo(reached, max_stage, kind, direct=True)
+    assert {reached, *ahead} <= four
+    assert (Stage.SNAPSHOT_BASE in ahead) <= (Stage.SYNCED_S3 in ahead)
+    assert all(max_stage.reaches(one) for one in ahead)

@@ -18,6 +18,7 @@ _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _PREFIX = re.compile(r"[A-Za-z0-9._=/-]*")
 _BUCKET = re.compile(r"[A-Za-z0-9._-]+")
+_COLLECTION = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TRUE = ("true", "yes", "on")
 _FALSE = ("false", "no", "off")
 
@@ -140,6 +141,12 @@ def _prefix(text: str) -> str:
     return prefix
 
 
+def _collection(text: str) -> str:
+    if not _COLLECTION.fullmatch(text):
+        raise ValueError(f"{text!r} is not the name of a named collection")
+    return text
+
+
 OPTIONS: Mapping[str, Option] = {
     "base_schedule": Option(Cron.parse),
     "incremental_schedule": Option(Cron.parse),
@@ -159,6 +166,9 @@ OPTIONS: Mapping[str, Option] = {
     "s3_addressing_style": Option(_one_of("path", "virtual", "auto")),
     "s3_storage_class": Option(_text),
     "compression_level": Option(_level, Scope.SOURCE),
+    "clickhouse_named_collection": Option(_collection, Scope.SOURCE),
+    "clickhouse_on_cluster": Option(_flag, Scope.SOURCE),
+    "clickhouse_timeout": Option(_duration, Scope.SOURCE),
     "pg_bindir": Option(_folder, Scope.SOURCE),
     "scratch_user": Option(_text, Scope.SOURCE),
     "scratch_dir": Option(_folder, Scope.SOURCE),

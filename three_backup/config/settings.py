@@ -24,6 +24,8 @@ class Settings:
 
     disable: the object is not backed up. pg_bindir, scratch_user, scratch_dir: how PostgreSQL's
     scratch server is run (None: found by itself). compression_level: zstd's.
+    clickhouse_named_collection: holds the keys of S3 at the server, which gets ours without one;
+    clickhouse_timeout: how long it may move nothing before it is given up.
     """
 
     storage: Storage
@@ -39,6 +41,9 @@ class Settings:
     pg_bindir: Path | None = None
     scratch_user: str | None = None
     scratch_dir: Path | None = None
+    clickhouse_named_collection: str | None = None
+    clickhouse_on_cluster: bool = False
+    clickhouse_timeout: timedelta = timedelta(minutes=10)
 
     @property
     def limits(self) -> Limits:

@@ -1,4 +1,4 @@
-"""What both servers of the demo need: free ports, an account that is not root, a process that is
+"""What the servers of the demo need: free ports, an account that is not root, a process that is
 up before it is used and gone when it was ended."""
 
 import os

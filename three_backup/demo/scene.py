@@ -1,5 +1,5 @@
-"""Where the demo plays: a folder with a PostgreSQL, an S3 server, a configuration and nothing
-that outlives it."""
+"""Where the demo plays: a folder with a PostgreSQL, a ClickHouse, an S3 server, a configuration
+and nothing that outlives it."""
 
 import os
 import shlex
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.demo.servers import PostgresServer, SeaweedServer
 
 BUCKET = "backups"
@@ -30,10 +31,11 @@ _CONFIGURATION = """\
     disable: true
 """
 _ENVIRONMENT = ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE")
+_CLICKHOUSE_ENVIRONMENT = ("CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD")
 _STOP = """\
 #!/bin/sh
 # Ends the demo that tb-demo --keep left running, and removes its folder.
-kill -INT {postgres} && kill -KILL {seaweed}
+kill -INT {postgres} && kill {clickhouse} && kill -KILL {seaweed}
 while kill -0 {postgres} 2>/dev/null; do sleep 0.1; done
 rm -rf {folder}
 """
@@ -45,6 +47,7 @@ class Scene:
 
     folder: Path
     postgres: PostgresServer
+    clickhouse: ClickhouseServer
     seaweed: SeaweedServer
 
     @property
@@ -66,8 +69,13 @@ class Scene:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The environment of the tools: PG* come from .env beside the configuration."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+        """The environment of the tools: PG* and CLICKHOUSE_* come from .env beside the
+        configuration."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PG", "CLICKHOUSE_"))
+        }
         return {**kept, "PATH": self._path, "THREE_BACKUP_CONFIG": str(self.configuration)}
 
     def conninfo(self, database: str) -> str:
@@ -83,8 +91,9 @@ class Scene:
             bindir=self.postgres.bindir,
         )
         _write_private(self.configuration, text)
-        environ = self.postgres.environ
-        variables = [f"{name}={shlex.quote(environ[name])}\n" for name in _ENVIRONMENT]
+        environ = {**self.clickhouse.environ, **self.postgres.environ}
+        names = (*_ENVIRONMENT, *_CLICKHOUSE_ENVIRONMENT)
+        variables = [f"{name}={shlex.quote(environ[name])}\n" for name in names]
         _write_private(self.folder / ".env", "".join(variables))
         _write_private(
             self.env,
@@ -96,6 +105,7 @@ class Scene:
     def write_stop(self) -> None:
         text = _STOP.format(
             postgres=self.postgres.pid,
+            clickhouse=self.clickhouse.pid,
             seaweed=self.seaweed.pid,
             folder=shlex.quote(str(self.folder)),
         )
@@ -103,7 +113,8 @@ class Scene:
 
     @property
     def _path(self) -> str:
-        return f"{sysconfig.get_path('scripts')}{os.pathsep}{self.postgres.environ['PATH']}"
+        folders = (sysconfig.get_path("scripts"), str(self.clickhouse.bindir))
+        return os.pathsep.join((*folders, self.postgres.environ["PATH"]))
 
 
 @contextmanager
@@ -117,17 +128,20 @@ def scene(keep: bool) -> Iterator[Scene]:
     kept = False
     try:
         postgres = PostgresServer(folder / "postgres")
+        clickhouse = ClickhouseServer(folder / "clickhouse")
         seaweed = SeaweedServer(folder / "s3")
         try:
             postgres.start()
+            clickhouse.start()
             seaweed.start()
             seaweed.create_bucket(BUCKET)
-            yield Scene(folder, postgres, seaweed)
+            yield Scene(folder, postgres, clickhouse, seaweed)
             kept = keep
         finally:
             if not kept:
                 _let_nothing_interrupt()
                 seaweed.stop()
+                clickhouse.stop()
                 postgres.stop("immediate")
     finally:
         if not kept:

@@ -8,8 +8,9 @@ Options:
   -h, --help     show this
       --version  show the version
 
-Starts a PostgreSQL and an S3 server on loopback in a temporary folder, backs up a shop, loses a
-table and brings it back. Takes a minute or two, touches nothing else and cleans up.
+Starts a PostgreSQL, a ClickHouse and an S3 server on loopback in a temporary folder, backs up a
+shop, loses a table of each and brings both back. Takes a minute or two, touches nothing else and
+cleans up.
 """
 
 import shutil
@@ -22,7 +23,7 @@ from textwrap import indent
 from typing import Any
 
 from three_backup import human, pipe
-from three_backup.demo import shop
+from three_backup.demo import shop, visits
 from three_backup.demo.scene import BUCKET, Scene, scene
 from three_backup.demo.shop import DATABASE, LOST_TABLE, Contents
 from three_backup.demo.show import Show
@@ -30,6 +31,7 @@ from three_backup.errors import BackupError
 from three_backup.pipe import Invocation
 
 _LOST = f"postgres/table/{DATABASE}/public/{LOST_TABLE}"
+_LOST_VISITS = f"clickhouse/table/default/{visits.DATABASE}/{visits.LOST_TABLE}"
 _SUFFIX = "_yesterday"
 _KEPT = """\
 
@@ -41,6 +43,7 @@ Everything is left running in {folder}. In this or another shell:
     tb-discover | tb-plan
     tb-restore --level1-suffix _copy 'postgres/table/shop/*'
     psql -d shop
+    clickhouse-client --query 'SELECT count() FROM shop.visits'
 
 When you have seen enough, this ends the servers and removes the folder:
 
@@ -49,11 +52,20 @@ When you have seen enough, this ends the servers and removes the folder:
 
 
 @dataclass(frozen=True, slots=True)
+class _Before:
+    """What the tables held that will be lost."""
+
+    payments: Contents
+    visits: Contents
+
+
+@dataclass(frozen=True, slots=True)
 class _Backups:
     """What the two runs took, and how long each of them did."""
 
     seconds: tuple[float, float]
-    snapshots: list[dict[str, Any]]
+    payments: list[dict[str, Any]]
+    visits: list[dict[str, Any]]
 
 
 def main() -> int:
@@ -72,7 +84,8 @@ def run(invocation: Invocation) -> int:
         second, before = _back_up_what_changed(show, place)
         _lose_a_table(show, place)
         restored = _bring_it_back(show, place, before)
-        backups = _Backups((first, second), _snapshots(show))
+        taken = _snapshots(show, _LOST), _snapshots(show, _LOST_VISITS)
+        backups = _Backups((first, second), *taken)
         invocation.write(_summary(backups, before, restored, time.monotonic() - started))
         if keep:
             place.write_stop()
@@ -81,15 +94,18 @@ def run(invocation: Invocation) -> int:
 
 
 def _open(show: Show, place: Scene, seconds: float) -> None:
-    show.step("A PostgreSQL with a shop in it, and an S3 server")
+    show.step("A PostgreSQL with a shop in it, a ClickHouse with its visitors, and an S3 server")
     place.write_files()
     shop.create(place.conninfo("postgres"))
     rows = shop.fill(place.conninfo(DATABASE))
     size = human.size(shop.size(place.conninfo(DATABASE)))
+    visitors = visits.fill(place.clickhouse)
+    visits_size = human.size(visits.size(place.clickhouse))
     show.outcome(
-        f"PostgreSQL {place.postgres.version} and SeaweedFS are up on loopback after "
+        f"PostgreSQL {place.postgres.version}, ClickHouse and SeaweedFS are up on loopback after "
         f"{human.duration(seconds)}, in {place.folder}\n"
-        f"database {DATABASE} has about {round(rows, -3):,} rows, {size}\n"
+        f"PostgreSQL's database {DATABASE} has about {round(rows, -3):,} rows, {size}\n"
+        f"ClickHouse's database {visits.DATABASE} has {visitors:,} visits, {visits_size}\n"
         f"{place.configuration} says what goes where:"
     )
     show.aside(_without_secret(place))
@@ -98,13 +114,13 @@ def _open(show: Show, place: Scene, seconds: float) -> None:
 
 
 def _back_up_everything(show: Show) -> float:
-    show.step("The first run takes a base backup and uploads it")
+    show.step("The first run takes base backups; ClickHouse writes its own straight to S3")
     ran = show.run("tb-run")
     show.success(f"done in {human.duration(ran.seconds)}")
     return ran.seconds
 
 
-def _back_up_what_changed(show: Show, place: Scene) -> tuple[float, Contents]:
+def _back_up_what_changed(show: Show, place: Scene) -> tuple[float, _Before]:
     show.step("The shop goes on; the next run takes only what changed")
     due = datetime.now(UTC).timestamp() // 60 * 60 + 60
     show.outcome(
@@ -112,32 +128,47 @@ def _back_up_what_changed(show: Show, place: Scene) -> tuple[float, Contents]:
         f"({human.duration(due - time.time())})"
     )
     orders = shop.trade(place.conninfo(DATABASE), _reached(due))
-    before = shop.contents(place.conninfo(DATABASE), LOST_TABLE)
-    show.outcome(f"{orders:,} more orders; table {LOST_TABLE} has {before.rows:,} rows now")
+    more = visits.visit(place.clickhouse)
+    before = _Before(
+        shop.contents(place.conninfo(DATABASE), LOST_TABLE),
+        visits.contents(place.clickhouse, visits.LOST_TABLE),
+    )
+    show.outcome(
+        f"{orders:,} more orders; table {LOST_TABLE} has {before.payments.rows:,} rows now"
+    )
+    show.outcome(f"{more:,} more visits; {visits.LOST_TABLE} has {before.visits.rows:,} rows now")
     ran = show.run("tb-run")
     show.success(f"done in {human.duration(ran.seconds)}")
     return ran.seconds, before
 
 
 def _lose_a_table(show: Show, place: Scene) -> None:
-    show.step("A bad day: somebody drops a table, and the local snapshots are gone too")
+    show.step("A bad day: somebody drops two tables, and the local snapshots are gone too")
     show.typed(f"psql -d {DATABASE} -c 'DROP TABLE {LOST_TABLE}'")
     shop.drop(place.conninfo(DATABASE), LOST_TABLE)
+    show.typed(f"clickhouse-client -q 'DROP TABLE {visits.DATABASE}.{visits.LOST_TABLE}'")
+    visits.drop(place.clickhouse, visits.LOST_TABLE)
     show.typed(f"rm -rf {place.local_dir}")
     shutil.rmtree(place.local_dir)
     show.outcome(f"what is left lies in s3://{BUCKET}")
 
 
-def _bring_it_back(show: Show, place: Scene, before: Contents) -> float:
-    show.step("The table comes back out of S3, into the running database")
+def _bring_it_back(show: Show, place: Scene, before: _Before) -> tuple[float, float]:
+    show.step("The tables come back out of S3, into the running databases")
     seconds = _restore(show, _LOST)
-    _compare(show, place, LOST_TABLE, before)
+    _compare(
+        show, LOST_TABLE, before.payments, shop.contents(place.conninfo(DATABASE), LOST_TABLE)
+    )
+    visits_seconds = _restore(show, _LOST_VISITS)
+    found = visits.contents(place.clickhouse, visits.LOST_TABLE)
+    _compare(show, visits.LOST_TABLE, before.visits, found)
     show.step("And once more, beside it, under another name")
     _restore(show, "--level3-suffix", _SUFFIX, _LOST)
-    _compare(show, place, LOST_TABLE + _SUFFIX, before)
+    beside = LOST_TABLE + _SUFFIX
+    _compare(show, beside, before.payments, shop.contents(place.conninfo(DATABASE), beside))
     show.step("What there is now")
     show.run("tb-list", "--snapshots")
-    return seconds
+    return seconds, visits_seconds
 
 
 def _restore(show: Show, *arguments: str) -> float:
@@ -147,8 +178,7 @@ def _restore(show: Show, *arguments: str) -> float:
     return ran.seconds
 
 
-def _compare(show: Show, place: Scene, table: str, before: Contents) -> None:
-    found = shop.contents(place.conninfo(DATABASE), table)
+def _compare(show: Show, table: str, before: Contents, found: Contents) -> None:
     if found != before:
         raise BackupError(
             "demo.different",
@@ -156,24 +186,32 @@ def _compare(show: Show, place: Scene, table: str, before: Contents) -> None:
             f"{before.rows:,} rows that hash to {before.digest} were lost",
             "please report this",
         )
-    show.success(f"{table}: {found.rows:,} rows, md5 {found.digest}, exactly what was lost")
+    show.success(f"{table}: {found.rows:,} rows, hash {found.digest}, exactly what was lost")
 
 
-def _snapshots(show: Show) -> list[dict[str, Any]]:
-    records = show.ask("tb-list", "--snapshots", "--json", "--select", _LOST).records()
+def _snapshots(show: Show, id: str) -> list[dict[str, Any]]:
+    records = show.ask("tb-list", "--snapshots", "--json", "--select", id).records()
     found: list[dict[str, Any]] = records[0]["snapshots"]
     return found
 
 
-def _summary(backups: _Backups, before: Contents, restored: float, total: float) -> str:
-    base, incremental = backups.snapshots
-    rows = (
-        ("base backup", human.size(base["size"]), human.duration(backups.seconds[0])),
-        ("incremental", human.size(incremental["size"]), human.duration(backups.seconds[1])),
-        ("table restored", f"{before.rows:,} rows", human.duration(restored)),
-        ("all of it", "", human.duration(total)),
+def _summary(
+    backups: _Backups, before: _Before, restored: tuple[float, float], total: float
+) -> str:
+    rows: list[tuple[str, ...]] = [("", "PostgreSQL", f"ClickHouse, {visits.LOST_TABLE}", "")]
+    for name, number in (("base backup", 0), ("incremental", 1)):
+        sizes = (human.size(taken[number]["size"]) for taken in (backups.payments, backups.visits))
+        rows.append((name, *sizes, f"{human.duration(backups.seconds[number])} for both"))
+    rows.append(
+        (
+            "table restored",
+            f"{before.payments.rows:,} rows, {human.duration(restored[0])}",
+            f"{before.visits.rows:,} rows, {human.duration(restored[1])}",
+            "",
+        )
     )
-    table = human.table(rows, right=frozenset({1, 2}))
+    rows.append(("all of it", "", "", human.duration(total)))
+    table = human.table(rows, right=frozenset({1, 2, 3}))
     return "\nAll is well.\n" + indent(table, "   ")
 
 

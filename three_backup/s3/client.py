@@ -26,7 +26,15 @@ Client = Any
 
 
 def connect(storage: Storage, attempts: int, count: Callable[[], None]) -> Client:
-    """A client that several threads may share. count: called for every HTTP request."""
+    """A client that several threads may share. count: called for every HTTP request.
+
+    Keys are listed as they are: ClickHouse's hold `%`, and a store that says it encoded them, but
+    did not, would have us decode them into others.
+    """
+    from botocore.handlers import (  # type: ignore[import-untyped]
+        set_list_objects_encoding_type_url,
+    )
+
     try:
         with explained(storage):
             session = _session()
@@ -46,6 +54,9 @@ def connect(storage: Storage, attempts: int, count: Callable[[], None]) -> Clien
         ) from error
     client.meta.events.register("before-sign.s3.DeleteObjects", _with_content_md5)
     client.meta.events.register("before-send.s3", lambda **_: count())
+    client.meta.events.unregister(
+        "before-parameter-build.s3.ListObjectsV2", set_list_objects_encoding_type_url
+    )
     return client
 
 

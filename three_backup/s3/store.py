@@ -66,18 +66,21 @@ class Store:
 
     def keys(self, prefix: str) -> Iterator[StoredKey]:
         """Every key that begins with prefix, in no order; only names such as we give."""
+        return (found for found in self.all_keys(prefix) if _OUR_KEY.fullmatch(found.key))
+
+    def all_keys(self, prefix: str) -> Iterator[StoredKey]:
+        """Every key that begins with prefix, in no order, whoever named it."""
         start = len(self._full(""))
-        listed: dict[str, Any] = {"Bucket": self.storage.bucket, "Prefix": self._full(prefix)}
-        while True:
-            with explained(self.storage, prefix):
-                answer = self.client.list_objects_v2(**listed)
+        for answer in self._listed(prefix):
             for found in answer.get("Contents", ()):
-                key = found["Key"][start:]
-                if _OUR_KEY.fullmatch(key):
-                    yield StoredKey(key, found["Size"], found["LastModified"])
-            if not answer.get("IsTruncated"):
-                return
-            listed["ContinuationToken"] = self._continuation(answer, prefix)
+                yield StoredKey(found["Key"][start:], found["Size"], found["LastModified"])
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The names of what lies in the folder prefix, which ends in a slash, as folders."""
+        start = len(self._full(prefix))
+        for answer in self._listed(prefix, Delimiter="/"):
+            for found in answer.get("CommonPrefixes", ()):
+                yield found["Prefix"][start:].rstrip("/")
 
     def read(self, key: str) -> bytes:
         """The whole of a small key. Raises MissingError where there is none."""
@@ -130,6 +133,15 @@ class Store:
                     "allow s3_access_key to delete there; the next run tries again",
                 )
 
+    def delete_folder(self, folder: str) -> None:
+        """Delete every key below folder, which ends in a slash, those at its top first: a server
+        that reads a snapshot begins there (ClickHouse with `.backup`), so that what is half
+        deleted is none."""
+        keys = [found.key for found in self.all_keys(folder)]
+        top = min((key.count("/") for key in keys), default=0)
+        self.delete(key for key in keys if key.count("/") == top)
+        self.delete(key for key in keys if key.count("/") > top)
+
     def claim(self, host: str, adopt: bool = False) -> None:
         """Make sure that this host, and no other, writes below the prefix.
 
@@ -163,6 +175,18 @@ class Store:
     def _count(self) -> None:
         with self._counting:
             self.requests += 1
+
+    def _listed(self, prefix: str, **options: str) -> Iterator[Mapping[str, Any]]:
+        """The answers to a listing, up to a thousand keys each."""
+        full = self._full(prefix)
+        listed: dict[str, Any] = {"Bucket": self.storage.bucket, "Prefix": full, **options}
+        while True:
+            with explained(self.storage, prefix):
+                answer = self.client.list_objects_v2(**listed)
+            yield answer
+            if not answer.get("IsTruncated"):
+                return
+            listed["ContinuationToken"] = self._continuation(answer, prefix)
 
     def _continuation(self, answer: Mapping[str, Any], prefix: str) -> str:
         token = answer.get("NextContinuationToken")

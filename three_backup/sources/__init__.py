@@ -1,10 +1,12 @@
 """The sources there are. A fourth one is a folder, a line here and a page."""
 
 from three_backup.errors import UsageError
-from three_backup.sources.base import Source
+from three_backup.sources.base import DirectSource, Source
+from three_backup.sources.clickhouse.source import ClickhouseSource
 from three_backup.sources.postgres.source import PostgresSource
 
-SOURCES: tuple[Source, ...] = (PostgresSource(),)
+DIRECT: tuple[DirectSource, ...] = (ClickhouseSource(),)
+SOURCES: tuple[Source, ...] = (PostgresSource(), *DIRECT)
 
 
 def source_of(type: str) -> Source:
@@ -14,3 +16,8 @@ def source_of(type: str) -> Source:
             return source
     known = ", ".join(source.type for source in SOURCES)
     raise UsageError("source.unknown", f"{type!r} is not a source", f"known are {known}")
+
+
+def direct_source_of(type: str) -> DirectSource | None:
+    """The source if its server writes snapshots to S3 itself, None if this host stores them."""
+    return next((source for source in DIRECT if source.type == type), None)

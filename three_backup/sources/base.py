@@ -2,17 +2,20 @@
 
 A source knows its servers and its file formats. It knows nothing of schedules, retention, S3 or
 records' stages: it lists objects, judges whether a chain can go on, fills a folder with a
-snapshot, and restores an object out of a chain of snapshots.
+snapshot, and restores an object out of a chain of snapshots. A direct source has no folder to
+fill: its server writes snapshots to S3 itself, and reads them there.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
+from three_backup.s3.store import Store
 from three_backup.snapshots import Manifest, SnapshotId
 
 Advance = Callable[[int], None]
@@ -73,7 +76,10 @@ class SnapshotJob:
 
     parent: the files of the snapshot to add to; None takes a base. directory: exists, empty, to be
     filled with data files (not the manifest). settings: of any object; settings_below: that may
-    hold below an id that cannot be listed. program, host: for the manifest.
+    hold below an id that cannot be listed. program, host: for the manifest. store: of direct
+    sources, None for others, where everything goes below `layout.data_folder` of the snapshot;
+    directory is then that of the carrier's journals, and what lies there in a folder named like a
+    snapshot goes once the snapshot's manifest is stored.
     """
 
     carrier: str
@@ -87,6 +93,22 @@ class SnapshotJob:
     advance: Advance
     say: Say
     settings_below: Callable[[str], Sequence[Settings]] = lambda prefix: ()
+    store: Store | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClearJob:
+    """What a direct source began for a carrier and no manifest came of, to be cleared away.
+
+    journals: the directory of its SnapshotJobs. before: younger beginnings stay, since whoever
+    takes the next snapshot may finish them.
+    """
+
+    carrier: str
+    journals: Path
+    store: Store
+    source_settings: Settings
+    before: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +125,7 @@ class RestoreJob:
 
     chain: the base first, the wanted snapshot last. overwrite: replace what has a target's id.
     work_dir: where temporary folders may be made. options: the source's own (`owner`, `acl`).
+    store: where a direct source finds the chain; None for others.
     """
 
     wanted: Sequence[Wanted]
@@ -113,6 +136,7 @@ class RestoreJob:
     advance: Advance
     say: Say
     options: Mapping[str, Any] = field(default_factory=dict)
+    store: Store | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,3 +180,14 @@ class Source(Protocol):
 
         Raises BackupError where none could be restored. Temporary files are gone afterwards.
         """
+
+
+class DirectSource(Source, Protocol):
+    """A source whose server writes snapshots to S3 itself: this host stores none of them.
+
+    What take() begins it notes on disk before, so that it is found whoever is killed. The next
+    take() finishes it, and returns the manifest of that snapshot, or clears it away.
+    """
+
+    def clear(self, job: ClearJob) -> None:
+        """End and remove what is too old to be finished. Raises BackupError."""

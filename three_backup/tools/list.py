@@ -146,6 +146,8 @@ def _row(record: Record, stages: bool) -> list[str]:
     if record.failed:
         return [record.id, "failed", "", *(["", ""] if stages else [])]
     kind = str(fields.get("kind", fields.get("subtype", "")))
+    if "data" in fields:  # what a source cannot bring along is not to be found out too late
+        kind = f"{kind}, {fields['data']}"
     size = human.size(fields["size"]) if "size" in fields else ""
     return [record.id, kind, size, *(_stages(record) if stages else [])]
 

@@ -43,7 +43,7 @@ from three_backup.progress import bar
 from three_backup.records import Record
 from three_backup.schedule import host_zone
 from three_backup.snapshots import SnapshotId
-from three_backup.sources import source_of
+from three_backup.sources import direct_source_of, source_of
 from three_backup.sources.base import Advance, Restored, RestoreJob, Wanted
 
 _LEVELS = ("level1", "level2", "level3")
@@ -163,6 +163,7 @@ def _job(
         advance=advance,
         say=invocation.say,
         options={"owner": bool(arguments["--owner"]), "acl": bool(arguments["--acl"])},
+        store=catalog.bucket if direct_source_of(held.object.id.type) else None,
     )
 
 

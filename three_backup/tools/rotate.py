@@ -25,8 +25,10 @@ from three_backup.lock import carrier_lock
 from three_backup.outlook import carried, distinct, verdicts
 from three_backup.pipe import Invocation, Once
 from three_backup.records import Record
-from three_backup.removal import clear_unfinished, remove_from_s3, unclaimed
+from three_backup.removal import PATIENCE, clear_unfinished, remove_from_s3, unclaimed
 from three_backup.retention import Place, Verdict
+from three_backup.sources import direct_source_of
+from three_backup.sources.base import ClearJob
 from three_backup.stages import Stage
 
 _STAGES = {Place.LOCAL: Stage.ROTATED_LOCALLY, Place.S3: Stage.ROTATED_S3}
@@ -117,9 +119,19 @@ def _act(
         if Place.S3 in places and catalog.s3 is not None:
             catalog.s3.claim(invocation.host_id, adopt=bool(invocation.arguments["--adopt"]))
             clear_unfinished(catalog, carrier, invocation.clock())
+            _clear_direct(invocation, catalog, carrier, record.object.type)
         removed = _remove(catalog, carrier, decided)
         _report_unclaimed(invocation, catalog, carrier, places)
         return {"removed": removed}
+
+
+def _clear_direct(invocation: Invocation, catalog: Catalog, carrier: str, type: str) -> None:
+    """What a server began to write to S3, and nobody will finish."""
+    source, journals = direct_source_of(type), catalog.local.journals(carrier)
+    if source is not None and journals.is_dir():
+        settings = invocation.configuration.source_settings(type)
+        before = invocation.clock() - PATIENCE
+        source.clear(ClearJob(carrier, journals, catalog.bucket, settings, before))
 
 
 def _said(invocation: Invocation, carrier: str, verdict: Verdict) -> dict[str, Any]:

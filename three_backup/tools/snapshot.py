@@ -6,6 +6,7 @@ Usage:
 Options:
       --base           take a base, whatever was planned
       --incremental    take an incremental, whatever was planned; a base where none can follow
+      --adopt          take over a prefix that another host wrote
   -c, --config FILE    the configuration
       --env-file FILE  PG* and CLICKHOUSE_* variables, instead of .env beside it
   -h, --help           show this
@@ -15,22 +16,25 @@ Reads records. A record that tb-plan planned gets what its take says; any other 
 incremental, or a base where none can follow. Adds snapshot.
 """
 
+import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from three_backup import pipe
+from three_backup import layout, pipe
 from three_backup.catalog import Catalog, Stored
 from three_backup.config.settings import Settings
 from three_backup.lock import carrier_lock
 from three_backup.pipe import Invocation, Once
 from three_backup.progress import bar
 from three_backup.records import Record
+from three_backup.s3.store import Store
 from three_backup.snapshots import Kind, Manifest, SnapshotId, chain, next_time, rfc3339
-from three_backup.sources import source_of
+from three_backup.sources import direct_source_of, source_of
 from three_backup.sources.base import Advance, NothingToTakeError, ParentUnusableError, SnapshotJob
 from three_backup.stages import Stage, taken
 
@@ -55,34 +59,38 @@ def run(invocation: Invocation) -> None:
 
     def act(record: Record) -> Record:
         settings = invocation.configuration.settings(record.object)
-        kind = _asked(invocation, record, settings)
+        direct = direct_source_of(record.object.type) is not None
+        kind = _asked(invocation, record, settings, direct)
         if kind is None:
             return record
         outcome = outcomes.of(record.carrier, lambda: _act(invocation, record, settings, kind))
-        return _result(record, outcome)
+        return _result(record, outcome, direct)
 
     invocation.each(act)
 
 
-def _asked(invocation: Invocation, record: Record, settings: Settings) -> Kind | None:
+def _asked(
+    invocation: Invocation, record: Record, settings: Settings, direct: bool
+) -> Kind | None:
     """The kind of snapshot that the record, or the option that overrules it, asks for."""
-    if settings.disable or not settings.max_stage.reaches(Stage.SNAPSHOT_BASE):
+    if settings.disable or not settings.max_stage.reaches(taken(Kind.BASE, direct)):
         return None
     if invocation.arguments["--base"]:
         return Kind.BASE
     if invocation.arguments["--incremental"] or not record.planned:
-        incremental = settings.max_stage.reaches(Stage.SNAPSHOT_INCREMENTAL)
+        incremental = settings.max_stage.reaches(taken(Kind.INCREMENTAL, direct))
         return Kind.INCREMENTAL if incremental else Kind.BASE
     take = record.fields.get("take")
-    return Kind(take) if take and taken(Kind(take)) in record.todo else None
+    return Kind(take) if take and taken(Kind(take), direct) in record.todo else None
 
 
-def _result(record: Record, outcome: _Outcome) -> Record:
+def _result(record: Record, outcome: _Outcome, direct: bool) -> Record:
     if outcome.why is not None:
         record = record.with_fields(why=outcome.why)
+    own = (*_OWN, Stage.SYNCED_S3) if direct else _OWN
     if outcome.kind is None:
-        return record.with_fields(take=None, todo=[one for one in record.todo if one not in _OWN])
-    return record.reached(taken(outcome.kind), *_OWN).with_fields(
+        return record.with_fields(take=None, todo=[one for one in record.todo if one not in own])
+    return record.reached(*own, taken(outcome.kind, direct)).with_fields(
         take=None, snapshot=outcome.snapshot
     )
 
@@ -148,8 +156,9 @@ def _take(
     moment = next_time(invocation.clock(), newest)
     snapshot = SnapshotId(moment, parent.id.time if parent else None)
     source = source_of(record.object.type)
+    direct = direct_source_of(source.type)
 
-    def job(directory: Path, advance: Advance) -> SnapshotJob:
+    def job(directory: Path, advance: Advance, store: Store | None = None) -> SnapshotJob:
         return SnapshotJob(
             carrier=carrier,
             snapshot=snapshot,
@@ -162,12 +171,32 @@ def _take(
             advance=advance,
             say=invocation.say,
             settings_below=invocation.configuration.settings_below,
+            store=store,
         )
 
-    with catalog.local.begin(carrier, snapshot) as directory, bar(carrier, None) as advance:
-        manifest = source.take(job(directory, advance))
-        catalog.local.commit(directory, manifest)
-    return _Outcome(snapshot.kind, _fields(manifest, time.monotonic() - started), why)
+    if direct is not None:
+        adopt = bool(invocation.arguments["--adopt"])
+        catalog.bucket.claim(invocation.host_id, adopt=adopt)
+        journals = catalog.local.journals(carrier)
+        journals.mkdir(parents=True, exist_ok=True)
+        with bar(carrier, None) as advance:
+            manifest = direct.take(job(journals, advance, catalog.bucket))
+            _commit_in_s3(catalog, manifest)
+    else:
+        with catalog.local.begin(carrier, snapshot) as directory, bar(carrier, None) as advance:
+            manifest = source.take(job(directory, advance))
+            catalog.local.commit(directory, manifest)
+    fields = _fields(manifest, time.monotonic() - started)
+    return _Outcome(manifest.snapshot.kind, fields, why)
+
+
+def _commit_in_s3(catalog: Catalog, manifest: Manifest) -> None:
+    """The manifest last; then what was noted of the snapshot is no longer needed."""
+    carrier, snapshot = manifest.carrier, manifest.snapshot
+    catalog.bucket.write(layout.manifest_key(carrier, snapshot), manifest.to_json())
+    shutil.rmtree(catalog.local.journals(carrier, snapshot))
+    with suppress(OSError):  # other snapshots have theirs in it
+        catalog.local.journals(carrier).rmdir()
 
 
 def _fields(manifest: Manifest, seconds: float) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from three_backup.s3.journal import forget
 from three_backup.s3.store import Store
 from three_backup.s3.upload import Uploaded, upload
 from three_backup.snapshots import Manifest, StoredFile
+from three_backup.sources import direct_source_of
 from three_backup.sources.base import Advance
 from three_backup.stages import Stage
 
@@ -60,6 +61,8 @@ def run(invocation: Invocation) -> None:
 
 
 def _asked(record: Record, settings: Settings) -> bool:
+    if direct_source_of(record.object.type) is not None:
+        return False  # its snapshots are in S3 from the beginning
     if settings.disable or not settings.max_stage.reaches(Stage.SYNCED_S3):
         return False
     return Stage.SYNCED_S3 in record.todo if record.planned else True

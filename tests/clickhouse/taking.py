@@ -1,0 +1,147 @@
+"""Takes and restores snapshots of a live server as the tools do, without starting processes."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from three_backup import layout
+from three_backup.catalog import Catalog
+from three_backup.config.settings import Settings
+from three_backup.demo.clickhouse import ClickhouseServer
+from three_backup.errors import BackupError
+from three_backup.objects import ObjectId
+from three_backup.s3.store import Store
+from three_backup.snapshots import Manifest, SnapshotId
+from three_backup.sources.base import ClearJob, Restored, RestoreJob, SnapshotJob, Wanted
+from three_backup.sources.clickhouse.source import ClickhouseSource
+from three_backup.storage import Storage
+
+
+class Taking:
+    """settings: of the source; said: what was meant for people; moved: bytes."""
+
+    def __init__(self, server: ClickhouseServer, storage: Storage) -> None:
+        self.server = server
+        self.storage = storage
+        self.settings = Settings(storage)
+        self.said: list[str] = []
+        self.moved = 0
+        self._hours = count()
+
+    @property
+    def store(self) -> Store:
+        return self.catalog.bucket
+
+    @property
+    def catalog(self) -> Catalog:
+        return Catalog(self.storage)
+
+    def take(
+        self,
+        object_id: ObjectId,
+        parent: Manifest | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> Manifest:
+        """meanwhile: called whenever something was moved."""
+
+        def advance(size: int) -> None:
+            self.moved += size
+            if meanwhile is not None:
+                meanwhile()
+
+        carrier, catalog = str(object_id), self.catalog
+        time = datetime(2026, 11, 1, tzinfo=UTC) + timedelta(hours=next(self._hours))
+        journals = self.journals(object_id)
+        journals.mkdir(parents=True, exist_ok=True)
+        stored = next(
+            (one for one in catalog.snapshots(carrier) if parent and one.id == parent.snapshot),
+            None,
+        )
+        job = SnapshotJob(
+            carrier=carrier,
+            snapshot=SnapshotId(time, parent.snapshot.time if parent else None),
+            parent=catalog.files(carrier, stored) if stored else None,
+            directory=journals,
+            settings=lambda _: self.settings,
+            source_settings=self.settings,
+            program="three_backup test",
+            host="here",
+            advance=advance,
+            say=self.said.append,
+            store=catalog.bucket,
+        )
+        manifest = ClickhouseSource().take(job)
+        self.store.write(layout.manifest_key(carrier, manifest.snapshot), manifest.to_json())
+        shutil.rmtree(journals / str(manifest.snapshot))
+        return manifest
+
+    def skip(self, hours: int) -> None:
+        """The next snapshot is taken so much later."""
+        self._hours = count(hours)
+
+    def chain(self, object_id: ObjectId, *changes: str) -> list[Manifest]:
+        """A base, and an incremental after each of the changes."""
+        taken = [self.take(object_id)]
+        for change in changes:
+            self.server.execute(change)
+            taken.append(self.take(object_id, taken[-1]))
+        return taken
+
+    def journals(self, object_id: ObjectId) -> Any:
+        return self.catalog.local.journals(str(object_id))
+
+    def clear(self, object_id: ObjectId, before: datetime) -> None:
+        journals = self.journals(object_id)
+        ClickhouseSource().clear(
+            ClearJob(str(object_id), journals, self.store, self.settings, before)
+        )
+
+    def restore(
+        self, object_id: ObjectId, *, overwrite: bool = False, last: int = -1, **levels: str
+    ) -> Restored:
+        """Under the levels given. Raises what it ended with."""
+        catalog, carrier = self.catalog, str(object_id)
+        snapshots = catalog.snapshots(carrier)
+        chain = catalog.chain(carrier, snapshots, snapshots[last].id)
+        wanted = Wanted(object_id, replace(object_id, **levels))
+        job = RestoreJob(
+            wanted=[wanted],
+            chain=chain,
+            overwrite=overwrite,
+            source_settings=self.settings,
+            work_dir=self.storage.local_dir,
+            advance=lambda _: None,
+            say=self.said.append,
+            store=catalog.bucket,
+        )
+        ((_, outcome),) = ClickhouseSource().restore(job)
+        if isinstance(outcome, BackupError):
+            raise outcome
+        return outcome
+
+    def stored_keys(self, below: str = "data/") -> list[str]:
+        return sorted(found.key for found in self.store.all_keys(below))
+
+
+def table(database: str, name: str) -> ObjectId:
+    return ObjectId("clickhouse", "table", "default", database, name)
+
+
+def view(database: str, name: str) -> ObjectId:
+    return ObjectId("clickhouse", "view", "default", database, name)
+
+
+def rows(server: ClickhouseServer, object_id: ObjectId) -> Sequence[tuple[Any, ...]]:
+    """Its number of rows and a hash over all of them."""
+    name = f"`{object_id.level2}`.`{object_id.level3.replace('`', '``')}`"
+    return server.rows(f"SELECT count(), sum(cityHash64(*)) FROM {name}")
+
+
+def leftovers(server: ClickhouseServer, database: str) -> list[tuple[Any, ...]]:
+    return server.rows(
+        "SELECT name FROM system.tables WHERE startsWith(name, '.tb-restore') "
+        f"AND startsWith(database, '{database}')"
+    )

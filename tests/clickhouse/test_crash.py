@@ -1,0 +1,214 @@
+"""Whoever is killed in the middle, the next run ends well and nothing is written twice."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.s3.proxy import Answer, Forward, Request, proxy
+from three_backup.demo.clickhouse import ClickhouseServer
+from three_backup.errors import BackupError, UnreachableError
+from three_backup.snapshots import SnapshotId
+from three_backup.sources.clickhouse import attempt
+from three_backup.sources.clickhouse.client import connect
+from three_backup.sources.clickhouse.operation import find
+from three_backup.storage import Storage
+
+from .taking import Taking, rows, table
+from .test_backup import insert, make
+
+LONG = 10
+
+
+class KilledError(BaseException):
+    """What a SIGKILL looks like to who comes after: nothing was cleaned up."""
+
+
+class Gate:
+    """A way to S3 that holds back what makes a backup complete until it is opened."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+
+    def meddle(self, request: Request, forward: Forward) -> Answer:
+        if request.is_("PUT") and request.path.endswith("/.backup"):
+            self.opened.wait(LONG)
+        return forward()
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.opened.set()
+
+
+@pytest.fixture
+def storage(storage: Storage, gate: Gate) -> Iterator[Storage]:
+    """S3 behind the gate."""
+    with proxy(storage.endpoint or "", gate.meddle) as endpoint:
+        yield replace(storage, endpoint=endpoint)
+
+
+def noted(taking: Taking, database: str) -> list[attempt.Attempt]:
+    hits = table(database, "hits")
+    return [one.attempt for one in attempt.noted(str(hits), taking.journals(hits))]
+
+
+def begin_and_die(taking: Taking, database: str) -> attempt.Attempt:
+    """Somebody asks the server for a base, and is killed while it works."""
+
+    def die() -> None:
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        taking.take(table(database, "hits"), meanwhile=die)
+    (left,) = noted(taking, database)
+    return left
+
+
+def is_at_work(left: attempt.Attempt) -> bool:
+    known = find(connect("test"), left.id)
+    return known is not None and known.at_work
+
+
+def backups(server: ClickhouseServer, database: str) -> int:
+    ((count,),) = server.rows(
+        f"SELECT count() FROM system.backups WHERE position(name, '/{database}/hits/') > 0 "
+        "AND status = 'BACKUP_CREATED'"
+    )
+    return int(count)
+
+
+def test_a_backup_that_outlived_its_client_is_adopted_and_not_doubled(
+    live: ClickhouseServer, database: str, taking: Taking, gate: Gate
+) -> None:
+    make(live, database)
+    left = begin_and_die(taking, database)
+    assert taking.catalog.snapshots(left.carrier) == []
+    assert is_at_work(left)
+    manifest = taking.take(table(database, "hits"), meanwhile=gate.opened.set)
+    assert manifest.snapshot == left.snapshot
+    assert backups(live, database) == 1
+    assert "begun by an earlier run, is finished" in taking.said[0]
+    assert noted(taking, database) == []
+    before = rows(live, table(database, "hits"))
+    taking.restore(table(database, "hits"), level3="again")
+    assert rows(live, table(database, "again")) == before
+
+
+def test_an_attempt_that_the_server_never_heard_of_is_cleared(
+    live: ClickhouseServer, database: str, taking: Taking, gate: Gate
+) -> None:
+    make(live, database)
+    gate.opened.set()
+    hits = table(database, "hits")
+    time = datetime(2026, 10, 1, tzinfo=UTC)
+    unheard = attempt.Attempt(str(hits), SnapshotId(time), "unheard", (), 1, {}, "ClickHouse")
+    unheard.note(taking.journals(hits))
+    taking.store.write(f"{unheard.key}/data/half", b"half")
+    assert taking.take(hits).snapshot != unheard.snapshot
+    assert not list(taking.store.all_keys(f"{unheard.key}/"))
+    assert noted(taking, database) == []
+
+
+def test_what_builds_on_something_else_by_now_is_cleared(
+    live: ClickhouseServer, database: str, taking: Taking, gate: Gate
+) -> None:
+    make(live, database)
+    hits = table(database, "hits")
+    base = taking.take(hits, meanwhile=gate.opened.set)
+    gate.opened.clear()
+    left = begin_and_die(taking, database)
+    gate.opened.set()
+    live.execute(insert(database, 5))
+    manifest = taking.take(hits, base)
+    assert manifest.snapshot.parent == base.snapshot.time
+    assert not list(taking.store.all_keys(f"{left.key}/"))
+    assert noted(taking, database) == []
+
+
+def test_what_nobody_will_finish_is_cleared_after_a_day(
+    live: ClickhouseServer, database: str, taking: Taking, gate: Gate
+) -> None:
+    make(live, database)
+    hits = table(database, "hits")
+    left = begin_and_die(taking, database)
+    threading.Timer(0.2, gate.opened.set).start()
+    now = datetime.now(UTC)
+    taking.clear(hits, now - timedelta(days=1))
+    assert noted(taking, database) == [left]
+    taking.clear(hits, now + timedelta(days=1))
+    assert noted(taking, database) == []
+    assert taking.stored_keys() == []
+    operation = find(connect("test"), left.id)
+    assert operation is not None
+    assert not operation.at_work
+
+
+def test_a_server_that_is_killed_in_the_middle_is_said_and_the_next_run_is_whole(
+    server_folder: Path, taking: Taking, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ClickhouseServer(server_folder / "ch-killed") as server:
+        for name, value in server.environ.items():
+            monkeypatch.setenv(name, value)
+        server.execute("CREATE DATABASE shop")
+        make(server, "shop")
+        hits = table("shop", "hits")
+
+        def kill() -> None:
+            if server.pid:
+                server.kill()
+
+        with pytest.raises(UnreachableError, match="cannot be reached"):
+            taking.take(hits, meanwhile=kill)
+        (left,) = noted(taking, "shop")
+        with pytest.raises(UnreachableError):
+            taking.take(hits)
+        assert f"{left.key}/.lock" in taking.stored_keys()
+        gate.opened.set()
+        server.start()
+        taking.store.delete([f"{left.key}/.backup"])  # the gate may have let it pass by now
+        manifest = taking.take(hits)
+        assert manifest.facts["chain"][0]["folder"] != left.folder
+        assert not list(taking.store.all_keys(f"{left.key}/"))
+        before = rows(server, hits)
+        taking.server = server
+        taking.restore(hits, level3="again")
+        assert rows(server, table("shop", "again")) == before
+
+
+def test_a_backup_without_anybody_who_remembers_it_is_adopted_if_it_is_whole(
+    server_folder: Path, taking: Taking, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ClickhouseServer(server_folder / "ch-restarted") as server:
+        for name, value in server.environ.items():
+            monkeypatch.setenv(name, value)
+        server.execute("CREATE DATABASE shop")
+        make(server, "shop")
+        left = begin_and_die(taking, "shop")
+        client = connect("test")
+        gate.opened.set()
+        while is_at_work(left):
+            pass
+        server.kill()
+        server.start()
+        assert find(client, left.id) is None
+        assert taking.take(table("shop", "hits")).snapshot == left.snapshot
+
+
+def test_a_server_that_moves_nothing_is_given_up_and_nothing_is_left(
+    live: ClickhouseServer, database: str, taking: Taking, gate: Gate
+) -> None:
+    make(live, database)
+    taking.settings = replace(taking.settings, clickhouse_timeout=timedelta(seconds=0.3))
+    threading.Timer(2, gate.opened.set).start()
+    with pytest.raises(BackupError) as refused:
+        taking.take(table(database, "hits"))
+    assert refused.value.code == "clickhouse.stalled"
+    assert "clickhouse_timeout" in refused.value.hint
+    assert taking.stored_keys() == []
+    assert noted(taking, database) == []

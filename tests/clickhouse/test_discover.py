@@ -1,0 +1,88 @@
+"""What a server holds is listed as what it is, and nothing of its own."""
+
+from pathlib import Path
+
+import pytest
+
+from three_backup.demo.clickhouse import ClickhouseServer
+from three_backup.sources.base import Found
+from three_backup.sources.clickhouse.discover import discover
+
+
+def found(database: str, *patterns: str) -> dict[str, Found]:
+    """By their names, those of the database."""
+    listed = list(discover(patterns))
+    assert all(one.carrier == str(one.id) for one in listed)
+    return {one.id.level3: one for one in listed if one.id.level2 == database}
+
+
+def test_every_kind_is_listed_as_what_it_is(live: ClickhouseServer, database: str) -> None:
+    for statement in (
+        "CREATE TABLE {}.hits ENGINE MergeTree ORDER BY id AS SELECT 1 AS id",
+        "CREATE TABLE {}.small (id UInt8) ENGINE Log",
+        "CREATE TABLE {}.gathered AS {}.hits ENGINE Merge('{}', '^hits$')",
+        "CREATE TABLE {}.joined (id UInt8) ENGINE Join(ANY, LEFT, id)",
+        "CREATE VIEW {}.seen AS SELECT id FROM {}.hits",
+        "CREATE MATERIALIZED VIEW {}.kept ENGINE MergeTree ORDER BY id AS SELECT id FROM {}.hits",
+        "CREATE MATERIALIZED VIEW {}.passed TO {}.small AS SELECT id FROM {}.hits",
+        (
+            "CREATE DICTIONARY {}.lookup (id UInt64) PRIMARY KEY id "
+            "SOURCE(CLICKHOUSE(DB '{}' TABLE 'hits')) LIFETIME(0) LAYOUT(FLAT())"
+        ),
+    ):
+        live.execute(statement.replace("{}", database))
+    described = {
+        name: (one.id.subtype, one.facts["kind"], one.facts["engine"], "data" in one.facts)
+        for name, one in found(database).items()
+    }
+    assert described == {
+        "hits": ("table", "table", "MergeTree", False),
+        "small": ("table", "table", "Log", False),
+        "gathered": ("table", "table", "Merge", True),
+        "joined": ("table", "table", "Join", True),
+        "seen": ("view", "view", "View", False),
+        "kept": ("view", "materialized view", "MaterializedView", False),
+        "passed": ("view", "materialized view", "MaterializedView", False),
+        "lookup": ("table", "dictionary", "Dictionary", True),
+    }
+    assert found(database)["hits"].size > 0
+    assert found(database)["seen"].size == 0
+    assert found(database)["hits"].facts["server"].startswith("ClickHouse 2")
+
+
+def test_a_refreshed_view_is_definition_only(live: ClickhouseServer, database: str) -> None:
+    live.execute(
+        f"CREATE MATERIALIZED VIEW {database}.hourly REFRESH EVERY 1 HOUR (id UInt8) "
+        "ENGINE MergeTree ORDER BY id AS SELECT 1 AS id",
+        allow_experimental_refreshable_materialized_view="1",
+    )
+    assert found(database)["hourly"].facts["data"] == "definition only"
+
+
+def test_a_table_that_only_looks_like_that_of_a_view_is_listed(
+    live: ClickhouseServer, database: str
+) -> None:
+    live.execute(f"CREATE TABLE {database}.`.inner.mine` (id UInt8) ENGINE Log")
+    live.execute(f"CREATE TABLE {database}.`.tb-restore-x` (id UInt8) ENGINE Log")
+    assert set(found(database)) == {".inner.mine"}
+
+
+def test_databases_of_the_server_itself_are_left_out(live: ClickhouseServer) -> None:
+    databases = {one.id.level2 for one in discover(())}
+    assert databases.isdisjoint({"system", "information_schema", "INFORMATION_SCHEMA"})
+
+
+def test_patterns_select(live: ClickhouseServer, database: str) -> None:
+    live.execute(f"CREATE TABLE {database}.hits (id UInt8) ENGINE Log")
+    live.execute(f"CREATE VIEW {database}.seen AS SELECT 1")
+    assert set(found(database, "clickhouse/view")) == {"seen"}
+    assert set(found(database, f"clickhouse/*/{database}/h*")) == {"hits"}
+
+
+def test_the_macro_names_the_cluster(server_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ClickhouseServer(server_folder / "ch-macros", macros={"cluster": "prod"}) as server:
+        for name, value in server.environ.items():
+            monkeypatch.setenv(name, value)
+        server.execute("CREATE DATABASE shop")
+        server.execute("CREATE TABLE shop.hits (id UInt8) ENGINE Log")
+        assert [str(one.id) for one in discover(())] == ["clickhouse/table/prod/shop/hits"]

@@ -1,0 +1,75 @@
+"""Statements, as they are sent."""
+
+from pathlib import Path
+
+import pytest
+
+from three_backup.config.settings import Settings
+from three_backup.objects import ObjectId
+from three_backup.sources.clickhouse import sql
+from three_backup.sources.clickhouse.options import cluster_of
+from three_backup.storage import Storage
+
+STORAGE = Storage(
+    Path("/"), "https://s3.example.com", "backups", "host", access_key="AK", secret_key="it's"
+)
+HITS = ObjectId("clickhouse", "table", "prod", "shop", "hits")
+
+
+def test_names_and_texts_are_quoted_on_one_line() -> None:
+    assert str(sql.Relation("a`b", "c\nd\\")) == r"`a\`b`.`c\nd\\`"
+    assert sql.literal("it's\t\\") == r"'it\'s\t\\'"
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({}, "S3('https://s3.example.com/backups/host/data/x')"),
+        ({"prefix": ""}, "S3('https://s3.example.com/backups/data/x')"),
+        ({"addressing_style": "virtual"}, "S3('https://backups.s3.example.com/host/data/x')"),
+        ({"endpoint": None}, "S3('https://s3.amazonaws.com/backups/host/data/x')"),
+        (
+            {"endpoint": None, "region": "eu-west-1"},
+            "S3('https://s3.eu-west-1.amazonaws.com/backups/host/data/x')",
+        ),
+    ],
+)
+def test_a_place_is_shown_without_keys(changes: dict[str, str], shown: str) -> None:
+    from dataclasses import replace
+
+    place = sql.place(replace(STORAGE, **changes), "data/x")  # type: ignore[arg-type]
+    assert place.shown == shown
+    assert place.secret == shown[:-1] + r", 'AK', 'it\'s')"
+
+
+def test_a_named_collection_stands_for_bucket_and_keys() -> None:
+    place = sql.place(STORAGE, "data/x", "backups")
+    assert place.shown == place.secret == "S3(backups, 'host/data/x')"
+
+
+def test_without_keys_the_server_uses_its_own() -> None:
+    place = sql.place(Storage(Path("/"), "http://s3", "b"), "data/x")
+    assert place.secret == "S3('http://s3/b/data/x')"
+
+
+def test_a_cluster_is_backed_up_and_restored_as_one_if_the_configuration_says_so() -> None:
+    everywhere = cluster_of(HITS, Settings(STORAGE, clickhouse_on_cluster=True))
+    place = sql.Place("S3('here')", "S3('here', 'a', 'b')")
+    of, under = sql.relation(HITS), sql.Relation("shop", "copy")
+    assert sql.backup(of, place, {"id": "x", "n": 1}, place, everywhere) == (
+        "BACKUP TABLE `shop`.`hits` ON CLUSTER 'prod' TO S3('here', 'a', 'b') "
+        "SETTINGS base_backup = S3('here', 'a', 'b'), id = 'x', n = 1 ASYNC"
+    )
+    assert sql.restore(of, under, place, {"id": "x"}, None, everywhere) == (
+        "RESTORE TABLE `shop`.`hits` AS `shop`.`copy` ON CLUSTER 'prod' "
+        "FROM S3('here', 'a', 'b') SETTINGS id = 'x' ASYNC"
+    )
+    assert sql.exchange(of, under, everywhere).endswith(" ON CLUSTER 'prod'")
+    assert sql.rename([(of, under)], everywhere).endswith(" ON CLUSTER 'prod'")
+    assert sql.drop(of, everywhere, False) == (
+        "DROP TABLE IF EXISTS `shop`.`hits` ON CLUSTER 'prod' SYNC"
+    )
+
+
+def test_each_host_backs_up_its_own_shard_otherwise() -> None:
+    assert cluster_of(HITS, Settings(STORAGE)) == ""

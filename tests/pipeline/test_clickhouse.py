@@ -1,0 +1,208 @@
+"""ClickHouse and PostgreSQL through the same tools, as an administrator runs them."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.conftest import Host
+from tests.pipeline.test_failures import members, started, until
+from tests.s3.proxy import Answer, Forward, Request, proxy
+from three_backup.demo.clickhouse import ClickhouseServer
+from three_backup.s3.store import Store
+from three_backup.storage import Storage
+
+_NUMBERS = count(1)
+ONLY = "-s clickhouse"
+
+
+@pytest.fixture
+def mixed(host: Host, clickhouse: ClickhouseServer) -> Iterator[Host]:
+    """A host with a table in PostgreSQL, a table and a view in ClickHouse."""
+    database = f"visits{next(_NUMBERS)}"
+    clickhouse.execute(f"CREATE DATABASE {database}")
+    clickhouse.execute(
+        f"CREATE TABLE {database}.hits ENGINE MergeTree ORDER BY id AS "
+        "SELECT number AS id, toString(number) AS word FROM numbers(1000)"
+    )
+    clickhouse.execute(f"CREATE VIEW {database}.words AS SELECT word FROM {database}.hits")
+    host.execute("create table orders as select i as id from generate_series(1, 100) i")
+    environ = clickhouse.environ
+    path = f"{clickhouse.bindir}:{host.environ['PATH']}"
+    host.environ.update({**environ, "PATH": path, "VISITS": database})
+    yield host
+    clickhouse.execute(f"DROP DATABASE IF EXISTS {database} SYNC")
+
+
+def hits(host: Host) -> str:
+    return f"clickhouse/table/default/{host.environ['VISITS']}/hits"
+
+
+def words(host: Host) -> str:
+    return f"clickhouse/view/default/{host.environ['VISITS']}/words"
+
+
+def store(host: Host) -> Store:
+    s3 = host.s3
+    return Store(
+        Storage(
+            host.local_dir,
+            s3.endpoint,
+            host.bucket,
+            "host",
+            access_key=s3.access_key,
+            secret_key=s3.secret_key,
+        )
+    )
+
+
+def data_keys(host: Host) -> list[str]:
+    return [found.key for found in store(host).all_keys("data/clickhouse/")]
+
+
+def test_one_run_backs_up_both_and_both_come_back_from_s3_alone(
+    mixed: Host, clickhouse: ClickhouseServer
+) -> None:
+    visits = mixed.environ["VISITS"]
+    done = {record["id"]: record for record in mixed.good("tb-run --json").records}
+    for id in (hits(mixed), words(mixed), mixed.table("orders")):
+        assert done[id]["stage"] == "rotated_s3"
+        assert done[id]["todo"] == []
+        assert done[id]["snapshot"]["kind"] == "base"
+    assert "uploaded" not in done[hits(mixed)]
+    again = {record["id"]: record for record in mixed.good("tb-run --json").records}
+    assert not any("snapshot" in record for record in again.values())
+    assert again[hits(mixed)]["stage"] == "rotated_s3"
+    mixed.wipe()
+    mixed.execute("drop table orders")
+    clickhouse.execute(f"DROP DATABASE {visits} SYNC")
+    mixed.good(f"tb-restore {mixed.table('orders')} {hits(mixed)} {words(mixed)}")
+    assert mixed.rows("select count(*) from orders") == [(100,)]
+    assert clickhouse.rows(f"SELECT count() FROM {visits}.words") == [(1000,)]
+
+
+def test_what_must_not_reach_s3_is_not_taken_and_why_says_so(mixed: Host) -> None:
+    mixed.configure(max_stage="snapshot_incremental")
+    planned = mixed.good(f"tb-discover -s {hits(mixed)} | tb-plan").records[0]
+    assert (planned["stage"], planned["take"], planned["todo"]) == ("exists", None, [])
+    assert "these snapshots lie in S3" in planned["why"]
+    mixed.good(f"tb-discover -s {hits(mixed)} | tb-snapshot | tb-upload | tb-rotate")
+    assert data_keys(mixed) == []
+
+
+def test_a_plan_names_the_stages_of_a_server_that_writes_to_s3(mixed: Host) -> None:
+    planned = mixed.good(f"tb-discover -s {hits(mixed)} | tb-plan").records[0]
+    assert planned["take"] == "base"
+    assert planned["todo"] == ["snapshot_base", "synced_s3", "rotated_s3"]
+    mixed.good(f"tb-run -s {hits(mixed)}")
+    mixed.configure(incremental_schedule='"* * * * *"', base_schedule="0 0 1 1 *")
+    taken = mixed.good(f"tb-discover -s {hits(mixed)} | tb-snapshot --incremental").records[0]
+    assert (taken["stage"], taken["snapshot"]["kind"]) == ("synced_s3", "incremental")
+
+
+def test_rotation_keeps_what_is_needed_and_leaves_no_key_of_the_rest(mixed: Host) -> None:
+    mixed.configure(max_base_snapshots_s3=1, max_incremental_snapshots_s3=1)
+    chain = f"tb-discover -s {hits(mixed)} | tb-snapshot {{}} | tb-upload | tb-rotate"
+    mixed.good(chain.format("--base"))
+    mixed.good(chain.format("--incremental"))
+    mixed.good(chain.format("--incremental"))
+    old = data_keys(mixed)
+    assert mixed.good(chain.format("--base")).records[0]["removed"]["s3"] == []
+    last = mixed.good(chain.format("--incremental")).records[0]
+    assert len(last["removed"]["s3"]) == 3
+    assert set(old).isdisjoint(data_keys(mixed))
+    assert len({key.split("/")[6] for key in data_keys(mixed)}) == 2
+    mixed.good(f"tb-restore --level3-suffix _2 {hits(mixed)}")
+
+
+def test_data_that_nobody_here_began_is_reported_and_stays(mixed: Host) -> None:
+    mixed.good(f"tb-run -s {hits(mixed)}")
+    foreign = f"data/{hits(mixed)}/20200101T000000Z-base/x/data/a%2Eb/.lock"
+    store(mixed).write(foreign, b"x")
+    outcome = mixed.good(f"tb-discover -s {hits(mixed)} | tb-rotate")
+    assert foreign in outcome.stderr
+    assert store(mixed).size(foreign) == 1
+
+
+def test_what_is_definition_only_is_announced(mixed: Host, clickhouse: ClickhouseServer) -> None:
+    visits = mixed.environ["VISITS"]
+    clickhouse.execute(f"CREATE TABLE {visits}.joined (id UInt8) ENGINE Join(ANY, LEFT, id)")
+    select = f"-s clickhouse/table/default/{visits}/joined"
+    assert mixed.good(f"tb-discover {select}").records[0]["data"] == "definition only"
+    assert "table, definition only" in mixed.good(f"tb-list {select} < /dev/null").stdout
+
+
+def test_another_host_on_the_prefix_is_refused_unless_it_adopts(mixed: Host) -> None:
+    store(mixed).write("owner.json", b'{"v":1,"host":"somebody-else"}')
+    command = f"tb-discover -s {hits(mixed)} | tb-snapshot"
+    refused = mixed.sh(command)
+    assert refused.status == 78
+    assert "--adopt" in refused.stderr
+    assert data_keys(mixed) == []
+    mixed.good(f"{command} --adopt")
+
+
+def test_a_run_that_was_killed_amid_a_backup_is_finished_by_the_next(
+    mixed: Host, clickhouse: ClickhouseServer
+) -> None:
+    reached, opened = threading.Event(), threading.Event()
+
+    def hold_back(request: Request, forward: Forward) -> Answer:
+        if request.is_("PUT") and request.path.endswith("/.backup"):
+            reached.set()
+            opened.wait(60)
+        return forward()
+
+    with proxy(mixed.s3.endpoint, hold_back) as endpoint:
+        mixed.configure(s3_endpoint=endpoint)
+        with started(mixed, "tb-run", "-s", hits(mixed)) as process:
+            assert reached.wait(60)
+            os.killpg(process.pid, signal.SIGKILL)
+        until(lambda: members(process.pid) == [])
+        opened.set()
+        outcome = mixed.good(f"tb-run -s {hits(mixed)}")
+    assert "begun by an earlier run, is finished" in outcome.stderr
+    assert clickhouse.rows(
+        "SELECT count() FROM system.backups WHERE status = 'BACKUP_CREATED' "
+        f"AND position(name, '/{mixed.environ['VISITS']}/hits/') > 0"
+    ) == [(1,)]
+    mixed.configure()
+    mixed.good(f"tb-restore --level3-suffix _2 {hits(mixed)}")
+
+
+def test_no_secret_shows_anywhere(mixed: Host) -> None:
+    password = mixed.environ.pop("CLICKHOUSE_PASSWORD")
+    (mixed.folder / ".env").write_text(f"CLICKHOUSE_PASSWORD={password}\n")
+    secrets = [password.encode(), mixed.s3.secret_key.encode()]
+    seen: set[bytes] = set()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    seen.add(path.read_bytes())
+                except OSError:
+                    continue
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        outcomes = [
+            mixed.good(f"tb-run --json {ONLY}/*/*/{mixed.environ['VISITS']}/hits"),
+            mixed.sh(f"tb-restore {hits(mixed)}"),
+            mixed.good(f"tb-restore --level3-suffix _2 {hits(mixed)}"),
+        ]
+    finally:
+        done.set()
+        watcher.join()
+    assert any(b"clickhouse-client" in line or b"clickhouse_client" in line for line in seen)
+    texts = [text.encode() for one in outcomes for text in (one.stdout, one.stderr)]
+    texts += [path.read_bytes() for path in mixed.local_dir.rglob("*") if path.is_file()]
+    texts += [store(mixed).read(one.key) for one in store(mixed).all_keys("")]
+    for secret in secrets:
+        assert not any(secret in text for text in (*texts, *seen))

@@ -1,0 +1,114 @@
+"""What this host asked a server to write to S3, on disk before it is asked: whoever is killed, the
+next run finds it, by its id at the server and by its folder in S3."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from three_backup import layout
+from three_backup.durable import write_durably
+from three_backup.snapshots import SnapshotId
+
+_NOTE = "attempt.json"
+_ID = "three_backup-{}"
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A snapshot of a chain. folder: relative to the carrier's; keys, size: what lies in it,
+    see `stored.Contents`."""
+
+    folder: str
+    keys: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """name: that no other attempt ever has; chain: what the snapshot builds on, the base first;
+    size, facts: of the object when it began."""
+
+    carrier: str
+    snapshot: SnapshotId
+    name: str
+    chain: tuple[Link, ...]
+    size: int
+    facts: Mapping[str, Any]
+    server: str
+
+    @property
+    def id(self) -> str:
+        """By which the server knows it."""
+        return _ID.format(self.name)
+
+    @property
+    def folder(self) -> str:
+        """Relative to that of the carrier."""
+        return f"{self.snapshot}/{self.name}"
+
+    @property
+    def key(self) -> str:
+        return folder_key(self.carrier, self.folder)
+
+    def note(self, journals: Path) -> None:
+        path = journals / str(self.snapshot) / _NOTE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fields = {
+            "v": _VERSION,
+            "name": self.name,
+            "chain": [asdict(link) for link in self.chain],
+            "size": self.size,
+            "facts": self.facts,
+            "server": self.server,
+        }
+        write_durably(path, json.dumps(fields).encode() + b"\n")
+
+    def forget(self, journals: Path) -> None:
+        folder = journals / str(self.snapshot)
+        (folder / _NOTE).unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """since: when, as seconds since the epoch."""
+
+    attempt: Attempt
+    since: float
+
+
+def folder_key(carrier: str, folder: str) -> str:
+    """folder: relative to that of the carrier."""
+    return f"{layout.DATA}/{layout.path(carrier)}/{folder}"
+
+
+def noted(carrier: str, journals: Path) -> list[Noted]:
+    """Oldest first. write_durably leaves no torn note."""
+    found = []
+    for path in sorted(journals.glob(f"*/{_NOTE}")):
+        snapshot = SnapshotId.parse(path.parent.name)
+        if snapshot is not None:
+            attempt = _attempt(carrier, snapshot, json.loads(path.read_bytes()))
+            found.append(Noted(attempt, path.stat().st_mtime))
+    return found
+
+
+def links(facts: Mapping[str, Any]) -> tuple[Link, ...]:
+    """The chain of a snapshot, itself the last, by the facts of its manifest."""
+    return tuple(Link(**link) for link in facts["chain"])
+
+
+def _attempt(carrier: str, snapshot: SnapshotId, fields: Mapping[str, Any]) -> Attempt:
+    return Attempt(
+        carrier,
+        snapshot,
+        str(fields["name"]),
+        links(fields),
+        int(fields["size"]),
+        fields["facts"],
+        str(fields["server"]),
+    )

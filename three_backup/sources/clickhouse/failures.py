@@ -1,0 +1,216 @@
+"""What ClickHouse says went wrong, by its code: the one place where its errors are interpreted."""
+
+import re
+from dataclasses import dataclass
+
+from three_backup.errors import BackupError, UnreachableError
+
+_CODE = re.compile(r"\bCode: (\d+)\b")
+_SAID = re.compile(r".*DB::(?:\w*Exception): (.*)", re.DOTALL)
+_TAIL = re.compile(r"(?:;?\s*\(query: |, Stack trace|\(version \d).*", re.DOTALL)
+_GRANT = re.compile(r"have the grant (.+? ON .+?)[.,;]?(?: for .*| \(ACCESS_DENIED\).*|$)")
+_LONGEST = 400
+
+
+class ServerError(BackupError):
+    """The server refused a statement. number: ClickHouse's own code, 0 where it gave none."""
+
+    number = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """quoted: the sentence also gives the words of the server."""
+
+    code: str
+    sentence: str
+    hint: str = ""
+    quoted: bool = True
+
+
+_UNREACHABLE = _Meaning(
+    "clickhouse.unreachable",
+    "the server cannot be reached",
+    "start it, or correct CLICKHOUSE_HOST and CLICKHOUSE_PORT",
+)
+_CREDENTIALS = _Meaning(
+    "clickhouse.credentials",
+    "the server does not accept the user or the password",
+    "set CLICKHOUSE_USER and CLICKHOUSE_PASSWORD in .env beside the configuration",
+    quoted=False,
+)
+_DENIED = _Meaning("clickhouse.denied", "the user may not do this")
+_TABLE = _Meaning(
+    "clickhouse.no_table",
+    "there is no such table",
+    "it was dropped or renamed, or what it reads from is not there; tb-discover lists what is",
+)
+_BASE = _Meaning(
+    "clickhouse.no_base",
+    "a snapshot that this one builds on is not where it was",
+    "restore another snapshot, or bring the missing one back",
+)
+_BASE_CHANGED = _Meaning(
+    "clickhouse.other_base",
+    "another snapshot lies where the one was that this one builds on",
+    "restore a snapshot of another chain; the next base starts a new one",
+)
+_EXISTS = _Meaning(
+    "clickhouse.backup_exists",
+    "something is stored at the destination already",
+    "the next run writes to a place of its own",
+)
+_TARGET = _Meaning(
+    "clickhouse.target",
+    "the target is in the way",
+    "restore under another name, or replace it with --overwrite",
+)
+_DAMAGED = _Meaning(
+    "clickhouse.damaged",
+    "the snapshot is damaged",
+    "restore another one with --snapshot; tb-list --snapshots names them",
+)
+_TOO_OLD = _Meaning(
+    "clickhouse.too_old",
+    "the server does not understand this",
+    "ClickHouse 24.3 or newer is needed",
+)
+_COLLECTION = _Meaning(
+    "clickhouse.collection",
+    "the server has no such named collection",
+    "create it, or correct clickhouse_named_collection",
+)
+_SPACE = _Meaning("clickhouse.space", "the server has no space left", "make room for the table")
+_MEMORY = _Meaning(
+    "clickhouse.memory", "the server ran out of memory", "raise max_memory_usage for this user"
+)
+_SLOW = _Meaning(
+    "clickhouse.slow", "a limit of the server ended it", "raise max_execution_time for this user"
+)
+_CANCELLED = _Meaning("clickhouse.cancelled", "somebody ended it", "the next run starts it anew")
+_READONLY = _Meaning(
+    "clickhouse.readonly", "the user may only read", "remove readonly from the profile of the user"
+)
+_REPLICA = _Meaning(
+    "clickhouse.replica",
+    "the path of the table in Keeper is taken",
+    "drop the table that has it, or restore on another cluster",
+)
+_FAILED = _Meaning("clickhouse.failed", "the server failed")
+
+_MEANINGS = {
+    40: _DAMAGED,
+    57: _TARGET,
+    60: _TABLE,
+    62: _TOO_OLD,
+    81: _TABLE,
+    115: _TOO_OLD,
+    159: _SLOW,
+    164: _READONLY,
+    192: _CREDENTIALS,
+    193: _CREDENTIALS,
+    194: _CREDENTIALS,
+    198: _UNREACHABLE,
+    209: _UNREACHABLE,
+    210: _UNREACHABLE,
+    241: _MEMORY,
+    243: _SPACE,
+    253: _REPLICA,
+    394: _CANCELLED,
+    497: _DENIED,
+    516: _CREDENTIALS,
+    598: _EXISTS,
+    599: _BASE,
+    601: _DAMAGED,
+    602: _BASE,
+    603: _BASE_CHANGED,
+    605: _DAMAGED,
+    608: _TARGET,
+    669: _COLLECTION,
+    735: _CANCELLED,
+}
+"""By ClickHouse's code."""
+
+_BAD_ARGUMENTS = 36
+_S3_CODE = 499
+_S3 = (
+    (
+        re.compile(r"bucket does not exist|NoSuchBucket", re.IGNORECASE),
+        _Meaning(
+            "clickhouse.s3_no_bucket",
+            "the server finds no such bucket in S3",
+            "create it or correct s3_bucket",
+            quoted=False,
+        ),
+    ),
+    (
+        re.compile(
+            r"ACCESS_DENIED|AccessDenied|SignatureDoesNot|InvalidAccessKey|response code: 403"
+        ),
+        _Meaning(
+            "clickhouse.s3_denied",
+            "S3 denies the server access",
+            "check s3_access_key and s3_secret_key, or the keys of clickhouse_named_collection",
+        ),
+    ),
+    (
+        re.compile(r"InvalidStorageClass"),
+        _Meaning(
+            "clickhouse.s3_storage_class",
+            "S3 does not know the storage class",
+            "correct or remove s3_storage_class",
+            quoted=False,
+        ),
+    ),
+    (
+        re.compile(
+            r"refused|timeout|timed out|not found|resolve|unreachable|reset", re.IGNORECASE
+        ),
+        _Meaning(
+            "clickhouse.s3_unreachable",
+            "the server cannot reach S3",
+            "s3_endpoint must lead to the store from the server too",
+        ),
+    ),
+)
+"""What S3_ERROR means, by its words."""
+_S3_FAILED = _Meaning("clickhouse.s3_failed", "S3 refused the server")
+
+
+def explained(about: str, text: str) -> BackupError:
+    """about: the object or server; text: what the client or the server printed, with no secret."""
+    found = _CODE.search(text)
+    number = int(found[1]) if found else 0
+    words = _words(text)
+    meaning = _meaning(number, words)
+    quotation = f" ({words})" if meaning.quoted and words else ""
+    message = f"{about}: {meaning.sentence}{quotation}"
+    hint = _grant(words) if meaning is _DENIED else meaning.hint
+    if meaning is _UNREACHABLE:
+        return UnreachableError(meaning.code, message, hint)
+    error = ServerError(meaning.code, message, hint)
+    error.number = number
+    return error
+
+
+def _meaning(number: int, words: str) -> _Meaning:
+    if number == _BAD_ARGUMENTS and "no named collection" in words:
+        return _COLLECTION
+    if number == _S3_CODE:
+        return next((meaning for sign, meaning in _S3 if sign.search(words)), _S3_FAILED)
+    return _MEANINGS.get(number, _FAILED)
+
+
+def _words(text: str) -> str:
+    """What the server says itself, without what the client puts around it."""
+    said = _SAID.match(_TAIL.sub("", text))
+    words = " ".join((said[1] if said else _TAIL.sub("", text)).split())
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
+
+
+def _grant(words: str) -> str:
+    """The statement that lets the user do it."""
+    found = _GRANT.search(words)
+    if found is None:
+        return "grant what three_backup-clickhouse(7) lists"
+    return f"run as an administrator: GRANT {found[1]} TO the user in CLICKHOUSE_USER"

@@ -1,0 +1,152 @@
+"""A BACKUP or RESTORE that the server works on: found by its id, watched, ended.
+
+The server works on whether anybody waits or not, and remembers what it did until it is restarted.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from three_backup.config.settings import Settings
+from three_backup.errors import BackupError
+from three_backup.sources.base import Advance
+from three_backup.sources.clickhouse import sql
+from three_backup.sources.clickhouse.client import Client, Row
+
+_AT_WORK = ("CREATING_BACKUP", "RESTORING")
+_DONE = ("BACKUP_CREATED", "RESTORED")
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 1.0
+_GRACE = 10.0
+"""Seconds that the server has to end what it is told to end."""
+# What system.backups says of S3 stays 0 until the end; of its counters these two go on, one in a
+# BACKUP, the other in a RESTORE. That requests are made at all is seen in system.processes.
+_EVENTS = ("S3PutObject", "S3UploadPart", "S3CopyObject", "S3UploadPartCopy", "S3GetObject")
+_OPERATIONS = (
+    "SELECT b.id AS id, toString(b.status) AS status, b.error AS error, b.query_id AS query_id, "
+    "b.num_files AS files, b.uncompressed_size AS written, b.bytes_read AS read, "
+    f"{' + '.join(f'p.ProfileEvents[{sql.literal(event)}]' for event in _EVENTS)} AS requests, "
+    "p.ProfileEvents['WriteBufferFromS3Bytes'] + p.ProfileEvents['ReadBufferFromS3Bytes'] AS sent "
+    "FROM system.backups AS b LEFT JOIN "
+    "(SELECT query_id, ProfileEvents FROM system.processes) AS p ON p.query_id = b.query_id "
+)
+_BY_ID = _OPERATIONS + "WHERE b.id = {}"
+_BEGINNING = _OPERATIONS + "WHERE startsWith(b.id, {})"
+_KILL = "KILL QUERY WHERE query_id = {} ASYNC"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """error: what the server says of its failure; moved: bytes written to S3 or read from it
+    so far; pulse: differs from one look to the next if anything went on in between."""
+
+    id: str
+    status: str
+    error: str
+    query_id: str
+    moved: int
+    pulse: tuple[int, ...]
+
+    @property
+    def at_work(self) -> bool:
+        return self.status in _AT_WORK
+
+    @property
+    def done(self) -> bool:
+        return self.status in _DONE
+
+
+def find(client: Client, id: str) -> Operation | None:
+    """None where the server knows nothing of it: it never began, or the server was restarted."""
+    rows = client.ask(_BY_ID.format(sql.literal(id)))
+    return _operation(rows[0]) if rows else None
+
+
+def beginning(client: Client, prefix: str) -> list[Operation]:
+    """Those whose ids begin so."""
+    return [_operation(row) for row in client.ask(_BEGINNING.format(sql.literal(prefix)))]
+
+
+def awaited(
+    client: Client, about: str, id: str, settings: Settings, advance: Advance
+) -> Operation:
+    """The operation when the server has finished with it, one way or the other.
+
+    Raises BackupError where the server forgot it, or did nothing for clickhouse_timeout and was
+    told to end it.
+    """
+    pulse: tuple[int, ...] = ()
+    moved, since = 0, time.monotonic()
+    for wait in _waits():
+        operation = find(client, id)
+        if operation is None:
+            raise _forgotten(about)
+        if operation.moved > moved:
+            advance(operation.moved - moved)
+            moved = operation.moved
+        if not operation.at_work:
+            return operation
+        if operation.pulse != pulse:
+            pulse, since = operation.pulse, time.monotonic()
+        elif time.monotonic() - since > settings.clickhouse_timeout.total_seconds():
+            with suppress(BackupError):  # who clears up behind it tries again
+                kill(client, operation)
+            raise _stalled(about, settings)
+        time.sleep(wait)
+    raise AssertionError("waiting has no end of its own")
+
+
+def kill(client: Client, operation: Operation) -> None:
+    """Returns when it has ended; it may have been finished by then.
+
+    Raises BackupError where the server does not come to end it, since it waits for S3 say.
+    """
+    if not operation.at_work:
+        return
+    client.ask(_KILL.format(sql.literal(operation.query_id)))
+    deadline = time.monotonic() + _GRACE
+    for wait in _waits():
+        left = find(client, operation.id)
+        if left is None or not left.at_work:
+            return
+        if time.monotonic() > deadline:
+            raise _unkillable(operation)
+        time.sleep(wait)
+
+
+def _waits() -> Iterator[float]:
+    wait = _FIRST_WAIT
+    while True:
+        yield wait
+        wait = min(wait * 1.5, _LONGEST_WAIT)
+
+
+def _operation(row: Row) -> Operation:
+    pulse = tuple(int(row[name]) for name in ("files", "written", "read", "requests", "sent"))
+    restoring = row["status"].startswith("RESTOR")
+    moved = int(row["read" if restoring else "written"])
+    return Operation(row["id"], row["status"], row["error"], row["query_id"], moved, pulse)
+
+
+def _forgotten(about: str) -> BackupError:
+    return BackupError(
+        "clickhouse.restarted",
+        f"{about}: the server was restarted in the middle",
+        "the next run clears up and starts anew",
+    )
+
+
+def _unkillable(operation: Operation) -> BackupError:
+    return BackupError(
+        "clickhouse.at_work",
+        f"operation {operation.id}: the server was told to end it and is still at it",
+        "the next run tries again; see system.backups and system.processes",
+    )
+
+
+def _stalled(about: str, settings: Settings) -> BackupError:
+    return BackupError(
+        "clickhouse.stalled",
+        f"{about}: the server moved nothing for {settings.clickhouse_timeout} and was stopped",
+        "see whether it reaches s3_endpoint; clickhouse_timeout says how long it is given",
+    )

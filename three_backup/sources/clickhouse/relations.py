@@ -1,0 +1,166 @@
+"""What the tables and views of a server are, and what of them BACKUP brings along."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from three_backup.errors import BackupError
+from three_backup.objects import ObjectId
+from three_backup.sources.clickhouse import sql
+from three_backup.sources.clickhouse.client import Client, Row
+
+TYPE = "clickhouse"
+SUBTYPES = ("table", "view")
+DEFAULT_CLUSTER = "default"
+DEFINITION_ONLY = "definition only"
+RESTORING = ".tb-restore-"
+"""How the names of tables begin that a restore has not finished."""
+
+_KINDS = {
+    "View": "view",
+    "MaterializedView": "materialized view",
+    "LiveView": "live view",
+    "WindowView": "window view",
+    "Dictionary": "dictionary",
+}
+_STORING = re.compile(r".*MergeTree|(?:Tiny|Stripe)?Log|Memory|EmbeddedRocksDB")
+_CHECKABLE = re.compile(r".*MergeTree|(?:Tiny|Stripe)?Log")
+_FOREIGN = re.compile(
+    r"S3.*|Azure.*|URL|MySQL|PostgreSQL|MaterializedPostgreSQL|MongoDB|Redis|RabbitMQ|NATS|Kafka|"
+    r"Iceberg.*|DeltaLake.*|Hudi|Dictionary"
+)
+_INNER = re.compile(r"\.inner\.(.*)|\.inner_id\.(?:\w+\.)?([0-9a-f-]{36})", re.DOTALL)
+_SYSTEM = ("system", "information_schema", "INFORMATION_SCHEMA", "_temporary_and_external_tables")
+_COLUMNS = (
+    "database, name, engine, toString(uuid) AS uuid, toUInt64(ifNull(total_bytes, 0)) AS bytes, "
+    "as_select, engine = 'MaterializedView' AND position(create_table_query, ' REFRESH ') > 0 "
+    "AS refreshed"
+)
+_ALL = (
+    f"SELECT {_COLUMNS} FROM system.tables WHERE NOT is_temporary "
+    f"AND database NOT IN ({', '.join(map(sql.literal, _SYSTEM))}) ORDER BY database, name"
+)
+_ONE = f"SELECT {_COLUMNS} FROM system.tables WHERE database = {{}} AND name = {{}}"
+_MACRO = "SELECT substitution AS cluster FROM system.macros WHERE macro = 'cluster'"
+_CLUSTERS = (
+    "SELECT DISTINCT cluster FROM system.clusters "
+    "WHERE is_local AND NOT startsWith(cluster, 'test_') ORDER BY cluster"
+)
+_VERSION = "SELECT version() AS version"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """version: with the name, for people; cluster: the name by which objects are told apart."""
+
+    version: str
+    cluster: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A table or view. size: bytes on the server's disk; reads: the query of a view."""
+
+    relation: sql.Relation
+    engine: str
+    uuid: str
+    size: int
+    reads: str
+    refreshed: bool
+
+    @property
+    def kind(self) -> str:
+        return _KINDS.get(self.engine, "table")
+
+    @property
+    def subtype(self) -> str:
+        return "view" if self.kind.endswith("view") else "table"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        facts = {"kind": self.kind, "engine": self.engine}
+        return facts if self._complete else {**facts, "data": DEFINITION_ONLY}
+
+    @property
+    def stores(self) -> bool:
+        """Whether it has rows of its own that BACKUP brings along."""
+        return _STORING.fullmatch(self.engine) is not None
+
+    @property
+    def checkable(self) -> bool:
+        return _CHECKABLE.fullmatch(self.engine) is not None
+
+    @property
+    def holds_credentials(self) -> bool:
+        """Whether its definition may name a password or a key of somebody else's server."""
+        return _FOREIGN.fullmatch(self.engine) is not None
+
+    @property
+    def _complete(self) -> bool:
+        """A view has no rows to lose, unless it is filled by a schedule of its own."""
+        return self.stores or (self.subtype == "view" and not self.refreshed)
+
+    def object_id(self, cluster: str) -> ObjectId:
+        return ObjectId(TYPE, self.subtype, cluster, self.relation.database, self.relation.name)
+
+
+def read_server(client: Client) -> Server:
+    (version,) = client.ask(_VERSION)
+    named = client.ask(_MACRO) or client.ask(_CLUSTERS)
+    cluster = str(named[0]["cluster"]) if len(named) == 1 else DEFAULT_CLUSTER
+    return Server(f"ClickHouse {version['version']}", cluster)
+
+
+def all_relations(client: Client) -> Iterator[Found]:
+    """Without system databases, and without the tables in which views keep their rows."""
+    rows = client.ask(_ALL)
+    owners = {row["uuid"] for row in rows} | {(row["database"], row["name"]) for row in rows}
+    for row in rows:
+        if not _is_inner(row, owners) and not row["name"].startswith(RESTORING):
+            yield _found(row)
+
+
+def relation(client: Client, wanted: sql.Relation) -> Found | None:
+    """None where there is none of that name."""
+    statement = _ONE.format(sql.literal(wanted.database), sql.literal(wanted.name))
+    rows = client.ask(statement)
+    return _found(rows[0]) if rows else None
+
+
+def existing(client: Client, object_id: ObjectId) -> Found:
+    """Raises BackupError where it is gone."""
+    found = relation(client, sql.relation(object_id))
+    if found is None:
+        raise BackupError(
+            "clickhouse.no_table",
+            f"{object_id}: there is no such table",
+            "it was dropped or renamed; tb-discover lists what there is",
+        )
+    return found
+
+
+def inner(client: Client, view: Found) -> Found | None:
+    """The table in which a materialized view keeps its rows; None where it has none."""
+    database = view.relation.database
+    names: Sequence[str] = (f".inner_id.{view.uuid}", f".inner.{view.relation.name}")
+    tables = (relation(client, sql.Relation(database, name)) for name in names)
+    return next((table for table in tables if table is not None), None)
+
+
+def _is_inner(row: Row, owners: set[Any]) -> bool:
+    match = _INNER.fullmatch(row["name"])
+    if match is None:
+        return False
+    return match[2] in owners or (row["database"], match[1]) in owners
+
+
+def _found(row: Row) -> Found:
+    return Found(
+        sql.Relation(row["database"], row["name"]),
+        row["engine"],
+        row["uuid"],
+        int(row["bytes"]),
+        row["as_select"],
+        bool(int(row["refreshed"])),
+    )

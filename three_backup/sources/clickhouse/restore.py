@@ -1,0 +1,261 @@
+"""Brings a table or view back: the server reads S3 itself, beside the target, under a name that
+nobody uses; what passed CHECK TABLE is then moved into the target's place.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from three_backup.errors import BackupError
+from three_backup.objects import ObjectId
+from three_backup.s3.store import Store
+from three_backup.snapshots import Manifest
+from three_backup.sources.base import Restored, RestoreJob, Wanted
+from three_backup.sources.clickhouse import operation, sql, stored
+from three_backup.sources.clickhouse.attempt import folder_key, links
+from three_backup.sources.clickhouse.client import Client, connect
+from three_backup.sources.clickhouse.options import cluster_of, place_of, s3_settings
+from three_backup.sources.clickhouse.relations import (
+    DEFINITION_ONLY,
+    RESTORING,
+    Found,
+    inner,
+    read_server,
+    relation,
+)
+
+_NEW_NAME = "SELECT toString(generateUUIDv4()) AS name"
+_DATABASE = "SELECT engine FROM system.databases WHERE name = {}"
+_CREATE_DATABASE = "CREATE DATABASE IF NOT EXISTS {}{}"
+_COUNT = "SELECT count() AS rows FROM {}"
+_CHECK = "CHECK TABLE {} SETTINGS check_query_single_value_result = 0"
+_EXCHANGING = ("Atomic", "Replicated", "Shared")
+"""The engines of databases in which two tables can take each other's place at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One object on its way back. beside: where it is restored to; everywhere: ON CLUSTER or
+    nothing; before: what had the target's name, None for nothing."""
+
+    job: RestoreJob
+    client: Client
+    store: Store
+    wanted: Wanted
+    target: sql.Relation
+    beside: sql.Relation
+    everywhere: str
+    before: Found | None
+
+    @property
+    def about(self) -> str:
+        return str(self.wanted.target)
+
+    @property
+    def id(self) -> str:
+        """How the ids of its operations begin."""
+        return f"three_backup{self.beside.name}"
+
+    @property
+    def manifests(self) -> list[Manifest]:
+        return [files.manifest for files in self.job.chain]
+
+
+def restore(job: RestoreJob) -> Iterator[tuple[Wanted, Restored | BackupError]]:
+    for wanted in job.wanted:
+        try:
+            yield wanted, _restore(_work(job, wanted))
+        except BackupError as error:
+            yield wanted, error
+
+
+def _work(job: RestoreJob, wanted: Wanted) -> _Work:
+    """Raises BackupError where the target is in the way."""
+    if job.store is None:
+        raise ValueError("ClickHouse reads from S3 and nowhere else")
+    client = connect(str(wanted.target), job.store.storage)
+    server, target = read_server(client), sql.relation(wanted.target)
+    if wanted.target.level1 != server.cluster:
+        raise BackupError(
+            "clickhouse.cluster",
+            f"{wanted.target}: the server here belongs to cluster {server.cluster}",
+            f"restore with --level1 {server.cluster}, or set CLICKHOUSE_HOST to the other one",
+        )
+    before = relation(client, target)
+    if before is not None and not job.overwrite:
+        raise BackupError(
+            "clickhouse.exists",
+            f"{wanted.target}: there is one already",
+            "replace it with --overwrite, or restore beside it with --level3-suffix",
+        )
+    everywhere = cluster_of(wanted.target, job.source_settings)
+    beside = _beside(job, wanted, before)
+    return _Work(job, client, job.store, wanted, target, beside, everywhere, before)
+
+
+def _beside(job: RestoreJob, wanted: Wanted, before: Found | None) -> sql.Relation:
+    """A replicated table may have its name in its path in Keeper, and could not be renamed."""
+    target = sql.relation(wanted.target)
+    if before is None and str(_facts(job).get("engine", "")).startswith("Replicated"):
+        return target
+    digest = hashlib.sha256(str(wanted.target).encode("utf-8", "surrogatepass")).hexdigest()
+    return sql.Relation(target.database, f"{RESTORING}{digest[:16]}")
+
+
+def _restore(work: _Work) -> Restored:
+    _make_room(work)
+    with _removed_on_failure(work):
+        read = _run(work)
+        found = relation(work.client, work.beside)
+        if found is None:
+            raise work.client.explained("the restored table is gone")
+        _check(work, found)
+        facts = {**_rows(work, found), "bytes_read": read}
+        notes = _notes(work, found)
+        _move(work)
+    return Restored(facts, (*notes, *_drop_replaced(work)))
+
+
+def _make_room(work: _Work) -> None:
+    """The database is there, and nothing of an earlier restore that was killed."""
+    name = sql.identifier(work.target.database)
+    work.client.ask(_CREATE_DATABASE.format(name, work.everywhere))
+    for earlier in operation.beginning(work.client, work.id):
+        operation.kill(work.client, earlier)
+    if work.beside != work.target:
+        _drop(work, work.beside)
+
+
+def _drop(work: _Work, what: sql.Relation) -> None:
+    found = relation(work.client, what)
+    if found is not None:
+        work.client.ask(sql.drop(what, work.everywhere, found.kind == "dictionary"))
+
+
+@contextmanager
+def _removed_on_failure(work: _Work) -> Iterator[None]:
+    try:
+        yield
+    except BackupError:
+        with suppress(BackupError):  # it may be the server that is gone
+            for left in operation.beginning(work.client, work.id):
+                operation.kill(work.client, left)
+            _drop(work, work.beside)
+        raise
+
+
+def _run(work: _Work) -> int:
+    """Bytes that the server read."""
+    folders = _relocated(work)
+    base = folders[-2] if len(folders) > 1 else None
+    (new,) = work.client.ask(_NEW_NAME)
+    id = f"{work.id}-{new['name']}"
+    settings = work.job.source_settings
+    chosen = {"id": id, **s3_settings(work.client, work.store, settings, base)}
+    work.client.ask(
+        sql.restore(
+            sql.relation(work.wanted.object),
+            work.beside,
+            folders[-1],
+            chosen,
+            base,
+            work.everywhere,
+        )
+    )
+    done = operation.awaited(work.client, work.about, id, settings, work.job.advance)
+    if not done.done:
+        raise work.client.explained(done.error)
+    return done.moved
+
+
+def _relocated(work: _Work) -> list[sql.Place]:
+    """The folders of the chain where they lie now; what says otherwise is corrected.
+
+    RESTORE takes the place of one base from us, that of the newest link; what lies deeper it reads
+    in `.backup`, which is out of date where the bucket was moved.
+    """
+    settings, places = work.job.source_settings, []
+    for manifest in work.manifests:
+        folder = links(manifest.facts)[-1].folder
+        places.append(place_of(work.store, folder_key(manifest.carrier, folder), settings))
+    inner_links = zip(work.manifests[1:-1], places[:-2], work.manifests[:-2], strict=True)
+    for manifest, base, parent in inner_links:
+        if parent.facts["place"] != base.shown:
+            folder = links(manifest.facts)[-1].folder
+            stored.rebase(work.store, folder_key(manifest.carrier, folder), base)
+    return places
+
+
+def _check(work: _Work, found: Found) -> None:
+    """RESTORE compares no checksums: a flipped bit is found here or by nobody."""
+    checked = inner(work.client, found) if found.subtype == "view" else found
+    if checked is None or not checked.checkable:
+        return
+    for row in work.client.ask(_CHECK.format(checked.relation)):
+        if not int(row["is_passed"]):
+            raise BackupError(
+                "clickhouse.damaged",
+                f"{work.about}: part {row['part_path']} came back damaged ({row['message']})",
+                "restore another snapshot with --snapshot; tb-list --snapshots names them",
+            )
+
+
+def _rows(work: _Work, found: Found) -> dict[str, Any]:
+    """Of what stores rows itself: to count those of a queue would take them out of it."""
+    if not found.stores:
+        return {}
+    (counted,) = work.client.ask(_COUNT.format(found.relation))
+    return {"rows": int(counted["rows"])}
+
+
+def _notes(work: _Work, found: Found) -> Sequence[str]:
+    object_id, notes = work.wanted.object, []
+    if found.facts.get("data") == DEFINITION_ONLY and found.kind != "dictionary":
+        notes.append(f"ClickHouse backs up the definition of {found.engine} only, not its rows")
+    moved = object_id.level2 != work.target.database
+    if moved and sql.identifier(object_id.level2) in _quoted(found.reads, object_id):
+        notes.append(f"it reads from the tables of {object_id.level2}, as it did before")
+    return notes
+
+
+def _quoted(query: str, object_id: ObjectId) -> str:
+    """The query with the database in quotes wherever it is named."""
+    return query.replace(f"{object_id.level2}.", f"{sql.identifier(object_id.level2)}.")
+
+
+def _move(work: _Work) -> None:
+    """From here on the target is what was restored."""
+    if work.beside == work.target:
+        return
+    client, everywhere = work.client, work.everywhere
+    if work.before is None:
+        client.ask(sql.rename([(work.beside, work.target)], everywhere))
+    elif _exchanges(work):
+        client.ask(sql.exchange(work.beside, work.target, everywhere))
+    else:
+        aside = sql.Relation(work.beside.database, f"{work.beside.name}-replaced")
+        _drop(work, aside)
+        pairs = [(work.target, aside), (work.beside, work.target), (aside, work.beside)]
+        client.ask(sql.rename(pairs, everywhere))
+
+
+def _exchanges(work: _Work) -> bool:
+    (database,) = work.client.ask(_DATABASE.format(sql.literal(work.target.database)))
+    return database["engine"] in _EXCHANGING
+
+
+def _drop_replaced(work: _Work) -> Sequence[str]:
+    """What was replaced has the other name now."""
+    if work.before is None:
+        return ()
+    try:
+        _drop(work, work.beside)
+    except BackupError as error:
+        return (f"what it replaced is left as {work.beside}: {error.message}",)
+    return ()
+
+
+def _facts(job: RestoreJob) -> dict[str, Any]:
+    return dict(job.chain[-1].manifest.objects[0].facts)

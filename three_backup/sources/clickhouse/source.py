@@ -1,0 +1,56 @@
+"""ClickHouse as a source: what the tools see of it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from three_backup.config.settings import Settings
+from three_backup.errors import BackupError
+from three_backup.snapshots import Manifest
+from three_backup.sources.base import (
+    ClearJob,
+    Found,
+    Restored,
+    RestoreJob,
+    Say,
+    SnapshotJob,
+    Unreadable,
+    Wanted,
+)
+from three_backup.sources.clickhouse.client import PROGRAM
+
+
+class ClickhouseSource:
+    """The server that `clickhouse-client` finds, by CLICKHOUSE_* or its own configuration."""
+
+    type = "clickhouse"
+    programs = (PROGRAM,)
+
+    def discover(
+        self, patterns: Sequence[str], source_settings: Settings, say: Say
+    ) -> Iterator[Found | Unreadable]:
+        from three_backup.sources.clickhouse.discover import discover
+
+        return discover(patterns)
+
+    def broken_chain(
+        self, live: Sequence[tuple[Mapping[str, Any], Settings]], newest: Manifest
+    ) -> str | None:
+        """A table of another name or server is another object: what is stored tells the rest."""
+        engines = {record.get("engine") for record, _ in live}
+        before = newest.objects[0].facts.get("engine")
+        return None if engines == {before} else f"its engine was {before} in the newest snapshot"
+
+    def take(self, job: SnapshotJob) -> Manifest:
+        from three_backup.sources.clickhouse.backup import take
+
+        return take(job)
+
+    def clear(self, job: ClearJob) -> None:
+        from three_backup.sources.clickhouse.backup import clear
+
+        clear(job)
+
+    def restore(self, job: RestoreJob) -> Iterator[tuple[Wanted, Restored | BackupError]]:
+        from three_backup.sources.clickhouse.restore import restore
+
+        return restore(job)

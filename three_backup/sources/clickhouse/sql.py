@@ -1,0 +1,137 @@
+"""Statements in ClickHouse's SQL, each on one line, and how names and texts are quoted. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from three_backup.objects import ObjectId
+from three_backup.storage import Storage
+
+_ESCAPES = {
+    "\\": "\\\\",
+    "'": "\\'",
+    "`": "\\`",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    "\0": "\\0",
+}
+_AWS = "https://s3.amazonaws.com"
+
+Settings = Mapping[str, str | int]
+"""By name; texts are written as literals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder in S3 as a statement names it.
+
+    shown: without keys, the way ClickHouse itself keeps it in what was built upon it; secret: with
+    them.
+    """
+
+    shown: str
+    secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table, view or dictionary of a database."""
+
+    database: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{identifier(self.database)}.{identifier(self.name)}"
+
+
+def identifier(name: str) -> str:
+    return f"`{_escaped(name)}`"
+
+
+def literal(text: str) -> str:
+    return f"'{_escaped(text)}'"
+
+
+def relation(object_id: ObjectId) -> Relation:
+    return Relation(object_id.level2, object_id.level3)
+
+
+def place(storage: Storage, key: str, collection: str | None = None) -> Place:
+    """Where the key of the storage lies. collection: a named collection of the server whose url is
+    that of the bucket."""
+    full = f"{storage.prefix}/{key}" if storage.prefix else key
+    if collection is not None:
+        text = f"S3({collection}, {literal(full)})"
+        return Place(text, text)
+    url = literal(f"{_bucket_url(storage)}/{full}")
+    if storage.access_key is None or storage.secret_key is None:
+        return Place(f"S3({url})", f"S3({url})")
+    keys = f"{literal(storage.access_key)}, {literal(storage.secret_key)}"
+    return Place(f"S3({url})", f"S3({url}, {keys})")
+
+
+def on_cluster(cluster: str | None) -> str:
+    return f" ON CLUSTER {literal(cluster)}" if cluster else ""
+
+
+def backup(
+    of: Relation, to: Place, settings: Settings, base: Place | None, everywhere: str
+) -> str:
+    """everywhere: what on_cluster() gave."""
+    clauses = [f"base_backup = {base.secret}"] if base else []
+    return (
+        f"BACKUP TABLE {of}{everywhere} TO {to.secret} "
+        f"SETTINGS {', '.join([*clauses, *_assignments(settings)])} ASYNC"
+    )
+
+
+def restore(
+    of: Relation,
+    under: Relation,
+    out_of: Place,
+    settings: Settings,
+    base: Place | None,
+    everywhere: str,
+) -> str:
+    """base: where the snapshot lies that out_of is an increment of, wherever it lay then."""
+    clauses = [f"base_backup = {base.secret}"] if base else []
+    return (
+        f"RESTORE TABLE {of} AS {under}{everywhere} FROM {out_of.secret} "
+        f"SETTINGS {', '.join([*clauses, *_assignments(settings)])} ASYNC"
+    )
+
+
+def rename(pairs: Sequence[tuple[Relation, Relation]], everywhere: str) -> str:
+    return f"RENAME TABLE {', '.join(f'{old} TO {new}' for old, new in pairs)}{everywhere}"
+
+
+def exchange(one: Relation, other: Relation, everywhere: str) -> str:
+    return f"EXCHANGE TABLES {one} AND {other}{everywhere}"
+
+
+def drop(what: Relation, everywhere: str, dictionary: bool) -> str:
+    """Of a table or a view; a dictionary wants to be called one."""
+    kind = "DICTIONARY" if dictionary else "TABLE"
+    return f"DROP {kind} IF EXISTS {what}{everywhere} SYNC"
+
+
+def _bucket_url(storage: Storage) -> str:
+    endpoint = storage.endpoint
+    if endpoint is None:
+        endpoint = f"https://s3.{storage.region}.amazonaws.com" if storage.region else _AWS
+    if storage.addressing_style == "virtual":
+        parts = urlsplit(endpoint)
+        return f"{parts.scheme}://{storage.bucket}.{parts.netloc}{parts.path}"
+    return f"{endpoint}/{storage.bucket}"
+
+
+def _assignments(settings: Settings) -> list[str]:
+    return [
+        f"{name} = {value if isinstance(value, int) else literal(value)}"
+        for name, value in settings.items()
+    ]
+
+
+def _escaped(text: str) -> str:
+    return "".join(_ESCAPES.get(character, character) for character in text)
