@@ -191,6 +191,8 @@ def test_a_full_disk_behind_standard_output_is_a_sentence(tool: str) -> None:
         )
     assert (done.returncode, done.stderr) == (
         1,
-        "tb-echo: no space left on device; "
-        "make room there, or name another folder with local_dir or scratch_dir\n",
+        (
+            "tb-echo: no space left on device; "
+            "make room there, or name another folder with local_dir or scratch_dir\n"
+        ),
     )
