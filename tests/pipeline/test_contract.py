@@ -1,0 +1,167 @@
+"""What every source promises, tried on each of them through the tools. A new source joins here."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import pytest
+
+from tests.pipeline.conftest import Host
+from three_backup.demo.clickhouse import ClickhouseServer
+
+FORCED = "tb-discover {select} | tb-snapshot --incremental | tb-upload | tb-rotate"
+
+
+class Server(Protocol):
+    """The server of a source: `things` is its table of numbers 1 to 20,000 with a word each."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def host(self) -> Host: ...
+
+    def change(self, number: int) -> None:
+        """Give the number a row that no other time has."""
+
+    def content(self, name: str = "things", group: str = "") -> list[tuple[object, ...]]:
+        """All rows of the table; group: appended to its level2."""
+
+    def drop(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Postgres:
+    host: Host
+
+    @property
+    def id(self) -> str:
+        return self.host.table("things")
+
+    def fill(self) -> None:
+        self.host.execute(
+            "create table things as select i as id, md5(i::text) as word"
+            " from generate_series(1, 20000) i"
+        )
+
+    def change(self, number: int) -> None:
+        self.host.execute(f"insert into things values ({100_000 + number}, 'change {number}')")
+
+    def content(self, name: str = "things", group: str = "") -> list[tuple[object, ...]]:
+        return self.host.rows(f"select id, word from public{group}.{name} order by 1")
+
+    def drop(self) -> None:
+        self.host.execute("drop table things")
+
+
+@dataclass(frozen=True, slots=True)
+class Clickhouse:
+    host: Host
+    server: ClickhouseServer
+
+    @property
+    def id(self) -> str:
+        return "clickhouse/table/default/contract/things"
+
+    def fill(self) -> None:
+        self.server.execute("CREATE DATABASE contract")
+        self.server.execute(
+            "CREATE TABLE contract.things ENGINE MergeTree ORDER BY id AS "
+            "SELECT number + 1 AS id, hex(MD5(toString(id))) AS word FROM numbers(20000)"
+        )
+
+    def change(self, number: int) -> None:
+        self.server.execute(
+            f"INSERT INTO contract.things VALUES ({100_000 + number}, 'change {number}')"
+        )
+
+    def content(self, name: str = "things", group: str = "") -> list[tuple[object, ...]]:
+        return self.server.rows(f"SELECT id, word FROM contract{group}.{name} ORDER BY id")
+
+    def drop(self) -> None:
+        self.server.execute("DROP TABLE contract.things SYNC")
+
+
+@pytest.fixture(params=["postgres", "clickhouse"])
+def server(request: pytest.FixtureRequest, host: Host) -> Iterator[Server]:
+    """Filled, and the only one that the host's tools can reach."""
+    if request.param == "postgres":
+        postgres = Postgres(host)
+        postgres.fill()
+        yield postgres
+        return
+    engine = request.getfixturevalue("clickhouse")
+    path = f"{engine.bindir}:{host.environ['PATH']}"
+    host.environ.update({**engine.environ, "PATH": path})
+    clickhouse = Clickhouse(host, engine)
+    clickhouse.fill()
+    yield clickhouse
+    for database in ("contract", "contract_copy"):
+        engine.execute(f"DROP DATABASE IF EXISTS {database} SYNC")
+
+
+def forced(server: Server) -> str:
+    return FORCED.format(select=f"-s '{server.id}'")
+
+
+def test_each_link_of_a_chain_of_three_comes_back_from_s3_alone_as_it_was(server: Server) -> None:
+    host, then, taken = server.host, [], []
+    for number in range(3):
+        server.change(number)
+        then.append(server.content())
+        taken.append(host.good(forced(server)).records[0]["snapshot"])
+    assert [one["kind"] for one in taken] == ["base", "incremental", "incremental"]
+    assert [one["parent"] is None for one in taken] == [True, False, False]
+    assert all(one["stored_size"] < taken[0]["stored_size"] / 2 for one in taken[1:])
+    host.wipe()
+    server.drop()
+    (stored,) = host.good(f"tb-discover --stored -s '{server.id}'").records
+    assert [one["id"] for one in stored["snapshots"]] == [one["id"] for one in taken]
+    for number, snapshot in enumerate(taken):
+        restore = f"tb-restore --snapshot {snapshot['id']} --level3-suffix _{number}"
+        host.good(f"{restore} '{server.id}'")
+        assert server.content(f"things_{number}") == then[number]
+
+
+def test_what_is_there_is_replaced_only_when_asked_and_never_added_to(server: Server) -> None:
+    host = server.host
+    host.good(forced(server))
+    then = server.content()
+    server.change(1)
+    now = server.content()
+    refused = host.sh(f"tb-restore '{server.id}'")
+    assert refused.status == 1
+    assert "--overwrite" in refused.stderr
+    assert server.content() == now
+    host.good(f"tb-restore --level2-suffix _copy '{server.id}'")
+    assert server.content(group="_copy") == then
+    assert server.content() == now
+    host.good(f"tb-restore --overwrite '{server.id}'")
+    assert server.content() == then
+
+
+def test_a_run_takes_what_is_due_once_and_rotates_to_what_restores(server: Server) -> None:
+    host = server.host
+    host.configure(max_base_snapshots_s3=1, max_incremental_snapshots_s3=0)
+    select = f"-s '{server.id}'"
+    first = host.good(f"tb-run --json {select}").records
+    assert [record["snapshot"]["kind"] for record in first] == ["base"]
+    again = host.good(f"tb-run --json {select}").records
+    assert [(record["todo"], "snapshot" in record) for record in again] == [([], False)]
+    server.change(1)
+    then = server.content()
+    host.good(f"tb-discover {select} | tb-snapshot --base | tb-upload | tb-rotate")
+    (stored,) = host.good(f"tb-discover --stored {select}").records
+    assert [one["kind"] for one in stored["snapshots"]] == ["base"]
+    host.wipe()
+    server.drop()
+    host.good(f"tb-restore '{server.id}'")
+    assert server.content() == then
+
+
+def test_a_disabled_object_is_in_no_snapshot(server: Server) -> None:
+    server.host.configure(f"- {server.id}: {{disable: true}}\n")
+    (planned,) = server.host.good(f"tb-discover -s '{server.id}' | tb-plan").records
+    assert (planned["todo"], planned["why"]) == ([], "disabled")
+    server.host.good("tb-discover | tb-snapshot --base | tb-upload")
+    assert server.host.good(f"tb-discover --stored -s '{server.id}'").stdout == ""
