@@ -18,10 +18,11 @@ incremental, or a base where none can follow. Adds snapshot.
 
 import shutil
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from three_backup.records import Record
 from three_backup.s3.store import Store
 from three_backup.snapshots import Kind, Manifest, SnapshotId, chain, next_time, rfc3339
 from three_backup.sources import direct_source_of, source_of
-from three_backup.sources.base import Advance, NothingToTakeError, ParentUnusableError, SnapshotJob
+from three_backup.sources.base import NothingToTakeError, ParentUnusableError, SnapshotJob
 from three_backup.stages import Stage, taken
 
 _OWN = (Stage.SNAPSHOT_BASE, Stage.SNAPSHOT_INCREMENTAL)
@@ -151,19 +152,19 @@ def _take(
     why: str | None,
 ) -> _Outcome:
     started = time.monotonic()
-    carrier = record.carrier
     newest = snapshots[-1].id.time if snapshots else None
     moment = next_time(invocation.clock(), newest)
     snapshot = SnapshotId(moment, parent.id.time if parent else None)
     source = source_of(record.object.type)
-    direct = direct_source_of(source.type)
-
-    def job(directory: Path, advance: Advance, store: Store | None = None) -> SnapshotJob:
-        return SnapshotJob(
-            carrier=carrier,
+    with (
+        _destination(invocation, record, catalog, snapshot) as destination,
+        bar(record.carrier, None) as advance,
+    ):
+        job = SnapshotJob(
+            carrier=record.carrier,
             snapshot=snapshot,
-            parent=catalog.files(carrier, parent) if parent else None,
-            directory=directory,
+            parent=catalog.files(record.carrier, parent) if parent else None,
+            directory=destination.directory,
             settings=invocation.configuration.settings,
             source_settings=invocation.configuration.source_settings(source.type),
             program=pipe.PROGRAM,
@@ -171,23 +172,35 @@ def _take(
             advance=advance,
             say=invocation.say,
             settings_below=invocation.configuration.settings_below,
-            store=store,
+            store=destination.store,
         )
+        manifest = source.take(job)
+        destination.commit(manifest)
+    return _Outcome(manifest.snapshot.kind, _fields(manifest, time.monotonic() - started), why)
 
-    if direct is not None:
-        adopt = bool(invocation.arguments["--adopt"])
-        catalog.bucket.claim(invocation.host_id, adopt=adopt)
-        journals = catalog.local.journals(carrier)
-        journals.mkdir(parents=True, exist_ok=True)
-        with bar(carrier, None) as advance:
-            manifest = direct.take(job(journals, advance, catalog.bucket))
-            _commit_in_s3(catalog, manifest)
-    else:
-        with catalog.local.begin(carrier, snapshot) as directory, bar(carrier, None) as advance:
-            manifest = source.take(job(directory, advance))
-            catalog.local.commit(directory, manifest)
-    fields = _fields(manifest, time.monotonic() - started)
-    return _Outcome(manifest.snapshot.kind, fields, why)
+
+@dataclass(frozen=True, slots=True)
+class _Destination:
+    """Where a source puts a snapshot, and what makes it one. store: of direct sources only."""
+
+    directory: Path
+    store: Store | None
+    commit: Callable[[Manifest], None]
+
+
+@contextmanager
+def _destination(
+    invocation: Invocation, record: Record, catalog: Catalog, snapshot: SnapshotId
+) -> Iterator[_Destination]:
+    carrier = record.carrier
+    if direct_source_of(record.object.type) is None:
+        with catalog.local.begin(carrier, snapshot) as directory:
+            yield _Destination(directory, None, partial(catalog.local.commit, directory))
+        return
+    catalog.bucket.claim(invocation.host_id, adopt=bool(invocation.arguments["--adopt"]))
+    journals = catalog.local.journals(carrier)
+    journals.mkdir(parents=True, exist_ok=True)
+    yield _Destination(journals, catalog.bucket, partial(_commit_in_s3, catalog))
 
 
 def _commit_in_s3(catalog: Catalog, manifest: Manifest) -> None:
