@@ -10,11 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline.conftest import Host
-from tests.pipeline.test_failures import members, started, until
+from tests.pipeline.test_failures import members, started, store, until
 from tests.s3.proxy import Answer, Forward, Request, proxy
 from three_backup.demo.clickhouse import ClickhouseServer
-from three_backup.s3.store import Store
-from three_backup.storage import Storage
 
 _NUMBERS = count(1)
 ONLY = "-s clickhouse"
@@ -44,20 +42,6 @@ def hits(host: Host) -> str:
 
 def words(host: Host) -> str:
     return f"clickhouse/view/default/{host.environ['VISITS']}/words"
-
-
-def store(host: Host) -> Store:
-    s3 = host.s3
-    return Store(
-        Storage(
-            host.local_dir,
-            s3.endpoint,
-            host.bucket,
-            "host",
-            access_key=s3.access_key,
-            secret_key=s3.secret_key,
-        )
-    )
 
 
 def data_keys(host: Host) -> list[str]:
