@@ -2,8 +2,6 @@
 
 import os
 
-import pytest
-
 from tests.postgres.restoring import Restoring, beside, rows, table
 from tests.postgres.taking import Taking, ask, index_of, run
 from three_backup.demo.servers import PostgresServer
@@ -11,12 +9,6 @@ from three_backup.errors import BackupError
 
 SEGMENT = 1 << 30
 MANY = 10_000
-
-
-@pytest.fixture
-def postgres(postgres17: PostgresServer) -> PostgresServer:
-    """One version is enough here."""
-    return postgres17
 
 
 def test_a_table_of_more_than_one_segment_comes_back_whole(
@@ -40,7 +32,6 @@ def test_a_table_of_more_than_one_segment_comes_back_whole(
     assert rows(live, table(database, "copy")) == rows(live, large)
 
 
-@pytest.mark.parametrize("old", [17], indirect=True)
 def test_a_few_of_ten_thousand_tables_come_back(
     old: PostgresServer, rare: str, taking: Taking, restoring: Restoring
 ) -> None:
