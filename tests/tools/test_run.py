@@ -197,9 +197,9 @@ def test_options_reach_the_stages_they_concern(installation: Installation) -> No
     assert given == {
         "tb-discover": f"{common} --select=lxd --select=postgres/*",
         "tb-plan": common,
-        "tb-snapshot": common,
+        "tb-snapshot": f"{common} --adopt",
         "tb-upload": f"{common} --adopt",
-        "tb-rotate": common,
+        "tb-rotate": f"{common} --adopt",
     }
 
 

@@ -116,7 +116,7 @@ def _options(invocation: Invocation, stage: str) -> Iterable[str]:
             yield f"{name}={arguments[name]}"
     if stage == "tb-discover":
         yield from (f"--select={pattern}" for pattern in invocation.patterns)
-    if stage in ("tb-snapshot", "tb-upload") and arguments["--adopt"]:
+    if stage in ("tb-snapshot", "tb-upload", "tb-rotate") and arguments["--adopt"]:
         yield "--adopt"
 
 
