@@ -76,15 +76,10 @@ def stage(progress: Progress, max_stage: Stage, direct: bool = False) -> Stage:
     """The furthest stage that holds, given that each implies all before it."""
     if progress.newest is None:
         return Stage.EXISTS
-    if direct:
-        reached = Stage.SYNCED_S3 if progress.stale_s3 else Stage.ROTATED_S3
-        return (
-            reached
-            if max_stage.reaches(Stage.SYNCED_S3)
-            else _lower(Stage.SNAPSHOT_BASE, max_stage)
-        )
     if not max_stage.reaches(Stage.SYNCED_S3):
-        return _lower(taken(progress.newest), max_stage)
+        return _lower(Stage.SNAPSHOT_BASE if direct else taken(progress.newest), max_stage)
+    if direct:
+        return Stage.SYNCED_S3 if progress.stale_s3 else Stage.ROTATED_S3
     if progress.unsynced:
         return Stage.PARTIALLY_SYNCED if progress.begun else taken(progress.newest)
     if progress.stale_local:

@@ -5,12 +5,11 @@ import signal
 import threading
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 
 import pytest
 
 from tests.pipeline.conftest import Host
-from tests.pipeline.test_failures import members, started, store, until
+from tests.pipeline.test_failures import arguments_seen, members, started, store, until
 from tests.s3.proxy import Answer, Forward, Request, proxy
 from three_backup.demo.clickhouse import ClickhouseServer
 
@@ -162,28 +161,12 @@ def test_no_secret_shows_anywhere(mixed: Host) -> None:
     password = mixed.environ.pop("CLICKHOUSE_PASSWORD")
     (mixed.folder / ".env").write_text(f"CLICKHOUSE_PASSWORD={password}\n")
     secrets = [password.encode(), mixed.s3.secret_key.encode()]
-    seen: set[bytes] = set()
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.is_set():
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    seen.add(path.read_bytes())
-                except OSError:
-                    continue
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
+    with arguments_seen() as seen:
         outcomes = [
             mixed.good(f"tb-run --json {ONLY}/*/*/{mixed.environ['VISITS']}/hits"),
             mixed.sh(f"tb-restore {hits(mixed)}"),
             mixed.good(f"tb-restore --level3-suffix _2 {hits(mixed)}"),
         ]
-    finally:
-        done.set()
-        watcher.join()
     assert any(b"clickhouse-client" in line or b"clickhouse_client" in line for line in seen)
     texts = [text.encode() for one in outcomes for text in (one.stdout, one.stderr)]
     texts += [path.read_bytes() for path in mixed.local_dir.rglob("*") if path.is_file()]

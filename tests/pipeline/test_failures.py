@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -93,6 +93,27 @@ def members(group: int) -> list[int]:
         if int(fields[2]) == group and fields[0] != "Z":
             found.append(int(status.parent.name))
     return found
+
+
+@contextmanager
+def arguments_seen() -> Iterator[set[bytes]]:
+    """The command lines of all processes that run while the block does."""
+    seen: set[bytes] = set()
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.is_set():
+            for path in Path("/proc").glob("[0-9]*/cmdline"):
+                with suppress(OSError):
+                    seen.add(path.read_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        watcher.join()
 
 
 def is_green(host: Host) -> None:
@@ -239,27 +260,13 @@ def test_no_secret_of_ours_shows_anywhere(host: Host) -> None:
     del host.environ["PGPASSWORD"]
     secrets = [password.encode(), host.s3.secret_key.encode()]
     assert all(len(secret) > 9 for secret in secrets)
-    seen: set[bytes] = set()
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.is_set():
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    seen.add(path.read_bytes())
-                except OSError:
-                    continue
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    outcomes = [
-        host.sh("tb-discover | tb-plan | tb-snapshot | tb-upload | tb-rotate"),
-        host.sh("tb-run --json"),
-        host.sh("tb-list --json --stages --snapshots < /dev/null"),
-        host.sh(f"tb-restore --level3-suffix _2 {host.table('noise')}"),
-    ]
-    done.set()
-    watcher.join()
+    with arguments_seen() as seen:
+        outcomes = [
+            host.sh("tb-discover | tb-plan | tb-snapshot | tb-upload | tb-rotate"),
+            host.sh("tb-run --json"),
+            host.sh("tb-list --json --stages --snapshots < /dev/null"),
+            host.sh(f"tb-restore --level3-suffix _2 {host.table('noise')}"),
+        ]
     assert [outcome.status for outcome in outcomes] == [0, 0, 0, 0]
     said = [(outcome.stdout + outcome.stderr).encode() for outcome in outcomes]
     files = [path.read_bytes() for path in host.local_dir.rglob("*") if path.is_file()]
