@@ -62,6 +62,10 @@ class Catalog:
         # One text a carrier: a snapshot costs its 40 characters, not an object.
         self._everything = {carrier: " ".join(found) for carrier, found in names.items()}
 
+    def leave_out_s3(self) -> None:
+        """From here on answer as if S3 held nothing: it cannot be reached, this host can."""
+        self._everything = {}
+
     def snapshots(self, carrier: str) -> list[Stored]:
         """Oldest first."""
         local = set(self.local.snapshots(carrier))

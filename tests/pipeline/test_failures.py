@@ -178,6 +178,16 @@ def test_s3_that_is_away_is_said_once_and_nothing_is_lost(noisy: Host) -> None:
     is_green(noisy)
 
 
+def test_what_lies_on_this_host_is_restored_while_s3_is_away(noisy: Host) -> None:
+    noisy.good("tb-run")
+    then = noisy.rows(HASH)
+    noisy.execute("drop table noise")
+    noisy.configure(s3_endpoint="http://127.0.0.1:9")
+    outcome = noisy.good(f"tb-restore {noisy.table('noise')}")
+    assert "only what lies on this host can be restored meanwhile" in outcome.stderr
+    assert noisy.rows(HASH) == then
+
+
 def test_postgres_that_is_away_is_a_record_and_a_status(host: Host) -> None:
     outcome = host.sh("tb-discover", environ={"PGPORT": "9"})
     assert outcome.status == 69

@@ -34,7 +34,8 @@ from itertools import groupby
 from typing import Any
 
 from three_backup import pipe
-from three_backup.errors import BackupError, UsageError
+from three_backup.catalog import Catalog
+from three_backup.errors import BackupError, UnreachableError, UsageError
 from three_backup.finder import Finder, Held
 from three_backup.lock import carrier_lock
 from three_backup.objects import ObjectId
@@ -64,10 +65,21 @@ def main() -> int:
 def run(invocation: Invocation) -> None:
     allowed = _allowed(invocation.arguments)
     invocation.warn()
-    catalogs = [invocation.catalog(storage) for storage in invocation.configuration.storages()]
-    finder = Finder(catalogs, allowed)
+    finder = Finder(_catalogs(invocation), allowed)
     for _, requests in groupby(_requests(invocation, finder), key=lambda one: one.held.place):
         _restore(invocation, list(requests))
+
+
+def _catalogs(invocation: Invocation) -> list[Catalog]:
+    """Of all storages. While S3 is away, what lies on this host is not lost with it."""
+    catalogs = [invocation.catalog(storage) for storage in invocation.configuration.storages()]
+    for catalog in catalogs:
+        try:
+            catalog.list_everything()
+        except UnreachableError as error:
+            invocation.say(f"{error}; only what lies on this host can be restored meanwhile")
+            catalog.leave_out_s3()
+    return catalogs
 
 
 @dataclass(frozen=True, slots=True)
