@@ -24,6 +24,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seeds", type=int, default=3, help="instants at which sweeps kill")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `-n`, a file stays with one worker, which starts its servers once; on 18 with another."""
+    for item in items:
+        version = "18" if "18" in item.name.partition("[")[2] else ""
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}{version}"))
+
+
 @pytest.fixture(scope="session")
 def server_folder() -> Iterator[Path]:
     """A folder with a short path (sockets) that every user can pass (PostgreSQL is not root)."""

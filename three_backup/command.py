@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BufferedReader, RawIOBase
 from pathlib import Path
@@ -24,6 +24,7 @@ _TAIL_LINES = 40
 _LINE_BYTES = 2000
 _QUOTED_LINES = 3
 _BUFFER_SIZE = 1 << 20
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LOCALE = {"LC_ALL": "C.UTF-8", "LANGUAGE": ""}
 
 
@@ -59,7 +60,7 @@ def run(program: Program, input: str | bytes | None = None) -> str:
     given = input.encode() if isinstance(input, str) else input
     stdin = subprocess.DEVNULL if given is None else subprocess.PIPE
     with _started(program, stdin) as started:
-        output, _ = started.process.communicate(given)
+        output = _output(started.process, given)
         _check([started])
     return output.decode("utf-8", "surrogateescape")
 
@@ -71,7 +72,7 @@ def pipe(left: Program, right: Program) -> str:
         _started(right, _stdout(writer)) as reader,
     ):
         _stdout(writer).close()  # or the writer never hears that the reader is gone
-        output, _ = reader.process.communicate()
+        output = _output(reader.process)
         _check([writer, reader])
     return output.decode("utf-8", "surrogateescape")
 
@@ -116,7 +117,8 @@ def joined(programs: Sequence[Program], inherited: Sequence[int] = ()) -> Iterat
     output: int | IO[bytes] = subprocess.DEVNULL
     try:
         for program in programs:
-            processes.append(_open(program, output, None, inherited))
+            with _signals_deferred():
+                processes.append(_open(program, output, None, inherited))
             if not isinstance(output, int):
                 output.close()  # or its writer never hears that its reader is gone
             output = cast(IO[bytes], processes[-1].stdout)
@@ -181,23 +183,50 @@ class _Tail:
                 self._lines.append(line)
 
 
+def _output(process: subprocess.Popen[bytes], given: bytes | None = None) -> bytes:
+    """All of it. A signal on the brink of a blocking read is heard within the second."""
+    while True:
+        try:
+            return process.communicate(given, timeout=1)[0]
+        except subprocess.TimeoutExpired:
+            given = None  # it is being written already
+
+
 @contextmanager
 def _started(program: Program, stdin: int | IO[bytes]) -> Iterator[_Started]:
     """The program, running; it has ended when the block has, whatever happens in there."""
-    ours, theirs = os.pipe()
+    processes: list[subprocess.Popen[bytes]] = []
     try:
-        process = _open(program, stdin, theirs)
-    except BaseException:
-        os.close(ours)
-        raise
+        with _signals_deferred():
+            process, tail = _open_with_tail(program, stdin)
+            processes.append(process)
+        yield _Started(program, process, tail)
     finally:
-        os.close(theirs)
-    started = _Started(program, process, _Tail(os.fdopen(ours, "rb")))
+        _end(processes)
+        for process in processes:
+            cast(IO[bytes], process.stdout).close()
+
+
+@contextmanager
+def _signals_deferred() -> Iterator[None]:
+    """What a signal raises waits for the end of the block: in its middle it orphans a child."""
+    came: list[signal.Signals] = []
+    handlers: dict[signal.Signals, Callable[[int, None], object]] = {}
     try:
-        yield started
+        with ExitStack() as stack:
+            if threading.current_thread() is threading.main_thread():  # nowhere else is it raised
+                for number in _ENDING:
+                    handler = signal.getsignal(number)
+                    if callable(handler):
+                        handlers[number] = handler
+                        stack.callback(signal.signal, number, handler)
+                        signal.signal(
+                            number, lambda number, _: came.append(signal.Signals(number))
+                        )
+            yield
     finally:
-        _end([process])
-        _stdout(started).close()
+        for number in came[:1]:
+            handlers[number](number, None)
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
@@ -223,6 +252,20 @@ def _wait(
 
 def signal_name(number: int) -> str:
     return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+
+
+def _open_with_tail(
+    program: Program, stdin: int | IO[bytes]
+) -> tuple[subprocess.Popen[bytes], _Tail]:
+    ours, theirs = os.pipe()
+    try:
+        process = _open(program, stdin, theirs)
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
+    return process, _Tail(os.fdopen(ours, "rb"))
 
 
 def _open(

@@ -108,7 +108,10 @@ def test_a_standby_is_skipped_while_idle_and_its_promotion_takes_a_base(
 def test_summaries_that_are_gone_make_a_base(own: PostgresServer, host: Living) -> None:
     host.turn(WORK)
     host.execute(_MORE)
+    (lsn,) = host.rows("select pg_current_wal_lsn()")[0]
     host.execute("checkpoint")
+    reached = f"select max(end_lsn) >= '{lsn}' from pg_available_wal_summaries()"
+    until(lambda: host.rows(reached) == [(True,)])
     for summary in (own.pgdata / "pg_wal" / "summaries").glob("*.summary"):
         summary.unlink()
     turn = host.turn(WORK)
