@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n`, a file stays with one worker, which starts its servers once; on 18 with another."""
+    """With `-n`, a file stays with one worker and its servers; on version 18 with another."""
     for item in items:
         version = "18" if "18" in item.name.partition("[")[2] else ""
         item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}{version}"))
