@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from three_backup.demo.clickhouse import ClickhouseServer
@@ -16,7 +17,11 @@ _BUCKETS = count(1)
 
 
 def pytest_configure() -> None:
-    """SIGTERM ends the servers too, as Ctrl-C does."""
+    """SIGTERM ends the servers too, as Ctrl-C does; a busy machine is no failure of a test."""
+    hypothesis.settings.register_profile(
+        "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("busy")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 

@@ -4,12 +4,13 @@ import os
 from pathlib import Path
 
 
-def write_durably(path: Path, body: bytes) -> None:
+def write_durably(path: Path, body: bytes, mode: int = 0o600) -> None:
     """The whole of body under the name, or what stood there before; never a part."""
     temporary = path.with_name(f".{path.name}.new")
     with temporary.open("wb") as file:
         file.write(body)
         file.flush()
+        os.fchmod(file.fileno(), mode)
         os.fsync(file.fileno())
     temporary.rename(path)
     sync_directory(path.parent)

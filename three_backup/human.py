@@ -1,9 +1,14 @@
 """Numbers and tables as people read them."""
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from textwrap import fill
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_NARROWEST = 12
+_DAY = 86400
+_AGES = (("s", 1, 60), ("m", 60, 60), ("h", 3600, 48))
+"""A unit, its seconds, and how many of it are told before the next one is."""
 
 
 def size(count: int) -> str:
@@ -28,15 +33,74 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def table(rows: Sequence[Sequence[str]], right: frozenset[int] = frozenset()) -> str:
-    """Columns as wide as their widest cell, two blanks apart; those in right are aligned there."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "".join(_line(row, widths, right) for row in rows)
+def age(time: datetime | None, now: datetime) -> str:
+    """How long ago, in one unit: `40s`, `12m`, `3h`, `26h`, `5d`; `-` for never."""
+    if time is None:
+        return "-"
+    seconds = max(0, int((now - time).total_seconds()))
+    for unit, length, most in _AGES:
+        if seconds < most * length:
+            return f"{seconds // length}{unit}"
+    return f"{seconds // _DAY}d"
+
+
+def counted(count: int, word: str) -> str:
+    """`1 object`, `3 objects`."""
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def wrapped(sentence: str, width: int, margin: str = "  ") -> str:
+    """In lines of the width, those after the first further in; ids are not broken."""
+    return fill(
+        sentence,
+        max(width, _NARROWEST),
+        initial_indent=margin,
+        subsequent_indent=margin * 2,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def shortened(text: str, width: int) -> str:
+    """With its end and some of its beginning where it is too long: ids differ at their ends."""
+    if len(text) <= width:
+        return text
+    head = max(0, width - 1) // 3
+    return f"{text[:head]}…{text[len(text) - (width - 1 - head) :]}"
+
+
+def table(
+    rows: Sequence[Sequence[str]],
+    right: frozenset[int] = frozenset(),
+    width: int | None = None,
+    paint: Callable[[int, str], str] = lambda row, line: line,
+) -> str:
+    """Columns as wide as their widest cell, two blanks apart; those in right are aligned there.
+
+    width: what the lines have, None for no end; the widest column is cut to fit. paint: given the
+    number of a row and its line.
+    """
+    widths = _fitting([max(map(len, column)) for column in zip(*rows, strict=True)], width)
+    return "".join(
+        paint(number, _line(row, widths, right)) + "\n" for number, row in enumerate(rows)
+    )
+
+
+def _fitting(widths: list[int], width: int | None) -> list[int]:
+    excess = sum(widths) + 2 * (len(widths) - 1) - width if width else 0
+    if excess <= 0:
+        return widths
+    widest = widths.index(max(widths))
+    return [
+        max(_NARROWEST, one - excess) if number == widest else one
+        for number, one in enumerate(widths)
+    ]
 
 
 def _line(row: Sequence[str], widths: Sequence[int], right: frozenset[int]) -> str:
+    cut = (shortened(cell, width) for cell, width in zip(row, widths, strict=True))
     cells = (
         cell.rjust(width) if number in right else cell.ljust(width)
-        for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        for number, (cell, width) in enumerate(zip(cut, widths, strict=True))
     )
-    return "  ".join(cells).rstrip() + "\n"
+    return "  ".join(cells).rstrip()

@@ -112,6 +112,12 @@ def run_lock(
         os.close(descriptor)
 
 
+def run_at_work(local_dir: Path) -> tuple[datetime, bool] | None:
+    """When the newest run began, and whether it is still at work; None without any."""
+    claim = _read(local_dir / _FOLDER / _RUN)
+    return None if claim is None else (claim.since, bool(_living(claim)))
+
+
 @contextmanager
 def carrier_lock(local_dir: Path, carrier: str, shared: bool = False) -> Iterator[None]:
     """The snapshots of the carrier are ours to change; shared: ours to read, as others may.

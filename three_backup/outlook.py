@@ -1,7 +1,7 @@
 """How a carrier stands and what is due for it: configuration, catalog and source put together."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,23 +15,27 @@ from three_backup.records import Record
 from three_backup.retention import Candidate, Place, Verdict, decide, most_generous
 from three_backup.s3.journal import begun
 from three_backup.schedule import host_zone, is_from_the_future
-from three_backup.snapshots import SnapshotId, rfc3339
+from three_backup.snapshots import Kind, SnapshotId, rfc3339
 from three_backup.sources import direct_source_of, source_of
 from three_backup.stages import Stage, taken
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What is the same for all objects of a carrier. newest: None without a snapshot;
-    unreadable: a part of it could not be listed, so that nothing of it may be rotated; direct: its
-    server writes snapshots to S3 itself."""
+    """What is the same for all objects of a carrier. snapshots: oldest first; unreadable: a part
+    of it could not be listed, so that nothing of it may be rotated; direct: its server writes
+    snapshots to S3 itself."""
 
     take: Take
     progress: Progress
-    newest: SnapshotId | None
+    snapshots: Sequence[Stored]
     unreadable: bool
     now: datetime
     direct: bool = False
+
+    @property
+    def newest(self) -> SnapshotId | None:
+        return self._newest(lambda one: True)
 
     @property
     def from_the_future(self) -> bool:
@@ -62,9 +66,14 @@ class Outlook:
             take=kind if kind and taken(kind, self.direct) in todo else None,
             todo=todo,
             why=why,
-            newest=str(self.newest) if self.newest else None,
+            newest=_named(self.newest),
+            newest_base=_named(self._newest(lambda one: one.id.kind is Kind.BASE)),
+            newest_s3=_named(self._newest(lambda one: one.s3)),
             **planned_at,
         )
+
+    def _newest(self, meant: Callable[[Stored], bool]) -> SnapshotId | None:
+        return next((one.id for one in reversed(self.snapshots) if meant(one)), None)
 
 
 _ROTATIONS = {Stage.ROTATED_LOCALLY, Stage.ROTATED_S3}
@@ -95,11 +104,15 @@ def outlook(
     return Outlook(
         planning.next_take(snapshots, enabled, broken, Clock(now, host_zone(os.environ)), direct),
         _progress(carrier, snapshots, enabled, catalog),
-        snapshots[-1].id if snapshots else None,
+        snapshots,
         any(record.failed for record in records),
         now,
         direct,
     )
+
+
+def _named(snapshot: SnapshotId | None) -> str | None:
+    return str(snapshot) if snapshot else None
 
 
 def carried(

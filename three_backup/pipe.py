@@ -22,6 +22,7 @@ from three_backup.config import Configuration, environment_file, load
 from three_backup.errors import BackupError, ConfigurationError, Exit, UnreachableError, UsageError
 from three_backup.records import Record, malformed_line
 from three_backup.storage import Storage
+from three_backup.terminal import columns, is_coloured
 
 PROGRAM = f"three_backup {__version__}"
 
@@ -88,6 +89,15 @@ class Invocation:
         if storage not in self._catalogs:
             self._catalogs[storage] = Catalog(storage)
         return self._catalogs[storage]
+
+    @property
+    def width(self) -> int | None:
+        """Of the terminal at standard output; None where nobody looks on."""
+        return columns(sys.stdout, os.environ)
+
+    @property
+    def coloured(self) -> bool:
+        return is_coloured(sys.stdout, os.environ)
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -190,11 +200,16 @@ class Once(Generic[Outcome]):
 
 
 def main(
-    usage: str, run: Callable[[Invocation], int | None], argv: list[str] | None = None
+    usage: str,
+    run: Callable[[Invocation], int | None],
+    argv: list[str] | None = None,
+    unable: Callable[[str, BackupError], int] | None = None,
 ) -> int:
     """Run a tool: usage is its `--help`, the first word of it its name.
 
-    run may return an exit status of its own; otherwise the records that passed decide.
+    run may return an exit status of its own; otherwise the records that passed decide. unable:
+    says of a tool of this name why it cannot do its work, and returns the exit status; without it
+    that is said on standard error.
     """
     os.umask(0o077)
     name = usage.split(maxsplit=1)[0]
@@ -208,8 +223,7 @@ def main(
         sys.stdout.flush()
         return int(invocation.status if status is None else status)
     except BackupError as error:
-        complain(f"{name}: {error}")
-        return int(error.status)
+        return (unable or _complained)(name, error)
     except BrokenPipeError:
         return int(_silenced(Exit.CLOSED_PIPE))
     except KeyboardInterrupt:
@@ -217,8 +231,14 @@ def main(
     except StoppedError:
         return int(_silenced(Exit.TERMINATED))
     except OSError as error:
-        complain(f"{name}: {translated(error)}")
-        return int(_silenced(Exit.FAILED))
+        status = (unable or _complained)(name, translated(error))
+        _silenced(Exit.FAILED)
+        return status
+
+
+def _complained(name: str, error: BackupError) -> int:
+    complain(f"{name}: {error}")
+    return int(error.status)
 
 
 def _is_named(record: Record, error: BackupError) -> bool:
@@ -233,6 +253,12 @@ def complain(line: str) -> None:
         # A bar, of this tool or of another one in the pipe, may stand in the line.
         clear = "\r\033[K" if sys.stderr.isatty() else ""
         print(f"{clear}{line}", file=sys.stderr, flush=True)
+
+
+def tell(line: str) -> None:
+    """A line on standard output, of a tool that could not begin."""
+    with suppress(OSError, ValueError):
+        print(line, flush=True)
 
 
 def translated(error: OSError) -> BackupError:

@@ -51,8 +51,8 @@ def next_take(
     broken: asked only when an incremental is due; why none can follow the newest snapshot.
     direct: its server writes snapshots to S3 itself.
     """
-    bases = _schedules(settings, Kind.BASE, direct)
-    incrementals = _schedules(settings, Kind.INCREMENTAL, direct)
+    bases = schedules(settings, Kind.BASE, direct)
+    incrementals = schedules(settings, Kind.INCREMENTAL, direct)
     if not bases:
         return Take(None, _why_never(settings, direct))
     if not snapshots:
@@ -70,6 +70,16 @@ def next_take(
         return Take(Kind.INCREMENTAL, f"no snapshot since {rfc3339(fired)}")
     following = min(one.next_firing(clock.now, clock.zone) for one in bases | incrementals)
     return Take(None, f"nothing is due before {rfc3339(following)}")
+
+
+def schedules(settings: Iterable[Settings], kind: Kind, direct: bool) -> set[Cron]:
+    """The schedules by which a carrier whose objects have the settings gets this kind."""
+    target = taken(kind, direct)
+    return {
+        one.base_schedule if kind is Kind.BASE else one.incremental_schedule
+        for one in settings
+        if one.max_stage.reaches(target)
+    }
 
 
 def stage(progress: Progress, max_stage: Stage, direct: bool = False) -> Stage:
@@ -115,15 +125,6 @@ def _why_never(settings: Collection[Settings], direct: bool) -> str:
 
 def _lower(one: Stage, other: Stage) -> Stage:
     return other if one.reaches(other) else one
-
-
-def _schedules(settings: Iterable[Settings], kind: Kind, direct: bool) -> set[Cron]:
-    target = taken(kind, direct)
-    return {
-        one.base_schedule if kind is Kind.BASE else one.incremental_schedule
-        for one in settings
-        if one.max_stage.reaches(target)
-    }
 
 
 def _fired(schedules: Iterable[Cron], newest: datetime, clock: Clock) -> datetime | None:

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from textwrap import fill, indent
+from textwrap import indent
 from typing import Any
 
-from three_backup.human import duration, size, table
+from three_backup.human import counted, duration, size, table, wrapped
 from three_backup.records import Record
 from three_backup.snapshots import Kind
 
@@ -42,7 +42,7 @@ class Summary:
     _seen: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, record: Record) -> None:
-        outcome = _outcome(record)
+        outcome = outcome_of(record)
         if "subtype" in record.fields:  # else it stands for a whole source or a malformed line
             self.outcomes.setdefault(record.fields["type"], Counter())[outcome] += 1
         self.errors += record.failed
@@ -74,7 +74,7 @@ class Summary:
 
     def _remark(self, record: Record, outcome: Outcome) -> None:
         if outcome in (Outcome.FAILED, Outcome.UNFINISHED):
-            sentence = _sentence(record)
+            sentence = sentence_of(record)
             remarks = self.remarks.setdefault(outcome, Counter())
             if sentence in remarks or len(remarks) < _MOST_REMARKS:
                 remarks[sentence] += 1
@@ -93,7 +93,8 @@ def text(summary: Summary, seconds: float, deaths: Sequence[str]) -> str:
     return "\n".join(block for block in blocks if block)
 
 
-def _outcome(record: Record) -> Outcome:
+def outcome_of(record: Record) -> Outcome:
+    """What became of the object, by what the last stage left of its record."""
     if record.failed:
         return Outcome.FAILED
     if record.fields.get("disabled"):
@@ -105,7 +106,8 @@ def _outcome(record: Record) -> Outcome:
     return Outcome.BACKED_UP if done else Outcome.UP_TO_DATE
 
 
-def _sentence(record: Record) -> str:
+def sentence_of(record: Record) -> str:
+    """Why the object failed or was left undone, and the remedy."""
     if not record.failed:
         return f"{record.carrier}: {record.fields.get('why') or 'nobody did it'}"
     error = record.fields["error"]
@@ -117,15 +119,15 @@ def _sentence(record: Record) -> str:
 
 def _headline(summary: Summary, deaths: Sequence[str]) -> str:
     if summary.failed:
-        return f"{summary.failed} of {_counted(summary.objects, 'object')} failed"
+        return f"{summary.failed} of {counted(summary.objects, 'object')} failed"
     if summary.errors or deaths:
         return "the run failed"
     if not summary.objects:
         return "there is nothing to back up"
     left = sum(one[Outcome.UNFINISHED] for one in summary.outcomes.values())
     if left:
-        return f"{left} of {_counted(summary.objects, 'object')} left unfinished"
-    return f"all is well with {_counted(summary.objects, 'object')}"
+        return f"{left} of {counted(summary.objects, 'object')} left unfinished"
+    return f"all is well with {counted(summary.objects, 'object')}"
 
 
 def _objects(outcomes: Mapping[str, Counter[Outcome]]) -> str:
@@ -147,7 +149,7 @@ def _sums(summary: Summary, seconds: float) -> Iterator[Sequence[str]]:
         yield "snapshots", f"{', '.join(kinds)}: {source} at the source, {stored} stored"
     if uploaded["snapshots"]:
         there = f", {size(uploaded['resumed'])} of it earlier" if uploaded["resumed"] else ""
-        count = _counted(uploaded["snapshots"], "snapshot")
+        count = counted(uploaded["snapshots"], "snapshot")
         yield "uploaded", f"{count}: {size(uploaded['bytes'])}{there}"
     if places := [f"{removed[one]} {where}" for one, where in _PLACES if removed[one]]:
         yield "removed", ", ".join(places)
@@ -158,24 +160,9 @@ def _remarks(remarks: Mapping[Outcome, Counter[str]], deaths: Sequence[str]) -> 
     for outcome, others in ((Outcome.FAILED, deaths), (Outcome.UNFINISHED, ())):
         sentences = [*others, *map(_on_objects, remarks.get(outcome, Counter()).items())]
         if sentences:
-            yield "\n".join([f"{outcome}:", *map(_wrapped, sentences)]) + "\n"
+            yield "\n".join([f"{outcome}:", *(wrapped(one, _WIDTH) for one in sentences)]) + "\n"
 
 
 def _on_objects(remark: tuple[str, int]) -> str:
     sentence, count = remark
     return f"{sentence} ({count} objects)" if count > 1 else sentence
-
-
-def _wrapped(sentence: str) -> str:
-    return fill(
-        sentence,
-        _WIDTH,
-        initial_indent=_INDENT,
-        subsequent_indent=_INDENT * 2,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"

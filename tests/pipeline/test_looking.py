@@ -1,11 +1,17 @@
 """What an administrator sees and asks for: lists, selections, points in time, slips."""
 
 import json
+import os
+import sys
+from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import Host
+from tests.pipeline.conftest import BIN, Host
 from three_backup.snapshots import SnapshotId, rfc3339
+
+OURS = os.pathsep.join((str(BIN), str(Path(sys.executable).parent)))
+"""A PATH without the programs of any source."""
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +158,61 @@ def test_a_section_that_matches_nothing_is_pointed_out(looked_at: Host) -> None:
 def test_sources_that_no_pattern_reaches_are_not_contacted(looked_at: Host) -> None:
     outcome = looked_at.sh("tb-discover -s clickhouse", environ={"PGPORT": "9"})
     assert (outcome.status, outcome.stdout) == (0, "")
+
+
+def test_the_status_begins_with_a_line_for_nagios(looked_at: Host) -> None:
+    shown = looked_at.good("tb-status").stdout
+    assert shown.startswith("OK - 4 objects backed up, every last snapshot at most ")
+    row = next(line.split() for line in shown.splitlines() if "postgres/cluster/" in line)
+    assert row[0] == "ok"
+    assert row[5] == "base+1"
+    assert "the last run ended " in shown
+
+
+def test_the_status_needs_neither_the_source_nor_anything_on_this_host(looked_at: Host) -> None:
+    fresh = looked_at.folder / "fresh.yaml"
+    text = looked_at.config.read_text()
+    fresh.write_text(text.replace(str(looked_at.local_dir), str(looked_at.folder / "fresh")))
+    fresh.chmod(0o600)
+    outcome = looked_at.sh(f"tb-status -c {fresh}", environ={"PGPORT": "9", "PATH": OURS})
+    assert (outcome.status, outcome.stderr) == (0, "")
+    assert "base+1" in outcome.stdout
+
+
+def test_the_status_is_critical_where_the_newest_is_older_than_it_may_be(looked_at: Host) -> None:
+    outcome = looked_at.sh("tb-status --max-age 0s")
+    assert outcome.status == 2
+    assert outcome.stdout.startswith("CRITICAL - postgres/cluster/")
+
+
+def test_the_status_of_what_nobody_can_tell_is_unknown(looked_at: Host) -> None:
+    text = looked_at.config.read_text()
+    away = looked_at.folder / "away.yaml"
+    away.write_text(text.replace(looked_at.s3.endpoint, "http://127.0.0.1:9"))
+    away.chmod(0o600)
+    for arguments in (f"-c {away}", "-c /nowhere.yaml", "--max-age soon", "--nonsense"):
+        outcome = looked_at.sh(f"tb-status {arguments}")
+        assert outcome.status == 3
+        assert outcome.stdout.startswith("UNKNOWN - tb-status: ")
+        assert outcome.stdout.count("\n") == 1
+
+
+def test_the_status_is_a_record_for_every_object_that_is_selected(looked_at: Host) -> None:
+    customers = looked_at.table("customers")
+    (record,) = looked_at.good(f"tb-status --json -s {customers}").records
+    assert (record["id"], record["status"]["level"]) == (customers, "ok")
+    assert record["status"]["uploaded"] is not None
+
+
+def test_metrics_of_a_run_are_those_of_the_status(looked_at: Host) -> None:
+    ours, theirs = looked_at.folder / "run.prom", looked_at.folder / "status.prom"
+    measured = looked_at.folder / "measured.yaml"
+    measured.write_text(f"{looked_at.config.read_text()}    prometheus_file: {ours}\n")
+    measured.chmod(0o600)
+    looked_at.good(f"tb-run -q -c {measured}")
+    looked_at.good(f"tb-status -c {measured} --prometheus {theirs}")
+    times = "\n".join(line for line in ours.read_text().splitlines() if "timestamp" in line)
+    assert "three_backup_newest_upload_timestamp_seconds{" in times
+    assert times == "\n".join(
+        line for line in theirs.read_text().splitlines() if "timestamp" in line
+    )

@@ -14,6 +14,7 @@ from three_backup.schedule import Cron
 from three_backup.stages import TARGETS, Stage
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
+_FACTOR = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _PREFIX = re.compile(r"[A-Za-z0-9._=/-]*")
@@ -79,7 +80,14 @@ def _flag(text: str) -> bool:
     return text.lower() in _TRUE
 
 
-def _duration(text: str) -> timedelta:
+def _factor(text: str) -> float:
+    if not _FACTOR.fullmatch(text) or float(text) <= 1:
+        raise ValueError(f"{text!r} is not a factor; write a number above 1: 2, 1.5, 10")
+    return float(text)
+
+
+def duration(text: str) -> timedelta:
+    """Raises ValueError that says how a duration is written."""
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a duration; write 45s, 90m, 24h or 2d")
@@ -156,6 +164,7 @@ OPTIONS: Mapping[str, Option] = {
     "max_incremental_snapshots_s3": Option(_count),
     "max_stage": Option(_max_stage),
     "disable": Option(_flag),
+    "size_alarm": Option(_factor),
     "local_dir": Option(_folder),
     "s3_endpoint": Option(_endpoint),
     "s3_bucket": Option(_bucket),
@@ -168,12 +177,13 @@ OPTIONS: Mapping[str, Option] = {
     "compression_level": Option(_level, Scope.SOURCE),
     "clickhouse_named_collection": Option(_collection, Scope.SOURCE),
     "clickhouse_on_cluster": Option(_flag, Scope.SOURCE),
-    "clickhouse_timeout": Option(_duration, Scope.SOURCE),
+    "clickhouse_timeout": Option(duration, Scope.SOURCE),
     "pg_bindir": Option(_folder, Scope.SOURCE),
     "scratch_user": Option(_text, Scope.SOURCE),
     "scratch_dir": Option(_folder, Scope.SOURCE),
+    "prometheus_file": Option(_folder, Scope.RUN),
     "if_running": Option(_if_running, Scope.RUN),
-    "kill_after": Option(_duration, Scope.RUN),
+    "kill_after": Option(duration, Scope.RUN),
 }
 _ALIASES = {option.alias: name for name, option in OPTIONS.items() if option.alias}
 _FILES = {

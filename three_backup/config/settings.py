@@ -22,8 +22,9 @@ _S3 = "s3_"
 class Settings:
     """What the configuration says of one object; the defaults are those of an empty file.
 
-    disable: the object is not backed up. pg_bindir, scratch_user, scratch_dir: how PostgreSQL's
-    scratch server is run (None: found by itself). compression_level: zstd's.
+    disable: the object is not backed up. size_alarm: how many times larger or smaller than before
+    an object may be without an alarm, None for any. pg_bindir, scratch_user, scratch_dir: how
+    PostgreSQL's scratch server is run (None: found by itself). compression_level: zstd's.
     clickhouse_named_collection: holds the keys of S3 at the server, which gets ours without one;
     clickhouse_timeout: how long it may move nothing before it is given up.
     """
@@ -37,6 +38,7 @@ class Settings:
     max_incremental_snapshots_s3: int = 40
     max_stage: Stage = Stage.ROTATED_S3
     disable: bool = False
+    size_alarm: float | None = None
     compression_level: int = 3
     pg_bindir: Path | None = None
     scratch_user: str | None = None
@@ -58,11 +60,12 @@ class Settings:
 @dataclass(frozen=True, slots=True)
 class RunSettings:
     """What holds for a whole run. local_dir: where its lock lies; kill_after: how long another run
-    may be at work before if_running may end it."""
+    may be at work before if_running may end it; prometheus_file: where metrics are written."""
 
     local_dir: Path
     if_running: IfRunning = IfRunning.SKIP
     kill_after: timedelta = timedelta(hours=24)
+    prometheus_file: Path | None = None
 
 
 def settings_of(options: Mapping[str, Any], defaults: Storage) -> Settings:

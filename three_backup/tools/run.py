@@ -23,12 +23,13 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from three_backup import pipe, summary
+from three_backup import last_run, metrics, pipe, summary
 from three_backup.command import Pipeline, Program, joined, signal_name
 from three_backup.errors import BackupError, Exit, UsageError
 from three_backup.holders import Holder
+from three_backup.last_run import Account, LastRun
 from three_backup.lock import IfRunning, Patience, RunLock, run_lock
-from three_backup.pipe import Invocation, StoppedError
+from three_backup.pipe import Invocation, StoppedError, translated
 from three_backup.progress import HEARTBEAT
 from three_backup.records import Record, malformed_line
 from three_backup.summary import Summary
@@ -57,14 +58,14 @@ def run(invocation: Invocation) -> Exit:
 
 
 def _run(invocation: Invocation, lock: RunLock, stages: Sequence[Program]) -> Exit:
-    started = time.monotonic()
-    done = Summary()
+    started, done, account = time.monotonic(), Summary(), Account()
     os.environ[HEARTBEAT] = str(lock.path)
     with joined(stages, inherited=(lock.descriptor,)) as pipeline:
         lock.name(_members(pipeline))
         for record in _records(invocation, pipeline.output):
             lock.beat()
             done.add(record)
+            account.add(record)
             if invocation.arguments["--json"]:
                 invocation.write(record.to_line())
         statuses = pipeline.statuses()
@@ -72,6 +73,7 @@ def _run(invocation: Invocation, lock: RunLock, stages: Sequence[Program]) -> Ex
     for death in deaths:
         invocation.say(death)
     status = _status(statuses, done, deaths)
+    _remember(invocation, account, LastRun(lock.since, invocation.clock(), status, tuple(deaths)))
     if _wants_summary(invocation, status):
         invocation.write(summary.text(done, time.monotonic() - started, deaths))
     return status
@@ -150,6 +152,19 @@ def _status(statuses: Sequence[int], done: Summary, deaths: Sequence[str]) -> Ex
     if Exit.UNREACHABLE in statuses and done.failed == done.objects:
         return Exit.UNREACHABLE
     return Exit.FAILED if done.errors or any(statuses) else Exit.OK
+
+
+def _remember(invocation: Invocation, account: Account, run: LastRun) -> None:
+    """For tb-status and Prometheus. A full disk must not keep what was backed up from counting."""
+    settings = invocation.configuration.run
+    folder, path = settings.local_dir, settings.prometheus_file
+    try:
+        known = account.closed(last_run.read(folder), run, invocation.patterns)
+        last_run.write(folder, known)
+        if path is not None:
+            metrics.write(path, metrics.of_run(known), known)
+    except OSError as error:
+        invocation.say(f"this run is not remembered for tb-status: {translated(error)}")
 
 
 def _wants_summary(invocation: Invocation, status: Exit) -> bool:

@@ -1,0 +1,43 @@
+"""What a person looks at: how wide it is, and whether it shows colours."""
+
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TextIO
+
+_USUAL = 80
+
+
+class Colour(StrEnum):
+    """As terminals are told of them; text in a colour is as wide as without."""
+
+    RED = "31"
+    GREEN = "32"
+    YELLOW = "33"
+    FAINT = "2"
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
+
+
+def columns(stream: TextIO | None, environ: Mapping[str, str]) -> int | None:
+    """How many characters fit a line; None where nobody looks: $COLUMNS wins."""
+    given = environ.get("COLUMNS", "")
+    if given.isascii() and given.isdigit() and int(given):
+        return int(given)
+    if stream is None or not stream.isatty():
+        return None
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _USUAL
+    except OSError:
+        return _USUAL
+
+
+def is_coloured(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
+    """https://no-color.org: any value of NO_COLOR but an empty one means none."""
+    return is_terminal(stream) and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+def painted(text: str, colour: Colour | None, coloured: bool) -> str:
+    return f"\033[{colour}m{text}\033[0m" if colour and coloured else text

@@ -1,0 +1,239 @@
+"""tb-status - say what is backed up, how old it is, and what is late
+
+Usage:
+  tb-status [--select PATTERN]... [options]
+
+Options:
+  -s, --select PATTERN   only objects whose id matches; may be repeated
+      --max-age AGE      critical where the newest good snapshot is older, 26h say
+      --grace TIME       how long what is due may wait for a run [default: 2h]
+      --prometheus FILE  write metrics there, too
+      --json             records instead of a table
+  -c, --config FILE      the configuration
+      --env-file FILE    PG* and CLICKHOUSE_* variables, instead of .env beside it
+  -h, --help             show this
+      --version          show the version
+
+Reads the catalog and what the last run left, and contacts no source. The first line and the exit
+status are those of a Nagios plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from three_backup import human, last_run, lock, metrics, pipe
+from three_backup.config.options import duration
+from three_backup.errors import BackupError, Exit, UsageError
+from three_backup.health import Chain, Health, Level, Patience
+from three_backup.last_run import LastRun
+from three_backup.metrics import Measured
+from three_backup.pipe import Invocation
+from three_backup.planning import Clock
+from three_backup.records import Record, of_source
+from three_backup.schedule import host_zone
+from three_backup.snapshots import rfc3339
+from three_backup.terminal import Colour, painted
+from three_backup.watch import Watch, Watched
+
+_HEADING = ("STATE", "CARRIER", "BASE", "INCR", "IN S3", "CHAIN", "NEXT")
+_COLOURS = {Level.OK: Colour.GREEN, Level.WARNING: Colour.YELLOW, Level.CRITICAL: Colour.RED}
+_RIGHT = frozenset({2, 3, 4})
+_USUAL_WIDTH, _WIDE = 78, 100
+
+
+def main() -> int:
+    return pipe.main(__doc__, run, unable=_unknown)
+
+
+def run(invocation: Invocation) -> int:
+    now = invocation.clock()
+    folder = invocation.configuration.run.local_dir
+    last = last_run.read(folder)
+    grace, max_age = _duration(invocation, "--grace"), _duration(invocation, "--max-age")
+    patience = Patience(grace or timedelta(), max_age)
+    clock = Clock(now, host_zone(os.environ))
+    watch = Watch(invocation.configuration, invocation.patterns, last, patience, clock)
+    watched = watch.look(map(invocation.catalog, invocation.configuration.storages()))
+    if invocation.arguments["--prometheus"]:
+        path = Path(invocation.arguments["--prometheus"])
+        metrics.write(path, [_measured(one, last) for one in watched], last)
+    of_the_run = list(_of_the_run(last, lock.run_at_work(folder)))
+    level = _level(watched, of_the_run)
+    if invocation.arguments["--json"]:
+        for record in (record for one in watched for record in _records(one)):
+            invocation.write(record.to_line())
+    else:
+        invocation.write(f"{_headline(level, watched, of_the_run, now)}\n")
+        _show(invocation, watched, of_the_run, last, now)
+    return level
+
+
+def _unknown(name: str, error: BackupError) -> int:
+    """To standard output, the only one that Nagios reads. Usage and signals stay what they are."""
+    pipe.tell(f"{Level.UNKNOWN.name} - {name}: {error}")
+    return Level.UNKNOWN
+
+
+def _duration(invocation: Invocation, option: str) -> timedelta | None:
+    text = invocation.arguments[option]
+    try:
+        return None if text is None else duration(text)
+    except ValueError as error:
+        raise UsageError("usage", f"{option}: {error}") from error
+
+
+def _of_the_run(last: LastRun | None, newest: tuple[datetime, bool] | None) -> Iterator[str]:
+    """What is wrong with the runs themselves."""
+    if last is not None:
+        ended = rfc3339(last.ended_at)
+        yield from (f"in the run that ended at {ended}, {death}" for death in last.deaths)
+        if last.status in (Exit.CONFIGURATION, Exit.USAGE):
+            yield f"the run that ended at {ended} failed with status {last.status}"
+    if newest is not None and not newest[1] and (last is None or newest[0] > last.began_at):
+        yield f"the run that began at {rfc3339(newest[0])} was killed"
+
+
+def _level(watched: Sequence[Watched], of_the_run: Sequence[str]) -> Level:
+    if not watched and not of_the_run:
+        return Level.UNKNOWN
+    worst = max((one.health.level for one in watched), default=Level.OK)
+    return max(worst, Level.WARNING) if of_the_run else worst
+
+
+def _headline(
+    level: Level, watched: Sequence[Watched], of_the_run: Sequence[str], now: datetime
+) -> str:
+    troubles = [*(line for one in watched for line in _troubles(one)), *of_the_run]
+    if level is Level.UNKNOWN:
+        text = "no snapshot is known, and no run"
+    elif troubles:
+        more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
+        text = f"{troubles[0]}{more}"
+    else:
+        text = _all_is_well([one for one in watched if _is_expected(one)], now)
+    return f"{level.name} - {text.replace('|', '/')}"  # what follows | is figures to Nagios
+
+
+def _all_is_well(watched: Sequence[Watched], now: datetime) -> str:
+    count = human.counted(sum(len(one.objects) for one in watched), "object")
+    newest = [one.health.chain.newest for one in watched if one.health.chain]
+    old = human.age(min(newest, default=None), now)
+    return f"{count} backed up, every last snapshot at most {old} old"
+
+
+def _is_expected(watched: Watched) -> bool:
+    return not watched.gone and not watched.disabled
+
+
+def _troubles(watched: Watched) -> list[str]:
+    return [
+        one if watched.carrier in one else f"{watched.carrier}: {one}"
+        for one in watched.health.troubles
+    ]
+
+
+def _show(
+    invocation: Invocation,
+    watched: Sequence[Watched],
+    of_the_run: Sequence[str],
+    last: LastRun | None,
+    now: datetime,
+) -> None:
+    levels = [None, *(one.health.level if _is_expected(one) else None for one in watched)]
+
+    def paint(row: int, line: str) -> str:
+        level = levels[row]
+        return painted(line, _COLOURS[level] if level else None, invocation.coloured)
+
+    if watched:
+        most = 1 if (invocation.width or _WIDE) < _WIDE else 2
+        rows = [_HEADING, *(_row(one, now, most) for one in watched)]
+        invocation.write("\n" + human.table(rows, _RIGHT, invocation.width, paint))
+    troubles = [*(line for one in watched for line in _troubles(one)), *of_the_run]
+    if troubles:
+        width = invocation.width or _USUAL_WIDTH
+        lines = "\n".join(human.wrapped(one, width) for one in troubles)
+        invocation.write(f"\n{lines}\n")
+    if last is not None:
+        ago, took = human.age(last.ended_at, now), last.ended_at - last.began_at
+        invocation.write(
+            f"\nthe last run ended {ago} ago with status {last.status} "
+            f"and took {human.duration(took.total_seconds())}\n"
+        )
+
+
+def _row(watched: Watched, now: datetime, most: int) -> list[str]:
+    """most: how many of the times that come next are told."""
+    health = watched.health
+    state = "gone" if watched.gone else "off" if watched.disabled else health.level.name.lower()
+    times = (health.base, health.incremental, health.uploaded)
+    return [
+        state,
+        watched.carrier,
+        *(human.age(time, now) for time in times),
+        _chain(health.chain),
+        _next(health, now, most),
+    ]
+
+
+def _chain(chain: Chain | None) -> str:
+    if chain is None:
+        return "-"
+    return f"base+{chain.increments}" if chain.increments else "base"
+
+
+def _next(health: Health, now: datetime, most: int) -> str:
+    due = sorted((time, kind) for time, kind in _due(health) if time is not None)
+    return ", ".join(f"{kind} {human.age(now, time)}" for time, kind in due[:most]) or "-"
+
+
+def _due(health: Health) -> tuple[tuple[datetime | None, str], ...]:
+    return (health.next_base, "base"), (health.next_incremental, "incr")
+
+
+def _measured(watched: Watched, last: LastRun | None) -> Measured:
+    health = watched.health
+    made = last.carriers.get(watched.carrier) if last else None
+    return Measured(
+        watched.carrier,
+        len(watched.objects),
+        health.base,
+        health.chain.newest if health.chain else None,
+        health.uploaded,
+        made is not None and made.why is not None,
+    )
+
+
+def _records(watched: Watched) -> Iterator[Record]:
+    """One for each object; one that failed for a source, or a carrier without a snapshot."""
+    status = _status(watched)
+    if not watched.objects:
+        why = "; ".join(watched.health.troubles)
+        failed = of_source(watched.carrier, watched.carrier.partition("/")[0], status=status)
+        yield failed.with_error("tb-status", BackupError("status.nothing_stored", why))
+    carrier = {"carrier": watched.carrier}
+    for one in watched.objects:
+        shared = carrier if watched.carrier != str(one.id) else {}
+        yield Record.of(one.id, **shared, status=status)
+
+
+def _status(watched: Watched) -> dict[str, Any]:
+    health = watched.health
+    chain = health.chain
+    times = {
+        "base": health.base,
+        "incremental": health.incremental,
+        "uploaded": health.uploaded,
+        "next_base": health.next_base,
+        "next_incremental": health.next_incremental,
+    }
+    return {
+        "level": health.level.name.lower(),
+        "troubles": list(health.troubles),
+        "chain": chain and {"base": rfc3339(chain.base), "increments": chain.increments},
+        **{name: time and rfc3339(time) for name, time in times.items()},
+        **({"gone": True} if watched.gone else {}),
+    }

@@ -1,0 +1,134 @@
+"""How every carrier that is known stands: by the catalog and the last run, no source is asked."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from three_backup import health, sizes
+from three_backup.catalog import Catalog, Stored
+from three_backup.config import Configuration
+from three_backup.config.settings import Settings
+from three_backup.health import Health, Level, Patience
+from three_backup.last_run import LastRun, Made
+from three_backup.objects import LEVELS, ObjectId, can_match_below, selected
+from three_backup.outlook import distinct
+from three_backup.planning import Clock
+from three_backup.snapshots import CarriedObject
+from three_backup.sources import SOURCES, direct_source_of
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A carrier, or a source that the last run could not list. objects: those selected, as the
+    newest snapshot has them; gone: the last run that could list its source saw nothing of it;
+    disabled: nothing of it is to be backed up."""
+
+    carrier: str
+    objects: tuple[CarriedObject, ...]
+    health: Health
+    gone: bool = False
+    disabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What to look at, and how. last: None where no run has ended yet."""
+
+    configuration: Configuration
+    patterns: Sequence[str]
+    last: LastRun | None
+    patience: Patience
+    clock: Clock
+
+    def look(self, catalogs: Iterable[Catalog]) -> list[Watched]:
+        """Everything that is selected, the worst first. Raises BackupError where S3 is silent."""
+        found = {one.carrier: one for catalog in catalogs for one in self._stored(catalog)}
+        unstored = [one for one in self._unstored() if one.carrier not in found]
+        chosen = [*(one for one in found.values() if one.objects), *unstored]
+        return sorted(chosen, key=lambda one: (-one.health.level, one.carrier))
+
+    def _stored(self, catalog: Catalog) -> Iterator[Watched]:
+        for type in (source.type for source in SOURCES):
+            for carrier in catalog.carriers(type):
+                snapshots = catalog.snapshots(carrier)
+                objects = _objects(carrier, snapshots[-1], catalog)
+                # Two storages may share the folder of this host.
+                if any(self._lies_in(catalog, one) for one in objects):
+                    yield self._watched(carrier, objects, snapshots, catalog)
+
+    def _lies_in(self, catalog: Catalog, carried: CarriedObject) -> bool:
+        return self.configuration.settings(carried.id).storage == catalog.storage
+
+    def _watched(
+        self,
+        carrier: str,
+        objects: Sequence[CarriedObject],
+        snapshots: Sequence[Stored],
+        catalog: Catalog,
+    ) -> Watched:
+        settings = distinct(self.configuration.settings(one.id) for one in objects)
+        made = self.last.carriers.get(carrier) if self.last else None
+        gone = made is None and self.last is not None and _type(carrier) in self.last.listed
+        alarms = self._alarms(carrier, snapshots, settings, catalog)
+        judged = self._judged(carrier, snapshots, settings, made, alarms)
+        if gone or not settings:
+            judged = replace(
+                judged, level=Level.OK, troubles=(), next_base=None, next_incremental=None
+            )
+        chosen = tuple(one for one in objects if selected(self.patterns, str(one.id)))
+        return Watched(carrier, chosen, judged, gone, disabled=not settings)
+
+    def _alarms(
+        self,
+        carrier: str,
+        snapshots: Sequence[Stored],
+        settings: Sequence[Settings],
+        catalog: Catalog,
+    ) -> list[str]:
+        if all(one.size_alarm is None for one in settings):
+            return []  # the manifests need not be read
+        return list(sizes.alarms(carrier, snapshots, self.configuration.settings, catalog))
+
+    def _unstored(self) -> Iterator[Watched]:
+        """What the last run saw, snapshots or not."""
+        for carrier, made in (self.last.carriers if self.last else {}).items():
+            if made.disabled or not self._is_selected(carrier):
+                continue
+            if _is_object(carrier):
+                settings = [self.configuration.settings(ObjectId.parse(carrier))]
+            elif made.objects:
+                settings = [self.configuration.source_settings(_type(carrier))]
+            else:
+                settings = []  # a source as a whole
+            yield Watched(carrier, (), self._judged(carrier, (), settings, made))
+
+    def _is_selected(self, carrier: str) -> bool:
+        if _is_object(carrier):
+            return selected(self.patterns, carrier)
+        return not self.patterns or any(
+            can_match_below(one, _type(carrier)) for one in self.patterns
+        )
+
+    def _judged(
+        self,
+        carrier: str,
+        snapshots: Sequence[Stored],
+        settings: Sequence[Settings],
+        made: Made | None,
+        alarms: Sequence[str] = (),
+    ) -> Health:
+        direct = direct_source_of(_type(carrier)) is not None
+        return health.judge(snapshots, settings, made, self.patience, self.clock, direct, alarms)
+
+
+def _objects(carrier: str, newest: Stored, catalog: Catalog) -> Sequence[CarriedObject]:
+    if _is_object(carrier):  # its manifest would tell no more: ten thousand are not fetched
+        return [CarriedObject(ObjectId.parse(carrier), 0)]
+    return catalog.manifest(carrier, newest).objects
+
+
+def _is_object(carrier: str) -> bool:
+    return carrier.count("/") == LEVELS - 1
+
+
+def _type(carrier: str) -> str:
+    return carrier.partition("/")[0]
