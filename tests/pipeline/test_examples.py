@@ -1,0 +1,64 @@
+"""Every command that a page gives as an example does what it is an example of."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.house.test_pages import PAGES, section
+from tests.pipeline.conftest import Host
+from three_backup.demo.clickhouse import ClickhouseServer
+
+_LEFT_OUT = ("tb-demo",)  # a story of minutes that has a test of its own
+_CRONTAB = re.compile(r"(?:[\d*/]+ ){5}")
+_DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
+
+
+def _examples() -> list[str]:
+    """The command lines of all pages, as mandoc prints them, each once."""
+    texts = [page.read_text() for page in PAGES if "\n.Sh EXAMPLES\n" in page.read_text()]
+    found = [section(text, "EXAMPLES") for text in texts]
+    lines = [line for text in found for line in re.findall(r"^\.Dl (.*)$", text, re.MULTILINE)]
+    shown = [line.replace(r"\(dq", '"').replace(r"\e", "\\") for line in lines]
+    return list(dict.fromkeys(line for line in shown if not line.startswith(_LEFT_OUT)))
+
+
+@pytest.fixture(scope="module")
+def shop(host_of_module: Host, clickhouse: ClickhouseServer) -> Iterator[Host]:
+    """A host whose databases are called as those of the pages, all backed up."""
+    host = host_of_module
+    host.environ.update(clickhouse.environ)
+    host.environ["PATH"] = f"{clickhouse.bindir}:{host.environ['PATH']}"
+    for database in ("shop", "prod"):
+        host.execute(f"create database {database}")
+        host.execute("create table orders as select 1 as id", database)
+    clickhouse.execute("create database shop")
+    clickhouse.execute("create table shop.hits engine MergeTree order by id as select 1 as id")
+    host.good("tb-run")
+    yield host
+    for database in ("shop", "prod", "shop_copy"):
+        host.execute(f"drop database if exists {database} with (force)")
+    clickhouse.execute("drop database shop sync")
+
+
+@pytest.mark.parametrize("example", _examples())
+def test_an_example_of_a_page_works_as_it_is_printed(shop: Host, example: str) -> None:
+    if shutil.which("jq") is None and "jq" in example:
+        pytest.skip("jq is missing (apt-get install jq)")
+    if "< saved.ndjson" in example:
+        shop.good("tb-discover | tb-plan > saved.ndjson")
+    if example.startswith("tb-restore postgres"):
+        shop.execute("drop table orders", "shop")
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    outcome = shop.good(_DATE.sub(f"{tomorrow:%Y-%m-%d}", _CRONTAB.sub("", example, count=1)))
+    if example.startswith("tb-restore"):
+        assert outcome.records
+        assert all("restored" in record for record in outcome.records)
+        assert shop.rows("select id from orders", "shop") == [(1,)]
+
+
+def test_the_examples_of_the_pages_are_found() -> None:
+    first_words = {example.split()[0] for example in _examples()}
+    assert {"tb-discover", "tb-restore", "tb-run", "17"} <= first_words
