@@ -128,8 +128,8 @@ class _Known:
 
     def newest_with_local_files(self) -> Candidate | None:
         """The newest through which all that is never uploaded can be restored; None where the
-        newest one here holds nothing of the kind any more."""
-        for one in self.newest_first:
+        newest one here holds nothing of the kind any more. Points have no files."""
+        for one in () if self.points else self.newest_first:
             if one.local and self.restorable(_local(one)):
                 held = [link for link in (one, *self._ancestors(one.id)) if link.local_only]
                 if all(link.local and not link.lost for link in held):
