@@ -82,8 +82,10 @@ class Daemon:
         argv: Sequence[str | Path],
         environ: Mapping[str, str],
         is_ready: Callable[[], bool],
+        seconds: float = _START_SECONDS,
     ) -> None:
-        """Returns when the server is ready; raises BackupError with the end of its log."""
+        """Returns when the server is ready; raises BackupError with the end of its log if it is
+        not after so many seconds."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 argv,
@@ -97,7 +99,7 @@ class Daemon:
                 group=self._account.gid,
                 extra_groups=self._account.groups,
             )
-        deadline = time.monotonic() + _START_SECONDS
+        deadline = time.monotonic() + seconds
         while not is_ready():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.end(signal.SIGKILL)
