@@ -10,6 +10,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.lab import cache
+from tests.lab.lab import Lab
+from tests.lab.machine import Machine
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.demo.servers import PostgresServer, SeaweedServer
 
@@ -30,10 +33,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n`, a file stays with one worker and its servers; on version 18 with another."""
+    """With `-n`, a file stays with one worker and its servers; on version 18 with another.
+
+    What needs the machine of the lab stays together: there is one.
+    """
     for item in items:
-        version = "18" if "18" in item.name.partition("[")[2] else ""
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}{version}"))
+        parameters = item.name.partition("[")[2]
+        group = f"{item.path.stem}{'18' if '18' in parameters else ''}"
+        if "lxd" in parameters or "lab" in getattr(item, "fixturenames", ()):
+            group = "lxd"
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +84,19 @@ def clickhouse(server_folder: Path) -> Iterator[ClickhouseServer]:
 def seaweed(server_folder: Path) -> Iterator[SeaweedServer]:
     with SeaweedServer(server_folder / "s3") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def lab(server_folder: Path) -> Iterator[Lab]:
+    """LXD on ZFS in a machine, as it was when that was built."""
+    image = cache.ready()
+    if image is None:
+        pytest.skip("the LXD lab is not built; tests/run builds it")
+    folder = server_folder / "lab"
+    folder.mkdir()
+    with Machine(folder, image) as machine:
+        machine.resume()
+        yield Lab(machine, folder)
 
 
 @pytest.fixture

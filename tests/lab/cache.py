@@ -1,0 +1,91 @@
+"""Where the lab's machine lies between runs, built once: outside the checkout, for all of them."""
+
+import fcntl
+import hashlib
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.lab import image
+from tests.lab.machine import Machine, accelerator
+
+PACKAGES = {
+    "mmdebstrap": "mmdebstrap",
+    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-img": "qemu-utils",
+    "mkfs.ext4": "e2fsprogs",
+    "ssh": "openssh-client",
+}
+"""What each of the programs that we need is called by apt."""
+
+_HERE = Path(__file__).parent
+_MAKERS = ("image.py", "machine.py", "provision.sh", "guest/**/*")
+
+
+def ready() -> Path | None:
+    """The folder of the image that these files build, None where it is not built."""
+    folder = _home() / f"lab-{_hash()}"
+    return folder if folder.exists() else None
+
+
+def missing_packages() -> list[str]:
+    return [package for program, package in PACKAGES.items() if shutil.which(program) is None]
+
+
+def obstacle() -> str | None:
+    """Why it cannot be built here, with the remedy; None if it can."""
+    if platform.machine() != "x86_64":
+        return "its machine is an x86_64, this one is not"
+    if missing := missing_packages():
+        return f"programs are missing (apt-get install {' '.join(missing)})"
+    if os.geteuid() != 0:
+        return "only root can build its disk (run tests/run as root)"
+    if shutil.which("apt-get") is None or image.mirror() is None:
+        return "its disk is built from Debian's packages (run tests/run on Debian)"
+    return None
+
+
+def build() -> None:
+    """What was cut short before goes, and so does what older files built."""
+    with _alone() as home:
+        if ready():
+            return
+        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=home))
+        image.build(unfinished)
+        with Machine(unfinished, unfinished) as machine:
+            machine.boot()
+            machine.ssh("sh -s", (_HERE / "provision.sh").read_bytes())
+            machine.save()
+        unfinished.rename(home / f"lab-{_hash()}")
+        for older in home.glob("lab-*"):
+            if older != ready():
+                shutil.rmtree(older)
+
+
+@contextmanager
+def _alone() -> Iterator[Path]:
+    home = _home()
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for unfinished in home.glob(".unfinished-*"):
+            shutil.rmtree(unfinished)
+        yield home
+
+
+def _home() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "three_backup"
+
+
+def _hash() -> str:
+    """Of what makes the image, and of what it was saved under."""
+    digest = hashlib.sha256(accelerator().encode())
+    for path in sorted(path for pattern in _MAKERS for path in _HERE.glob(pattern)):
+        if path.is_file():
+            digest.update(f"{path.relative_to(_HERE)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]

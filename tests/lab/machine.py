@@ -1,0 +1,166 @@
+"""The lab's machine: QEMU with LXD and ZFS in it, reached by ssh over the loopback."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from three_backup import command
+from three_backup.demo.daemon import LOOPBACK, Account, Daemon, free_ports
+
+DISKS = {"root": "", "tank": "4G", "second": "2G"}
+"""And the sizes of those that begin empty."""
+
+# Emulated cmpxchg16b returns garbage in QEMU 7.2, which shows as memory corruption in the guest.
+_PROCESSOR = "Nehalem,-cx16"
+_KERNEL_LINE = (
+    "root=/dev/vda rw console=ttyS0 net.ifnames=0 apparmor=0 audit=0 mitigations=off quiet"
+)
+_SAVED = "ready"
+_ENDS_WITH_US: tuple[str | Path, ...] = ("setpriv", "--pdeathsig", "KILL", "--")
+"""Even where we are killed."""
+
+_BOOT_SECONDS = 900
+_SSH_CONFIG = """\
+Host lab
+  HostName {address}
+  Port {port}
+  User root
+  IdentityFile {key}
+  IdentitiesOnly yes
+  BatchMode yes
+  StrictHostKeyChecking no
+  UserKnownHostsFile /dev/null
+  LogLevel ERROR
+  ConnectTimeout 20
+  Compression no
+  Ciphers aes128-ctr
+  MACs umac-64@openssh.com
+  ControlPath {control}
+"""
+
+
+def accelerator() -> str:
+    """KVM where the processor has it: a /dev/kvm on one that has not boots no stock kernel."""
+    flags = set(Path("/proc/cpuinfo").read_text().split())
+    usable = os.access("/dev/kvm", os.R_OK | os.W_OK)
+    return "kvm" if usable and flags & {"vmx", "svm"} else "tcg"
+
+
+class Machine:
+    """One machine on the disks in a folder with a short path; a context manager ends it.
+
+    image: the folder with its kernel, its key and the disks that it was saved with.
+    """
+
+    def __init__(self, folder: Path, image: Path) -> None:
+        self.ssh_config = folder / "ssh_config"
+        self._folder = folder
+        self._image = image
+        self._port = free_ports(1)[0]
+        self._monitor = folder / "monitor"
+        self._control = folder / "control"
+        self._qemu = Daemon("QEMU", folder, Account())
+        self._master = Daemon("ssh", folder, Account())
+
+    def boot(self) -> None:
+        """For the first time, from the root disk in the folder."""
+        for name, size in DISKS.items():
+            if size:
+                _run("qemu-img", "create", "-q", "-f", "qcow2", self._disk(name), size)
+        self._start()
+
+    def save(self) -> None:
+        """Keep the running machine in its disks, for `resume`, and end it."""
+        self.ssh("sync; zpool sync; echo 3 > /proc/sys/vm/drop_caches")
+        self._ask_monitor(f"savevm {_SAVED}")
+        self._end()
+
+    def resume(self) -> None:
+        """Go on where the image was saved, on copies of its disks."""
+        for name in DISKS:
+            _run("cp", "--sparse=always", self._image / f"{name}.qcow2", self._disk(name))
+        self._start("-loadvm", _SAVED)
+        self.ssh(f"date --set @{time.time():.3f}")
+
+    def ssh(self, line: str, input: str | bytes | None = None) -> str:
+        """What a shell line prints in there. Raises BackupError with what it says on stderr."""
+        return command.run(self._shell(line), input)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end()
+
+    def _start(self, *options: str) -> None:
+        config = _SSH_CONFIG.format(
+            address=LOOPBACK, port=self._port, key=self._image / "key", control=self._control
+        )
+        self.ssh_config.write_text(config)
+        environ = {"PATH": os.environ["PATH"], "HOME": str(self._folder)}
+        self._qemu.start(
+            (*_ENDS_WITH_US, *self._qemu_argv(), *options), environ, self._answers, _BOOT_SECONDS
+        )
+        # What connects through this one needs no handshake, which emulation makes slow.
+        master = (*_ENDS_WITH_US, "ssh", "-F", self.ssh_config, "-M", "-N", "lab")
+        self._master.start(master, environ, self._control.exists)
+
+    def _qemu_argv(self) -> list[str | Path]:
+        argv: list[str | Path] = ["qemu-system-x86_64", "-machine", f"q35,accel={accelerator()}"]
+        argv += ["-cpu", _PROCESSOR, "-smp", "2", "-m", "1024", "-no-reboot"]
+        argv += ["-display", "none", "-serial", "stdio", "-device", "virtio-rng-pci"]
+        argv += ["-qmp", f"unix:{self._monitor},server,nowait"]
+        argv += ["-kernel", self._image / "vmlinuz", "-initrd", self._image / "initrd.img"]
+        argv += ["-append", _KERNEL_LINE]
+        for name in DISKS:
+            drive = f"file={self._disk(name)},if=none,id={name},cache=unsafe,discard=unmap"
+            argv += ["-drive", drive, "-device", f"virtio-blk-pci,drive={name},serial={name}"]
+        forward = f"hostfwd=tcp:{LOOPBACK}:{self._port}-:22"
+        argv += ["-netdev", f"user,id=net,restrict=on,{forward}"]
+        return [*argv, "-device", "virtio-net-pci,netdev=net,romfile="]
+
+    def _answers(self) -> bool:
+        argv = self._shell("true").argv
+        return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+
+    def _shell(self, line: str) -> command.Program:
+        return command.Program(["ssh", "-F", str(self.ssh_config), "lab", line], code="lab.ssh")
+
+    def _ask_monitor(self, line: str) -> None:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(self._monitor))
+            with connection.makefile("rw") as qmp:
+                json.loads(qmp.readline())  # its greeting
+                _execute(qmp, "qmp_capabilities")
+                said = _execute(qmp, "human-monitor-command", {"command-line": line})
+        assert said == "", said
+
+    def _disk(self, name: str) -> Path:
+        return self._folder / f"{name}.qcow2"
+
+    def _end(self) -> None:
+        self._master.end(signal.SIGTERM)
+        self._qemu.end(signal.SIGTERM)
+
+
+def _execute(qmp: Any, name: str, arguments: dict[str, str] | None = None) -> object:
+    qmp.write(json.dumps({"execute": name, "arguments": arguments or {}}))
+    qmp.flush()
+    while "return" not in (answer := json.loads(qmp.readline())):
+        assert "event" in answer, answer
+    return answer["return"]
+
+
+def _run(*argv: str | Path) -> str:
+    return command.run(command.Program([str(part) for part in argv], code="lab.machine"))
