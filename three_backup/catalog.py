@@ -12,6 +12,7 @@ from three_backup.durable import write_durably
 from three_backup.errors import BackupError, ConfigurationError
 from three_backup.local import LocalStore
 from three_backup.s3.download import read_range
+from three_backup.s3.patience import Say
 from three_backup.s3.store import Store
 from three_backup.snapshots import Manifest, SnapshotId, StoredFile, chain
 from three_backup.storage import Storage
@@ -29,15 +30,17 @@ class Stored:
 class Catalog:
     """The snapshots of one storage. Nothing is contacted before it is asked for."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, say: Say = lambda _: None) -> None:
+        """say: told in a sentence when S3 keeps us waiting."""
         self.storage = storage
+        self._say = say
         self.local = LocalStore(storage.local_dir)
         self._everything: dict[str, str] | None = None
 
     @cached_property
     def s3(self) -> Store | None:
         """None without a bucket."""
-        return Store(self.storage) if self.storage.bucket else None
+        return Store(self.storage, self._say) if self.storage.bucket else None
 
     @property
     def bucket(self) -> Store:

@@ -87,7 +87,7 @@ class Invocation:
     def catalog(self, storage: Storage) -> Catalog:
         """The catalog of a storage, the same one each time."""
         if storage not in self._catalogs:
-            self._catalogs[storage] = Catalog(storage)
+            self._catalogs[storage] = Catalog(storage, self.say)
         return self._catalogs[storage]
 
     @property

@@ -1,6 +1,7 @@
 """Where the snapshots of an object lie: a folder of this host and a prefix of a bucket."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 
@@ -9,7 +10,9 @@ class Storage:
     """The folder and the bucket that a configuration names for an object.
 
     endpoint: a URL; bucket: None where no bucket is configured; prefix: without slashes at its
-    ends; access_key, secret_key: None leaves the choice to boto3's own chain.
+    ends; access_key, secret_key: None leaves the choice to boto3's own chain; ca_file: the
+    certificates of authorities to trust, None for those that everybody trusts; timeout: how long a
+    request is repeated.
     """
 
     local_dir: Path
@@ -21,3 +24,5 @@ class Storage:
     secret_key: str | None = field(default=None, repr=False)
     addressing_style: str = "path"
     storage_class: str | None = None
+    ca_file: Path | None = None
+    timeout: timedelta = timedelta(minutes=5)

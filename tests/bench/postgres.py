@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psycopg
 
-from tests.s3.proxy import Answer, Forward, Request, proxy
+from tests.lab.fault_proxy import Answer, Forward, Request, proxy
 from three_backup import human
 from three_backup.demo.servers import PostgresServer, SeaweedServer
 

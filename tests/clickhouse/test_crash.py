@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.s3.proxy import Answer, Forward, Request, proxy
+from tests.lab.fault_proxy import Answer, Forward, Request, proxy
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.snapshots import SnapshotId

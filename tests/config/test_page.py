@@ -50,6 +50,7 @@ def test_the_page_names_exactly_the_options_there_are() -> None:
         ("kill_after", "24h"),
         ("clickhouse_on_cluster", "false"),
         ("clickhouse_timeout", "10m"),
+        ("s3_timeout", "5m"),
     ],
 )
 def test_the_page_names_the_default(option: str, default: str) -> None:

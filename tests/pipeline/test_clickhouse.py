@@ -8,9 +8,9 @@ from itertools import count
 
 import pytest
 
+from tests.lab.fault_proxy import Answer, Forward, Request, proxy
 from tests.pipeline.conftest import Host
 from tests.pipeline.test_failures import arguments_seen, members, started, store, until
-from tests.s3.proxy import Answer, Forward, Request, proxy
 from three_backup.demo.clickhouse import ClickhouseServer
 
 _NUMBERS = count(1)

@@ -12,8 +12,8 @@ from time import monotonic, sleep
 
 import pytest
 
+from tests.lab.fault_proxy import Answer, Forward, Request, proxy
 from tests.pipeline.conftest import Host
-from tests.s3.proxy import Answer, Forward, Request, proxy
 from three_backup.s3.store import Store
 from three_backup.storage import Storage
 

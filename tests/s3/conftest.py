@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 
@@ -32,19 +33,20 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
         prefix="host.example",
         access_key=server.access_key,
         secret_key=server.secret_key,
+        timeout=timedelta(seconds=1),
     )
     server.delete_bucket(bucket)
 
 
 @pytest.fixture
 def store(storage: Storage) -> Store:
-    return Store(storage, attempts=2)
+    return Store(storage)
 
 
 @pytest.fixture
 def connect(storage: Storage) -> Connect:
     """A store whose storage differs in the fields that are named."""
-    return lambda **changes: Store(replace(storage, **changes), attempts=2)
+    return lambda **changes: Store(replace(storage, **changes))
 
 
 @pytest.fixture(scope="session")

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.fault_proxy import Answer, Forward, Request, proxy
 from three_backup.errors import BackupError
 from three_backup.s3.download import read_range
 from three_backup.s3.store import Store
 
 from .conftest import Connect
 from .files import PART, fetch, send
-from .proxy import Answer, Forward, Request, proxy
 
 SMALL = 10
 """Bytes of a volume, where the volumes are written one by one."""

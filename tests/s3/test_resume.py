@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from tests.lab.fault_proxy import Answer, Forward, Meddle, Request, proxy, refusal
 from three_backup.demo.servers import SeaweedServer
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.s3.journal import Journal, read
@@ -21,7 +23,6 @@ from three_backup.storage import Storage
 
 from .conftest import Connect
 from .files import KEY, PART, BrokenOff, fetch, pipe_of, send
-from .proxy import Answer, Forward, Meddle, Request, proxy, refusal
 
 _ETAG = re.compile(rb"\b[0-9a-f]{32}\b")
 SIZE = 3 * PART + 11
@@ -107,6 +108,7 @@ def test_a_killed_server_is_continued(
         server.create_bucket("bucket")
         keys = (server.access_key, server.secret_key)
         storage = Storage(tmp_path, server.endpoint, "bucket", "", None, *keys)
+        impatient = Store(replace(storage, timeout=timedelta(0)))
         moved: list[int] = []
 
         def kill_after_three(count: int) -> None:
@@ -115,7 +117,7 @@ def test_a_killed_server_is_continued(
                 server.kill()
 
         with pytest.raises(UnreachableError), io.BytesIO(content) as source:
-            upload(Store(storage, attempts=1), KEY, source, None, journal, kill_after_three, PART)
+            upload(impatient, KEY, source, None, journal, kill_after_three, PART)
         before = upload_id(journal, 1)
         server.start()
         store = Store(storage)

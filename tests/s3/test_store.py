@@ -1,18 +1,22 @@
 """What every S3 server must do for us, and what we make of its refusals."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.lab.fault_proxy import Answer, Forward, Request, Storm, proxy, refusal
 from three_backup.errors import BackupError, ConfigurationError, Exit, UnreachableError
 from three_backup.s3.failures import MissingError
 from three_backup.s3.store import OWNER, Store
 from three_backup.storage import Storage
 
 from .conftest import Connect
-from .proxy import Answer, Forward, Request, proxy, refusal
+
+STORM_SECONDS = 4
+"""A storm of a minute is for tests/pipeline/test_faults.py, with --seeds."""
 
 
 def test_what_was_written_is_read(store: Store) -> None:
@@ -163,10 +167,37 @@ def test_too_many_requests_are_repeated(store: Store, connect: Connect) -> None:
         return next(refusals, None) or forward()
 
     with proxy(str(store.storage.endpoint), throttle) as endpoint:
-        patient = Store(connect(endpoint=endpoint).storage)
+        patient = connect(endpoint=endpoint)
         patient.write("key", b"body")
     assert patient.requests == 2
     assert store.read("key") == b"body"
+
+
+def test_who_waits_for_a_storm_to_pass_is_told_once(store: Store) -> None:
+    said: list[str] = []
+    storm = Storm(STORM_SECONDS, refusal(503, "SlowDown"))
+    storage = replace(store.storage, timeout=timedelta(minutes=5))
+    with proxy(str(store.storage.endpoint), storm) as endpoint:
+        Store(replace(storage, endpoint=endpoint), said.append).write("key", b"body")
+    assert store.read("key") == b"body"
+    assert said
+    assert set(said) == {
+        f"{endpoint}: the S3 server asks for fewer requests; it is tried again for up to 0:05:00"
+    }
+
+
+def test_a_storm_that_does_not_pass_ends_in_time_and_is_not_waited_for_again(
+    store: Store, connect: Connect
+) -> None:
+    with proxy(str(store.storage.endpoint), lambda *_: Answer(503, {}, b"")) as endpoint:
+        stopped = connect(endpoint=endpoint)
+        with pytest.raises(UnreachableError, match="the S3 server fails"):
+            stopped.write("key", b"body")
+        before = stopped.requests
+        with pytest.raises(UnreachableError):
+            stopped.read("key")
+    assert before > 1
+    assert stopped.requests == before + 1
 
 
 def test_the_first_host_owns_the_prefix(store: Store, connect: Connect) -> None:

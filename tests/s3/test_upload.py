@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.fault_proxy import Answer, Forward, Request, proxy, refusal
 from three_backup.errors import BackupError
 from three_backup.s3.journal import begun, forget
 from three_backup.s3.store import Store
@@ -16,7 +17,6 @@ from three_backup.storage import Storage
 
 from .conftest import Connect
 from .files import KEY, PART, PARTS, BrokenOff, fetch, pipe_of, send
-from .proxy import Answer, Forward, Request, proxy, refusal
 
 MIB = 1024 * 1024
 

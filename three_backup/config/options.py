@@ -117,10 +117,10 @@ def _max_stage(text: str) -> Stage:
 
 
 def _folder(text: str) -> Path:
-    folder = Path(text).expanduser()
-    if not folder.is_absolute():
+    path = Path(text).expanduser()
+    if not path.is_absolute():
         raise ValueError(f"{text!r} is a relative path; write it in full")
-    return folder
+    return path
 
 
 def _endpoint(text: str) -> str:
@@ -174,6 +174,8 @@ OPTIONS: Mapping[str, Option] = {
     "s3_secret_key": Option(_text, secret=True, alias="s3_client_secret"),
     "s3_addressing_style": Option(_one_of("path", "virtual", "auto")),
     "s3_storage_class": Option(_text),
+    "s3_ca_file": Option(_folder),
+    "s3_timeout": Option(duration),
     "compression_level": Option(_level, Scope.SOURCE),
     "clickhouse_named_collection": Option(_collection, Scope.SOURCE),
     "clickhouse_on_cluster": Option(_flag, Scope.SOURCE),

@@ -8,11 +8,8 @@ from typing import Any
 
 from three_backup.errors import ConfigurationError
 from three_backup.s3.failures import explained
+from three_backup.s3.patience import Patience, Say
 from three_backup.storage import Storage
-
-ATTEMPTS = 8
-"""Tries of a request. Standard mode retries lost connections, 429, 500, 502, 503 and 504; its
-quota of 500 at 14 a retry lets four threads make all of theirs at once, and not more."""
 
 THREADS = 4
 """Parts on their way at the same time."""
@@ -25,8 +22,9 @@ Client = Any
 """boto3 builds its clients at run time and has no types for them."""
 
 
-def connect(storage: Storage, attempts: int, count: Callable[[], None]) -> Client:
-    """A client that several threads may share. count: called for every HTTP request.
+def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
+    """A client that several threads may share. say: told when S3 keeps us waiting; count: called
+    for every HTTP request.
 
     Keys are listed as they are: ClickHouse's hold `%`, and a store that says it encoded them, but
     did not, would have us decode them into others.
@@ -44,7 +42,8 @@ def connect(storage: Storage, attempts: int, count: Callable[[], None]) -> Clien
                 aws_access_key_id=storage.access_key,
                 aws_secret_access_key=storage.secret_key,
                 region_name=storage.region or session.region_name or _DEFAULT_REGION,
-                config=_config(storage, attempts),
+                verify=None if storage.ca_file is None else str(storage.ca_file),
+                config=_config(storage),
             )
     except ValueError as error:
         raise ConfigurationError(
@@ -52,6 +51,8 @@ def connect(storage: Storage, attempts: int, count: Callable[[], None]) -> Clien
             f"{storage.endpoint}: this is not the address of a server",
             "write s3_endpoint as host, host:port or a URL",
         ) from error
+    client.meta.events.unregister("needs-retry.s3", unique_id="retry-config-s3")
+    client.meta.events.register("needs-retry.s3", Patience(storage, say).pause)
     client.meta.events.register("before-sign.s3.DeleteObjects", _with_content_md5)
     client.meta.events.register("before-send.s3", lambda **_: count())
     client.meta.events.unregister(
@@ -74,7 +75,7 @@ def _session() -> Any:
     return Session()
 
 
-def _config(storage: Storage, attempts: int) -> Any:
+def _config(storage: Storage) -> Any:
     from botocore.config import Config  # type: ignore[import-untyped]
 
     encrypted = storage.endpoint is None or storage.endpoint.startswith("https:")
@@ -84,7 +85,7 @@ def _config(storage: Storage, attempts: int) -> Any:
         read_timeout=_READ_SECONDS,
         tcp_keepalive=True,
         max_pool_connections=2 * THREADS,
-        retries={"mode": "standard", "total_max_attempts": attempts},
+        retries={"mode": "standard"},  # whose handler gives way to Patience
         # Checksums in trailers, boto3's default, break Ceph, Swift, R2 and others.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

@@ -37,6 +37,18 @@ def explained(storage: Storage, key: str = "") -> Iterator[None]:
         raise _raised(error, storage, key) from error
 
 
+def trouble(
+    response: tuple[Any, Mapping[str, Any]] | None, error: Exception | None, storage: Storage
+) -> str | None:
+    """What came of one try of a request, where the same request may fare better later; None where
+    it was answered for good. response: as botocore has it, the parsed one second."""
+    if response is None:
+        failure = None if error is None else _raised(error, storage, "")
+    else:
+        failure = _answered(response[1], False, storage, "")
+    return failure.message if failure is not None and failure.code in _PASSING else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Meaning:
     """quoted: the sentence also gives the words of the server or of botocore."""
@@ -75,10 +87,13 @@ _NO_BUCKET = _Meaning(
 _MISSING = _Meaning(MissingError, "s3.missing", "nothing is stored under this key")
 _NO_UPLOAD = _Meaning(MissingError, "s3.no_upload", "the multipart upload is not there")
 _THROTTLED = _Meaning(
-    BackupError,
+    UnreachableError,
     "s3.throttled",
-    "the server went on asking for fewer requests",
+    "the S3 server asks for fewer requests",
     "the next run carries on; ask the provider for the limits of the bucket",
+)
+_ILL = _Meaning(
+    UnreachableError, "s3.unavailable", "the S3 server fails", _CARRIES_ON, quoted=True
 )
 _STORAGE_CLASS = _Meaning(
     BackupError,
@@ -112,8 +127,8 @@ _TLS = _Meaning(
     UnreachableError,
     "s3.tls",
     "no trusted connection",
-    "name the authority of its certificate in AWS_CA_BUNDLE, or write http:// in s3_endpoint "
-    "where the server speaks no TLS",
+    "name the authority of its certificate with s3_ca_file, or write http:// in s3_endpoint where "
+    "the server speaks no TLS",
     quoted=True,
 )
 _NO_CONNECTION = _Meaning(
@@ -144,6 +159,7 @@ _ANSWERS = {
     "NoSuchKey": _MISSING,
     "NoSuchUpload": _NO_UPLOAD,
     "SlowDown": _THROTTLED,
+    "RequestTimeout": _ILL,
     "InvalidStorageClass": _STORAGE_CLASS,
     "BadDigest": _DAMAGED,
     "NotImplemented": _REFUSED,
@@ -162,8 +178,13 @@ _STATUSES = {
     403: _DENIED,
     404: _NOT_S3,
     405: _NOT_S3,
+    408: _ILL,
     429: _THROTTLED,
+    500: _ILL,
     501: _REFUSED,
+    502: _ILL,
+    503: _ILL,
+    504: _ILL,
 }
 """By its HTTP status, where it had no body, or none of S3's."""
 
@@ -181,6 +202,10 @@ _EXCEPTIONS = {
     "HTTPClientError": _NO_CONNECTION,
 }
 """By the name of a class of botocore's, the narrower classes first to be found."""
+
+
+_PASSING = frozenset({"s3.throttled", "s3.tls", "s3.unavailable", "s3.unreachable"})
+"""What a request is repeated for; a connection over TLS may be cut at its beginning, too."""
 
 
 def _answered(response: Mapping[str, Any], head: bool, storage: Storage, key: str) -> BackupError:

@@ -12,8 +12,9 @@ from threading import Lock
 from typing import Any
 
 from three_backup.errors import BackupError, ConfigurationError, UnreachableError
-from three_backup.s3.client import ATTEMPTS, Client, connect, content_md5
+from three_backup.s3.client import Client, connect, content_md5
 from three_backup.s3.failures import MissingError, RefusedError, explained, place
+from three_backup.s3.patience import Say
 from three_backup.storage import Storage
 
 OWNER = "owner.json"
@@ -42,19 +43,20 @@ class Store:
     server before the first call that needs an answer.
     """
 
-    def __init__(self, storage: Storage, attempts: int = ATTEMPTS) -> None:
+    def __init__(self, storage: Storage, say: Say = lambda _: None) -> None:
+        """say: told in a sentence when the server keeps us waiting."""
         if not storage.bucket:
             raise ConfigurationError("s3.no_bucket", "no bucket is configured", "set s3_bucket")
         self.storage = storage
         self.requests = 0
-        self._attempts = attempts
+        self._say = say
         self._counting = Lock()
         self._claimed = False
         self._deletes_one_by_one = False
 
     @cached_property
     def client(self) -> Client:
-        return connect(self.storage, self._attempts, self._count)
+        return connect(self.storage, self._say, self._count)
 
     def names(self, key: str) -> dict[str, Any]:
         """The parameters by which boto3 is told of a key."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from time import monotonic
 from urllib.parse import urlsplit
 
 
@@ -40,6 +41,24 @@ Meddle = Callable[[Request, Forward], Answer]
 def refusal(status: int, code: str, message: str = "") -> Answer:
     body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
     return Answer(status, {"Content-Type": "application/xml"}, body)
+
+
+class Storm:
+    """Refuses every request until the seconds are over that follow the first one."""
+
+    def __init__(self, seconds: float, answer: Answer) -> None:
+        self._seconds = seconds
+        self._answer = answer
+        self._until: float | None = None
+        self.refused = 0
+
+    def __call__(self, request: Request, forward: Forward) -> Answer:
+        if self._until is None:
+            self._until = monotonic() + self._seconds
+        if monotonic() > self._until:
+            return forward()
+        self.refused += 1
+        return self._answer
 
 
 @contextmanager

@@ -1,0 +1,63 @@
+"""How long a request is repeated that S3 does not answer as it should: by the time that is lost,
+not by the number of tries, since a provider that throttles does so for minutes."""
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from three_backup.s3.failures import trouble
+from three_backup.storage import Storage
+
+Say = Callable[[str], None]
+
+_STRANGER = 15.0
+"""Seconds for a server that never answered: a mistyped address is told soon."""
+_QUIET = 3.0
+"""Seconds that may be lost before somebody is told."""
+_LONGEST_PAUSE = 10.0
+_SINCE = "three_backup.since"
+
+
+class Patience:
+    """Of all requests of one client, which threads share.
+
+    Once it has run out, nothing is repeated until the server answers again: a thousand carriers
+    shall not wait for it one after the other.
+    """
+
+    def __init__(self, storage: Storage, say: Say) -> None:
+        self._storage = storage
+        self._say = say
+        self._known = False
+        self._exhausted = False
+
+    def pause(
+        self,
+        attempts: int,
+        response: tuple[Any, Mapping[str, Any]] | None,
+        caught_exception: Exception | None,
+        request_dict: Mapping[str, Any],
+        **_: Any,
+    ) -> float | None:
+        """botocore asks after every try: seconds to wait before the next one, None for none."""
+        what = trouble(response, caught_exception, self._storage)
+        if response is not None:
+            self._known = True
+        if what is None:
+            self._exhausted = False
+            return None
+        now = time.monotonic()
+        lost = now - request_dict["context"].setdefault(_SINCE, now)
+        wait: float = min(0.1 * 2**attempts, _LONGEST_PAUSE)
+        if self._exhausted or lost + wait > self._limit.total_seconds():
+            self._exhausted = True
+            return None
+        if lost + wait > _QUIET:
+            self._say(f"{what}; it is tried again for up to {self._limit}")
+        return wait
+
+    @property
+    def _limit(self) -> timedelta:
+        limit = self._storage.timeout
+        return limit if self._known else min(limit, timedelta(seconds=_STRANGER))
