@@ -9,7 +9,7 @@ from pathlib import Path
 
 from three_backup import layout
 from three_backup.durable import write_durably
-from three_backup.errors import BackupError, ConfigurationError
+from three_backup.errors import BackupError, ConfigurationError, UnreachableError
 from three_backup.local import LocalStore
 from three_backup.s3.download import read_range
 from three_backup.s3.patience import Say
@@ -28,14 +28,19 @@ class Stored:
 
 
 class Catalog:
-    """The snapshots of one storage. Nothing is contacted before it is asked for."""
+    """The snapshots of one storage. Nothing is contacted before it is asked for.
+
+    partial: S3 is left out, so that parents which are not here may lie there.
+    """
 
     def __init__(self, storage: Storage, say: Say = lambda _: None) -> None:
         """say: told in a sentence when S3 keeps us waiting."""
         self.storage = storage
         self._say = say
         self.local = LocalStore(storage.local_dir)
+        self.partial = False
         self._everything: dict[str, str] | None = None
+        self._unreachable: UnreachableError | None = None
 
     @cached_property
     def s3(self) -> Store | None:
@@ -57,17 +62,19 @@ class Catalog:
         """From here on answer out of one listing, a request a thousand keys, not one a carrier."""
         if self._everything is not None:
             return
-        names: dict[str, list[str]] = {}
-        for stored in self.s3.keys(f"{layout.MANIFESTS}/") if self.s3 else ():
-            parsed = layout.parse_manifest_key(stored.key)
-            if parsed is not None:
-                names.setdefault(parsed[0], []).append(stored.key.rpartition("/")[2])
-        # One text a carrier: a snapshot costs its 40 characters, not an object.
-        self._everything = {carrier: " ".join(found) for carrier, found in names.items()}
+        if self._unreachable is not None:
+            raise self._unreachable  # so many carriers shall not wait for it one after the other
+        try:
+            self._everything = self._listed()
+        except UnreachableError as error:
+            self._unreachable = error
+            raise
 
-    def leave_out_s3(self) -> None:
-        """From here on answer as if S3 held nothing: it cannot be reached, this host can."""
-        self._everything = {}
+    def without_s3(self) -> "Catalog":
+        """The snapshots of this host alone, while S3 cannot be reached."""
+        catalog = Catalog(replace(self.storage, bucket=None), self._say)
+        catalog.partial = True
+        return catalog
 
     def snapshots(self, carrier: str) -> list[Stored]:
         """Oldest first."""
@@ -108,7 +115,7 @@ class Catalog:
 
     def lost(self, carrier: str, snapshots: Sequence[Stored], last: SnapshotId) -> str | None:
         """What is never uploaded and gone from this host, of last and of all that it builds on."""
-        links = chain((one.id for one in snapshots), last) or ()
+        links = chain((one.id for one in snapshots), last) or (last,)
         for stored in (one for one in snapshots if one.id in links):
             for name in self.lost_files(carrier, stored):
                 return f"{name} of {stored.id} is gone from this host"
@@ -125,6 +132,15 @@ class Catalog:
 
     def forget_cached(self, carrier: str, snapshot: SnapshotId) -> None:
         self._cached(carrier, snapshot).unlink(missing_ok=True)
+
+    def _listed(self) -> dict[str, str]:
+        names: dict[str, list[str]] = {}
+        for stored in self.s3.keys(f"{layout.MANIFESTS}/") if self.s3 else ():
+            parsed = layout.parse_manifest_key(stored.key)
+            if parsed is not None:
+                names.setdefault(parsed[0], []).append(stored.key.rpartition("/")[2])
+        # One text a carrier: a snapshot costs its 40 characters, not an object.
+        return {carrier: " ".join(found) for carrier, found in names.items()}
 
     def _remote(self, carrier: str) -> Iterator[SnapshotId]:
         if self.s3 is None:

@@ -102,7 +102,14 @@ def outlook(
 
     enabled = distinct(settings.values())
     return Outlook(
-        planning.next_take(snapshots, enabled, broken, Clock(now, host_zone(os.environ)), direct),
+        planning.next_take(
+            snapshots,
+            enabled,
+            broken,
+            Clock(now, host_zone(os.environ)),
+            direct,
+            catalog.partial,
+        ),
         _progress(carrier, snapshots, enabled, catalog),
         snapshots,
         any(record.failed for record in records),

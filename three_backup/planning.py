@@ -45,11 +45,13 @@ def next_take(
     broken: Callable[[SnapshotId], str | None],
     clock: Clock,
     direct: bool = False,
+    partial: bool = False,
 ) -> Take:
     """What to take for a carrier whose objects have the settings; the earliest due counts.
 
     broken: asked only when an incremental is due; why none can follow the newest snapshot.
-    direct: its server writes snapshots to S3 itself.
+    direct: its server writes snapshots to S3 itself; partial: snapshots may lack some, so that
+    neither a parent nor a base that is missing calls for a new base.
     """
     bases = schedules(settings, Kind.BASE, direct)
     incrementals = schedules(settings, Kind.INCREMENTAL, direct)
@@ -58,9 +60,11 @@ def next_take(
     if not snapshots:
         return Take(Kind.BASE, "there is no snapshot yet")
     newest = snapshots[-1].id
-    if chain((one.id for one in snapshots), newest) is None:
+    if not partial and chain((one.id for one in snapshots), newest) is None:
         return Take(Kind.BASE, f"a parent of {newest} is gone")
-    newest_base = max(one.id.time for one in snapshots if one.id.kind is Kind.BASE)
+    newest_base = max(
+        (one.id.time for one in snapshots if one.id.kind is Kind.BASE), default=newest.time
+    )
     if fired := _fired(bases, newest_base, clock):
         return Take(Kind.BASE, f"no base snapshot since {rfc3339(fired)}")
     if fired := _fired(incrementals, newest.time, clock):

@@ -5,17 +5,22 @@ that the rest goes too, whenever this host is killed. Whoever removes holds the 
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from three_backup import layout
 from three_backup.catalog import Catalog, Stored
 from three_backup.durable import write_durably
-from three_backup.s3.journal import begun, forget
+from three_backup.errors import BackupError
+from three_backup.s3.journal import Begun, begun, forget
+from three_backup.s3.store import Store
 from three_backup.s3.upload import abandon
 from three_backup.s3.volumes import is_volume_of
 from three_backup.snapshots import SnapshotId
 from three_backup.sources import direct_source_of
+from three_backup.sources.base import Say
 
 PATIENCE = timedelta(days=1)
 """How long an upload without a snapshot on this host may lie before it is cleared."""
@@ -34,7 +39,7 @@ def remove_from_s3(catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None
     _finish(catalog, carrier, snapshot, intent)
 
 
-def clear_unfinished(catalog: Catalog, carrier: str, now: datetime) -> None:
+def clear_unfinished(catalog: Catalog, carrier: str, now: datetime, say: Say) -> None:
     """Go on with removals that were cut short; clear uploads that nobody will finish."""
     folder = catalog.local.journals(carrier)
     if not folder.is_dir():
@@ -47,13 +52,45 @@ def clear_unfinished(catalog: Catalog, carrier: str, now: datetime) -> None:
         else:
             _finish(catalog, carrier, snapshot, intent)
     for upload in begun(folder):
-        snapshot = SnapshotId.parse(upload.journal.parent.name)
-        stored = snapshots.get(snapshot) if snapshot else None
-        if stored is not None and stored.s3:
-            forget(upload.journal)
-        elif stored is None and upload.newest_write < now - PATIENCE:
-            abandon(catalog.bucket, upload.journal)
+        if _is_ours(catalog, upload):
+            _clear_upload(catalog, snapshots, upload, now)
+        elif upload.newest_write < now - PATIENCE:
+            _clear_elsewhere(catalog, carrier, upload, say)
     _remove_empty(folder)
+
+
+def _is_ours(catalog: Catalog, upload: Begun) -> bool:
+    storage = catalog.storage
+    return (upload.plan.bucket, upload.plan.prefix) == (storage.bucket, storage.prefix)
+
+
+def _clear_upload(
+    catalog: Catalog, snapshots: Mapping[SnapshotId, Stored], upload: Begun, now: datetime
+) -> None:
+    snapshot = SnapshotId.parse(upload.journal.parent.name)
+    stored = snapshots.get(snapshot) if snapshot else None
+    if stored is not None and stored.s3:
+        forget(upload.journal)
+    elif stored is None and upload.newest_write < now - PATIENCE:
+        abandon(catalog.bucket, upload.journal)
+
+
+def _clear_elsewhere(catalog: Catalog, carrier: str, upload: Begun, say: Say) -> None:
+    """What went to the bucket and prefix that an earlier configuration named."""
+    plan = upload.plan
+    elsewhere = Store(replace(catalog.storage, bucket=plan.bucket, prefix=plan.prefix))
+    manifest = f"{layout.manifest_folder(carrier)}/{upload.journal.parent.name}.json"
+    try:
+        if elsewhere.size(manifest) is None:
+            abandon(elsewhere, upload.journal)
+        else:
+            forget(upload.journal)
+    except BackupError as error:
+        say(
+            f"{carrier}: an upload to {elsewhere.place(plan.key)}, begun under an earlier "
+            f"configuration, cannot be cleared ({error.message}); abort it by hand and remove "
+            f"{upload.journal}"
+        )
 
 
 def unclaimed(catalog: Catalog, carrier: str) -> list[str]:

@@ -68,6 +68,15 @@ def test_one_run_backs_up_both_and_both_come_back_from_s3_alone(
     assert clickhouse.rows(f"SELECT count() FROM {visits}.words") == [(1000,)]
 
 
+def test_while_s3_is_away_only_what_lies_there_fails(mixed: Host) -> None:
+    mixed.configure(s3_endpoint="http://127.0.0.1:9", s3_timeout="1s")
+    outcome = mixed.sh(f"tb-discover -s {hits(mixed)} -s {mixed.table('orders')} | tb-plan")
+    planned = {record["type"]: record for record in outcome.records}
+    assert outcome.status == 1
+    assert planned["clickhouse"]["error"]["code"] == "s3.unreachable"
+    assert planned["postgres"]["take"] == "base"
+
+
 def test_what_must_not_reach_s3_is_not_taken_and_why_says_so(mixed: Host) -> None:
     mixed.configure(max_stage="snapshot_incremental")
     planned = mixed.good(f"tb-discover -s {hits(mixed)} | tb-plan").records[0]

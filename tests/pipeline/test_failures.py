@@ -18,6 +18,7 @@ from three_backup.s3.store import Store
 from three_backup.storage import Storage
 
 MEGABYTE = 1 << 20
+NOWHERE = "http://127.0.0.1:9"
 HASH = "select count(*), md5(string_agg(t::text, '|' order by id)) from noise t"
 
 
@@ -168,7 +169,7 @@ def test_a_snapshot_that_was_killed_leaves_nothing_that_lists(noisy: Host) -> No
 def test_s3_that_is_away_is_said_once_and_nothing_is_lost(noisy: Host) -> None:
     endpoint = noisy.s3.endpoint
     noisy.good("tb-discover | tb-plan | tb-snapshot > taken")
-    noisy.configure(s3_endpoint="http://127.0.0.1:9")
+    noisy.configure(s3_endpoint=NOWHERE, s3_timeout="1s")
     refused = noisy.sh("tb-upload < taken | tb-rotate")
     assert refused.status in (1, 69)
     assert refused.stderr.count("tb-upload:") == 1
@@ -178,11 +179,32 @@ def test_s3_that_is_away_is_said_once_and_nothing_is_lost(noisy: Host) -> None:
     is_green(noisy)
 
 
+def test_snapshots_are_taken_while_s3_is_away_and_uploaded_when_it_is_back(noisy: Host) -> None:
+    noisy.configure(s3_endpoint=NOWHERE, s3_timeout="1s")
+    run = noisy.sh("tb-run")
+    assert run.status == 69
+    assert "planned from what lies on this host" in run.stderr
+    (folder,) = noisy.local_dir.glob("postgres/cluster/*/*-base")
+    assert (folder / "manifest.json").is_file()
+    noisy.configure(max_base_snapshots_local=0)
+    noisy.good("tb-discover | tb-snapshot --incremental | tb-upload | tb-rotate")
+    assert not folder.exists()
+    noisy.execute("update noise set word = md5(word) where id % 100 = 0")
+    noisy.configure(s3_endpoint=NOWHERE, s3_timeout="1s")
+    outcome = noisy.good("tb-discover | tb-snapshot --incremental")
+    assert "the snapshot is taken on this host" in outcome.stderr
+    assert {record["snapshot"]["kind"] for record in outcome.records} == {"incremental"}
+    noisy.configure()
+    is_green(noisy)
+    snapshots = noisy.good("tb-list --stored --json").records[0]["snapshots"]
+    assert [one["kind"] for one in snapshots] == ["base", "incremental", "incremental"]
+
+
 def test_what_lies_on_this_host_is_restored_while_s3_is_away(noisy: Host) -> None:
     noisy.good("tb-run")
     then = noisy.rows(HASH)
     noisy.execute("drop table noise")
-    noisy.configure(s3_endpoint="http://127.0.0.1:9")
+    noisy.configure(s3_endpoint=NOWHERE, s3_timeout="1s")
     outcome = noisy.good(f"tb-restore {noisy.table('noise')}")
     assert "only what lies on this host can be restored meanwhile" in outcome.stderr
     assert noisy.rows(HASH) == then
@@ -207,6 +229,24 @@ def test_another_host_on_the_same_prefix_is_refused_unless_it_adopts(host: Host)
     host.good("tb-list --stored")
     host.good("tb-run --adopt")
     is_green(host)
+
+
+def test_what_was_begun_in_another_bucket_is_cleared_there_after_a_day(noisier: Host) -> None:
+    noisier.good("tb-discover | tb-plan | tb-snapshot > taken")
+    noisier.configure(s3_prefix="old")
+    with started(noisier, "/bin/sh", "-c", "tb-upload < taken") as process:
+        until(lambda: sent_parts(noisier) >= 1)
+        os.killpg(process.pid, signal.SIGKILL)
+    noisier.configure()
+    noisier.good("tb-run")
+    (left,) = (noisier.local_dir / "journal").rglob("*.journal")
+    client = store(noisier).client
+    assert "Uploads" in client.list_multipart_uploads(Bucket=noisier.bucket)
+    yesterday = left.stat().st_mtime - 90000
+    os.utime(left, (yesterday, yesterday))
+    noisier.good("tb-discover | tb-rotate")
+    assert "Uploads" not in client.list_multipart_uploads(Bucket=noisier.bucket)
+    is_green(noisier)
 
 
 def test_keys_that_nobody_here_began_are_reported_and_stay(host: Host) -> None:

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ import pytest
 from tests.lab.fault_proxy import Answer, Forward, Meddle, Request, proxy, refusal
 from three_backup.demo.servers import SeaweedServer
 from three_backup.errors import BackupError, UnreachableError
-from three_backup.s3.journal import Journal, read
+from three_backup.s3.journal import Journal, begun, read
 from three_backup.s3.store import Store
 from three_backup.s3.upload import SourceChangedError, upload
 from three_backup.storage import Storage
@@ -287,7 +287,7 @@ def test_an_upload_keeps_the_part_size_it_began_with(
     assert uploaded.resumed == 3 * PART
 
 
-def test_the_journal_of_another_key_is_not_continued(
+def test_the_journal_of_another_key_waits_for_its_turn(
     store: Store, content: bytes, journal: Path
 ) -> None:
     break_off(store, content, journal, 3)
@@ -295,6 +295,36 @@ def test_the_journal_of_another_key_is_not_continued(
     assert written is not None
     with Journal(journal, replace(written.plan, key="other")) as other:
         assert other.volumes == {}
+        other.opening(1)
+    assert [upload.plan.key for upload in begun(journal.parent)] == [KEY, "other"]
+    uploaded = send(store, io.BytesIO(content[:SIZE]), journal)
+    assert uploaded.resumed == 3 * PART
+
+
+def open_uploads(store: Store) -> list[str]:
+    answer = store.client.list_multipart_uploads(Bucket=store.storage.bucket)
+    return [str(upload["Key"]) for upload in answer.get("Uploads", ())]
+
+
+@pytest.mark.parametrize("lost", [refusal(403, "AccessDenied"), Answer(503, {}, b"")])
+def test_an_upload_whose_id_nobody_heard_does_not_stay(
+    store: Store, connect: Connect, content: bytes, journal: Path, lost: Answer
+) -> None:
+    losses = iter([lost])
+
+    def lose(request: Request, forward: Forward) -> Answer:
+        answer = forward()
+        return next(losses, answer) if request.is_("POST", "uploads") else answer
+
+    with (
+        proxy(str(store.storage.endpoint), lose) as endpoint,
+        suppress(BackupError),
+    ):
+        send(connect(endpoint=endpoint), io.BytesIO(content[:SIZE]), journal)
+    assert next(losses, None) is None
+    uploaded = send(store, io.BytesIO(content[:SIZE]), journal)
+    assert open_uploads(store) == []
+    assert fetch(store, uploaded) == content[:SIZE]
 
 
 @contextmanager

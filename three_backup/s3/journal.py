@@ -5,9 +5,11 @@ torn last line, which is passed over. What nobody else knows (the id of an uploa
 the server can tell again is only written. A journal says where to look, the server what is true.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,11 +53,13 @@ class SentPart:
 
 @dataclass(slots=True)
 class Volume:
-    """upload_id: None for a volume stored by one request; complete: the key was made."""
+    """upload_id: None for a volume stored by one request; opening: an upload may have been begun
+    whose id nobody heard; complete: the key was made."""
 
     upload_id: str | None = None
     parts: dict[int, SentPart] = field(default_factory=dict)
     complete: bool = False
+    opening: bool = False
 
     @property
     def size(self) -> int:
@@ -75,12 +79,14 @@ class Journal:
     """A journal open for writing; a context manager that closes it."""
 
     def __init__(self, path: Path, plan: Plan) -> None:
-        """Continue the journal at path if it is of the same key, else begin a new one.
+        """Continue the journal of this key at path, or begin a new one.
 
-        What has begun keeps the part size that it began with.
+        What has begun keeps the part size that it began with. A journal of another bucket or
+        prefix is put aside, or nobody would know of the upload there any more.
         """
+        _change_places(path, plan)
         found = read(path)
-        if found and found.volumes and _same_key(found.plan, plan):
+        if found and found.volumes:
             self.plan, self.volumes = found.plan, found.volumes
         else:
             self.plan, self.volumes = plan, {}
@@ -96,6 +102,12 @@ class Journal:
         traceback: TracebackType | None,
     ) -> None:
         self._file.close()
+
+    def opening(self, number: int) -> None:
+        """No upload may be begun before this has returned: its answer may not reach us."""
+        self.volumes[number] = Volume(opening=True)
+        self._add({"volume": number, "opening": True})
+        self.sync()
 
     def opened(self, number: int, upload_id: str) -> None:
         """No part may be sent before this has returned: from then on the upload is found."""
@@ -162,8 +174,25 @@ def forget(journal: Path) -> None:
     journal.unlink(missing_ok=True)
 
 
-def _same_key(one: Plan, other: Plan) -> bool:
-    return (one.bucket, one.prefix, one.key) == (other.bucket, other.prefix, other.key)
+def _change_places(path: Path, plan: Plan) -> None:
+    """Have the journal of the plan's key at path, if there is one."""
+    found = read(path)
+    if found is not None and _target(found.plan) != _target(plan):
+        if found.volumes:
+            path.rename(_aside(path, found.plan))
+        else:
+            path.unlink()
+    with suppress(FileNotFoundError):
+        _aside(path, plan).rename(path)
+
+
+def _target(plan: Plan) -> tuple[str, str, str]:
+    return plan.bucket, plan.prefix, plan.key
+
+
+def _aside(path: Path, plan: Plan) -> Path:
+    digest = hashlib.sha256("/".join(_target(plan)).encode()).hexdigest()
+    return path.with_name(f"{path.stem}.{digest[:16]}{SUFFIX}")
 
 
 def _rewritten(path: Path, lines: Iterable[Mapping[str, Any]]) -> IO[bytes]:
@@ -185,6 +214,8 @@ def _rewritten(path: Path, lines: Iterable[Mapping[str, Any]]) -> IO[bytes]:
 def _lines(plan: Plan, volumes: Mapping[int, Volume]) -> Iterator[dict[str, Any]]:
     yield {"v": _VERSION, **asdict(plan)}
     for number, volume in volumes.items():
+        if volume.opening:
+            yield {"volume": number, "opening": True}
         if volume.upload_id is not None:
             yield {"volume": number, "upload": volume.upload_id}
         for part, sent in volume.parts.items():
@@ -231,7 +262,9 @@ def _replayed(header: Mapping[str, Any], lines: Iterable[Mapping[str, Any]]) -> 
 
 def _replay(volumes: dict[int, Volume], line: Mapping[str, Any]) -> None:
     number = int(line["volume"])
-    if "upload" in line:
+    if "opening" in line:
+        volumes[number] = Volume(opening=True)
+    elif "upload" in line:
         volumes[number] = Volume(str(line["upload"]))
     elif "part" in line:
         sent = SentPart(int(line["size"]), str(line["md5"]), str(line["etag"]))

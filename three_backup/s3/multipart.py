@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from three_backup.errors import BackupError
+from three_backup.errors import BackupError, UnreachableError
 from three_backup.s3.client import content_md5
 from three_backup.s3.failures import MissingError, explained
 from three_backup.s3.store import Store
@@ -26,7 +26,10 @@ def begin(store: Store, key: str) -> str:
     """The id of a new upload."""
     with explained(store.storage, key):
         answer = store.client.create_multipart_upload(**store.names(key), **_storage_class(store))
-    return str(answer["UploadId"])
+    upload_id = str(answer["UploadId"])
+    if answer["ResponseMetadata"].get("RetryAttempts"):
+        abort_unknown(store, key, upload_id)  # begun by a try whose answer was lost
+    return upload_id
 
 
 def send_part(
@@ -89,6 +92,26 @@ def abort(store: Store, key: str, upload_id: str) -> None:
             store.client.abort_multipart_upload(**store.names(key), UploadId=upload_id)
     except MissingError:
         return
+
+
+def abort_unknown(store: Store, key: str, known: str | None = None) -> None:
+    """Give up every upload of the key but the known one, as far as the server lists them."""
+    for upload_id in _listed(store, key):
+        if upload_id != known:
+            abort(store, key, upload_id)
+
+
+def _listed(store: Store, key: str) -> list[str]:
+    full = store.names(key)["Key"]
+    listed: dict[str, Any] = {"Bucket": store.storage.bucket, "Prefix": full}
+    try:
+        with explained(store.storage, key):
+            answer = store.client.list_multipart_uploads(**listed)
+    except UnreachableError:
+        raise
+    except BackupError:  # a server or a policy that does not let us look
+        return []
+    return [one["UploadId"] for one in answer.get("Uploads", ()) if one["Key"] == full]
 
 
 def _storage_class(store: Store) -> dict[str, str]:

@@ -60,12 +60,19 @@ def standing(store: Store, journal: Journal, number: int) -> Standing:
 
 def drop(store: Store, journal: Journal, number: int) -> Standing:
     """Give up what there is of a volume, which no manifest names yet."""
-    volume, key = journal.volumes[number], volume_key(journal.plan.key, number)
-    if volume.upload_id is not None and not volume.complete:
-        multipart.abort(store, key, volume.upload_id)
+    key = volume_key(journal.plan.key, number)
+    give_up(store, key, journal.volumes[number])
     store.delete([key])  # or a later run could take an old volume of the same size for the new one
     journal.dropped(number)
     return Standing()
+
+
+def give_up(store: Store, key: str, volume: Volume) -> None:
+    """The upload of a volume that is not complete."""
+    if volume.opening:
+        multipart.abort_unknown(store, key)
+    elif volume.upload_id is not None and not volume.complete:
+        multipart.abort(store, key, volume.upload_id)
 
 
 def _as_listed(volume: Volume) -> dict[int, ListedPart]:

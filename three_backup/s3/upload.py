@@ -19,7 +19,7 @@ from three_backup.s3.failures import MissingError
 from three_backup.s3.journal import Journal, Plan, SentPart, forget, read
 from three_backup.s3.reader import Part, PartReader
 from three_backup.s3.senders import Senders
-from three_backup.s3.standing import Standing, drop, standing
+from three_backup.s3.standing import Standing, drop, give_up, standing
 from three_backup.s3.store import Store
 from three_backup.s3.volumes import PART_SIZE, PARTS, is_volume_of, volume_key
 
@@ -93,8 +93,7 @@ def abandon(store: Store, journal: Path) -> None:
                 "use a configuration that names this bucket and prefix",
             )
         for number, volume in written.volumes.items():
-            if volume.upload_id is not None and not volume.complete:
-                multipart.abort(store, volume_key(plan.key, number), volume.upload_id)
+            give_up(store, volume_key(plan.key, number), volume)
         found = [stored.key for stored in store.keys(f"{plan.key}.")]
         store.delete(one for one in found if is_volume_of(plan.key, one))
     forget(journal)
@@ -168,6 +167,8 @@ class _Upload:
             self.advance(arrived.size)
 
     def _open(self, number: int) -> str:
+        with self._lock:
+            self.journal.opening(number)
         upload_id = multipart.begin(self.store, self._key(number))
         with self._lock:
             self.journal.opened(number, upload_id)

@@ -16,10 +16,13 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from three_backup import pipe
-from three_backup.errors import BackupError
+from three_backup.catalog import Catalog
+from three_backup.errors import BackupError, UnreachableError
+from three_backup.objects import ObjectId
 from three_backup.outlook import Outlook, outlook
 from three_backup.pipe import Invocation
 from three_backup.records import Record
+from three_backup.sources import direct_source_of
 
 
 def main() -> int:
@@ -50,11 +53,23 @@ def _outlook(invocation: Invocation, carrier: str, records: list[Record]) -> Out
     try:
         ids = [record.object for record in records if not record.failed]
         invocation.configuration.require_agreement(carrier, ids)
-        catalog = invocation.catalog(invocation.configuration.settings(ids[0]).storage)
-        catalog.list_everything()
+        catalog = _reachable(invocation, ids[0])
         ahead = outlook(carrier, records, invocation.configuration, catalog, invocation.clock())
     except BackupError as error:
         return error
     if ahead.from_the_future:
         invocation.say(f"{carrier}: snapshot {ahead.newest} is from the future; check the clock")
     return ahead
+
+
+def _reachable(invocation: Invocation, object_id: ObjectId) -> Catalog:
+    """While S3 is away a snapshot on this host can be taken all the same."""
+    catalog = invocation.catalog(invocation.configuration.settings(object_id).storage)
+    try:
+        catalog.list_everything()
+        return catalog
+    except UnreachableError as error:
+        if direct_source_of(object_id.type) is not None:
+            raise
+        invocation.say(f"{error}; planned from what lies on this host")
+        return catalog.without_s3()

@@ -72,14 +72,19 @@ def run(invocation: Invocation) -> None:
 
 def _catalogs(invocation: Invocation) -> list[Catalog]:
     """Of all storages. While S3 is away, what lies on this host is not lost with it."""
-    catalogs = [invocation.catalog(storage) for storage in invocation.configuration.storages()]
-    for catalog in catalogs:
-        try:
-            catalog.list_everything()
-        except UnreachableError as error:
-            invocation.say(f"{error}; only what lies on this host can be restored meanwhile")
-            catalog.leave_out_s3()
-    return catalogs
+    return [
+        _reachable(invocation, invocation.catalog(storage))
+        for storage in invocation.configuration.storages()
+    ]
+
+
+def _reachable(invocation: Invocation, catalog: Catalog) -> Catalog:
+    try:
+        catalog.list_everything()
+        return catalog
+    except UnreachableError as error:
+        invocation.say(f"{error}; only what lies on this host can be restored meanwhile")
+        return catalog.without_s3()
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ def _act(
             return {"verdicts": [_said(invocation, carrier, verdict) for verdict in decided]}
         if Place.S3 in places and catalog.s3 is not None:
             catalog.s3.claim(invocation.host_id, adopt=bool(invocation.arguments["--adopt"]))
-            clear_unfinished(catalog, carrier, invocation.clock())
+            clear_unfinished(catalog, carrier, invocation.clock(), invocation.say)
             _clear_direct(invocation, catalog, carrier, record.object.type)
         removed = _remove(catalog, carrier, decided)
         _report_unclaimed(invocation, catalog, carrier, places)

@@ -29,6 +29,7 @@ from typing import Any
 from three_backup import layout, pipe
 from three_backup.catalog import Catalog, Stored
 from three_backup.config.settings import Settings
+from three_backup.errors import UnreachableError
 from three_backup.lock import carrier_lock
 from three_backup.pipe import Invocation, Once
 from three_backup.progress import bar
@@ -98,9 +99,9 @@ def _result(record: Record, outcome: _Outcome, direct: bool) -> Record:
 
 def _act(invocation: Invocation, record: Record, settings: Settings, kind: Kind) -> _Outcome:
     """The snapshot of a carrier, under its lock."""
-    carrier, catalog = record.carrier, invocation.catalog(settings.storage)
+    carrier = record.carrier
     with carrier_lock(settings.storage.local_dir, carrier):
-        snapshots = catalog.snapshots(carrier)
+        catalog, snapshots = _known(invocation, record, settings)
         overtaken = _overtaken(record, snapshots, invocation.clock())
         if overtaken:
             return _Outcome(None, why=overtaken)
@@ -117,6 +118,21 @@ def _act(invocation: Invocation, record: Record, settings: Settings, kind: Kind)
             return _Outcome(None, why=error.message)
 
 
+def _known(
+    invocation: Invocation, record: Record, settings: Settings
+) -> tuple[Catalog, list[Stored]]:
+    """What there is of the carrier: while S3 is away, what lies on this host."""
+    catalog = invocation.catalog(settings.storage)
+    try:
+        return catalog, catalog.snapshots(record.carrier)
+    except UnreachableError as error:
+        if direct_source_of(record.object.type) is not None:
+            raise
+        invocation.say(f"{error}; the snapshot is taken on this host")
+        local = catalog.without_s3()
+        return local, local.snapshots(record.carrier)
+
+
 def _overtaken(record: Record, snapshots: Sequence[Stored], now: datetime) -> str | None:
     """Why the plan no longer holds, None if it does: somebody took a snapshot since."""
     newest = snapshots[-1].id if snapshots else None
@@ -124,7 +140,8 @@ def _overtaken(record: Record, snapshots: Sequence[Stored], now: datetime) -> st
     if newest is None or planned_at is None:
         return None
     if "newest" in record.fields:
-        overtaken = str(newest) != record.fields["newest"]
+        known = SnapshotId.parse(record.fields["newest"] or "")
+        overtaken = known is None or known.time < newest.time
     else:
         overtaken = planned_at < rfc3339(newest.time) <= rfc3339(now)
     return f"snapshot {newest} was taken since this was planned" if overtaken else None
@@ -137,7 +154,7 @@ def _parent(
     if not snapshots:
         return None, "there is no snapshot yet"
     newest = snapshots[-1]
-    if chain((one.id for one in snapshots), newest.id) is None:
+    if not catalog.partial and chain((one.id for one in snapshots), newest.id) is None:
         return None, f"a parent of {newest.id} is gone"
     lost = catalog.lost(carrier, snapshots, newest.id)
     return (newest, None) if lost is None else (None, lost)
