@@ -49,13 +49,13 @@ def counted(count: int, word: str) -> str:
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
-def wrapped(sentence: str, width: int, margin: str = "  ") -> str:
+def wrapped(sentence: str, width: int, margin: str = "  ", further: str = "  ") -> str:
     """In lines of the width, those after the first further in; ids are not broken."""
     return fill(
         sentence,
         max(width, _NARROWEST),
         initial_indent=margin,
-        subsequent_indent=margin * 2,
+        subsequent_indent=margin + further,
         break_long_words=False,
         break_on_hyphens=False,
     )

@@ -56,7 +56,8 @@ class Watch:
                     yield self._watched(carrier, objects, snapshots, catalog)
 
     def _lies_in(self, catalog: Catalog, carried: CarriedObject) -> bool:
-        return self.configuration.settings(carried.id).storage == catalog.storage
+        storage = self.configuration.settings(carried.id).storage
+        return replace(storage, timeout=catalog.storage.timeout) == catalog.storage
 
     def _watched(
         self,

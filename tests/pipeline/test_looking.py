@@ -216,3 +216,15 @@ def test_metrics_of_a_run_are_those_of_the_status(looked_at: Host) -> None:
     assert times == "\n".join(
         line for line in theirs.read_text().splitlines() if "timestamp" in line
     )
+
+
+def test_a_check_says_what_is_good_and_what_is_bad_with_the_remedy(looked_at: Host) -> None:
+    shown = looked_at.good("tb-check").stdout
+    assert "  good  multipart: " in shown
+    assert "  good  replication: " in shown
+    assert "bad" not in shown.split()
+    outcome = looked_at.sh("tb-check --json -s postgres", environ={"PGPORT": "9"})
+    assert outcome.status == 1
+    (record,) = outcome.records
+    assert (record["id"], record["finding"]["mark"]) == ("postgres", "bad")
+    assert "PGPORT" in record["finding"]["remedy"]

@@ -38,7 +38,8 @@ class StoredKey:
 class Store:
     """The keys below one prefix of one bucket; every key given or returned is relative to it.
 
-    requests: HTTP requests made so far, repeated ones included. Threads may share a Store.
+    requests: HTTP requests made so far, repeated ones included. deletes_one_by_one: the server was
+    seen to offer nothing else. Threads may share a Store.
     Every method raises BackupError with a code `s3.*`; see failures. Nothing is asked of the
     server before the first call that needs an answer.
     """
@@ -52,7 +53,7 @@ class Store:
         self._say = say
         self._counting = Lock()
         self._claimed = False
-        self._deletes_one_by_one = False
+        self.deletes_one_by_one = False
 
     @cached_property
     def client(self) -> Client:
@@ -70,10 +71,11 @@ class Store:
         """Every key that begins with prefix, in no order; only names such as we give."""
         return (found for found in self.all_keys(prefix) if _OUR_KEY.fullmatch(found.key))
 
-    def all_keys(self, prefix: str) -> Iterator[StoredKey]:
-        """Every key that begins with prefix, in no order, whoever named it."""
+    def all_keys(self, prefix: str, at_once: int | None = None) -> Iterator[StoredKey]:
+        """Every key that begins with prefix, in no order, whoever named it; at_once: how many an
+        answer may hold, by default as many as the server likes."""
         start = len(self._full(""))
-        for answer in self._listed(prefix):
+        for answer in self._listed(prefix, **({"MaxKeys": at_once} if at_once else {})):
             for found in answer.get("Contents", ()):
                 yield StoredKey(found["Key"][start:], found["Size"], found["LastModified"])
 
@@ -152,7 +154,7 @@ class Store:
         """
         if self._claimed:
             return
-        owner = self._owner()
+        owner = self.owner()
         if owner is None or (owner != host and adopt):
             self.write(OWNER, json.dumps({"v": 1, "host": host}).encode() + b"\n")
         elif owner != host:
@@ -162,6 +164,21 @@ class Store:
                 "give this host another s3_prefix, or take the prefix over with --adopt",
             )
         self._claimed = True
+
+    def owner(self) -> str | None:
+        """The id of the host that writes below the prefix; None where nobody does."""
+        try:
+            body = self.read(OWNER)
+        except MissingError:
+            return None
+        try:
+            return str(json.loads(body)["host"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise BackupError(
+                "s3.owner",
+                f"{self.place(OWNER)}: this does not name a host",
+                "delete the key if nobody else writes there",
+            ) from error
 
     def create_bucket(self) -> None:
         """For tb-demo and tests; a bucket that is ours already is as good."""
@@ -178,7 +195,7 @@ class Store:
         with self._counting:
             self.requests += 1
 
-    def _listed(self, prefix: str, **options: str) -> Iterator[Mapping[str, Any]]:
+    def _listed(self, prefix: str, **options: str | int) -> Iterator[Mapping[str, Any]]:
         """The answers to a listing, up to a thousand keys each."""
         full = self._full(prefix)
         listed: dict[str, Any] = {"Bucket": self.storage.bucket, "Prefix": full, **options}
@@ -214,11 +231,11 @@ class Store:
 
     def _delete(self, keys: list[str]) -> dict[str, str]:
         """The keys that are still there, with the server's reason."""
-        if not self._deletes_one_by_one:
+        if not self.deletes_one_by_one:
             try:
                 return self._delete_together(keys)
             except RefusedError:
-                self._deletes_one_by_one = True
+                self.deletes_one_by_one = True
         return self._delete_singly(keys)
 
     def _delete_together(self, keys: list[str]) -> dict[str, str]:
@@ -247,17 +264,3 @@ class Store:
             except BackupError as error:
                 failures[key] = error.message
         return failures
-
-    def _owner(self) -> str | None:
-        try:
-            body = self.read(OWNER)
-        except MissingError:
-            return None
-        try:
-            return str(json.loads(body)["host"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise BackupError(
-                "s3.owner",
-                f"{self.place(OWNER)}: this does not name a host",
-                "delete the key if nobody else writes there",
-            ) from error

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
+from three_backup.findings import Finding
 from three_backup.objects import ObjectId
 from three_backup.s3.store import Store
 from three_backup.snapshots import Manifest, SnapshotId
@@ -140,6 +141,17 @@ class RestoreJob:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckJob:
+    """A server to look at. store: of direct sources, None for others and without a bucket; what
+    is written there goes below the key folder, which ends in a slash, and is deleted again."""
+
+    source_settings: Settings
+    now: datetime
+    store: Store | None = None
+    folder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Restored:
     """facts: plain JSON for the record (rows, bytes_read); notes: sentences for people."""
 
@@ -170,6 +182,13 @@ class Source(Protocol):
         """Why no increment can follow newest, None if one can.
 
         live: discovered records of one carrier with the settings of their objects.
+        """
+
+    def check(self, job: CheckJob) -> Iterator[Finding]:
+        """Whether the server can be backed up as it is, as it is configured and as we are let in,
+        with the exact remedy; changes nothing there.
+
+        Raises BackupError for the first thing that cannot be passed over.
         """
 
     def take(self, job: SnapshotJob) -> Manifest:

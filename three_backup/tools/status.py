@@ -20,11 +20,13 @@ status are those of a Nagios plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from three_backup import human, last_run, lock, metrics, pipe
+from three_backup.catalog import Catalog
 from three_backup.config.options import duration
 from three_backup.errors import BackupError, Exit, UsageError
 from three_backup.health import Chain, Health, Level, Patience
@@ -41,6 +43,8 @@ from three_backup.watch import Watch, Watched
 _HEADING = ("STATE", "CARRIER", "BASE", "INCR", "IN S3", "CHAIN", "NEXT")
 _COLOURS = {Level.OK: Colour.GREEN, Level.WARNING: Colour.YELLOW, Level.CRITICAL: Colour.RED}
 _RIGHT = frozenset({2, 3, 4})
+_PATIENCE = timedelta(seconds=5)
+"""How long S3 is tried: who watches gives up after ten seconds."""
 _USUAL_WIDTH, _WIDE = 78, 100
 
 
@@ -56,7 +60,7 @@ def run(invocation: Invocation) -> int:
     patience = Patience(grace or timedelta(), max_age)
     clock = Clock(now, host_zone(os.environ))
     watch = Watch(invocation.configuration, invocation.patterns, last, patience, clock)
-    watched = watch.look(map(invocation.catalog, invocation.configuration.storages()))
+    watched = watch.look(_catalogs(invocation))
     if invocation.arguments["--prometheus"]:
         path = Path(invocation.arguments["--prometheus"])
         metrics.write(path, [_measured(one, last) for one in watched], last)
@@ -69,6 +73,13 @@ def run(invocation: Invocation) -> int:
         invocation.write(f"{_headline(level, watched, of_the_run, now)}\n")
         _show(invocation, watched, of_the_run, last, now)
     return level
+
+
+def _catalogs(invocation: Invocation) -> list[Catalog]:
+    storages = invocation.configuration.storages()
+    return [
+        invocation.catalog(replace(one, timeout=min(one.timeout, _PATIENCE))) for one in storages
+    ]
 
 
 def _unknown(name: str, error: BackupError) -> int:

@@ -5,8 +5,10 @@ from typing import Any
 
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
+from three_backup.findings import Finding
 from three_backup.snapshots import Manifest
 from three_backup.sources.base import (
+    CheckJob,
     ClearJob,
     Found,
     Restored,
@@ -39,6 +41,11 @@ class ClickhouseSource:
         engines = {record.get("engine") for record, _ in live}
         before = newest.objects[0].facts.get("engine")
         return None if engines == {before} else f"its engine was {before} in the newest snapshot"
+
+    def check(self, job: CheckJob) -> Iterator[Finding]:
+        from three_backup.sources.clickhouse.check import check
+
+        return check(job)
 
     def take(self, job: SnapshotJob) -> Manifest:
         from three_backup.sources.clickhouse.backup import take

@@ -5,8 +5,10 @@ from typing import Any
 
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
+from three_backup.findings import Finding
 from three_backup.snapshots import Manifest
 from three_backup.sources.base import (
+    CheckJob,
     Found,
     Restored,
     RestoreJob,
@@ -38,6 +40,11 @@ class PostgresSource:
         self, live: Sequence[tuple[Mapping[str, Any], Settings]], newest: Manifest
     ) -> str | None:
         return (why_broken(live[0][0], newest) if live else None) or _risen(live, newest)
+
+    def check(self, job: CheckJob) -> Iterator[Finding]:
+        from three_backup.sources.postgres.check import check
+
+        return check(job)
 
     def take(self, job: SnapshotJob) -> Manifest:
         from three_backup.sources.postgres.taking.backup import take

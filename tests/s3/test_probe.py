@@ -1,0 +1,120 @@
+"""What is said of an S3 server: of a good one, and of those that lack something."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.lab.fault_proxy import Answer, Forward, Meddle, Request, proxy, refusal
+from three_backup.findings import Finding, Mark
+from three_backup.s3 import multipart
+from three_backup.s3.failures import MissingError
+from three_backup.s3.probe import FOLDER, probe
+from three_backup.s3.store import Store
+from three_backup.storage import Storage
+
+HOST = "0123456789abcdef"
+Behind = Callable[[Meddle], dict[str, Finding]]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def findings(storage: Storage) -> dict[str, Finding]:
+    """By subject; of several the worst."""
+    found: list[Finding] = []
+    probe(storage, HOST, now, found.append)
+    order = list(Mark)
+    return {one.subject: one for one in sorted(found, key=lambda one: order.index(one.mark))}
+
+
+@pytest.fixture
+def behind(storage: Storage) -> Behind:
+    """The storage as it is seen through a proxy that meddles."""
+
+    def through(meddle: Meddle) -> dict[str, Finding]:
+        with proxy(str(storage.endpoint), meddle) as endpoint:
+            return findings(replace(storage, endpoint=endpoint))
+
+    return through
+
+
+def test_a_good_server_is_found_good_and_left_empty(storage: Storage) -> None:
+    found = findings(storage)
+    assert {one.mark for one in found.values()} == {Mark.GOOD}
+    assert {"multipart", "deleting", "ranges", "listing"} <= set(found)
+    assert list(Store(storage).all_keys("")) == []
+
+
+def test_what_a_killed_probe_left_is_cleared_away(storage: Storage) -> None:
+    store = Store(storage)
+    key = f"{FOLDER}parts"
+    upload_id = multipart.begin(store, key)
+    store.write(f"{FOLDER}open/parts", f"{upload_id} {key}".encode())
+    store.write(f"{FOLDER}plain", b"left")
+    store.write("owner.json", b'{"v":1,"host":"another"}')
+    assert findings(storage)["owner"].mark is Mark.NOTE
+    assert [stored.key for stored in store.all_keys("")] == ["owner.json"]
+    with pytest.raises(MissingError):
+        multipart.parts(store, key, upload_id)
+
+
+def test_a_wrong_secret_is_told_with_the_options_to_set(storage: Storage) -> None:
+    found = findings(replace(storage, secret_key="wrong"))
+    assert list(found) == ["reached"]
+    assert found["reached"].mark is Mark.BAD
+    assert "s3_secret_key" in found["reached"].remedy
+
+
+def test_a_region_that_the_server_expects_is_named(behind: Behind) -> None:
+    def meddle(request: Request, forward: Forward) -> Answer:
+        if "/eu-7/s3/" in request.headers["Authorization"]:
+            return Answer(200, {}, b"<ListBucketResult><KeyCount>0</KeyCount></ListBucketResult>")
+        said = "the region 'us-east-1' is wrong; expecting 'eu-7'"
+        return refusal(400, "AuthorizationHeaderMalformed", said)
+
+    assert behind(meddle)["reached"].remedy == "set s3_region: eu-7"
+
+
+def test_a_key_that_may_not_delete_is_found_out(behind: Behind) -> None:
+    def meddle(request: Request, forward: Forward) -> Answer:
+        deletes = request.is_("POST", "delete") or request.method == "DELETE"
+        return refusal(403, "AccessDenied") if deletes else forward()
+
+    found = behind(meddle)
+    assert found["deleting"].mark is Mark.BAD
+    assert found["writing"].mark is Mark.GOOD
+
+
+def test_a_server_without_multipart_or_ranges_is_not_good(behind: Behind) -> None:
+    def meddle(request: Request, forward: Forward) -> Answer:
+        if request.is_("POST", "uploads"):
+            return refusal(501, "NotImplemented", "A header is not implemented")
+        if "Range" in request.headers:
+            return Answer(200, {}, b"tb-check was here\n")
+        return forward()
+
+    found = behind(meddle)
+    assert {name for name, one in found.items() if one.mark is Mark.BAD} == {
+        "multipart",
+        "part numbers",
+        "ranges",
+    }
+
+
+def test_a_store_that_deletes_one_by_one_will_do(behind: Behind) -> None:
+    def meddle(request: Request, forward: Forward) -> Answer:
+        return refusal(501, "NotImplemented") if request.is_("POST", "delete") else forward()
+
+    found = behind(meddle)
+    assert found["deleting"].mark is Mark.NOTE
+    assert Mark.BAD not in {one.mark for one in found.values()}
+
+
+def test_a_clock_that_is_wrong_is_told_before_the_server_refuses(storage: Storage) -> None:
+    found: list[Finding] = []
+    probe(storage, HOST, lambda: now() + timedelta(minutes=10), found.append)
+    assert found[0].mark is Mark.NOTE
+    assert found[0].remedy.startswith("set the clock")

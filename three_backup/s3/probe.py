@@ -1,0 +1,263 @@
+"""Does an S3 server do what we ask of it? A handful of small keys below `check/` tell.
+
+Every request that a backup, a restore or a rotation makes is made once, so that what passes here
+the key is allowed to do. Whoever probes next clears away what a kill left.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from three_backup.errors import BackupError, UnreachableError
+from three_backup.findings import Finding, Mark, bad, good, note
+from three_backup.s3 import multipart
+from three_backup.s3.failures import MissingError, explained
+from three_backup.s3.store import Store
+from three_backup.s3.volumes import PARTS
+from three_backup.storage import Storage
+
+FOLDER = "check/"
+"""Where the keys of a probe lie, below the prefix."""
+
+Tell = Callable[[Finding], None]
+
+_PATIENCE = timedelta(seconds=5)
+"""How long a request is repeated: who asks is waiting."""
+
+_SMALLEST_PART = 5 * 1024 * 1024
+"""What every server takes as a part that is not the last; ours are larger."""
+
+_SKEW = 300.0
+"""Seconds by which clocks may differ without a word; servers refuse a quarter of an hour."""
+
+_BODY = b"tb-check was here\n"
+_PLAIN, _WHOLE = f"{FOLDER}plain", f"{FOLDER}whole"
+_ODD, _PERCENT = f"{FOLDER}=D0=B6/a.b_c-d=2E", f"{FOLDER}a%2Fb"
+_OPEN = f"{FOLDER}open/"
+"""What lies there are the ids of uploads, for who clears up: not every server lists them."""
+
+
+def probe(storage: Storage, host: str, clock: Callable[[], datetime], tell: Tell) -> None:
+    """Tell what works and what does not, one after the other; nothing is left behind.
+
+    storage: with a bucket. host: an id of this host, to tell whether the prefix is its own.
+    """
+    storage = replace(storage, timeout=min(storage.timeout, _PATIENCE))
+    store = Store(storage)
+    try:
+        tell(_reached(store, clock))
+    except BackupError as error:
+        tell(_unreached(storage, error))
+        return
+    probing = _Probe(store, host)
+    _try("leftovers", probing.clear, tell)
+    try:
+        for subject, step in probing.steps():
+            _try(subject, step, tell)
+    finally:
+        _try("clearing up", probing.clear, tell)
+
+
+def _try(subject: str, step: Callable[[], Iterator[Finding]], tell: Tell) -> None:
+    try:
+        for finding in step():
+            tell(finding)
+    except BackupError as error:
+        tell(bad(subject, error))
+
+
+def _reached(store: Store, clock: Callable[[], datetime]) -> Finding:
+    """The answer to a listing: the network, the keys, the region, the clock and the bucket."""
+    with explained(store.storage):
+        names = {"Bucket": store.storage.bucket, "Prefix": store.names(FOLDER)["Key"]}
+        answer = store.client.list_objects_v2(**names, MaxKeys=1)
+    skew = _skew(answer["ResponseMetadata"]["HTTPHeaders"], clock())
+    if skew > _SKEW:
+        sentence = f"the clocks of this host and of the server differ by {skew:.0f} seconds"
+        return note("reached", sentence, "set the clock, by NTP for instance")
+    return good("reached", f"{store.place()} is listed; keys, region and clock are right")
+
+
+def _skew(headers: Mapping[str, str], now: datetime) -> float:
+    """Seconds between the server's clock and ours; 0 where it does not tell."""
+    try:
+        said = parsedate_to_datetime(headers.get("date", ""))
+    except ValueError:
+        return 0.0
+    return abs((said.replace(tzinfo=said.tzinfo or UTC) - now).total_seconds())
+
+
+def _unreached(storage: Storage, error: BackupError) -> Finding:
+    """The failure, with the option that heals it if one is found."""
+    for option, value, other in _alternatives(storage, error):
+        try:
+            next(Store(other).all_keys(FOLDER), None)
+        except BackupError:
+            continue
+        return Finding(Mark.BAD, "reached", error.message, f"set {option}: {value}")
+    return bad("reached", error)
+
+
+def _alternatives(storage: Storage, error: BackupError) -> Iterator[tuple[str, str, Storage]]:
+    style = "path" if storage.addressing_style == "virtual" else "virtual"
+    yield "s3_addressing_style", style, replace(storage, addressing_style=style)
+    for region in _regions(error):
+        yield "s3_region", region, replace(storage, region=region)
+    parts = urlsplit(storage.endpoint or "")
+    if parts.scheme == "https" and isinstance(error, UnreachableError):
+        plain = f"http://{parts.netloc}"
+        yield "s3_endpoint", plain, replace(storage, endpoint=plain)
+
+
+def _regions(error: BackupError) -> list[str]:
+    """Servers that know better say `expecting 'eu-1'`."""
+    _, found, rest = error.message.partition("expecting '")
+    return [rest.partition("'")[0]] if found else []
+
+
+@dataclass(slots=True)
+class _Probe:
+    store: Store
+    host: str
+
+    def steps(self) -> list[tuple[str, Callable[[], Iterator[Finding]]]]:
+        return [
+            ("owner", self.owner),
+            ("writing", self.writing),
+            ("checksums", self.checksums),
+            ("ranges", self.ranges),
+            ("names", self.names),
+            ("listing", self.listing),
+            ("multipart", self.multipart),
+            ("part numbers", self.part_numbers),
+            ("conditions", self.conditions),
+            ("deleting", self.deleting),
+        ]
+
+    def owner(self) -> Iterator[Finding]:
+        owner = self.store.owner()
+        if owner is None or owner == self.host:
+            whose = "is free" if owner is None else "belongs to this host"
+            yield good("owner", f"the prefix {self.store.storage.prefix or '(none)'} {whose}")
+        else:
+            yield note(
+                "owner",
+                f"{self.store.place()}: another host writes there ({owner})",
+                "restoring from there is free; to back up give this host another s3_prefix, or "
+                "take the prefix over with --adopt",
+            )
+
+    def writing(self) -> Iterator[Finding]:
+        self.store.write(_PLAIN, _BODY)
+        if self.store.read(_PLAIN) != _BODY or self.store.size(_PLAIN) != len(_BODY):
+            raise _other("a key is read as it was not written")
+        yield good("writing", "keys are written, read and measured")
+
+    def checksums(self) -> Iterator[Finding]:
+        md5 = hashlib.md5(_BODY, usedforsecurity=False).digest()
+        etag = multipart.send_whole(self.store, _WHOLE, bytearray(_BODY), md5)
+        false = hashlib.md5(b"another", usedforsecurity=False).digest()
+        try:
+            multipart.send_whole(self.store, _WHOLE, bytearray(_BODY), false)
+        except BackupError:
+            yield good("checksums", "what arrives damaged is refused")
+        else:
+            yield note("checksums", "Content-MD5 is not looked at: TLS alone guards what is sent")
+        if etag != md5.hex():
+            yield note("ETags", "they are not MD5s: a resumed upload trusts its journal and sizes")
+
+    def ranges(self) -> Iterator[Finding]:
+        if self.store.read_range(_PLAIN, 3, 5) != _BODY[3:8]:
+            raise _other("a range is not what was asked for")
+        yield good("ranges", "a part of a key can be read")
+
+    def names(self) -> Iterator[Finding]:
+        self.store.write(_ODD, _BODY)
+        if _ODD not in {stored.key for stored in self.store.keys(FOLDER)}:
+            raise _other(f"{_ODD} is not listed under its name")
+        yield good("names", "every name that we give a key is stored and listed as it is")
+        self.store.write(_PERCENT, _BODY)
+        if _PERCENT not in {stored.key for stored in self.store.all_keys(FOLDER)}:
+            yield note("names", "keys with % are listed under other names; ClickHouse has such")
+
+    def listing(self) -> Iterator[Finding]:
+        listed = {stored.key for stored in self.store.all_keys(FOLDER, at_once=1)}
+        if not {_PLAIN, _WHOLE, _ODD} <= listed:
+            raise _other("a list of several pages lacks keys")
+        yield good("listing", "long lists are read page by page")
+
+    def multipart(self) -> Iterator[Finding]:
+        key, first, last = f"{FOLDER}parts", bytearray(os.urandom(_SMALLEST_PART)), bytearray(b"x")
+        upload_id = self._begin(key)
+        etags = {1: self._send(self.store, key, upload_id, 1, first)}
+        resumed = Store(self.store.storage)  # as the next run comes
+        if set(multipart.parts(resumed, key, upload_id)) != {1}:
+            raise _other("a part that arrived is not listed (ListParts)")
+        etags[2] = self._send(resumed, key, upload_id, 2, last)
+        multipart.complete(resumed, key, upload_id, etags)
+        joint = self.store.read_range(key, _SMALLEST_PART - 1, 2)
+        if self.store.size(key) != _SMALLEST_PART + 1 or joint != bytes((first[-1], last[0])):
+            raise _other("a key is not made of the parts that were sent")
+        yield good("multipart", "parts are sent, listed, resumed and joined")
+
+    def part_numbers(self) -> Iterator[Finding]:
+        key = f"{FOLDER}many"
+        upload_id = self._begin(key)
+        self._send(self.store, key, upload_id, PARTS, bytearray(b"x"))
+        multipart.abort(self.store, key, upload_id)
+        try:
+            left = multipart.parts(self.store, key, upload_id)
+        except MissingError:
+            left = {}
+        if left:
+            raise _other("an upload that was given up is still there (AbortMultipartUpload)")
+        yield good("part numbers", f"{PARTS} parts are allowed, and uploads can be given up")
+
+    def conditions(self) -> Iterator[Finding]:
+        try:
+            with explained(self.store.storage, _PLAIN):
+                self.store.client.put_object(
+                    **self.store.names(_PLAIN), Body=_BODY, IfNoneMatch="*"
+                )
+        except BackupError:
+            yield good("conditions", "If-None-Match is honoured or refused; we do not need it")
+        else:
+            yield note("conditions", "If-None-Match is passed over; we do not need it")
+
+    def deleting(self) -> Iterator[Finding]:
+        yield from self.clear()
+        if any(True for _ in self.store.all_keys(FOLDER)):
+            raise _other("keys are still listed after they were deleted")
+        one_by_one = self.store.deletes_one_by_one
+        yield (
+            note("deleting", "DeleteObjects is not offered: keys are deleted one by one")
+            if one_by_one
+            else good("deleting", "a thousand keys are deleted by one request")
+        )
+
+    def clear(self) -> Iterator[Finding]:
+        """Give up what is being uploaded and delete what was stored, by us or before us."""
+        for stored in list(self.store.all_keys(_OPEN)):
+            upload_id, _, key = self.store.read(stored.key).decode().partition(" ")
+            multipart.abort(self.store, key, upload_id)
+        self.store.delete_folder(FOLDER)
+        return iter(())
+
+    def _begin(self, key: str) -> str:
+        upload_id = multipart.begin(self.store, key)
+        self.store.write(_OPEN + key.removeprefix(FOLDER), f"{upload_id} {key}".encode())
+        return upload_id
+
+    def _send(self, store: Store, key: str, upload_id: str, number: int, body: bytearray) -> str:
+        md5 = hashlib.md5(body, usedforsecurity=False).digest()
+        return multipart.send_part(store, key, upload_id, number, body, md5)
+
+
+def _other(sentence: str) -> BackupError:
+    return BackupError(
+        "s3.not_usable", sentence, "this store cannot hold backups; ask its provider"
+    )

@@ -1,0 +1,57 @@
+"""Whether a ClickHouse server can be backed up: its smallest object is, to S3, and removed."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from secrets import token_hex
+
+from three_backup.errors import BackupError
+from three_backup.findings import Finding, good, note, tried
+from three_backup.human import counted, size
+from three_backup.s3.store import Store
+from three_backup.sources.base import CheckJob
+from three_backup.sources.clickhouse import operation, sql
+from three_backup.sources.clickhouse.client import Client, connect
+from three_backup.sources.clickhouse.options import cluster_of, place_of, s3_settings
+from three_backup.sources.clickhouse.relations import TYPE, Found, all_relations, read_server
+
+_LARGEST = 100_000_000
+"""Bytes of an object that is not worth a look."""
+
+
+def check(job: CheckJob) -> Iterator[Finding]:
+    client = connect(TYPE, job.store.storage if job.store else None)
+    server = read_server(client)
+    found = sorted(all_relations(client), key=lambda one: one.size)
+    yield good(TYPE, f"{server.version} answers, with {counted(len(found), 'object')}")
+    if job.store is None:
+        yield note("backups", "ClickHouse is backed up to S3 only", "set s3_bucket")
+    elif not found or found[0].size > _LARGEST:
+        yield note("backups", "there is nothing small to try a backup of")
+    else:
+        smallest, store = found[0], job.store
+        yield tried("backups", lambda: _backed_up(client, job, store, smallest, server.cluster))
+
+
+def _backed_up(client: Client, job: CheckJob, store: Store, of: Found, cluster: str) -> str:
+    """As tb-snapshot does it, so that the same rights are needed."""
+    object_id = of.object_id(cluster)
+    id = f"tb-check-{token_hex(8)}"
+    place = place_of(store, f"{job.folder}{id}", job.source_settings)
+    settings = {"id": id, **s3_settings(client, store, job.source_settings, None)}
+    everywhere = cluster_of(object_id, job.source_settings)
+    try:
+        client.ask(sql.backup(sql.relation(object_id), place, settings, None, everywhere))
+        done = operation.awaited(client, str(object_id), id, job.source_settings, lambda _: None)
+        if not done.done:
+            raise client.explained(done.error)
+        stored = sum(key.size for key in store.all_keys(f"{job.folder}{id}/"))
+    finally:
+        with suppress(BackupError):  # what S3 does not let us do the look at S3 tells
+            store.delete_folder(f"{job.folder}{id}/")
+    if not stored:
+        raise BackupError(
+            "clickhouse.elsewhere",
+            f"{TYPE}: the server wrote its backup somewhere else than into {store.place()}",
+            "correct the url of clickhouse_named_collection, or s3_endpoint",
+        )
+    return f"the server wrote {object_id} to S3, {size(stored)}"

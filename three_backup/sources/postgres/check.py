@@ -1,0 +1,95 @@
+"""Whether a PostgreSQL server can be backed up, and its tables restored on this host."""
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from three_backup.config.settings import Settings
+from three_backup.findings import Finding, Mark, bad, good, note, tried
+from three_backup.human import counted, duration
+from three_backup.sources.base import CheckJob
+from three_backup.sources.postgres.connection import connect, connect_replication
+from three_backup.sources.postgres.preflight import (
+    SUMMARIZE,
+    Cluster,
+    check_backup,
+    read_cluster,
+)
+from three_backup.sources.postgres.relations import TYPE, Database, databases
+from three_backup.sources.postgres.restoring.binaries import find_binaries
+from three_backup.sources.postgres.restoring.scratch import scratch_user
+
+_ROLE = """
+SELECT current_user::text, (SELECT setting::int FROM pg_catalog.pg_settings
+                             WHERE name = 'wal_summary_keep_time')
+"""
+
+
+def check(job: CheckJob) -> Iterator[Finding]:
+    with connect() as connection:
+        cluster = read_cluster(connection)
+        ((role, minutes),) = connection.execute(_ROLE)
+        found = databases(connection)
+    yield good(TYPE, f"{cluster.server} answers, to role {role}")
+    yield tried("backups", partial(_backups, cluster))
+    yield tried("replication", _replication)
+    yield _increments(cluster, timedelta(minutes=minutes), job.source_settings, job.now)
+    yield from _databases([one for one in found if not one.closed])
+    yield tried("restores", partial(_restores, cluster, job.source_settings))
+
+
+def _backups(cluster: Cluster) -> str:
+    check_backup(cluster)
+    return f"wal_level is {cluster.wal_level}, max_wal_senders {cluster.max_wal_senders}"
+
+
+def _replication() -> str:
+    with connect_replication():
+        return "the role may replicate, and pg_hba.conf lets it in"
+
+
+def _increments(cluster: Cluster, kept: timedelta, settings: Settings, now: datetime) -> Finding:
+    """Whether increments can be made. kept: how long WAL summaries are, zero for ever."""
+    subject = "increments"
+    if not cluster.summarize_wal:
+        return note(
+            subject, "summarize_wal is off, so that every backup is a base", f"run {SUMMARIZE}"
+        )
+    apart = _apart(settings, now)
+    if kept and kept < apart:
+        return note(
+            subject,
+            f"WAL summaries are kept for {duration(kept.total_seconds())}, but "
+            f"{duration(apart.total_seconds())} lie between two snapshots: some will be bases",
+            "run ALTER SYSTEM SET wal_summary_keep_time = "
+            f"'{2 * apart // timedelta(days=1) + 1}d'; SELECT pg_reload_conf()",
+        )
+    return good(subject, "summarize_wal is on, and summaries are kept long enough")
+
+
+def _apart(settings: Settings, now: datetime) -> timedelta:
+    """How far apart two snapshots lie by the schedule that fires more often at present."""
+    schedules = (settings.base_schedule, settings.incremental_schedule)
+    return min(one.next_firing(now, UTC) - one.last_firing(now, UTC) for one in schedules)
+
+
+def _databases(found: Sequence[Database]) -> Iterator[Finding]:
+    refused = [one.refusal for one in found if one.refusal is not None]
+    yield from (bad("databases", refusal) for refusal in refused)
+    entered = [tried("databases", partial(_enter, one)) for one in found if one.refusal is None]
+    failures = [one for one in entered if one.mark is Mark.BAD]
+    yield from failures
+    if not refused and not failures:
+        yield good("databases", f"{counted(len(found), 'database')} can be read")
+
+
+def _enter(database: Database) -> str:
+    with connect(database.name):
+        return database.name
+
+
+def _restores(cluster: Cluster, settings: Settings) -> str:
+    binaries = find_binaries(cluster.major, settings.pg_bindir, os.environ)
+    user = scratch_user(settings.scratch_user)
+    return f"the programs of {binaries.folder} run as {user or 'this user'}"

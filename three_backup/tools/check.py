@@ -1,0 +1,143 @@
+"""tb-check - try out what backups need, in S3 and at the sources
+
+Usage:
+  tb-check [--select PATTERN]... [options]
+
+Options:
+  -s, --select PATTERN  only sources that a pattern reaches, s3 or host; may be repeated
+      --json            records instead of text
+  -c, --config FILE     the configuration
+      --env-file FILE   PG* and CLICKHOUSE_* variables, instead of .env beside it
+  -h, --help            show this
+      --version         show the version
+
+Writes some small keys and one of 5 MB below check/ in the prefix, has ClickHouse write its
+smallest object there, and removes all that. Nothing is changed at the sources.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from three_backup import human, pipe
+from three_backup.discovery import reachable
+from three_backup.errors import BackupError, Exit
+from three_backup.findings import Finding, Mark, bad, note, tried
+from three_backup.objects import selected
+from three_backup.pipe import Invocation, translated
+from three_backup.records import of_source
+from three_backup.s3.probe import FOLDER, probe
+from three_backup.sources import SOURCES, direct_source_of
+from three_backup.sources.base import CheckJob, Source
+from three_backup.storage import Storage
+from three_backup.terminal import Colour, painted
+
+Tell = Callable[[Finding], None]
+
+_HOST, _S3 = "host", "s3"
+_COLOURS = {Mark.GOOD: Colour.GREEN, Mark.NOTE: Colour.YELLOW, Mark.BAD: Colour.RED}
+_USUAL_WIDTH = 78
+_MARGIN = " " * 8
+"""As wide as a mark, and what stands before and behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """Something to look at. at: tells what it finds there."""
+
+    id: str
+    heading: str
+    at: Callable[[Tell], None]
+
+
+def main() -> int:
+    return pipe.main(__doc__, run)
+
+
+def run(invocation: Invocation) -> Exit:
+    invocation.warn()
+    marks: set[Mark] = set()
+
+    def tell(id: str, finding: Finding) -> None:
+        marks.add(finding.mark)
+        _show(invocation, id, finding)
+
+    for look in _looks(invocation):
+        if not invocation.arguments["--json"]:
+            invocation.write(f"{look.heading}\n")
+        look.at(partial(tell, look.id))
+    return Exit.FAILED if Mark.BAD in marks else Exit.OK
+
+
+def _looks(invocation: Invocation) -> Iterator[_Look]:
+    if selected(invocation.patterns, _HOST):
+        yield _Look(_HOST, "this host", partial(_look_at_host, invocation))
+    if selected(invocation.patterns, _S3):
+        for storage in invocation.configuration.storages():
+            yield _Look(_S3, _heading(storage), partial(_look_at_s3, invocation, storage))
+    for source in reachable(invocation.patterns):
+        yield _Look(source.type, source.type, partial(_look_at, invocation, source))
+
+
+def _heading(storage: Storage) -> str:
+    return f"S3 at {storage.endpoint or 'AWS'}, bucket {storage.bucket or '(none)'}"
+
+
+def _look_at_host(invocation: Invocation, tell: Tell) -> None:
+    configuration = invocation.configuration
+    for folder in dict.fromkeys(one.local_dir for one in configuration.storages()):
+        tell(tried("local_dir", partial(_writable, folder)))
+    for source in SOURCES:
+        named = any(rule.pattern.startswith(source.type) for rule in configuration.rules)
+        if named and not any(map(shutil.which, source.programs)):
+            programs = " or ".join(source.programs)
+            sentence = f"{programs} is not on PATH, so that nothing of {source.type} is backed up"
+            tell(note("programs", sentence, "install it or set PATH"))
+
+
+def _writable(folder: Path) -> str:
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with TemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise translated(error) from error
+    return f"{folder} can be written, {human.size(free)} are free"
+
+
+def _look_at_s3(invocation: Invocation, storage: Storage, tell: Tell) -> None:
+    if storage.bucket is None:
+        tell(note("bucket", "there is none, so that snapshots stay here", "set s3_bucket"))
+        return
+    if storage.endpoint is not None and storage.endpoint.startswith("http:"):
+        tell(note("TLS", "what is sent can be read on its way", "write https in s3_endpoint"))
+    probe(storage, invocation.host_id, invocation.clock, tell)
+
+
+def _look_at(invocation: Invocation, source: Source, tell: Tell) -> None:
+    settings = invocation.configuration.source_settings(source.type)
+    direct = direct_source_of(source.type) is not None
+    store = invocation.catalog(settings.storage).s3 if direct else None
+    try:
+        folder = f"{FOLDER}{source.type}/"
+        for finding in source.check(CheckJob(settings, invocation.clock(), store, folder)):
+            tell(finding)
+    except BackupError as error:
+        tell(bad(source.type, error))
+
+
+def _show(invocation: Invocation, id: str, finding: Finding) -> None:
+    if invocation.arguments["--json"]:
+        fields = {"mark": finding.mark, "subject": finding.subject, "sentence": finding.sentence}
+        remedy = {"remedy": finding.remedy} if finding.remedy else {}
+        invocation.write(of_source(id, id, finding={**fields, **remedy}).to_line())
+        return
+    width = invocation.width or _USUAL_WIDTH
+    mark = painted(f"{finding.mark:<4}", _COLOURS[finding.mark], invocation.coloured)
+    said = human.wrapped(f"{finding.subject}: {finding.sentence}", width, _MARGIN)
+    invocation.write(f"  {mark}  {said.removeprefix(_MARGIN)}\n")
+    if finding.remedy:
+        invocation.write(f"{human.wrapped(f'-> {finding.remedy}', width, _MARGIN, '   ')}\n")
