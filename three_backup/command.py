@@ -35,7 +35,8 @@ class Program:
     environment: on top of our own, None removes a variable; user: run as that user with none of
     our groups, in its name and from `/` unless cwd says otherwise. code, what: of the BackupError,
     what stands before its sentence; package: what to install where the program is missing; redact:
-    takes secrets out of what the program printed on stderr.
+    takes secrets out of what the program printed on stderr; timeout: seconds after which `run`
+    ends it, None for never.
     """
 
     argv: Sequence[str]
@@ -46,6 +47,7 @@ class Program:
     what: str = ""
     package: str = ""
     redact: Callable[[str], str] = str
+    timeout: float | None = None
 
     @property
     def name(self) -> str:
@@ -60,7 +62,7 @@ def run(program: Program, input: str | bytes | None = None) -> str:
     given = input.encode() if isinstance(input, str) else input
     stdin = subprocess.DEVNULL if given is None else subprocess.PIPE
     with _started(program, stdin) as started:
-        output = _output(started.process, given)
+        output = _output(started.process, given, program)
         _check([started])
     return output.decode("utf-8", "surrogateescape")
 
@@ -72,7 +74,7 @@ def pipe(left: Program, right: Program) -> str:
         _started(right, _stdout(writer)) as reader,
     ):
         _stdout(writer).close()  # or the writer never hears that the reader is gone
-        output = _output(reader.process)
+        output = _output(reader.process, None, right)
         _check([writer, reader])
     return output.decode("utf-8", "surrogateescape")
 
@@ -183,13 +185,16 @@ class _Tail:
                 self._lines.append(line)
 
 
-def _output(process: subprocess.Popen[bytes], given: bytes | None = None) -> bytes:
+def _output(process: subprocess.Popen[bytes], given: bytes | None, program: Program) -> bytes:
     """All of it. A signal on the brink of a blocking read is heard within the second."""
-    while True:
+    began = time.monotonic()
+    while program.timeout is None or time.monotonic() - began < program.timeout:
         try:
-            return process.communicate(given, timeout=1)[0]
+            return process.communicate(given, timeout=min(1, program.timeout or 1))[0]
         except subprocess.TimeoutExpired:
             given = None  # it is being written already
+    sentence = f"{program.name} did not end within {program.timeout:g} seconds and was ended"
+    raise BackupError(program.code, _about(program, sentence))
 
 
 @contextmanager

@@ -85,12 +85,31 @@ class Summary:
 def text(summary: Summary, seconds: float, deaths: Sequence[str]) -> str:
     """The summary in 78 columns. deaths: sentences on stages that did not end by themselves."""
     blocks = [
-        _headline(summary, deaths) + "\n",
+        headline(summary, deaths) + "\n",
         indent(_objects(summary.outcomes), _INDENT),
         indent(table(list(_sums(summary, seconds))), _INDENT),
         *_remarks(summary.remarks, deaths),
     ]
     return "\n".join(block for block in blocks if block)
+
+
+def facts(summary: Summary, seconds: float, deaths: Sequence[str]) -> dict[str, Any]:
+    """The summary as plain JSON, for programs."""
+    failures = [*deaths, *summary.remarks.get(Outcome.FAILED, ())]
+    return {
+        "headline": headline(summary, deaths),
+        "objects": summary.objects,
+        "failed": summary.failed,
+        "seconds": round(seconds, 1),
+        "outcomes": {
+            type: {outcome.value: count for outcome, count in counts.items()}
+            for type, counts in summary.outcomes.items()
+        },
+        "taken": dict(summary.taken),
+        "uploaded": dict(summary.uploaded),
+        "removed": dict(summary.removed),
+        "failures": failures,
+    }
 
 
 def outcome_of(record: Record) -> Outcome:
@@ -117,7 +136,8 @@ def sentence_of(record: Record) -> str:
     return f"{message}; {hint}" if hint else message
 
 
-def _headline(summary: Summary, deaths: Sequence[str]) -> str:
+def headline(summary: Summary, deaths: Sequence[str]) -> str:
+    """The run in a few words."""
     if summary.failed:
         return f"{summary.failed} of {counted(summary.objects, 'object')} failed"
     if summary.errors or deaths:

@@ -48,6 +48,7 @@ def test_the_page_names_exactly_the_options_there_are() -> None:
         ("s3_addressing_style", Storage(Path("/")).addressing_style),
         ("if_running", RunSettings(Path("/")).if_running),
         ("kill_after", "24h"),
+        ("hook_timeout", "1m"),
         ("clickhouse_on_cluster", "false"),
         ("clickhouse_timeout", "10m"),
         ("s3_timeout", "5m"),

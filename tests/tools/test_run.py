@@ -348,3 +348,33 @@ def test_stages_beat_the_lock_of_the_run(installation: Installation) -> None:
     installation.discovers(then=beat)
     assert installation.run()[0] == 0
     assert (installation.state / "locks/run").stat().st_mtime == 7
+
+
+def test_the_commands_of_the_operator_are_told_how_the_run_went(
+    installation: Installation,
+) -> None:
+    told = installation.folder / "told"
+    tell = f"sh -c 'echo $THREE_BACKUP_EVENT $THREE_BACKUP_STATUS >> {told}'"
+    options = "".join(f"    on_{one}: {tell}\n" for one in ("start", "success", "failure"))
+    installation.discovers(record("users"))
+    assert installation.run("-q", options=options) == (0, "", "")
+    installation.discovers(record("users", error=ERROR))
+    assert installation.run("-q", options=options)[0] == 1
+    assert told.read_text().splitlines() == ["start", "success 0", "start", "failure 1"]
+
+
+def test_a_command_that_fails_changes_nothing_of_the_run(installation: Installation) -> None:
+    installation.discovers(record("users"))
+    status, _, errors = installation.run("-q", options="    on_success: sh -c 'exit 3'\n")
+    assert status == 0
+    assert "on_success: sh failed (exit status 3); the run itself is not concerned" in errors
+
+
+def test_the_last_run_is_left_for_who_asks_for_the_status(installation: Installation) -> None:
+    installation.discovers(record("users", error=ERROR))
+    installation.run("-q", options=f"    prometheus_file: {installation.folder}/tb.prom\n")
+    left = json.loads((installation.state / "last_run.json").read_text())
+    assert left["status"] == 1
+    assert left["carriers"][CARRIER]["why"].startswith(ERROR["message"])
+    metrics = (installation.folder / "tb.prom").read_text()
+    assert f'three_backup_failing{{carrier="{CARRIER}"}} 1' in metrics

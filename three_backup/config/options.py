@@ -1,6 +1,7 @@
 """The words of the configuration, and how each is read. Adding one is a line of the table."""
 
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -123,6 +124,23 @@ def _folder(text: str) -> Path:
     return path
 
 
+def _command(text: str) -> tuple[str, ...]:
+    try:
+        argv = tuple(shlex.split(text))
+    except ValueError as error:
+        raise ValueError(f"it is not a command ({str(error).lower()})") from error
+    if not argv:
+        raise ValueError("it is empty; write a command")
+    return argv
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("https", "http") or not parts.hostname or re.search(r"\s", text):
+        raise ValueError("it is not a URL; write https://host/path")
+    return text
+
+
 def _endpoint(text: str) -> str:
     url = text if "://" in text else f"https://{text}"
     parts = urlsplit(url)
@@ -183,6 +201,11 @@ OPTIONS: Mapping[str, Option] = {
     "pg_bindir": Option(_folder, Scope.SOURCE),
     "scratch_user": Option(_text, Scope.SOURCE),
     "scratch_dir": Option(_folder, Scope.SOURCE),
+    "on_start": Option(_command, Scope.RUN),
+    "on_success": Option(_command, Scope.RUN),
+    "on_failure": Option(_command, Scope.RUN),
+    "hook_timeout": Option(duration, Scope.RUN),
+    "ping_url": Option(_url, Scope.RUN, secret=True),
     "prometheus_file": Option(_folder, Scope.RUN),
     "if_running": Option(_if_running, Scope.RUN),
     "kill_after": Option(duration, Scope.RUN),

@@ -1,7 +1,7 @@
 """The options of one object, merged from every section that matches it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -60,12 +60,18 @@ class Settings:
 @dataclass(frozen=True, slots=True)
 class RunSettings:
     """What holds for a whole run. local_dir: where its lock lies; kill_after: how long another run
-    may be at work before if_running may end it; prometheus_file: where metrics are written."""
+    may be at work before if_running may end it; prometheus_file: where metrics are written;
+    on_*: commands that are told of a run, ping_url: a URL that is."""
 
     local_dir: Path
     if_running: IfRunning = IfRunning.SKIP
     kill_after: timedelta = timedelta(hours=24)
     prometheus_file: Path | None = None
+    on_start: tuple[str, ...] | None = None
+    on_success: tuple[str, ...] | None = None
+    on_failure: tuple[str, ...] | None = None
+    hook_timeout: timedelta = timedelta(minutes=1)
+    ping_url: str | None = field(default=None, repr=False)
 
 
 def settings_of(options: Mapping[str, Any], defaults: Storage) -> Settings:

@@ -20,13 +20,15 @@ Runs tb-discover | tb-plan | tb-snapshot | tb-upload | tb-rotate under the lock 
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from three_backup import last_run, metrics, pipe, summary
 from three_backup.command import Pipeline, Program, joined, signal_name
 from three_backup.errors import BackupError, Exit, UsageError
 from three_backup.holders import Holder
+from three_backup.hooks import Event, Hooks
 from three_backup.last_run import Account, LastRun
 from three_backup.lock import IfRunning, Patience, RunLock, run_lock
 from three_backup.pipe import Invocation, StoppedError, translated
@@ -59,24 +61,37 @@ def run(invocation: Invocation) -> Exit:
 
 def _run(invocation: Invocation, lock: RunLock, stages: Sequence[Program]) -> Exit:
     started, done, account = time.monotonic(), Summary(), Account()
+    _tell(invocation, Event.START, {"headline": "the run begins"})
+    statuses = _statuses(invocation, lock, stages, (done.add, account.add))
+    deaths = _deaths(statuses, done)
+    for death in deaths:
+        invocation.say(death)
+    status, seconds = _status(statuses, done, deaths), time.monotonic() - started
+    _remember(invocation, account, LastRun(lock.since, invocation.clock(), status, tuple(deaths)))
+    if _wants_summary(invocation, status):
+        invocation.write(summary.text(done, seconds, deaths))
+    event = Event.SUCCESS if status is Exit.OK else Event.FAILURE
+    _tell(invocation, event, {"status": int(status), **summary.facts(done, seconds, deaths)})
+    return status
+
+
+def _statuses(
+    invocation: Invocation,
+    lock: RunLock,
+    stages: Sequence[Program],
+    adds: Sequence[Callable[[Record], None]],
+) -> list[int]:
+    """How the stages ended, once every record that came out of the last one was added."""
     os.environ[HEARTBEAT] = str(lock.path)
     with joined(stages, inherited=(lock.descriptor,)) as pipeline:
         lock.name(_members(pipeline))
         for record in _records(invocation, pipeline.output):
             lock.beat()
-            done.add(record)
-            account.add(record)
+            for add in adds:
+                add(record)
             if invocation.arguments["--json"]:
                 invocation.write(record.to_line())
-        statuses = pipeline.statuses()
-    deaths = _deaths(statuses, done)
-    for death in deaths:
-        invocation.say(death)
-    status = _status(statuses, done, deaths)
-    _remember(invocation, account, LastRun(lock.since, invocation.clock(), status, tuple(deaths)))
-    if _wants_summary(invocation, status):
-        invocation.write(summary.text(done, time.monotonic() - started, deaths))
-    return status
+        return pipeline.statuses()
 
 
 def _records(invocation: Invocation, output: Iterable[bytes]) -> Iterator[Record]:
@@ -165,6 +180,18 @@ def _remember(invocation: Invocation, account: Account, run: LastRun) -> None:
             metrics.write(path, metrics.of_run(known), known)
     except OSError as error:
         invocation.say(f"this run is not remembered for tb-status: {translated(error)}")
+
+
+def _tell(invocation: Invocation, event: Event, facts: Mapping[str, Any]) -> None:
+    settings = invocation.configuration.run
+    commands = {
+        Event.START: settings.on_start,
+        Event.SUCCESS: settings.on_success,
+        Event.FAILURE: settings.on_failure,
+    }
+    given = {one: argv for one, argv in commands.items() if argv is not None}
+    hooks = Hooks(given, settings.hook_timeout.total_seconds(), settings.ping_url)
+    hooks.tell(event, {"host": invocation.host, **facts}, invocation.say)
 
 
 def _wants_summary(invocation: Invocation, status: Exit) -> bool:

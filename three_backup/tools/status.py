@@ -140,10 +140,8 @@ def _is_expected(watched: Watched) -> bool:
 
 
 def _troubles(watched: Watched) -> list[str]:
-    return [
-        one if watched.carrier in one else f"{watched.carrier}: {one}"
-        for one in watched.health.troubles
-    ]
+    name = f"{watched.carrier}: "
+    return [name + one.replace(name, "", 1) for one in watched.health.troubles]
 
 
 def _show(

@@ -1,0 +1,77 @@
+"""What a run tells others: commands of the operator, and a URL that is pinged.
+
+Whatever fails or hangs here is a warning: a backup that was taken stays one.
+"""
+
+import json
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from http.client import HTTPException
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from three_backup.command import Program, run
+from three_backup.errors import BackupError
+
+_PREFIX = "THREE_BACKUP_"
+_PING_SECONDS = 10.0
+_OURS = ("PGPASSWORD", "CLICKHOUSE_PASSWORD")
+"""What a command of somebody else need not know."""
+
+
+class Event(StrEnum):
+    START = "start"
+    SUCCESS = "success"
+    FAILURE = "failure"
+
+
+_PINGED = {Event.START: "/start", Event.SUCCESS: "", Event.FAILURE: "/fail"}
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """commands: argv by event; timeout: seconds that a command has; ping_url: a secret."""
+
+    commands: Mapping[Event, Sequence[str]] = field(default_factory=dict)
+    timeout: float = 60.0
+    ping_url: str | None = None
+
+    def tell(self, event: Event, facts: Mapping[str, Any], say: Callable[[str], None]) -> None:
+        """Run the command of the event and ping the URL. facts: plain JSON; texts and numbers at
+        its top are variables, too."""
+        try:
+            if event in self.commands:
+                run(self._program(event, facts), json.dumps({"event": event, **facts}) + "\n")
+        except BackupError as error:
+            say(f"{error}; the run itself is not concerned")
+        if self.ping_url is not None:
+            self._ping(event, str(facts.get("headline", "")), say)
+
+    def _program(self, event: Event, facts: Mapping[str, Any]) -> Program:
+        variables = {
+            f"{_PREFIX}{name.upper()}": str(value)
+            for name, value in {"event": event, **facts}.items()
+            if isinstance(value, str | int | float)
+        }
+        return Program(
+            self.commands[event],
+            {**variables, **dict.fromkeys(_OURS)},
+            code="hook.failed",
+            what=f"on_{event}",
+            timeout=self.timeout,
+        )
+
+    def _ping(self, event: Event, body: str, say: Callable[[str], None]) -> None:
+        parts = urlsplit(self.ping_url or "")
+        path = parts.path.rstrip("/") + _PINGED[event]
+        url = urlunsplit(parts._replace(path=path))
+        request = urllib.request.Request(url, body.encode(), method="POST")  # noqa: S310  checked
+        try:
+            with urllib.request.urlopen(request, timeout=_PING_SECONDS):  # noqa: S310
+                pass
+        except (OSError, HTTPException, ValueError) as error:
+            # Neither the path nor what the error says: whoever knows the URL can ping it.
+            why = getattr(error, "reason", None) or type(error).__name__
+            say(f"ping_url: {parts.hostname} was not reached on {event} ({why})")
