@@ -77,8 +77,8 @@ def table(
 ) -> str:
     """Columns as wide as their widest cell, two blanks apart; those in right are aligned there.
 
-    width: what the lines have, None for no end; the widest column is cut to fit. paint: given the
-    number of a row and its line.
+    width: what the lines have, None for no end; the widest columns are cut to fit. paint: given
+    the number of a row and its line.
     """
     widths = _fitting([max(map(len, column)) for column in zip(*rows, strict=True)], width)
     return "".join(
@@ -87,14 +87,12 @@ def table(
 
 
 def _fitting(widths: list[int], width: int | None) -> list[int]:
-    excess = sum(widths) + 2 * (len(widths) - 1) - width if width else 0
-    if excess <= 0:
-        return widths
-    widest = widths.index(max(widths))
-    return [
-        max(_NARROWEST, one - excess) if number == widest else one
-        for number, one in enumerate(widths)
-    ]
+    """The widths, the widest cut until the line fits or every column is narrow."""
+    room = None if width is None else width - 2 * (len(widths) - 1)
+    while room is not None and sum(widths) > room and max(widths) > _NARROWEST:
+        widest = widths.index(max(widths))
+        widths = [one - (number == widest) for number, one in enumerate(widths)]
+    return widths
 
 
 def _line(row: Sequence[str], widths: Sequence[int], right: frozenset[int]) -> str:

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-_SOURCES = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE", "bin", "man", "three_backup")
+_SOURCES = (
+    *("setup.cfg", "pyproject.toml", "README.md", "LICENSE"),
+    *("bin", "man", "share", "three_backup"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +36,10 @@ def test_the_wheel_has_every_command_and_no_other(installed: list[str]) -> None:
 def test_the_wheel_has_every_page_in_its_section(installed: list[str]) -> None:
     pages = {f"man{path.suffix[1:]}/{path.name}" for path in (ROOT / "man").iterdir()}
     assert _below(installed, "data/share/man/") == pages
+
+
+def test_the_wheel_has_the_example_of_a_configuration(installed: list[str]) -> None:
+    assert _below(installed, "data/share/doc/") == {"three_backup/three_backup.yaml"}
 
 
 def test_the_wheel_has_every_file_of_the_package(installed: list[str]) -> None:

@@ -120,3 +120,10 @@ def test_a_command_is_three_lines(command: str) -> None:
         f"from three_backup.tools.{tool} import main\n"
         "raise SystemExit(main())\n"
     )
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "tb-demo"])
+def test_the_usage_is_what_generic_completers_read(command: str) -> None:
+    """bash's _longopt and zsh's _gnu_generic look for these at the beginning of a line."""
+    completed = re.findall(r"^ *(?:-\w, )?(--[A-Za-z0-9][-A-Za-z0-9]+)", usage(command), re.M)
+    assert completed == [option.long for option in usage_options(command)]

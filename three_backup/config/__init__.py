@@ -2,6 +2,7 @@
 
 from three_backup.config.configuration import Configuration
 from three_backup.config.environment import environment_file
+from three_backup.config.explanation import Explained, explain
 from three_backup.config.loading import load
 
-__all__ = ["Configuration", "environment_file", "load"]
+__all__ = ["Configuration", "Explained", "environment_file", "explain", "load"]

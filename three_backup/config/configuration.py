@@ -30,6 +30,10 @@ class Configuration:
     def settings(self, object_id: ObjectId) -> Settings:
         return self._settings(self._matching(object_id))
 
+    def given(self, object_id: ObjectId) -> dict[str, Given]:
+        """What sections say of the object and of the run, by option, each with its line."""
+        return _merge(self._matching(object_id))
+
     def settings_below(self, prefix: str) -> list[Settings]:
         """What may hold for objects whose ids begin with `prefix/` and are not known further."""
         patterns = (rule.pattern for rule in self.rules if can_match_below(rule.pattern, prefix))

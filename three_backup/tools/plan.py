@@ -1,9 +1,10 @@
 """tb-plan - work out what is to be done, and change nothing
 
 Usage:
-  tb-plan [options]
+  tb-plan [--explain ID] [options]
 
 Options:
+      --explain ID     plan nothing; show every option of the object and the line it comes from
   -c, --config FILE    the configuration
       --env-file FILE  PG* and CLICKHOUSE_* variables, instead of .env beside it
   -h, --help           show this
@@ -15,8 +16,9 @@ Reads records as tb-discover prints them. Adds stage, max_stage, take, todo and 
 from collections.abc import Iterator
 from itertools import groupby
 
-from three_backup import pipe
+from three_backup import human, pipe
 from three_backup.catalog import Catalog
+from three_backup.config import explain
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.objects import ObjectId
 from three_backup.outlook import Outlook, outlook
@@ -30,9 +32,21 @@ def main() -> int:
 
 
 def run(invocation: Invocation) -> None:
+    if invocation.arguments["--explain"] is not None:
+        _explain(invocation, ObjectId.parse(invocation.arguments["--explain"]))
+        return
     for carrier, group in groupby(invocation.records(), key=lambda record: record.carrier):
         for record in _planned(invocation, carrier, list(group)):
             invocation.emit(record)
+
+
+def _explain(invocation: Invocation, object_id: ObjectId) -> None:
+    configuration = invocation.configuration
+    rows = [("OPTION", "VALUE", "FROM")]
+    for one in explain(configuration, object_id):
+        place = f"{configuration.path}:{one.line} ({one.pattern})" if one.line else "default"
+        rows.append((one.option, one.value, place))
+    invocation.write(human.table(rows))
 
 
 def _planned(invocation: Invocation, carrier: str, records: list[Record]) -> Iterator[Record]:
