@@ -203,7 +203,7 @@ class Files:
 
     def read(self, name: str) -> bytes:
         """A damaged copy on this host is passed over where S3 has another."""
-        stored = self._file(self._manifest, name)
+        stored = self._file(self._remote or self._manifest, name)
         damaged = None
         for copy in self._copies(name, 0, stored.size):
             if stored.sha256 is None or hashlib.sha256(copy).hexdigest() == stored.sha256:

@@ -7,7 +7,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BufferedReader, RawIOBase
@@ -91,6 +91,22 @@ def stream(program: Program) -> Iterator[IO[bytes]]:
         BufferedReader(_CheckedOutput(started), _BUFFER_SIZE) as readable,
     ):
         yield readable
+
+
+def feed(program: Program, pieces: Iterable[bytes]) -> None:
+    """Write the pieces to the program's stdin. What is raised between them ends it before it can
+    take what it has for the whole."""
+    with _started(program, subprocess.PIPE) as started:
+        stdin = cast(IO[bytes], started.process.stdin)
+        with suppress(BrokenPipeError):  # it says itself why it reads no more
+            for piece in pieces:
+                left = memoryview(piece)
+                while left:
+                    left = left[stdin.write(left) :]
+        stdin.close()
+        started.process.stdin = None
+        _output(started.process, None, program)
+        _check([started])
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +225,8 @@ def _started(program: Program, stdin: int | IO[bytes]) -> Iterator[_Started]:
     finally:
         _end(processes)
         for process in processes:
-            cast(IO[bytes], process.stdout).close()
+            for ours in filter(None, (process.stdin, process.stdout)):
+                ours.close()
 
 
 @contextmanager

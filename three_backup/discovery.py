@@ -92,4 +92,5 @@ def _record(found: Found | Unreadable, type: str) -> tuple[Record, BackupError |
     carrier = {} if found.carrier in (None, str(found.id)) else {"carrier": found.carrier}
     if isinstance(found, Unreadable):
         return of_source(found.id, type, **carrier), found.error
-    return Record.of(found.id, **found.facts, size=found.size, **carrier), None
+    size = {} if found.size is None else {"size": found.size}
+    return Record.of(found.id, **found.facts, **size, **carrier), None

@@ -20,6 +20,7 @@ from three_backup.summary import Outcome, outcome_of, sentence_of
 _NAME = "last_run.json"
 _VERSION = 1
 _FAILURES = (Outcome.FAILED, Outcome.UNFINISHED)
+_LEFT_ALONE = (Outcome.DISABLED, Outcome.UNSUPPORTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def _with(made: Made, record: Record) -> Made:
     newest = _time_of((fields.get("snapshot") or {}).get("id") or fields.get("newest"))
     return Made(
         objects=made.objects + ("subtype" in fields),
-        disabled=made.disabled and outcome is Outcome.DISABLED,
+        disabled=made.disabled and outcome in _LEFT_ALONE,
         why=made.why or (sentence_of(record) if failing else None),
         base=_latest(made.base, _base(record)),
         newest=_latest(made.newest, newest),

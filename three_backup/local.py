@@ -55,6 +55,7 @@ class LocalStore:
         self.sweep(carrier)
         folder = self._folder(carrier) / f"{_UNFINISHED}{snapshot}"
         folder.mkdir(parents=True, mode=0o700)
+        sync_directory(folder.parent)  # what is made elsewhere for it is found by its name
         try:
             yield folder
         finally:
@@ -74,6 +75,12 @@ class LocalStore:
         sync_directory(folder)
         shutil.rmtree(folder)
         _remove_empty_parents(folder.parent, self.root)
+
+    def unfinished(self, carrier: str) -> list[SnapshotId]:
+        """What killed runs began and did not commit."""
+        folders = self._folder(carrier).glob(f"{_UNFINISHED}*")
+        found = (SnapshotId.parse(one.name.removeprefix(_UNFINISHED)) for one in folders)
+        return [one for one in found if one]
 
     def sweep(self, carrier: str) -> None:
         """Remove what killed runs left of snapshots that never came to be, or no longer are."""

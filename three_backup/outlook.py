@@ -16,7 +16,7 @@ from three_backup.retention import Candidate, Place, Verdict, decide, most_gener
 from three_backup.s3.journal import begun
 from three_backup.schedule import host_zone, is_from_the_future
 from three_backup.snapshots import Kind, SnapshotId, rfc3339
-from three_backup.sources import direct_source_of, source_of
+from three_backup.sources import direct_source_of, point_source_of, source_of
 from three_backup.stages import Stage, taken
 
 
@@ -74,6 +74,13 @@ class Outlook:
 
     def _newest(self, meant: Callable[[Stored], bool]) -> SnapshotId | None:
         return next((one.id for one in reversed(self.snapshots) if meant(one)), None)
+
+
+def unsupported(record: Record) -> Record:
+    """What is planned for an object that cannot be backed up: nothing, and why."""
+    return record.with_fields(
+        stage=Stage.EXISTS, max_stage=Stage.EXISTS, take=None, todo=[], why=record.unsupported
+    )
 
 
 _ROTATIONS = {Stage.ROTATED_LOCALLY, Stage.ROTATED_S3}
@@ -153,7 +160,8 @@ def verdicts(
         return []
     wanted = any(one.max_stage.reaches(Stage.SYNCED_S3) for one in settings)
     candidates = _candidates(carrier, snapshots, wanted, catalog)
-    return decide(candidates, most_generous(one.limits for one in settings))
+    points = point_source_of(carrier.partition("/")[0]) is not None
+    return decide(candidates, most_generous(one.limits for one in settings), points=points)
 
 
 def _candidates(

@@ -124,9 +124,11 @@ class Invocation:
                 yield malformed_line(self.name, number, numbered)
 
     def each(self, act: Callable[[Record], Record]) -> None:
-        """Every record through act; one that failed before is copied, one that fails flows on."""
+        """Every record through act. One that failed before is copied, and one whose object cannot
+        be backed up; one that fails flows on."""
         for record in self.records():
-            self.emit(record if record.failed else self.attempt(record, act))
+            idle = record.failed or record.unsupported
+            self.emit(record if idle else self.attempt(record, act))
 
     def attempt(self, record: Record, act: Callable[[Record], Record]) -> Record:
         """The per-record boundary: what act raises becomes the record's error."""

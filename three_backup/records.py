@@ -67,6 +67,11 @@ class Record:
         return "error" in self.fields
 
     @property
+    def unsupported(self) -> str | None:
+        """Why its object cannot be backed up: no tool does anything for it."""
+        return self.fields.get("unsupported")
+
+    @property
     def planned(self) -> bool:
         return "todo" in self.fields
 

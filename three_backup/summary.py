@@ -23,6 +23,7 @@ class Outcome(StrEnum):
     BACKED_UP = "backed up"
     UP_TO_DATE = "up to date"
     DISABLED = "disabled"
+    UNSUPPORTED = "not supported"
     UNFINISHED = "unfinished"
     FAILED = "failed"
 
@@ -118,6 +119,8 @@ def outcome_of(record: Record) -> Outcome:
         return Outcome.FAILED
     if record.fields.get("disabled"):
         return Outcome.DISABLED
+    if record.unsupported:
+        return Outcome.UNSUPPORTED
     if record.todo:
         return Outcome.UNFINISHED
     uploaded = record.fields.get("uploaded") or {}

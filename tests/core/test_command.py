@@ -5,12 +5,12 @@ import pwd
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from three_backup.command import Program, joined, pipe, run, stream
+from three_backup.command import Program, feed, joined, pipe, run, stream
 from three_backup.errors import BackupError
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
@@ -212,3 +212,26 @@ def test_programs_end_with_us_on_an_interrupt(tmp_path: Path) -> None:
         assert owner.communicate()[0] == "interrupted\n"
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+def test_what_is_fed_reaches_the_program_whole(tmp_path: Path) -> None:
+    written = tmp_path / "written"
+    feed(Program(("tee", str(written))), [b"ab", b"", b"c" * 1_000])
+    assert written.read_bytes() == b"ab" + b"c" * 1_000
+
+
+def test_who_is_fed_and_fails_says_why() -> None:
+    endless = iter(lambda: b"x" * 100_000, b"")
+    with pytest.raises(BackupError, match=r"sh failed \(exit status 3\): it is full"):
+        feed(shell("echo it is full >&2; exit 3"), endless)
+
+
+def test_what_is_cut_short_is_never_taken_for_the_whole(tmp_path: Path) -> None:
+    def torn() -> Iterator[bytes]:
+        yield b"half"
+        raise OSError("the other half is gone")
+
+    whole = tmp_path / "whole"
+    with pytest.raises(OSError, match="the other half is gone"):
+        feed(shell(f"cat > /dev/null && touch {whole}"), torn())
+    assert not whole.exists()

@@ -1,12 +1,14 @@
 """The sources there are. A fourth one is a folder, a line here and a page."""
 
 from three_backup.errors import UsageError
-from three_backup.sources.base import DirectSource, Source
+from three_backup.sources.base import DirectSource, PointSource, Source
 from three_backup.sources.clickhouse.source import ClickhouseSource
+from three_backup.sources.lxd.source import LxdSource
 from three_backup.sources.postgres.source import PostgresSource
 
+POINTS: tuple[PointSource, ...] = (LxdSource(),)
 DIRECT: tuple[DirectSource, ...] = (ClickhouseSource(),)
-SOURCES: tuple[Source, ...] = (PostgresSource(), *DIRECT)
+SOURCES: tuple[Source, ...] = (*POINTS, PostgresSource(), *DIRECT)
 
 
 def source_of(type: str) -> Source:
@@ -21,3 +23,8 @@ def source_of(type: str) -> Source:
 def direct_source_of(type: str) -> DirectSource | None:
     """The source if its server writes snapshots to S3 itself, None if this host stores them."""
     return next((source for source in DIRECT if source.type == type), None)
+
+
+def point_source_of(type: str) -> PointSource | None:
+    """The source if it holds its snapshots itself, None if this host or S3 stores them."""
+    return next((source for source in POINTS if source.type == type), None)

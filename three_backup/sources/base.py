@@ -3,14 +3,16 @@
 A source knows its servers and its file formats. It knows nothing of schedules, retention, S3 or
 records' stages: it lists objects, judges whether a chain can go on, fills a folder with a
 snapshot, and restores an object out of a chain of snapshots. A direct source has no folder to
-fill: its server writes snapshots to S3 itself, and reads them there.
+fill: its server writes snapshots to S3 itself, and reads them there. Nor has a point source: its
+snapshots lie in the source, and are streamed from there to S3.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
@@ -28,11 +30,12 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A live object. size: bytes at the source; carrier: who holds its snapshots;
-    facts: what tb-discover adds to the record (kind, the server's state), plain JSON."""
+    """A live object. size: bytes at the source, None where that is not known; carrier: who holds
+    its snapshots; facts: what tb-discover adds to the record (kind, the server's state), plain
+    JSON: `unsupported` among them says why the object cannot be backed up."""
 
     id: ObjectId
-    size: int
+    size: int | None
     carrier: str
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -69,6 +72,10 @@ class ParentUnusableError(BackupError):
 
 class NothingToTakeError(BackupError):
     """No snapshot can or need be taken now, and that is no failure. message says why."""
+
+
+class PointHeldError(BackupError):
+    """A point cannot go now, and that is no failure. message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +133,8 @@ class RestoreJob:
 
     chain: the base first, the wanted snapshot last. overwrite: replace what has a target's id.
     work_dir: where temporary folders may be made. options: the source's own (`owner`, `acl`).
-    store: where a direct source finds the chain; None for others.
+    store: where a direct source finds the chain; None for others. at_source: the wanted snapshot
+    is a point that is there, and the chain that one alone.
     """
 
     wanted: Sequence[Wanted]
@@ -138,6 +146,7 @@ class RestoreJob:
     say: Say
     options: Mapping[str, Any] = field(default_factory=dict)
     store: Store | None = None
+    at_source: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,3 +219,24 @@ class DirectSource(Source, Protocol):
 
     def clear(self, job: ClearJob) -> None:
         """End and remove what is too old to be finished. Raises BackupError."""
+
+
+class PointSource(Source, Protocol):
+    """A source that holds snapshots itself, as points: this host stores their manifests only.
+
+    A point restores without its parents. Its manifest has no files, and in `facts["guid"]` what
+    tells the point from any other of its name. take() leaves no point behind where it fails; of
+    one that was killed the tools know by the folder that it was given.
+    """
+
+    def points(self, carrier: str) -> Mapping[SnapshotId, str]:
+        """Every point of ours that is there, with its guid."""
+
+    def stream(self, manifest: Manifest) -> AbstractContextManager[IO[bytes]]:
+        """What restores the point, or makes it of its parent: the same bytes each time.
+
+        The stream has ended only when it is whole: the last read raises BackupError otherwise.
+        """
+
+    def remove(self, carrier: str, snapshot: SnapshotId) -> None:
+        """What is not there is removed already. Raises PointHeldError, BackupError."""

@@ -28,7 +28,7 @@ from typing import Any
 from three_backup import discovery, human, pipe
 from three_backup.catalog import Catalog
 from three_backup.objects import selected
-from three_backup.outlook import outlook
+from three_backup.outlook import outlook, unsupported
 from three_backup.pipe import Invocation
 from three_backup.records import Record
 from three_backup.sources import SOURCES
@@ -86,9 +86,10 @@ def _is_piped() -> bool:
 
 def _look_up(invocation: Invocation, carrier: str, records: Sequence[Record]) -> _Listed:
     """The records of a carrier with what was asked for besides."""
-    live = [record for record in records if not record.failed]
+    live = [record for record in records if not record.failed and not record.unsupported]
     if not live:
-        return _Listed(carrier, records, ())
+        shown = [unsupported(one) if one.unsupported else one for one in records]
+        return _Listed(carrier, shown, ())
     settings = invocation.configuration.settings(live[0].object)
     catalog = invocation.catalog(settings.storage)
     if invocation.arguments["--stages"]:
@@ -148,6 +149,8 @@ def _row(record: Record, stages: bool) -> list[str]:
     kind = str(fields.get("kind", fields.get("subtype", "")))
     if "data" in fields:  # what a source cannot bring along is not to be found out too late
         kind = f"{kind}, {fields['data']}"
+    if record.unsupported:
+        kind = f"{kind}, not supported yet"
     size = human.size(fields["size"]) if "size" in fields else ""
     return [record.id, kind, size, *(_stages(record) if stages else [])]
 

@@ -21,7 +21,7 @@ from three_backup.catalog import Catalog
 from three_backup.config import explain
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.objects import ObjectId
-from three_backup.outlook import Outlook, outlook
+from three_backup.outlook import Outlook, outlook, unsupported
 from three_backup.pipe import Invocation
 from three_backup.records import Record
 from three_backup.sources import direct_source_of
@@ -52,8 +52,8 @@ def _explain(invocation: Invocation, object_id: ObjectId) -> None:
 def _planned(invocation: Invocation, carrier: str, records: list[Record]) -> Iterator[Record]:
     ahead: Outlook | BackupError | None = None
     for record in records:
-        if record.failed:
-            yield record
+        if record.failed or record.unsupported:
+            yield record if record.failed else unsupported(record)
             continue
         ahead = ahead or _outlook(invocation, carrier, records)
         if isinstance(ahead, BackupError):

@@ -15,6 +15,7 @@ Options:
       --overwrite             replace what has the target's name
       --owner                 keep owners; their roles must exist
       --acl                   keep grants; their roles must exist
+      --without-devices       leave out profiles and devices that this host lacks
   -c, --config FILE           the configuration
       --env-file FILE         PG* and CLICKHOUSE_* variables, instead of .env beside it
   -h, --help                  show this
@@ -40,14 +41,16 @@ from three_backup.finder import Finder, Held
 from three_backup.lock import carrier_lock
 from three_backup.objects import ObjectId
 from three_backup.pipe import Invocation, translated
+from three_backup.points import is_there
 from three_backup.progress import bar
 from three_backup.records import Record
 from three_backup.schedule import host_zone
 from three_backup.snapshots import SnapshotId
-from three_backup.sources import direct_source_of, source_of
+from three_backup.sources import direct_source_of, point_source_of, source_of
 from three_backup.sources.base import Advance, Restored, RestoreJob, Wanted
 
 _LEVELS = ("level1", "level2", "level3")
+_OPTIONS = ("owner", "acl", "without_devices")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ def _requests(invocation: Invocation, finder: Finder) -> Iterator[_Request]:
         return
     for record in invocation.records():
         try:
-            if record.failed:
+            if record.failed or record.unsupported:
                 invocation.emit(record)
             else:
                 yield _Request(record, finder.one(record.object))
@@ -171,17 +174,30 @@ def _job(
 ) -> RestoreJob:
     arguments, catalog = invocation.arguments, held.catalog
     settings = invocation.configuration.source_settings(held.object.id.type)
+    at_source = _is_at_source(held)
     return RestoreJob(
         wanted=wanted,
-        chain=catalog.chain(held.carrier, catalog.snapshots(held.carrier), held.stored.id),
+        chain=[catalog.files(held.carrier, held.stored)]
+        if at_source
+        else catalog.chain(held.carrier, catalog.snapshots(held.carrier), held.stored.id),
         overwrite=bool(arguments["--overwrite"]),
         source_settings=settings,
         work_dir=settings.scratch_dir or catalog.storage.local_dir / "scratch",
         advance=advance,
         say=invocation.say,
-        options={"owner": bool(arguments["--owner"]), "acl": bool(arguments["--acl"])},
+        options={name: bool(arguments[f"--{name.replace('_', '-')}"]) for name in _OPTIONS},
         store=catalog.bucket if direct_source_of(held.object.id.type) else None,
+        at_source=at_source,
     )
+
+
+def _is_at_source(held: Held) -> bool:
+    """Whether the snapshot is a point that needs nothing out of S3."""
+    source = point_source_of(held.object.id.type)
+    if source is None or not held.stored.local:
+        return False
+    manifest = held.catalog.manifest(held.carrier, held.stored)
+    return is_there(manifest, source.points(held.carrier))
 
 
 def _targets(arguments: Mapping[str, Any], objects: Sequence[ObjectId]) -> list[Wanted]:

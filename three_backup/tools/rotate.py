@@ -18,7 +18,7 @@ verdicts in a dry run.
 from collections.abc import Sequence
 from typing import Any
 
-from three_backup import pipe
+from three_backup import pipe, points
 from three_backup.catalog import Catalog, Stored
 from three_backup.config.settings import Settings
 from three_backup.lock import carrier_lock
@@ -27,8 +27,9 @@ from three_backup.pipe import Invocation, Once
 from three_backup.records import Record
 from three_backup.removal import PATIENCE, clear_unfinished, remove_from_s3, unclaimed
 from three_backup.retention import Place, Verdict
-from three_backup.sources import direct_source_of
-from three_backup.sources.base import ClearJob
+from three_backup.snapshots import SnapshotId
+from three_backup.sources import direct_source_of, point_source_of
+from three_backup.sources.base import ClearJob, PointHeldError
 from three_backup.stages import Stage
 
 _STAGES = {Place.LOCAL: Stage.ROTATED_LOCALLY, Place.S3: Stage.ROTATED_S3}
@@ -59,6 +60,7 @@ def run(invocation: Invocation) -> None:
     for record in invocation.records():
         if record.failed:
             failed.add(record.carrier)
+        if record.failed or record.unsupported:
             invocation.emit(record)
         else:
             invocation.emit(invocation.attempt(record, act))
@@ -120,8 +122,9 @@ def _act(
             catalog.s3.claim(invocation.host_id, adopt=bool(invocation.arguments["--adopt"]))
             clear_unfinished(catalog, carrier, invocation.clock(), invocation.say)
             _clear_direct(invocation, catalog, carrier, record.object.type)
-        removed = _remove(catalog, carrier, decided)
+        removed = _remove(invocation, catalog, carrier, decided)
         _report_unclaimed(invocation, catalog, carrier, places)
+        _report_nameless(invocation, catalog, record)
         return {"removed": removed}
 
 
@@ -145,17 +148,31 @@ def _said(invocation: Invocation, carrier: str, verdict: Verdict) -> dict[str, A
     }
 
 
-def _remove(catalog: Catalog, carrier: str, decided: Sequence[Verdict]) -> dict[str, list[str]]:
+def _remove(
+    invocation: Invocation, catalog: Catalog, carrier: str, decided: Sequence[Verdict]
+) -> dict[str, list[str]]:
     removed: dict[str, list[str]] = {place: [] for place in Place}
     for verdict in decided:
         if verdict.keep:
             continue
-        if verdict.place is Place.LOCAL:
-            catalog.local.remove(carrier, verdict.snapshot)
+        try:
+            if verdict.place is Place.LOCAL:
+                _remove_local(catalog, carrier, verdict.snapshot)
+            else:
+                remove_from_s3(catalog, carrier, verdict.snapshot)
+        except PointHeldError as error:
+            invocation.say(str(error))
         else:
-            remove_from_s3(catalog, carrier, verdict.snapshot)
-        removed[verdict.place].append(str(verdict.snapshot))
+            removed[verdict.place].append(str(verdict.snapshot))
     return removed
+
+
+def _remove_local(catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
+    source = point_source_of(carrier.partition("/")[0])
+    if source is None:
+        catalog.local.remove(carrier, snapshot)
+    else:
+        points.remove(source, catalog, carrier, snapshot)
 
 
 def _report_unclaimed(
@@ -166,4 +183,18 @@ def _report_unclaimed(
         invocation.say(
             f"{carrier}: {len(keys)} keys in S3 belong to no snapshot and to no upload of this "
             f"host, {keys[0]} first; look at them and delete them by hand"
+        )
+
+
+def _report_nameless(invocation: Invocation, catalog: Catalog, record: Record) -> None:
+    """What was listed is old news: the source is asked before anybody is alarmed."""
+    carrier, source = record.carrier, point_source_of(record.object.type)
+    known = {str(one.id) for one in catalog.snapshots(carrier)}
+    if source is None or known.issuperset(record.fields.get("points", ())):
+        return
+    nameless = [str(one) for one in source.points(carrier) if str(one) not in known]
+    if nameless:
+        invocation.say(
+            f"{carrier}: {len(nameless)} points belong to no snapshot, {nameless[0]} first; "
+            "a copy or a rename brought them along, or a run was killed: remove them by hand"
         )

@@ -26,7 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from three_backup import layout, pipe
+from three_backup import layout, pipe, points
 from three_backup.catalog import Catalog, Stored
 from three_backup.config.settings import Settings
 from three_backup.errors import UnreachableError
@@ -36,7 +36,7 @@ from three_backup.progress import bar
 from three_backup.records import Record
 from three_backup.s3.store import Store
 from three_backup.snapshots import Kind, Manifest, SnapshotId, chain, next_time, rfc3339
-from three_backup.sources import direct_source_of, source_of
+from three_backup.sources import direct_source_of, point_source_of, source_of
 from three_backup.sources.base import NothingToTakeError, ParentUnusableError, SnapshotJob
 from three_backup.stages import Stage, taken
 
@@ -105,6 +105,9 @@ def _act(invocation: Invocation, record: Record, settings: Settings, kind: Kind)
         overtaken = _overtaken(record, snapshots, invocation.clock())
         if overtaken:
             return _Outcome(None, why=overtaken)
+        source = point_source_of(record.object.type)
+        if source is not None:
+            snapshots = points.reconcile(source, catalog, carrier, invocation.say)
         parent, why = None, None
         if kind is Kind.INCREMENTAL:
             parent, why = _parent(catalog, carrier, snapshots)

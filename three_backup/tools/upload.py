@@ -15,23 +15,26 @@ Reads records. An upload that was cut short goes on where it stopped. Adds uploa
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from io import BytesIO, RawIOBase
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
-from three_backup import layout, pipe
+from three_backup import layout, pipe, points
 from three_backup.catalog import Catalog, Stored, in_s3
 from three_backup.config.settings import Settings
 from three_backup.lock import carrier_lock
+from three_backup.pieces import INDEX, STREAM, Hashed
 from three_backup.pipe import Invocation, Once
 from three_backup.progress import bar
 from three_backup.records import Record
 from three_backup.s3.journal import forget
 from three_backup.s3.store import Store
-from three_backup.s3.upload import Uploaded, upload
+from three_backup.s3.upload import SourceChangedError, Uploaded, abandon, upload
 from three_backup.snapshots import Manifest, StoredFile
-from three_backup.sources import direct_source_of
-from three_backup.sources.base import Advance
+from three_backup.sources import direct_source_of, point_source_of
+from three_backup.sources.base import Advance, PointSource
 from three_backup.stages import Stage
 
 
@@ -71,13 +74,17 @@ def _asked(record: Record, settings: Settings) -> bool:
 def _act(invocation: Invocation, carrier: str, settings: Settings) -> dict[str, Any]:
     """Upload the carrier's snapshots, oldest first, under its lock."""
     catalog = invocation.catalog(settings.storage)
+    source = point_source_of(carrier.partition("/")[0])
     started = time.monotonic()
     sent: dict[str, _Sent] = {}
     with carrier_lock(settings.storage.local_dir, carrier):
         snapshots = catalog.snapshots(carrier)
-        for stored in _lacking(invocation, carrier, snapshots):
+        if source is not None and any(one.local and not one.s3 for one in snapshots):
+            snapshots = points.reconcile(source, catalog, carrier, invocation.say)
+        for stored in _lacking(invocation, carrier, snapshots, source):
             catalog.bucket.claim(invocation.host_id, adopt=bool(invocation.arguments["--adopt"]))
-            sent[str(stored.id)] = _upload(catalog, catalog.local.manifest(carrier, stored.id))
+            manifest = catalog.local.manifest(carrier, stored.id)
+            sent[str(stored.id)] = _upload(catalog, manifest, source)
     return {
         "snapshots": list(sent),
         "bytes": sum(one.size for one in sent.values()),
@@ -86,17 +93,29 @@ def _act(invocation: Invocation, carrier: str, settings: Settings) -> dict[str, 
     }
 
 
-def _lacking(invocation: Invocation, carrier: str, snapshots: Sequence[Stored]) -> list[Stored]:
-    """What is to be uploaded, oldest first: nothing whose parent S3 will not have."""
+def _lacking(
+    invocation: Invocation,
+    carrier: str,
+    snapshots: Sequence[Stored],
+    source: PointSource | None,
+) -> list[Stored]:
+    """What is to be uploaded, oldest first: nothing whose parent S3 will not have, and no point
+    that could only be sent whole."""
     there = {one.id.time for one in snapshots if one.s3}
+    here = {one.id.time for one in snapshots if one.local}
     lacking = []
     for stored in snapshots:
         if stored.s3 or not stored.local:
             continue
-        if stored.id.parent is not None and stored.id.parent not in there:
+        parent = stored.id.parent
+        lost = None
+        if parent is not None and parent not in there:
+            lost = "its parent is not in S3"
+        elif parent is not None and source is not None and parent not in here:
+            lost = "its parent is gone from its source"
+        if lost:
             invocation.say(
-                f"{carrier}: {stored.id} is not uploaded, its parent is not in S3; "
-                "the next base makes up for it"
+                f"{carrier}: {stored.id} is not uploaded, {lost}; the next base makes up for it"
             )
             continue
         there.add(stored.id.time)
@@ -104,38 +123,71 @@ def _lacking(invocation: Invocation, carrier: str, snapshots: Sequence[Stored]) 
     return lacking
 
 
-def _upload(catalog: Catalog, manifest: Manifest) -> _Sent:
+def _upload(catalog: Catalog, manifest: Manifest, source: PointSource | None) -> _Sent:
     """The data files, then the manifest: only with it the snapshot is there."""
     carrier, snapshot, store = manifest.carrier, manifest.snapshot, catalog.bucket
-    directory = catalog.local.directory(carrier, snapshot)
     journals = catalog.local.journals(carrier, snapshot)
-    files = [stored for stored in manifest.files if not stored.local_only]
-    done: dict[str, Uploaded] = {}
-    with bar(f"{carrier} {snapshot}", sum(stored.size for stored in files)) as advance:
-        for stored in files:
-            done[stored.name] = _upload_file(
-                store, manifest, stored, directory / stored.name, journals, advance
-            )
-    body = in_s3(manifest, {name: one.volume_size for name, one in done.items()}).to_json()
+    total = manifest.stored_size if source else sum(one.size for one in _sent_files(manifest))
+    with bar(f"{carrier} {snapshot}", total) as advance:
+        sending = _Sending(store, manifest, journals, advance)
+        if source is None:
+            stored, resumed = sending.files(catalog.local.directory(carrier, snapshot))
+        else:
+            stored, resumed = sending.stream(source)
+    body = stored.to_json()
     store.write(layout.manifest_key(carrier, snapshot), body)
-    for stored in files:
-        forget(journals / f"{stored.name}.journal")
-    return _Sent(
-        sum(one.size for one in done.values()) + len(body),
-        sum(one.resumed for one in done.values()),
-    )
+    for file in _sent_files(stored):
+        forget(sending.journal(file.name))
+    return _Sent(sum(file.size for file in _sent_files(stored)) + len(body), resumed)
 
 
-def _upload_file(
-    store: Store,
-    manifest: Manifest,
-    stored: StoredFile,
-    path: Path,
-    journals: Path,
-    advance: Advance,
-) -> Uploaded:
-    key = layout.data_key(manifest.carrier, manifest.snapshot, stored.name)
-    with path.open("rb", buffering=0) as source:
-        return upload(
-            store, key, source, stored.size, journals / f"{stored.name}.journal", advance
+def _sent_files(manifest: Manifest) -> list[StoredFile]:
+    return [file for file in manifest.files if not file.local_only]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """The way of one snapshot's bytes to S3. Gives its manifest as S3 keeps it, and how many of
+    the bytes were there before."""
+
+    store: Store
+    manifest: Manifest
+    journals: Path
+    advance: Advance
+
+    def files(self, directory: Path) -> tuple[Manifest, int]:
+        done = {}
+        for file in _sent_files(self.manifest):
+            with (directory / file.name).open("rb", buffering=0) as source:
+                done[file.name] = self._send(file.name, source, file.size)
+        stored = in_s3(self.manifest, {name: one.volume_size for name, one in done.items()})
+        return stored, sum(one.resumed for one in done.values())
+
+    def stream(self, source: PointSource) -> tuple[Manifest, int]:
+        """What an earlier run began to send is given up where the source sends other bytes now."""
+        try:
+            return self._stream(source)
+        except SourceChangedError:
+            abandon(self.store, self.journal(STREAM))
+            return self._stream(source)
+
+    def journal(self, name: str) -> Path:
+        return self.journals / f"{name}.journal"
+
+    def _stream(self, source: PointSource) -> tuple[Manifest, int]:
+        with source.stream(self.manifest) as readable:
+            hashed = Hashed(readable)
+            stream = self._send(STREAM, hashed, None)
+        body = hashed.index().to_json()
+        index = self._send(INDEX, BytesIO(body), len(body))
+        files = (
+            StoredFile(STREAM, stream.size, volume_size=stream.volume_size),
+            StoredFile(INDEX, index.size, sha256(body).hexdigest(), volume_size=index.volume_size),
         )
+        stored = replace(self.manifest, files=files, stored_size=stream.size)
+        return stored, stream.resumed + index.resumed
+
+    def _send(self, name: str, source: BinaryIO | RawIOBase, size: int | None) -> Uploaded:
+        key = layout.data_key(self.manifest.carrier, self.manifest.snapshot, name)
+        readable = cast(BinaryIO, source)
+        return upload(self.store, key, readable, size, self.journal(name), self.advance)

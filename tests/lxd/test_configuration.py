@@ -1,0 +1,91 @@
+"""A restored instance is what it was, but for what this host lacks."""
+
+from typing import Any
+
+import pytest
+
+from three_backup.sources.lxd.configuration import Here, missing, restored, with_own
+
+ROOT = {"type": "disk", "path": "/", "pool": "default"}
+NIC = {"type": "nic", "network": "lxdbr0"}
+DATA = {"type": "disk", "path": "/data", "pool": "default", "source": "data"}
+HERE = Here(
+    "default",
+    {"default": {"name": "default", "devices": {"root": ROOT}}},
+    frozenset({"lxdbr0"}),
+    frozenset({("default", "data")}),
+)
+BARE = Here("fast", {"default": {"name": "default", "devices": {}}}, frozenset(), frozenset())
+
+
+def stored(**changes: Any) -> dict[str, Any]:
+    return {
+        "architecture": "x86_64",
+        "config": {
+            "limits.memory": "200MiB",
+            "user.note": "kept",
+            "volatile.uuid": "1-2-3",
+            "volatile.eth0.hwaddr": "00:16:3e:00:00:01",
+            "volatile.eth0.host_name": "veth1",
+            "volatile.cloud-init.instance-id": "4-5-6",
+            "volatile.idmap.base": "0",
+            "volatile.idmap.next": "[]",
+            "volatile.last_state.idmap": "[{}]",
+            "volatile.last_state.power": "RUNNING",
+            "volatile.apply_template": "create",
+        },
+        "description": "",
+        "devices": {"eth0": NIC, "data": DATA},
+        "ephemeral": False,
+        "profiles": ["default"],
+        **changes,
+    }
+
+
+def config_of(in_place: bool) -> set[str]:
+    return set(restored(stored(), {"root": ROOT}, [], HERE, in_place)["config"])
+
+
+KEPT = {"limits.memory", "user.note", "volatile.last_state.idmap"}
+IDENTITY = {"volatile.uuid", "volatile.eth0.hwaddr", "volatile.cloud-init.instance-id"}
+
+
+@pytest.mark.parametrize(("in_place", "keys"), [(True, KEPT | IDENTITY), (False, KEPT)])
+def test_only_in_place_it_keeps_what_no_two_may_share(in_place: bool, keys: set[str]) -> None:
+    assert config_of(in_place) == keys
+
+
+def test_what_lxd_gave_the_new_instance_stays_its_own() -> None:
+    own = {"volatile.idmap.base": "7", "volatile.uuid": "new", "user.mark": "x"}
+    assert with_own(stored(config={"a": "b"}), own)["config"] == {
+        "a": "b",
+        "volatile.idmap.base": "7",
+    }
+
+
+def test_nothing_is_missing_where_everything_is() -> None:
+    assert missing(stored(), HERE) == []
+    assert restored(stored(), {"root": ROOT}, [], HERE, True)["devices"] == stored()["devices"]
+
+
+def test_all_that_is_missing_is_named_and_nothing_else_left_out() -> None:
+    limits = {"type": "unix-char", "source": "/dev/kvm"}
+    configuration = stored(
+        devices={"eth0": NIC, "data": DATA, "kvm": limits}, profiles=["default", "web"]
+    )
+    lacking = missing(configuration, BARE)
+    assert [one.what for one in lacking] == [
+        "profile web",
+        "network lxdbr0",
+        "volume data of pool default",
+    ]
+    left = restored(configuration, {"root": ROOT}, lacking, BARE, True)
+    assert left["profiles"] == ["default"]
+    assert left["devices"] == {"kvm": limits, "root": {**ROOT, "pool": "fast"}}
+
+
+def test_a_disk_of_its_own_keeps_its_quota_in_another_pool() -> None:
+    root = {**ROOT, "size": "1GiB"}
+    configuration = stored(devices={"disk0": root})
+    devices = restored(configuration, {"disk0": root}, [], BARE, True)["devices"]
+    assert devices == {"disk0": {**root, "pool": "fast"}}

@@ -1,0 +1,54 @@
+"""What LXD and ZFS say becomes a sentence with its remedy."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from three_backup.errors import UnreachableError
+from three_backup.sources.lxd import failures
+from three_backup.sources.lxd.failures import HeldError, NoDatasetError, NotFoundError
+
+DOWN = (
+    "lxc failed (exit status 1): Error: The LXD daemon doesn't appear to be started "
+    "(socket path: /var/lib/lxd/unix.socket)"
+)
+
+
+def test_where_nobody_listens_lxd_is_to_be_started(tmp_path: Path) -> None:
+    error = failures.of_lxc("lxd", DOWN, [tmp_path / "unix.socket"])
+    assert isinstance(error, UnreachableError)
+    assert str(error).startswith("lxd: LXD does not answer; start it")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="every socket is open to root")
+def test_where_the_socket_is_closed_to_us_the_group_is_named(tmp_path: Path) -> None:
+    closed = tmp_path / "unix.socket"
+    closed.touch(mode=0)
+    error = failures.of_lxc("lxd", DOWN, [closed])
+    assert str(error).endswith("run as root, or add the user to the group lxd and log in again")
+
+
+BUSY = (
+    "lxc failed (exit status 1): Error: Failed to run: zfs destroy "
+    "tank/lxd/containers/c@snapshot-x: cannot destroy snapshot: dataset is busy"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("lxc failed (exit status 1): Error: Instance not found", NotFoundError),
+        ("lxc failed (exit status 1): Error: Storage volume not found", NotFoundError),
+        (BUSY, HeldError),
+    ],
+)
+def test_what_lxd_lacks_or_holds_is_told_apart(text: str, kind: type[Exception]) -> None:
+    assert isinstance(failures.of_lxc("lxd/container/a/b/c", text), kind)
+
+
+def test_who_lacks_rights_in_the_pool_reads_how_to_give_them() -> None:
+    error = failures.of_zfs("lxd: pool a", "zfs failed: cannot send: permission denied")
+    assert "zfs allow" in error.hint
+    gone = failures.of_zfs("a", "zfs failed: cannot open 'tank/a': dataset does not exist")
+    assert isinstance(gone, NoDatasetError)

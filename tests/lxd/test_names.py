@@ -1,0 +1,67 @@
+"""An object is found where LXD put it, and a point of ours is told from any other snapshot."""
+
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from three_backup.objects import ObjectId
+from three_backup.snapshots import SnapshotId
+from three_backup.sources.lxd import names
+
+BASE = "20261101T031600Z-base"
+INCREMENTAL = "20261102T031600Z-incr-20261101T031600Z"
+
+
+def object_of(subtype: str, project: str, name: str) -> ObjectId:
+    return ObjectId("lxd", subtype, "pool", project, name)
+
+
+@pytest.mark.parametrize(
+    ("subtype", "project", "name", "dataset"),
+    [
+        ("container", "default", "web", "tank/lxd/containers/web"),
+        ("container", "shop", "web", "tank/lxd/containers/shop_web"),
+        ("volume", "default", "data", "tank/lxd/custom/default_data"),
+        ("volume", "shop", "data", "tank/lxd/custom/shop_data"),
+    ],
+)
+def test_datasets_are_named_as_lxd_names_them(
+    subtype: str, project: str, name: str, dataset: str
+) -> None:
+    assert names.dataset("tank/lxd", object_of(subtype, project, name)) == dataset
+
+
+@pytest.mark.parametrize("id", [BASE, INCREMENTAL])
+def test_a_point_says_which_snapshot_it_is(id: str) -> None:
+    snapshot = SnapshotId.parse(id)
+    assert snapshot is not None
+    assert names.snapshot_of(names.point(snapshot)) == snapshot
+    assert names.snapshot_of_zfs(names.zfs_point("tank/lxd/containers/web", snapshot)) == snapshot
+
+
+@pytest.mark.parametrize("name", ["snap0", "tb-", "tb-mine", BASE, f"tb-{BASE}-2"])
+def test_a_snapshot_of_others_is_no_point(name: str) -> None:
+    assert names.snapshot_of(name) is None
+    assert names.snapshot_of_zfs(f"tank/lxd/containers/web@snapshot-{name}") is None
+    assert names.snapshot_of_zfs(f"tank/lxd/containers/web@tb-{BASE}") is None
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.text(min_size=1))
+def test_any_name_passes_through_the_api(name: str, project: str) -> None:
+    volume = object_of("volume", project.encode("utf-8", "replace").decode(), name)
+    parts = urlsplit(names.url(volume, "snapshots", name))
+    top, _, own = parts.path.partition("/custom/")
+    assert top == "/1.0/storage-pools/pool/volumes"
+    assert [unquote(one) for one in own.split("/")] == [name, "snapshots", name]
+    assert parse_qs(parts.query, keep_blank_values=True) == {"project": [volume.level2]}
+
+
+def test_an_unfinished_restore_has_the_same_name_each_time_and_one_that_lxd_takes() -> None:
+    target = object_of("container", "default", "веб" * 30)
+    unfinished = names.beside(target, names.RESTORING)
+    assert unfinished == names.beside(target, names.RESTORING)
+    assert unfinished != names.beside(object_of("container", "default", "web"), names.RESTORING)
+    assert unfinished.level3.isascii()
+    assert len(unfinished.level3) < 63

@@ -1,0 +1,102 @@
+"""A stream of unknown length and the sha256 of each of its pieces: none is used unchecked."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import RawIOBase
+from typing import IO, Any
+
+from three_backup.errors import BackupError
+
+STREAM = "stream"
+"""The file of a snapshot that is one stream."""
+
+INDEX = "stream.index"
+"""The file beside it that holds the hashes."""
+
+PIECE = 16 * 1024 * 1024
+_VERSION = 1
+_MALFORMED = (ValueError, KeyError, TypeError, RecursionError)
+
+ReadRange = Callable[[int, int], bytes]
+"""offset, length: exactly these bytes of the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """size: bytes of the stream; piece: of each piece but the last; sha256: hex, of each piece."""
+
+    size: int
+    piece: int
+    sha256: tuple[str, ...]
+
+    def to_json(self) -> bytes:
+        fields = {"v": _VERSION, "size": self.size, "piece": self.piece, "sha256": self.sha256}
+        return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, body: bytes, where: str) -> "Index":
+        """Raises BackupError where body is not an index of this version; where names it."""
+        try:
+            fields = json.loads(body)
+            index = cls(int(fields["size"]), int(fields["piece"]), tuple(fields["sha256"]))
+            if fields["v"] != _VERSION or not 0 < index.piece <= PIECE:
+                raise ValueError("it is of another version")
+            if len(index.sha256) != -(-index.size // index.piece):
+                raise ValueError("its numbers do not agree")
+        except _MALFORMED as error:
+            raise BackupError(
+                "snapshot.index",
+                f"{where}: this is not an index of a stream ({type(error).__name__}: {error})",
+                "restore another snapshot with --snapshot; tb-list --snapshots names them",
+            ) from error
+        return index
+
+
+class Hashed(RawIOBase):
+    """Passes a stream on, and hashes its pieces meanwhile. It cannot go back."""
+
+    def __init__(self, source: IO[bytes], piece: int = PIECE) -> None:
+        self._source = source
+        self._piece = piece
+        self._size = 0
+        self._digests: list[str] = []
+        self._digest = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with memoryview(buffer) as view:
+            chunk = self._source.read(min(len(view), self._piece - self._size % self._piece))
+            view[: len(chunk)] = chunk
+        self._digest.update(chunk)
+        self._size += len(chunk)
+        if chunk and self._size % self._piece == 0:
+            self._close_piece()
+        return len(chunk)
+
+    def index(self) -> Index:
+        """Once all of the stream was read."""
+        if self._size % self._piece:
+            self._close_piece()
+        return Index(self._size, self._piece, tuple(self._digests))
+
+    def _close_piece(self) -> None:
+        self._digests.append(self._digest.hexdigest())
+        self._digest = hashlib.sha256()
+
+
+def checked(index: Index, read_range: ReadRange, where: str) -> Iterator[bytes]:
+    """The pieces of the stream, each compared with its hash before it is given out."""
+    for number, sha256 in enumerate(index.sha256):
+        offset = number * index.piece
+        piece = read_range(offset, min(index.piece, index.size - offset))
+        if hashlib.sha256(piece).hexdigest() != sha256:
+            raise BackupError(
+                "snapshot.damaged",
+                f"{where}: the piece at byte {offset} is damaged",
+                "restore another snapshot with --snapshot; tb-list --snapshots names them",
+            )
+        yield piece

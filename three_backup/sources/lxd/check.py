@@ -1,0 +1,33 @@
+"""Whether containers and volumes can be backed up: LXD answers, and ZFS for each of its pools."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
+
+from three_backup.findings import Finding, good, note, tried
+from three_backup.human import counted
+from three_backup.sources.base import CheckJob
+from three_backup.sources.lxd import client
+from three_backup.sources.lxd.names import TYPE
+
+_INSTANCES = "/1.0/instances?all-projects=true"
+_POOLS = "/1.0/storage-pools?recursion=1"
+
+
+def check(job: CheckJob) -> Iterator[Finding]:
+    pools = client.get(_POOLS)
+    instances = client.get(_INSTANCES)
+    yield good(TYPE, f"{client.server()} answers, with {counted(len(instances), 'instance')}")
+    for pool in pools:
+        subject = f"pool {pool['name']}"
+        if pool["driver"] == "zfs":
+            yield tried(subject, partial(_listed, subject, pool))
+        else:
+            yield note(subject, f"it is {pool['driver']}; only pools on ZFS are backed up yet")
+
+
+def _listed(subject: str, pool: Mapping[str, Any]) -> str:
+    """As a backup asks for it."""
+    root = pool["config"]["zfs.pool_name"]
+    rows = client.zfs(("list", "-Hp", "-o", "name,available", root), f"{TYPE}: {subject}")
+    return f"ZFS has it as {rows[0][0]}"

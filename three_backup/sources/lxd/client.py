@@ -1,0 +1,139 @@
+"""LXD, spoken to through `lxc query`, and ZFS through `zfs`: argv in, JSON or columns out.
+
+What may hold a secret, the configuration of an instance say, goes in by stdin and never in argv.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from shutil import which
+from typing import IO, Any
+from urllib.parse import quote
+
+from three_backup import command
+from three_backup.command import Program
+from three_backup.errors import BackupError
+from three_backup.objects import ObjectId
+from three_backup.sources.lxd import failures, names
+from three_backup.sources.lxd.failures import NotFoundError
+
+PROGRAMS = ("lxc", "/snap/bin/lxc")
+"""cron's PATH has neither /snap/bin nor /usr/sbin."""
+
+_ZFS = ("zfs", "/usr/sbin/zfs", "/sbin/zfs")
+_REMOTE = "local:"
+_LXC_FAILED = "lxd.lxc"
+_ZFS_FAILED = "lxd.zfs"
+
+
+def get(path: str, about: str = names.TYPE) -> Any:
+    """What the API has at a path. Raises NotFoundError."""
+    return json.loads(_lxc(("query", f"{_REMOTE}{path}"), about))
+
+
+def names_beside(object_id: ObjectId) -> frozenset[str]:
+    """The names of all instances, or volumes of a pool, in the object's project."""
+    path = names.in_project(names.collection(object_id), object_id.level2)
+    return frozenset(map(names.last_of, get(path, str(object_id))))
+
+
+def send(method: str, path: str, body: Mapping[str, Any] | None, about: str) -> None:
+    """Change something and wait until it is. body: nothing secret, whoever lists processes sees
+    it."""
+    given = () if body is None else ("--data", json.dumps(body))
+    _lxc(("query", "--wait", "--request", method, *given, f"{_REMOTE}{path}"), about)
+
+
+def configure(container: ObjectId, configuration: Mapping[str, Any]) -> None:
+    """Replace the whole configuration of an instance."""
+    argv = ("config", "edit", f"{_REMOTE}{container.level3}", "--project", container.level2)
+    _lxc(argv, str(container), json.dumps(configuration))
+
+
+def unset(container: ObjectId, key: str) -> None:
+    argv = ("config", "unset", f"{_REMOTE}{container.level3}", key, "--project", container.level2)
+    _lxc(argv, str(container))
+
+
+def rename(object_id: ObjectId, name: str) -> None:
+    send("POST", names.url(object_id), {"name": name}, str(object_id))
+
+
+def zfs(argv: Sequence[str], about: str) -> list[list[str]]:
+    """Rows of columns."""
+    with _explained(about):
+        printed = command.run(_zfs(argv))
+    return [line.split("\t") for line in printed.splitlines()]
+
+
+@contextmanager
+def read_zfs(argv: Sequence[str], about: str) -> Iterator[IO[bytes]]:
+    """What `zfs` writes; the last read raises where it failed."""
+    with _explained(about), command.stream(_zfs(argv)) as readable:
+        yield readable
+
+
+def feed_zfs(argv: Sequence[str], pieces: Iterable[bytes], about: str) -> None:
+    with _explained(about):
+        command.feed(_zfs(argv), pieces)
+
+
+def pipe_zfs(left: Sequence[str], right: Sequence[str], about: str) -> None:
+    with _explained(about):
+        command.pipe(_zfs(left), _zfs(right))
+
+
+@cache
+def root(pool: str) -> str:
+    """The dataset of a pool. Raises BackupError where it is not one of ZFS."""
+    about = f"{names.TYPE}: pool {pool}"
+    try:
+        found = get(f"/1.0/storage-pools/{quote(pool, safe='')}", about)
+    except NotFoundError as error:
+        raise BackupError(
+            "lxd.no_pool", f"{about}: there is none", "--level1 names another"
+        ) from error
+    if found["driver"] != "zfs":
+        raise BackupError(
+            "lxd.not_zfs", f"{about}: it is {found['driver']}, and only ZFS is supported yet"
+        )
+    return str(found["config"]["zfs.pool_name"])
+
+
+def dataset(object_id: ObjectId) -> str:
+    return names.dataset(root(object_id.level1), object_id)
+
+
+@cache
+def server() -> str:
+    """Names and versions, for manifests."""
+    environment = get("/1.0")["environment"]
+    drivers = {one["Name"]: one["Version"] for one in environment["storage_supported_drivers"]}
+    return f"LXD {environment['server_version']}, ZFS {drivers['zfs']}"
+
+
+def _lxc(argv: Sequence[str], about: str, input: str | None = None) -> str:
+    lxc = next((found for name in PROGRAMS if (found := which(name))), PROGRAMS[0])
+    program = Program((lxc, *argv), code=_LXC_FAILED, package="LXD")
+    try:
+        return command.run(program, input)
+    except BackupError as error:
+        if error.code != _LXC_FAILED:
+            raise
+        raise failures.of_lxc(about, error.message) from error
+
+
+def _zfs(argv: Sequence[str]) -> Program:
+    zfs = next((found for name in _ZFS if (found := which(name))), _ZFS[0])
+    return Program((zfs, *argv), code=_ZFS_FAILED, package="zfsutils-linux")
+
+
+@contextmanager
+def _explained(about: str) -> Iterator[None]:
+    try:
+        yield
+    except BackupError as error:
+        if error.code != _ZFS_FAILED:
+            raise
+        raise failures.of_zfs(about, error.message) from error

@@ -1,0 +1,109 @@
+"""What a restored instance is configured as: as it was, but for what this host lacks. Pure."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Json = Mapping[str, Any]
+
+_OF_A_RUN = re.compile(
+    r"volatile\.(?:idmap\..*|last_state\.(?:power|ready)|apply_.*|.*\.host_name)"
+)
+"""What LXD works out anew. Not volatile.last_state.idmap, which says whose the files are."""
+
+_IDENTITY = re.compile(r"volatile\.(?:uuid.*|cloud-init\.instance-id|.*\.hwaddr)")
+"""What no two instances may share."""
+
+_OWN = re.compile(r"volatile\.idmap\..*")
+
+
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What there is where the instance shall be. profiles: with their devices; volumes: custom
+    ones, as pool and name."""
+
+    pool: str
+    profiles: Mapping[str, Json]
+    networks: frozenset[str]
+    volumes: frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What an instance needs and this host lacks. what: for people; profile, device: its name."""
+
+    what: str
+    profile: str | None = None
+    device: str | None = None
+
+
+def missing(configuration: Json, here: Here) -> list[Missing]:
+    return [
+        *(
+            Missing(f"profile {name}", profile=name)
+            for name in configuration["profiles"]
+            if name not in here.profiles
+        ),
+        *_missing_devices(configuration["devices"], here),
+    ]
+
+
+def restored(
+    stored: Json, expanded: Json, left_out: Sequence[Missing], here: Here, in_place: bool
+) -> dict[str, Any]:
+    """stored: the configuration in the manifest; expanded: its devices with those of profiles;
+    in_place: nobody else has what tells the instance from others."""
+    profiles = {one.profile for one in left_out}
+    devices = {one.device for one in left_out}
+    kept = {
+        **stored,
+        "config": {
+            key: value
+            for key, value in stored["config"].items()
+            if not _OF_A_RUN.fullmatch(key) and (in_place or not _IDENTITY.fullmatch(key))
+        },
+        "profiles": [name for name in stored["profiles"] if name not in profiles],
+        "devices": {
+            name: device for name, device in stored["devices"].items() if name not in devices
+        },
+    }
+    return {**kept, "devices": {**kept["devices"], **_root(kept, expanded, here)}}
+
+
+def with_own(configuration: Json, own: Json) -> dict[str, Any]:
+    """The configuration with what LXD gave the new instance, which nobody may change."""
+    given = {key: value for key, value in own.items() if _OWN.fullmatch(key)}
+    return {**configuration, "config": {**configuration["config"], **given}}
+
+
+def _missing_devices(devices: Mapping[str, Json], here: Here) -> Iterator[Missing]:
+    for name, device in devices.items():
+        network, volume = device.get("network"), (device.get("pool"), device.get("source"))
+        if network and network not in here.networks:
+            yield Missing(f"network {network}", device=name)
+        elif all(volume) and volume not in here.volumes:
+            yield Missing(f"volume {volume[1]} of pool {volume[0]}", device=name)
+
+
+def _root(kept: Json, expanded: Json, here: Here) -> dict[str, Json]:
+    """The root disk in the target's pool, spelt out where the profiles name another one."""
+    devices: dict[str, Json] = {}
+    for name in kept["profiles"]:
+        devices.update(here.profiles[name]["devices"])
+    devices.update(kept["devices"])
+    name, found = _root_of(devices)
+    if found.get("pool") == here.pool:
+        return {}
+    name_before, before = _root_of(expanded)
+    return {name or name_before: {**before, "pool": here.pool}}
+
+
+def _root_of(devices: Mapping[str, Json]) -> tuple[str, Json]:
+    """Its name and what it is; nothing of either where there is none."""
+    roots = (
+        (name, device)
+        for name, device in devices.items()
+        if device.get("type") == "disk" and device.get("path") == "/"
+    )
+    return next(roots, ("", {}))

@@ -1,0 +1,106 @@
+"""An instance being restored: what it needs, how it is made, configured and given its name."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from three_backup.errors import BackupError
+from three_backup.objects import ObjectId
+from three_backup.sources.base import Wanted
+from three_backup.sources.lxd import client, names
+from three_backup.sources.lxd.configuration import Here, missing, restored, with_own
+from three_backup.sources.lxd.failures import NotFoundError
+
+MARK = "user.three_backup.restoring"
+"""The key of the configuration that says what an unfinished instance is to become."""
+
+_TEMPLATES = "volatile.apply_template"
+_STOPPED = "Stopped"
+
+
+class Container:
+    """facts: of the manifest; without_devices: leave out what this host lacks."""
+
+    is_filesystem = True
+
+    def __init__(self, wanted: Wanted, facts: Mapping[str, Any], without_devices: bool) -> None:
+        self._target = wanted.target
+        self._facts = facts
+        self._without_devices = without_devices
+        self._in_place = wanted.target == wanted.object
+        self._configuration: dict[str, Any] = {}
+
+    def check(self) -> Iterator[str]:
+        """Notes on what is left out. Raises BackupError where something is missing."""
+        stored = self._facts["configuration"]
+        here = _here(self._target, stored["devices"].values())
+        lacking = missing(stored, here)
+        if lacking and not self._without_devices:
+            raise BackupError(
+                "lxd.missing",
+                f"{self._target}: it needs what is not here: "
+                f"{', '.join(one.what for one in lacking)}",
+                "create it, volumes by tb-restore; or leave it out with --without-devices",
+            )
+        self._configuration = restored(
+            stored, self._facts["expanded_devices"], lacking, here, self._in_place
+        )
+        yield from (f"it is without {one.what}, which is not here" for one in lacking)
+
+    def check_replaceable(self) -> None:
+        if client.get(names.url(self._target))["status"] != _STOPPED:
+            raise BackupError(
+                "lxd.running",
+                f"{self._target}: it is running, and would be replaced",
+                f"stop it first: lxc stop {self._target.level3} --project {self._target.level2}",
+            )
+
+    def create(self, unfinished: ObjectId) -> None:
+        """With nothing that another instance may have too: not even started with the host."""
+        body = {
+            "name": unfinished.level3,
+            "source": {"type": "none"},
+            "architecture": self._configuration["architecture"],
+            "config": {MARK: str(self._target)},
+            "devices": {"root": {"type": "disk", "path": "/", "pool": unfinished.level1}},
+            "profiles": [],
+        }
+        path = names.in_project(names.collection(unfinished), unfinished.level2)
+        client.send("POST", path, body, str(self._target))
+
+    def configure(self, unfinished: ObjectId) -> None:
+        own = client.get(names.url(unfinished), str(self._target))["config"]
+        client.configure(unfinished, with_own(self._configuration, own))
+
+    def finish(self) -> None:
+        """LXD would have templates written into what is not new."""
+        client.unset(self._target, _TEMPLATES)
+
+
+def _here(target: ObjectId, devices: Collection[Mapping[str, Any]]) -> Here:
+    """No more is asked than the devices make it necessary."""
+    project = target.level2
+    try:
+        profiles = client.get(names.in_project("/1.0/profiles", project, recursion="1"))
+    except NotFoundError as error:
+        raise BackupError(
+            "lxd.no_project",
+            f"{target}: there is no project {project}",
+            f"create it (lxc project create {project}), or name another with --level2",
+        ) from error
+    networks = ()
+    if any("network" in device for device in devices):
+        networks = client.get(names.in_project("/1.0/networks", project))
+    pools = {device["pool"] for device in devices if device.get("source") and device.get("pool")}
+    return Here(
+        target.level1,
+        {one["name"]: one for one in profiles},
+        frozenset(map(names.last_of, networks)),
+        frozenset((pool, name) for pool in pools for name in _volumes(pool, project)),
+    )
+
+
+def _volumes(pool: str, project: str) -> frozenset[str]:
+    try:
+        return client.names_beside(ObjectId(names.TYPE, names.VOLUME, pool, project, ""))
+    except NotFoundError:
+        return frozenset()

@@ -1,0 +1,75 @@
+"""LXD on ZFS as a source: what the tools see of it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import IO, Any
+
+from three_backup.config.settings import Settings
+from three_backup.errors import BackupError
+from three_backup.findings import Finding
+from three_backup.snapshots import Manifest, SnapshotId
+from three_backup.sources.base import (
+    CheckJob,
+    Found,
+    Restored,
+    RestoreJob,
+    Say,
+    SnapshotJob,
+    Unreadable,
+    Wanted,
+)
+
+
+class LxdSource:
+    """The LXD of this host, by `lxc` as a snap or a package."""
+
+    type = "lxd"
+    programs = ("lxc", "/snap/bin/lxc")
+
+    def discover(
+        self, patterns: Sequence[str], source_settings: Settings, say: Say
+    ) -> Iterator[Found | Unreadable]:
+        from three_backup.sources.lxd.discover import discover
+
+        return discover(patterns)
+
+    def broken_chain(
+        self, live: Sequence[tuple[Mapping[str, Any], Settings]], newest: Manifest
+    ) -> str | None:
+        """By what was listed. That a point is itself, by its guid, is seen when one is taken."""
+        record, _ = live[0]
+        if str(newest.snapshot) in record.get("points", ()):
+            return None
+        if record.get("guid") != newest.facts["dataset_guid"]:
+            return "it was moved or made anew since the newest snapshot"
+        return f"the point of {newest.snapshot} is gone: `lxc restore` or somebody removed it"
+
+    def check(self, job: CheckJob) -> Iterator[Finding]:
+        from three_backup.sources.lxd.check import check
+
+        return check(job)
+
+    def take(self, job: SnapshotJob) -> Manifest:
+        from three_backup.sources.lxd.take import take
+
+        return take(job)
+
+    def points(self, carrier: str) -> Mapping[SnapshotId, str]:
+        from three_backup.sources.lxd.points import guids
+
+        return guids(carrier)
+
+    def stream(self, manifest: Manifest) -> AbstractContextManager[IO[bytes]]:
+        from three_backup.sources.lxd.points import stream
+
+        return stream(manifest)
+
+    def remove(self, carrier: str, snapshot: SnapshotId) -> None:
+        from three_backup.sources.lxd.points import remove
+
+        remove(carrier, snapshot)
+
+    def restore(self, job: RestoreJob) -> Iterator[tuple[Wanted, Restored | BackupError]]:
+        from three_backup.sources.lxd.restore import restore
+
+        return restore(job)

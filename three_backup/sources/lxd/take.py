@@ -1,0 +1,107 @@
+"""Takes a snapshot of a container or volume: a point that LXD knows, and a manifest of it."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from three_backup.errors import BackupError
+from three_backup.objects import ObjectId
+from three_backup.snapshots import CarriedObject, Manifest, SnapshotId
+from three_backup.sources.base import ParentUnusableError, SnapshotJob
+from three_backup.sources.lxd import client, names, points
+from three_backup.sources.lxd.points import Sent, State
+
+_OF_INSTANCES = ("architecture", "config", "description", "devices", "ephemeral", "profiles")
+_OF_VOLUMES = ("config", "description", "content_type")
+_OF_PROFILES = ("name", "config", "devices")
+_PROFILES = "/1.0/profiles"
+_SECRET = re.compile(r"environment\..*|cloud-init\..*|user\.(?:user|vendor|meta|network)-.*")
+
+
+def take(job: SnapshotJob) -> Manifest:
+    """Raises ParentUnusableError where the parent's point is not what it was."""
+    object_id = ObjectId.parse(job.carrier)
+    before = points.state(object_id)
+    parent = None if job.parent is None else _usable(job.parent.manifest, before)
+    with _removed_on_failure(job):
+        points.make(object_id, job.snapshot)
+        state = points.state(object_id)
+        described = _described(object_id)
+        _warn_of_secrets(job, described)
+        sent = Sent(state.dataset, job.snapshot, parent, state.encrypted)
+        size = state.sizes[job.snapshot]
+        return Manifest(
+            carrier=job.carrier,
+            snapshot=job.snapshot,
+            objects=(CarriedObject(object_id, size, {"kind": _kind(object_id, described)}),),
+            files=(),
+            source_size=size,
+            stored_size=points.size_of_stream(sent, job.carrier),
+            facts={
+                "guid": state.points[job.snapshot],
+                "parent": str(parent) if parent else None,
+                "dataset_guid": state.guid,
+                "encrypted": state.encrypted,
+                **described,
+            },
+            program=job.program,
+            server=client.server(),
+            host=job.host,
+        )
+
+
+def _usable(parent: Manifest, state: State) -> SnapshotId:
+    found = state.points.get(parent.snapshot)
+    if found is None:
+        raise _unusable(f"the point of {parent.snapshot} is gone from the pool")
+    if found != parent.facts["guid"]:
+        raise _unusable(f"the point of {parent.snapshot} is another one of the same name")
+    if state.encrypted != parent.facts["encrypted"]:
+        raise _unusable("its encryption was changed since the newest snapshot")
+    return parent.snapshot
+
+
+def _unusable(why: str) -> ParentUnusableError:
+    return ParentUnusableError("lxd.parent", why)
+
+
+@contextmanager
+def _removed_on_failure(job: SnapshotJob) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with suppress(BackupError):  # tb-rotate tells of what stays
+            points.remove(job.carrier, job.snapshot)
+        raise
+
+
+def _described(object_id: ObjectId) -> dict[str, Any]:
+    """What makes the object what it is, beside its bytes."""
+    found = client.get(names.url(object_id), str(object_id))
+    if object_id.subtype == names.VOLUME:
+        return {"configuration": {name: found[name] for name in _OF_VOLUMES}}
+    configuration = {name: found[name] for name in _OF_INSTANCES}
+    path = names.in_project(_PROFILES, object_id.level2, recursion="1")
+    profiles = [one for one in client.get(path) if one["name"] in found["profiles"]]
+    return {
+        "configuration": configuration,
+        "expanded_devices": found["expanded_devices"],
+        "profiles": [{name: one[name] for name in _OF_PROFILES} for one in profiles],
+    }
+
+
+def _kind(object_id: ObjectId, described: Mapping[str, Any]) -> str:
+    content = described["configuration"].get("content_type")
+    return f"{content} volume" if content else object_id.subtype
+
+
+def _warn_of_secrets(job: SnapshotJob, described: Mapping[str, Any]) -> None:
+    """With a base only: once a month, not once a night."""
+    configs = [described["configuration"], *described.get("profiles", ())]
+    found = sorted({key for one in configs for key in one["config"] if _SECRET.fullmatch(key)})
+    if found and job.parent is None:
+        job.say(
+            f"{job.carrier}: {', '.join(found)} may hold secrets, which are stored with it, "
+            "readable to whoever reads the bucket"
+        )

@@ -1,0 +1,51 @@
+"""A custom volume being restored: how it is made, configured and given its name."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from three_backup.errors import BackupError
+from three_backup.objects import ObjectId
+from three_backup.sources.base import Wanted
+from three_backup.sources.lxd import client, names
+from three_backup.sources.lxd.container import MARK
+
+
+class Volume:
+    """facts: of the manifest."""
+
+    def __init__(self, wanted: Wanted, facts: Mapping[str, Any], without_devices: bool) -> None:
+        self._target = wanted.target
+        self._stored = facts["configuration"]
+
+    @property
+    def is_filesystem(self) -> bool:
+        return bool(self._stored["content_type"] == "filesystem")
+
+    def check(self) -> Iterator[str]:
+        yield from ()
+
+    def check_replaceable(self) -> None:
+        if used_by := client.get(names.url(self._target))["used_by"]:
+            users = ", ".join(map(names.last_of, used_by))
+            raise BackupError(
+                "lxd.attached",
+                f"{self._target}: it is attached to {users}, and would be replaced",
+                "detach it first (lxc storage volume detach), or restore beside it with "
+                "--level3-suffix",
+            )
+
+    def create(self, unfinished: ObjectId) -> None:
+        body = {
+            **self._stored,
+            "name": unfinished.level3,
+            "config": {**self._stored["config"], MARK: str(self._target)},
+        }
+        path = names.in_project(names.collection(unfinished), unfinished.level2)
+        client.send("POST", path, body, str(self._target))
+
+    def configure(self, unfinished: ObjectId) -> None:
+        wanted = {name: self._stored[name] for name in ("config", "description")}
+        client.send("PUT", names.url(unfinished), wanted, str(self._target))
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
