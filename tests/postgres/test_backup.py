@@ -13,7 +13,13 @@ from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.snapshots import Kind
 from three_backup.sources.base import ParentUnusableError
-from three_backup.sources.postgres.index import BACKUP_MANIFEST, INDEX, Form, Place
+from three_backup.sources.postgres.index import (
+    BACKUP_MANIFEST,
+    CONFIGURATION,
+    INDEX,
+    Form,
+    Place,
+)
 
 from .taking import DISABLED, LOCAL, Taking, ask, combined, contents, index_of, run, table
 
@@ -68,7 +74,8 @@ def test_the_manifest_says_what_was_taken_and_from_where(
     assert manifest.stored_size == sum(stored.size for stored in manifest.files)
     hashed = {stored.name: stored.sha256 for stored in manifest.files if stored.sha256}
     assert hashed == {
-        name: hashlib.sha256(base.read(name)).hexdigest() for name in (INDEX, BACKUP_MANIFEST)
+        name: hashlib.sha256(base.read(name)).hexdigest()
+        for name in (INDEX, BACKUP_MANIFEST, CONFIGURATION)
     }
 
 

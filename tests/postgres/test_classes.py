@@ -150,7 +150,13 @@ def test_nothing_of_a_stricter_class_is_in_a_byte_that_goes_to_s3(host: Living) 
         (folder,) = host.local_dir.glob(f"postgres/cluster/*/{stored}")
         manifest = Manifest.from_json((folder / "manifest.json").read_bytes(), stored)
         uploaded = {file.name for file in manifest.files if not file.local_only}
-        assert uploaded == {"core.pack", "s3.pack", "index.zst", "backup_manifest.zst"}
+        assert uploaded == {
+            "core.pack",
+            "s3.pack",
+            "index.zst",
+            "backup_manifest.zst",
+            "configuration.zst",
+        }
         for name in uploaded - {"core.pack"}:
             seen += decompressed(folder / name)
         seen += core(Files(manifest, folder, None, None), statistics)

@@ -1,14 +1,15 @@
 """The sources there are. A fourth one is a folder, a line here and a page."""
 
 from three_backup.errors import UsageError
-from three_backup.sources.base import DirectSource, PointSource, Source
+from three_backup.sources.base import DirectSource, PointSource, Source, WholeSource
 from three_backup.sources.clickhouse.source import ClickhouseSource
 from three_backup.sources.lxd.source import LxdSource
 from three_backup.sources.postgres.source import PostgresSource
 
 POINTS: tuple[PointSource, ...] = (LxdSource(),)
 DIRECT: tuple[DirectSource, ...] = (ClickhouseSource(),)
-SOURCES: tuple[Source, ...] = (*POINTS, PostgresSource(), *DIRECT)
+WHOLE: tuple[WholeSource, ...] = (PostgresSource(),)
+SOURCES: tuple[Source, ...] = (*POINTS, *WHOLE, *DIRECT)
 
 
 def source_of(type: str) -> Source:

@@ -161,6 +161,24 @@ class CheckJob:
 
 
 @dataclass(frozen=True, slots=True)
+class WholeJob:
+    """A whole server to bring back as files, out of one snapshot.
+
+    chain: the base first, the wanted snapshot last. directory: absolute, absent or empty, to be
+    filled. moved: where a folder outside of it shall lie now, by where it lay. owner: the user
+    whose all of it shall be, None for the source's own choice.
+    """
+
+    chain: Sequence[SnapshotFiles]
+    directory: Path
+    moved: Mapping[str, str]
+    owner: str | None
+    source_settings: Settings
+    advance: Advance
+    say: Say
+
+
+@dataclass(frozen=True, slots=True)
 class Restored:
     """facts: plain JSON for the record (rows, bytes_read); notes: sentences for people."""
 
@@ -240,3 +258,10 @@ class PointSource(Source, Protocol):
 
     def remove(self, carrier: str, snapshot: SnapshotId) -> None:
         """What is not there is removed already. Raises PointHeldError, BackupError."""
+
+
+class WholeSource(Source, Protocol):
+    """A source of whose snapshots each holds a whole server, which can come back as files."""
+
+    def restore_whole(self, job: WholeJob) -> Restored:
+        """Fill the directory. Raises BackupError; nothing is left of a restore that failed."""

@@ -1,7 +1,7 @@
 """tb-restore - bring objects back out of their snapshots
 
 Usage:
-  tb-restore [options] [PATTERN]...
+  tb-restore [options] [--tablespace-mapping MAPPING]... [PATTERN]...
 
 Options:
       --snapshot ID           out of this snapshot, not out of the newest
@@ -16,6 +16,9 @@ Options:
       --owner                 keep owners; their roles must exist
       --acl                   keep grants; their roles must exist
       --without-devices       leave out profiles and devices that this host lacks
+      --pgdata DIR            a whole cluster of PostgreSQL, as a data directory
+      --pgdata-owner USER     whose DIR shall be, if root restores it
+      --tablespace-mapping MAPPING  OLD=NEW: a tablespace of it goes to NEW; repeatable
   -c, --config FILE           the configuration
       --env-file FILE         PG* and CLICKHOUSE_* variables, instead of .env beside it
   -h, --help                  show this
@@ -48,6 +51,7 @@ from three_backup.schedule import host_zone
 from three_backup.snapshots import SnapshotId
 from three_backup.sources import direct_source_of, point_source_of, source_of
 from three_backup.sources.base import Advance, Restored, RestoreJob, Wanted
+from three_backup.whole_server import restore_whole
 
 _LEVELS = ("level1", "level2", "level3")
 _OPTIONS = ("owner", "acl", "without_devices")
@@ -68,7 +72,11 @@ def main() -> int:
 def run(invocation: Invocation) -> None:
     allowed = _allowed(invocation.arguments)
     invocation.warn()
-    finder = Finder(_catalogs(invocation), allowed)
+    catalogs = _catalogs(invocation)
+    if invocation.arguments["--pgdata"] is not None:
+        restore_whole(invocation, catalogs, allowed)
+        return
+    finder = Finder(catalogs, allowed)
     for _, requests in groupby(_requests(invocation, finder), key=lambda one: one.held.place):
         _restore(invocation, list(requests))
 

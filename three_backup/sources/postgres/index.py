@@ -12,6 +12,7 @@ from three_backup.objects import ObjectId
 
 INDEX = "index.zst"
 BACKUP_MANIFEST = "backup_manifest.zst"
+CONFIGURATION = "configuration.zst"
 
 
 class Place(StrEnum):

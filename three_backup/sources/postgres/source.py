@@ -16,6 +16,7 @@ from three_backup.sources.base import (
     SnapshotJob,
     Unreadable,
     Wanted,
+    WholeJob,
 )
 from three_backup.sources.postgres.classes import place_of, rose
 from three_backup.sources.postgres.index import Place
@@ -55,6 +56,11 @@ class PostgresSource:
         from three_backup.sources.postgres.restoring.restore import restore
 
         return restore(job)
+
+    def restore_whole(self, job: WholeJob) -> Restored:
+        from three_backup.sources.postgres.restoring.cluster import restore_cluster
+
+        return restore_cluster(job)
 
 
 def _risen(live: Sequence[tuple[Mapping[str, Any], Settings]], newest: Manifest) -> str | None:

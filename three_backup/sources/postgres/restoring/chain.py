@@ -98,7 +98,7 @@ def stand_ins(newest: Index, laid_out: Collection[str]) -> dict[str, int]:
     return {
         path: length
         for path, file in newest.files.items()
-        if path not in laid_out and relation_of(path) is not None and (length := _length(file))
+        if path not in laid_out and relation_of(path) is not None and (length := length_of(file))
     }
 
 
@@ -123,7 +123,8 @@ def _file(index: Index, path: str) -> File:
     return file
 
 
-def _length(file: File) -> int:
+def length_of(file: File) -> int:
+    """Of a relation's file in the data directory, bytes; of the whole blocks only."""
     blocks = file.size // BLOCK_SIZE if file.blocks is None else file.blocks
     return blocks * BLOCK_SIZE
 

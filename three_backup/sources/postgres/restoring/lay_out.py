@@ -16,6 +16,8 @@ from three_backup.sources.postgres.restoring.binaries import Binaries
 from three_backup.sources.postgres.restoring.chain import Link
 from three_backup.sources.postgres.restoring.scratch_folder import own
 
+MANIFEST = "backup_manifest"
+
 _INCREMENTAL = "INCREMENTAL."
 _INCREMENTAL_MAGIC = 0xD3AE1F0D
 _WORTH_A_STAND_IN = 128 << 10
@@ -45,12 +47,21 @@ def lay_out_chain(
 
 
 def combine(
-    binaries: Binaries, links: Sequence[Path], pgdata: Path, user: str | None, manifest: bool
+    binaries: Binaries,
+    links: Sequence[Path],
+    pgdata: Path,
+    user: str | None,
+    options: Sequence[str] = ("--no-manifest",),
 ) -> None:
-    """Make one data directory out of the links by pg_combinebackup, with or without a manifest."""
-    argv = [binaries["pg_combinebackup"], "--no-sync", f"--output={pgdata}"]
-    argv += [] if manifest else ["--no-manifest"]
+    """Make one data directory out of the links by pg_combinebackup."""
+    argv = [binaries["pg_combinebackup"], "--no-sync", f"--output={pgdata}", *options]
     run(Program([*argv, *map(str, links)], user=user, code="postgres.combine", what="postgres"))
+
+
+def write_manifest(directory: Path, manifest: bytes, user: str | None) -> None:
+    """The manifest that the server made of the backup, as pg_combinebackup looks for it."""
+    with _disk(directory):
+        _append(directory / MANIFEST, manifest, user)
 
 
 def put_stand_ins(stand_ins: Mapping[str, int], pgdata: Path, user: str | None) -> None:

@@ -2,19 +2,48 @@
 
 import shutil
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from three_backup.errors import BackupError
 from three_backup.snapshots import Manifest
 from three_backup.sources.base import Advance, SnapshotFiles
 from three_backup.sources.postgres import index_file
-from three_backup.sources.postgres.index import INDEX, Place
+from three_backup.sources.postgres.configuration import SavedConfiguration
+from three_backup.sources.postgres.index import (
+    BACKUP_MANIFEST,
+    CONFIGURATION,
+    INDEX,
+    Form,
+    Place,
+)
 from three_backup.sources.postgres.mapping import relation_of
-from three_backup.sources.postgres.pack import PackReader
+from three_backup.sources.postgres.pack import PackReader, decompress_file
 from three_backup.sources.postgres.restoring.binaries import Binaries
-from three_backup.sources.postgres.restoring.chain import core_paths, places, resolve, stand_ins
-from three_backup.sources.postgres.restoring.lay_out import combine, lay_out_chain, put_stand_ins
+from three_backup.sources.postgres.restoring.chain import (
+    Link,
+    core_paths,
+    places,
+    resolve,
+    stand_ins,
+    stored_paths,
+)
+from three_backup.sources.postgres.restoring.lay_out import (
+    combine,
+    lay_out_chain,
+    put_stand_ins,
+    write_manifest,
+)
 from three_backup.sources.postgres.restoring.scratch_folder import PGDATA
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """What a chain gives of a whole cluster. left_out: paths of relation files that were disabled,
+    or whose bytes are not on this host and nowhere else."""
+
+    links: tuple[Link, ...]
+    left_out: frozenset[str]
 
 
 class OpenedChain:
@@ -62,22 +91,52 @@ class OpenedChain:
     ) -> None:
         """Make `pgdata` in the folder: these relations, and the core for databases, or for all."""
         paths = {*core_paths(self.newest, databases), *self._paths(relations)}
-        links = resolve(self._indexes, paths)
-        readers = [
-            PackReader(files, index.groups)
-            for files, index in zip(self._files, self._indexes, strict=True)
-        ]
-        directories = lay_out_chain(
-            list(zip(readers, self._indexes, links, strict=True)), folder, user
-        )
+        directories = self._lay_out(resolve(self._indexes, paths), folder, user)
         pgdata = folder / PGDATA
         if len(directories) == 1:
             directories[0].rename(pgdata)
         else:
-            combine(binaries, directories, pgdata, user, manifest=False)
+            combine(binaries, directories, pgdata, user)
             for directory in directories:
                 shutil.rmtree(directory)
         put_stand_ins(stand_ins(self.newest, paths), pgdata, user)
+
+    def whole(self) -> Whole:
+        """Everything that can be had."""
+        files = self.newest.files
+        left_out = {path for path, file in files.items() if file.form is Form.LEFT_OUT}
+        if any(file.place is Place.LOCAL for file in files.values()) and not self._local_is_here():
+            left_out |= {path for path, file in files.items() if file.place is Place.LOCAL}
+        paths = [path for path in stored_paths(self.newest) if path not in left_out]
+        return Whole(tuple(resolve(self._indexes, paths)), frozenset(left_out))
+
+    def lay_out_whole(self, whole: Whole, folder: Path, user: str | None) -> list[Path]:
+        """A data directory for each snapshot, the base first, with the manifest of its server."""
+        directories = self._lay_out(whole.links, folder, user)
+        for files, directory in zip(self._files, directories, strict=True):
+            write_manifest(directory, decompress_file(files.read(BACKUP_MANIFEST)), user)
+        return directories
+
+    def configuration(self) -> SavedConfiguration:
+        """Of the server, when the newest snapshot was taken."""
+        return SavedConfiguration.from_json(decompress_file(self._files[-1].read(CONFIGURATION)))
+
+    def _lay_out(self, links: Sequence[Link], folder: Path, user: str | None) -> list[Path]:
+        readers = [
+            PackReader(files, index.groups)
+            for files, index in zip(self._files, self._indexes, strict=True)
+        ]
+        chain = zip(readers, self._indexes, links, strict=True)
+        return lay_out_chain(list(chain), folder, user)
+
+    def _local_is_here(self) -> bool:
+        with_local = (one for one in self._files if one.manifest.file(Place.LOCAL.pack))
+        try:
+            for files in with_local:
+                _check_local(files)
+        except BackupError:
+            return False
+        return True
 
     def _paths(self, relations: Collection[str]) -> list[str]:
         return [path for relation in relations for path in self._relations.get(relation, ())]

@@ -19,7 +19,14 @@ from three_backup.sources.base import NothingToTakeError, ParentUnusableError, S
 from three_backup.sources.postgres import index_file
 from three_backup.sources.postgres.classes import Classes, place_of
 from three_backup.sources.postgres.connection import connect, connect_replication
-from three_backup.sources.postgres.index import BACKUP_MANIFEST, INDEX, File, Index, Place
+from three_backup.sources.postgres.index import (
+    BACKUP_MANIFEST,
+    CONFIGURATION,
+    INDEX,
+    File,
+    Index,
+    Place,
+)
 from three_backup.sources.postgres.mapping import FileMap, read_map
 from three_backup.sources.postgres.pack import compress_file
 from three_backup.sources.postgres.preflight import (
@@ -31,6 +38,7 @@ from three_backup.sources.postgres.preflight import (
 )
 from three_backup.sources.postgres.relations import TYPE
 from three_backup.sources.postgres.taking import server_manifest
+from three_backup.sources.postgres.taking.configuration import read_configuration
 from three_backup.sources.postgres.taking.packing import PackedGroup, PackWriter
 from three_backup.sources.postgres.taking.parent import (
     Parent,
@@ -84,6 +92,7 @@ def take(job: SnapshotJob) -> Manifest:
     """Fill job.directory with the data files of a snapshot, durably, and say what is in them."""
     with connect() as connection:
         cluster = read_cluster(connection)
+        configuration = read_configuration(connection)
     _check(cluster, job)
     parent = None if job.parent is None else read_parent(job.parent, cluster.facts)
     before = read_map()
@@ -104,6 +113,7 @@ def take(job: SnapshotJob) -> Manifest:
         _check_followed(parent, index, arrived.streamed)
     (job.directory / INDEX).write_bytes(index_file.dump(index))
     (job.directory / BACKUP_MANIFEST).write_bytes(compress_file(arrived.manifest))
+    (job.directory / CONFIGURATION).write_bytes(compress_file(configuration.to_json()))
     return _manifest(job, cluster, arrived.streamed, index, objects)
 
 
@@ -254,7 +264,7 @@ def _stored(path: Path) -> StoredFile:
     """A data file made durable. The frames of packs have their hashes in the index."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
-        is_pack = path.name not in (INDEX, BACKUP_MANIFEST)
+        is_pack = path.name not in (INDEX, BACKUP_MANIFEST, CONFIGURATION)
         sha256 = None if is_pack else hashlib.file_digest(file, "sha256").hexdigest()
         return StoredFile(
             path.name, path.stat().st_size, sha256, local_only=path.name == Place.LOCAL.pack

@@ -1,0 +1,65 @@
+"""The configuration of a restored data directory, and what makes its first start a recovery."""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+
+from three_backup.sources.postgres.configuration import SavedConfiguration
+
+# They name the places of the old server: with its data_directory it would be started, not this.
+_PLACES = ("config_file", "data_directory", "external_pid_file", "hba_file", "ident_file")
+_OF_PLACES = re.compile(
+    rf"^(?=\s*(?:{'|'.join(_PLACES)}|include|include_dir|include_if_exists)\b)",
+    re.MULTILINE | re.IGNORECASE,
+)
+_MINIMAL_HBA = (
+    "# Made by tb-restore: that of the old server was not readable.\nlocal all all peer\n"
+)
+_RECOVERY = (
+    "# Made by tb-restore: the first start ends on a timeline of its own, since what the old\n"
+    "# server wrote after the snapshot is not here.\n"
+    "restore_command = 'false'\n"
+)
+_LEFT_OUT = (
+    "# Tables that were left out are empty; WAL that speaks of them must not stop recovery.\n"
+    "ignore_invalid_pages = on\n"
+)
+
+
+def configuration_files(saved: SavedConfiguration) -> dict[str, str]:
+    """What to write where the data directory has no such file, by its name."""
+    return {
+        "postgresql.conf": "".join(_postgresql_conf(saved)),
+        "pg_hba.conf": saved.files.get("pg_hba.conf", _MINIMAL_HBA),
+        "pg_ident.conf": saved.files.get("pg_ident.conf", ""),
+    }
+
+
+def recovery_settings(some_left_out: bool) -> str:
+    """What goes to the end of `postgresql.auto.conf`."""
+    return _RECOVERY + (_LEFT_OUT if some_left_out else "")
+
+
+def configuration_notes(saved: SavedConfiguration, written: Collection[str]) -> Iterator[str]:
+    """written: the names of the files that the data directory did not have."""
+    made_up = sorted(set(written).difference(saved.files))
+    if written:
+        yield (
+            "its configuration lay outside of the data directory and is inside now: look at "
+            f"{', '.join(sorted(written))} before the first start"
+        )
+    if made_up:
+        yield f"made anew, since it was not readable for the snapshot: {', '.join(made_up)}"
+
+
+def _postgresql_conf(saved: SavedConfiguration) -> Iterator[str]:
+    if "postgresql.conf" in saved.files:
+        yield _OF_PLACES.sub("# tb-restore: ", saved.files["postgresql.conf"]).rstrip("\n") + "\n"
+    yield "\n# Added by tb-restore: all that was set by a file when the snapshot was taken.\n"
+    yield from _lines(saved.settings)
+
+
+def _lines(settings: Mapping[str, str]) -> Iterator[str]:
+    for name, value in settings.items():
+        if name not in _PLACES:
+            escaped = value.replace("\\", "\\\\").replace("'", "''").replace("\n", "\\n")
+            yield f"{name} = '{escaped}'\n"

@@ -1,0 +1,55 @@
+"""Reads the configuration of a server, as far as the role may."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from three_backup.sources.postgres.configuration import NAMES, SavedConfiguration
+
+if TYPE_CHECKING:
+    from three_backup.sources.postgres.connection import Connection
+
+# Roles that may not know where the files are do not see these settings at all.
+_PLACES = """
+SELECT f.name, f.setting
+  FROM pg_catalog.pg_settings AS f
+  JOIN pg_catalog.pg_settings AS d ON d.name = 'data_directory'
+ WHERE f.name IN ('config_file', 'hba_file', 'ident_file')
+   AND NOT pg_catalog.starts_with(f.setting, d.setting || '/')
+"""
+_SETTINGS = """
+SELECT name, pg_catalog.current_setting(name)
+  FROM pg_catalog.pg_settings WHERE source = 'configuration file' ORDER BY name
+"""
+
+
+def read_configuration(connection: "Connection") -> SavedConfiguration:
+    """Files that may not be read are left out; their settings are there all the same."""
+    settings = connection.execute(_SETTINGS).fetchall()
+    return SavedConfiguration(dict(_files(connection)), dict(settings))
+
+
+def _files(connection: "Connection") -> Iterator[tuple[str, str]]:
+    for setting, path in connection.execute(_PLACES).fetchall():
+        body = _read_here(connection, path) or _read_there(connection, path)
+        if body is not None:
+            yield NAMES[setting], body.decode("utf-8", "surrogateescape")
+
+
+def _read_here(connection: "Connection", path: str) -> bytes | None:
+    """The file itself where the server lives on this host: its socket says so."""
+    if PurePath(connection.info.host).is_absolute():
+        with suppress(OSError):
+            return Path(path).read_bytes()
+    return None
+
+
+def _read_there(connection: "Connection", path: str) -> bytes | None:
+    """What the server reads for those who may let it."""
+    import psycopg
+
+    with suppress(psycopg.errors.InsufficientPrivilege):
+        ((body,),) = connection.execute("SELECT pg_catalog.pg_read_binary_file(%s)", (path,))
+        return bytes(body)
+    return None
