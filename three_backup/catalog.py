@@ -78,7 +78,7 @@ class Catalog:
 
     def snapshots(self, carrier: str) -> list[Stored]:
         """Oldest first."""
-        local = set(self.local.snapshots(carrier))
+        local = set(() if self.storage.foreign else self.local.snapshots(carrier))
         remote = set(self._remote(carrier))
         ordered = sorted(local | remote, key=lambda one: one.time)
         return [Stored(one, one in local, one in remote) for one in ordered]
@@ -87,7 +87,8 @@ class Catalog:
         """Every carrier of a source that has a snapshot anywhere, sorted."""
         self.list_everything()
         remote = (one for one in self._everything or () if one.startswith(f"{type}/"))
-        return sorted({*remote, *self.local.carriers(type)})
+        local = () if self.storage.foreign else self.local.carriers(type)
+        return sorted({*remote, *local})
 
     def manifest(self, carrier: str, stored: Stored) -> Manifest:
         """From this host, else from the cache, else from S3."""
@@ -215,6 +216,10 @@ class Files:
         for copy in self._copies(name, offset, length):
             return copy
         raise self._missing(name, "is stored only on the host that took it")
+
+    def place(self, name: str) -> str:
+        here = self._local is not None and (self._directory / name).is_file()
+        return "local" if here else "s3"
 
     def _copies(self, name: str, offset: int, length: int) -> Iterator[bytes]:
         path = self._directory / name

@@ -68,6 +68,7 @@ def describe(stored: Stored, manifest: Manifest) -> dict[str, Any]:
 
 
 def _stored(catalog: Catalog, carrier: str, patterns: Sequence[str]) -> Iterator[Record]:
+    of_another_host = {"s3_prefix": catalog.storage.prefix} if catalog.storage.foreign else {}
     newest: dict[ObjectId, CarriedObject] = {}
     holders: dict[ObjectId, list[dict[str, Any]]] = {}
     for snapshot in catalog.snapshots(carrier):
@@ -85,6 +86,7 @@ def _stored(catalog: Catalog, carrier: str, patterns: Sequence[str]) -> Iterator
                 carrier=carrier,
                 stored=True,
                 snapshots=holders[object_id],
+                **of_another_host,
             )
 
 

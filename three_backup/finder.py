@@ -1,9 +1,10 @@
 """Which snapshot an object is restored out of."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from three_backup.catalog import Catalog, Stored
+from three_backup.choice import Choice
 from three_backup.errors import BackupError
 from three_backup.objects import LEVELS, ObjectId, can_match_below, has_wildcard, matches
 from three_backup.snapshots import CarriedObject, SnapshotId
@@ -12,12 +13,20 @@ from three_backup.sources import SOURCES
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """An object in a snapshot that holds it."""
+    """An object in a snapshot that holds it. gone: a newer one, just as eligible, does not."""
 
     object: CarriedObject
     catalog: Catalog
     carrier: str
     stored: Stored
+    gone: bool = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know who restores it, thinking of the newest snapshot."""
+        if not self.gone:
+            return ()
+        return (f"newer snapshots than {self.stored.id} do not hold it: it was gone by then",)
 
     @property
     def place(self) -> tuple[str, SnapshotId]:
@@ -27,9 +36,9 @@ class Held:
 class Finder:
     """Finds the newest allowed snapshot of an object; reads no manifest twice."""
 
-    def __init__(self, catalogs: Sequence[Catalog], allowed: Callable[[SnapshotId], bool]) -> None:
+    def __init__(self, catalogs: Sequence[Catalog], choice: Choice) -> None:
         self._catalogs = catalogs
-        self._allowed = allowed
+        self._choice = choice
         self._objects: dict[tuple[str, SnapshotId], dict[ObjectId, CarriedObject]] = {}
 
     def one(self, object_id: ObjectId) -> Held:
@@ -69,7 +78,9 @@ class Finder:
         """The carriers with the snapshots of theirs that are allowed, newest first."""
         for catalog in self._catalogs:
             for carrier in catalog.carriers(type):
-                allowed = [one for one in catalog.snapshots(carrier) if self._allowed(one.id)]
+                allowed = [
+                    one for one in catalog.snapshots(carrier) if self._choice.allows(one.id)
+                ]
                 if allowed:
                     yield catalog, carrier, allowed[::-1]
 
@@ -79,7 +90,7 @@ class Finder:
         for stored in snapshots:
             carried = self._held(catalog, carrier, stored).get(object_id)
             if carried is not None:
-                return Held(carried, catalog, carrier, stored)
+                return Held(carried, catalog, carrier, stored, gone=stored is not snapshots[0])
         return None
 
     def _newest(self, type: str, pattern: str) -> Iterator[Held]:

@@ -19,7 +19,9 @@ import docopt
 from three_backup import __version__
 from three_backup.catalog import Catalog
 from three_backup.config import Configuration, environment_file, load
+from three_backup.config.options import OPTIONS
 from three_backup.errors import BackupError, ConfigurationError, Exit, UnreachableError, UsageError
+from three_backup.host import machine_id
 from three_backup.records import Record, malformed_line
 from three_backup.storage import Storage
 from three_backup.terminal import columns, is_coloured
@@ -27,8 +29,6 @@ from three_backup.terminal import columns, is_coloured
 PROGRAM = f"three_backup {__version__}"
 
 Outcome = TypeVar("Outcome")
-
-_MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
 _ROOM = "make room there, or name another folder with local_dir or scratch_dir"
 
@@ -78,14 +78,13 @@ class Invocation:
     @property
     def host_id(self) -> str:
         """What tells this host from any other that might write to the same prefix."""
-        for path in _MACHINE_IDS:
-            with suppress(OSError):
-                if machine := path.read_text().strip():
-                    return machine
-        return self.host
+        return machine_id() or self.host
 
     def catalog(self, storage: Storage) -> Catalog:
-        """The catalog of a storage, the same one each time."""
+        """The catalog of a storage, or of the prefix to read instead; the same one each time."""
+        prefix = self._prefix
+        if prefix is not None:
+            storage = storage.of_another_host(prefix)
         if storage not in self._catalogs:
             self._catalogs[storage] = Catalog(storage, self.say)
         return self._catalogs[storage]
@@ -98,6 +97,21 @@ class Invocation:
     @property
     def coloured(self) -> bool:
         return is_coloured(sys.stdout, os.environ)
+
+    @property
+    def catalogs(self) -> list[Catalog]:
+        """Of every storage that the configuration names."""
+        found = (self.catalog(storage) for storage in self.configuration.storages())
+        return list(dict.fromkeys(found))
+
+    @property
+    def _prefix(self) -> str | None:
+        """Of the other host whose snapshots shall be read."""
+        given = self.arguments.get("--s3-prefix")
+        try:
+            return None if given is None else str(OPTIONS["s3_prefix"].convert(given))
+        except ValueError as error:
+            raise UsageError("usage", f"--s3-prefix: {error}", "see tb-list(1)") from error
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -115,13 +129,25 @@ class Invocation:
             if not line.strip():
                 continue
             try:
-                yield Record.parse(line)
+                yield self._taken(Record.parse(line))
             except BackupError as error:
                 numbered = type(error)(
                     error.code, f"input line {number}: {error.message}", error.hint
                 )
                 self.say(str(numbered))
                 yield malformed_line(self.name, number, numbered)
+
+    def _taken(self, record: Record) -> Record:
+        """A record of another host's prefix is for those who were told to read that one."""
+        prefix = record.fields.get("s3_prefix")
+        if record.failed or prefix in (None, self._prefix):
+            return record
+        error = BackupError(
+            "input.foreign",
+            f"{record.id}: the record is of prefix {prefix}, which another host writes",
+            f"restore it with tb-restore --s3-prefix {prefix}",
+        )
+        return self.fail(record, error)
 
     def each(self, act: Callable[[Record], Record]) -> None:
         """Every record through act. One that failed before is copied, and one whose object cannot
@@ -141,7 +167,7 @@ class Invocation:
 
     def fail(self, record: Record, error: BackupError) -> Record:
         """The record with the error, which is said once however many records share it."""
-        self.say(str(error) if _is_named(record, error) else f"{record.carrier}: {error}")
+        self.say(str(error) if record.is_named_in(error.message) else f"{record.carrier}: {error}")
         self._unreachable += isinstance(error, UnreachableError)
         self._misconfigured += isinstance(error, ConfigurationError)
         return record.with_error(self.name, error)
@@ -161,6 +187,11 @@ class Invocation:
         """Text for standard output: records, or the table and summary of tools for people."""
         sys.stdout.write(text)
         sys.stdout.flush()
+
+    @staticmethod
+    def show(text: str) -> None:
+        """Text for the person at standard error, where standard output is for records."""
+        complain(text.rstrip("\n"))
 
     def say(self, sentence: str) -> None:
         """A sentence for the person at standard error, once."""
@@ -241,12 +272,6 @@ def main(
 def _complained(name: str, error: BackupError) -> int:
     complain(f"{name}: {error}")
     return int(error.status)
-
-
-def _is_named(record: Record, error: BackupError) -> bool:
-    """Whether the error itself says what it is about."""
-    about = (record.carrier, f"{record.fields.get('type')}/")
-    return record.carrier in error.message or error.message.startswith(about)
 
 
 def complain(line: str) -> None:

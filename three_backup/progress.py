@@ -21,26 +21,37 @@ _SECONDS_BETWEEN_BEATS = 1.0
 
 
 class _Drawing(Protocol):
+    total: float | None
+
     def update(self, count: int) -> object: ...
 
 
+class Transfer:
+    """Called, by any thread, with the number of bytes moved since the last call."""
+
+    def __init__(self, drawing: _Drawing | None) -> None:
+        self._drawing = drawing
+        self._beat = _heartbeat(os.environ.get(HEARTBEAT))
+        self._lock = threading.Lock()
+
+    def __call__(self, count: int) -> None:
+        with self._lock:
+            self._beat()
+            if self._drawing is not None:
+                self._drawing.update(count)
+
+    def expect(self, count: int) -> None:
+        """So many bytes more are to come, which nobody knew at the beginning."""
+        with self._lock:
+            if self._drawing is not None:
+                self._drawing.total = (self._drawing.total or 0) + count
+
+
 @contextmanager
-def bar(label: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """What is called, by any thread, with the number of bytes moved since the last call.
-
-    total: bytes, None where nobody knows.
-    """
-    beat = _heartbeat(os.environ.get(HEARTBEAT))
-    lock = threading.Lock()
+def bar(label: str, total: int | None) -> Iterator[Transfer]:
+    """total: bytes, None where nobody knows them yet."""
     with _claimed_terminal() as ours, _drawing(label, total, ours) as drawing:
-
-        def advance(count: int) -> None:
-            with lock:
-                beat()
-                if drawing is not None:
-                    drawing.update(count)
-
-        yield advance
+        yield Transfer(drawing)
 
 
 def _heartbeat(path: str | None) -> Callable[[], None]:

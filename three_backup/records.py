@@ -92,6 +92,10 @@ class Record:
     def with_error(self, tool: str, error: BackupError) -> "Record":
         return self.with_fields(error=error_fields(tool, error))
 
+    def is_named_in(self, sentence: str) -> bool:
+        """Whether the sentence itself says what it is about."""
+        return self.carrier in sentence or sentence.startswith(f"{self.fields.get('type')}/")
+
     def to_line(self) -> str:
         return json.dumps(self.fields, ensure_ascii=False, separators=(",", ":")) + "\n"
 

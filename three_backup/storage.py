@@ -1,6 +1,6 @@
 """Where the snapshots of an object lie: a folder of this host and a prefix of a bucket."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +12,8 @@ class Storage:
     endpoint: a URL; bucket: None where no bucket is configured; prefix: without slashes at its
     ends; access_key, secret_key: None leaves the choice to boto3's own chain; ca_file: the
     certificates of authorities to trust, None for those that everybody trusts; timeout: how long a
-    request is repeated.
+    request is repeated; foreign: the prefix is another host's, which is read and never written,
+    and local_dir holds no snapshot of it.
     """
 
     local_dir: Path
@@ -26,3 +27,7 @@ class Storage:
     storage_class: str | None = None
     ca_file: Path | None = None
     timeout: timedelta = timedelta(minutes=5)
+    foreign: bool = False
+
+    def of_another_host(self, prefix: str) -> "Storage":
+        return replace(self, prefix=prefix, foreign=True)

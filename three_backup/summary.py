@@ -5,11 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from textwrap import indent
-from typing import Any
+from typing import Any, TypeVar
 
 from three_backup.human import counted, duration, size, table, wrapped
 from three_backup.records import Record
 from three_backup.snapshots import Kind
+
+Column = TypeVar("Column", bound=str)
 
 _WIDTH = 78
 _MOST_REMARKS = 20
@@ -75,19 +77,14 @@ class Summary:
 
     def _remark(self, record: Record, outcome: Outcome) -> None:
         if outcome in (Outcome.FAILED, Outcome.UNFINISHED):
-            sentence = sentence_of(record)
-            remarks = self.remarks.setdefault(outcome, Counter())
-            if sentence in remarks or len(remarks) < _MOST_REMARKS:
-                remarks[sentence] += 1
-            else:
-                remarks["and others, which standard error names"] += 1
+            remark(self.remarks.setdefault(outcome, Counter()), record)
 
 
 def text(summary: Summary, seconds: float, deaths: Sequence[str]) -> str:
     """The summary in 78 columns. deaths: sentences on stages that did not end by themselves."""
     blocks = [
         headline(summary, deaths) + "\n",
-        indent(_objects(summary.outcomes), _INDENT),
+        outcome_table(summary.outcomes, tuple(Outcome)),
         indent(table(list(_sums(summary, seconds))), _INDENT),
         *_remarks(summary.remarks, deaths),
     ]
@@ -113,6 +110,35 @@ def facts(summary: Summary, seconds: float, deaths: Sequence[str]) -> dict[str, 
     }
 
 
+def outcome_table(outcomes: Mapping[str, Counter[Column]], order: Sequence[Column]) -> str:
+    """A line a type; columns that would be empty are left out."""
+    columns = [one for one in order if any(counts[one] for counts in outcomes.values())]
+    if not columns:
+        return ""
+    rows = [
+        [type, str(counts.total()), *(str(counts[one] or "-") for one in columns)]
+        for type, counts in outcomes.items()
+    ]
+    right = frozenset(range(1, len(columns) + 2))
+    return indent(table([["", "objects", *columns], *rows], right), _INDENT)
+
+
+def paragraph(heading: str, remarks: Counter[str], others: Sequence[str] = ()) -> str:
+    """Sentences under a heading, those on many objects with their number; others come first."""
+    sentences = [*others, *map(_on_objects, remarks.items())]
+    lines = [f"{heading}:", *(wrapped(one, _WIDTH) for one in sentences)]
+    return "\n".join(lines) + "\n" if sentences else ""
+
+
+def remark(remarks: Counter[str], record: Record) -> None:
+    """Add what the record says of its failure, or of what nobody did; each sentence once."""
+    sentence = sentence_of(record)
+    if sentence in remarks or len(remarks) < _MOST_REMARKS:
+        remarks[sentence] += 1
+    else:
+        remarks["and others, which standard error names"] += 1
+
+
 def outcome_of(record: Record) -> Outcome:
     """What became of the object, by what the last stage left of its record."""
     if record.failed:
@@ -134,7 +160,7 @@ def sentence_of(record: Record) -> str:
         return f"{record.carrier}: {record.fields.get('why') or 'nobody did it'}"
     error = record.fields["error"]
     message, hint = str(error.get("message", "")), error.get("hint")
-    if record.carrier not in message:
+    if not record.is_named_in(message):
         message = f"{record.carrier}: {message}"
     return f"{message}; {hint}" if hint else message
 
@@ -153,18 +179,6 @@ def headline(summary: Summary, deaths: Sequence[str]) -> str:
     return f"all is well with {counted(summary.objects, 'object')}"
 
 
-def _objects(outcomes: Mapping[str, Counter[Outcome]]) -> str:
-    """A line a type; columns that would be empty are left out."""
-    columns = [one for one in Outcome if any(counts[one] for counts in outcomes.values())]
-    if not columns:
-        return ""
-    rows = [
-        [type, str(counts.total()), *(str(counts[one] or "-") for one in columns)]
-        for type, counts in outcomes.items()
-    ]
-    return table([["", "objects", *columns], *rows], right=frozenset(range(1, len(columns) + 2)))
-
-
 def _sums(summary: Summary, seconds: float) -> Iterator[Sequence[str]]:
     taken, uploaded, removed = summary.taken, summary.uploaded, summary.removed
     if kinds := [f"{taken[kind]} {kind}" for kind in Kind if taken[kind]]:
@@ -181,9 +195,7 @@ def _sums(summary: Summary, seconds: float) -> Iterator[Sequence[str]]:
 
 def _remarks(remarks: Mapping[Outcome, Counter[str]], deaths: Sequence[str]) -> Iterator[str]:
     for outcome, others in ((Outcome.FAILED, deaths), (Outcome.UNFINISHED, ())):
-        sentences = [*others, *map(_on_objects, remarks.get(outcome, Counter()).items())]
-        if sentences:
-            yield "\n".join([f"{outcome}:", *(wrapped(one, _WIDTH) for one in sentences)]) + "\n"
+        yield paragraph(outcome, remarks.get(outcome, Counter()), others)
 
 
 def _on_objects(remark: tuple[str, int]) -> str:

@@ -1,22 +1,22 @@
 """A whole server out of one snapshot, as `tb-restore --pgdata` brings it back."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from three_backup.catalog import Catalog, Stored
+from three_backup.choice import Choice
 from three_backup.errors import BackupError, UsageError
 from three_backup.lock import carrier_lock
 from three_backup.objects import selected
 from three_backup.pipe import Invocation
 from three_backup.progress import bar
 from three_backup.records import Record, of_source
-from three_backup.snapshots import SnapshotId
 from three_backup.sources import WHOLE
-from three_backup.sources.base import Restored, WholeJob, WholeSource
+from three_backup.sources.base import Planned, Restored, WholeJob, WholeSource
 
 _OF_OBJECTS = (
     "--level1",
@@ -42,13 +42,11 @@ class _Server:
     stored: Stored
 
 
-def restore_whole(
-    invocation: Invocation, catalogs: Sequence[Catalog], allowed: Callable[[SnapshotId], bool]
-) -> None:
+def restore_whole(invocation: Invocation, catalogs: Sequence[Catalog], choice: Choice) -> None:
     """Restore the one server that the patterns select; its record is emitted."""
     _check(invocation.arguments)
     moved = dict(map(_mapping, invocation.arguments["--tablespace-mapping"]))
-    server = _selected(catalogs, invocation.arguments["PATTERN"], allowed)
+    server = _selected(catalogs, invocation.arguments["PATTERN"], choice)
     record = of_source(server.carrier, server.source.type, carrier=server.carrier)
     invocation.emit(
         invocation.attempt(record, lambda record: _restored(invocation, record, server, moved))
@@ -78,10 +76,8 @@ def _mapping(text: str) -> tuple[str, str]:
     return old.rstrip("/"), str(Path(new))
 
 
-def _selected(
-    catalogs: Sequence[Catalog], patterns: Sequence[str], allowed: Callable[[SnapshotId], bool]
-) -> _Server:
-    servers = list(_servers(catalogs, patterns, allowed))
+def _selected(catalogs: Sequence[Catalog], patterns: Sequence[str], choice: Choice) -> _Server:
+    servers = list(_servers(catalogs, patterns, choice))
     if not servers:
         raise BackupError(
             "restore.not_found",
@@ -101,12 +97,12 @@ def _selected(
 
 
 def _servers(
-    catalogs: Sequence[Catalog], patterns: Sequence[str], allowed: Callable[[SnapshotId], bool]
+    catalogs: Sequence[Catalog], patterns: Sequence[str], choice: Choice
 ) -> Iterator[_Server]:
     for catalog in catalogs:
         for source in WHOLE:
             for carrier in catalog.carriers(source.type):
-                stored = [one for one in catalog.snapshots(carrier) if allowed(one.id)]
+                stored = [one for one in catalog.snapshots(carrier) if choice.allows(one.id)]
                 if stored and selected(patterns, carrier):
                     yield _Server(source, catalog, carrier, stored[-1])
 
@@ -118,8 +114,11 @@ def _restored(
     chain = catalog.chain(server.carrier, catalog.snapshots(server.carrier), server.stored.id)
     total = sum(files.manifest.stored_size for files in chain)
     directory = Path(invocation.arguments["--pgdata"]).absolute()
+    dry_run = bool(invocation.arguments["--dry-run"])
     with ExitStack() as stack:
-        stack.enter_context(carrier_lock(catalog.storage.local_dir, server.carrier, shared=True))
+        if not dry_run:
+            folder = catalog.storage.local_dir
+            stack.enter_context(carrier_lock(folder, server.carrier, shared=True))
         job = WholeJob(
             chain=chain,
             directory=directory,
@@ -129,19 +128,23 @@ def _restored(
             advance=stack.enter_context(bar(server.carrier, total)),
             say=invocation.say,
         )
+        if dry_run:
+            planned = server.source.plan_whole(job)
+            links = [str(files.manifest.snapshot) for files in chain]
+            fields = _fields(server, directory, planned)
+            return record.with_fields(would_restore={**fields, "chain": links})
         restored = server.source.restore_whole(job)
     for note in restored.notes:
         invocation.say(f"{directory}: {note}")
-    return record.with_fields(restored=_fields(server, directory, restored, started))
+    seconds = round(time.monotonic() - started, 3)
+    fields = _fields(server, directory, restored)
+    return record.with_fields(restored={**fields, "seconds": seconds})
 
 
-def _fields(
-    server: _Server, directory: Path, restored: Restored, started: float
-) -> dict[str, Any]:
+def _fields(server: _Server, directory: Path, restored: Restored | Planned) -> dict[str, Any]:
     return {
         "target": str(directory),
         "snapshot": str(server.stored.id),
-        "seconds": round(time.monotonic() - started, 3),
         **restored.facts,
         **({"notes": list(restored.notes)} if restored.notes else {}),
     }

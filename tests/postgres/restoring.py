@@ -14,7 +14,7 @@ from three_backup.config.settings import Settings
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
-from three_backup.sources.base import Restored, RestoreJob, SnapshotFiles, Wanted
+from three_backup.sources.base import Advance, Planned, Restored, RestoreJob, SnapshotFiles, Wanted
 from three_backup.sources.postgres.connection import quoted
 from three_backup.sources.postgres.source import PostgresSource
 
@@ -37,12 +37,22 @@ class Restoring:
         finally:
             assert list(self.folder.iterdir()) == []
 
+    def plans(
+        self, chain: Sequence[SnapshotFiles], *wanted: Wanted, **options: Any
+    ) -> dict[ObjectId, Planned | BackupError]:
+        """What would become of each, by the ids of the targets; nothing is left in the folder."""
+        job = self.job(chain, *wanted, **options)
+        outcomes = {one.target: outcome for one, outcome in PostgresSource().plan(job)}
+        assert list(self.folder.iterdir()) == []
+        return outcomes
+
     def job(
         self,
         chain: Sequence[SnapshotFiles],
         *wanted: Wanted,
         overwrite: bool = False,
         settings: Settings = EVERYWHERE,
+        advance: Advance = lambda size: None,
         **options: Any,
     ) -> RestoreJob:
         return RestoreJob(
@@ -51,7 +61,7 @@ class Restoring:
             overwrite=overwrite,
             source_settings=settings,
             work_dir=self.folder,
-            advance=lambda size: None,
+            advance=advance,
             say=self.said.append,
             options=options,
         )

@@ -41,6 +41,9 @@ class _Folder:
         self.reads.append((name, offset, length))
         return (self.path / name).read_bytes()[offset : offset + length]
 
+    def place(self, name: str) -> str:
+        return "local"
+
 
 @given(
     st.lists(st.tuples(_PLACES, _PLACES), min_size=1, max_size=5),

@@ -156,7 +156,9 @@ def check_indexes(restoring: Restoring, chain: list[Files], objects: list[Object
            AND NOT EXISTS (SELECT FROM pg_namespace n WHERE n.oid = c.relnamespace
                               AND n.nspname IN ('pg_catalog', 'information_schema'))"""
     with (
-        revived(wanted, OpenedChain(chain, lambda size: None), objects) as scratch,
+        revived(
+            wanted, OpenedChain(chain, lambda size: None, lambda size: None), objects
+        ) as scratch,
         scratch.server.connect(DATABASE) as connection,
     ):
         connection.execute("CREATE EXTENSION amcheck SCHEMA public")

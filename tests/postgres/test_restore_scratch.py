@@ -27,7 +27,9 @@ def filled(name: str, megabytes: float) -> tuple[str, str]:
 def on_scratch(restoring: Restoring, chain: list[Files], object: ObjectId) -> tuple[set[str], int]:
     """The relations of which recovery missed pages, and the bytes that pgdata takes on disk."""
     job = restoring.job(chain, beside(object, level3="copy"))
-    with revived(job, OpenedChain(chain, lambda size: None), [object]) as scratch:
+    with revived(
+        job, OpenedChain(chain, lambda size: None, lambda size: None), [object]
+    ) as scratch:
         pgdata = scratch.server.log.parent / PGDATA
         wal = pgdata / "pg_wal"
         files = [path for path in pgdata.rglob("*") if path.is_file() and wal not in path.parents]

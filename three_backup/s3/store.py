@@ -108,6 +108,7 @@ class Store:
 
     def write(self, key: str, body: bytes) -> None:
         """Store a small key, a manifest say, in the bucket's usual storage class."""
+        self._refuse_foreign(key)
         digest = hashlib.md5(body, usedforsecurity=False).digest()
         with explained(self.storage, key):
             self.client.put_object(**self.names(key), Body=body, ContentMD5=content_md5(digest))
@@ -127,6 +128,7 @@ class Store:
         """
         remaining = iter(keys)
         while batch := list(islice(remaining, _DELETED_AT_ONCE)):
+            self._refuse_foreign(batch[0])
             failures = self._delete(batch)
             if failures:
                 key, why = next(iter(failures.items()))
@@ -154,6 +156,7 @@ class Store:
         """
         if self._claimed:
             return
+        self._refuse_foreign(OWNER)
         owner = self.owner()
         if owner is None or (owner != host and adopt):
             self.write(OWNER, json.dumps({"v": 1, "host": host}).encode() + b"\n")
@@ -187,6 +190,15 @@ class Store:
                 self.client.create_bucket(Bucket=self.storage.bucket)
             except self.client.exceptions.BucketAlreadyOwnedByYou:
                 return
+
+    def _refuse_foreign(self, key: str) -> None:
+        """Whatever a caller is after: what another host wrote is never changed."""
+        if self.storage.foreign:
+            raise BackupError(
+                "s3.foreign",
+                f"{self.place(key)}: the prefix is another host's and is only read",
+                "to go on there, set s3_prefix in the configuration and say --adopt once",
+            )
 
     def _full(self, key: str) -> str:
         return f"{self.storage.prefix}/{key}" if self.storage.prefix else key

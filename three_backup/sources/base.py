@@ -65,6 +65,9 @@ class SnapshotFiles(Protocol):
         Raises BackupError where the file is not stored here, is too short or cannot be reached.
         """
 
+    def place(self, name: str) -> str:
+        """`local` where this host answers what is read of the file, else `s3`."""
+
 
 class ParentUnusableError(BackupError):
     """No increment can follow this parent; a base can be taken. message says why."""
@@ -76,6 +79,10 @@ class NothingToTakeError(BackupError):
 
 class PointHeldError(BackupError):
     """A point cannot go now, and that is no failure. message says why."""
+
+
+class LackingError(BackupError):
+    """It cannot come back without something that is not there: once that is restored, it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +141,8 @@ class RestoreJob:
     chain: the base first, the wanted snapshot last. overwrite: replace what has a target's id.
     work_dir: where temporary folders may be made. options: the source's own (`owner`, `acl`).
     store: where a direct source finds the chain; None for others. at_source: the wanted snapshot
-    is a point that is there, and the chain that one alone.
+    is a point that is there, and the chain that one alone. expect: told how many bytes are to be
+    read, as soon as that is known.
     """
 
     wanted: Sequence[Wanted]
@@ -147,6 +155,7 @@ class RestoreJob:
     options: Mapping[str, Any] = field(default_factory=dict)
     store: Store | None = None
     at_source: bool = False
+    expect: Advance = lambda size: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +195,25 @@ class Restored:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a restore would do; nothing was touched to find it out. facts: plain JSON for the
+    record: what it would read (`bytes_read`, and `read_from` of which place), make (`names`,
+    `creates`) and replace, what it `depends_on`, and what are its `dependents`."""
+
+    facts: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+
 class Source(Protocol):
-    """One kind of server. `programs`: any of them on PATH says that the source is in use here."""
+    """One kind of server. `programs`: any of them on PATH says that the source is in use here;
+    `subtypes`: of its objects, those first to which others refer, as they are restored."""
 
     @property
     def type(self) -> str: ...
+
+    @property
+    def subtypes(self) -> tuple[str, ...]: ...
 
     @property
     def programs(self) -> tuple[str, ...]: ...
@@ -225,6 +248,12 @@ class Source(Protocol):
         """Each wanted object with its outcome; a target whose restore failed was not touched.
 
         Raises BackupError where none could be restored. Temporary files are gone afterwards.
+        """
+
+    def plan(self, job: RestoreJob) -> Iterator[tuple[Wanted, Planned | BackupError]]:
+        """What restore() would do for each wanted object, or why it would refuse.
+
+        Neither the source's server nor a snapshot is touched; temporary files are gone afterwards.
         """
 
 
@@ -265,3 +294,6 @@ class WholeSource(Source, Protocol):
 
     def restore_whole(self, job: WholeJob) -> Restored:
         """Fill the directory. Raises BackupError; nothing is left of a restore that failed."""
+
+    def plan_whole(self, job: WholeJob) -> Planned:
+        """What restore_whole() would do; nothing is touched. Raises BackupError if it refuses."""

@@ -6,6 +6,7 @@ Usage:
 Options:
   -s, --select PATTERN  only objects whose id matches; may be repeated
       --stored          what the snapshots hold instead of what the sources hold
+      --s3-prefix NAME  with --stored: of another host, below its s3_prefix
   -c, --config FILE     the configuration
       --env-file FILE   PG* and CLICKHOUSE_* variables, instead of .env beside it
   -h, --help            show this
@@ -15,6 +16,7 @@ Options:
 from shutil import which
 
 from three_backup import discovery, pipe
+from three_backup.errors import UsageError
 from three_backup.objects import ObjectId, has_wildcard
 from three_backup.pipe import Invocation
 from three_backup.sources import SOURCES
@@ -28,6 +30,8 @@ def run(invocation: Invocation) -> None:
     invocation.warn()
     if invocation.arguments["--stored"]:
         _discover_stored(invocation)
+    elif invocation.arguments["--s3-prefix"] is not None:
+        raise UsageError("usage", "--s3-prefix goes with --stored only", "add --stored")
     else:
         _discover_live(invocation)
 
@@ -48,9 +52,8 @@ def _discover_live(invocation: Invocation) -> None:
 
 
 def _discover_stored(invocation: Invocation) -> None:
-    catalogs = [invocation.catalog(storage) for storage in invocation.configuration.storages()]
     types = [source.type for source in SOURCES]
-    for record in discovery.stored(invocation.patterns, catalogs, types):
+    for record in discovery.stored(invocation.patterns, invocation.catalogs, types):
         invocation.emit(record)
 
 

@@ -8,6 +8,7 @@ Options:
       --stages          with stage and max_stage
       --snapshots       with every snapshot, its size and where it lies
       --stored          what the snapshots hold instead of what the sources hold
+      --s3-prefix NAME  with --stored: of another host, below its s3_prefix
       --json            records instead of a table
   -c, --config FILE     the configuration
       --env-file FILE   PG* and CLICKHOUSE_* variables, instead of .env beside it
@@ -27,6 +28,7 @@ from typing import Any
 
 from three_backup import discovery, human, pipe
 from three_backup.catalog import Catalog
+from three_backup.errors import UsageError
 from three_backup.objects import selected
 from three_backup.outlook import outlook, unsupported
 from three_backup.pipe import Invocation
@@ -49,6 +51,8 @@ def main() -> int:
 
 
 def run(invocation: Invocation) -> None:
+    if invocation.arguments["--s3-prefix"] is not None and not invocation.arguments["--stored"]:
+        raise UsageError("usage", "--s3-prefix goes with --stored only", "add --stored")
     if not _is_piped():
         invocation.warn()
     groups = groupby(_records(invocation), key=lambda record: record.carrier)
@@ -63,9 +67,8 @@ def run(invocation: Invocation) -> None:
 
 def _records(invocation: Invocation) -> Iterator[Record]:
     if invocation.arguments["--stored"]:
-        catalogs = [invocation.catalog(one) for one in invocation.configuration.storages()]
         types = [source.type for source in SOURCES]
-        yield from discovery.stored(invocation.patterns, catalogs, types)
+        yield from discovery.stored(invocation.patterns, invocation.catalogs, types)
     elif _is_piped():
         for record in invocation.records():
             if record.failed or selected(invocation.patterns, record.id):

@@ -12,6 +12,7 @@ Options:
       --level1-suffix SUFFIX  append to level1
       --level2-suffix SUFFIX  append to level2
       --level3-suffix SUFFIX  append to the name
+      --dry-run               say what would be done, and touch nothing
       --overwrite             replace what has the target's name
       --owner                 keep owners; their roles must exist
       --acl                   keep grants; their roles must exist
@@ -19,6 +20,7 @@ Options:
       --pgdata DIR            a whole cluster of PostgreSQL, as a data directory
       --pgdata-owner USER     whose DIR shall be, if root restores it
       --tablespace-mapping MAPPING  OLD=NEW: a tablespace of it goes to NEW; repeatable
+      --s3-prefix NAME        what another host backed up, below its s3_prefix
   -c, --config FILE           the configuration
       --env-file FILE         PG* and CLICKHOUSE_* variables, instead of .env beside it
   -h, --help                  show this
@@ -26,43 +28,37 @@ Options:
 
 PATTERN is an id or a glob as for tb-discover --select. Without one, records are read from
 standard input. TIME is RFC 3339, or 2026-11-23 or 2026-11-23 03:00 in the host's time zone.
-Adds restored.
+Adds restored, or would_restore with --dry-run; a summary goes to standard error.
 """
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
-from itertools import groupby
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 from three_backup import pipe
 from three_backup.catalog import Catalog
-from three_backup.errors import BackupError, UnreachableError, UsageError
+from three_backup.choice import Choice
+from three_backup.errors import BackupError, UnreachableError
 from three_backup.finder import Finder, Held
 from three_backup.lock import carrier_lock
-from three_backup.objects import ObjectId
 from three_backup.pipe import Invocation, translated
 from three_backup.points import is_there
-from three_backup.progress import bar
+from three_backup.progress import Transfer, bar
 from three_backup.records import Record
+from three_backup.requests import Party, Request, parties
+from three_backup.restore_summary import RestoreSummary
 from three_backup.schedule import host_zone
-from three_backup.snapshots import SnapshotId
 from three_backup.sources import direct_source_of, point_source_of, source_of
-from three_backup.sources.base import Advance, Restored, RestoreJob, Wanted
+from three_backup.sources.base import LackingError, Planned, Restored, RestoreJob, Wanted
+from three_backup.targets import Renaming
 from three_backup.whole_server import restore_whole
 
-_LEVELS = ("level1", "level2", "level3")
 _OPTIONS = ("owner", "acl", "without_devices")
 
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """A record to restore, and the snapshot that holds its object."""
-
-    record: Record
-    held: Held
+_Found = tuple[Record, Held | BackupError | None]
+_Outcome = tuple[Request, Restored | Planned | BackupError]
 
 
 def main() -> int:
@@ -70,23 +66,40 @@ def main() -> int:
 
 
 def run(invocation: Invocation) -> None:
-    allowed = _allowed(invocation.arguments)
+    choice = Choice.of(invocation.arguments, host_zone(os.environ))
     invocation.warn()
     catalogs = _catalogs(invocation)
     if invocation.arguments["--pgdata"] is not None:
-        restore_whole(invocation, catalogs, allowed)
-        return
-    finder = Finder(catalogs, allowed)
-    for _, requests in groupby(_requests(invocation, finder), key=lambda one: one.held.place):
-        _restore(invocation, list(requests))
+        restore_whole(invocation, catalogs, choice)
+    else:
+        _restore(invocation, Finder(catalogs, choice))
+
+
+def _restore(invocation: Invocation, finder: Finder) -> None:
+    started, renaming = time.monotonic(), Renaming.of(invocation.arguments)
+    found = list(_found(invocation, finder))
+    targets = renaming.targets(held.object.id for _, held in found if isinstance(held, Held))
+    requests = {}
+    summary = RestoreSummary(bool(invocation.arguments["--dry-run"]))
+    for record, held in found:
+        if isinstance(held, Held):
+            target = targets[held.object.id]
+            requests[target] = Request(record, held, target)
+        else:
+            _emit(invocation, summary, record if held is None else invocation.fail(record, held))
+    for record in _restored(invocation, requests.values()):
+        _emit(invocation, summary, record)
+    invocation.show(summary.text(time.monotonic() - started))
+
+
+def _emit(invocation: Invocation, summary: RestoreSummary, record: Record) -> None:
+    summary.add(record)
+    invocation.emit(record)
 
 
 def _catalogs(invocation: Invocation) -> list[Catalog]:
     """Of all storages. While S3 is away, what lies on this host is not lost with it."""
-    return [
-        _reachable(invocation, invocation.catalog(storage))
-        for storage in invocation.configuration.storages()
-    ]
+    return [_reachable(invocation, catalog) for catalog in invocation.catalogs]
 
 
 def _reachable(invocation: Invocation, catalog: Catalog) -> Catalog:
@@ -94,108 +107,113 @@ def _reachable(invocation: Invocation, catalog: Catalog) -> Catalog:
         catalog.list_everything()
         return catalog
     except UnreachableError as error:
+        if catalog.storage.foreign:
+            raise
         invocation.say(f"{error}; only what lies on this host can be restored meanwhile")
         return catalog.without_s3()
 
 
-@dataclass(frozen=True, slots=True)
-class _Allowed:
-    """Which snapshots may be restored: one, or those that are not after a time, or all."""
-
-    snapshot: str | None
-    at: datetime | None
-
-    def __call__(self, snapshot: SnapshotId) -> bool:
-        if self.snapshot is not None:
-            return str(snapshot) == self.snapshot
-        return self.at is None or snapshot.time <= self.at
-
-
-def _allowed(arguments: Mapping[str, Any]) -> _Allowed:
-    """Raises UsageError for what can only be a slip."""
-    snapshot, at = arguments["--snapshot"], arguments["--at"]
-    if snapshot is not None and SnapshotId.parse(snapshot) is None:
-        hint = "give one as tb-list --snapshots prints it"
-        raise UsageError("restore.snapshot", f"{snapshot!r} is not a snapshot", hint)
-    if snapshot is not None and at is not None:
-        raise UsageError("restore.choice", "--snapshot and --at exclude one another", "give one")
-    return _Allowed(snapshot, None if at is None else _time(at))
-
-
-def _time(text: str) -> datetime:
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        hint = "write 2026-11-23T03:00:00Z, or 2026-11-23 03:00 for the host's time zone"
-        raise UsageError("restore.time", f"{text!r} is not a time", hint) from error
-    return time if time.tzinfo else time.replace(tzinfo=host_zone(os.environ))
-
-
-def _requests(invocation: Invocation, finder: Finder) -> Iterator[_Request]:
-    """What the arguments or, without any, the records on standard input ask for."""
-    if invocation.arguments["PATTERN"]:
-        for held in _distinct(finder, invocation.arguments["PATTERN"]):
-            size, carrier = held.object.size, held.carrier
-            yield _Request(Record.of(held.object.id, size=size, carrier=carrier), held)
+def _found(invocation: Invocation, finder: Finder) -> Iterator[_Found]:
+    """What the arguments or, without any, the records on standard input ask for, with where it is
+    held; None for what failed before, or cannot be backed up."""
+    patterns = invocation.arguments["PATTERN"]
+    if patterns:
+        once = {held.object.id: held for pattern in patterns for held in finder.all(pattern)}
+        for object_id, held in once.items():
+            yield Record.of(object_id, size=held.object.size, carrier=held.carrier), held
         return
     for record in invocation.records():
         try:
-            if record.failed or record.unsupported:
-                invocation.emit(record)
-            else:
-                yield _Request(record, finder.one(record.object))
+            idle = record.failed or record.unsupported
+            yield record, None if idle else finder.one(record.object)
         except BackupError as error:
-            invocation.emit(invocation.fail(record, error))
+            yield record, error
 
 
-def _distinct(finder: Finder, patterns: Sequence[str]) -> list[Held]:
-    """Every object that a pattern selects, once."""
-    found = {held.object.id: held for pattern in patterns for held in finder.all(pattern)}
-    return list(found.values())
+def _restored(invocation: Invocation, requests: Iterable[Request]) -> Iterator[Record]:
+    """Each record as soon as its object is there. What lacks something is tried again after the
+    others, as long as one more of them came back."""
+    left = list(requests)
+    while left:
+        lacking: list[tuple[Request, LackingError]] = []
+        came = False
+        for request, outcome in _round(invocation, parties(left)):
+            if isinstance(outcome, LackingError):
+                lacking.append((request, outcome))
+            elif isinstance(outcome, BackupError):
+                yield invocation.fail(request.record, outcome)
+            else:
+                came = True
+                yield _result(invocation, request, outcome)
+        left = [request for request, _ in lacking] if came else []
+        if not came:
+            yield from (invocation.fail(request.record, error) for request, error in lacking)
 
 
-def _restore(invocation: Invocation, requests: Sequence[_Request]) -> None:
-    """The objects of one snapshot together, each record as soon as its object is there."""
-    left = {request.held.object.id: request.record for request in requests}
-    held, started = requests[0].held, time.monotonic()
-    local_dir = held.catalog.storage.local_dir
+def _round(invocation: Invocation, all_parties: Sequence[Party]) -> Iterator[_Outcome]:
+    for number, party in enumerate(all_parties, start=1):
+        carrier = party[0].held.carrier
+        place = f"{number}/{len(all_parties)} " if len(all_parties) > 1 else ""
+        with bar(f"{place}{carrier}", None) as transfer:
+            yield from _outcomes(invocation, party, transfer)
+
+
+def _outcomes(invocation: Invocation, party: Party, transfer: Transfer) -> Iterator[_Outcome]:
+    """Of the objects of one snapshot together."""
+    left = {request.wanted: request for request in party}
+    held, started = party[0].held, time.monotonic()
+    failure: BackupError
     try:
-        wanted = _targets(invocation.arguments, list(left))
-        with (
-            carrier_lock(local_dir, held.carrier, shared=True),
-            bar(held.carrier, None) as advance,
-        ):
-            job = _job(invocation, held, wanted, advance)
-            for one, outcome in source_of(held.object.id.type).restore(job):
-                record = left.pop(one.object)
-                invocation.emit(_result(invocation, record, held, one, outcome, started))
+        with _undisturbed(invocation, held):
+            job = _job(invocation, party, transfer)
+            for wanted, outcome in _acted(invocation, job):
+                if isinstance(outcome, Restored):
+                    seconds = round(time.monotonic() - started, 3)
+                    outcome = replace(outcome, facts={"seconds": seconds, **outcome.facts})
+                elif isinstance(outcome, Planned):
+                    links = [str(files.manifest.snapshot) for files in job.chain]
+                    outcome = replace(outcome, facts={"chain": links, **outcome.facts})
+                yield left.pop(wanted), outcome
+        return
     except BackupError as error:
-        for record in left.values():
-            invocation.emit(invocation.fail(record, error))
+        failure = error
     except OSError as error:
-        for record in left.values():
-            invocation.emit(invocation.fail(record, translated(error)))
+        failure = translated(error)
+    yield from ((request, failure) for request in left.values())
 
 
-def _job(
-    invocation: Invocation, held: Held, wanted: Sequence[Wanted], advance: Advance
-) -> RestoreJob:
-    arguments, catalog = invocation.arguments, held.catalog
-    settings = invocation.configuration.source_settings(held.object.id.type)
-    at_source = _is_at_source(held)
+def _undisturbed(invocation: Invocation, held: Held) -> AbstractContextManager[object]:
+    """Nothing of the carrier is removed meanwhile. Who only looks leaves not even a lock file."""
+    if invocation.arguments["--dry-run"]:
+        return nullcontext()
+    return carrier_lock(held.catalog.storage.local_dir, held.carrier, shared=True)
+
+
+def _acted(
+    invocation: Invocation, job: RestoreJob
+) -> Iterator[tuple[Wanted, Restored | Planned | BackupError]]:
+    source = source_of(job.wanted[0].object.type)
+    return source.plan(job) if invocation.arguments["--dry-run"] else source.restore(job)
+
+
+def _job(invocation: Invocation, party: Party, transfer: Transfer) -> RestoreJob:
+    arguments, held = invocation.arguments, party[0].held
+    catalog, type = held.catalog, held.object.id.type
+    settings, at_source = invocation.configuration.source_settings(type), _is_at_source(held)
     return RestoreJob(
-        wanted=wanted,
+        wanted=[request.wanted for request in party],
         chain=[catalog.files(held.carrier, held.stored)]
         if at_source
         else catalog.chain(held.carrier, catalog.snapshots(held.carrier), held.stored.id),
         overwrite=bool(arguments["--overwrite"]),
         source_settings=settings,
         work_dir=settings.scratch_dir or catalog.storage.local_dir / "scratch",
-        advance=advance,
+        advance=transfer,
         say=invocation.say,
         options={name: bool(arguments[f"--{name.replace('_', '-')}"]) for name in _OPTIONS},
-        store=catalog.bucket if direct_source_of(held.object.id.type) else None,
+        store=catalog.bucket if direct_source_of(type) else None,
         at_source=at_source,
+        expect=transfer.expect,
     )
 
 
@@ -208,47 +226,15 @@ def _is_at_source(held: Held) -> bool:
     return is_there(manifest, source.points(held.carrier))
 
 
-def _targets(arguments: Mapping[str, Any], objects: Sequence[ObjectId]) -> list[Wanted]:
-    """Where each object shall go. Raises UsageError where two would get one name."""
-    wanted: dict[ObjectId, Wanted] = {}
-    for object_id in objects:
-        target = _target(arguments, object_id)
-        if target in wanted:
-            raise UsageError(
-                "restore.clash",
-                f"{wanted[target].object} and {object_id} would both become {target}",
-                "restore them one by one, or use --level3-suffix",
-            )
-        wanted[target] = Wanted(object_id, target)
-    return list(wanted.values())
-
-
-def _target(arguments: Mapping[str, Any], object_id: ObjectId) -> ObjectId:
-    names = {}
-    for level in _LEVELS:
-        name = arguments[f"--{level}"]
-        own: str = getattr(object_id, level)
-        names[level] = (own if name is None else name) + (arguments[f"--{level}-suffix"] or "")
-    return replace(object_id, **names)
-
-
-def _result(
-    invocation: Invocation,
-    record: Record,
-    held: Held,
-    wanted: Wanted,
-    outcome: Restored | BackupError,
-    started: float,
-) -> Record:
-    if isinstance(outcome, BackupError):
-        return invocation.fail(record, outcome)
-    for note in outcome.notes:
-        invocation.say(f"{wanted.target}: {note}")
-    restored = {
-        "target": str(wanted.target),
+def _result(invocation: Invocation, request: Request, outcome: Restored | Planned) -> Record:
+    held, notes = request.held, [*request.held.notes, *outcome.notes]
+    for note in notes:
+        invocation.say(f"{request.target}: {note}")
+    told = {
+        "target": str(request.target),
         "snapshot": str(held.stored.id),
-        "seconds": round(time.monotonic() - started, 3),
         **outcome.facts,
-        **({"notes": list(outcome.notes)} if outcome.notes else {}),
+        **({"notes": notes} if notes else {}),
     }
-    return record.with_fields(restored=restored)
+    field = "restored" if isinstance(outcome, Restored) else "would_restore"
+    return request.record.with_fields(**{field: told})

@@ -12,7 +12,7 @@ from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
 from three_backup.s3.store import Store
 from three_backup.snapshots import Manifest
-from three_backup.sources.base import Restored, RestoreJob, Wanted
+from three_backup.sources.base import LackingError, Restored, RestoreJob, Wanted
 from three_backup.sources.clickhouse import operation, sql, stored
 from three_backup.sources.clickhouse.attempt import folder_key, links
 from three_backup.sources.clickhouse.client import Client, connect
@@ -27,7 +27,7 @@ from three_backup.sources.clickhouse.relations import (
 )
 
 _NEW_NAME = "SELECT toString(generateUUIDv4()) AS name"
-_DATABASE = "SELECT engine FROM system.databases WHERE name = {}"
+DATABASE = "SELECT engine FROM system.databases WHERE name = {}"
 _CREATE_DATABASE = "CREATE DATABASE IF NOT EXISTS {}{}"
 _COUNT = "SELECT count() AS rows FROM {}"
 _CHECK = "CHECK TABLE {} SETTINGS check_query_single_value_result = 0"
@@ -36,7 +36,7 @@ _EXCHANGING = ("Atomic", "Replicated", "Shared")
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class Work:
     """One object on its way back. beside: where it is restored to; everywhere: ON CLUSTER or
     nothing; before: what had the target's name, None for nothing."""
 
@@ -66,13 +66,18 @@ class _Work:
 def restore(job: RestoreJob) -> Iterator[tuple[Wanted, Restored | BackupError]]:
     for wanted in job.wanted:
         try:
-            yield wanted, _restore(_work(job, wanted))
+            yield wanted, _restore(prepare(job, wanted))
         except BackupError as error:
-            yield wanted, error
+            yield wanted, _lacking(error) if error.code == "clickhouse.no_table" else error
 
 
-def _work(job: RestoreJob, wanted: Wanted) -> _Work:
-    """Raises BackupError where the target is in the way."""
+def _lacking(error: BackupError) -> BackupError:
+    """A view or a dictionary whose table is not there, yet or any more."""
+    return LackingError(error.code, error.message, error.hint)
+
+
+def prepare(job: RestoreJob, wanted: Wanted) -> Work:
+    """Nothing is changed yet. Raises BackupError where the target is in the way."""
     if job.store is None:
         raise ValueError("ClickHouse reads from S3 and nowhere else")
     client = connect(str(wanted.target), job.store.storage)
@@ -92,7 +97,7 @@ def _work(job: RestoreJob, wanted: Wanted) -> _Work:
         )
     everywhere = cluster_of(wanted.target, job.source_settings)
     beside = _beside(job, wanted, before)
-    return _Work(job, client, job.store, wanted, target, beside, everywhere, before)
+    return Work(job, client, job.store, wanted, target, beside, everywhere, before)
 
 
 def _beside(job: RestoreJob, wanted: Wanted, before: Found | None) -> sql.Relation:
@@ -104,7 +109,7 @@ def _beside(job: RestoreJob, wanted: Wanted, before: Found | None) -> sql.Relati
     return sql.Relation(target.database, f"{RESTORING}{digest[:16]}")
 
 
-def _restore(work: _Work) -> Restored:
+def _restore(work: Work) -> Restored:
     _make_room(work)
     with _removed_on_failure(work):
         read = _run(work)
@@ -118,7 +123,7 @@ def _restore(work: _Work) -> Restored:
     return Restored(facts, (*notes, *_drop_replaced(work)))
 
 
-def _make_room(work: _Work) -> None:
+def _make_room(work: Work) -> None:
     """The database is there, and nothing of an earlier restore that was killed."""
     name = sql.identifier(work.target.database)
     work.client.ask(_CREATE_DATABASE.format(name, work.everywhere))
@@ -128,14 +133,14 @@ def _make_room(work: _Work) -> None:
         _drop(work, work.beside)
 
 
-def _drop(work: _Work, what: sql.Relation) -> None:
+def _drop(work: Work, what: sql.Relation) -> None:
     found = relation(work.client, what)
     if found is not None:
         work.client.ask(sql.drop(what, work.everywhere, found.kind == "dictionary"))
 
 
 @contextmanager
-def _removed_on_failure(work: _Work) -> Iterator[None]:
+def _removed_on_failure(work: Work) -> Iterator[None]:
     try:
         yield
     except BackupError:
@@ -146,8 +151,9 @@ def _removed_on_failure(work: _Work) -> Iterator[None]:
         raise
 
 
-def _run(work: _Work) -> int:
+def _run(work: Work) -> int:
     """Bytes that the server read."""
+    work.job.expect(sum(manifest.stored_size for manifest in work.manifests))
     folders = _relocated(work)
     base = folders[-2] if len(folders) > 1 else None
     (new,) = work.client.ask(_NEW_NAME)
@@ -170,7 +176,7 @@ def _run(work: _Work) -> int:
     return done.moved
 
 
-def _relocated(work: _Work) -> list[sql.Place]:
+def _relocated(work: Work) -> list[sql.Place]:
     """The folders of the chain where they lie now; what says otherwise is corrected.
 
     RESTORE takes the place of one base from us, that of the newest link; what lies deeper it reads
@@ -188,7 +194,7 @@ def _relocated(work: _Work) -> list[sql.Place]:
     return places
 
 
-def _check(work: _Work, found: Found) -> None:
+def _check(work: Work, found: Found) -> None:
     """RESTORE compares no checksums: a flipped bit is found here or by nobody."""
     checked = inner(work.client, found) if found.subtype == "view" else found
     if checked is None or not checked.checkable:
@@ -202,7 +208,7 @@ def _check(work: _Work, found: Found) -> None:
             )
 
 
-def _rows(work: _Work, found: Found) -> dict[str, Any]:
+def _rows(work: Work, found: Found) -> dict[str, Any]:
     """Of what stores rows itself: to count those of a queue would take them out of it."""
     if not found.stores:
         return {}
@@ -210,7 +216,7 @@ def _rows(work: _Work, found: Found) -> dict[str, Any]:
     return {"rows": int(counted["rows"])}
 
 
-def _notes(work: _Work, found: Found) -> Sequence[str]:
+def _notes(work: Work, found: Found) -> Sequence[str]:
     object_id, notes = work.wanted.object, []
     if found.facts.get("data") == DEFINITION_ONLY and found.kind != "dictionary":
         notes.append(f"ClickHouse backs up the definition of {found.engine} only, not its rows")
@@ -225,7 +231,7 @@ def _quoted(query: str, object_id: ObjectId) -> str:
     return query.replace(f"{object_id.level2}.", f"{sql.identifier(object_id.level2)}.")
 
 
-def _move(work: _Work) -> None:
+def _move(work: Work) -> None:
     """From here on the target is what was restored."""
     if work.beside == work.target:
         return
@@ -241,12 +247,12 @@ def _move(work: _Work) -> None:
         client.ask(sql.rename(pairs, everywhere))
 
 
-def _exchanges(work: _Work) -> bool:
-    (database,) = work.client.ask(_DATABASE.format(sql.literal(work.target.database)))
+def _exchanges(work: Work) -> bool:
+    (database,) = work.client.ask(DATABASE.format(sql.literal(work.target.database)))
     return database["engine"] in _EXCHANGING
 
 
-def _drop_replaced(work: _Work) -> Sequence[str]:
+def _drop_replaced(work: Work) -> Sequence[str]:
     """What was replaced has the other name now."""
     if work.before is None:
         return ()

@@ -11,6 +11,7 @@ from three_backup.sources.base import (
     CheckJob,
     ClearJob,
     Found,
+    Planned,
     Restored,
     RestoreJob,
     Say,
@@ -25,6 +26,7 @@ class ClickhouseSource:
     """The server that `clickhouse-client` finds, by CLICKHOUSE_* or its own configuration."""
 
     type = "clickhouse"
+    subtypes = ("table", "view")
     programs = (PROGRAM,)
 
     def discover(
@@ -61,3 +63,8 @@ class ClickhouseSource:
         from three_backup.sources.clickhouse.restore import restore
 
         return restore(job)
+
+    def plan(self, job: RestoreJob) -> Iterator[tuple[Wanted, Planned | BackupError]]:
+        from three_backup.sources.clickhouse.plan import plan
+
+        return plan(job)

@@ -23,7 +23,7 @@ _UNMOUNTED = ("-o", "mountpoint=legacy", "-o", "canmount=noauto")
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class Work:
     """unfinished: the id of what is being made; aside: of what it replaces, meanwhile."""
 
     job: RestoreJob
@@ -40,15 +40,16 @@ class _Work:
 def restore(job: RestoreJob) -> Iterator[tuple[Wanted, Restored | BackupError]]:
     for wanted in job.wanted:
         try:
-            yield wanted, _restore(_work(job, wanted))
+            yield wanted, _restore(prepare(job, wanted))
         except BackupError as error:
             yield wanted, error
 
 
-def _work(job: RestoreJob, wanted: Wanted) -> _Work:
+def prepare(job: RestoreJob, wanted: Wanted) -> Work:
+    """Nothing is changed yet."""
     kind = Volume if wanted.object.subtype == names.VOLUME else Container
     target = kind(wanted, job.chain[-1].manifest.facts, bool(job.options.get("without_devices")))
-    return _Work(
+    return Work(
         job,
         wanted,
         target,
@@ -57,7 +58,7 @@ def _work(job: RestoreJob, wanted: Wanted) -> _Work:
     )
 
 
-def _restore(work: _Work) -> Restored:
+def _restore(work: Work) -> Restored:
     client.dataset(work.wanted.target)  # its pool is there, and on ZFS
     notes = list(work.target.check())
     replaced = _make_room(work)
@@ -72,7 +73,7 @@ def _restore(work: _Work) -> Restored:
     return Restored({"bytes_read": read}, (*notes, *_drop_replaced(work, replaced)))
 
 
-def _make_room(work: _Work) -> bool:
+def _make_room(work: Work) -> bool:
     """Whether there is something to replace, once what a killed restore left is cleared: what it
     made, and what it put aside and found nothing to put in its place.
 
@@ -88,11 +89,11 @@ def _make_room(work: _Work) -> bool:
     elif work.aside.level3 in there and work.job.overwrite:
         _remove(work.aside)
     if replaced:
-        _check_replaceable(work)
+        check_replaceable(work)
     return replaced
 
 
-def _check_replaceable(work: _Work) -> None:
+def check_replaceable(work: Work) -> None:
     if not work.job.overwrite:
         raise BackupError(
             "lxd.exists",
@@ -108,7 +109,7 @@ def _remove(object_id: ObjectId) -> None:
 
 
 @contextmanager
-def _removed_on_failure(work: _Work) -> Iterator[None]:
+def _removed_on_failure(work: Work) -> Iterator[None]:
     try:
         yield
     except BaseException:
@@ -117,22 +118,21 @@ def _removed_on_failure(work: _Work) -> Iterator[None]:
         raise
 
 
-def _receive(work: _Work) -> int:
+def _receive(work: Work) -> int:
     """Bytes that were received."""
     if work.job.at_source:
         return _receive_point(work)
     return sum(_receive_stored(work, files) for files in work.job.chain)
 
 
-def _receive_point(work: _Work) -> int:
+def _receive_point(work: Work) -> int:
     manifest = work.job.chain[-1].manifest
-    dataset = client.dataset(work.wanted.object)
-    sent = Sent(dataset, manifest.snapshot)
+    sent = Sent(client.dataset(work.wanted.object), manifest.snapshot)
     client.pipe_zfs(sent.argv(), _receiving(work, work.job.chain[-1]), work.about)
     return points.size_of_stream(sent, work.about)
 
 
-def _receive_stored(work: _Work, files: SnapshotFiles) -> int:
+def _receive_stored(work: Work, files: SnapshotFiles) -> int:
     where = f"{files.manifest.carrier}: snapshot {files.manifest.snapshot}"
     index = pieces.Index.from_json(files.read(pieces.INDEX), where)
     read_range = partial(files.read_range, pieces.STREAM)
@@ -141,19 +141,19 @@ def _receive_stored(work: _Work, files: SnapshotFiles) -> int:
     return index.size
 
 
-def _advancing(work: _Work, received: Iterator[bytes]) -> Iterator[bytes]:
+def _advancing(work: Work, received: Iterator[bytes]) -> Iterator[bytes]:
     for piece in received:
         yield piece
         work.job.advance(len(piece))
 
 
-def _receiving(work: _Work, files: SnapshotFiles) -> tuple[str, ...]:
+def _receiving(work: Work, files: SnapshotFiles) -> tuple[str, ...]:
     dataset = client.dataset(work.unfinished)
     unmounted = _UNMOUNTED if work.target.is_filesystem else ()
     return (*_RECEIVE, "-F", *unmounted, f"{dataset}@{names.point(files.manifest.snapshot)}")
 
 
-def _settle(work: _Work) -> None:
+def _settle(work: Work) -> None:
     """What was received is the one, and has none of our snapshots any more."""
     last, dataset = work.job.chain[-1].manifest, client.dataset(work.unfinished)
     received = f"{dataset}@{names.point(last.snapshot)}"
@@ -168,7 +168,7 @@ def _settle(work: _Work) -> None:
 
 
 @contextmanager
-def _out_of_the_way(work: _Work, replaced: bool) -> Iterator[None]:
+def _out_of_the_way(work: Work, replaced: bool) -> Iterator[None]:
     """What had the target's name has another one; it gets it back where the rest fails."""
     if not replaced:
         yield
@@ -181,7 +181,7 @@ def _out_of_the_way(work: _Work, replaced: bool) -> Iterator[None]:
         raise
 
 
-def _drop_replaced(work: _Work, replaced: bool) -> tuple[str, ...]:
+def _drop_replaced(work: Work, replaced: bool) -> tuple[str, ...]:
     if not replaced:
         return ()
     try:

@@ -11,6 +11,7 @@ from three_backup.snapshots import Manifest, SnapshotId
 from three_backup.sources.base import (
     CheckJob,
     Found,
+    Planned,
     Restored,
     RestoreJob,
     Say,
@@ -24,6 +25,7 @@ class LxdSource:
     """The LXD of this host, by `lxc` as a snap or a package."""
 
     type = "lxd"
+    subtypes = ("volume", "container")
     programs = ("lxc", "/snap/bin/lxc")
 
     def discover(
@@ -73,3 +75,8 @@ class LxdSource:
         from three_backup.sources.lxd.restore import restore
 
         return restore(job)
+
+    def plan(self, job: RestoreJob) -> Iterator[tuple[Wanted, Planned | BackupError]]:
+        from three_backup.sources.lxd.plan import plan
+
+        return plan(job)

@@ -62,6 +62,12 @@ class PackReader:
             for run in _runs(needs):
                 yield from self._read_run(pack, run)
 
+    def sizes(self, wanted: Iterable[File]) -> dict[str, int]:
+        """How many bytes pieces() will read, by pack."""
+        return {
+            pack: sum(map(_length, _runs(needs))) for pack, needs in self._needs(wanted).items()
+        }
+
     def _needs(self, wanted: Iterable[File]) -> dict[str, list[_Need]]:
         by_group: dict[int, list[File]] = {}
         for file in wanted:
@@ -76,8 +82,7 @@ class PackReader:
         return needs
 
     def _read_run(self, pack: str, run: Sequence[_Need]) -> Iterator[tuple[File, int, memoryview]]:
-        start = run[0].frame.offset
-        length = run[-1].frame.offset + run[-1].frame.stored - start
+        start, length = run[0].frame.offset, _length(run)
         stored = memoryview(self._files.read_range(pack, start, length))
         self.bytes_read += length
         for need in run:
@@ -141,6 +146,11 @@ def _runs(needs: Sequence[_Need]) -> Iterator[list[_Need]]:
         run.append(need)
     if run:
         yield run
+
+
+def _length(run: Sequence[_Need]) -> int:
+    """Bytes of the pack from the first of the run to its last."""
+    return run[-1].frame.offset + run[-1].frame.stored - run[0].frame.offset
 
 
 def _joins(run: Sequence[_Need], frame: Frame) -> bool:

@@ -10,6 +10,7 @@ from three_backup.snapshots import Manifest
 from three_backup.sources.base import (
     CheckJob,
     Found,
+    Planned,
     Restored,
     RestoreJob,
     Say,
@@ -28,6 +29,7 @@ class PostgresSource:
     """A cluster of PostgreSQL 17 or later, found through `PG*`."""
 
     type = TYPE
+    subtypes = ("table", "view")
     programs = ("pg_dump",)
 
     def discover(
@@ -57,10 +59,20 @@ class PostgresSource:
 
         return restore(job)
 
+    def plan(self, job: RestoreJob) -> Iterator[tuple[Wanted, Planned | BackupError]]:
+        from three_backup.sources.postgres.restoring.plan import plan
+
+        return plan(job)
+
     def restore_whole(self, job: WholeJob) -> Restored:
         from three_backup.sources.postgres.restoring.cluster import restore_cluster
 
         return restore_cluster(job)
+
+    def plan_whole(self, job: WholeJob) -> Planned:
+        from three_backup.sources.postgres.restoring.cluster import plan_cluster
+
+        return plan_cluster(job)
 
 
 def _risen(live: Sequence[tuple[Mapping[str, Any], Settings]], newest: Manifest) -> str | None:

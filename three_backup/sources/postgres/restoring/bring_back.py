@@ -23,6 +23,7 @@ from three_backup.sources.postgres.restoring.surroundings import (
     lost_publications,
 )
 from three_backup.sources.postgres.restoring.target import (
+    Existing,
     attempt,
     check_free,
     check_partitions_free,
@@ -50,6 +51,29 @@ class BroughtBack:
     refused: tuple[ForeignKey, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What restoring a family means for its target database. doomed: what it replaces; family:
+    with names that are free there; needs: what it depends on, lacking: what of that the target
+    does not have."""
+
+    doomed: Existing | None
+    family: Family
+    needs: list[Need]
+    lacking: list[Need]
+
+
+def prepare(
+    scratch: "Connection", target: "Connection", family: Family, overwrite: bool
+) -> Prepared:
+    """Raises BackupError where something is in the way."""
+    doomed = check_free(target, family.target, overwrite)
+    check_partitions_free(target, family, doomed)
+    named = without_clashes(family, partial(taken_names, target, doomed=doomed))
+    needs = read_needs(scratch, named)
+    return Prepared(doomed, named, needs, missing(target, needs))
+
+
 def bring_back(
     server: ScratchServer,
     scratch: "Connection",
@@ -64,10 +88,8 @@ def bring_back(
     """
     database = family.object.level1
     with connect_target(family.target.level1) as target, target.transaction():
-        doomed = check_free(target, family.target, overwrite)
-        check_partitions_free(target, family, doomed)
-        named = without_clashes(family, partial(taken_names, target, doomed=doomed))
-        lacking = missing(target, read_needs(scratch, named))
+        prepared = prepare(scratch, target, family, overwrite)
+        doomed, named, lacking = prepared.doomed, prepared.family, prepared.lacking
         refuse_to_invent(str(family.target), lacking)
         _create(server, scratch, target, database, lacking)
         staged = stage(scratch, named, _prefix(server, family), partial(relation_exists, target))

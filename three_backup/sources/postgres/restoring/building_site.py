@@ -64,9 +64,7 @@ def building_site(
 ) -> Iterator[BuildingSite]:
     """Raises BackupError, and touches nothing, where a folder cannot be had or is not empty."""
     site = BuildingSite(directory, tablespaces, user)
-    _check_apart(site.folders)
-    for folder in site.folders:
-        _check_free(folder, user)
+    check_folders(site)
     made = [folder for folder in site.folders if not folder.exists()]
     try:
         for folder in (*site.folders, site.folder):
@@ -76,6 +74,13 @@ def building_site(
     except BaseException:
         _clear(site.folders, made)
         raise
+
+
+def check_folders(site: BuildingSite) -> None:
+    """Raises BackupError where a folder cannot be had or is not empty."""
+    _check_apart(site.folders)
+    for folder in site.folders:
+        _check_free(folder, site.user)
 
 
 def check_room(needed: Mapping[Path, int]) -> None:

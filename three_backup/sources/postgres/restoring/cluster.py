@@ -7,12 +7,13 @@ from pathlib import Path
 
 from three_backup.command import Program, run
 from three_backup.errors import BackupError
-from three_backup.sources.base import Restored, WholeJob
+from three_backup.sources.base import Planned, Restored, WholeJob
 from three_backup.sources.postgres.index import Form, Index
 from three_backup.sources.postgres.restoring.binaries import Binaries, find_binaries
 from three_backup.sources.postgres.restoring.building_site import (
     BuildingSite,
     building_site,
+    check_folders,
     check_room,
 )
 from three_backup.sources.postgres.restoring.chain import length_of
@@ -37,11 +38,8 @@ def restore_cluster(job: WholeJob) -> Restored:
 
     Nothing of it is there before pg_verifybackup agrees with it, and all of it is durable.
     """
-    settings, facts = job.source_settings, job.chain[-1].manifest.facts
-    user = _owner(job)
-    binaries = find_binaries(int(facts["version"]) // 10000, settings.pg_bindir, os.environ)
-    _check_reach(binaries, user)
-    chain = OpenedChain(job.chain, job.advance)
+    user, binaries = _means(job)
+    chain = OpenedChain(job.chain, job.advance, lambda size: None)
     whole, tablespaces = chain.whole(), _placed(chain.newest, job.moved)
     with building_site(job.directory, tablespaces, user) as site:
         options = _link_option(site, binaries)
@@ -55,6 +53,32 @@ def restore_cluster(job: WholeJob) -> Restored:
     if left_out.objects:
         restored["left_out"] = [str(id) for id in left_out.objects]
     return Restored(restored, (*notes, *left_out.notes(job.directory)))
+
+
+def plan_cluster(job: WholeJob) -> Planned:
+    user, _ = _means(job)
+    chain = OpenedChain(job.chain, job.advance, lambda size: None)
+    whole, tablespaces = chain.whole(), _placed(chain.newest, job.moved)
+    site = BuildingSite(job.directory, tablespaces, user)
+    check_folders(site)
+    reads = chain.reads_of(whole.links)
+    left_out = left_out_of(chain.newest, whole.left_out)
+    facts = {
+        "bytes_read": reads.total(),
+        "read_from": dict(reads),
+        "names": [str(folder) for folder in site.folders],
+        "creates": [str(folder) for folder in site.folders if not folder.exists()],
+    }
+    return Planned(facts, tuple(left_out.notes(job.directory)))
+
+
+def _means(job: WholeJob) -> tuple[str | None, Binaries]:
+    """The user whose it shall be, and the programs to make it with."""
+    user = _owner(job)
+    major = int(job.chain[-1].manifest.facts["version"]) // 10000
+    binaries = find_binaries(major, job.source_settings.pg_bindir, os.environ)
+    _check_reach(binaries, user)
+    return user, binaries
 
 
 def _owner(job: WholeJob) -> str | None:

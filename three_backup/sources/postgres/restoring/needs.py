@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from three_backup.errors import BackupError
+from three_backup.sources.base import LackingError
 from three_backup.sources.postgres.restoring.family import Family
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def refuse_to_invent(object: str, lacking: Iterable[Need]) -> None:
     """Raises where the target lacks a table: an empty one would look like the real one."""
     tables = [str(need) for need in lacking if need.kind in _HOLDS_ROWS]
     if tables:
-        raise BackupError(
+        raise LackingError(
             "postgres.needs_tables",
             f"{object}: it cannot be without {', '.join(tables)}, which the target lacks",
             "restore that first, or with it",

@@ -1,6 +1,7 @@
 """The stored chain of a restore: its indexes, and the way from them to a data directory."""
 
 import shutil
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from three_backup.sources.postgres.index import (
     CONFIGURATION,
     INDEX,
     Form,
+    Index,
     Place,
 )
 from three_backup.sources.postgres.mapping import relation_of
@@ -49,8 +51,9 @@ class Whole:
 class OpenedChain:
     """Snapshots, the base first, whose indexes are read. bytes_read: of all that was fetched."""
 
-    def __init__(self, chain: Sequence[SnapshotFiles], advance: Advance) -> None:
+    def __init__(self, chain: Sequence[SnapshotFiles], advance: Advance, expect: Advance) -> None:
         self._files = [_Counted(files, advance) for files in chain]
+        self._expect = expect
         self._indexes = [
             index_file.load(files.read(INDEX), str(files.manifest.snapshot))
             for files in self._files
@@ -81,6 +84,20 @@ class OpenedChain:
             if Place.LOCAL in places([link]):
                 _check_local(files)
 
+    def reads(self, relations: Collection[str], databases: Collection[str] | None) -> Counter[str]:
+        """How many bytes lay_out() reads for these, and reading the indexes did, by place."""
+        paths = {*core_paths(self.newest, databases), *self._paths(relations)}
+        return self.reads_of(resolve(self._indexes, paths))
+
+    def reads_of(self, links: Sequence[Link]) -> Counter[str]:
+        found = Counter[str]()
+        for files, (reader, _, link) in zip(self._files, self._linked(links), strict=True):
+            index = files.manifest.file(INDEX)
+            found[files.place(INDEX)] += index.size if index else 0
+            for pack, size in reader.sizes(link.fetch).items():
+                found[files.place(pack)] += size
+        return found
+
     def lay_out(
         self,
         relations: Collection[str],
@@ -90,8 +107,8 @@ class OpenedChain:
         binaries: Binaries,
     ) -> None:
         """Make `pgdata` in the folder: these relations, and the core for databases, or for all."""
-        paths = {*core_paths(self.newest, databases), *self._paths(relations)}
-        directories = self._lay_out(resolve(self._indexes, paths), folder, user)
+        laid_out = {*core_paths(self.newest, databases), *self._paths(relations)}
+        directories = self._lay_out(resolve(self._indexes, laid_out), folder, user)
         pgdata = folder / PGDATA
         if len(directories) == 1:
             directories[0].rename(pgdata)
@@ -99,7 +116,7 @@ class OpenedChain:
             combine(binaries, directories, pgdata, user)
             for directory in directories:
                 shutil.rmtree(directory)
-        put_stand_ins(stand_ins(self.newest, paths), pgdata, user)
+        put_stand_ins(stand_ins(self.newest, laid_out), pgdata, user)
 
     def whole(self) -> Whole:
         """Everything that can be had."""
@@ -122,12 +139,16 @@ class OpenedChain:
         return SavedConfiguration.from_json(decompress_file(self._files[-1].read(CONFIGURATION)))
 
     def _lay_out(self, links: Sequence[Link], folder: Path, user: str | None) -> list[Path]:
-        readers = [
-            PackReader(files, index.groups)
-            for files, index in zip(self._files, self._indexes, strict=True)
+        linked = self._linked(links)
+        self._expect(sum(sum(reader.sizes(link.fetch).values()) for reader, _, link in linked))
+        return lay_out_chain(linked, folder, user)
+
+    def _linked(self, links: Sequence[Link]) -> list[tuple[PackReader, Index, Link]]:
+        """The links with what they are read out of."""
+        return [
+            (PackReader(files, index.groups), index, link)
+            for files, index, link in zip(self._files, self._indexes, links, strict=True)
         ]
-        chain = zip(readers, self._indexes, links, strict=True)
-        return lay_out_chain(list(chain), folder, user)
 
     def _local_is_here(self) -> bool:
         with_local = (one for one in self._files if one.manifest.file(Place.LOCAL.pack))
@@ -153,6 +174,9 @@ class _Counted:
     @property
     def manifest(self) -> Manifest:
         return self._files.manifest
+
+    def place(self, name: str) -> str:
+        return self._files.place(name)
 
     def read(self, name: str) -> bytes:
         return self._count(self._files.read(name))

@@ -13,13 +13,13 @@ from three_backup.sources.postgres.restoring.bring_back import (
     add_foreign_keys,
     bring_back,
 )
-from three_backup.sources.postgres.restoring.family import VIEWS, Family, read_family
+from three_backup.sources.postgres.restoring.family import Family, read_family
 from three_backup.sources.postgres.restoring.opened_chain import OpenedChain
+from three_backup.sources.postgres.restoring.order import in_order
+from three_backup.sources.postgres.restoring.refusals import about, refusals
 from three_backup.sources.postgres.restoring.revive import revived
 from three_backup.sources.postgres.restoring.scratch import ScratchServer
 from three_backup.sources.postgres.restoring.target import (
-    check_free,
-    connect_target,
     create_database,
     database_exists,
     drop_database,
@@ -39,15 +39,11 @@ def restore(job: RestoreJob) -> Iterator[Outcome]:
     facts: rows, and the bytes_read since the outcome before. Raises BackupError where none could
     be restored. The target is the server that libpq finds by `PG*`.
     """
-    free = []
-    for wanted in job.wanted:
-        refusal = _refusal(wanted, job.overwrite)
-        if refusal is None:
-            free.append(wanted)
-        else:
-            yield wanted, refusal
+    refused = refusals(job.wanted, job.overwrite)
+    yield from refused.items()
+    free = [wanted for wanted in job.wanted if wanted not in refused]
     if free:
-        chain = OpenedChain(job.chain, job.advance)
+        chain = OpenedChain(job.chain, job.advance, job.expect)
         reported = 0
         for wanted, outcome in _revive_and_restore(job, chain, free):
             if isinstance(outcome, Restored):
@@ -55,18 +51,6 @@ def restore(job: RestoreJob) -> Iterator[Outcome]:
                 reported = chain.bytes_read
                 outcome = replace(outcome, facts=facts)
             yield wanted, outcome
-
-
-def _refusal(wanted: Wanted, overwrite: bool) -> BackupError | None:
-    """Why it is not even worth reading the snapshot."""
-    if not database_exists(wanted.target.level1):
-        return None
-    try:
-        with connect_target(wanted.target.level1) as target:
-            check_free(target, wanted.target, overwrite)
-    except BackupError as error:
-        return error
-    return None
 
 
 def _revive_and_restore(
@@ -83,7 +67,7 @@ def _revive_and_restore(
         revivable = []
         for one in wanted:
             if one.object in scratch.failed:
-                yield one, _about(one, scratch.failed[one.object])
+                yield one, about(one, scratch.failed[one.object])
             else:
                 revivable.append(one)
         for database, group in groupby(sorted(revivable, key=_source), key=_source):
@@ -95,7 +79,7 @@ def _one_by_one(
 ) -> Iterator[Outcome]:
     """After damage that may be that of one object only."""
     if len(wanted) == 1:
-        yield wanted[0], _about(wanted[0], error)
+        yield wanted[0], about(wanted[0], error)
         return
     for one in wanted:
         yield from _revive_and_restore(job, chain, [one])
@@ -113,7 +97,7 @@ def _restore_database(
         try:
             scratch = stack.enter_context(server.connect(database))
         except BackupError as error:
-            yield from ((one, _about(one, error)) for one in wanted)
+            yield from ((one, about(one, error)) for one in wanted)
             return
         databases = stack.enter_context(_databases(scratch, database))
         families: list[tuple[Wanted, Family]] = []
@@ -138,16 +122,18 @@ class _Crossing:
 def _restore_families(
     crossing: _Crossing, families: Sequence[tuple[Wanted, Family]]
 ) -> Iterator[Outcome]:
-    """In an order that works. Foreign keys that were refused get a second chance at the end."""
+    """Foreign keys that were refused get a second chance at the end."""
+    wanted = {family.root.oid: one for one, family in families}
     late: list[tuple[Wanted, Family, BroughtBack]] = []
     with_its_root = {table.oid for _, family in families for table in family.tables[1:]}
-    for one, family in sorted(families, key=_rank):
+    for family in in_order(crossing.scratch, [family for _, family in families]):
         if family.root.oid in with_its_root:
             continue
+        one = wanted[family.root.oid]
         try:
             brought = _bring(crossing, family)
         except BackupError as error:
-            yield from ((who, _about(who, error)) for who, _ in _together(one, family, families))
+            yield from ((who, about(who, error)) for who, _ in _together(one, family, families))
             continue
         if brought.refused:
             late.append((one, family, brought))
@@ -197,19 +183,6 @@ def _together(
 
 def _family(scratch: "Connection", one: Wanted, wanted: Sequence[Wanted]) -> Family:
     return read_family(scratch, one.object, {other.object: other.target for other in wanted})
-
-
-def _rank(one: tuple[Wanted, Family]) -> tuple[bool, int]:
-    """Tables before views; among each the older first, which the younger may depend on."""
-    root = one[1].root
-    return root.kind in VIEWS, root.oid
-
-
-def _about(wanted: Wanted, error: BackupError) -> BackupError:
-    """The error with the object it is about in front."""
-    if error.message.startswith(str(wanted.target)):
-        return error
-    return BackupError(error.code, f"{wanted.target}: {error.message}", error.hint)
 
 
 class _Databases:

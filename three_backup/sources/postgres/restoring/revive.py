@@ -9,7 +9,7 @@ from pathlib import Path
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
 from three_backup.sources.base import RestoreJob, Say
-from three_backup.sources.postgres.restoring.binaries import Binaries, find_binaries
+from three_backup.sources.postgres.restoring.binaries import find_binaries
 from three_backup.sources.postgres.restoring.chain import database_of
 from three_backup.sources.postgres.restoring.family import read_family, read_files
 from three_backup.sources.postgres.restoring.opened_chain import OpenedChain
@@ -31,15 +31,19 @@ SELECT gid, format('ROLLBACK PREPARED %L', gid) FROM pg_prepared_xacts
 
 @dataclass(frozen=True, slots=True)
 class Revived:
-    """failed: the objects whose files could not be had, with the reason."""
+    """files: the relation files of each object; failed: those whose files could not be had, with
+    the reason."""
 
     server: ScratchServer
+    files: Mapping[ObjectId, set[str]]
     failed: Mapping[ObjectId, BackupError]
 
 
 @contextmanager
-def revived(job: RestoreJob, chain: OpenedChain, objects: Sequence[ObjectId]) -> Iterator[Revived]:
-    """A scratch server that has the rows of the objects.
+def revived(
+    job: RestoreJob, chain: OpenedChain, objects: Sequence[ObjectId], rows: bool = True
+) -> Iterator[Revived]:
+    """A scratch server that has the rows of the objects, or else their definitions only.
 
     Which files these are the snapshot's index says, for most. Where the revived catalogs say
     more (partitions, a table that was rewritten while the snapshot was taken), it begins again.
@@ -49,34 +53,45 @@ def revived(job: RestoreJob, chain: OpenedChain, objects: Sequence[ObjectId]) ->
     binaries = find_binaries(
         int(manifest.facts["version"]) // 10000, settings.pg_bindir, os.environ
     )
-    parent = _parent(settings.scratch_dir, job.work_dir, user)
+    parent = _parent(settings.scratch_dir, job.work_dir, user, make=rows)
     superuser = str(manifest.facts["superuser"])
     files = {id: set(chain.newest.objects.get(id, ())) for id in objects}
     failed: dict[ObjectId, BackupError] = {}
     for _ in range(_MOST_ATTEMPTS):
         with ExitStack() as stack:
             folder = stack.enter_context(scratch_folder(parent, user))
-            laid_out = _lay_out(chain, files, failed, folder, user, binaries)
+            relations = _relations(chain, files, failed) if rows else set()
+            chain.lay_out(relations, databases_of(chain, objects), folder, user, binaries)
             server = stack.enter_context(scratch_server(binaries, folder, user, superuser))
             _roll_back_prepared(server, sorted({id.level1 for id in files}), job.say)
-            if _learn(server, chain, files, failed) <= laid_out:
-                _check_pages(server, chain, files, failed)
-                yield Revived(server, failed)
+            if _learn(server, chain, files, failed) <= relations or not rows:
+                _check_pages(server, chain, files, relations, failed)
+                if not rows:
+                    _relations(chain, files, failed)
+                yield Revived(server, files, failed)
                 return
     raise BackupError(
         "postgres.files_unknown", "postgres: the files of the wanted tables cannot be determined"
     )
 
 
-def _lay_out(
+def databases_of(chain: OpenedChain, objects: Iterable[ObjectId]) -> set[str] | None:
+    """The numbers of the objects' databases; None, for all of them, where one is not known."""
+    names, numbers = {id.level1 for id in objects}, dict[str, set[str]]()
+    for id, relations in chain.newest.objects.items():
+        found = {number for relation in relations if (number := database_of(relation))}
+        numbers.setdefault(id.level1, set()).update(found)
+    if not all(numbers.get(name) for name in names):
+        return None
+    return set().union(*(numbers[name] for name in names))
+
+
+def _relations(
     chain: OpenedChain,
     files: Mapping[ObjectId, set[str]],
     failed: dict[ObjectId, BackupError],
-    folder: Path,
-    user: str | None,
-    binaries: Binaries,
 ) -> set[str]:
-    """The relations that are there now."""
+    """All that can be had of the files; the objects of the others have failed."""
     relations: set[str] = set()
     for id, needed in files.items():
         try:
@@ -85,16 +100,7 @@ def _lay_out(
             failed[id] = error
         else:
             relations |= needed
-    chain.lay_out(relations, _databases(files), folder, user, binaries)
     return relations
-
-
-def _databases(files: Mapping[ObjectId, set[str]]) -> set[str] | None:
-    """The numbers of the objects' databases; None where not all are known (views)."""
-    if not all(files.values()):
-        return None
-    relations = (relation for known in files.values() for relation in known)
-    return {database for relation in relations if (database := database_of(relation))}
 
 
 def _roll_back_prepared(server: ScratchServer, databases: Iterable[str], say: Say) -> None:
@@ -132,16 +138,21 @@ def _check_pages(
     server: ScratchServer,
     chain: OpenedChain,
     files: Mapping[ObjectId, set[str]],
+    relations: set[str],
     failed: dict[ObjectId, BackupError],
 ) -> None:
-    """Fail what recovery found damaged: it went on, since most of the tables are not there."""
+    """Fail what recovery found damaged: it went on, since most of the tables are not there.
+
+    relations: what was laid out beside the core.
+    """
     damaged = server.invalid_pages()
-    core = damaged & chain.core(_databases(files))
+    core = damaged & chain.core(databases_of(chain, files))
     if core:
         raise _missing_pages(core)
     for id, needed in files.items():
-        if id not in failed and not damaged.isdisjoint(needed):
-            failed[id] = _missing_pages(damaged & needed)
+        missed = damaged & needed & relations
+        if id not in failed and missed:
+            failed[id] = _missing_pages(missed)
 
 
 def _missing_pages(relations: Iterable[str]) -> BackupError:
@@ -152,9 +163,11 @@ def _missing_pages(relations: Iterable[str]) -> BackupError:
     )
 
 
-def _parent(configured: Path | None, work_dir: Path, user: str | None) -> Path:
+def _parent(configured: Path | None, work_dir: Path, user: str | None, make: bool) -> Path:
     """Where the scratch folder is made; the server's user must be able to get there."""
     if configured is not None:
         return configured
+    if not make and not work_dir.is_dir():
+        return _PUBLIC_FOLDER
     work_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
     return work_dir if can_enter(work_dir, user) else _PUBLIC_FOLDER

@@ -204,6 +204,10 @@ def check_free(target: "Connection", target_id: ObjectId, overwrite: bool) -> Ex
     return found
 
 
+def schemas(target: "Connection") -> set[str]:
+    return {name for (name,) in target.execute("SELECT nspname::text FROM pg_namespace")}
+
+
 def taken_names(target: "Connection", schema: str, doomed: Existing | None) -> set[str]:
     """The names in a schema of what stays when the doomed is dropped."""
     values = {"schema": schema, "doomed": 0 if doomed is None else doomed.oid}

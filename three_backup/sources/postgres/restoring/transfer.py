@@ -12,6 +12,7 @@ import psycopg
 
 from three_backup.errors import BackupError
 from three_backup.sources.postgres.connection import quoted
+from three_backup.sources.postgres.restoring.dependents import depended_on
 from three_backup.sources.postgres.restoring.dump import Definitions
 from three_backup.sources.postgres.restoring.family import (
     MATERIALIZED_VIEW,
@@ -170,12 +171,8 @@ def _drop(target: "Connection", family: Family, doomed: Existing) -> None:
     try:
         target.execute(f"DROP {doomed.dropped_as} {name} RESTRICT".encode())
     except psycopg.errors.DependentObjectsStillExist as error:
-        dependents = "; ".join((error.diag.message_detail or "").splitlines())
-        raise BackupError(
-            "postgres.depended_on",
-            f"{family.target}: it cannot be replaced, other objects depend on it ({dependents})",
-            "restore beside it (--level3-suffix _restored), or drop these objects first",
-        ) from error
+        named = (error.diag.message_detail or "").splitlines()
+        raise depended_on(family.target, named) from error
     except psycopg.errors.LockNotAvailable as error:
         raise BackupError(
             "postgres.in_use",

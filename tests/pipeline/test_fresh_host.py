@@ -1,0 +1,159 @@
+"""A host that has nothing but the configuration: what there is, and everything back in order."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.pipeline.conftest import Host
+from three_backup.demo.clickhouse import ClickhouseServer
+from three_backup.s3.store import Store
+from three_backup.storage import Storage
+
+SHOP = """
+create table orders (id int primary key, customer int);
+insert into orders select i, i % 50 + 1 from generate_series(1, 500) i;
+create table customers (id int primary key, name text);
+insert into customers select i, 'c' || i from generate_series(1, 50) i;
+alter table orders add foreign key (customer) references customers;
+create view early as select 1 as id;
+create view late as select id from orders;
+create or replace view early as select id from late;
+"""
+VISITS = (
+    "CREATE TABLE {}.hits ENGINE MergeTree ORDER BY id AS SELECT number AS id FROM numbers(1000)",
+    "CREATE VIEW {}.a_some AS SELECT id FROM {}.hits WHERE id < 10",
+    "CREATE VIEW {}.z_few AS SELECT id FROM {}.a_some WHERE id < 3",
+)
+
+
+@pytest.fixture(scope="module")
+def lost(host_of_module: Host, clickhouse: ClickhouseServer) -> Iterator[Host]:
+    """A host that backed up both kinds of servers, and whose databases are gone since."""
+    host = host_of_module
+    environ = {**clickhouse.environ, "PATH": f"{clickhouse.bindir}:{host.environ['PATH']}"}
+    host.environ.update(environ)
+    clickhouse.execute(f"CREATE DATABASE {host.database}")
+    for statement in VISITS:
+        clickhouse.execute(statement.format(*[host.database] * 2))
+    host.execute(SHOP)
+    host.execute("create table left_early as select 1 as id")
+    host.good(f"tb-run -s '*/{host.database}/*'")
+    host.execute("drop table left_early")
+    host.good(f"tb-discover -s {host.table('orders')} | tb-snapshot --incremental | tb-upload")
+    host.wipe()
+    yield host
+    clickhouse.execute(f"DROP DATABASE IF EXISTS {host.database} SYNC")
+
+
+@pytest.fixture
+def empty(lost: Host, clickhouse: ClickhouseServer) -> Host:
+    """Fresh servers, and not a file of the old host."""
+    lost.wipe()
+    clickhouse.execute(f"DROP DATABASE IF EXISTS {lost.database} SYNC")
+    lost.execute(f"drop database if exists {lost.database} with (force)", "postgres")
+    return lost
+
+
+def everything_is_back(host: Host, clickhouse: ClickhouseServer) -> None:
+    assert host.rows("select count(*), sum(customer) from orders") == [(500, 12750)]
+    assert host.rows("select count(*) from early") == [(500,)]
+    assert host.rows(
+        "select confrelid::regclass::text from pg_constraint where contype = 'f'"
+    ) == [("customers",)]
+    assert clickhouse.rows(f"SELECT count() FROM {host.database}.z_few") == [(3,)]
+
+
+def contents(host: Host, prefix: str = "") -> dict[str, object]:
+    """Of the bucket: every key with when it was written."""
+    storage = Storage(
+        host.local_dir,
+        host.s3.endpoint,
+        host.bucket,
+        prefix,
+        access_key=host.s3.access_key,
+        secret_key=host.s3.secret_key,
+    )
+    return {one.key: replace(one, key="") for one in Store(storage).all_keys("")}
+
+
+def test_everything_that_is_selected_comes_back_in_an_order_that_works(
+    empty: Host, clickhouse: ClickhouseServer
+) -> None:
+    stored = empty.good(f"tb-discover --stored -s '*/{empty.database}/*'").stdout
+    outcome = empty.good("tb-restore", stored)
+    everything_is_back(empty, clickhouse)
+    notes = {one["level3"]: one["restored"].get("notes") for one in outcome.records}
+    assert len(notes) == 8
+    assert "newer snapshots" in notes.pop("left_early")[0]
+    created = [f"the database {empty.database} was not there, now created"]
+    assert [one for one in notes.values() if one] == [created]
+    summary = outcome.stderr[outcome.stderr.index("8 objects restored") :].split()
+    rows = sum(one["restored"].get("rows", 0) for one in outcome.records)
+    assert summary[summary.index("rows") + 1] == str(rows) == "1551"
+    assert {"postgres", "clickhouse", "read", "took"} <= set(summary)
+
+
+def test_what_another_host_stored_is_read_and_never_written(
+    empty: Host, clickhouse: ClickhouseServer
+) -> None:
+    before = contents(empty)
+    empty.configure(s3_prefix="new")
+    chosen = f"-s '*/{empty.database}/*'"
+    assert empty.good(f"tb-discover --stored {chosen}").records == []
+    records = empty.good(f"tb-discover --stored --s3-prefix host {chosen}")
+    assert {one["s3_prefix"] for one in records.records} == {"host"}
+    listed = empty.good(f"tb-list --stored --s3-prefix host --snapshots {chosen} < /dev/null")
+    assert "incremental" in listed.stdout
+    for tool in ("tb-restore", "tb-rotate"):
+        refused = empty.sh(tool, records.stdout)
+        assert refused.status == 1
+        assert {one["error"]["code"] for one in refused.records} == {"input.foreign"}
+    empty.good("tb-restore --s3-prefix host", records.stdout)
+    everything_is_back(empty, clickhouse)
+    assert contents(empty) == before
+    empty.configure()
+
+
+@pytest.mark.parametrize("tool", ["plan", "snapshot", "upload", "rotate", "run", "discover"])
+def test_who_writes_knows_no_prefix_of_others(lost: Host, tool: str) -> None:
+    refused = lost.sh(f"tb-{tool} --s3-prefix other")
+    assert (refused.status, refused.stdout) == (2, "")
+
+
+def test_the_prefix_of_another_host_is_read_or_nothing(empty: Host) -> None:
+    empty.configure(s3_endpoint="http://127.0.0.1:9", s3_prefix="new")
+    refused = empty.sh(f"tb-restore --s3-prefix host {empty.table('orders')}")
+    assert (refused.status, refused.stdout) == (69, "")
+    empty.configure()
+
+
+def test_a_dry_run_says_what_will_be_read_and_made_and_touches_nothing(
+    empty: Host, clickhouse: ClickhouseServer
+) -> None:
+    stored = empty.good(f"tb-discover --stored -s '*/{empty.database}/*'").stdout
+    empty.wipe()
+    before = contents(empty)
+    planned = empty.good("tb-restore --dry-run", stored)
+    assert "nothing was touched; 8 objects can be restored" in planned.stderr
+    assert not empty.local_dir.exists()
+    assert contents(empty) == before
+    query = f"select from pg_database where datname = '{empty.database}'"
+    assert empty.rows(query, "postgres") == []
+    database = f"SELECT name FROM system.databases WHERE name = '{empty.database}'"
+    assert clickhouse.rows(database) == []
+    plans = {one["level3"]: one["would_restore"] for one in planned.records}
+    assert all(f"database {empty.database}" in plan["creates"] for plan in plans.values())
+    assert plans["orders"]["names"] == ["public.orders", "public.orders_pkey"]
+    assert plans["early"]["depends_on"][-1] == "view public.late"
+    assert [len(plans[name]["chain"]) for name in ("orders", "left_early")] == [2, 1]
+    done = empty.good("tb-restore", stored).records
+    read = {one["level3"]: one["restored"]["bytes_read"] for one in done}
+    assert {name: plan["bytes_read"] for name, plan in plans.items()} == read
+    assert all(plan["read_from"].get("s3", 0) == plan["bytes_read"] for plan in plans.values())
+    refused = empty.sh("tb-restore --dry-run", stored)
+    assert refused.status == 1
+    assert {one["error"]["code"] for one in refused.records} == {
+        "postgres.target_exists",
+        "clickhouse.exists",
+    }

@@ -1,0 +1,40 @@
+"""What a restore would do: the chain is read as far as it describes itself, nothing is written."""
+
+from collections.abc import Iterator
+
+from three_backup.errors import BackupError
+from three_backup.sources.base import Planned, RestoreJob, Wanted
+from three_backup.sources.clickhouse import sql, stored
+from three_backup.sources.clickhouse.attempt import folder_key, links
+from three_backup.sources.clickhouse.restore import DATABASE, Work, prepare
+
+
+def plan(job: RestoreJob) -> Iterator[tuple[Wanted, Planned | BackupError]]:
+    for wanted in job.wanted:
+        try:
+            yield wanted, _plan(prepare(job, wanted))
+        except BackupError as error:
+            yield wanted, error
+
+
+def _plan(work: Work) -> Planned:
+    """Raises BackupError where a file of the chain is not in S3."""
+    size = sum(_verified(work))
+    database = work.target.database
+    known = work.client.ask(DATABASE.format(sql.literal(database)))
+    facts = {
+        "bytes_read": size,
+        "read_from": {"s3": size},
+        "names": [f"{database}.{work.target.name}"],
+        "creates": [] if known else [f"database {database}"],
+        "replaces": work.before is not None,
+    }
+    return Planned(facts)
+
+
+def _verified(work: Work) -> Iterator[int]:
+    """The bytes that each link of the chain adds, every file of it seen in S3."""
+    for manifest in work.manifests:
+        folder = folder_key(manifest.carrier, links(manifest.facts)[-1].folder)
+        written, _ = stored.verified(work.store, folder, work.about)
+        yield sum(written.sizes.values())

@@ -1,0 +1,44 @@
+"""What a restore would do: LXD and the snapshots' manifests are asked, nothing is made."""
+
+from collections.abc import Iterator
+
+from three_backup import pieces
+from three_backup.errors import BackupError
+from three_backup.sources.base import Planned, RestoreJob, Wanted
+from three_backup.sources.lxd import client, points
+from three_backup.sources.lxd.points import Sent
+from three_backup.sources.lxd.restore import Work, check_replaceable, prepare
+
+
+def plan(job: RestoreJob) -> Iterator[tuple[Wanted, Planned | BackupError]]:
+    for wanted in job.wanted:
+        try:
+            yield wanted, _plan(prepare(job, wanted))
+        except BackupError as error:
+            yield wanted, error
+
+
+def _plan(work: Work) -> Planned:
+    dataset = client.dataset(work.wanted.target)  # its pool is there, and on ZFS
+    notes = tuple(work.target.check())
+    there = client.names_beside(work.wanted.target)
+    replaces = not there.isdisjoint((work.wanted.target.level3, work.aside.level3))
+    if replaces:
+        check_replaceable(work)
+    read_from = _read_from(work)
+    facts = {
+        "bytes_read": sum(read_from.values()),
+        "read_from": read_from,
+        "names": [dataset],
+        "creates": [],
+        "replaces": replaces,
+    }
+    return Planned(facts, notes)
+
+
+def _read_from(work: Work) -> dict[str, int]:
+    if work.job.at_source:
+        sent = Sent(client.dataset(work.wanted.object), work.job.chain[-1].manifest.snapshot)
+        return {"local": points.size_of_stream(sent, work.about)}
+    streams = (files.manifest.file(pieces.STREAM) for files in work.job.chain)
+    return {"s3": sum(stream.size for stream in streams if stream is not None)}

@@ -1,0 +1,58 @@
+"""In which order families come back: what others refer to before those."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from three_backup.sources.postgres.restoring.family import VIEWS, Family
+
+if TYPE_CHECKING:
+    from three_backup.sources.postgres.connection import Connection
+
+# By views, inheritance, columns of a table's row type, foreign keys; who refers, and to what.
+_REFERENCES = """
+SELECT r.ev_class::int8, d.refobjid::int8
+  FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+ WHERE d.refclassid = 'pg_class'::regclass
+ UNION
+SELECT inhrelid::int8, inhparent::int8 FROM pg_inherits
+ UNION
+SELECT d.objid::int8, coalesce(nullif(t.typrelid, 0), e.typrelid)::int8
+  FROM pg_depend d JOIN pg_type t ON d.refclassid = 'pg_type'::regclass AND t.oid = d.refobjid
+  LEFT JOIN pg_type e ON e.oid = t.typelem
+ WHERE d.classid = 'pg_class'::regclass AND coalesce(nullif(t.typrelid, 0), e.typrelid) <> 0
+ UNION
+SELECT conrelid::int8, confrelid::int8 FROM pg_constraint WHERE contype = 'f'
+"""
+
+
+def in_order(scratch: "Connection", families: Iterable[Family]) -> list[Family]:
+    """Tables before views, the older before the younger, but what others refer to always first;
+    of tables that refer to each other in a circle, any."""
+    ranked = sorted(families, key=_rank)
+    by_table = {table.oid: family for family in ranked for table in family.tables}
+    referred: dict[int, list[Family]] = {}
+    for table, other in scratch.execute(_REFERENCES):
+        if table in by_table and other in by_table:
+            referred.setdefault(by_table[table].root.oid, []).append(by_table[other])
+    return _first_things_first(ranked, referred)
+
+
+def _rank(family: Family) -> tuple[bool, int]:
+    return family.root.kind in VIEWS, family.root.oid
+
+
+def _first_things_first(
+    ranked: Sequence[Family], referred: Mapping[int, Sequence[Family]]
+) -> list[Family]:
+    ordered: dict[int, Family] = {}
+    entered: set[int] = set()
+    path = [(family, False) for family in reversed(ranked)]
+    while path:
+        family, done = path.pop()
+        if done:
+            ordered[family.root.oid] = family
+        elif family.root.oid not in entered:
+            entered.add(family.root.oid)
+            path.append((family, True))
+            path += [(other, False) for other in referred.get(family.root.oid, ())]
+    return list(ordered.values())

@@ -1,0 +1,119 @@
+"""What a restore would do: the snapshot's definitions are brought to life, nothing is written."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from three_backup.errors import BackupError
+from three_backup.sources.base import Planned, RestoreJob, Wanted
+from three_backup.sources.postgres.restoring.bring_back import Prepared, prepare
+from three_backup.sources.postgres.restoring.dependents import read_dependents
+from three_backup.sources.postgres.restoring.family import Family, read_family
+from three_backup.sources.postgres.restoring.needs import Need, read_needs, refuse_to_invent
+from three_backup.sources.postgres.restoring.opened_chain import OpenedChain
+from three_backup.sources.postgres.restoring.refusals import about, refusals
+from three_backup.sources.postgres.restoring.revive import Revived, databases_of, revived
+from three_backup.sources.postgres.restoring.target import (
+    connect_target,
+    database_exists,
+    schemas,
+)
+
+if TYPE_CHECKING:
+    from three_backup.sources.postgres.connection import Connection
+
+Outcome = tuple[Wanted, Planned | BackupError]
+
+
+def plan(job: RestoreJob) -> Iterator[Outcome]:
+    """For each wanted object what restore() would do. What is read in common, for all of them, is
+    told with the first, as restore() does."""
+    refused = refusals(job.wanted, job.overwrite)
+    yield from refused.items()
+    free = [wanted for wanted in job.wanted if wanted not in refused]
+    if not free:
+        return
+    chain = OpenedChain(job.chain, job.advance, job.expect)
+    with revived(job, chain, [one.object for one in free], rows=False) as scratch:
+        reads = _reads(chain, scratch)
+        for wanted, outcome in _plans(job, scratch, free):
+            if isinstance(outcome, Planned):
+                told = {"bytes_read": reads.total(), "read_from": dict(reads)}
+                outcome = Planned({**told, **outcome.facts}, outcome.notes)
+                reads = Counter()
+            yield wanted, outcome
+
+
+def _reads(chain: OpenedChain, scratch: Revived) -> Counter[str]:
+    had = {id: files for id, files in scratch.files.items() if id not in scratch.failed}
+    relations = set().union(*had.values())
+    return chain.reads(relations, databases_of(chain, scratch.files))
+
+
+def _plans(job: RestoreJob, scratch: Revived, all_wanted: Sequence[Wanted]) -> Iterator[Outcome]:
+    for database, group in groupby(sorted(all_wanted, key=_source), key=_source):
+        wanted = list(group)
+        with scratch.server.connect(database) as connection:
+            targets = {one.object: one.target for one in wanted}
+            families: dict[Wanted, Family] = {}
+            for one in wanted:
+                try:
+                    if one.object in scratch.failed:
+                        raise scratch.failed[one.object]
+                    families[one] = read_family(connection, one.object, targets)
+                except BackupError as error:
+                    yield one, about(one, error)
+            there = {table.oid for family in families.values() for table in family.tables}
+            for one, family in families.items():
+                yield one, _plan(connection, family, job, there)
+
+
+def _source(wanted: Wanted) -> str:
+    return wanted.object.level1
+
+
+def _plan(
+    scratch: "Connection", family: Family, job: RestoreJob, there: set[int]
+) -> Planned | BackupError:
+    """there: the oids of the tables that come back too, and that nothing lacks therefore."""
+    database = family.target.level1
+    try:
+        if not database_exists(database):
+            needs = read_needs(scratch, family)
+            prepared = Prepared(None, family, needs, needs)
+            return _planned(prepared, there, [f"database {database}", *_schemas(family)], [])
+        with connect_target(database) as target:
+            prepared = prepare(scratch, target, family, job.overwrite)
+            creates = _schemas(family, without=schemas(target))
+            doomed = prepared.doomed
+            dependents = [] if doomed is None else read_dependents(target, [doomed.oid])
+            return _planned(prepared, there, creates, [str(one) for one in dependents])
+    except BackupError as error:
+        return error
+
+
+def _planned(
+    prepared: Prepared, there: set[int], creates: Sequence[str], dependents: Sequence[str]
+) -> Planned:
+    lacking = [need for need in prepared.lacking if not _comes_too(need, there)]
+    family = prepared.family
+    refuse_to_invent(str(family.target), lacking)
+    made = [*creates, *(str(need) for need in lacking if str(need) not in creates)]
+    facts: dict[str, Any] = {
+        "names": [f"{part.target.schema}.{part.target.name}" for part in family.members],
+        "creates": made,
+        "replaces": prepared.doomed is not None,
+        "depends_on": [str(need) for need in prepared.needs],
+        "dependents": list(dependents),
+    }
+    return Planned(facts)
+
+
+def _comes_too(need: Need, there: set[int]) -> bool:
+    return need.kind != "" and need.oid in there
+
+
+def _schemas(family: Family, without: Collection[str] = ("public",)) -> list[str]:
+    names = {part.target.schema for part in family.members}
+    return [f"schema {name}" for name in sorted(names.difference(without))]
