@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from three_backup.config import Configuration, environment_file, load
 from three_backup.config.options import OPTIONS
 from three_backup.errors import BackupError, ConfigurationError, Exit, UnreachableError, UsageError
 from three_backup.host import machine_id
+from three_backup.progress import Transfer, When, bar
 from three_backup.records import Record, malformed_line
 from three_backup.storage import Storage
 from three_backup.terminal import columns, is_coloured
@@ -46,6 +47,7 @@ class Invocation:
     def __init__(self, name: str, arguments: Mapping[str, Any]) -> None:
         self.name = name
         self.arguments = arguments
+        self._progress = _when(arguments)
         self._catalogs: dict[Storage, Catalog] = {}
         self._said: set[str] = set()
         self._good = 0
@@ -93,6 +95,10 @@ class Invocation:
     def width(self) -> int | None:
         """Of the terminal at standard output; None where nobody looks on."""
         return columns(sys.stdout, os.environ)
+
+    def bar(self, label: str, total: int | None) -> AbstractContextManager[Transfer]:
+        """Progress, drawn or not as --progress says."""
+        return bar(label, total, self._progress)
 
     @property
     def coloured(self) -> bool:
@@ -303,6 +309,14 @@ def _arguments(usage: str, name: str, argv: list[str] | None) -> Mapping[str, An
         words = " ".join(_UNMATCHED.findall(str(error)))
         sentence = f"cannot make sense of {words}" if words else "something is missing"
         raise UsageError("usage", sentence, f"see {name} --help") from error
+
+
+def _when(arguments: Mapping[str, Any]) -> When:
+    """When bars are drawn, of a tool that has any."""
+    when = arguments.get("--progress") or When.AUTO
+    if when not in tuple(When):
+        raise UsageError("usage", f"--progress {when} is not known", "say auto, always or never")
+    return When(when)
 
 
 def _require_output() -> None:

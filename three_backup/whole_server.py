@@ -13,7 +13,6 @@ from three_backup.errors import BackupError, UsageError
 from three_backup.lock import carrier_lock
 from three_backup.objects import selected
 from three_backup.pipe import Invocation
-from three_backup.progress import bar
 from three_backup.records import Record, of_source
 from three_backup.sources import WHOLE
 from three_backup.sources.base import Planned, Restored, WholeJob, WholeSource
@@ -125,7 +124,7 @@ def _restored(
             moved=moved,
             owner=invocation.arguments["--pgdata-owner"],
             source_settings=invocation.configuration.source_settings(server.source.type),
-            advance=stack.enter_context(bar(server.carrier, total)),
+            advance=stack.enter_context(invocation.bar(server.carrier, total)),
             say=invocation.say,
         )
         if dry_run:

@@ -82,6 +82,37 @@ def test_without_a_terminal_nothing_is_drawn() -> None:
     assert (done.stdout, done.stderr) == (b"", b"")
 
 
+def test_who_wants_none_gets_none_and_who_wants_one_gets_it_anywhere(tmp_path: Path) -> None:
+    never = COPY.replace("1000)", "1000, When.NEVER)").replace("import bar", "import When, bar")
+    assert on_terminal(never, {}) == ""
+    always = never.replace("NEVER", "ALWAYS")
+    done = subprocess.run(
+        (sys.executable, "-c", always), stderr=subprocess.PIPE, text=True, check=True
+    )
+    assert "postgres/cluster/1:" in done.stderr
+
+
+def test_without_a_terminal_the_stages_of_a_run_draw_one_bar_at_a_time(tmp_path: Path) -> None:
+    both = COPY_IN_ONE.replace("None)", "None, When.ALWAYS)").replace(
+        "import bar", "import When, bar"
+    )
+    done = subprocess.run(
+        (sys.executable, "-c", both),
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+        env={**os.environ, HEARTBEAT: str(tmp_path / "run")},
+    )
+    assert "outer" in done.stderr
+    assert "inner" not in done.stderr
+
+
+def test_what_was_sent_before_is_named_and_counts_for_no_rate() -> None:
+    shown = on_terminal(COPY.replace("advance(100)", "advance.resumed(100)"), {})
+    assert "1 kB resumed" in shown
+    assert "?B/s" in shown
+
+
 def test_a_tool_that_draws_nothing_does_not_load_the_bar() -> None:
     script = f"{COPY}\nassert 'tqdm' not in sys.modules"
     subprocess.run((sys.executable, "-c", script), check=True)

@@ -191,14 +191,15 @@ def test_options_reach_the_stages_they_concern(installation: Installation) -> No
     for name in STAGES:
         note = f"import sys; open({str(installation.folder / (name + '.argv'))!r}, 'w')"
         installation.stage(name, f"{note}.write(' '.join(sys.argv[1:]))\n{COPY}")
-    installation.run("-s", "lxd", "-s", "postgres/*", "--adopt", "--env-file", "/dev/null")
+    options = ("--env-file", "/dev/null", "--progress", "never")
+    installation.run("-s", "lxd", "-s", "postgres/*", "--adopt", *options)
     given = {name: (installation.folder / f"{name}.argv").read_text() for name in STAGES}
     common = f"--config={installation.folder}/configuration.yaml --env-file=/dev/null"
     assert given == {
         "tb-discover": f"{common} --select=lxd --select=postgres/*",
         "tb-plan": common,
-        "tb-snapshot": f"{common} --adopt",
-        "tb-upload": f"{common} --adopt",
+        "tb-snapshot": f"{common} --adopt --progress=never",
+        "tb-upload": f"{common} --adopt --progress=never",
         "tb-rotate": f"{common} --adopt",
     }
 

@@ -52,13 +52,14 @@ def upload(
     part_size: int = PART_SIZE,
     threads: int = THREADS,
     parts: int = PARTS,
+    resume: Callable[[int], None] | None = None,
 ) -> Uploaded:
     """Send all of source, which stands at its beginning, as the volumes of key.
 
     size: bytes to come, None where nobody knows; journal: a file ending in `.journal`, the same
-    on every call for this key; advance: told of bytes sent or found in S3, from any thread;
-    part_size: of an upload that has not begun, 5 MiB at least; parts: of a volume. Memory:
-    threads + 1 parts.
+    on every call for this key; advance: told of bytes sent, resume of those found in S3, advance
+    where it is None, both from any thread; part_size: of an upload that has not begun, 5 MiB at
+    least; parts: of a volume. Memory: threads + 1 parts.
 
     Raises BackupError, SourceChangedError among them, and what reading source raises. Whatever
     happens, uploads stay open and the journal stays, for the next call. It stays after success
@@ -70,7 +71,7 @@ def upload(
         Senders(threads, begun.plan.part_size) as senders,
     ):
         reader = PartReader(source)
-        sending = _Upload(store, begun, reader, senders, size, advance)
+        sending = _Upload(store, begun, reader, senders, size, advance, resume or advance)
         number = 1
         while sending.store_volume(number):
             number += 1
@@ -111,6 +112,7 @@ class _Upload:
     senders: Senders
     size: int | None
     advance: Callable[[int], None]
+    resume: Callable[[int], None]
     resumed: int = 0
     _lock: Lock = field(default_factory=Lock)
     _etags_are_md5: bool = False
@@ -164,7 +166,7 @@ class _Upload:
                 self.journal.sent(number, part_number, arrived)
             self._etags_are_md5 |= arrived.etag == arrived.md5
             self.resumed += arrived.size
-            self.advance(arrived.size)
+            self.resume(arrived.size)
 
     def _open(self, number: int) -> str:
         with self._lock:

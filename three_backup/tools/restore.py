@@ -21,6 +21,7 @@ Options:
       --pgdata-owner USER     whose DIR shall be, if root restores it
       --tablespace-mapping MAPPING  OLD=NEW: a tablespace of it goes to NEW; repeatable
       --s3-prefix NAME        what another host backed up, below its s3_prefix
+      --progress WHEN         draw a bar: auto, always or never [default: auto]
   -c, --config FILE           the configuration
       --env-file FILE         PG* and CLICKHOUSE_* variables, instead of .env beside it
   -h, --help                  show this
@@ -45,7 +46,7 @@ from three_backup.finder import Finder, Held
 from three_backup.lock import carrier_lock
 from three_backup.pipe import Invocation, translated
 from three_backup.points import is_there
-from three_backup.progress import Transfer, bar
+from three_backup.progress import Transfer
 from three_backup.records import Record
 from three_backup.requests import Party, Request, parties
 from three_backup.restore_summary import RestoreSummary
@@ -154,7 +155,7 @@ def _round(invocation: Invocation, all_parties: Sequence[Party]) -> Iterator[_Ou
     for number, party in enumerate(all_parties, start=1):
         carrier = party[0].held.carrier
         place = f"{number}/{len(all_parties)} " if len(all_parties) > 1 else ""
-        with bar(f"{place}{carrier}", None) as transfer:
+        with invocation.bar(f"{place}{carrier}", None) as transfer:
             yield from _outcomes(invocation, party, transfer)
 
 

@@ -9,6 +9,7 @@ Options:
   -q, --quiet              print the summary only when something failed
       --json               print the records instead of the summary
       --adopt              take over a prefix that another host wrote
+      --progress WHEN      draw a bar: auto, always or never [default: auto]
   -c, --config FILE        the configuration
       --env-file FILE      PG* and CLICKHOUSE_* variables, instead of .env beside it
   -h, --help               show this
@@ -37,6 +38,8 @@ from three_backup.records import Record, malformed_line
 from three_backup.summary import Summary
 
 _STAGES = ("tb-discover", "tb-plan", "tb-snapshot", "tb-upload", "tb-rotate")
+_WRITING = ("tb-snapshot", "tb-upload", "tb-rotate")
+_MOVING = ("tb-snapshot", "tb-upload")
 _PASSED_ON = ("--config", "--env-file")
 _DECISIVE = (Exit.CONFIGURATION, Exit.USAGE)
 _SIGNALLED = 128
@@ -133,8 +136,10 @@ def _options(invocation: Invocation, stage: str) -> Iterable[str]:
             yield f"{name}={arguments[name]}"
     if stage == "tb-discover":
         yield from (f"--select={pattern}" for pattern in invocation.patterns)
-    if stage in ("tb-snapshot", "tb-upload", "tb-rotate") and arguments["--adopt"]:
+    if stage in _WRITING and arguments["--adopt"]:
         yield "--adopt"
+    if stage in _MOVING:
+        yield f"--progress={arguments['--progress']}"
 
 
 def _members(pipeline: Pipeline) -> list[Holder]:

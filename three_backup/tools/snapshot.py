@@ -7,6 +7,7 @@ Options:
       --base           take a base, whatever was planned
       --incremental    take an incremental, whatever was planned; a base where none can follow
       --adopt          take over a prefix that another host wrote
+      --progress WHEN  draw a bar: auto, always or never [default: auto]
   -c, --config FILE    the configuration
       --env-file FILE  PG* and CLICKHOUSE_* variables, instead of .env beside it
   -h, --help           show this
@@ -32,7 +33,6 @@ from three_backup.config.settings import Settings
 from three_backup.errors import UnreachableError
 from three_backup.lock import carrier_lock
 from three_backup.pipe import Invocation, Once
-from three_backup.progress import bar
 from three_backup.records import Record
 from three_backup.s3.store import Store
 from three_backup.snapshots import Kind, Manifest, SnapshotId, chain, next_time, rfc3339
@@ -178,7 +178,7 @@ def _take(
     source = source_of(record.object.type)
     with (
         _destination(invocation, record, catalog, snapshot) as destination,
-        bar(record.carrier, None) as advance,
+        invocation.bar(record.carrier, None) as advance,
     ):
         job = SnapshotJob(
             carrier=record.carrier,

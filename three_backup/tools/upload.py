@@ -5,6 +5,7 @@ Usage:
 
 Options:
       --adopt          take over a prefix that another host wrote
+      --progress WHEN  draw a bar: auto, always or never [default: auto]
   -c, --config FILE    the configuration
       --env-file FILE  PG* and CLICKHOUSE_* variables, instead of .env beside it
   -h, --help           show this
@@ -27,14 +28,14 @@ from three_backup.config.settings import Settings
 from three_backup.lock import carrier_lock
 from three_backup.pieces import INDEX, STREAM, Hashed
 from three_backup.pipe import Invocation, Once
-from three_backup.progress import bar
+from three_backup.progress import Transfer
 from three_backup.records import Record
 from three_backup.s3.journal import forget
 from three_backup.s3.store import Store
 from three_backup.s3.upload import SourceChangedError, Uploaded, abandon, upload
 from three_backup.snapshots import Manifest, StoredFile
 from three_backup.sources import direct_source_of, point_source_of
-from three_backup.sources.base import Advance, PointSource
+from three_backup.sources.base import PointSource
 from three_backup.stages import Stage
 
 
@@ -84,7 +85,7 @@ def _act(invocation: Invocation, carrier: str, settings: Settings) -> dict[str, 
         for stored in _lacking(invocation, carrier, snapshots, source):
             catalog.bucket.claim(invocation.host_id, adopt=bool(invocation.arguments["--adopt"]))
             manifest = catalog.local.manifest(carrier, stored.id)
-            sent[str(stored.id)] = _upload(catalog, manifest, source)
+            sent[str(stored.id)] = _upload(invocation, catalog, manifest, source)
     return {
         "snapshots": list(sent),
         "bytes": sum(one.size for one in sent.values()),
@@ -123,13 +124,15 @@ def _lacking(
     return lacking
 
 
-def _upload(catalog: Catalog, manifest: Manifest, source: PointSource | None) -> _Sent:
+def _upload(
+    invocation: Invocation, catalog: Catalog, manifest: Manifest, source: PointSource | None
+) -> _Sent:
     """The data files, then the manifest: only with it the snapshot is there."""
     carrier, snapshot, store = manifest.carrier, manifest.snapshot, catalog.bucket
     journals = catalog.local.journals(carrier, snapshot)
     total = manifest.stored_size if source else sum(one.size for one in _sent_files(manifest))
-    with bar(f"{carrier} {snapshot}", total) as advance:
-        sending = _Sending(store, manifest, journals, advance)
+    with invocation.bar(f"{carrier} {snapshot}", total) as progress:
+        sending = _Sending(store, manifest, journals, progress)
         if source is None:
             stored, resumed = sending.files(catalog.local.directory(carrier, snapshot))
         else:
@@ -153,7 +156,7 @@ class _Sending:
     store: Store
     manifest: Manifest
     journals: Path
-    advance: Advance
+    progress: Transfer
 
     def files(self, directory: Path) -> tuple[Manifest, int]:
         done = {}
@@ -190,4 +193,5 @@ class _Sending:
     def _send(self, name: str, source: BinaryIO | RawIOBase, size: int | None) -> Uploaded:
         key = layout.data_key(self.manifest.carrier, self.manifest.snapshot, name)
         readable = cast(BinaryIO, source)
-        return upload(self.store, key, readable, size, self.journal(name), self.advance)
+        journal, progress = self.journal(name), self.progress
+        return upload(self.store, key, readable, size, journal, progress, resume=progress.resumed)
