@@ -76,12 +76,13 @@ def judge(
     patience: Patience,
     clock: Clock,
     direct: bool = False,
+    points: bool = False,
     alarms: Sequence[str] = (),
 ) -> Health:
     """settings: of the enabled objects that the carrier carries. made: what the last run that saw
     it made of it; None where nobody knows. direct: its server writes snapshots to S3 itself.
-    alarms: sentences on sizes."""
-    good = _restorable(snapshots)
+    points: what lies on this host is good without its parents. alarms: sentences on sizes."""
+    good = _restorable(snapshots, points)
     bases = schedules(settings, Kind.BASE, direct)
     increments = schedules(settings, Kind.INCREMENTAL, direct)
     wanted_in_s3 = any(one.max_stage.reaches(Stage.SYNCED_S3) for one in settings)
@@ -112,10 +113,10 @@ def judge(
     )
 
 
-def _restorable(snapshots: Sequence[Stored]) -> list[Stored]:
+def _restorable(snapshots: Sequence[Stored], points: bool = False) -> list[Stored]:
     """Those whose every link lies somewhere, oldest first."""
     ids = [one.id for one in snapshots]
-    return [one for one in snapshots if chain(ids, one.id) is not None]
+    return [one for one in snapshots if (points and one.local) or chain(ids, one.id) is not None]
 
 
 def _restorable_from_s3(snapshots: Sequence[Stored]) -> list[Stored]:
@@ -125,7 +126,7 @@ def _restorable_from_s3(snapshots: Sequence[Stored]) -> list[Stored]:
 def _chain(good: Sequence[Stored]) -> Chain | None:
     if not good:
         return None
-    links = chain((one.id for one in good), good[-1].id) or []
+    links = chain((one.id for one in good), good[-1].id) or [good[-1].id]
     return Chain(links[0].time, links[-1].time, len(links) - 1)
 
 

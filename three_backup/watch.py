@@ -13,7 +13,7 @@ from three_backup.objects import LEVELS, ObjectId, can_match_below, selected
 from three_backup.outlook import distinct
 from three_backup.planning import Clock
 from three_backup.snapshots import CarriedObject
-from three_backup.sources import SOURCES, direct_source_of
+from three_backup.sources import SOURCES, direct_source_of, point_source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,17 @@ class Watch:
         made: Made | None,
         alarms: Sequence[str] = (),
     ) -> Health:
-        direct = direct_source_of(_type(carrier)) is not None
-        return health.judge(snapshots, settings, made, self.patience, self.clock, direct, alarms)
+        type = _type(carrier)
+        return health.judge(
+            snapshots,
+            settings,
+            made,
+            self.patience,
+            self.clock,
+            direct=direct_source_of(type) is not None,
+            points=point_source_of(type) is not None,
+            alarms=alarms,
+        )
 
 
 def _objects(carrier: str, newest: Stored, catalog: Catalog) -> Sequence[CarriedObject]:

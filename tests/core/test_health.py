@@ -110,3 +110,11 @@ def test_a_failure_of_the_last_run_is_told_with_its_beginning() -> None:
     assert found.troubles == (
         "the runs fail since 2026-11-23T10:17:00Z: the bucket refuses the key",
     )
+
+
+def test_a_point_on_this_host_is_good_without_its_parents() -> None:
+    point = Stored(SnapshotId(NOW - timedelta(hours=7), BASE.id.time), local=True, s3=False)
+    found = judge([point], [NEAR], None, PATIENCE, Clock(NOW, UTC), points=True)
+    assert found.incremental == point.id.time
+    assert not any("cannot be restored" in one for one in found.troubles)
+    assert judge([point], [NEAR], None, PATIENCE, Clock(NOW, UTC)).incremental is None

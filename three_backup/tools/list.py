@@ -22,6 +22,7 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import groupby
 from os import fstat
 from typing import Any
@@ -33,7 +34,9 @@ from three_backup.objects import selected
 from three_backup.outlook import outlook, unsupported
 from three_backup.pipe import Invocation
 from three_backup.records import Record
+from three_backup.snapshots import SnapshotId
 from three_backup.sources import SOURCES
+from three_backup.terminal import Colour, painted
 
 _RIGHT = frozenset({2})
 _STAGES = ("stage", "max_stage", "disabled")
@@ -136,11 +139,17 @@ def _show(invocation: Invocation, listed: Sequence[_Listed]) -> None:
     stages = bool(invocation.arguments["--stages"])
     heading = ["OBJECT", "KIND", "SIZE", *(["STAGE", "MAX STAGE"] if stages else [])]
     rows = [heading, *(_row(record, stages) for record in records)]
-    invocation.write(human.table(rows, _RIGHT))
-    snapshots = [row for one in listed for row in _snapshot_rows(one)]
+
+    def paint(row: int, line: str) -> str:
+        failed = row > 0 and records[row - 1].failed
+        return painted(line, Colour.RED if failed else None, invocation.coloured)
+
+    invocation.write(human.table(rows, _RIGHT, invocation.width, paint))
+    now = invocation.clock()
+    snapshots = [row for one in listed for row in _snapshot_rows(one, now)]
     if snapshots:
-        heading = ["SNAPSHOT", "KIND", "SIZE", "PLACE"]
-        invocation.write("\n" + human.table([heading, *snapshots], _RIGHT))
+        heading = ["SNAPSHOT", "KIND", "SIZE", "AGE", "PLACE"]
+        invocation.write("\n" + human.table([heading, *snapshots], _RIGHT | {3}, invocation.width))
     for record in records:
         invocation.count(record)
 
@@ -163,9 +172,11 @@ def _stages(record: Record) -> list[str]:
     return [str(record.fields.get("stage", "")), str(bound)]
 
 
-def _snapshot_rows(one: _Listed) -> Iterable[list[str]]:
+def _snapshot_rows(one: _Listed, now: datetime) -> Iterable[list[str]]:
     if one.snapshots:
-        yield [one.carrier, "", "", ""]
+        yield [one.carrier, "", "", "", ""]
     for snapshot in one.snapshots:
         size, place = human.size(snapshot["size"]), ", ".join(snapshot["place"])
-        yield [f"  {snapshot['id']}", str(snapshot["kind"]), size, place]
+        taken = SnapshotId.parse(snapshot["id"])
+        old = human.age(taken.time if taken else None, now)
+        yield [f"  {snapshot['id']}", str(snapshot["kind"]), size, old, place]

@@ -36,6 +36,7 @@ from three_backup.pipe import Invocation, StoppedError, translated
 from three_backup.progress import HEARTBEAT
 from three_backup.records import Record, malformed_line
 from three_backup.summary import Summary
+from three_backup.terminal import Colour, painted
 
 _STAGES = ("tb-discover", "tb-plan", "tb-snapshot", "tb-upload", "tb-rotate")
 _WRITING = ("tb-snapshot", "tb-upload", "tb-rotate")
@@ -72,7 +73,9 @@ def _run(invocation: Invocation, lock: RunLock, stages: Sequence[Program]) -> Ex
     status, seconds = _status(statuses, done, deaths), time.monotonic() - started
     _remember(invocation, account, LastRun(lock.since, invocation.clock(), status, tuple(deaths)))
     if _wants_summary(invocation, status):
-        invocation.write(summary.text(done, seconds, deaths))
+        colour = Colour.GREEN if status is Exit.OK else Colour.RED
+        headline, rest = summary.text(done, seconds, deaths).split("\n", 1)
+        invocation.write(f"{painted(headline, colour, invocation.coloured)}\n{rest}")
     event = Event.SUCCESS if status is Exit.OK else Event.FAILURE
     _tell(invocation, event, {"status": int(status), **summary.facts(done, seconds, deaths)})
     return status
