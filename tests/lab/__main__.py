@@ -21,7 +21,7 @@ def main() -> int:
     if obstacle := cache.obstacle():
         print(obstacle)
         return Exit.UNREACHABLE
-    print("building the LXD lab, about 7 minutes, once", file=sys.stderr)
+    print("building the LXD lab, about 10 minutes, once", file=sys.stderr)
     os.umask(0o022)  # other users of the machine read its files
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

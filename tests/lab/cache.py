@@ -28,7 +28,7 @@ _MAKERS = ("image.py", "machine.py", "provision.sh", "guest/**/*")
 
 def ready() -> Path | None:
     """The folder of the image that these files build, None where it is not built."""
-    folder = _home() / f"lab-{_hash()}"
+    folder = _home() / _name()
     return folder if folder.exists() else None
 
 
@@ -54,15 +54,16 @@ def build() -> None:
     with _alone() as home:
         if ready():
             return
+        name = _name()
         unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=home))
         image.build(unfinished)
         with Machine(unfinished, unfinished) as machine:
             machine.boot()
             machine.ssh("sh -s", (_HERE / "provision.sh").read_bytes())
             machine.save()
-        unfinished.rename(home / f"lab-{_hash()}")
+        unfinished.rename(home / name)
         for older in home.glob("lab-*"):
-            if older != ready():
+            if older.name != name:
                 shutil.rmtree(older)
 
 
@@ -82,10 +83,10 @@ def _home() -> Path:
     return Path(base) / "three_backup"
 
 
-def _hash() -> str:
-    """Of what makes the image, and of what it was saved under."""
+def _name() -> str:
+    """The same as long as the same files make the image and save it under the same processor."""
     digest = hashlib.sha256(accelerator().encode())
     for path in sorted(path for pattern in _MAKERS for path in _HERE.glob(pattern)):
         if path.is_file():
             digest.update(f"{path.relative_to(_HERE)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
+    return f"lab-{digest.hexdigest()[:16]}"

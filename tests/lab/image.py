@@ -18,6 +18,11 @@ _RUNS = (
     *("openssh-server", "iproute2", "netbase", "procps", "e2fsprogs", "zfsutils-linux"),
     *("lxd", "lxd-client", "uidmap", "squashfs-tools", "xz-utils", "attr", "acl", "apparmor"),
 )
+# Whatever is killed leaves no process behind, and no mount in a folder that is to be removed.
+_ALONE = (
+    *("setpriv", "--pdeathsig", "KILL", "--"),
+    *("unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child", "--"),
+)
 _DOCUMENTS = ("man", "locale", "doc", "i18n")
 _UNWANTED = (
     *("apt-daily.timer", "apt-daily-upgrade.timer", "fstrim.timer", "dpkg-db-backup.timer"),
@@ -57,7 +62,13 @@ def _trees(folder: Path) -> Iterator[tuple[Path, Path]]:
 
 def _debootstrap(tree: Path, packages: tuple[str, ...]) -> command.Program:
     return _program(
-        *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(packages)}"),
+        *(
+            *_ALONE,
+            "mmdebstrap",
+            "--quiet",
+            "--variant=minbase",
+            f"--include={','.join(packages)}",
+        ),
         "--aptopt=APT::Install-Recommends false",
         *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _DOCUMENTS),
         *(SUITE, tree, f"deb {mirror()} {SUITE} main contrib"),

@@ -41,6 +41,10 @@ class Lab:
         """What a shell line of root prints in the machine; raises BackupError where it fails."""
         return self._machine.ssh(line, input)
 
+    def rewind(self) -> None:
+        """Make the machine again what it was when it was built."""
+        self._machine.rewind()
+
     @contextmanager
     def calls(self) -> Iterator[list[list[str]]]:
         """The command lines of `lxc`, `zfs` and `zpool` while the block runs, known at its end."""

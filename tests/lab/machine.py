@@ -63,6 +63,7 @@ class Machine:
         self._folder = folder
         self._image = image
         self._port = free_ports(1)[0]
+        self._environ = {"PATH": os.environ["PATH"], "HOME": str(folder)}
         self._monitor = folder / "monitor"
         self._control = folder / "control"
         self._qemu = Daemon("QEMU", folder, Account())
@@ -86,7 +87,12 @@ class Machine:
         for name in DISKS:
             _run("cp", "--sparse=always", self._image / f"{name}.qcow2", self._disk(name))
         self._start("-loadvm", _SAVED)
-        self.ssh(f"date --set @{time.time():.3f}")
+
+    def rewind(self) -> None:
+        """Make it again what it was when it was saved."""
+        self._master.end(signal.SIGTERM)
+        self._ask_monitor(f"loadvm {_SAVED}")
+        self._connect()
 
     def ssh(self, line: str, input: str | bytes | None = None) -> str:
         """What a shell line prints in there. Raises BackupError with what it says on stderr."""
@@ -108,13 +114,15 @@ class Machine:
             address=LOOPBACK, port=self._port, key=self._image / "key", control=self._control
         )
         self.ssh_config.write_text(config)
-        environ = {"PATH": os.environ["PATH"], "HOME": str(self._folder)}
-        self._qemu.start(
-            (*_ENDS_WITH_US, *self._qemu_argv(), *options), environ, self._answers, _BOOT_SECONDS
-        )
-        # What connects through this one needs no handshake, which emulation makes slow.
+        argv = (*_ENDS_WITH_US, *self._qemu_argv(), *options)
+        self._qemu.start(argv, self._environ, self._answers, _BOOT_SECONDS)
+        self._connect()
+
+    def _connect(self) -> None:
+        """What connects through this one needs no handshake, which emulation makes slow."""
         master = (*_ENDS_WITH_US, "ssh", "-F", self.ssh_config, "-M", "-N", "lab")
-        self._master.start(master, environ, self._control.exists)
+        self._master.start(master, self._environ, self._control.exists, _BOOT_SECONDS)
+        self.ssh(f"date --set @{time.time():.3f}")
 
     def _qemu_argv(self) -> list[str | Path]:
         argv: list[str | Path] = ["qemu-system-x86_64", "-machine", f"q35,accel={accelerator()}"]
