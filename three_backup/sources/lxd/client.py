@@ -51,9 +51,10 @@ def configure(container: ObjectId, configuration: Mapping[str, Any]) -> None:
     _lxc(argv, str(container), json.dumps(configuration))
 
 
-def unset(container: ObjectId, key: str) -> None:
-    argv = ("config", "unset", f"{_REMOTE}{container.level3}", key, "--project", container.level2)
-    _lxc(argv, str(container))
+def set_keys(container: ObjectId, keys: Mapping[str, str]) -> None:
+    """keys: nothing secret; an empty value takes the key away."""
+    argv = ("config", "set", f"{_REMOTE}{container.level3}", "--project", container.level2)
+    _lxc((*argv, *(f"{key}={value}" for key, value in keys.items())), str(container))
 
 
 def rename(object_id: ObjectId, name: str) -> None:

@@ -13,6 +13,7 @@ from three_backup.sources.lxd.failures import NotFoundError
 MARK = "user.three_backup.restoring"
 """The key of the configuration that says what an unfinished instance is to become."""
 
+_CLOUD_INIT = "volatile.cloud-init.instance-id"
 _TEMPLATES = "volatile.apply_template"
 _STOPPED = "Stopped"
 
@@ -71,9 +72,15 @@ class Container:
         own = client.get(names.url(unfinished), str(self._target))["config"]
         client.configure(unfinished, with_own(self._configuration, own))
 
-    def finish(self) -> None:
-        """LXD would have templates written into what is not new."""
-        client.unset(self._target, _TEMPLATES)
+    def finish(self) -> Iterator[str]:
+        """LXD would have templates written into what is not new, and cloud-init run again."""
+        known = self._configuration["config"].get(_CLOUD_INIT)
+        try:
+            client.set_keys(
+                self._target, {_TEMPLATES: "", **({_CLOUD_INIT: known} if known else {})}
+            )
+        except BackupError as error:
+            yield f"cloud-init and templates will take it for a new one: {error.message}"
 
 
 def _here(target: ObjectId, devices: Collection[Mapping[str, Any]]) -> Here:

@@ -11,14 +11,16 @@ from three_backup import pieces
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
 from three_backup.sources.base import Restored, RestoreJob, SnapshotFiles, Wanted
-from three_backup.sources.lxd import client, names, points
+from three_backup.sources.lxd import client, encryption, names, points
 from three_backup.sources.lxd.container import Container
+from three_backup.sources.lxd.encryption import Lock
 from three_backup.sources.lxd.failures import NotFoundError
 from three_backup.sources.lxd.points import Sent
 from three_backup.sources.lxd.volume import Volume
 
-_RECEIVE = ("receive", "-u")
-_UNMOUNTED = ("-o", "mountpoint=legacy", "-o", "canmount=noauto")
+_RECEIVE = ("receive", "-u", "-F")
+_FILESYSTEM = ("-o", "mountpoint=legacy", "-o", "canmount=noauto")
+_BLOCKS = ("-o", "volmode=none", "-o", "lxd:content_type=block")
 """As LXD has them: it mounts them itself."""
 
 
@@ -31,6 +33,11 @@ class Work:
     target: Container | Volume
     unfinished: ObjectId
     aside: ObjectId
+
+    @property
+    def raw(self) -> bool:
+        """Whether what is received was never decrypted."""
+        return bool(self.job.chain[-1].manifest.facts["encrypted"]) and not self.job.at_source
 
     @property
     def about(self) -> str:
@@ -59,18 +66,21 @@ def prepare(job: RestoreJob, wanted: Wanted) -> Work:
 
 
 def _restore(work: Work) -> Restored:
-    client.dataset(work.wanted.target)  # its pool is there, and on ZFS
+    root = client.root(work.wanted.target.level1)  # its pool is there, and on ZFS
+    lock = encryption.lock_of(root, work.about)
+    if work.raw:
+        encryption.check(lock, work.about)
     notes = list(work.target.check())
     replaced = _make_room(work)
     with _removed_on_failure(work):
         work.target.create(work.unfinished)
-        read = _receive(work)
+        read = _receive(work, lock)
         _settle(work)
         with _out_of_the_way(work, replaced):
             work.target.configure(work.unfinished)
             client.rename(work.unfinished, work.wanted.target.level3)
-    work.target.finish()
-    return Restored({"bytes_read": read}, (*notes, *_drop_replaced(work, replaced)))
+    notes += (*work.target.finish(), *_drop_replaced(work, replaced))
+    return Restored({"bytes_read": read}, tuple(notes))
 
 
 def _make_room(work: Work) -> bool:
@@ -118,11 +128,17 @@ def _removed_on_failure(work: Work) -> Iterator[None]:
         raise
 
 
-def _receive(work: Work) -> int:
+def _receive(work: Work, lock: Lock | None) -> int:
     """Bytes that were received."""
+    dataset = client.dataset(work.unfinished)
+    if lock is not None:  # ZFS takes no encrypted dataset for another, only for a new one
+        client.zfs(("destroy", dataset), work.about)
     if work.job.at_source:
         return _receive_point(work)
-    return sum(_receive_stored(work, files) for files in work.job.chain)
+    read = sum(_receive_stored(work, files) for files in work.job.chain)
+    if lock is not None and work.raw:
+        encryption.unlock(lock, dataset, work.about)
+    return read
 
 
 def _receive_point(work: Work) -> int:
@@ -149,8 +165,8 @@ def _advancing(work: Work, received: Iterator[bytes]) -> Iterator[bytes]:
 
 def _receiving(work: Work, files: SnapshotFiles) -> tuple[str, ...]:
     dataset = client.dataset(work.unfinished)
-    unmounted = _UNMOUNTED if work.target.is_filesystem else ()
-    return (*_RECEIVE, "-F", *unmounted, f"{dataset}@{names.point(files.manifest.snapshot)}")
+    options = _FILESYSTEM if work.target.is_filesystem else _BLOCKS
+    return (*_RECEIVE, *options, f"{dataset}@{names.point(files.manifest.snapshot)}")
 
 
 def _settle(work: Work) -> None:

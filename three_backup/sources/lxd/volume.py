@@ -47,5 +47,6 @@ class Volume:
         wanted = {name: self._stored[name] for name in ("config", "description")}
         client.send("PUT", names.url(unfinished), wanted, str(self._target))
 
-    def finish(self) -> None:
+    def finish(self) -> Iterator[str]:
         """Nothing is left to do."""
+        yield from ()
