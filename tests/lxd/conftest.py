@@ -1,0 +1,34 @@
+"""A host beside the lab's LXD, on which the tools run as an administrator runs them."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.lab.lab import Lab
+from tests.pipeline.conftest import Host
+from three_backup.demo.servers import PostgresServer, SeaweedServer
+
+_NUMBERS = count(1)
+
+
+@pytest.fixture(scope="module")
+def host(
+    server_folder: Path, postgres17: PostgresServer, seaweed: SeaweedServer, lab: Lab
+) -> Iterator[Host]:
+    """Shared by a module, LXD its only source. Every module finds LXD as the lab was built."""
+    bucket = f"lxd-{next(_NUMBERS)}"
+    seaweed.create_bucket(bucket)
+    folder = server_folder / bucket
+    folder.mkdir(mode=0o711)
+    host = Host(folder, "postgres", postgres17, seaweed, bucket)
+    path = host.environ["PATH"].split(os.pathsep)
+    path.remove(str(postgres17.bindir))
+    host.environ["PATH"] = os.pathsep.join((str(lab.bindir), *path))
+    yield host
+    seaweed.delete_bucket(bucket)
+    shutil.rmtree(folder)
+    lab.rewind()
