@@ -21,7 +21,8 @@ from three_backup.storage import Storage
 
 
 class Taking:
-    """settings: of the source; said: what was meant for people; moved: bytes."""
+    """settings: of the source; said: what was meant for people; moved: bytes; beats: how
+    often it was told of none."""
 
     def __init__(self, server: ClickhouseServer, storage: Storage) -> None:
         self.server = server
@@ -29,6 +30,7 @@ class Taking:
         self.settings = Settings(storage)
         self.said: list[str] = []
         self.moved = 0
+        self.beats = 0
         self._hours = count()
 
     @property
@@ -49,7 +51,8 @@ class Taking:
 
         def advance(size: int) -> None:
             self.moved += size
-            if meanwhile is not None:
+            self.beats += size == 0
+            if meanwhile is not None and size:
                 meanwhile()
 
         carrier, catalog = str(object_id), self.catalog

@@ -205,10 +205,19 @@ def test_a_server_that_moves_nothing_is_given_up_and_nothing_is_left(
 ) -> None:
     make(live, database)
     taking.settings = replace(taking.settings, clickhouse_timeout=timedelta(seconds=0.3))
-    threading.Timer(2, gate.opened.set).start()
+
+    def open_once_it_is_told_to_end() -> None:
+        while not live.rows("SELECT 1 FROM system.processes WHERE is_cancelled"):
+            pass
+        gate.opened.set()
+
+    opener = threading.Thread(target=open_once_it_is_told_to_end)
+    opener.start()
     with pytest.raises(BackupError) as refused:
         taking.take(table(database, "hits"))
+    opener.join()
     assert refused.value.code == "clickhouse.stalled"
+    assert taking.beats
     assert "clickhouse_timeout" in refused.value.hint
     assert taking.stored_keys() == []
     assert noted(taking, database) == []

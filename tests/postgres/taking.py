@@ -49,13 +49,17 @@ class Taking:
         parent: Files | None = None,
         meanwhile: Callable[[], None] | None = None,
         midway: Callable[[], None] | None = None,
+        idle: Callable[[], None] | None = None,
     ) -> Files:
-        """meanwhile: called once when the stream has begun; midway: after a megabyte of it."""
+        """meanwhile: called once when the stream has begun; midway: after a megabyte of it; idle:
+        whenever nothing came for a while."""
         begun = self.moved
         waiting = [(1, meanwhile), (MIDWAY, midway)]
 
         def advance(size: int) -> None:
             self.moved += size
+            if size == 0 and idle is not None:
+                idle()
             while waiting and self.moved - begun >= waiting[0][0]:
                 _, happens = waiting.pop(0)
                 if happens is not None:

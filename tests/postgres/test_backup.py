@@ -1,7 +1,10 @@
 """Snapshots of live clusters hold what the server sent, each file once and in its place."""
 
 import hashlib
+import os
+import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +23,7 @@ from three_backup.sources.postgres.index import (
     Form,
     Place,
 )
+from three_backup.sources.postgres.taking import replication
 
 from .taking import DISABLED, LOCAL, Taking, ask, combined, contents, index_of, run, table
 
@@ -77,6 +81,27 @@ def test_the_manifest_says_what_was_taken_and_from_where(
         name: hashlib.sha256(base.read(name)).hexdigest()
         for name in (INDEX, BACKUP_MANIFEST, CONFIGURATION)
     }
+
+
+def test_a_run_shows_that_it_lives_while_the_server_makes_a_long_checkpoint(
+    live: PostgresServer, taking: Taking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replication, "_SILENCE", 0.01)
+    asked = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
+    checkpointer = int(ask(live, "postgres", asked))
+    beats: list[int] = []
+
+    def go_on() -> None:
+        beats.append(checkpointer)
+        os.kill(checkpointer, signal.SIGCONT)
+
+    os.kill(checkpointer, signal.SIGSTOP)
+    gave_up = threading.Timer(60, go_on)
+    gave_up.start()
+    taking.take(idle=go_on)
+    assert beats
+    assert gave_up.is_alive()
+    gave_up.cancel()
 
 
 def test_an_incremental_holds_only_what_changed(

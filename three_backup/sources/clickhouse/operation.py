@@ -81,9 +81,8 @@ def awaited(
         operation = find(client, id)
         if operation is None:
             raise _forgotten(about)
-        if operation.moved > moved:
-            advance(operation.moved - moved)
-            moved = operation.moved
+        advance(max(operation.moved - moved, 0))  # it beats the heart while nothing moves
+        moved = max(operation.moved, moved)
         if not operation.at_work:
             return operation
         if operation.pulse != pulse:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _ARCHIVE, _CONTENT, _MANIFEST = ord("n"), ord("d"), ord("m")
 _PIECE = 256 << 10
+_SILENCE = 60.0
+"""Seconds without a byte, of a long checkpoint say, after which the run shows that it lives."""
 # A server that cannot build on a parent says so with one of these, in whatever language:
 # object_not_in_prerequisite_state, internal_error, data_corrupted.
 _REFUSALS = ("55000", "XX000", "XX001")
@@ -53,6 +55,9 @@ class Receiver(Protocol):
 
     def manifest(self, piece: memoryview) -> None:
         """The next bytes of the server's manifest, which follows the last archive."""
+
+    def waiting(self) -> None:
+        """Nothing came for a while; the connection stands."""
 
 
 def identify(connection: "Connection") -> Identity:
@@ -92,15 +97,15 @@ def stream_backup(
     server = connection.pgconn
     server.send_query(_command(label, incremental))
     try:
-        start_lsn, timeline = _row(_result(server))
+        start_lsn, timeline = _row(_result(server, receiver))
     except psycopg.Error as error:
         if incremental and error.sqlstate in _REFUSALS:
             raise _parent_unusable(error) from error
         raise
-    tablespaces = _tablespaces(_result(server))
-    _result(server)
+    tablespaces = _tablespaces(_result(server, receiver))
+    _result(server, receiver)
     _copy(server, receiver)
-    end_lsn, _ = _row(_result(server))
+    end_lsn, _ = _row(_result(server, receiver))
     while server.get_result() is not None:
         pass
     return Streamed(start_lsn, end_lsn, int(timeline), tablespaces)
@@ -129,8 +134,7 @@ def _copy(server: "PGconn", receiver: Receiver) -> None:
         if size > 0:
             router.message(message)
         elif size == 0:
-            select.select((server.socket,), (), ())
-            server.consume_input()
+            _wait(server, receiver)
         else:
             return
 
@@ -154,20 +158,27 @@ class _Router:
             self._in_manifest = True
 
 
-def _result(server: "PGconn") -> "PGresult":
+def _result(server: "PGconn", receiver: Receiver) -> "PGresult":
     """The next result, waited for in a way that signals can interrupt."""
     import psycopg
     from psycopg.pq import ExecStatus
 
     while server.is_busy():
-        select.select((server.socket,), (), ())
-        server.consume_input()
+        _wait(server, receiver)
     result = server.get_result()
     if result is None:
         raise psycopg.OperationalError("the server closed the connection")
     if result.status == ExecStatus.FATAL_ERROR:
         raise psycopg.errors.error_from_result(result)
     return result
+
+
+def _wait(server: "PGconn", receiver: Receiver) -> None:
+    readable, _, _ = select.select((server.socket,), (), (), _SILENCE)
+    if readable:
+        server.consume_input()
+    else:
+        receiver.waiting()
 
 
 def _row(result: "PGresult") -> tuple[str, str]:

@@ -193,6 +193,9 @@ class Archives:
     def manifest(self, piece: memoryview) -> None:
         self._manifest += piece
 
+    def waiting(self) -> None:
+        self._advance(0)
+
     def finish(self) -> bytes:
         """The server's manifest. Raises BackupError where the last archive was cut short."""
         self._tar.close()
