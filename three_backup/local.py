@@ -12,6 +12,7 @@ from three_backup.errors import BackupError
 from three_backup.snapshots import Manifest, SnapshotId
 
 MANIFEST = "manifest.json"
+_JOURNAL = "journal"
 _UNFINISHED = ".unfinished-"
 
 
@@ -46,7 +47,7 @@ class LocalStore:
 
     def journals(self, carrier: str, snapshot: SnapshotId | None = None) -> Path:
         """What is being uploaded to S3 and removed there: of one snapshot, or of all."""
-        folder = self.root / "journal" / layout.path(carrier)
+        folder = self.root / _JOURNAL / layout.path(carrier)
         return folder if snapshot is None else folder / str(snapshot)
 
     @contextmanager
@@ -93,14 +94,21 @@ class LocalStore:
 
     def carriers(self, type: str) -> Iterator[str]:
         """The carriers of a source that have snapshots here."""
-        top = self.root / layout.path(type)
-        for folder, names, _ in os.walk(top):
-            if any(SnapshotId.parse(name) for name in names):
-                names.clear()
-                yield layout.carrier(os.path.relpath(folder, self.root))
+        return _carriers(self.root, type)
+
+    def begun(self, type: str) -> Iterator[str]:
+        """The carriers of a source of which something was begun in S3 and not finished."""
+        return _carriers(self.root / _JOURNAL, type)
 
     def _folder(self, carrier: str) -> Path:
         return self.root / layout.path(carrier)
+
+
+def _carriers(root: Path, type: str) -> Iterator[str]:
+    for folder, names, _ in os.walk(root / layout.path(type)):
+        if any(SnapshotId.parse(name) for name in names):
+            names.clear()
+            yield layout.carrier(os.path.relpath(folder, root))
 
 
 def _snapshot_in(entry: os.DirEntry[str]) -> SnapshotId | None:

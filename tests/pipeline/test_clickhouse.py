@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import count
 
 import pytest
@@ -12,6 +13,8 @@ from tests.lab.fault_proxy import Answer, Forward, Request, proxy
 from tests.pipeline.conftest import Host
 from tests.pipeline.test_failures import arguments_seen, members, started, store, until
 from three_backup.demo.clickhouse import ClickhouseServer
+from three_backup.snapshots import SnapshotId
+from three_backup.sources.clickhouse.attempt import Attempt
 
 _NUMBERS = count(1)
 ONLY = "-s clickhouse"
@@ -109,6 +112,26 @@ def test_rotation_keeps_what_is_needed_and_leaves_no_key_of_the_rest(mixed: Host
     assert set(old).isdisjoint(data_keys(mixed))
     assert len({key.split("/")[6] for key in data_keys(mixed)}) == 2
     mixed.good(f"tb-restore --level3-suffix _2 {hits(mixed)}")
+
+
+def test_what_was_begun_for_a_table_that_was_dropped_is_cleared_after_a_day(
+    mixed: Host, clickhouse: ClickhouseServer
+) -> None:
+    mixed.good(f"tb-run -s {words(mixed)}")
+    dropped = f"clickhouse/table/default/{mixed.environ['VISITS']}/dropped"
+    attempt = Attempt(
+        dropped, SnapshotId(datetime(2026, 11, 1, tzinfo=UTC)), "x", (), 0, {}, "ClickHouse"
+    )
+    journals = mixed.local_dir / "journal" / dropped
+    attempt.note(journals)
+    store(mixed).write(f"{attempt.key}/.lock", b"x")
+    mixed.good(f"tb-discover -s {words(mixed)} | tb-rotate")
+    assert store(mixed).size(f"{attempt.key}/.lock") == 1
+    (note,) = journals.rglob("attempt.json")
+    os.utime(note, (0, 0))
+    mixed.good(f"tb-discover -s {words(mixed)} | tb-rotate")
+    assert store(mixed).size(f"{attempt.key}/.lock") is None
+    assert not note.exists()
 
 
 def test_data_that_nobody_here_began_is_reported_and_stays(mixed: Host) -> None:

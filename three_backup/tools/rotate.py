@@ -15,7 +15,7 @@ Reads records. Nothing is removed of a carrier one of whose records failed. Adds
 verdicts in a dry run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from three_backup import pipe, points
@@ -24,13 +24,14 @@ from three_backup.config.settings import Settings
 from three_backup.lock import carrier_lock
 from three_backup.outlook import carried, distinct, verdicts
 from three_backup.pipe import Invocation, Once
-from three_backup.records import Record
+from three_backup.records import Record, of_source
 from three_backup.removal import PATIENCE, clear_unfinished, remove_from_s3, unclaimed
 from three_backup.retention import Place, Verdict
 from three_backup.snapshots import SnapshotId
 from three_backup.sources import direct_source_of, point_source_of
 from three_backup.sources.base import ClearJob, PointHeldError
 from three_backup.stages import Stage
+from three_backup.storage import Storage
 
 _STAGES = {Place.LOCAL: Stage.ROTATED_LOCALLY, Place.S3: Stage.ROTATED_S3}
 
@@ -43,6 +44,8 @@ def run(invocation: Invocation) -> None:
     outcomes: Once[dict[str, Any]] = Once()
     near: Once[bool] = Once()
     failed: set[str] = set()
+    rotated: set[tuple[str, Storage]] = set()
+    seen: set[str] = set()
 
     def act(record: Record) -> Record:
         settings = invocation.configuration.settings(record.object)
@@ -55,15 +58,37 @@ def run(invocation: Invocation) -> None:
             return record
         key = " ".join((record.carrier, *places))
         outcome = outcomes.of(key, lambda: _act(invocation, record, settings, places))
+        if Place.S3 in places:
+            rotated.add((record.object.type, settings.storage))
         return _result(record.with_fields(**outcome), settings, places, invocation)
 
     for record in invocation.records():
+        seen.add(record.carrier)
         if record.failed:
             failed.add(record.carrier)
         if record.failed or record.unsupported:
             invocation.emit(record)
         else:
             invocation.emit(invocation.attempt(record, act))
+    _clear_forgotten(invocation, rotated, seen)
+
+
+def _clear_forgotten(
+    invocation: Invocation, rotated: Collection[tuple[str, Storage]], seen: Collection[str]
+) -> None:
+    """What was begun for objects of which no record comes any more, since they were dropped."""
+
+    def act(record: Record) -> Record:
+        with carrier_lock(storage.local_dir, record.carrier):
+            _clear(invocation, catalog, record.carrier, type)
+        return record
+
+    for type, storage in rotated if not invocation.arguments["--dry-run"] else ():
+        catalog = invocation.catalog(storage)
+        for carrier in sorted(set(catalog.local.begun(type)).difference(seen)):
+            record = invocation.attempt(of_source(carrier, type), act)
+            if record.failed:
+                invocation.emit(record)
 
 
 def _places(record: Record, settings: Settings) -> tuple[Place, ...]:
@@ -120,16 +145,16 @@ def _act(
             return {"verdicts": [_said(invocation, carrier, verdict) for verdict in decided]}
         if Place.S3 in places and catalog.s3 is not None:
             catalog.s3.claim(invocation.host_id, adopt=bool(invocation.arguments["--adopt"]))
-            clear_unfinished(catalog, carrier, invocation.clock(), invocation.say)
-            _clear_direct(invocation, catalog, carrier, record.object.type)
+            _clear(invocation, catalog, carrier, record.object.type)
         removed = _remove(invocation, catalog, carrier, decided)
         _report_unclaimed(invocation, catalog, carrier, places)
         _report_nameless(invocation, catalog, record)
         return {"removed": removed}
 
 
-def _clear_direct(invocation: Invocation, catalog: Catalog, carrier: str, type: str) -> None:
-    """What a server began to write to S3, and nobody will finish."""
+def _clear(invocation: Invocation, catalog: Catalog, carrier: str, type: str) -> None:
+    """What we, or a server that writes to S3 itself, began there and nobody will finish."""
+    clear_unfinished(catalog, carrier, invocation.clock(), invocation.say)
     source, journals = direct_source_of(type), catalog.local.journals(carrier)
     if source is not None and journals.is_dir():
         settings = invocation.configuration.source_settings(type)
