@@ -1,5 +1,6 @@
 """Snapshots, their ids, chains and manifests: the values that every part of the program shares."""
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -13,6 +14,8 @@ from three_backup.objects import ObjectId
 
 MANIFEST_VERSION = 1
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_SEAL = b',"sha256":"%s"}\n'
+_SEALED = re.compile(rb',"sha256":"([^"]*)"\}\n\Z')
 _STAMP = "%Y%m%dT%H%M%SZ"
 _ID = re.compile(r"(\d{8}T\d{6}Z)-(?:base|incr-(\d{8}T\d{6}Z))", re.ASCII)
 
@@ -102,7 +105,9 @@ class Manifest:
         return next((stored for stored in self.files if stored.name == name), None)
 
     def to_json(self) -> bytes:
-        return _dump(
+        """With a hash of itself at its end: a byte that was flipped on the way must not be kept in
+        a cache."""
+        return _sealed(
             {
                 "v": MANIFEST_VERSION,
                 "carrier": self.carrier,
@@ -129,6 +134,7 @@ class Manifest:
         """Raises BackupError where body is not a manifest of this version; where names it."""
         try:
             fields = json.loads(body)
+            _check_seal(body)
             if fields["v"] != MANIFEST_VERSION:
                 raise BackupError(
                     "manifest.version",
@@ -145,7 +151,7 @@ class Manifest:
                 files=tuple(_file_from_json(stored) for stored in fields["files"]),
                 source_size=int(fields["source_size"]),
                 stored_size=int(fields["stored_size"]),
-                facts=dict(fields["facts"]),
+                facts=_Facts(where, fields["facts"]),
                 program=str(fields["program"]),
                 server=str(fields["server"]),
                 host=str(fields["host"]),
@@ -183,12 +189,39 @@ def rfc3339(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+class _Facts(dict[str, Any]):
+    """What a source wrote of itself; a fact that is missing is a manifest that lies."""
+
+    def __init__(self, where: str, facts: Mapping[str, Any]) -> None:
+        super().__init__(facts)
+        self._where = where
+
+    def __missing__(self, name: str) -> Any:
+        raise BackupError(
+            "manifest.malformed",
+            f"{self._where}: the manifest lacks {name}",
+            "restore an older snapshot; the next base replaces it",
+        )
+
+
 def _unstamp(text: str) -> datetime:
     return datetime.strptime(text, _STAMP).replace(tzinfo=UTC)
 
 
 def _dump(fields: Mapping[str, Any]) -> bytes:
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _sealed(fields: Mapping[str, Any]) -> bytes:
+    body = _dump(fields)
+    digest = hashlib.sha256(body).hexdigest()
+    return body.removesuffix(b"}\n") + _SEAL % digest.encode()
+
+
+def _check_seal(body: bytes) -> None:
+    seal = _SEALED.search(body)
+    if seal and hashlib.sha256(body[: seal.start()] + b"}\n").hexdigest() != seal[1].decode():
+        raise ValueError("its sha256 is another")
 
 
 def _file_to_json(stored: StoredFile) -> dict[str, Any]:

@@ -121,6 +121,7 @@ def test_a_manifest_comes_back_as_it_was() -> None:
 )
 def test_a_manifest_that_lies_is_refused_by_name(change: dict[str, Any]) -> None:
     fields = json.loads(manifest().to_json()) | change
+    del fields["sha256"]
     with pytest.raises(BackupError, match=r"s3://backup/x\.json"):
         Manifest.from_json(json.dumps(fields).encode(), "s3://backup/x.json")
 
@@ -132,3 +133,21 @@ def test_a_manifest_that_lies_is_refused_by_name(change: dict[str, Any]) -> None
 def test_rubbish_is_never_a_manifest(body: bytes) -> None:
     with pytest.raises(BackupError):
         Manifest.from_json(body, "here")
+
+
+def test_a_fact_that_a_manifest_lacks_is_said_by_name() -> None:
+    read = Manifest.from_json(manifest().to_json(), "here")
+    with pytest.raises(BackupError, match=r"^here: the manifest lacks chain"):
+        read.facts["chain"]
+
+
+def test_no_flipped_bit_of_a_manifest_goes_unseen() -> None:
+    body = manifest().to_json()
+    for place in range(len(body) - 1):
+        flipped = bytearray(body)
+        flipped[place] ^= 1
+        try:
+            read = Manifest.from_json(bytes(flipped), "here")
+        except BackupError:
+            continue
+        assert read == manifest(), flipped

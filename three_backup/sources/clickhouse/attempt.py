@@ -2,6 +2,7 @@
 next run finds it, by its id at the server and by its folder in S3."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 from three_backup import layout
 from three_backup.durable import write_durably
+from three_backup.errors import BackupError
 from three_backup.snapshots import SnapshotId
 
 _NOTE = "attempt.json"
 _ID = "three_backup-{}"
 _VERSION = 1
+_FOLDER = re.compile(r"[0-9TZ]+-(?:base|incr-[0-9TZ]+)/[A-Za-z0-9-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,17 @@ def noted(carrier: str, journals: Path) -> list[Noted]:
 
 def links(facts: Mapping[str, Any]) -> tuple[Link, ...]:
     """The chain of a snapshot, itself the last, by the facts of its manifest."""
-    return tuple(Link(**link) for link in facts["chain"])
+    try:
+        found = tuple(Link(**link) for link in facts["chain"])
+        if not all(_FOLDER.fullmatch(link.folder) for link in found):
+            raise ValueError("a folder that is none of ours")
+    except (TypeError, ValueError) as error:
+        raise BackupError(
+            "manifest.malformed",
+            f"the chain of a snapshot of ClickHouse cannot be right ({error})",
+            "restore an older snapshot; the next base replaces it",
+        ) from error
+    return found
 
 
 def _attempt(carrier: str, snapshot: SnapshotId, fields: Mapping[str, Any]) -> Attempt:
