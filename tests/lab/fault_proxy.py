@@ -1,6 +1,7 @@
 """A real HTTP proxy before a real S3 server, which can spoil what passes through it."""
 
 import http.client
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,7 +26,8 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """sent: how many bytes of the body really go out before the connection is closed."""
+    """status: 0 closes the connection without any answer; sent: how many bytes of the body really
+    go out before it is closed."""
 
     status: int
     headers: Mapping[str, str]
@@ -62,8 +64,8 @@ class Storm:
 
 
 @contextmanager
-def proxy(endpoint: str, meddle: Meddle) -> Iterator[str]:
-    """The endpoint of a proxy before another endpoint."""
+def proxy(endpoint: str, meddle: Meddle, context: ssl.SSLContext | None = None) -> Iterator[str]:
+    """The endpoint of a proxy before another endpoint; context: it speaks TLS."""
     upstream = urlsplit(endpoint).netloc
 
     class Handler(BaseHTTPRequestHandler):
@@ -77,6 +79,9 @@ def proxy(endpoint: str, meddle: Meddle) -> Iterator[str]:
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass  # noqa: N815
 
         def _answer(self, answer: Answer) -> None:
+            if answer.status == 0:
+                self.close_connection = True
+                return
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 if name.lower() not in {"content-length", "connection", "transfer-encoding"}:
@@ -94,10 +99,12 @@ def proxy(endpoint: str, meddle: Meddle) -> Iterator[str]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
+        if context is not None:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}"
+            yield f"http{'s' if context else ''}://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()

@@ -1,0 +1,305 @@
+"""Every request to S3 of a backup, an upload, a rotation and a restore fails once, in turn.
+
+After each fault the next run is green, and every byte of every snapshot that is listed is in S3.
+`--seeds N` spoils the first N requests in each way, not only one out of all.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.lab.fault_proxy import Answer, Forward, Request, proxy, refusal
+from tests.lab.forked import Forked, forked
+from tests.pipeline.conftest import Host
+from tests.pipeline.test_failures import HASH, store
+from three_backup.catalog import Catalog
+from three_backup.demo.clickhouse import ClickhouseServer
+from three_backup.snapshots import Manifest
+from three_backup.sources.clickhouse import stored
+from three_backup.sources.clickhouse.attempt import folder_key, links
+from three_backup.sources.postgres import index_file
+from three_backup.sources.postgres.index import INDEX
+
+REQUESTS = 60
+"""About as many as the tools make while a fault is awaited."""
+PASSING = ("hiccup", "torn")
+FAULTS = ("away", "lost", "denied", *PASSING)
+OF_CLICKHOUSE = 30
+OF_RESTORES = 12
+_MANY = 10
+_AWAY = Answer(0, {}, b"")
+_NUMBERS = count(1)
+
+
+@dataclass
+class Fault:
+    """What becomes of the n-th request of ours, and of those after it. Requests of ClickHouse's
+    server are not counted and pass.
+
+    kind: `away`: from then on nobody answers; `lost`: the same, but the n-th is carried out;
+    `denied`: it is refused for good; `hiccup`: for the moment; `torn`: half of its answer arrives;
+    `flipped`: a bit of it is another; `undeletable`: whatever n is, nothing may be deleted.
+    """
+
+    kind: str = ""
+    number: int = 0
+    seen: int = 0
+    injected: list[str] = field(default_factory=list)
+
+    def arm(self, kind: str, number: int) -> None:
+        self.kind, self.number, self.seen = kind, number, 0
+
+    def __call__(self, request: Request, forward: Forward) -> Answer:
+        if "oto" not in request.headers.get("User-Agent", ""):
+            return forward()
+        self.seen += 1
+        if self.kind in ("away", "lost") and self.seen > self.number > 0:
+            return _AWAY
+        if self.kind == "undeletable" and (request.is_("DELETE") or request.is_("POST", "delete")):
+            return refusal(403, "AccessDenied")
+        if self.seen != self.number:
+            return forward()
+        self.injected.append(f"{self.kind} {request.method} {request.path}")
+        return self._spoiled(forward)
+
+    def _spoiled(self, forward: Forward) -> Answer:
+        if self.kind == "away":
+            return _AWAY
+        if self.kind == "denied":
+            return refusal(403, "AccessDenied")
+        if self.kind == "hiccup":
+            return refusal(503, "SlowDown")
+        answer = forward()
+        if self.kind == "flipped" and answer.body:
+            body = bytearray(answer.body)
+            body[len(body) // 2] ^= 1
+            return replace(answer, body=bytes(body))
+        return _AWAY if self.kind == "lost" else replace(answer, sent=len(answer.body) // 2)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One request in each way, another one for each; from `--seeds 10` on, that many of the
+    first."""
+    for mark in metafunc.definition.iter_markers("faults"):
+        seeds = metafunc.config.getoption("--seeds")
+        kinds, most = mark.args
+        every = range(1, 1 + min(most, seeds)) if seeds >= _MANY else ()
+        metafunc.parametrize(
+            ("kind", "number"),
+            [
+                (kind, number)
+                for kind in kinds
+                for number in every or [Random(kind).randrange(1, most)]
+            ],
+        )
+
+
+@pytest.fixture(scope="module")
+def fault() -> Fault:
+    return Fault()
+
+
+@pytest.fixture(scope="module")
+def sweeping(host_of_module: Host, fault: Fault) -> Iterator[tuple[Host, Forked]]:
+    """A host whose way to S3 is spoiled, and what runs its tools."""
+    host = host_of_module
+    host.execute(
+        "create table noise as select i as id, md5(i::text) as word"
+        " from generate_series(1, 2000) i"
+    )
+    with proxy(host.s3.endpoint, fault) as endpoint, forked(host.folder) as tools:
+        host.environ["ENDPOINT"] = endpoint
+        yield host, tools
+
+
+@pytest.mark.faults(FAULTS, REQUESTS)
+def test_every_request_may_fail(
+    sweeping: tuple[Host, Forked], fault: Fault, kind: str, number: int
+) -> None:
+    host, tools = sweeping
+    select = ("--select", host.table("noise"))
+    _configure(host, kind)
+    host.execute(f"update noise set word = md5(word || '{kind}{number}') where id % 40 = 1")
+    fault.arm(kind, number)
+    first = _cycle(
+        host, tools, select, Random(f"{kind}{number}").choice(("--base", "--incremental"))
+    )
+    assert first in ({0}, {0, 1}, {0, 69}, {0, 1, 69}) if kind not in PASSING else first == {0}
+    fault.arm("", 0)
+    assert _cycle(host, tools, select, "--incremental") == {0}, tools.stderr
+    _every_byte_is_there(host)
+    _nothing_else_is_there(host)
+
+
+def test_a_policy_that_lets_nothing_be_deleted_loses_nothing(
+    sweeping: tuple[Host, Forked], fault: Fault
+) -> None:
+    host, tools = sweeping
+    select = ("--select", host.table("noise"))
+    _configure(host, "denied")
+    fault.arm("undeletable", 0)
+    statuses = [_cycle(host, tools, select, "--base") for _ in range(3)]
+    assert statuses[-1] == {0, 1}
+    assert json.loads(tools.stdout)["error"]["code"] == "s3.denied"
+    assert "what the policy of the bucket lets them do" in tools.stderr
+    _every_byte_is_there(host)
+    fault.arm("", 0)
+    assert _cycle(host, tools, select, "--incremental") == {0}, tools.stderr
+    _every_byte_is_there(host)
+    _nothing_else_is_there(host)
+
+
+def test_and_all_of_it_restores(sweeping: tuple[Host, Forked], fault: Fault) -> None:
+    host, tools = sweeping
+    _configure(host, "")
+    fault.arm("", 0)
+    assert _cycle(host, tools, ("--select", host.table("noise")), "--incremental") == {0}
+    then = host.rows(HASH)
+    host.wipe()
+    tools.run(host.environ, "list", "--stored", "--json")
+    snapshots = json.loads(tools.stdout.splitlines()[0])["snapshots"]
+    for number, one in enumerate(snapshots):
+        argv = ("--snapshot", one["id"], "--level3", f"r{number}", host.table("noise"))
+        assert tools.run(host.environ, "restore", *argv) == 0, tools.stderr
+    assert host.rows(HASH.replace("noise", f"r{len(snapshots) - 1}")) == then
+
+
+@pytest.mark.faults(("away", "torn", "flipped"), OF_RESTORES)
+def test_every_request_of_a_restore_may_fail(
+    sweeping: tuple[Host, Forked], fault: Fault, kind: str, number: int
+) -> None:
+    host, tools = sweeping
+    _configure(host, kind)
+    fault.arm("", 0)
+    assert _cycle(host, tools, ("--select", host.table("noise")), "--incremental") == {0}
+    host.wipe()
+    fault.arm(kind, number)
+    name = f"of_{kind}_{number}"
+    argv = ("restore", "--level3", name, host.table("noise"))
+    status = tools.run(host.environ, *argv)
+    assert "Traceback" not in tools.stderr
+    if status != 0:
+        assert host.rows(f"select to_regclass('{name}')") == [(None,)]
+        fault.arm("", 0)
+        assert tools.run(host.environ, *argv) == 0, tools.stderr
+    assert host.rows(HASH.replace("noise", name)) == host.rows(HASH)
+    host.execute(f"drop table {name}")
+
+
+@pytest.fixture(scope="module")
+def visited(
+    sweeping: tuple[Host, Forked], clickhouse: ClickhouseServer
+) -> Iterator[tuple[Host, Forked, str]]:
+    """The same, with a table in ClickHouse."""
+    host, tools = sweeping
+    name = f"swept{next(_NUMBERS)}"
+    clickhouse.execute(f"CREATE DATABASE {name}")
+    clickhouse.execute(
+        f"CREATE TABLE {name}.hits ENGINE MergeTree ORDER BY id AS "
+        "SELECT number AS id, toString(number) AS word FROM numbers(1000)"
+    )
+    path = f"{clickhouse.bindir}:{host.environ['PATH']}"
+    host.environ.update({**clickhouse.environ, "PATH": path})
+    yield host, tools, name
+    clickhouse.execute(f"DROP DATABASE {name} SYNC")
+
+
+@pytest.mark.faults(FAULTS, OF_CLICKHOUSE)
+def test_every_request_for_clickhouse_may_fail(
+    visited: tuple[Host, Forked, str],
+    clickhouse: ClickhouseServer,
+    fault: Fault,
+    kind: str,
+    number: int,
+) -> None:
+    host, tools, name = visited
+    id = f"clickhouse/table/default/{name}/hits"
+    _configure(host, kind)
+    clickhouse.execute(f"INSERT INTO {name}.hits SELECT number, '{kind}' FROM numbers({number})")
+    fault.arm(kind, number)
+    first = _cycle(
+        host,
+        tools,
+        ("--select", id),
+        Random(f"{kind}{number}").choice(("--base", "--incremental")),
+    )
+    assert 2 not in first
+    assert kind not in PASSING or first == {0}, tools.stderr
+    fault.arm("", 0)
+    assert _cycle(host, tools, ("--select", id), "--incremental") == {0}, tools.stderr
+    _every_byte_is_there(host)
+    _nothing_else_is_there(host)
+    target = f"back_{kind}_{number}"
+    assert tools.run(host.environ, "restore", "--level3", target, id) == 0, tools.stderr
+    query = f"SELECT count(), sum(cityHash64(*)) FROM {name}."
+    assert clickhouse.rows(query + target) == clickhouse.rows(query + "hits")
+
+
+def _kind_of_snapshot(kind: str, number: int) -> str:
+    return Random(f"{kind}{number}").choice(("--base", "--incremental"))
+
+
+def _configure(host: Host, kind: str) -> None:
+    """A run that is to survive the fault has time for it."""
+    host.configure(
+        s3_endpoint=host.environ["ENDPOINT"],
+        s3_timeout="5m" if kind in PASSING else "0s",
+        max_base_snapshots_s3=1,
+        max_incremental_snapshots_s3=1,
+        max_incremental_snapshots_local=0,
+    )
+
+
+def _cycle(host: Host, tools: Forked, select: tuple[str, ...], kind: str) -> set[int]:
+    """What the tools of a run ended with, each fed what the one before it printed."""
+    statuses, records, said = set(), "", ""
+    for name, *argv in (("discover", *select), ("snapshot", kind), ("upload",), ("rotate",)):
+        statuses.add(tools.run(host.environ, name, *argv, stdin=records))
+        records, said = tools.stdout, said + tools.stderr
+        assert "Traceback" not in said, said
+    return statuses
+
+
+def _every_byte_is_there(host: Host) -> None:
+    """In S3 alone, by the hashes that the snapshots hold."""
+    catalog = Catalog(replace(store(host).storage, local_dir=host.folder / "nothing"))
+    for carrier in catalog.carriers("postgres"):
+        snapshots = catalog.snapshots(carrier)
+        for one in snapshots:
+            for files in catalog.chain(carrier, snapshots, one.id):
+                index = index_file.load(files.read(INDEX), carrier)
+                for group in index.groups:
+                    for frame in group.frames:
+                        piece = files.read_range(group.place.pack, frame.offset, frame.stored)
+                        assert hashlib.sha256(piece).digest() == frame.sha256
+    for carrier in catalog.carriers("clickhouse"):
+        for one in catalog.snapshots(carrier):
+            _is_whole(catalog, carrier, catalog.manifest(carrier, one))
+
+
+def _is_whole(catalog: Catalog, carrier: str, manifest: Manifest) -> None:
+    for link in links(manifest.facts):
+        found = stored.contents(catalog.bucket, folder_key(carrier, link.folder))
+        assert (found.keys, found.size) == (link.keys, link.size)
+
+
+def _nothing_else_is_there(host: Host) -> None:
+    """No data without a manifest, no open upload, nothing unfinished on this host."""
+    keys = [one.key.split("/") for one in store(host).all_keys("")]
+    manifests = {key[-1].removesuffix(".json") for key in keys if key[0] == "manifests"}
+    folders = {part for key in keys if key[0] == "data" for part in key if part[:2] == "20"}
+    assert folders == manifests
+    assert "Uploads" not in store(host).client.list_multipart_uploads(Bucket=host.bucket)
+    left = [*host.local_dir.rglob(".unfinished-*"), *_journals(host.local_dir)]
+    assert left == []
+
+
+def _journals(local_dir: Path) -> list[Path]:
+    folder = local_dir / "journal"
+    return [path for path in folder.rglob("*") if path.is_file()]
