@@ -9,15 +9,22 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.dialects import MotoServer
 from three_backup.s3.store import Store
 from three_backup.storage import Storage
 
 from .files import PART
 
-SERVERS = ["seaweed"]
+SERVERS = ["seaweed", "moto"]
 _NUMBERS = count(1)
 
 Connect = Callable[..., Store]
+
+
+@pytest.fixture(scope="session")
+def moto(server_folder: Path) -> Iterator[MotoServer]:
+    with MotoServer(server_folder / "moto") as server:
+        yield server
 
 
 @pytest.fixture(params=SERVERS)

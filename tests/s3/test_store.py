@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.dialects import certified
 from tests.lab.fault_proxy import Answer, Forward, Request, Storm, proxy, refusal
 from three_backup.errors import BackupError, ConfigurationError, Exit, UnreachableError
 from three_backup.s3.failures import MissingError
@@ -270,6 +271,25 @@ def test_tls_to_a_server_without_it_is_unreachable(storage: Storage, connect: Co
     with pytest.raises(UnreachableError) as caught:
         connect(endpoint=str(storage.endpoint).replace("http:", "https:")).read("key")
     assert caught.value.code == "s3.tls"
+
+
+def test_https_is_spoken_with_an_authority_of_ones_own(
+    storage: Storage, connect: Connect, tmp_path: Path
+) -> None:
+    with (
+        certified(tmp_path) as (certificate, context),
+        proxy(str(storage.endpoint), lambda _, forward: forward(), context) as endpoint,
+    ):
+        trusting = connect(endpoint=endpoint, ca_file=certificate)
+        trusting.write("key", b"body")
+        assert trusting.read("key") == b"body"
+        trusting.delete(["key"])
+        with pytest.raises(UnreachableError) as caught:
+            connect(endpoint=endpoint, timeout=timedelta(0)).read("key")
+        assert caught.value.code == "s3.tls"
+        assert "s3_ca_file" in caught.value.hint
+        with pytest.raises(ConfigurationError, match=r"nowhere\.pem"):
+            connect(endpoint=endpoint, ca_file=tmp_path / "nowhere.pem").read("key")
 
 
 def test_without_keys_the_options_are_named(

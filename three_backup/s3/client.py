@@ -45,6 +45,12 @@ def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
                 verify=None if storage.ca_file is None else str(storage.ca_file),
                 config=_config(storage),
             )
+    except OSError as error:
+        raise ConfigurationError(
+            "s3.ca_file",
+            f"{storage.ca_file}: no certificates can be read there",
+            "correct s3_ca_file",
+        ) from error
     except ValueError as error:
         raise ConfigurationError(
             "s3.endpoint",
