@@ -253,8 +253,10 @@ def test_without_a_bucket_there_is_no_store(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_option_is_named_with_its_remedy(
-    connect: Connect, changes: dict[str, str], code: str, remedy: str
+    storage: Storage, connect: Connect, changes: dict[str, str], code: str, remedy: str
 ) -> None:
+    if code == "s3.signature" and storage.access_key == "moto":
+        pytest.skip("moto takes any secret for right")
     with pytest.raises(BackupError) as caught:
         list(connect(**changes).keys(""))
     assert caught.value.code == code, str(caught.value)

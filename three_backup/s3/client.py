@@ -33,6 +33,10 @@ def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
         set_list_objects_encoding_type_url,
     )
 
+    if storage.ca_file is not None and not storage.ca_file.is_file():
+        raise ConfigurationError(
+            "s3.ca_file", f"{storage.ca_file}: there is no such file", "correct s3_ca_file"
+        )
     try:
         with explained(storage):
             session = _session()
@@ -45,12 +49,6 @@ def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
                 verify=None if storage.ca_file is None else str(storage.ca_file),
                 config=_config(storage),
             )
-    except OSError as error:
-        raise ConfigurationError(
-            "s3.ca_file",
-            f"{storage.ca_file}: no certificates can be read there",
-            "correct s3_ca_file",
-        ) from error
     except ValueError as error:
         raise ConfigurationError(
             "s3.endpoint",
