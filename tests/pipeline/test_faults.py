@@ -210,7 +210,7 @@ def visited(
     clickhouse.execute(f"DROP DATABASE {name} SYNC")
 
 
-@pytest.mark.faults(FAULTS, OF_CLICKHOUSE)
+@pytest.mark.faults(("away", "lost"), OF_CLICKHOUSE)
 def test_every_request_for_clickhouse_may_fail(
     visited: tuple[Host, Forked, str],
     clickhouse: ClickhouseServer,

