@@ -44,7 +44,7 @@ class Fault:
 
     kind: `away`: from then on nobody answers; `lost`: the same, but the n-th is carried out;
     `denied`: it is refused for good; `hiccup`: for the moment; `torn`: half of its answer arrives;
-    `flipped`: a bit of it is another; `undeletable`: whatever n is, nothing may be deleted.
+    `flipped`: a bit of it is another.
     """
 
     kind: str = ""
@@ -61,8 +61,6 @@ class Fault:
         self.seen += 1
         if self.kind in ("away", "lost") and self.seen > self.number > 0:
             return _AWAY
-        if self.kind == "undeletable" and (request.is_("DELETE") or request.is_("POST", "delete")):
-            return refusal(403, "AccessDenied")
         if self.seen != self.number:
             return forward()
         self.injected.append(f"{self.kind} {request.method} {request.path}")
@@ -131,24 +129,6 @@ def test_every_request_may_fail(
         host, tools, select, Random(f"{kind}{number}").choice(("--base", "--incremental"))
     )
     assert first in ({0}, {0, 1}, {0, 69}, {0, 1, 69}) if kind not in PASSING else first == {0}
-    fault.arm("", 0)
-    assert _cycle(host, tools, select, "--incremental") == {0}, tools.stderr
-    _every_byte_is_there(host)
-    _nothing_else_is_there(host)
-
-
-def test_a_policy_that_lets_nothing_be_deleted_loses_nothing(
-    sweeping: tuple[Host, Forked], fault: Fault
-) -> None:
-    host, tools = sweeping
-    select = ("--select", host.table("noise"))
-    _configure(host, "denied")
-    fault.arm("undeletable", 0)
-    statuses = [_cycle(host, tools, select, "--base") for _ in range(3)]
-    assert statuses[-1] == {0, 1}
-    assert json.loads(tools.stdout)["error"]["code"] == "s3.denied"
-    assert "what the policy of the bucket lets them do" in tools.stderr
-    _every_byte_is_there(host)
     fault.arm("", 0)
     assert _cycle(host, tools, select, "--incremental") == {0}, tools.stderr
     _every_byte_is_there(host)
