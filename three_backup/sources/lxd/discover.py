@@ -1,4 +1,4 @@
-"""Lists containers and custom volumes: two calls of `lxc`, then one and a `zfs` for each pool."""
+"""Lists containers and custom volumes: two calls of `lxc`, one of `zfs`, and one for each pool."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,59 +16,85 @@ _POOLS = "/1.0/storage-pools?recursion=1"
 _INSTANCES = "/1.0/instances?recursion=1&all-projects=true"
 _VOLUMES = "/1.0/storage-pools/{}/volumes?recursion=1&all-projects=true"
 _DATASETS = ("list", "-Hp", "-r", "-t", "filesystem,volume", "-o", "name,referenced,guid")
+_ZFS = "zfs"
 
 Json = Mapping[str, Any]
+Datasets = Mapping[str, tuple[int, str]]
+"""Size and guid, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Pool:
-    """A pool with what is in it. datasets: size and guid, by name."""
+    """A pool with what is in it, and maybe datasets of others."""
 
     name: str
     driver: str
     root: str
     instances: Sequence[Json]
     volumes: Sequence[Json]
-    datasets: Mapping[str, tuple[int, str]] = field(default_factory=dict)
+    datasets: Datasets = field(default_factory=dict)
 
 
 def discover(patterns: Sequence[str]) -> Iterator[Found | Unreadable]:
     """Every container and custom volume that a pattern selects, and what is not supported."""
-    pools = client.get(_POOLS)
+    reached = [(pool, below) for pool in client.get(_POOLS) if (below := _below(pool, patterns))]
     instances = client.get(_INSTANCES)
-    for pool in pools:
-        prefixes = [f"{TYPE}/{subtype}/{escape(pool['name'])}" for subtype in (CONTAINER, VOLUME)]
-        wanted = [
-            prefix
-            for prefix in prefixes
-            if not patterns or any(can_match_below(pattern, prefix) for pattern in patterns)
-        ]
+    datasets = _all_datasets([pool for pool, _ in reached])
+    for pool, below in reached:
         try:
-            found = _read(pool, instances) if wanted else None
+            found = _read(pool, instances, datasets)
         except BackupError as error:
-            yield from (Unreadable(prefix, error) for prefix in wanted)
+            yield from (Unreadable(prefix, error) for prefix in below)
             continue
-        for one in _objects(found) if found else ():
+        for one in _objects(found):
             if selected(patterns, str(one.id)):
                 yield one
 
 
-def _read(pool: Json, instances: Sequence[Json]) -> _Pool:
+def _below(pool: Json, patterns: Sequence[str]) -> list[str]:
+    """What ids of the pool's objects begin with, where a pattern can select any of them."""
+    prefixes = (f"{TYPE}/{subtype}/{escape(pool['name'])}" for subtype in (CONTAINER, VOLUME))
+    return [
+        prefix
+        for prefix in prefixes
+        if not patterns or any(can_match_below(pattern, prefix) for pattern in patterns)
+    ]
+
+
+def _all_datasets(pools: Sequence[Json]) -> Datasets | None:
+    """In one call; None where it fails: then each pool is asked by itself, and fails alone."""
+    roots = [_root(pool) for pool in pools if pool["driver"] == _ZFS]
+    try:
+        return _datasets(roots, TYPE) if roots else {}
+    except BackupError:
+        return None
+
+
+def _datasets(roots: Sequence[str], about: str) -> Datasets:
+    rows = client.zfs((*_DATASETS, *roots), about)
+    return {dataset: (int(size), guid) for dataset, size, guid in rows}
+
+
+def _root(pool: Json) -> str:
+    return str(pool["config"]["zfs.pool_name"])
+
+
+def _read(pool: Json, instances: Sequence[Json], datasets: Datasets | None) -> _Pool:
     name, driver = pool["name"], pool["driver"]
     own = [one for one in instances if _root_pool(one) == name]
     volumes = client.get(_VOLUMES.format(quote(name, safe="")))
-    if driver != "zfs":
+    if driver != _ZFS:
         return _Pool(name, driver, "", own, volumes)
-    root = pool["config"]["zfs.pool_name"]
-    rows = client.zfs((*_DATASETS, root), f"{TYPE}: pool {name}")
-    datasets = {dataset: (int(size), guid) for dataset, size, guid in rows}
+    root = _root(pool)
+    if datasets is None:
+        datasets = _datasets([root], f"{TYPE}: pool {name}")
     return _Pool(name, driver, root, own, volumes, datasets)
 
 
 def _root_pool(instance: Json) -> str | None:
     devices = instance["expanded_devices"].values()
-    roots = (one.get("pool") for one in devices if one["type"] == "disk" and one["path"] == "/")
-    return next(roots, None)
+    disks = (one for one in devices if one["type"] == "disk")
+    return next((one.get("pool") for one in disks if one.get("path") == "/"), None)
 
 
 def _objects(pool: _Pool) -> Iterator[Found]:
@@ -107,7 +133,7 @@ def _found(pool: _Pool, id: ObjectId, kind: str, points: Sequence[str]) -> Found
 
 
 def _why_unsupported(pool: _Pool, kind: str) -> str | None:
-    if pool.driver != "zfs":
+    if pool.driver != _ZFS:
         return f"pool {pool.name} is {pool.driver}; only pools on ZFS are backed up yet"
     if kind == "virtual machine":
         return "virtual machines are not backed up yet"

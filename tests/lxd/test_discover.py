@@ -1,0 +1,64 @@
+"""What LXD holds is listed whole, with as many calls as there are pools."""
+
+import pytest
+
+from tests.lab.lab import Lab
+from tests.pipeline.conftest import Host
+
+POOLS = ("default", "second", "secret", "folder")
+CONTAINERS = (
+    "default/default/web",
+    "second/default/other",
+    "default/shop/web",
+    "default/plain/bare",
+)
+VOLUMES = ("default/default/site", "default/shop/site", "second/default/raw")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def filled(lab: Lab) -> None:
+    lab.sh(
+        """
+        set -e
+        lxc init tiny web
+        lxc init tiny other -s second
+        lxc init tiny web --project shop
+        lxc init tiny bare --project plain
+        lxc init tiny flat -s folder
+        lxc snapshot web mine
+        lxc storage volume create default site
+        lxc storage volume snapshot default site mine
+        lxc storage volume create default site --project shop
+        lxc storage volume create second raw --type=block size=8MB
+        lxc storage volume create folder flat
+        zfs create tank/lxd/custom/default_foreign
+        """
+    )
+
+
+def found(host: Host, *patterns: str) -> dict[str, dict[str, object]]:
+    select = " ".join(f"-s '{pattern}'" for pattern in patterns or ("lxd",))
+    return {record["id"]: record for record in host.good(f"tb-discover {select}").records}
+
+
+def test_every_container_and_volume_is_listed_and_nothing_else(host: Host) -> None:
+    listed = found(host)
+    wanted = {f"lxd/container/{one}" for one in (*CONTAINERS, "folder/default/flat")}
+    wanted |= {f"lxd/volume/{one}" for one in (*VOLUMES, "folder/default/flat")}
+    assert set(listed) == wanted
+    for id in (f"lxd/container/{one}" for one in CONTAINERS):
+        assert int(str(listed[id]["size"])) > 1_000_000
+    kinds = {listed[f"lxd/volume/{one}"]["kind"] for one in VOLUMES}
+    assert kinds == {"filesystem volume", "block volume"}
+
+
+def test_it_takes_three_calls_and_one_for_each_pool(host: Host, lab: Lab) -> None:
+    with lab.calls() as calls:
+        found(host)
+    assert len(calls) == 3 + len(POOLS), calls
+
+
+def test_pools_that_no_pattern_reaches_are_not_asked(host: Host, lab: Lab) -> None:
+    with lab.calls() as calls:
+        assert list(found(host, "lxd/container/second")) == ["lxd/container/second/default/other"]
+    assert not any("tank" in argument for call in calls for argument in call)
