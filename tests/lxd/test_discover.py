@@ -36,6 +36,25 @@ def filled(lab: Lab) -> None:
     )
 
 
+# The lab cannot run a real one.
+MACHINE = """
+set -e
+lxc init --empty guest
+lxd sql global "UPDATE instances SET type = 1 WHERE name = 'guest'"
+lxd sql global "INSERT INTO instances_devices (instance_id, name, type)
+    SELECT id, 'more', 2 FROM instances WHERE name = 'guest'"
+lxd sql global "INSERT INTO instances_devices_config (instance_device_id, key, value)
+    SELECT id, 'source', 'raw' FROM instances_devices WHERE name = 'more'"
+"""
+
+
+@pytest.fixture(scope="module")
+def machine(lab: Lab) -> str:
+    """An instance that LXD takes for a virtual machine, with a disk that has no path."""
+    lab.sh(MACHINE)
+    return "lxd/container/default/default/guest"
+
+
 def found(host: Host, *patterns: str) -> dict[str, dict[str, object]]:
     select = " ".join(f"-s '{pattern}'" for pattern in patterns or ("lxd",))
     return {record["id"]: record for record in host.good(f"tb-discover {select}").records}
@@ -62,3 +81,20 @@ def test_pools_that_no_pattern_reaches_are_not_asked(host: Host, lab: Lab) -> No
     with lab.calls() as calls:
         assert list(found(host, "lxd/container/second")) == ["lxd/container/second/default/other"]
     assert not any("tank" in argument for call in calls for argument in call)
+
+
+def test_what_is_not_supported_is_named_and_harms_nobody(host: Host, machine: str) -> None:
+    listed = host.good("tb-list -s lxd < /dev/null").stdout
+    assert "flat" in listed
+    outcome = host.good(f"tb-run --json -s {machine} -s 'lxd/*/folder/*'")
+    said = {record["id"]: record["unsupported"] for record in outcome.records}
+    assert said.keys() == {
+        machine,
+        "lxd/container/folder/default/flat",
+        "lxd/volume/folder/default/flat",
+    }
+    assert "virtual machine" in said[machine]
+    assert all("ZFS" in why for id, why in said.items() if id != machine)
+    assert not any("error" in record for record in outcome.records)
+    summary = host.good(f"tb-run -s {machine} -s 'lxd/*/folder/*'").stdout
+    assert "not supported" in summary
