@@ -1,0 +1,55 @@
+"""Who may not what reads which right is missing."""
+
+import os
+
+import pytest
+
+from tests.lab.lab import Lab
+from tests.pipeline.conftest import Host
+
+WEB = "lxd/container/default/default/web"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def web(lab: Lab) -> None:
+    lab.sh("lxc init tiny web")
+
+
+def test_who_cannot_speak_to_lxd_reads_so_and_the_status_says_unreachable(host: Host) -> None:
+    outcome = host.sh("tb-discover -s lxd", environ={"LAB_USER": "outsider"})
+    assert outcome.status == 69
+    (record,) = outcome.records
+    assert record["id"] == "lxd"
+    assert record["error"]["hint"]
+    assert len(outcome.stderr.strip().splitlines()) == 1
+
+
+def test_who_may_not_send_reads_the_right_to_give_and_with_it_succeeds(
+    host: Host, lab: Lab
+) -> None:
+    environ = {"LAB_USER": "member"}
+    command = f"tb-discover -s {WEB} | tb-snapshot --base | tb-upload | tb-rotate"
+    refused = host.sh(command, environ=environ)
+    assert refused.status == 1
+    assert "zfs allow" in refused.stderr
+    lab.sh("zfs allow member send,hold tank/lxd")
+    done = host.sh(f"tb-discover -s {WEB} | tb-upload | tb-rotate", environ=environ)
+    assert done.status == 0, done.stderr
+    assert done.records[0]["uploaded"]["bytes"]
+    lab.sh("zfs unallow member tank/lxd")
+
+
+def test_a_restore_without_root_fails_with_the_remedy_and_leaves_nothing(
+    host: Host, lab: Lab
+) -> None:
+    refused = host.sh(f"tb-restore --level3 second {WEB}", environ={"LAB_USER": "member"})
+    assert refused.status == 1
+    assert "root" in refused.stderr
+    assert "tb-restore" not in lab.sh("lxc list --format csv -c n")
+
+
+def test_lxd_that_is_missing_is_said(host: Host, lab: Lab) -> None:
+    path = host.environ["PATH"].replace(f"{lab.bindir}{os.pathsep}", "")
+    outcome = host.sh(f"tb-restore {WEB}", environ={"PATH": path})
+    assert outcome.status != 0
+    assert "lxc" in outcome.stderr
