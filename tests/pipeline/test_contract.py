@@ -6,6 +6,8 @@ from typing import Protocol
 
 import pytest
 
+from tests.lab.lab import Lab
+from tests.lxd import inside
 from tests.pipeline.conftest import Host
 from three_backup.demo.clickhouse import ClickhouseServer
 
@@ -82,7 +84,39 @@ class Clickhouse:
         self.server.execute("DROP TABLE contract.things SYNC")
 
 
-@pytest.fixture(params=["postgres", "clickhouse"])
+@dataclass(frozen=True, slots=True)
+class Lxd:
+    """A container whose table is a file."""
+
+    host: Host
+    lab: Lab
+
+    @property
+    def id(self) -> str:
+        return "lxd/container/default/shop/things"
+
+    def fill(self) -> None:
+        self.lab.sh("lxc init tiny things --project shop")
+        self._change("seq 20000 | sed 's/.*/& line-&-of-things/' > things")
+
+    def change(self, number: int) -> None:
+        self._change(f"echo {100_000 + number} change-{number} >> things")
+
+    def content(self, name: str = "things", group: str = "") -> list[tuple[object, ...]]:
+        dataset = f"tank/lxd/containers/shop{group}_{name}"
+        lines = self.lab.sh(
+            f"mount -t zfs -o ro {dataset} /mnt && cat /mnt/rootfs/things && umount /mnt"
+        )
+        return [tuple(line.split()) for line in lines.splitlines()]
+
+    def drop(self) -> None:
+        self.lab.sh("lxc delete things --project shop")
+
+    def _change(self, script: str) -> None:
+        inside.change(self.lab, "tank/lxd/containers/shop_things", f"cd rootfs\n{script}")
+
+
+@pytest.fixture(params=["postgres", "clickhouse", "lxd"])
 def server(request: pytest.FixtureRequest, host: Host) -> Iterator[Server]:
     """Filled, and the only one that the host's tools can reach."""
     if request.param == "postgres":
@@ -90,13 +124,22 @@ def server(request: pytest.FixtureRequest, host: Host) -> Iterator[Server]:
         postgres.fill()
         yield postgres
         return
+    if request.param == "lxd":
+        lab = request.getfixturevalue("lab")
+        host.environ["PATH"] = f"{lab.bindir}:{host.environ['PATH']}"
+        lab.sh("lxc project create shopcopy -c features.images=false -c features.profiles=false")
+        lxd = Lxd(host, lab)
+        lxd.fill()
+        yield lxd
+        lab.rewind()
+        return
     engine = request.getfixturevalue("clickhouse")
     path = f"{engine.bindir}:{host.environ['PATH']}"
     host.environ.update({**engine.environ, "PATH": path})
     clickhouse = Clickhouse(host, engine)
     clickhouse.fill()
     yield clickhouse
-    for database in ("contract", "contract_copy"):
+    for database in ("contract", "contractcopy"):
         engine.execute(f"DROP DATABASE IF EXISTS {database} SYNC")
 
 
@@ -118,9 +161,9 @@ def test_each_link_of_a_chain_of_three_comes_back_from_s3_alone_as_it_was(server
     (stored,) = host.good(f"tb-discover --stored -s '{server.id}'").records
     assert [one["id"] for one in stored["snapshots"]] == [one["id"] for one in taken]
     for number, snapshot in enumerate(taken):
-        restore = f"tb-restore --snapshot {snapshot['id']} --level3-suffix _{number}"
+        restore = f"tb-restore --snapshot {snapshot['id']} --level3-suffix {number}"
         host.good(f"{restore} '{server.id}'")
-        assert server.content(f"things_{number}") == then[number]
+        assert server.content(f"things{number}") == then[number]
 
 
 def test_what_is_there_is_replaced_only_when_asked_and_never_added_to(server: Server) -> None:
@@ -133,8 +176,8 @@ def test_what_is_there_is_replaced_only_when_asked_and_never_added_to(server: Se
     assert refused.status == 1
     assert "--overwrite" in refused.stderr
     assert server.content() == now
-    host.good(f"tb-restore --level2-suffix _copy '{server.id}'")
-    assert server.content(group="_copy") == then
+    host.good(f"tb-restore --level2-suffix copy '{server.id}'")
+    assert server.content(group="copy") == then
     assert server.content() == now
     host.good(f"tb-restore --overwrite '{server.id}'")
     assert server.content() == then
