@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +42,7 @@ class Catalog:
         self.partial = False
         self._everything: dict[str, str] | None = None
         self._unreachable: UnreachableError | None = None
+        self._trusts_host = True
 
     @cached_property
     def s3(self) -> Store | None:
@@ -76,9 +78,14 @@ class Catalog:
         catalog.partial = True
         return catalog
 
+    def leave_out_local(self) -> None:
+        """From here on answer out of S3 alone, its manifests read anew. Of this host only what is
+        never uploaded is read."""
+        self._trusts_host = False
+
     def snapshots(self, carrier: str) -> list[Stored]:
         """Oldest first."""
-        local = set(() if self.storage.foreign else self.local.snapshots(carrier))
+        local = set(self.local.snapshots(carrier)) if self._looks_here else set()
         remote = set(self._remote(carrier))
         ordered = sorted(local | remote, key=lambda one: one.time)
         return [Stored(one, one in local, one in remote) for one in ordered]
@@ -87,7 +94,7 @@ class Catalog:
         """Every carrier of a source that has a snapshot anywhere, sorted."""
         self.list_everything()
         remote = (one for one in self._everything or () if one.startswith(f"{type}/"))
-        local = () if self.storage.foreign else self.local.carriers(type)
+        local = self.local.carriers(type) if self._looks_here else ()
         return sorted({*remote, *local})
 
     def manifest(self, carrier: str, stored: Stored) -> Manifest:
@@ -143,6 +150,10 @@ class Catalog:
         # One text a carrier: a snapshot costs its 40 characters, not an object.
         return {carrier: " ".join(found) for carrier, found in names.items()}
 
+    @property
+    def _looks_here(self) -> bool:
+        return self._trusts_host and not self.storage.foreign
+
     def _remote(self, carrier: str) -> Iterator[SnapshotId]:
         if self.s3 is None:
             return
@@ -156,10 +167,10 @@ class Catalog:
     def _remote_manifest(self, carrier: str, snapshot: SnapshotId) -> Manifest:
         cached = self._cached(carrier, snapshot)
         key = layout.manifest_key(carrier, snapshot)
-        try:
-            return Manifest.from_json(cached.read_bytes(), str(cached))
-        except (FileNotFoundError, PermissionError):
-            body = self.bucket.read(key)
+        if self._trusts_host:
+            with suppress(FileNotFoundError, PermissionError):
+                return Manifest.from_json(cached.read_bytes(), str(cached))
+        body = self.bucket.read(key)
         manifest = Manifest.from_json(body, key)
         if manifest.carrier != carrier or manifest.snapshot != snapshot:
             raise BackupError(
@@ -223,7 +234,8 @@ class Files:
 
     def _copies(self, name: str, offset: int, length: int) -> Iterator[bytes]:
         path = self._directory / name
-        if self._local is not None and path.is_file():
+        here = self._local is not None or self._file(self._manifest, name).local_only
+        if here and path.is_file():
             with path.open("rb") as file:
                 file.seek(offset)
                 body = file.read(length)

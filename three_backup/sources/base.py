@@ -19,7 +19,7 @@ from three_backup.errors import BackupError
 from three_backup.findings import Finding
 from three_backup.objects import ObjectId
 from three_backup.s3.store import Store
-from three_backup.snapshots import Manifest, SnapshotId
+from three_backup.snapshots import CarriedObject, Manifest, SnapshotId
 
 Advance = Callable[[int], None]
 """Told how many bytes were moved since it was last told."""
@@ -188,6 +188,26 @@ class WholeJob:
 
 
 @dataclass(frozen=True, slots=True)
+class DrillJob:
+    """Objects of one carrier of which it is to be proved that they can be restored.
+
+    chain: as S3 has it. content: take the hash of every row, too. name: what is made at a live
+    server bears it, so that the next drill of this host can clear what a killed one left.
+    work_dir, store: as for a RestoreJob.
+    """
+
+    objects: Sequence[CarriedObject]
+    chain: Sequence[SnapshotFiles]
+    content: bool
+    name: str
+    source_settings: Settings
+    work_dir: Path
+    advance: Advance
+    say: Say
+    store: Store | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Restored:
     """facts: plain JSON for the record (rows, bytes_read); notes: sentences for people."""
 
@@ -297,3 +317,19 @@ class WholeSource(Source, Protocol):
 
     def plan_whole(self, job: WholeJob) -> Planned:
         """What restore_whole() would do; nothing is touched. Raises BackupError if it refuses."""
+
+
+class DrillSource(Source, Protocol):
+    """A source that can prove its snapshots. Nothing that is live is touched by it."""
+
+    def drill(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
+        """Bring each object back into a scratch place and look at it; all of it is gone then.
+
+        facts: rows; content, a hash of all rows in their stored order, where it was asked for.
+        """
+
+    def read_through(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
+        """Read all that the chain stores and compare it with its hashes, restoring nothing.
+
+        Objects that were not asked for are told of as well where their bytes are damaged.
+        """

@@ -7,6 +7,7 @@ Options:
   -s, --select PATTERN  only objects whose id matches; may be repeated
       --stages          with stage and max_stage
       --snapshots       with every snapshot, its size and where it lies
+      --drills          with when each was last proved by tb-verify
       --stored          what the snapshots hold instead of what the sources hold
       --s3-prefix NAME  with --stored: of another host, below its s3_prefix
       --json            records instead of a table
@@ -20,7 +21,7 @@ Reads records where standard input is a pipe or a file; else it discovers by its
 
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -29,13 +30,15 @@ from typing import Any
 
 from three_backup import discovery, human, pipe
 from three_backup.catalog import Catalog
+from three_backup.drills import Drills
 from three_backup.errors import UsageError
 from three_backup.objects import selected
 from three_backup.outlook import outlook, unsupported
 from three_backup.pipe import Invocation
 from three_backup.records import Record
-from three_backup.snapshots import SnapshotId
+from three_backup.snapshots import SnapshotId, rfc3339
 from three_backup.sources import SOURCES
+from three_backup.storage import Storage
 from three_backup.terminal import Colour, painted
 
 _RIGHT = frozenset({2})
@@ -59,13 +62,14 @@ def run(invocation: Invocation) -> None:
     if not _is_piped():
         invocation.warn()
     groups = groupby(_records(invocation), key=lambda record: record.carrier)
-    listed = (_look_up(invocation, carrier, list(group)) for carrier, group in groups)
+    proved = _Proved(invocation)
+    listed = (_look_up(invocation, proved, carrier, list(group)) for carrier, group in groups)
     if invocation.arguments["--json"]:
         for one in listed:
             for record in one.records:
                 invocation.emit(_with_snapshots(record, one.snapshots))
     else:
-        _show(invocation, list(listed))
+        _show(invocation, list(listed), proved)
 
 
 def _records(invocation: Invocation) -> Iterator[Record]:
@@ -90,7 +94,33 @@ def _is_piped() -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
 
 
-def _look_up(invocation: Invocation, carrier: str, records: Sequence[Record]) -> _Listed:
+class _Proved:
+    """When objects were last proved to come back, by the listing of each storage."""
+
+    def __init__(self, invocation: Invocation) -> None:
+        self._invocation = invocation
+        self._drills: dict[Storage, Drills] = {}
+
+    def shown(self, catalog: Catalog, records: Sequence[Record]) -> list[Record]:
+        drills = self._drills.setdefault(catalog.storage, Drills(catalog.bucket))
+        return [record if record.failed else self._one(drills, record) for record in records]
+
+    def _one(self, drills: Drills, record: Record) -> Record:
+        good = drills.last_good(record.id)
+        return record.with_fields(drilled_at=None if good is None else rfc3339(good))
+
+    def age(self, record: Record) -> str:
+        """`3 days 4 h`, or `never`."""
+        good = record.fields.get("drilled_at")
+        if record.failed or good is None:
+            return "" if record.failed else "never"
+        since = self._invocation.clock() - datetime.fromisoformat(good)
+        return human.duration(max(0, since.total_seconds()))
+
+
+def _look_up(
+    invocation: Invocation, proved: _Proved, carrier: str, records: Sequence[Record]
+) -> _Listed:
     """The records of a carrier with what was asked for besides."""
     live = [record for record in records if not record.failed and not record.unsupported]
     if not live:
@@ -100,6 +130,8 @@ def _look_up(invocation: Invocation, carrier: str, records: Sequence[Record]) ->
     catalog = invocation.catalog(settings.storage)
     if invocation.arguments["--stages"]:
         records = _with_stages(invocation, catalog, carrier, records)
+    if invocation.arguments["--drills"]:
+        records = proved.shown(catalog, records)
     if not invocation.arguments["--snapshots"]:
         return _Listed(carrier, records, ())
     snapshots = [
@@ -130,21 +162,20 @@ def _with_snapshots(record: Record, snapshots: Sequence[Mapping[str, Any]]) -> R
     return record if record.failed or not snapshots else record.with_fields(snapshots=snapshots)
 
 
-def _show(invocation: Invocation, listed: Sequence[_Listed]) -> None:
+def _show(invocation: Invocation, listed: Sequence[_Listed], proved: _Proved) -> None:
     records = [record for one in listed for record in one.records]
     if not records:
         here = "; without records it lists by itself: tb-list < /dev/null"
         invocation.say(f"there is nothing to list{here if _is_piped() else ''}")
         return
-    stages = bool(invocation.arguments["--stages"])
-    heading = ["OBJECT", "KIND", "SIZE", *(["STAGE", "MAX STAGE"] if stages else [])]
-    rows = [heading, *(_row(record, stages) for record in records)]
+    columns = _columns(invocation.arguments, proved)
+    rows = [[cell(record) for cell in columns.values()] for record in records]
 
     def paint(row: int, line: str) -> str:
         failed = row > 0 and records[row - 1].failed
         return painted(line, Colour.RED if failed else None, invocation.coloured)
 
-    invocation.write(human.table(rows, _RIGHT, invocation.width, paint))
+    invocation.write(human.table([list(columns), *rows], _RIGHT, invocation.width, paint))
     now = invocation.clock()
     snapshots = [row for one in listed for row in _snapshot_rows(one, now)]
     if snapshots:
@@ -154,22 +185,40 @@ def _show(invocation: Invocation, listed: Sequence[_Listed]) -> None:
         invocation.count(record)
 
 
-def _row(record: Record, stages: bool) -> list[str]:
+def _columns(arguments: Mapping[str, Any], proved: _Proved) -> dict[str, Callable[[Record], str]]:
+    """What is shown of a record, by the heading."""
+    columns: dict[str, Callable[[Record], str]] = {
+        "OBJECT": lambda record: record.id,
+        "KIND": _kind,
+        "SIZE": lambda record: human.size(record.fields["size"]) if _has(record, "size") else "",
+    }
+    if arguments["--stages"]:
+        columns["STAGE"] = lambda record: record.fields["stage"] if _has(record, "stage") else ""
+        columns["MAX STAGE"] = _bound
+    if arguments["--drills"]:
+        columns["PROVED"] = proved.age
+    return columns
+
+
+def _has(record: Record, field: str) -> bool:
+    """Of a record that failed only the failure is shown."""
+    return not record.failed and field in record.fields
+
+
+def _kind(record: Record) -> str:
     fields = record.fields
     if record.failed:
-        return [record.id, "failed", "", *(["", ""] if stages else [])]
+        return "failed"
     kind = str(fields.get("kind", fields.get("subtype", "")))
     if "data" in fields:  # what a source cannot bring along is not to be found out too late
         kind = f"{kind}, {fields['data']}"
-    if record.unsupported:
-        kind = f"{kind}, not supported yet"
-    size = human.size(fields["size"]) if "size" in fields else ""
-    return [record.id, kind, size, *(_stages(record) if stages else [])]
+    return f"{kind}, not supported yet" if record.unsupported else kind
 
 
-def _stages(record: Record) -> list[str]:
-    bound = "disabled" if record.fields.get("disabled") else record.fields.get("max_stage", "")
-    return [str(record.fields.get("stage", "")), str(bound)]
+def _bound(record: Record) -> str:
+    if _has(record, "disabled"):
+        return "disabled"
+    return str(record.fields["max_stage"]) if _has(record, "max_stage") else ""
 
 
 def _snapshot_rows(one: _Listed, now: datetime) -> Iterable[list[str]]:

@@ -17,6 +17,9 @@ DEFINITION_ONLY = "definition only"
 RESTORING = ".tb-restore-"
 """How the names of tables begin that a restore has not finished."""
 
+DRILLING = "three_backup_drill_"
+"""How the names of databases begin that a drill restores into."""
+
 _KINDS = {
     "View": "view",
     "MaterializedView": "materialized view",
@@ -58,6 +61,11 @@ class Server:
     cluster: str
 
 
+def stores(engine: str) -> bool:
+    """Whether a table of this engine has rows of its own that BACKUP brings along."""
+    return _STORING.fullmatch(engine) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A table or view. size: bytes on the server's disk; reads: the query of a view."""
@@ -84,8 +92,7 @@ class Found:
 
     @property
     def stores(self) -> bool:
-        """Whether it has rows of its own that BACKUP brings along."""
-        return _STORING.fullmatch(self.engine) is not None
+        return stores(self.engine)
 
     @property
     def checkable(self) -> bool:
@@ -117,7 +124,8 @@ def all_relations(client: Client) -> Iterator[Found]:
     rows = client.ask(_ALL)
     owners = {row["uuid"] for row in rows} | {(row["database"], row["name"]) for row in rows}
     for row in rows:
-        if not _is_inner(row, owners) and not row["name"].startswith(RESTORING):
+        drilled = row["database"].startswith(DRILLING)
+        if not (drilled or _is_inner(row, owners) or row["name"].startswith(RESTORING)):
             yield _found(row)
 
 

@@ -6,10 +6,12 @@ from typing import Any
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
 from three_backup.findings import Finding
+from three_backup.objects import ObjectId
 from three_backup.snapshots import Manifest
 from three_backup.sources.base import (
     CheckJob,
     ClearJob,
+    DrillJob,
     Found,
     Planned,
     Restored,
@@ -68,3 +70,13 @@ class ClickhouseSource:
         from three_backup.sources.clickhouse.plan import plan
 
         return plan(job)
+
+    def drill(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
+        from three_backup.sources.clickhouse.drill import drill
+
+        return drill(job)
+
+    def read_through(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
+        from three_backup.sources.clickhouse.drill import read_through
+
+        return read_through(job)

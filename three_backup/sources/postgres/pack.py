@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from three_backup.errors import BackupError
+from three_backup.errors import BackupError, UnreachableError
 from three_backup.sources.base import SnapshotFiles
 from three_backup.sources.postgres.index import File, Frame, Group
 
@@ -93,6 +93,21 @@ class PackReader:
                 yield piece.file, piece.file_offset, raw[piece.frame_offset : end]
 
 
+def damaged_groups(
+    files: SnapshotFiles, groups: Sequence[Group]
+) -> Iterator[tuple[int, BackupError]]:
+    """Read every frame: the numbers of the groups of which one is damaged or cannot be had."""
+    needs: dict[str, list[tuple[int, _Need]]] = {}
+    for number, group in enumerate(groups):
+        for frame in group.frames:
+            needs.setdefault(group.place.pack, []).append((number, _Need(frame, ())))
+    for pack, frames in needs.items():
+        frames.sort(key=lambda numbered: numbered[1].frame.offset)
+        numbers = iter([number for number, _ in frames])
+        for run in _runs([need for _, need in frames]):
+            yield from _damaged_in(files, pack, [(next(numbers), need.frame) for need in run])
+
+
 def compress_file(body: bytes) -> bytes:
     """A small file as one zstd frame."""
     import zstandard
@@ -159,6 +174,24 @@ def _joins(run: Sequence[_Need], frame: Frame) -> bool:
         frame.offset - (last.offset + last.stored) <= _READ_THROUGH
         and frame.offset + frame.stored - run[0].frame.offset <= _READ_SIZE
     )
+
+
+def _damaged_in(
+    files: SnapshotFiles, pack: str, run: Sequence[tuple[int, Frame]]
+) -> Iterator[tuple[int, BackupError]]:
+    """Of neighbouring frames, each with the number of its group."""
+    start, last = run[0][1].offset, run[-1][1]
+    try:
+        stored = memoryview(files.read_range(pack, start, last.offset + last.stored - start))
+    except UnreachableError:
+        raise
+    except BackupError as error:
+        yield from ((number, error) for number, _ in run)
+        return
+    for number, frame in run:
+        within = frame.offset - start
+        if hashlib.sha256(stored[within : within + frame.stored]).digest() != frame.sha256:
+            yield number, _damaged(pack, frame, "its sha256 is another")
 
 
 def _raw(pack: str, frame: Frame, stored: memoryview) -> bytes:

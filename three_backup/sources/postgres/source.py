@@ -6,9 +6,11 @@ from typing import Any
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
 from three_backup.findings import Finding
+from three_backup.objects import ObjectId
 from three_backup.snapshots import Manifest
 from three_backup.sources.base import (
     CheckJob,
+    DrillJob,
     Found,
     Planned,
     Restored,
@@ -73,6 +75,16 @@ class PostgresSource:
         from three_backup.sources.postgres.restoring.cluster import plan_cluster
 
         return plan_cluster(job)
+
+    def drill(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
+        from three_backup.sources.postgres.restoring.drill import drill
+
+        return drill(job)
+
+    def read_through(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
+        from three_backup.sources.postgres.restoring.read_through import read_through
+
+        return read_through(job)
 
 
 def _risen(live: Sequence[tuple[Mapping[str, Any], Settings]], newest: Manifest) -> str | None:

@@ -52,7 +52,7 @@ class OpenedChain:
     """Snapshots, the base first, whose indexes are read. bytes_read: of all that was fetched."""
 
     def __init__(self, chain: Sequence[SnapshotFiles], advance: Advance, expect: Advance) -> None:
-        self._files = [_Counted(files, advance) for files in chain]
+        self._files = [Counted(files, advance) for files in chain]
         self._expect = expect
         self._indexes = [
             index_file.load(files.read(INDEX), str(files.manifest.snapshot))
@@ -163,7 +163,7 @@ class OpenedChain:
         return [path for relation in relations for path in self._relations.get(relation, ())]
 
 
-class _Counted:
+class Counted:
     """The files of a snapshot, every byte that is read of them counted and reported."""
 
     def __init__(self, files: SnapshotFiles, advance: Advance) -> None:

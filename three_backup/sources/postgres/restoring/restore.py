@@ -28,7 +28,7 @@ from three_backup.sources.postgres.restoring.target import (
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
 
-_DAMAGED = ("postgres.pack_damaged", "postgres.file_damaged")
+DAMAGED = ("postgres.pack_damaged", "postgres.file_damaged")
 
 Outcome = tuple[Wanted, Restored | BackupError]
 
@@ -60,7 +60,7 @@ def _revive_and_restore(
         try:
             scratch = stack.enter_context(revived(job, chain, [one.object for one in wanted]))
         except BackupError as error:
-            if error.code not in _DAMAGED:
+            if error.code not in DAMAGED:
                 raise
             yield from _one_by_one(job, chain, wanted, error)
             return

@@ -1,0 +1,191 @@
+"""Snapshots are proved by bringing them back, and damage is found and named."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from tests.pipeline.conftest import Host, Outcome
+from tests.pipeline.test_failures import store
+from three_backup import pipe
+from three_backup.demo.clickhouse import ClickhouseServer
+from three_backup.objects import ObjectId
+from three_backup.s3.store import Store
+from three_backup.sources.clickhouse.relations import DRILLING
+from three_backup.sources.postgres import index_file
+from three_backup.sources.postgres.index import Index
+
+_ROWS = "select i as id, md5(i::text) as word, repeat(md5(i::text), 99) as long"
+_DATABASE = "proving"
+
+
+@pytest.fixture
+def proving(host: Host, clickhouse: ClickhouseServer) -> Iterator[Host]:
+    """A host with a chain of two for each server in S3, and nothing else."""
+    host.execute(f"create table orders as {_ROWS} from generate_series(1, 2000) i")
+    host.execute("create index on orders (word)")
+    host.execute(f"create table others as {_ROWS} from generate_series(1, 50) i")
+    host.execute("create view few as select * from others")
+    clickhouse.execute(f"CREATE DATABASE {_DATABASE}")
+    clickhouse.execute(
+        f"CREATE TABLE {_DATABASE}.hits ENGINE MergeTree ORDER BY id AS "
+        "SELECT number AS id, toString(number) AS word FROM numbers(5000)"
+    )
+    path = f"{clickhouse.bindir}:{host.environ['PATH']}"
+    host.environ.update({**clickhouse.environ, "PATH": path})
+    take = f"tb-discover -s postgres -s clickhouse/table/default/{_DATABASE} | tb-snapshot"
+    host.good(f"{take} --base | tb-upload")
+    host.execute(f"insert into orders {_ROWS} from generate_series(3001, 3100) i")
+    clickhouse.execute(f"INSERT INTO {_DATABASE}.hits VALUES (9999, 'late')")
+    host.good(f"{take} --incremental | tb-upload")
+    host.wipe()
+    yield host
+    clickhouse.execute(f"DROP DATABASE {_DATABASE} SYNC")
+
+
+def hits() -> str:
+    return f"clickhouse/table/default/{_DATABASE}/hits"
+
+
+def by_id(outcome: Outcome) -> dict[str, dict[str, Any]]:
+    return {record["id"]: record for record in outcome.records}
+
+
+def errors(outcome: Outcome) -> dict[str, str]:
+    return {
+        id: record["error"]["message"]
+        for id, record in by_id(outcome).items()
+        if "error" in record
+    }
+
+
+def index_keys(s3: Store) -> list[str]:
+    """Of the snapshots of PostgreSQL, the oldest first."""
+    found = (stored.key for stored in s3.all_keys("data/postgres/"))
+    return sorted(key for key in found if "/index.zst" in key)
+
+
+def frame_of(index: Index, object: str) -> int:
+    """Where in its pack the first frame of the object's rows begins."""
+    (relation, *_) = index.objects[ObjectId.parse(object)]
+    group = index.files[relation].group
+    assert group is not None
+    return index.groups[group].frames[0].offset
+
+
+@contextmanager
+def damaged(s3: Store, key: str, at: int) -> Iterator[None]:
+    """One bit of the key is another meanwhile."""
+    body = s3.read(key)
+    s3.write(key, body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :])
+    yield
+    s3.write(key, body)
+
+
+def test_what_comes_back_is_counted_checked_and_remembered(
+    proving: Host, clickhouse: ClickhouseServer
+) -> None:
+    leftover = (
+        DRILLING + sha256(pipe.Invocation("tb-verify", {}).host_id.encode()).hexdigest()[:12]
+    )
+    clickhouse.execute(f"CREATE DATABASE {leftover}")
+    clickhouse.execute(f"CREATE TABLE {leftover}.drilled (id Int8) ENGINE MergeTree ORDER BY id")
+    orders, others = proving.table("orders"), proving.table("others")
+    few = others.replace("/table/", "/view/").replace("others", "few")
+    listed = by_id(proving.good("tb-list --stored --drills --json"))
+    assert [listed[id]["drilled_at"] for id in (orders, hits())] == [None, None]
+    drill = f"tb-verify --content 'postgres/*/{proving.database}/*' '{hits()}'"
+    proved = by_id(proving.good(drill))
+    assert {id: record["drilled"].get("rows") for id, record in proved.items()} == {
+        orders: 2100,
+        others: 50,
+        few: None,
+        hits(): 5001,
+    }
+    content = proved[orders]["drilled"]["content"]
+    assert by_id(proving.good(drill))[orders]["drilled"]["content"] == content
+    assert proved[orders]["drilled"]["indexes"] > 1  # its own and that of its large values
+    assert clickhouse.rows(f"SELECT count() FROM system.databases WHERE name = '{leftover}'") == [
+        (0,)
+    ]
+    listed = by_id(proving.good("tb-list --stored --drills --json"))
+    assert all(listed[id]["drilled_at"] for id in proved)
+    table = proving.good(f"tb-list --stored --drills -s {orders}").stdout
+    assert table.splitlines()[0].endswith("PROVED")
+    assert not table.splitlines()[1].endswith("never")
+
+
+def test_damage_of_data_index_and_manifest_is_found_and_named(proving: Host) -> None:
+    s3, orders, others = store(proving), proving.table("orders"), proving.table("others")
+    _, newest = index_keys(s3)
+    index = index_file.load(s3.read(index_keys(s3)[0]), "test")
+    pack = index_keys(s3)[0].replace("index.zst", "s3.pack")
+    (manifest,) = [
+        one.key for one in s3.all_keys("manifests/postgres/") if one.key.endswith("base.json")
+    ]
+    (last,) = [one.key for one in s3.all_keys("manifests/postgres/") if "-incr-" in one.key]
+    both = f"'{orders}' '{others}'"
+    for how in ("", "--read-only"):
+        with damaged(s3, pack, frame_of(index, orders) + 9):
+            found = proving.sh(f"tb-verify {how} {both}")
+            assert found.status == 1
+            assert list(errors(found)) == [orders]
+            assert f"{orders}: " in found.stderr
+            assert "s3.pack: the frame at byte" in found.stderr
+        with damaged(s3, newest, 99):
+            found = proving.sh(f"tb-verify {how} {both}")
+            assert (found.status, list(errors(found))) == (1, [orders, others])
+            assert "index.zst is damaged" in found.stderr
+        for key in (manifest, last):
+            with damaged(s3, key, len(s3.read(key)) // 2):
+                found = proving.sh(f"tb-verify {how} {both}")
+                assert found.status == 1
+                assert found.records
+                assert f"{key}: this is not a manifest" in found.stderr
+        assert proving.good(f"tb-verify {how} {both}").status == 0
+    (part,) = [
+        one.key
+        for one in s3.all_keys("data/clickhouse/")
+        if "-base/" in one.key and one.key.endswith("data.bin")
+    ]
+    with damaged(s3, part, s3.read(part).__len__() // 2):
+        found = proving.sh(f"tb-verify {hits()}")
+        assert (found.status, list(errors(found))) == (1, [hits()])
+        assert found.stderr.startswith(f"tb-verify: {hits()}: ")
+    failed = [one.key for one in s3.all_keys("drills/") if one.key.endswith("failed.json")]
+    assert [key.split("/")[-2] for key in failed] == ["hits"]
+
+
+def test_the_same_snapshot_has_to_give_the_same_each_time(proving: Host) -> None:
+    s3, others = store(proving), proving.table("others")
+    proving.good(f"tb-verify {others}")
+    (key,) = [one.key for one in s3.all_keys("drills/")]
+    s3.write(key, json.dumps({**json.loads(s3.read(key)), "rows": 49}).encode())
+    differs = proving.sh(f"tb-verify {others}")
+    assert differs.status == 1
+    assert f"{others}: rows of snapshot " in differs.stderr
+    assert " were 49 at " in differs.stderr
+
+
+def test_a_sample_begins_with_what_was_proved_longest_ago(proving: Host) -> None:
+    orders, others = proving.table("orders"), proving.table("others")
+    feed = f"tb-discover --stored -s {orders} -s {others} | tb-verify --sample 1"
+    (first,) = proving.good(feed).records
+    seen = [first["id"]]
+    seen += [proving.good(f"{feed} --oldest-first").records[0]["id"] for _ in range(1)]
+    assert sorted(seen) == [orders, others]
+    assert "0 is not" in proving.sh("tb-verify --sample 0 '*'").stderr.replace("'", "")
+
+
+def test_the_prefix_of_another_host_is_read_and_not_written(proving: Host) -> None:
+    s3 = store(proving)
+    s3.write("owner.json", b'{"v":1,"host":"somebody"}')
+    outcome = proving.good(f"tb-verify {proving.table('others')}")
+    assert "what is proved here is not remembered there" in outcome.stderr
+    assert list(s3.all_keys("drills/")) == []
+    missing = proving.sh("tb-verify postgres/table/nowhere/public/no")
+    assert missing.status == 1
+    assert "the newest snapshots in S3 do not hold it" in missing.stderr

@@ -1,0 +1,57 @@
+"""The objects whose newest snapshot in S3 can be put to the proof."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from three_backup.catalog import Catalog, Stored
+from three_backup.errors import BackupError
+from three_backup.objects import LEVELS, ObjectId
+from three_backup.snapshots import SnapshotId
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An object and the newest snapshot of its carrier. What of it is not in that is no loss: the
+    object was dropped, or disabled."""
+
+    object: ObjectId
+    size: int | None
+    catalog: Catalog
+    carrier: str
+    stored: Stored
+
+    @property
+    def place(self) -> tuple[str, SnapshotId]:
+        return self.carrier, self.stored.id
+
+
+Broken = tuple[str, BackupError]
+"""A carrier whose newest manifest cannot be read."""
+
+
+def candidates(
+    catalogs: Sequence[Catalog], types: Iterable[str], wanted: Callable[[str], bool]
+) -> Iterator[Candidate | Broken]:
+    """wanted: by id. A carrier that is an object itself costs no request before it is drilled."""
+    for type in types:
+        for catalog in catalogs:
+            for carrier in catalog.carriers(type):
+                yield from _of_carrier(catalog, carrier, wanted)
+
+
+def _of_carrier(
+    catalog: Catalog, carrier: str, wanted: Callable[[str], bool]
+) -> Iterator[Candidate | Broken]:
+    newest = catalog.snapshots(carrier)[-1]
+    if carrier.count("/") == LEVELS - 1:
+        if wanted(carrier):
+            yield Candidate(ObjectId.parse(carrier), None, catalog, carrier, newest)
+        return
+    try:
+        manifest = catalog.manifest(carrier, newest)
+    except BackupError as error:
+        yield carrier, error
+        return
+    for carried in manifest.objects:
+        if wanted(str(carried.id)):
+            yield Candidate(carried.id, carried.size, catalog, carrier, newest)

@@ -1,0 +1,108 @@
+"""Prove that tables come back: into a database of the drill's own, which is dropped afterwards.
+
+A view is not restored: a materialized one would catch the rows that are inserted meanwhile and
+write them where it always does. Of it, and of tables without rows of their own, what is stored is
+compared with the server's own list of it.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from three_backup.errors import BackupError
+from three_backup.objects import ObjectId
+from three_backup.s3.store import Store
+from three_backup.snapshots import CarriedObject
+from three_backup.sources.base import DrillJob, Restored, RestoreJob, Wanted
+from three_backup.sources.clickhouse import sql, stored
+from three_backup.sources.clickhouse.attempt import folder_key, links
+from three_backup.sources.clickhouse.client import Client, connect
+from three_backup.sources.clickhouse.relations import DRILLING, read_server, stores
+from three_backup.sources.clickhouse.restore import restore
+
+Outcome = tuple[ObjectId, Restored | BackupError]
+
+
+def drill(job: DrillJob) -> Iterator[Outcome]:
+    """facts: rows. What a drill of the same name left that was killed goes first."""
+    for carried in job.objects:
+        if carried.id.subtype == "table" and stores(str(carried.facts.get("engine"))):
+            yield carried.id, _drill(job, carried)
+        else:
+            yield carried.id, _read_through(job, carried)
+
+
+def read_through(job: DrillJob) -> Iterator[Outcome]:
+    """Only sizes: the hashes that a server keeps of its files are its own."""
+    for carried in job.objects:
+        yield carried.id, _read_through(job, carried)
+
+
+def _drill(job: DrillJob, carried: CarriedObject) -> Restored | BackupError:
+    try:
+        store = _store(job)
+        client = connect(str(carried.id), store.storage)
+        with _database(client, f"{DRILLING}{job.name}") as database:
+            level1 = read_server(client).cluster
+            target = replace(carried.id, level1=level1, level2=database, level3="drilled")
+            ((_, outcome),) = restore(_restore_job(job, Wanted(carried.id, target), store))
+    except BackupError as error:
+        outcome = error
+    return _about(carried.id, outcome) if isinstance(outcome, BackupError) else outcome
+
+
+@contextmanager
+def _database(client: Client, name: str) -> Iterator[str]:
+    """Empty at first, whoever was killed before, and gone with the block."""
+    drop = f"DROP DATABASE IF EXISTS {sql.identifier(name)} SYNC"
+    client.ask(drop)
+    try:
+        yield name
+    finally:
+        client.ask(drop)
+
+
+def _restore_job(job: DrillJob, wanted: Wanted, store: Store) -> RestoreJob:
+    return RestoreJob(
+        wanted=[wanted],
+        chain=job.chain,
+        overwrite=False,
+        source_settings=replace(job.source_settings, clickhouse_on_cluster=False),
+        work_dir=job.work_dir,
+        advance=job.advance,
+        say=job.say,
+        store=store,
+    )
+
+
+def _read_through(job: DrillJob, carried: CarriedObject) -> Restored | BackupError:
+    """Whether each link of the chain is in S3 as the server and our manifest say."""
+    store, read = _store(job), 0
+    try:
+        for files in job.chain:
+            link = links(files.manifest.facts)[-1]
+            folder = folder_key(files.manifest.carrier, link.folder)
+            _, found = stored.verified(store, folder, str(carried.id))
+            if (found.keys, found.size) != (link.keys, link.size):
+                raise BackupError(
+                    "clickhouse.damaged",
+                    f"{carried.id}: snapshot {files.manifest.snapshot} has {found.keys} keys with "
+                    f"{found.size} bytes in S3 and had {link.keys} with {link.size}",
+                    "the next base makes up for it",
+                )
+            read += found.manifest_size
+    except BackupError as error:
+        return error
+    return Restored({"bytes_read": read})
+
+
+def _store(job: DrillJob) -> Store:
+    if job.store is None:
+        raise ValueError("ClickHouse reads from S3 and nowhere else")
+    return job.store
+
+
+def _about(id: ObjectId, error: BackupError) -> BackupError:
+    """The error speaks of the drill's table."""
+    said = error.message.partition(": ")[2] if ": " in error.message else error.message
+    return BackupError(error.code, f"{id}: {said}", error.hint)

@@ -1,0 +1,155 @@
+"""Prove that tables come back: revive them on a scratch server and look at all of their rows."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from three_backup.errors import BackupError
+from three_backup.objects import ObjectId
+from three_backup.sources.base import DrillJob, Restored, RestoreJob, Wanted
+from three_backup.sources.postgres.restoring.family import (
+    MATERIALIZED_VIEW,
+    Family,
+    read_family,
+)
+from three_backup.sources.postgres.restoring.opened_chain import OpenedChain
+from three_backup.sources.postgres.restoring.restore import DAMAGED
+from three_backup.sources.postgres.restoring.revive import revived
+from three_backup.sources.postgres.restoring.scratch import ScratchServer
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
+
+    from three_backup.sources.postgres.connection import Connection
+
+Outcome = tuple[ObjectId, Restored | BackupError]
+
+# The rows themselves in the order of their pages, not what an index says of them.
+_READ_PAGES = """
+SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off;
+SET synchronize_seqscans = off; SET max_parallel_workers_per_gather = 0
+"""
+_RELATION = "SELECT oid::regclass::text, relispopulated FROM pg_class WHERE oid = %s::oid"
+_COUNT = "SELECT count(*) FROM {}"
+_AMCHECK = "SELECT FROM pg_available_extensions WHERE name = 'amcheck'"
+_CREATE_AMCHECK = "CREATE EXTENSION IF NOT EXISTS amcheck SCHEMA pg_catalog"
+_SCHEMA_OF_AMCHECK = """
+SELECT quote_ident(nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = extnamespace
+ WHERE extname = 'amcheck'
+"""
+_BTREES = """
+SELECT i.indexrelid::regclass::text
+  FROM pg_class t JOIN pg_index i ON i.indrelid IN (t.oid, t.reltoastrelid)
+  JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
+ WHERE t.oid = %s::oid AND a.amname = 'btree' AND c.relkind = 'i' AND i.indisvalid
+"""
+_CHECK_BTREE = "SELECT {}.bt_index_check(%s::regclass, true)"
+_CHECK_HEAP = "SELECT blkno, msg FROM {}.verify_heapam(%s::regclass) LIMIT 1"
+
+
+def drill(job: DrillJob) -> Iterator[Outcome]:
+    """facts: rows; indexes, how many B-trees amcheck found to fit their table; content."""
+    chain = OpenedChain(job.chain, job.advance, expect=lambda size: None)
+    yield from _drill(job, chain, [carried.id for carried in job.objects])
+
+
+def _drill(job: DrillJob, chain: OpenedChain, objects: Sequence[ObjectId]) -> Iterator[Outcome]:
+    """Together; after damage that may be that of one, by halves."""
+    begun = False
+    try:
+        with revived(_restore_job(job), chain, objects) as scratch:
+            begun = True
+            for id in objects:
+                if id in scratch.failed:
+                    yield id, _about(id, scratch.failed[id])
+                else:
+                    yield id, _looked_at(scratch.server, id, job.content)
+    except BackupError as error:
+        if begun or error.code not in DAMAGED:
+            raise
+        if len(objects) == 1:
+            yield objects[0], _about(objects[0], error)
+            return
+        half = len(objects) // 2
+        yield from _drill(job, chain, objects[:half])
+        yield from _drill(job, chain, objects[half:])
+
+
+def _restore_job(job: DrillJob) -> RestoreJob:
+    """Of which only reviving is done: nothing leaves the scratch server."""
+    return RestoreJob(
+        wanted=[Wanted(carried.id, carried.id) for carried in job.objects],
+        chain=job.chain,
+        overwrite=False,
+        source_settings=job.source_settings,
+        work_dir=job.work_dir,
+        advance=job.advance,
+        say=job.say,
+    )
+
+
+def _looked_at(server: ScratchServer, id: ObjectId, content: bool) -> Restored | BackupError:
+    try:
+        with server.connect(id.level1) as scratch:
+            return Restored(_facts(scratch, read_family(scratch, id, {id: id}), content))
+    except BackupError as error:
+        return _about(id, error)
+
+
+def _facts(scratch: "Connection", family: Family, content: bool) -> dict[str, int | str]:
+    """Of the object with its partitions. A view has no rows; that it is there was seen already."""
+    tables = [table.oid for table in family.tables if table.kind in ("r", MATERIALIZED_VIEW)]
+    if not tables:
+        return {}
+    scratch.execute(_READ_PAGES)
+    digest = hashlib.sha256() if content else None
+    rows = sum(_rows(scratch, oid, digest) for oid in tables)
+    facts: dict[str, int | str] = {"rows": rows, "indexes": 0}
+    amcheck = _amcheck(scratch)
+    if amcheck is not None:
+        facts["indexes"] = sum(_checked(scratch, oid, amcheck) for oid in tables)
+    return facts if digest is None else {**facts, "content": digest.hexdigest()}
+
+
+def _rows(scratch: "Connection", oid: int, digest: "Hash | None") -> int:
+    """How many the table has; where they are hashed each of them was read to its last byte."""
+    ((name, populated),) = scratch.execute(_RELATION, (oid,))
+    if not populated:
+        return 0
+    if digest is None:
+        ((rows,),) = scratch.execute(_COUNT.format(name).encode())
+        return int(rows)
+    with scratch.cursor() as reading:
+        with reading.copy(f"COPY (TABLE {name}) TO STDOUT (FORMAT binary)".encode()) as given:
+            for row in given:
+                digest.update(row)
+        return reading.rowcount
+
+
+def _amcheck(scratch: "Connection") -> str | None:
+    """The schema of its functions; None where the programs of the server lack it."""
+    if scratch.execute(_AMCHECK).fetchone() is None:
+        return None
+    scratch.execute(_CREATE_AMCHECK)
+    ((schema,),) = scratch.execute(_SCHEMA_OF_AMCHECK)
+    return str(schema)
+
+
+def _checked(scratch: "Connection", oid: int, amcheck: str) -> int:
+    """How many B-trees have each row of the table, in order. Raises BackupError for damage."""
+    ((name, _),) = scratch.execute(_RELATION, (oid,))
+    damage = scratch.execute(_CHECK_HEAP.format(amcheck).encode(), (name,)).fetchone()
+    if damage is not None:
+        raise BackupError(
+            "postgres.rows_damaged",
+            f"{name} came back damaged, page {damage[0]}: {damage[1]}",
+            "restore another snapshot, and check the disk of the server (pg_amcheck)",
+        )
+    btrees = scratch.execute(_BTREES, (oid,)).fetchall()
+    for (index,) in btrees:
+        scratch.execute(_CHECK_BTREE.format(amcheck).encode(), (index,))
+    return len(btrees)
+
+
+def _about(id: ObjectId, error: BackupError) -> BackupError:
+    return BackupError(error.code, f"{id}: {error.message}", error.hint)

@@ -1,0 +1,275 @@
+"""tb-verify - prove that snapshots come back, by restoring them into a scratch place
+
+Usage:
+  tb-verify [options] [PATTERN]...
+
+Options:
+      --sample N        only N of the objects, chosen at random
+      --oldest-first    begin with what was proved longest ago, or never
+      --content         read every row to its end, and compare with the last drill
+      --read-only       read all that is stored and compare hashes, restore nothing
+  -c, --config FILE     the configuration
+      --env-file FILE   PG* and CLICKHOUSE_* variables, instead of .env beside it
+  -h, --help            show this
+      --version         show the version
+
+PATTERN is an id or a glob as for tb-discover --select. Without one, records are read from
+standard input. Adds drilled.
+"""
+
+import hashlib
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from three_backup import pipe
+from three_backup.candidates import Candidate, candidates
+from three_backup.catalog import Catalog
+from three_backup.drills import Drill, Drills
+from three_backup.errors import BackupError, ConfigurationError, UsageError
+from three_backup.lock import carrier_lock
+from three_backup.objects import ObjectId, can_match_below, selected
+from three_backup.pipe import Invocation, translated
+from three_backup.progress import bar
+from three_backup.records import Record, error_fields, of_source
+from three_backup.sources import DRILLS, SOURCES, direct_source_of, drill_source_of
+from three_backup.sources.base import DrillJob, Restored
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+_COMPARED = ("rows", "content")
+"""In these no two drills of one snapshot may differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A record to prove, and where its object is to come back from."""
+
+    record: Record
+    candidate: Candidate
+
+
+def main() -> int:
+    return pipe.main(__doc__, run)
+
+
+def run(invocation: Invocation) -> None:
+    sample = _sample(invocation.arguments["--sample"])
+    invocation.warn()
+    catalogs = [invocation.catalog(one) for one in invocation.configuration.storages()]
+    for catalog in catalogs:
+        _ = catalog.bucket  # it is S3 that has to prove itself
+        catalog.leave_out_local()
+    memory = _Memory(invocation)
+    requests = _chosen(invocation, memory, _requests(invocation, catalogs), sample)
+    groups: dict[Any, list[_Request]] = {}
+    for request in requests:
+        groups.setdefault(request.candidate.place, []).append(request)
+    for group in groups.values():
+        _verify(invocation, memory, group)
+
+
+def _sample(text: str | None) -> int | None:
+    if text is not None and not (text.isdecimal() and int(text)):
+        raise UsageError("verify.sample", f"{text!r} is not a number of objects", "write 20, say")
+    return None if text is None else int(text)
+
+
+class _Memory:
+    """The drills of each storage. Another host's prefix is read only."""
+
+    def __init__(self, invocation: Invocation) -> None:
+        self._invocation = invocation
+        self._drills: dict[int, Drills] = {}
+
+    def of(self, catalog: Catalog) -> Drills:
+        return self._drills.setdefault(id(catalog), Drills(catalog.bucket))
+
+    def remember(self, catalog: Catalog, drill: Drill, good: bool) -> None:
+        try:
+            catalog.bucket.claim(self._invocation.host_id)
+            self.of(catalog).remember(drill, good)
+        except ConfigurationError as error:
+            self._invocation.say(f"{error.message}: what is proved here is not remembered there")
+
+
+def _requests(invocation: Invocation, catalogs: Sequence[Catalog]) -> list[_Request]:
+    """What the arguments or, without any, the records on standard input ask for."""
+    patterns = invocation.arguments["PATTERN"]
+    if patterns:
+        return _by_pattern(invocation, catalogs, patterns)
+    records = {}
+    for record in invocation.records():
+        if record.failed:
+            invocation.emit(record)
+        else:
+            records[record.id] = record
+    return _by_record(invocation, catalogs, records)
+
+
+def _by_pattern(
+    invocation: Invocation, catalogs: Sequence[Catalog], patterns: Sequence[str]
+) -> list[_Request]:
+    meant = [
+        source.type
+        for source in SOURCES
+        if any(can_match_below(pattern, source.type) for pattern in patterns)
+    ]
+    types = [source.type for source in DRILLS if source.type in meant]
+    for type in set(meant).difference(types):
+        if any(catalog.carriers(type) for catalog in catalogs):
+            invocation.say(f"{type}: there is no drill for its snapshots yet")
+    requests, broken = [], False
+    for found in candidates(catalogs, types, lambda id: selected(patterns, id)):
+        if isinstance(found, Candidate):
+            size = {} if found.size is None else {"size": found.size}
+            requests.append(_Request(Record.of(found.object, **size, **_carrier(found)), found))
+        else:
+            broken = True
+            carrier, error = found
+            record = of_source(carrier, carrier.partition("/")[0], carrier=carrier)
+            invocation.emit(invocation.fail(record, error))
+    if not requests and not broken:
+        raise _not_held(", ".join(patterns))
+    return requests
+
+
+def _by_record(
+    invocation: Invocation, catalogs: Sequence[Catalog], records: Mapping[str, Record]
+) -> list[_Request]:
+    types = dict.fromkeys(record.object.type for record in records.values())
+    requests, broken = {}, {}
+    for found in candidates(catalogs, types, lambda id: id in records):
+        if isinstance(found, Candidate):
+            id = str(found.object)
+            requests[id] = _Request(records[id], found)
+        else:
+            broken[found[0]] = found[1]
+    for id, record in records.items():
+        if id not in requests:
+            error = broken.get(record.carrier) or _not_held(id)
+            invocation.emit(invocation.fail(record, error))
+    return list(requests.values())
+
+
+def _carrier(candidate: Candidate) -> dict[str, str]:
+    same = candidate.carrier == str(candidate.object)
+    return {} if same else {"carrier": candidate.carrier}
+
+
+def _not_held(what: str) -> BackupError:
+    return BackupError(
+        "verify.not_found",
+        f"{what}: the newest snapshots in S3 do not hold it",
+        "tb-list --stored --snapshots shows what there is",
+    )
+
+
+def _chosen(
+    invocation: Invocation, memory: _Memory, requests: list[_Request], sample: int | None
+) -> list[_Request]:
+    if invocation.arguments["--oldest-first"]:
+        requests = sorted(requests, key=lambda request: _proved(memory, request.candidate))
+    elif sample is not None:
+        random.SystemRandom().shuffle(requests)
+    return requests[:sample]
+
+
+def _proved(memory: _Memory, candidate: Candidate) -> datetime:
+    return memory.of(candidate.catalog).last_good(str(candidate.object)) or _NEVER
+
+
+def _verify(invocation: Invocation, memory: _Memory, group: Sequence[_Request]) -> None:
+    """The objects of one snapshot together, each record as soon as its object is looked at."""
+    left = {request.candidate.object: request.record for request in group}
+    candidate, began = group[0].candidate, time.monotonic()
+
+    def emit(object_id: ObjectId, outcome: Restored | BackupError) -> None:
+        record = left.pop(object_id, None) or Record.of(object_id, **_carrier(candidate))
+        seconds = round(time.monotonic() - began, 3)
+        told = _told(invocation, memory, candidate, object_id, outcome, seconds)
+        if isinstance(told, BackupError):
+            invocation.emit(invocation.fail(record, told))
+        else:
+            invocation.emit(record.with_fields(drilled=told.fields))
+
+    try:
+        for object_id, outcome in _outcomes(invocation, candidate, list(left)):
+            emit(object_id, outcome)
+    except BackupError as error:
+        for object_id in list(left):
+            emit(object_id, error)
+    except OSError as error:
+        for object_id in list(left):
+            emit(object_id, translated(error))
+
+
+def _outcomes(
+    invocation: Invocation, candidate: Candidate, objects: Sequence[ObjectId]
+) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
+    catalog, type = candidate.catalog, objects[0].type
+    source, local_dir = drill_source_of(type), catalog.storage.local_dir
+    snapshots = catalog.snapshots(candidate.carrier)
+    with ExitStack() as stack:
+        stack.enter_context(carrier_lock(local_dir, candidate.carrier, shared=True))
+        chain = catalog.chain(candidate.carrier, snapshots, candidate.stored.id)
+        wanted = set(objects)
+        settings = invocation.configuration.source_settings(type)
+        job = DrillJob(
+            objects=[one for one in chain[-1].manifest.objects if one.id in wanted],
+            chain=chain,
+            content=bool(invocation.arguments["--content"]),
+            name=hashlib.sha256(invocation.host_id.encode()).hexdigest()[:12],
+            source_settings=settings,
+            work_dir=settings.scratch_dir or local_dir / "scratch",
+            advance=stack.enter_context(bar(candidate.carrier, None)),
+            say=invocation.say,
+            store=catalog.bucket if direct_source_of(type) else None,
+        )
+        prove = source.read_through if invocation.arguments["--read-only"] else source.drill
+        yield from prove(job)
+
+
+def _told(
+    invocation: Invocation,
+    memory: _Memory,
+    candidate: Candidate,
+    object_id: ObjectId,
+    outcome: Restored | BackupError,
+    seconds: float,
+) -> Drill | BackupError:
+    """What the record shall say. A drill is remembered; reading alone proves less than that."""
+    read_only = bool(invocation.arguments["--read-only"])
+    snapshot = str(candidate.stored.id)
+    if isinstance(outcome, Restored) and not read_only:
+        before = memory.of(candidate.catalog).facts(object_id)
+        outcome = _compared(object_id, snapshot, outcome, before)
+    if isinstance(outcome, Restored):
+        facts = {"how": "read" if read_only else "restored", **outcome.facts}
+    else:
+        facts = {"error": error_fields(invocation.name, outcome)}
+    drill = Drill(object_id, snapshot, invocation.clock(), seconds, facts)
+    if not read_only:
+        memory.remember(candidate.catalog, drill, isinstance(outcome, Restored))
+    return outcome if isinstance(outcome, BackupError) else drill
+
+
+def _compared(
+    object_id: ObjectId, snapshot: str, outcome: Restored, before: Mapping[str, Any]
+) -> Restored | BackupError:
+    """The same snapshot has to give the same rows each time."""
+    if before.get("snapshot") != snapshot:
+        return outcome
+    for name in _COMPARED:
+        then, now = before.get(name), outcome.facts.get(name)
+        if then is not None and now is not None and then != now:
+            return BackupError(
+                "verify.differs",
+                f"{object_id}: {name} of snapshot {snapshot} were {then} at {before.get('time')} "
+                f"and are {now} now",
+                "restore another snapshot; the next base replaces it",
+            )
+    return outcome
