@@ -84,7 +84,7 @@ def _of_the_run(run: LastRun | None) -> Iterator[_Metric]:
     yield _Metric(
         "three_backup_last_run_timestamp_seconds",
         "When the last run of tb-run ended.",
-        [("", run.ended_at.timestamp())],
+        [("", int(run.ended_at.timestamp()))],
     )
     yield _Metric(
         "three_backup_last_run_duration_seconds",
