@@ -90,7 +90,7 @@ class Machine:
 
     def rewind(self) -> None:
         """Make it again what it was when it was saved."""
-        self._master.end(signal.SIGTERM)
+        self._disconnect()
         self._ask_monitor(f"loadvm {_SAVED}")
         self._connect()
 
@@ -123,6 +123,11 @@ class Machine:
         master = (*_ENDS_WITH_US, "ssh", "-F", self.ssh_config, "-M", "-N", "lab")
         self._master.start(master, self._environ, self._control.exists, _BOOT_SECONDS)
         self.ssh(f"date --set @{time.time():.3f}")
+
+    def _disconnect(self) -> None:
+        """SIGTERM that comes while ssh is about to wait is not heard."""
+        self._master.end(signal.SIGKILL)
+        self._control.unlink(missing_ok=True)
 
     def _qemu_argv(self) -> list[str | Path]:
         argv: list[str | Path] = ["qemu-system-x86_64", "-machine", f"q35,accel={accelerator()}"]
@@ -158,7 +163,7 @@ class Machine:
         return self._folder / f"{name}.qcow2"
 
     def _end(self) -> None:
-        self._master.end(signal.SIGTERM)
+        self._disconnect()
         self._qemu.end(signal.SIGTERM)
 
 
