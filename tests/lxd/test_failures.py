@@ -33,6 +33,7 @@ BUSY = (
     "lxc failed (exit status 1): Error: Failed to run: zfs destroy "
     "tank/lxd/containers/c@snapshot-x: cannot destroy snapshot: dataset is busy"
 )
+HELD = BUSY.replace("dataset is busy", "it's being held. Run 'zfs holds -r c@snapshot-x' to see")
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,7 @@ BUSY = (
         ("lxc failed (exit status 1): Error: Instance not found", NotFoundError),
         ("lxc failed (exit status 1): Error: Storage volume not found", NotFoundError),
         (BUSY, HeldError),
+        (HELD, HeldError),
     ],
 )
 def test_what_lxd_lacks_or_holds_is_told_apart(text: str, kind: type[Exception]) -> None:

@@ -17,7 +17,7 @@ _SILENT = re.compile(r"LXD daemon doesn't appear to be started|unix\.socket|conn
 _NOT_FOUND = re.compile(r"not found|No such object", re.IGNORECASE)
 _NO_DATASET = re.compile(r"dataset does not exist|could not find any snapshots")
 _DENIED = re.compile(r"permission denied|must be root|Operation not permitted|/dev/zfs")
-_HELD = re.compile(r"dataset is busy|has dependent clones|snapshot is held")
+_HELD = re.compile(r"dataset is busy|has dependent clones|being held")
 
 
 class NotFoundError(BackupError):
