@@ -8,6 +8,7 @@ from tests.lab.lab import Lab
 from tests.pipeline.conftest import Host
 
 WEB = "lxd/container/default/default/web"
+BASE = f"tb-discover -s {WEB} | tb-snapshot --base | tb-upload | tb-rotate"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,8 +29,7 @@ def test_who_may_not_send_reads_the_right_to_give_and_with_it_succeeds(
     host: Host, lab: Lab
 ) -> None:
     environ = {"LAB_USER": "member"}
-    command = f"tb-discover -s {WEB} | tb-snapshot --base | tb-upload | tb-rotate"
-    refused = host.sh(command, environ=environ)
+    refused = host.sh(BASE, environ=environ)
     assert refused.status == 1
     assert "zfs allow" in refused.stderr
     lab.sh("zfs allow member send,hold tank/lxd")
@@ -42,6 +42,7 @@ def test_who_may_not_send_reads_the_right_to_give_and_with_it_succeeds(
 def test_a_restore_without_root_fails_with_the_remedy_and_leaves_nothing(
     host: Host, lab: Lab
 ) -> None:
+    host.good(BASE)
     refused = host.sh(f"tb-restore --level3 second {WEB}", environ={"LAB_USER": "member"})
     assert refused.status == 1
     assert "root" in refused.stderr
@@ -49,6 +50,7 @@ def test_a_restore_without_root_fails_with_the_remedy_and_leaves_nothing(
 
 
 def test_lxd_that_is_missing_is_said(host: Host, lab: Lab) -> None:
+    host.good(BASE)
     path = host.environ["PATH"].replace(f"{lab.bindir}{os.pathsep}", "")
     outcome = host.sh(f"tb-restore {WEB}", environ={"PATH": path})
     assert outcome.status != 0
