@@ -26,6 +26,7 @@ def pytest_configure() -> None:
     )
     hypothesis.settings.load_profile("busy")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
