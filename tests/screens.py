@@ -49,7 +49,7 @@ def _commands(place: Scene) -> Iterator[str]:
 def _screen(place: Scene, command: str) -> str:
     done = subprocess.run(
         ("/bin/sh", "-c", f"{command} 2>&1"),
-        env=place.environ,
+        env={**place.environ, "COLUMNS": ""},  # nobody looks
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,

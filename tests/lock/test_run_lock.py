@@ -22,8 +22,8 @@ Owner = subprocess.Popen[str]
 Run = Callable[..., Owner]
 
 SKIP = Patience()
-AT_ONCE = Patience(IfRunning.KILL, kill_after=timedelta(0), grace=10)
-PATIENT = Patience(IfRunning.KILL, grace=10)
+AT_ONCE = Patience(IfRunning.KILL, kill_after=timedelta(0), grace=30)
+PATIENT = Patience(IfRunning.KILL, grace=30)
 
 
 def clock() -> datetime:
