@@ -43,7 +43,9 @@ def behind(storage: Storage) -> Behind:
 
 def test_a_good_server_is_found_good_and_left_empty(storage: Storage) -> None:
     found = findings(storage)
-    assert {one.mark for one in found.values()} == {Mark.GOOD}
+    lacking = {subject: one.mark for subject, one in found.items() if one.mark is not Mark.GOOD}
+    unchecked = {"checksums": Mark.NOTE} if storage.access_key == "moto" else {}
+    assert lacking == unchecked
     assert {"multipart", "deleting", "ranges", "listing"} <= set(found)
     assert list(Store(storage).all_keys("")) == []
 
@@ -62,6 +64,8 @@ def test_what_a_killed_probe_left_is_cleared_away(storage: Storage) -> None:
 
 
 def test_a_wrong_secret_is_told_with_the_options_to_set(storage: Storage) -> None:
+    if storage.access_key == "moto":
+        pytest.skip("moto takes any secret for right")
     found = findings(replace(storage, secret_key="wrong"))
     assert list(found) == ["reached"]
     assert found["reached"].mark is Mark.BAD
