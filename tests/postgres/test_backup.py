@@ -351,7 +351,7 @@ def _load(server: PostgresServer, database: str) -> Iterator[None]:
 def _tablespace(server: PostgresServer, database: str) -> Iterator[None]:
     """An extra tablespace with a table in it."""
     folder = server.folder / "elsewhere"
-    run(server, database, f"COPY (SELECT 1) TO PROGRAM 'mkdir -p {folder}'")
+    run(server, database, f"COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; mkdir -p {folder}'")
     run(server, database, f"CREATE TABLESPACE elsewhere LOCATION '{folder}'")
     run(server, database, "CREATE TABLE away TABLESPACE elsewhere AS SELECT * FROM users")
     try:
