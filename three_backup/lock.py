@@ -154,9 +154,17 @@ def _take_for_run(
                 raise _busy(path, "wait for its end, or use --if-running wait or kill") from error
             case IfRunning.WAIT:
                 say(f"waiting for the run of {_owner(path)}")
-                return _take(path, fcntl.LOCK_EX)
+                return _wait_for(path)
             case IfRunning.KILL:
                 return _take_over(path, patience, clock(), say)
+
+
+def _wait_for(path: Path) -> int:
+    """Ask again and again: a signal on the brink of a blocking flock is heard when that ends."""
+    while True:
+        with suppress(BlockingIOError):
+            return _take(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(_SETTLE / 2)
 
 
 def _take_over(path: Path, patience: Patience, now: datetime, say: Callable[[str], None]) -> int:

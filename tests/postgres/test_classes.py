@@ -122,11 +122,12 @@ def without(contents: Mapping[str, object], *names: str) -> dict[str, object]:
 
 
 def refusal(host: Living, command: str) -> str:
-    """The one sentence with which a command fails."""
+    """The one sentence with which a command fails, before its summary."""
     outcome = host.sh(command)
     assert outcome.status == 1
-    (line,) = outcome.stderr.splitlines()
-    return line
+    said = [line for line in outcome.stderr.splitlines() if line.startswith("tb-restore: ")]
+    assert len(said) == 1
+    return said[0]
 
 
 def restored(host: Living, snapshot: str, *names: str) -> dict[str, object]:
