@@ -195,7 +195,7 @@ class Catalog:
 
 
 class Files:
-    """The files of one snapshot: `sources.base.SnapshotFiles` over a folder, over S3, or both."""
+    """The files of one snapshot: `sources.jobs.SnapshotFiles` over a folder, over S3, or both."""
 
     def __init__(
         self, local: Manifest | None, directory: Path, remote: Manifest | None, s3: Store | None

@@ -15,7 +15,8 @@ from three_backup.objects import (
 from three_backup.records import Record, of_source
 from three_backup.snapshots import CarriedObject, Manifest
 from three_backup.sources import SOURCES
-from three_backup.sources.base import Found, Say, Source, Unreadable
+from three_backup.sources.base import Found, Source, Unreadable
+from three_backup.sources.jobs import Say
 
 
 def reachable(patterns: Sequence[str]) -> list[Source]:

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from three_backup.catalog import Catalog, Stored
 from three_backup.snapshots import Manifest, SnapshotId
-from three_backup.sources.base import PointSource, Say
+from three_backup.sources.base import PointSource
+from three_backup.sources.jobs import Say
 
 
 def reconcile(source: PointSource, catalog: Catalog, carrier: str, say: Say) -> list[Stored]:

@@ -20,7 +20,7 @@ from three_backup.s3.upload import abandon
 from three_backup.s3.volumes import is_volume_of
 from three_backup.snapshots import SnapshotId
 from three_backup.sources import direct_source_of
-from three_backup.sources.base import Say
+from three_backup.sources.jobs import Say
 
 PATIENCE = timedelta(days=1)
 """How long an upload without a snapshot on this host may lie before it is cleared."""

@@ -8,7 +8,7 @@ from three_backup.objects import ObjectId
 from three_backup.records import Record
 from three_backup.snapshots import SnapshotId
 from three_backup.sources import source_of
-from three_backup.sources.base import Wanted
+from three_backup.sources.jobs import Wanted
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from three_backup.objects import selected
 from three_backup.pipe import Invocation
 from three_backup.records import Record, of_source
 from three_backup.sources import WHOLE
-from three_backup.sources.base import Planned, Restored, WholeJob, WholeSource
+from three_backup.sources.base import Planned, Restored, WholeSource
+from three_backup.sources.jobs import WholeJob
 
 _OF_OBJECTS = (
     "--level1",

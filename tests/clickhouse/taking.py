@@ -15,8 +15,9 @@ from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
 from three_backup.s3.store import Store
 from three_backup.snapshots import Manifest, SnapshotId
-from three_backup.sources.base import ClearJob, Restored, RestoreJob, SnapshotJob, Wanted
+from three_backup.sources.base import Restored
 from three_backup.sources.clickhouse.source import ClickhouseSource
+from three_backup.sources.jobs import ClearJob, RestoreJob, SnapshotJob, Wanted
 from three_backup.storage import Storage
 
 

@@ -14,7 +14,8 @@ from three_backup.config.settings import Settings
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
-from three_backup.sources.base import Advance, Planned, Restored, RestoreJob, SnapshotFiles, Wanted
+from three_backup.sources.base import Planned, Restored
+from three_backup.sources.jobs import Advance, RestoreJob, SnapshotFiles, Wanted
 from three_backup.sources.postgres.connection import quoted
 from three_backup.sources.postgres.source import PostgresSource
 

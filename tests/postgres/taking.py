@@ -14,7 +14,7 @@ from three_backup.config.settings import Settings
 from three_backup.demo.servers import PostgresServer
 from three_backup.objects import ObjectId
 from three_backup.snapshots import Manifest, SnapshotId
-from three_backup.sources.base import SnapshotJob
+from three_backup.sources.jobs import SnapshotJob
 from three_backup.sources.postgres import index_file
 from three_backup.sources.postgres.connection import connect
 from three_backup.sources.postgres.index import BACKUP_MANIFEST, INDEX, File, Form, Index

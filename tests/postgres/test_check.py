@@ -10,7 +10,7 @@ from three_backup.config.settings import Settings
 from three_backup.demo.servers import PostgresServer
 from three_backup.findings import Finding, Mark
 from three_backup.schedule import Cron
-from three_backup.sources.base import CheckJob
+from three_backup.sources.jobs import CheckJob
 from three_backup.sources.postgres.source import PostgresSource
 from three_backup.storage import Storage
 

@@ -1,13 +1,7 @@
 """The sources there are. A fourth one is a folder, a line here and a page."""
 
 from three_backup.errors import BackupError, UsageError
-from three_backup.sources.base import (
-    DirectSource,
-    DrillSource,
-    PointSource,
-    Source,
-    WholeSource,
-)
+from three_backup.sources.base import DirectSource, DrillSource, PointSource, Source, WholeSource
 from three_backup.sources.clickhouse.source import ClickhouseSource
 from three_backup.sources.lxd.source import LxdSource
 from three_backup.sources.postgres.source import PostgresSource

@@ -31,7 +31,8 @@ from three_backup.pipe import Invocation, translated
 from three_backup.records import of_source
 from three_backup.s3.probe import FOLDER, probe
 from three_backup.sources import SOURCES, direct_source_of
-from three_backup.sources.base import CheckJob, Source
+from three_backup.sources.base import Source
+from three_backup.sources.jobs import CheckJob
 from three_backup.storage import Storage
 from three_backup.terminal import Colour, painted
 

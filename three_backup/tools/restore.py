@@ -52,7 +52,8 @@ from three_backup.requests import Party, Request, parties
 from three_backup.restore_summary import RestoreSummary
 from three_backup.schedule import host_zone
 from three_backup.sources import direct_source_of, point_source_of, source_of
-from three_backup.sources.base import LackingError, Planned, Restored, RestoreJob, Wanted
+from three_backup.sources.base import LackingError, Planned, Restored
+from three_backup.sources.jobs import RestoreJob, Wanted
 from three_backup.targets import Renaming
 from three_backup.whole_server import restore_whole
 

@@ -29,7 +29,8 @@ from three_backup.removal import PATIENCE, clear_unfinished, remove_from_s3, unc
 from three_backup.retention import Place, Verdict
 from three_backup.snapshots import SnapshotId
 from three_backup.sources import direct_source_of, point_source_of
-from three_backup.sources.base import ClearJob, PointHeldError
+from three_backup.sources.base import PointHeldError
+from three_backup.sources.jobs import ClearJob
 from three_backup.stages import Stage
 from three_backup.storage import Storage
 

@@ -37,7 +37,8 @@ from three_backup.records import Record
 from three_backup.s3.store import Store
 from three_backup.snapshots import Kind, Manifest, SnapshotId, chain, next_time, rfc3339
 from three_backup.sources import direct_source_of, point_source_of, source_of
-from three_backup.sources.base import NothingToTakeError, ParentUnusableError, SnapshotJob
+from three_backup.sources.base import NothingToTakeError, ParentUnusableError
+from three_backup.sources.jobs import SnapshotJob
 from three_backup.stages import Stage, taken
 
 _OWN = (Stage.SNAPSHOT_BASE, Stage.SNAPSHOT_INCREMENTAL)

@@ -37,7 +37,8 @@ from three_backup.pipe import Invocation, translated
 from three_backup.progress import bar
 from three_backup.records import Record, error_fields, of_source
 from three_backup.sources import DRILLS, SOURCES, direct_source_of, drill_source_of
-from three_backup.sources.base import DrillJob, Restored
+from three_backup.sources.base import Restored
+from three_backup.sources.jobs import DrillJob
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _COMPARED = ("rows", "content")

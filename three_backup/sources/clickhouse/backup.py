@@ -13,7 +13,7 @@ from three_backup.errors import BackupError, UnreachableError
 from three_backup.objects import ObjectId
 from three_backup.s3.store import Store
 from three_backup.snapshots import CarriedObject, Manifest
-from three_backup.sources.base import ClearJob, ParentUnusableError, SnapshotJob
+from three_backup.sources.base import ParentUnusableError
 from three_backup.sources.clickhouse import operation, sql, stored
 from three_backup.sources.clickhouse.attempt import (
     Attempt,
@@ -26,6 +26,7 @@ from three_backup.sources.clickhouse.attempt import (
 from three_backup.sources.clickhouse.client import Client, connect
 from three_backup.sources.clickhouse.options import cluster_of, place_of, s3_settings
 from three_backup.sources.clickhouse.relations import existing, read_server
+from three_backup.sources.jobs import ClearJob, SnapshotJob
 
 _NEW_NAME = "SELECT toString(generateUUIDv4()) AS name"
 

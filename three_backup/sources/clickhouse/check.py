@@ -8,11 +8,11 @@ from three_backup.errors import BackupError
 from three_backup.findings import Finding, good, note, tried
 from three_backup.human import counted, size
 from three_backup.s3.store import Store
-from three_backup.sources.base import CheckJob
 from three_backup.sources.clickhouse import operation, sql
 from three_backup.sources.clickhouse.client import Client, connect
 from three_backup.sources.clickhouse.options import cluster_of, place_of, s3_settings
 from three_backup.sources.clickhouse.relations import TYPE, Found, all_relations, read_server
+from three_backup.sources.jobs import CheckJob
 
 _LARGEST = 100_000_000
 """Bytes of an object that is not worth a look."""

@@ -13,12 +13,13 @@ from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
 from three_backup.s3.store import Store
 from three_backup.snapshots import CarriedObject
-from three_backup.sources.base import DrillJob, Restored, RestoreJob, Wanted
+from three_backup.sources.base import Restored
 from three_backup.sources.clickhouse import sql, stored
 from three_backup.sources.clickhouse.attempt import folder_key, links
 from three_backup.sources.clickhouse.client import Client, connect
 from three_backup.sources.clickhouse.relations import DRILLING, read_server, stores
 from three_backup.sources.clickhouse.restore import restore
+from three_backup.sources.jobs import DrillJob, RestoreJob, Wanted
 
 Outcome = tuple[ObjectId, Restored | BackupError]
 

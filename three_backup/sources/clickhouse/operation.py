@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
-from three_backup.sources.base import Advance
 from three_backup.sources.clickhouse import sql
 from three_backup.sources.clickhouse.client import Client, Row
+from three_backup.sources.jobs import Advance
 
 _AT_WORK = ("CREATING_BACKUP", "RESTORING")
 _DONE = ("BACKUP_CREATED", "RESTORED")

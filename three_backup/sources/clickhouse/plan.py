@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 from three_backup.errors import BackupError
-from three_backup.sources.base import Planned, RestoreJob, Wanted
+from three_backup.sources.base import Planned
 from three_backup.sources.clickhouse import sql, stored
 from three_backup.sources.clickhouse.attempt import folder_key, links
 from three_backup.sources.clickhouse.restore import DATABASE, Work, prepare
+from three_backup.sources.jobs import RestoreJob, Wanted
 
 
 def plan(job: RestoreJob) -> Iterator[tuple[Wanted, Planned | BackupError]]:

@@ -12,7 +12,7 @@ from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
 from three_backup.s3.store import Store
 from three_backup.snapshots import Manifest
-from three_backup.sources.base import LackingError, Restored, RestoreJob, Wanted
+from three_backup.sources.base import LackingError, Restored
 from three_backup.sources.clickhouse import operation, sql, stored
 from three_backup.sources.clickhouse.attempt import folder_key, links
 from three_backup.sources.clickhouse.client import Client, connect
@@ -25,6 +25,7 @@ from three_backup.sources.clickhouse.relations import (
     read_server,
     relation,
 )
+from three_backup.sources.jobs import RestoreJob, Wanted
 
 _NEW_NAME = "SELECT toString(generateUUIDv4()) AS name"
 DATABASE = "SELECT engine FROM system.databases WHERE name = {}"

@@ -8,20 +8,17 @@ from three_backup.errors import BackupError
 from three_backup.findings import Finding
 from three_backup.objects import ObjectId
 from three_backup.snapshots import Manifest
-from three_backup.sources.base import (
+from three_backup.sources.base import Found, Planned, Restored, Unreadable
+from three_backup.sources.clickhouse.client import PROGRAM
+from three_backup.sources.jobs import (
     CheckJob,
     ClearJob,
     DrillJob,
-    Found,
-    Planned,
-    Restored,
     RestoreJob,
     Say,
     SnapshotJob,
-    Unreadable,
     Wanted,
 )
-from three_backup.sources.clickhouse.client import PROGRAM
 
 
 class ClickhouseSource:

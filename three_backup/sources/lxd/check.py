@@ -6,7 +6,7 @@ from typing import Any
 
 from three_backup.findings import Finding, good, note, tried
 from three_backup.human import counted
-from three_backup.sources.base import CheckJob
+from three_backup.sources.jobs import CheckJob
 from three_backup.sources.lxd import client
 from three_backup.sources.lxd.names import TYPE
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
-from three_backup.sources.base import Wanted
+from three_backup.sources.jobs import Wanted
 from three_backup.sources.lxd import client, names
 from three_backup.sources.lxd.configuration import Here, missing, restored, with_own
 from three_backup.sources.lxd.failures import NotFoundError

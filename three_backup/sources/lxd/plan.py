@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from three_backup import pieces
 from three_backup.errors import BackupError
-from three_backup.sources.base import Planned, RestoreJob, Wanted
+from three_backup.sources.base import Planned
+from three_backup.sources.jobs import RestoreJob, Wanted
 from three_backup.sources.lxd import client, points
 from three_backup.sources.lxd.points import Sent
 from three_backup.sources.lxd.restore import Work, check_replaceable, prepare

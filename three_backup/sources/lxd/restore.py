@@ -10,7 +10,8 @@ from functools import partial
 from three_backup import pieces
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
-from three_backup.sources.base import Restored, RestoreJob, SnapshotFiles, Wanted
+from three_backup.sources.base import Restored
+from three_backup.sources.jobs import RestoreJob, SnapshotFiles, Wanted
 from three_backup.sources.lxd import client, encryption, names, points
 from three_backup.sources.lxd.container import Container
 from three_backup.sources.lxd.encryption import Lock

@@ -8,17 +8,8 @@ from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
 from three_backup.findings import Finding
 from three_backup.snapshots import Manifest, SnapshotId
-from three_backup.sources.base import (
-    CheckJob,
-    Found,
-    Planned,
-    Restored,
-    RestoreJob,
-    Say,
-    SnapshotJob,
-    Unreadable,
-    Wanted,
-)
+from three_backup.sources.base import Found, Planned, Restored, Unreadable
+from three_backup.sources.jobs import CheckJob, RestoreJob, Say, SnapshotJob, Wanted
 
 
 class LxdSource:

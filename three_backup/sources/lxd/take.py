@@ -8,7 +8,8 @@ from typing import Any
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
 from three_backup.snapshots import CarriedObject, Manifest, SnapshotId
-from three_backup.sources.base import ParentUnusableError, SnapshotJob
+from three_backup.sources.base import ParentUnusableError
+from three_backup.sources.jobs import SnapshotJob
 from three_backup.sources.lxd import client, names, points
 from three_backup.sources.lxd.points import Sent, State
 

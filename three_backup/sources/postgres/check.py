@@ -8,7 +8,7 @@ from functools import partial
 from three_backup.config.settings import Settings
 from three_backup.findings import Finding, Mark, bad, good, note, tried
 from three_backup.human import counted, duration
-from three_backup.sources.base import CheckJob
+from three_backup.sources.jobs import CheckJob
 from three_backup.sources.postgres.connection import connect, connect_replication
 from three_backup.sources.postgres.preflight import (
     SUMMARIZE,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from three_backup.errors import BackupError, UnreachableError
-from three_backup.sources.base import SnapshotFiles
+from three_backup.sources.jobs import SnapshotFiles
 from three_backup.sources.postgres.index import File, Frame, Group
 
 FRAME_SIZE = 4 << 20

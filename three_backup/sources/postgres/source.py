@@ -8,16 +8,13 @@ from three_backup.errors import BackupError
 from three_backup.findings import Finding
 from three_backup.objects import ObjectId
 from three_backup.snapshots import Manifest
-from three_backup.sources.base import (
+from three_backup.sources.base import Found, Planned, Restored, Unreadable
+from three_backup.sources.jobs import (
     CheckJob,
     DrillJob,
-    Found,
-    Planned,
-    Restored,
     RestoreJob,
     Say,
     SnapshotJob,
-    Unreadable,
     Wanted,
     WholeJob,
 )

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from three_backup.command import Program, run
 from three_backup.errors import BackupError
-from three_backup.sources.base import Planned, Restored, WholeJob
+from three_backup.sources.base import Planned, Restored
+from three_backup.sources.jobs import WholeJob
 from three_backup.sources.postgres.index import Form, Index
 from three_backup.sources.postgres.restoring.binaries import Binaries, find_binaries
 from three_backup.sources.postgres.restoring.building_site import (

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
-from three_backup.sources.base import DrillJob, Restored, RestoreJob, Wanted
+from three_backup.sources.base import Restored
+from three_backup.sources.jobs import DrillJob, RestoreJob, Wanted
 from three_backup.sources.postgres.restoring.family import (
     MATERIALIZED_VIEW,
     Family,

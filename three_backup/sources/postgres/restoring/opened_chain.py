@@ -8,7 +8,7 @@ from pathlib import Path
 
 from three_backup.errors import BackupError
 from three_backup.snapshots import Manifest
-from three_backup.sources.base import Advance, SnapshotFiles
+from three_backup.sources.jobs import Advance, SnapshotFiles
 from three_backup.sources.postgres import index_file
 from three_backup.sources.postgres.configuration import SavedConfiguration
 from three_backup.sources.postgres.index import (

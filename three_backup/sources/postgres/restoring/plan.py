@@ -6,7 +6,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from three_backup.errors import BackupError
-from three_backup.sources.base import Planned, RestoreJob, Wanted
+from three_backup.sources.base import Planned
+from three_backup.sources.jobs import RestoreJob, Wanted
 from three_backup.sources.postgres.restoring.bring_back import Prepared, prepare
 from three_backup.sources.postgres.restoring.dependents import read_dependents
 from three_backup.sources.postgres.restoring.family import Family, read_family

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
-from three_backup.sources.base import DrillJob, Restored, SnapshotFiles
+from three_backup.sources.base import Restored
+from three_backup.sources.jobs import DrillJob, SnapshotFiles
 from three_backup.sources.postgres import index_file
 from three_backup.sources.postgres.index import INDEX, Index, Place
 from three_backup.sources.postgres.mapping import relation_of

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from three_backup.errors import BackupError
-from three_backup.sources.base import Wanted
+from three_backup.sources.jobs import Wanted
 from three_backup.sources.postgres.restoring.dependents import depended_on, read_dependents
 from three_backup.sources.postgres.restoring.target import (
     Existing,

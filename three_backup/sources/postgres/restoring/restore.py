@@ -7,7 +7,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from three_backup.errors import BackupError
-from three_backup.sources.base import Restored, RestoreJob, Wanted
+from three_backup.sources.base import Restored
+from three_backup.sources.jobs import RestoreJob, Wanted
 from three_backup.sources.postgres.restoring.bring_back import (
     BroughtBack,
     add_foreign_keys,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
-from three_backup.sources.base import RestoreJob, Say
+from three_backup.sources.jobs import RestoreJob, Say
 from three_backup.sources.postgres.restoring.binaries import find_binaries
 from three_backup.sources.postgres.restoring.chain import database_of
 from three_backup.sources.postgres.restoring.family import read_family, read_files

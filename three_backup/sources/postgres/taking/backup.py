@@ -15,7 +15,8 @@ from three_backup.durable import sync_directory
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.objects import ObjectId, escape
 from three_backup.snapshots import Manifest, SnapshotId, StoredFile, stamp
-from three_backup.sources.base import NothingToTakeError, ParentUnusableError, SnapshotJob
+from three_backup.sources.base import NothingToTakeError, ParentUnusableError
+from three_backup.sources.jobs import SnapshotJob
 from three_backup.sources.postgres import index_file
 from three_backup.sources.postgres.classes import Classes, place_of
 from three_backup.sources.postgres.connection import connect, connect_replication

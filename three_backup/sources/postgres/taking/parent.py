@@ -7,7 +7,8 @@ from typing import Any
 
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.snapshots import Manifest
-from three_backup.sources.base import ParentUnusableError, SnapshotFiles
+from three_backup.sources.base import ParentUnusableError
+from three_backup.sources.jobs import SnapshotFiles
 from three_backup.sources.postgres import index_file
 from three_backup.sources.postgres.classes import Classes, rose
 from three_backup.sources.postgres.index import BACKUP_MANIFEST, INDEX, File, Form, Index, Place

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from crc32c import crc32c
 
-from three_backup.sources.base import Advance
+from three_backup.sources.jobs import Advance
 from three_backup.sources.postgres import increment
 from three_backup.sources.postgres.classes import Classes, rose
 from three_backup.sources.postgres.index import File, Form, Place
