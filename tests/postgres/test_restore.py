@@ -162,6 +162,26 @@ def test_overwrite_never_drops_what_depends_on_the_table(
     assert rows(live, table(shop, "orders")) == left
 
 
+def test_what_depends_on_one_another_is_replaced_together_or_not_at_all(
+    live: PostgresServer, shop: str, taking: Taking, restoring: Restoring
+) -> None:
+    orders, customer, big = table(shop, "orders"), table(shop, "customer"), view(shop, "big")
+    before, names = [rows(live, one) for one in (orders, customer, big)], definitions(live, shop)
+    chain = [taking.take()]
+    run(live, shop, "UPDATE orders SET what = 'x'", "UPDATE customer SET name = 'y'")
+
+    outcomes = restoring.all(chain, *map(in_place, (orders, customer, big)), overwrite=True)
+
+    assert [one for one in outcomes.values() if isinstance(one, BackupError)] == []
+    assert [rows(live, one) for one in (orders, customer, big)] == before
+    assert definitions(live, shop) == names
+    run(live, shop, "CREATE VIEW later AS SELECT * FROM customer", "DELETE FROM orders")
+    outcomes = restoring.all(chain, *map(in_place, (orders, customer, big)), overwrite=True)
+    refused = outcomes[customer]
+    assert isinstance(refused, BackupError)
+    assert "view public.later" in refused.message
+
+
 def test_a_copy_beside_has_names_of_its_own(
     live: PostgresServer, shop: str, taking: Taking, restoring: Restoring
 ) -> None:

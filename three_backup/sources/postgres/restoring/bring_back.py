@@ -1,4 +1,4 @@
-"""Bring one family out of the scratch server into its target database."""
+"""Bring families out of the scratch server into their target database."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from three_backup.sources.postgres.connection import quoted
 from three_backup.sources.postgres.restoring.dump import dump_objects, dump_schemas
-from three_backup.sources.postgres.restoring.family import SEQUENCE, Family, without_clashes
+from three_backup.sources.postgres.restoring.family import (
+    SEQUENCE,
+    VIEWS,
+    Family,
+    without_clashes,
+)
 from three_backup.sources.postgres.restoring.large_objects import copy_large_objects
 from three_backup.sources.postgres.restoring.needs import (
     Need,
@@ -32,6 +37,7 @@ from three_backup.sources.postgres.restoring.target import (
     taken_names,
 )
 from three_backup.sources.postgres.restoring.transfer import (
+    clear_way,
     copy_sequence,
     join_again,
     load,
@@ -53,57 +59,106 @@ class BroughtBack:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What restoring a family means for its target database. doomed: what it replaces; family:
-    with names that are free there; needs: what it depends on, lacking: what of that the target
-    does not have."""
+    """A family with names that are free in its target database. needs: what it depends on;
+    lacking: what of that the target does not have."""
 
-    doomed: Existing | None
     family: Family
     needs: list[Need]
     lacking: list[Need]
 
 
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """From the scratch server into one transaction of the target. kept: of `owner` and `acl`."""
+
+    server: ScratchServer
+    scratch: "Connection"
+    target: "Connection"
+    kept: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A family that is in the target, in its stage. said: notes."""
+
+    staged: Staged
+    rows: Mapping[int, int]
+    said: list[str]
+
+
 def prepare(
-    scratch: "Connection", target: "Connection", family: Family, overwrite: bool
+    scratch: "Connection", target: "Connection", family: Family, doomed: Existing | None
 ) -> Prepared:
-    """Raises BackupError where something is in the way."""
-    doomed = check_free(target, family.target, overwrite)
+    """doomed: what it replaces, if that is still there. Raises where a partition is in the way."""
     check_partitions_free(target, family, doomed)
     named = without_clashes(family, partial(taken_names, target, doomed=doomed))
     needs = read_needs(scratch, named)
-    return Prepared(doomed, named, needs, missing(target, needs))
+    return Prepared(named, needs, missing(target, needs))
 
 
 def bring_back(
     server: ScratchServer,
     scratch: "Connection",
-    family: Family,
+    families: Sequence[Family],
     overwrite: bool,
     options: Mapping[str, Any],
-) -> BroughtBack:
-    """Restore the family in one transaction of the target: all of it is there, or nothing.
+) -> list[BroughtBack]:
+    """Restore the families in one transaction of the target: all of them are there, or nothing.
 
-    Only foreign keys, and what the family was a part of, may be missing: they come as notes.
-    options: `owner`, `acl`.
+    Only foreign keys, and what a family was a part of, may be missing: they come as notes. Among
+    several, views are loaded when the tables that they read stand in their places. options:
+    `owner`, `acl`.
     """
+    kept = [what for what in ("owner", "acl") if options.get(what)]
+    first = [one for one in families if len(families) == 1 or one.root.kind not in VIEWS]
+    later = [one for one in families if one not in first]
+    with connect_target(families[0].target.level1) as target, target.transaction():
+        move = _Move(server, scratch, target, kept)
+        doomed = {
+            family: found
+            for family in families
+            if (found := check_free(target, family.target, overwrite)) is not None
+        }
+        loaded = {family: _load(move, family, doomed.get(family)) for family in first}
+        lost = {family: lost_publications(target, found) for family, found in doomed.items()}
+        clear_way(target, list(doomed.items()))
+        for done in loaded.values():
+            put_in_place(target, done.staged)
+        for family in later:
+            loaded[family] = _load(move, family, None)
+            put_in_place(target, loaded[family].staged)
+        return [
+            _finish(move, loaded[family], doomed.get(family), lost.get(family, []))
+            for family in families
+        ]
+
+
+def _load(move: _Move, family: Family, doomed: Existing | None) -> _Loaded:
+    """doomed: what it replaces, as long as that is there."""
     database = family.object.level1
-    with connect_target(family.target.level1) as target, target.transaction():
-        prepared = prepare(scratch, target, family, overwrite)
-        doomed, named, lacking = prepared.doomed, prepared.family, prepared.lacking
-        refuse_to_invent(str(family.target), lacking)
-        _create(server, scratch, target, database, lacking)
-        staged = stage(scratch, named, _prefix(server, family), partial(relation_exists, target))
-        kept = [what for what in ("owner", "acl") if options.get(what)]
-        definitions = dump_schemas(server, database, staged.schemas, kept)
-        place(scratch, staged)
-        rows, said = load(scratch, target, staged, definitions)
-        said += _large_objects(scratch, target, named)
-        said += [] if doomed is None else lost_publications(target, doomed)
-        put_in_place(target, staged, doomed)
-        said += join_again(target, staged, doomed)
-        said += [*add_labels(scratch, target, named), *default_grants(target, named, kept)]
-        refused = tuple(key for key in staged.foreign_keys if _why_not(scratch, target, key))
-    return BroughtBack(rows, (*_notes(family, staged, lacking), *said), refused)
+    prepared = prepare(move.scratch, move.target, family, doomed)
+    named, lacking = prepared.family, prepared.lacking
+    refuse_to_invent(str(family.target), lacking)
+    _create(move, database, lacking)
+    can_inherit = partial(relation_exists, move.target)
+    staged = stage(move.scratch, named, _prefix(move.server, family), can_inherit)
+    definitions = dump_schemas(move.server, database, staged.schemas, move.kept)
+    place(move.scratch, staged)
+    rows, said = load(move.scratch, move.target, staged, definitions)
+    said += _large_objects(move.scratch, move.target, named)
+    return _Loaded(staged, rows, [*_notes(family, staged, lacking), *said])
+
+
+def _finish(
+    move: _Move, loaded: _Loaded, doomed: Existing | None, lost: Sequence[str]
+) -> BroughtBack:
+    """What is added when all stands in its place."""
+    scratch, target, staged = move.scratch, move.target, loaded.staged
+    said = [*loaded.said, *lost, *join_again(target, staged, doomed)]
+    said += add_labels(scratch, target, staged.family)
+    said += default_grants(target, staged.family, move.kept)
+    refused = tuple(key for key in staged.foreign_keys if _why_not(scratch, target, key))
+    return BroughtBack(loaded.rows, tuple(said), refused)
 
 
 def add_foreign_keys(
@@ -123,22 +178,16 @@ def _why_not(scratch: "Connection", target: "Connection", key: ForeignKey) -> st
     return attempt(target, key.statement(scratch))
 
 
-def _create(
-    server: ScratchServer,
-    scratch: "Connection",
-    target: "Connection",
-    database: str,
-    lacking: Sequence[Need],
-) -> None:
+def _create(move: _Move, database: str, lacking: Sequence[Need]) -> None:
     for need in lacking:
         if need.is_schema:
-            target.execute(f"CREATE SCHEMA {need.identity}".encode())
+            move.target.execute(f"CREATE SCHEMA {need.identity}".encode())
     others = {(need.classid, need.oid) for need in lacking if not need.is_schema}
     if others:
-        target.execute(dump_objects(server, database, others))
+        move.target.execute(dump_objects(move.server, database, others))
     for need in lacking:
         if need.kind == SEQUENCE:
-            copy_sequence(scratch, target, need.oid, need.identity)
+            copy_sequence(move.scratch, move.target, need.oid, need.identity)
 
 
 def _large_objects(scratch: "Connection", target: "Connection", family: Family) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from three_backup.sources.postgres.restoring.family import VIEWS, Family
+from three_backup.sources.postgres.restoring.refusals import Standing
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -25,16 +26,39 @@ SELECT conrelid::int8, confrelid::int8 FROM pg_constraint WHERE contype = 'f'
 """
 
 
-def in_order(scratch: "Connection", families: Iterable[Family]) -> list[Family]:
+def in_order(
+    scratch: "Connection", families: Iterable[Family], standing: Standing
+) -> list[list[Family]]:
     """Tables before views, the older before the younger, but what others refer to always first;
-    of tables that refer to each other in a circle, any."""
+    of tables that refer to each other in a circle, any. Together stand those of which one can be
+    replaced with the others only: in the target, or since it refers to what is replaced."""
     ranked = sorted(families, key=_rank)
-    by_table = {table.oid: family for family in ranked for table in family.tables}
+    referred = _references(scratch, ranked)
+    ordered = _first_things_first(ranked, referred)
+    by_object = {family.object: family for family in ranked}
+    ties = [
+        (by_object[one], by_object[other])
+        for one, other in standing.tied
+        if one in by_object and other in by_object
+    ]
+    tied = {family.root.oid for pair in ties for family in pair}
+    ties += [
+        (family, other)
+        for family in ranked
+        for other in referred.get(family.root.oid, ())
+        if other.root.oid in tied and other.object in standing.replaced
+    ]
+    return _companies(ordered, ties)
+
+
+def _references(scratch: "Connection", families: Sequence[Family]) -> dict[int, list[Family]]:
+    """What each family, by the oid of its root, refers to among the others."""
+    by_table = {table.oid: family for family in families for table in family.tables}
     referred: dict[int, list[Family]] = {}
     for table, other in scratch.execute(_REFERENCES):
         if table in by_table and other in by_table:
             referred.setdefault(by_table[table].root.oid, []).append(by_table[other])
-    return _first_things_first(ranked, referred)
+    return referred
 
 
 def _rank(family: Family) -> tuple[bool, int]:
@@ -56,3 +80,23 @@ def _first_things_first(
             path.append((family, True))
             path += [(other, False) for other in referred.get(family.root.oid, ())]
     return list(ordered.values())
+
+
+def _companies(
+    ordered: Sequence[Family], ties: Iterable[tuple[Family, Family]]
+) -> list[list[Family]]:
+    """Who is tied, directly or by way of others, stands where the last of them would."""
+    leader = {family.root.oid: family.root.oid for family in ordered}
+
+    def led_by(oid: int) -> int:
+        while leader[oid] != oid:
+            oid = leader[oid]
+        return oid
+
+    for one, other in ties:
+        leader[led_by(one.root.oid)] = led_by(other.root.oid)
+    companies: dict[int, list[Family]] = {}
+    for family in ordered:
+        company = companies.pop(led_by(family.root.oid), [])
+        companies[led_by(family.root.oid)] = [*company, family]
+    return list(companies.values())

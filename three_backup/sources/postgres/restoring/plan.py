@@ -9,13 +9,15 @@ from three_backup.errors import BackupError
 from three_backup.sources.base import Planned
 from three_backup.sources.jobs import RestoreJob, Wanted
 from three_backup.sources.postgres.restoring.bring_back import Prepared, prepare
-from three_backup.sources.postgres.restoring.dependents import read_dependents
+from three_backup.sources.postgres.restoring.dependents import Dependent, read_dependents
 from three_backup.sources.postgres.restoring.family import Family, read_family
 from three_backup.sources.postgres.restoring.needs import Need, read_needs, refuse_to_invent
 from three_backup.sources.postgres.restoring.opened_chain import OpenedChain
-from three_backup.sources.postgres.restoring.refusals import about, refusals
+from three_backup.sources.postgres.restoring.refusals import about, look
 from three_backup.sources.postgres.restoring.revive import Revived, databases_of, revived
 from three_backup.sources.postgres.restoring.target import (
+    Existing,
+    check_free,
     connect_target,
     database_exists,
     schemas,
@@ -30,7 +32,7 @@ Outcome = tuple[Wanted, Planned | BackupError]
 def plan(job: RestoreJob) -> Iterator[Outcome]:
     """For each wanted object what restore() would do. What is read in common, for all of them, is
     told with the first, as restore() does."""
-    refused = refusals(job.wanted, job.overwrite)
+    refused = look(job.wanted, job.overwrite).refused
     yield from refused.items()
     free = [wanted for wanted in job.wanted if wanted not in refused]
     if not free:
@@ -82,20 +84,25 @@ def _plan(
     try:
         if not database_exists(database):
             needs = read_needs(scratch, family)
-            prepared = Prepared(None, family, needs, needs)
-            return _planned(prepared, there, [f"database {database}", *_schemas(family)], [])
+            prepared = Prepared(family, needs, needs)
+            creates = [f"database {database}", *_schemas(family)]
+            return _planned(prepared, there, creates, None, [])
         with connect_target(database) as target:
-            prepared = prepare(scratch, target, family, job.overwrite)
+            doomed = check_free(target, family.target, job.overwrite)
+            prepared = prepare(scratch, target, family, doomed)
             creates = _schemas(family, without=schemas(target))
-            doomed = prepared.doomed
             dependents = [] if doomed is None else read_dependents(target, [doomed.oid])
-            return _planned(prepared, there, creates, [str(one) for one in dependents])
+            return _planned(prepared, there, creates, doomed, dependents)
     except BackupError as error:
         return error
 
 
 def _planned(
-    prepared: Prepared, there: set[int], creates: Sequence[str], dependents: Sequence[str]
+    prepared: Prepared,
+    there: set[int],
+    creates: Sequence[str],
+    doomed: Existing | None,
+    dependents: Sequence[Dependent],
 ) -> Planned:
     lacking = [need for need in prepared.lacking if not _comes_too(need, there)]
     family = prepared.family
@@ -104,9 +111,9 @@ def _planned(
     facts: dict[str, Any] = {
         "names": [f"{part.target.schema}.{part.target.name}" for part in family.members],
         "creates": made,
-        "replaces": prepared.doomed is not None,
+        "replaces": doomed is not None,
         "depends_on": [str(need) for need in prepared.needs],
-        "dependents": list(dependents),
+        "dependents": list(map(str, dependents)),
     }
     return Planned(facts)
 

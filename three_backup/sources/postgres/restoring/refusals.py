@@ -1,56 +1,71 @@
 """What the target shows to be in the way, before anything of a snapshot is read."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from three_backup.errors import BackupError
+from three_backup.objects import ObjectId
 from three_backup.sources.jobs import Wanted
 from three_backup.sources.postgres.restoring.dependents import depended_on, read_dependents
 from three_backup.sources.postgres.restoring.target import (
-    Existing,
     check_free,
     connect_target,
     database_exists,
 )
 
 
-def refusals(all_wanted: Iterable[Wanted], overwrite: bool) -> dict[Wanted, BackupError]:
-    """What cannot be restored, and why."""
-    refused: dict[Wanted, BackupError] = {}
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How the targets stand. refused: what cannot be restored, and why; replaced: what has its
+    target's name already; tied: pairs of these that can only be replaced together, since the live
+    second one depends on the first."""
+
+    refused: dict[Wanted, BackupError] = field(default_factory=dict)
+    replaced: set[ObjectId] = field(default_factory=set)
+    tied: set[tuple[ObjectId, ObjectId]] = field(default_factory=set)
+
+
+def look(all_wanted: Iterable[Wanted], overwrite: bool) -> Standing:
+    standing = Standing()
     for database, group in groupby(sorted(all_wanted, key=_database), key=_database):
         wanted = list(group)
         try:
             if database_exists(database):
-                refused |= _refusals(database, wanted, overwrite)
+                _look(standing, database, wanted, overwrite)
         except BackupError as error:
-            refused |= dict.fromkeys(wanted, error)
-    return refused
+            standing.refused.update(dict.fromkeys(wanted, error))
+    return standing
 
 
 def _database(wanted: Wanted) -> str:
     return wanted.target.level1
 
 
-def _refusals(
-    database: str, all_wanted: Sequence[Wanted], overwrite: bool
-) -> dict[Wanted, BackupError]:
-    refused: dict[Wanted, BackupError] = {}
-    doomed: dict[Wanted, Existing] = {}
+def _look(
+    standing: Standing, database: str, all_wanted: Sequence[Wanted], overwrite: bool
+) -> None:
+    doomed: dict[int, Wanted] = {}
     with connect_target(database) as target:
         for wanted in all_wanted:
             try:
                 found = check_free(target, wanted.target, overwrite)
             except BackupError as error:
-                refused[wanted] = error
+                standing.refused[wanted] = error
             else:
                 if found is not None:
-                    doomed[wanted] = found
-        goes = {found.oid for found in doomed.values()}
-        for wanted, found in doomed.items():
-            left = [one for one in read_dependents(target, [found.oid]) if one.owner not in goes]
+                    doomed[found.oid] = wanted
+        for oid, wanted in doomed.items():
+            dependents = read_dependents(target, [oid])
+            left = [one for one in dependents if one.owner not in doomed]
             if left:
-                refused[wanted] = depended_on(wanted.target, left)
-    return refused
+                standing.refused[wanted] = depended_on(wanted.target, left)
+            standing.replaced.add(wanted.object)
+            standing.tied.update(
+                (wanted.object, doomed[one.owner].object)
+                for one in dependents
+                if one.owner in doomed
+            )
 
 
 def about(wanted: Wanted, error: BackupError) -> BackupError:

@@ -17,7 +17,7 @@ from three_backup.sources.postgres.restoring.bring_back import (
 from three_backup.sources.postgres.restoring.family import Family, read_family
 from three_backup.sources.postgres.restoring.opened_chain import OpenedChain
 from three_backup.sources.postgres.restoring.order import in_order
-from three_backup.sources.postgres.restoring.refusals import about, refusals
+from three_backup.sources.postgres.restoring.refusals import Standing, about, look
 from three_backup.sources.postgres.restoring.revive import revived
 from three_backup.sources.postgres.restoring.scratch import ScratchServer
 from three_backup.sources.postgres.restoring.target import (
@@ -34,19 +34,28 @@ DAMAGED = ("postgres.pack_damaged", "postgres.file_damaged")
 Outcome = tuple[Wanted, Restored | BackupError]
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """standing: how the targets stood at the beginning."""
+
+    job: RestoreJob
+    chain: OpenedChain
+    standing: Standing
+
+
 def restore(job: RestoreJob) -> Iterator[Outcome]:
     """Each wanted object with its outcome: who is refused at once, tables, then views.
 
     facts: rows, and the bytes_read since the outcome before. Raises BackupError where none could
     be restored. The target is the server that libpq finds by `PG*`.
     """
-    refused = refusals(job.wanted, job.overwrite)
-    yield from refused.items()
-    free = [wanted for wanted in job.wanted if wanted not in refused]
+    standing = look(job.wanted, job.overwrite)
+    yield from standing.refused.items()
+    free = [wanted for wanted in job.wanted if wanted not in standing.refused]
     if free:
         chain = OpenedChain(job.chain, job.advance, job.expect)
         reported = 0
-        for wanted, outcome in _revive_and_restore(job, chain, free):
+        for wanted, outcome in _revive_and_restore(_Task(job, chain, standing), free):
             if isinstance(outcome, Restored):
                 facts = {**outcome.facts, "bytes_read": chain.bytes_read - reported}
                 reported = chain.bytes_read
@@ -54,16 +63,16 @@ def restore(job: RestoreJob) -> Iterator[Outcome]:
             yield wanted, outcome
 
 
-def _revive_and_restore(
-    job: RestoreJob, chain: OpenedChain, wanted: Sequence[Wanted]
-) -> Iterator[Outcome]:
+def _revive_and_restore(task: _Task, wanted: Sequence[Wanted]) -> Iterator[Outcome]:
     with ExitStack() as stack:
         try:
-            scratch = stack.enter_context(revived(job, chain, [one.object for one in wanted]))
+            scratch = stack.enter_context(
+                revived(task.job, task.chain, [one.object for one in wanted])
+            )
         except BackupError as error:
             if error.code not in DAMAGED:
                 raise
-            yield from _one_by_one(job, chain, wanted, error)
+            yield from _one_by_one(task, wanted, error)
             return
         revivable = []
         for one in wanted:
@@ -72,18 +81,16 @@ def _revive_and_restore(
             else:
                 revivable.append(one)
         for database, group in groupby(sorted(revivable, key=_source), key=_source):
-            yield from _restore_database(job, scratch.server, database, list(group))
+            yield from _restore_database(task, scratch.server, database, list(group))
 
 
-def _one_by_one(
-    job: RestoreJob, chain: OpenedChain, wanted: Sequence[Wanted], error: BackupError
-) -> Iterator[Outcome]:
+def _one_by_one(task: _Task, wanted: Sequence[Wanted], error: BackupError) -> Iterator[Outcome]:
     """After damage that may be that of one object only."""
     if len(wanted) == 1:
         yield wanted[0], about(wanted[0], error)
         return
     for one in wanted:
-        yield from _revive_and_restore(job, chain, [one])
+        yield from _revive_and_restore(task, [one])
 
 
 def _source(wanted: Wanted) -> str:
@@ -91,7 +98,7 @@ def _source(wanted: Wanted) -> str:
 
 
 def _restore_database(
-    job: RestoreJob, server: ScratchServer, database: str, wanted: Sequence[Wanted]
+    task: _Task, server: ScratchServer, database: str, wanted: Sequence[Wanted]
 ) -> Iterator[Outcome]:
     """Restore what was in one database of the source."""
     with ExitStack() as stack:
@@ -107,14 +114,14 @@ def _restore_database(
                 families.append((one, _family(scratch, one, wanted)))
             except BackupError as error:
                 yield one, error
-        yield from _restore_families(_Crossing(job, server, scratch, databases), families)
+        yield from _restore_families(_Crossing(task, server, scratch, databases), families)
 
 
 @dataclass(frozen=True, slots=True)
 class _Crossing:
     """From one database of the scratch server to wherever the job wants its objects."""
 
-    job: RestoreJob
+    task: _Task
     server: ScratchServer
     scratch: "Connection"
     databases: "_Databases"
@@ -127,32 +134,34 @@ def _restore_families(
     wanted = {family.root.oid: one for one, family in families}
     late: list[tuple[Wanted, Family, BroughtBack]] = []
     with_its_root = {table.oid for _, family in families for table in family.tables[1:]}
-    for family in in_order(crossing.scratch, [family for _, family in families]):
-        if family.root.oid in with_its_root:
-            continue
-        one = wanted[family.root.oid]
+    roots = [family for _, family in families if family.root.oid not in with_its_root]
+    for company in in_order(crossing.scratch, roots, crossing.task.standing):
         try:
-            brought = _bring(crossing, family)
+            brought = _bring(crossing, company)
         except BackupError as error:
-            yield from ((who, about(who, error)) for who, _ in _together(one, family, families))
+            for family in company:
+                together = _together(wanted[family.root.oid], family, families)
+                yield from ((who, about(who, error)) for who, _ in together)
             continue
-        if brought.refused:
-            late.append((one, family, brought))
-        else:
-            yield from _outcomes(one, family, families, brought, [])
-    for one, family, brought in late:
-        notes = add_foreign_keys(crossing.scratch, one.target.level1, brought.refused)
-        yield from _outcomes(one, family, families, brought, notes)
+        for family, done in zip(company, brought, strict=True):
+            if done.refused:
+                late.append((wanted[family.root.oid], family, done))
+            else:
+                yield from _outcomes(wanted[family.root.oid], family, families, done, [])
+    for one, family, done in late:
+        notes = add_foreign_keys(crossing.scratch, one.target.level1, done.refused)
+        yield from _outcomes(one, family, families, done, notes)
 
 
-def _bring(crossing: _Crossing, family: Family) -> BroughtBack:
-    job, database = crossing.job, family.target.level1
+def _bring(crossing: _Crossing, company: Sequence[Family]) -> list[BroughtBack]:
+    """In the order of the company."""
+    job, database = crossing.task.job, company[0].target.level1
     created = crossing.databases.provide(database)
-    brought = bring_back(crossing.server, crossing.scratch, family, job.overwrite, job.options)
+    brought = bring_back(crossing.server, crossing.scratch, company, job.overwrite, job.options)
     crossing.databases.keep(database)
     if created:
         note = f"the database {database} was not there, now created"
-        return replace(brought, notes=(note, *brought.notes))
+        brought[0] = replace(brought[0], notes=(note, *brought[0].notes))
     return brought
 
 

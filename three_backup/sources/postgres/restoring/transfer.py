@@ -5,7 +5,9 @@ it replaces is dropped in the same moment. Until the commit nobody sees any of i
 a lost connection or SIGKILL leaves the target as it was.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -17,6 +19,7 @@ from three_backup.sources.postgres.restoring.dump import Definitions
 from three_backup.sources.postgres.restoring.family import (
     MATERIALIZED_VIEW,
     SEQUENCE,
+    VIEWS,
     Family,
     Part,
 )
@@ -59,16 +62,24 @@ def load(
     return rows, notes
 
 
-def put_in_place(target: "Connection", staged: Staged, doomed: Existing | None) -> None:
-    """Drop what stands in the way, if anything, and move the loaded family there."""
-    target.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'".encode())
-    for schema in {part.target.schema for part in staged.family.members}:
-        target.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}".encode())
-    if doomed is not None:
-        _drop(target, staged.family, doomed)
-    for statement in staged.placements():
-        target.execute(statement.encode())
-    target.execute("SET LOCAL lock_timeout = 0")
+def clear_way(target: "Connection", doomed: Sequence[tuple[Family, Existing]]) -> None:
+    """Drop what is replaced: views, those first that came back last, then tables all at once."""
+    with _patience(target):
+        for one in reversed(doomed):
+            if one[1].kind in VIEWS:
+                _drop(target, [one])
+        tables = [one for one in doomed if one[1].kind not in VIEWS]
+        for _, alike in groupby(sorted(tables, key=_dropped_as), key=_dropped_as):
+            _drop(target, list(alike))
+
+
+def put_in_place(target: "Connection", staged: Staged) -> None:
+    """Move the loaded family to where it shall stand."""
+    with _patience(target):
+        for schema in {part.target.schema for part in staged.family.members}:
+            target.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}".encode())
+        for statement in staged.placements():
+            target.execute(statement.encode())
 
 
 def copy_sequence(scratch: "Connection", target: "Connection", oid: int, copy: str) -> None:
@@ -165,17 +176,30 @@ def _fill_view(
         return target.execute(f"TABLE {into}".encode()).rowcount
 
 
-def _drop(target: "Connection", family: Family, doomed: Existing) -> None:
-    root = family.root.target
-    name = f"{quoted(root.schema)}.{quoted(root.name)}"
+@contextmanager
+def _patience(target: "Connection") -> Iterator[None]:
+    target.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'".encode())
+    yield
+    target.execute("SET LOCAL lock_timeout = 0")
+
+
+def _dropped_as(one: tuple[Family, Existing]) -> str:
+    return one[1].dropped_as
+
+
+def _drop(target: "Connection", alike: Sequence[tuple[Family, Existing]]) -> None:
+    """In one command, so that they may depend on one another."""
+    roots = [family.root.target for family, _ in alike]
+    names = ", ".join(f"{quoted(root.schema)}.{quoted(root.name)}" for root in roots)
+    about = alike[0][0].target
     try:
-        target.execute(f"DROP {doomed.dropped_as} {name} RESTRICT".encode())
+        target.execute(f"DROP {_dropped_as(alike[0])} {names} RESTRICT".encode())
     except psycopg.errors.DependentObjectsStillExist as error:
         named = (error.diag.message_detail or "").splitlines()
-        raise depended_on(family.target, named) from error
+        raise depended_on(about, named) from error
     except psycopg.errors.LockNotAvailable as error:
         raise BackupError(
             "postgres.in_use",
-            f"{family.target}: it cannot be replaced, somebody used it for {_PATIENCE} on end",
+            f"{about}: it cannot be replaced, somebody used it for {_PATIENCE} on end",
             "try again when it is idle; pg_locks says who holds it",
         ) from error
