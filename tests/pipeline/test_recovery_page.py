@@ -1,0 +1,157 @@
+"""The worst day is rehearsed: the commands of three_backup-recovery(7), exactly as printed."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.conftest import Host
+from three_backup.demo.clickhouse import ClickhouseServer
+from three_backup.demo.servers import PostgresServer, SeaweedServer
+
+_PAGE = (Path(__file__).parents[2] / "man/three_backup-recovery.7").read_text()
+_SECTION = re.compile(r"^\.S[hs] ([^\n]+)\n(.*?)(?=^\.S[hs] |\Z)", re.MULTILINE | re.DOTALL)
+_SHOP = """
+create table customers (id int primary key, name text);
+insert into customers select i, 'customer ' || i from generate_series(1, 50) i;
+create table orders (id int primary key, customer int references customers, note text);
+insert into orders select i, 1 + i % 50, 'note ' || i from generate_series(1, 1000) i;
+create view totals as select customer, count(*) from orders group by customer;
+"""
+_HITS = (
+    "CREATE DATABASE shop",
+    "CREATE TABLE shop.hits ENGINE MergeTree ORDER BY id AS SELECT number AS id FROM numbers(999)",
+    "CREATE VIEW shop.few AS SELECT id FROM shop.hits WHERE id < 10",
+)
+_IN_A_MACHINE = ["A container or a volume is lost, or broken"]
+"""What tests/lxd does under names of its own: LXD and ZFS run in a virtual machine."""
+_ORDERS = "select count(*), sum(length(note)), md5(string_agg(note, ',' order by id)) from orders"
+
+
+def commands(section: str) -> list[str]:
+    """What the section tells to type, in its order."""
+    texts = [text for name, text in _SECTION.findall(_PAGE) if name == section]
+    assert texts, section
+    return re.findall(r"^\.Dl (.*)$", texts[0], re.MULTILINE)
+
+
+class Worst(Host):
+    """The host db1 and both of its servers, each with a database `shop`, backed up once."""
+
+    clickhouse: ClickhouseServer
+
+    def follow(self, section: str) -> None:
+        """Type what the page says; every command must end well."""
+        for command in commands(section):
+            self.good(command)
+
+    def hits(self) -> list[tuple[object, ...]]:
+        return self.clickhouse.rows(
+            "SELECT (SELECT count() FROM shop.hits), (SELECT count() FROM shop.few)"
+        )
+
+    def lose_postgres(self) -> None:
+        self.execute("drop database if exists shop with (force)", "postgres")
+
+    def lose_clickhouse(self) -> None:
+        self.clickhouse.execute("DROP DATABASE IF EXISTS shop SYNC")
+
+
+@pytest.fixture(scope="module")
+def worst(
+    server_folder: Path, clickhouse: ClickhouseServer, seaweed: SeaweedServer
+) -> Iterator[Worst]:
+    """With a PostgreSQL of its own: all of it is lost, and all of it comes back."""
+    folder = server_folder / "db1"
+    folder.mkdir(mode=0o711)
+    seaweed.create_bucket("worst")
+    with PostgresServer(server_folder / "worst", 17) as postgres:
+        yield from _worst(Worst(folder, "shop", postgres, seaweed, "worst"), clickhouse)
+    seaweed.delete_bucket("worst")
+
+
+def _worst(host: Worst, clickhouse: ClickhouseServer) -> Iterator[Worst]:
+    host.clickhouse = clickhouse
+    path = f"{clickhouse.bindir}:{host.environ['PATH']}"
+    host.environ.update({**clickhouse.environ, "PATH": path})
+    host.configure(s3_prefix="db1")
+    host.execute("create database shop", "postgres")
+    host.execute(_SHOP)
+    for statement in _HITS:
+        clickhouse.execute(statement)
+    host.good("tb-run -s '*/shop/*'")
+    yield host
+    host.lose_clickhouse()
+
+
+@pytest.fixture
+def orders(worst: Worst) -> list[tuple[object, ...]]:
+    return worst.rows(_ORDERS)
+
+
+def test_a_table_of_postgresql_that_was_dropped(
+    worst: Worst, orders: list[tuple[object, ...]]
+) -> None:
+    worst.execute("drop table orders cascade")
+    worst.follow("A table was dropped, or emptied")
+    assert worst.rows(_ORDERS) == orders
+    worst.good("tb-restore postgres/view/shop/public/totals")
+
+
+def test_a_bad_update(worst: Worst, orders: list[tuple[object, ...]]) -> None:
+    worst.execute(
+        "update orders set note = 'oops' where id < 100; delete from orders where id > 9"
+    )
+    worst.follow("A bad UPDATE or DELETE")
+    assert worst.rows(_ORDERS) == orders
+
+
+def test_a_database_of_postgresql_that_was_dropped(
+    worst: Worst, orders: list[tuple[object, ...]]
+) -> None:
+    worst.lose_postgres()
+    worst.follow("A database was dropped")
+    assert worst.rows(_ORDERS) == orders
+    assert worst.rows("select count(*) from totals") == [(50,)]
+
+
+def test_a_table_of_clickhouse(worst: Worst) -> None:
+    before = worst.hits()
+    worst.clickhouse.execute("DROP TABLE shop.hits SYNC")
+    worst.follow("A table was dropped")
+    assert worst.hits() == before
+    worst.clickhouse.execute("ALTER TABLE shop.hits DELETE WHERE id < 5 SETTINGS mutations_sync=1")
+    worst.follow("Rows of a table are wrong")
+    assert worst.hits() == before
+
+
+def test_a_database_of_clickhouse(worst: Worst) -> None:
+    before = worst.hits()
+    worst.lose_clickhouse()
+    worst.follow("A database was dropped, or the server is lost")
+    assert worst.hits() == before
+
+
+def test_a_lost_host(worst: Worst, orders: list[tuple[object, ...]]) -> None:
+    before = worst.hits()
+    worst.wipe()
+    worst.configure(s3_prefix="db2")
+    worst.lose_postgres()
+    worst.lose_clickhouse()
+    worst.follow("THE HOST IS LOST")
+    assert (worst.rows(_ORDERS), worst.hits()) == (orders, before)
+    worst.follow("AFTERWARDS")
+    worst.configure(s3_prefix="db1")
+
+
+def test_a_lost_server(worst: Worst, orders: list[tuple[object, ...]]) -> None:
+    worst.lose_postgres()
+    worst.follow("The server is lost")
+    assert worst.rows(_ORDERS) == orders
+
+
+def test_every_command_of_the_page_is_rehearsed() -> None:
+    rehearsed = re.findall(r'follow\("([^"]+)"\)', Path(__file__).read_text())
+    printed = [name for name, text in _SECTION.findall(_PAGE) if ".Dl " in text]
+    assert sorted(rehearsed + _IN_A_MACHINE) == sorted(printed)
