@@ -139,19 +139,26 @@ def scene(keep: bool) -> Iterator[Scene]:
             kept = keep
         finally:
             if not kept:
-                _let_nothing_interrupt()
-                seaweed.stop()
-                clickhouse.stop()
-                postgres.stop("immediate")
+                with _uninterrupted():
+                    seaweed.stop()
+                    clickhouse.stop()
+                    postgres.stop("immediate")
     finally:
         if not kept:
-            shutil.rmtree(folder)
+            with _uninterrupted():
+                shutil.rmtree(folder)
 
 
-def _let_nothing_interrupt() -> None:
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
     """Whoever presses Ctrl-C twice would leave servers behind."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [(number, signal.signal(number, signal.SIG_IGN)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def _write_private(path: Path, text: str) -> None:
