@@ -37,14 +37,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With `-n`, a file stays with one worker and its servers; on version 18 with another.
 
-    What needs the machine of the lab stays together: there is one.
+    What needs the machine of the lab stays together, there is one, and takes longest: it is first.
     """
+    items.sort(key=lambda item: not _needs_lab(item))
     for item in items:
-        parameters = item.name.partition("[")[2]
-        group = f"{item.path.stem}{'18' if '18' in parameters else ''}"
-        if "lxd" in parameters or "lab" in getattr(item, "fixturenames", ()):
-            group = "lxd"
-        item.add_marker(pytest.mark.xdist_group(group))
+        version = "18" if "postgres18" in item.name else ""
+        group = f"{item.path.relative_to(item.session.path)}{version}"
+        item.add_marker(pytest.mark.xdist_group("lab" if _needs_lab(item) else group))
+
+
+def _needs_lab(item: pytest.Item) -> bool:
+    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+    return "lxd" in parameters or "lab" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(autouse=True)
