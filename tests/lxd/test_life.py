@@ -43,11 +43,13 @@ def fill(lab: Lab) -> None:
         set -e
         lxc profile create web --project shop
         lxc profile set web user.note 'from the profile' --project shop
+        lxc network create wire ipv4.address=none ipv6.address=none
         lxc storage volume create default site --project shop
         lxc storage volume create default disk --type=block size=8MB --project shop
         lxc init tiny web -p default -p web --project shop -c limits.memory=200MB \\
             -c user.note='its own' -c environment.TOKEN=hushhush
         lxc config device add web data disk pool=default source=site path=/data --project shop
+        lxc config device add web eth1 nic network=wire name=eth1 --project shop
         lxc start web --project shop
         lxc exec web --project shop -- sh -ec '
             mkdir /srv/own
@@ -87,6 +89,7 @@ def life(host: Host, lab: Lab) -> Life:
     life.configuration = inside.instance(lab, "web", "shop")
     lab.sh(
         "lxc delete web --project shop && lxc profile delete web --project shop"
+        " && lxc network delete wire"
         " && for volume in site disk; do"
         " lxc storage volume delete default $volume --project shop; done"
     )
@@ -114,6 +117,7 @@ def test_what_is_missing_is_named_before_anything_is_made(
     assert refused.status == 1
     assert "profile web" in refused.stderr
     assert "volume site" in refused.stderr
+    assert "network wire" in refused.stderr
     assert "--without-devices" in refused.stderr
     assert inside.query(lab, "/1.0/instances?project=shop") == []
 
@@ -125,6 +129,7 @@ def test_without_devices_it_comes_alone_and_says_what_it_lacks(
     notes = " ".join(done.records[0]["restored"]["notes"])
     assert "profile web" in notes
     assert "volume site" in notes
+    assert "network wire" in notes
     assert inside.tree(lab, "tank/lxd/containers/shop_alone") == life.trees[2][WEB]
     alone = inside.instance(lab, "alone", "shop")
     assert alone["profiles"] == ["default"]
@@ -157,6 +162,7 @@ def test_everything_comes_back_in_place_as_it_was_and_starts(
 ) -> None:
     lab.sh("lxc profile create web --project shop")
     lab.sh("lxc profile set web user.note 'from the profile' --project shop")
+    lab.sh("lxc network create wire ipv4.address=none ipv6.address=none")
     host.good(f"tb-restore {SITE}")
     host.good(f"tb-restore {WEB}")
     for id, dataset in DATASETS.items():

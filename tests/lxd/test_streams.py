@@ -35,6 +35,13 @@ case "$*" in
 *) exec {program} "$@" ;;
 esac
 """
+_DENIED = """\
+#!/bin/sh
+case "$*" in
+config*edit*) echo 'Error: not today' >&2; exit 1 ;;
+*) exec {program} "$@" ;;
+esac
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -155,3 +162,31 @@ def test_a_point_whose_run_was_killed_before_its_manifest_is_taken_away(
     host.good(f"tb-run -s {BIG}")
     host.good(f"tb-discover -s {BIG} | tb-snapshot --incremental | tb-upload | tb-rotate")
     assert orphan not in inside.points(lab, DATASET)
+
+
+def test_what_was_to_be_replaced_is_what_it_was_when_a_restore_fails_or_is_killed(
+    host: Host, lab: Lab, path: Path
+) -> None:
+    was, held = inside.instance(lab, "big"), path.parent / "configured"
+    place(path, "lxc", _DENIED.format(program=lab.bindir / "lxc"))
+    failed = host.sh(f"tb-restore --overwrite {BIG}")
+    assert failed.status == 1
+    assert "not today" in failed.stderr
+    assert inside.instance(lab, "big") == was
+    script = _HELD.format(verb="config", word="edit", held=held, program=lab.bindir / "lxc")
+    place(path, "lxc", script)
+    with started(host, "tb-restore", "--overwrite", BIG) as process:
+        until(held.exists, seconds=300)
+        os.killpg(process.pid, signal.SIGKILL)
+    until(lambda: members(process.pid) == [])
+    assert not inside.exists(lab, "big")
+    (path / "lxc").unlink()
+    refused = host.sh(f"tb-restore {BIG}")
+    assert refused.status == 1
+    assert "there is one already" in refused.stderr
+    assert inside.instance(lab, "big") == was
+    host.good(f"tb-restore --overwrite {BIG}")
+    assert "tb-re" not in lab.sh("lxc list --format csv -c n")
+    now = inside.instance(lab, "big")["config"]
+    identity = "volatile.cloud-init.instance-id"
+    assert now[identity] == was["config"][identity]

@@ -1,7 +1,7 @@
 """The sources there are. A fourth one is a folder, a line here and a page."""
 
-from three_backup.errors import BackupError, UsageError
-from three_backup.sources.base import DirectSource, DrillSource, PointSource, Source, WholeSource
+from three_backup.errors import UsageError
+from three_backup.sources.base import DirectSource, PointSource, Source, WholeSource
 from three_backup.sources.clickhouse.source import ClickhouseSource
 from three_backup.sources.lxd.source import LxdSource
 from three_backup.sources.postgres.source import PostgresSource
@@ -9,7 +9,6 @@ from three_backup.sources.postgres.source import PostgresSource
 POINTS: tuple[PointSource, ...] = (LxdSource(),)
 DIRECT: tuple[DirectSource, ...] = (ClickhouseSource(),)
 WHOLE: tuple[WholeSource, ...] = (PostgresSource(),)
-DRILLS: tuple[DrillSource, ...] = (PostgresSource(), ClickhouseSource())
 SOURCES: tuple[Source, ...] = (*POINTS, *WHOLE, *DIRECT)
 
 
@@ -30,11 +29,3 @@ def direct_source_of(type: str) -> DirectSource | None:
 def point_source_of(type: str) -> PointSource | None:
     """The source if it holds its snapshots itself, None if this host or S3 stores them."""
     return next((source for source in POINTS if source.type == type), None)
-
-
-def drill_source_of(type: str) -> DrillSource:
-    """Raises BackupError where the source cannot prove its snapshots."""
-    for source in DRILLS:
-        if source.type == type:
-            return source
-    raise BackupError("source.no_drill", f"{type}: there is no drill for its snapshots yet")

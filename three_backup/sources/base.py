@@ -136,6 +136,19 @@ class Source(Protocol):
         Neither the source's server nor a snapshot is touched; temporary files are gone afterwards.
         """
 
+    def drill(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
+        """Bring each object back into a scratch place and look at it; all of it is gone then, and
+        nothing that is live was touched.
+
+        facts: rows; content, a hash of all rows in their stored order, where it was asked for.
+        """
+
+    def read_through(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
+        """Read all that the chain stores and compare it with its hashes, restoring nothing.
+
+        Objects that were not asked for are told of as well where their bytes are damaged.
+        """
+
 
 class DirectSource(Source, Protocol):
     """A source whose server writes snapshots to S3 itself: this host stores none of them.
@@ -177,19 +190,3 @@ class WholeSource(Source, Protocol):
 
     def plan_whole(self, job: WholeJob) -> Planned:
         """What restore_whole() would do; nothing is touched. Raises BackupError if it refuses."""
-
-
-class DrillSource(Source, Protocol):
-    """A source that can prove its snapshots. Nothing that is live is touched by it."""
-
-    def drill(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
-        """Bring each object back into a scratch place and look at it; all of it is gone then.
-
-        facts: rows; content, a hash of all rows in their stored order, where it was asked for.
-        """
-
-    def read_through(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
-        """Read all that the chain stores and compare it with its hashes, restoring nothing.
-
-        Objects that were not asked for are told of as well where their bytes are damaged.
-        """

@@ -36,7 +36,7 @@ from three_backup.objects import ObjectId, can_match_below, selected
 from three_backup.pipe import Invocation, translated
 from three_backup.progress import bar
 from three_backup.records import Record, error_fields, of_source
-from three_backup.sources import DRILLS, SOURCES, direct_source_of, drill_source_of
+from three_backup.sources import SOURCES, direct_source_of, source_of
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import DrillJob
 
@@ -114,15 +114,11 @@ def _requests(invocation: Invocation, catalogs: Sequence[Catalog]) -> list[_Requ
 def _by_pattern(
     invocation: Invocation, catalogs: Sequence[Catalog], patterns: Sequence[str]
 ) -> list[_Request]:
-    meant = [
+    types = [
         source.type
         for source in SOURCES
         if any(can_match_below(pattern, source.type) for pattern in patterns)
     ]
-    types = [source.type for source in DRILLS if source.type in meant]
-    for type in set(meant).difference(types):
-        if any(catalog.carriers(type) for catalog in catalogs):
-            invocation.say(f"{type}: there is no drill for its snapshots yet")
     requests, broken = [], False
     for found in candidates(catalogs, types, lambda id: selected(patterns, id)):
         if isinstance(found, Candidate):
@@ -212,7 +208,7 @@ def _outcomes(
     invocation: Invocation, candidate: Candidate, objects: Sequence[ObjectId]
 ) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
     catalog, type = candidate.catalog, objects[0].type
-    source, local_dir = drill_source_of(type), catalog.storage.local_dir
+    source, local_dir = source_of(type), catalog.storage.local_dir
     snapshots = catalog.snapshots(candidate.carrier)
     with ExitStack() as stack:
         stack.enter_context(carrier_lock(local_dir, candidate.carrier, shared=True))

@@ -15,6 +15,9 @@ MARK = "user.three_backup.restoring"
 
 _CLOUD_INIT = "volatile.cloud-init.instance-id"
 _TEMPLATES = "volatile.apply_template"
+_KEPT = {key: f"user.three_backup.{key}" for key in (_CLOUD_INIT, _TEMPLATES)}
+"""Where the identity of an instance is kept that LXD takes for a new one when it is renamed."""
+
 _STOPPED = "Stopped"
 
 
@@ -54,6 +57,22 @@ class Container:
                 f"{self._target}: it is running, and would be replaced",
                 f"stop it first: lxc stop {self._target.level3} --project {self._target.level2}",
             )
+
+    def put_aside(self, aside: ObjectId) -> None:
+        config = self._config()
+        client.set_keys(self._target, {kept: config.get(key, "") for key, kept in _KEPT.items()})
+        client.rename(self._target, aside.level3)
+
+    def take_back(self, aside: ObjectId) -> None:
+        """As it was, even if whoever put it aside was killed."""
+        client.rename(aside, self._target.level3)
+        config = self._config()
+        was = {key: config.get(kept, "") for key, kept in _KEPT.items()}
+        client.set_keys(self._target, {**was, **dict.fromkeys(_KEPT.values(), "")})
+
+    def _config(self) -> Mapping[str, str]:
+        found = client.get(names.url(self._target), str(self._target))
+        return dict(found["config"])
 
     def create(self, unfinished: ObjectId) -> None:
         """With nothing that another instance may have too: not even started with the host."""

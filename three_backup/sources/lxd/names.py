@@ -16,6 +16,9 @@ VOLUME = "volume"
 RESTORING = "tb-restore-"
 """How the names begin of what a restore has not finished."""
 
+DRILLING = f"{RESTORING}drill-"
+"""How the names begin of what is brought back to prove that it can be."""
+
 REPLACED = "tb-replaced-"
 """How the names begin of what a restore puts aside while another takes its name."""
 

@@ -8,7 +8,8 @@ from three_backup.sources.base import Planned
 from three_backup.sources.jobs import RestoreJob, Wanted
 from three_backup.sources.lxd import client, points
 from three_backup.sources.lxd.points import Sent
-from three_backup.sources.lxd.restore import Work, check_replaceable, prepare
+from three_backup.sources.lxd.receive import Work, prepare
+from three_backup.sources.lxd.restore import check_replaceable
 
 
 def plan(job: RestoreJob) -> Iterator[tuple[Wanted, Planned | BackupError]]:

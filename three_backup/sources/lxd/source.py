@@ -7,9 +7,10 @@ from typing import IO, Any
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
 from three_backup.findings import Finding
+from three_backup.objects import ObjectId
 from three_backup.snapshots import Manifest, SnapshotId
 from three_backup.sources.base import Found, Planned, Restored, Unreadable
-from three_backup.sources.jobs import CheckJob, RestoreJob, Say, SnapshotJob, Wanted
+from three_backup.sources.jobs import CheckJob, DrillJob, RestoreJob, Say, SnapshotJob, Wanted
 
 
 class LxdSource:
@@ -71,3 +72,13 @@ class LxdSource:
         from three_backup.sources.lxd.plan import plan
 
         return plan(job)
+
+    def drill(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
+        from three_backup.sources.lxd.drill import drill
+
+        return drill(job)
+
+    def read_through(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
+        from three_backup.sources.lxd.drill import read_through
+
+        return read_through(job)

@@ -34,6 +34,12 @@ class Volume:
                 "--level3-suffix",
             )
 
+    def put_aside(self, aside: ObjectId) -> None:
+        client.rename(self._target, aside.level3)
+
+    def take_back(self, aside: ObjectId) -> None:
+        client.rename(aside, self._target.level3)
+
     def create(self, unfinished: ObjectId) -> None:
         body = {
             **self._stored,

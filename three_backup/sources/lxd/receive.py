@@ -1,0 +1,143 @@
+"""Receives a snapshot under a name of its own, so that what fails or is killed touches nothing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+
+from three_backup import pieces
+from three_backup.errors import BackupError
+from three_backup.objects import ObjectId
+from three_backup.sources.jobs import Advance, RestoreJob, SnapshotFiles, Wanted
+from three_backup.sources.lxd import client, encryption, names, points
+from three_backup.sources.lxd.container import Container
+from three_backup.sources.lxd.encryption import Lock
+from three_backup.sources.lxd.failures import NotFoundError
+from three_backup.sources.lxd.points import Sent
+from three_backup.sources.lxd.volume import Volume
+
+_RECEIVE = ("receive", "-u", "-F")
+_FILESYSTEM = ("-o", "mountpoint=legacy", "-o", "canmount=noauto")
+_BLOCKS = ("-o", "volmode=none", "-o", "lxd:content_type=block")
+"""As LXD has them: it mounts them itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """unfinished: the id of what is being made; aside: of what it replaces, meanwhile."""
+
+    job: RestoreJob
+    wanted: Wanted
+    target: Container | Volume
+    unfinished: ObjectId
+    aside: ObjectId
+
+    @property
+    def raw(self) -> bool:
+        """Whether what is received was never decrypted."""
+        return bool(self.job.chain[-1].manifest.facts["encrypted"]) and not self.job.at_source
+
+    @property
+    def about(self) -> str:
+        return str(self.wanted.target)
+
+
+def prepare(job: RestoreJob, wanted: Wanted) -> Work:
+    """Nothing is changed yet."""
+    kind = Volume if wanted.object.subtype == names.VOLUME else Container
+    target = kind(wanted, job.chain[-1].manifest.facts, bool(job.options.get("without_devices")))
+    return Work(
+        job,
+        wanted,
+        target,
+        names.beside(wanted.target, names.RESTORING),
+        names.beside(wanted.target, names.REPLACED),
+    )
+
+
+def opened(work: Work) -> Lock | None:
+    """The lock of the target's pool, which is there, on ZFS, and opens what is received."""
+    lock = encryption.lock_of(client.root(work.wanted.target.level1), work.about)
+    if work.raw:
+        encryption.check(lock, work.about)
+    return lock
+
+
+@contextmanager
+def received(work: Work, lock: Lock | None) -> Iterator[int]:
+    """Bytes that were received, into what is unfinished: whole, checked, and gone if the block
+    fails."""
+    try:
+        work.target.create(work.unfinished)
+        read = _receive(work, lock)
+        _settle(work)
+        yield read
+    except BaseException:
+        with suppress(BackupError):  # else the next restore removes it
+            remove(work.unfinished)
+        raise
+
+
+def remove(object_id: ObjectId) -> None:
+    with suppress(NotFoundError):
+        client.send("DELETE", names.url(object_id), None, str(object_id))
+
+
+def read_stored(files: SnapshotFiles, advance: Advance) -> tuple[int, Iterator[bytes]]:
+    """The size of a stream, and its pieces, none of them unchecked."""
+    where = f"{files.manifest.carrier}: snapshot {files.manifest.snapshot}"
+    index = pieces.Index.from_json(files.read(pieces.INDEX), where)
+    read_range = partial(files.read_range, pieces.STREAM)
+    return index.size, _advancing(pieces.checked(index, read_range, where), advance)
+
+
+def _receive(work: Work, lock: Lock | None) -> int:
+    """Bytes that were received."""
+    dataset = client.dataset(work.unfinished)
+    if lock is not None:  # ZFS takes no encrypted dataset for another, only for a new one
+        client.zfs(("destroy", dataset), work.about)
+    if work.job.at_source:
+        return _receive_point(work)
+    read = sum(_receive_stored(work, files) for files in work.job.chain)
+    if lock is not None and work.raw:
+        encryption.unlock(lock, dataset, work.about)
+    return read
+
+
+def _receive_point(work: Work) -> int:
+    manifest = work.job.chain[-1].manifest
+    sent = Sent(client.dataset(work.wanted.object), manifest.snapshot)
+    client.pipe_zfs(sent.argv(), _receiving(work, work.job.chain[-1]), work.about)
+    return points.size_of_stream(sent, work.about)
+
+
+def _receive_stored(work: Work, files: SnapshotFiles) -> int:
+    size, stored = read_stored(files, work.job.advance)
+    client.feed_zfs(_receiving(work, files), stored, work.about)
+    return size
+
+
+def _advancing(stored: Iterator[bytes], advance: Advance) -> Iterator[bytes]:
+    for piece in stored:
+        yield piece
+        advance(len(piece))
+
+
+def _receiving(work: Work, files: SnapshotFiles) -> tuple[str, ...]:
+    dataset = client.dataset(work.unfinished)
+    options = _FILESYSTEM if work.target.is_filesystem else _BLOCKS
+    return (*_RECEIVE, *options, f"{dataset}@{names.point(files.manifest.snapshot)}")
+
+
+def _settle(work: Work) -> None:
+    """What was received is the one, and has none of our snapshots any more."""
+    last, dataset = work.job.chain[-1].manifest, client.dataset(work.unfinished)
+    received = f"{dataset}@{names.point(last.snapshot)}"
+    ((guid,),) = client.zfs(("get", "-Hp", "-o", "value", "guid", received), work.about)
+    if guid != last.facts["guid"]:
+        raise BackupError(
+            "lxd.other_stream",
+            f"{work.about}: what was received is not snapshot {last.snapshot}",
+            "restore another snapshot with --snapshot; tb-list --snapshots names them",
+        )
+    client.zfs(("destroy", f"{dataset}@%"), work.about)
