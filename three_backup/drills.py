@@ -52,6 +52,10 @@ class Drills:
         """By the server's clock."""
         return self._listed.get((id, _GOOD))
 
+    def last_failed(self, id: str) -> datetime | None:
+        """None where none failed since the last good one."""
+        return self._listed.get((id, _FAILED))
+
     def facts(self, object_id: ObjectId) -> Mapping[str, Any]:
         """What the last good drill found; nothing where there was none."""
         if self.last_good(str(object_id)) is None:

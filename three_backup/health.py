@@ -81,7 +81,8 @@ def judge(
 ) -> Health:
     """settings: of the enabled objects that the carrier carries. made: what the last run that saw
     it made of it; None where nobody knows. direct: its server writes snapshots to S3 itself.
-    points: what lies on this host is good without its parents. alarms: sentences on sizes."""
+    points: what lies on this host is good without its parents. alarms: sentences on sizes and
+    drills."""
     good = _restorable(snapshots, points)
     bases = schedules(settings, Kind.BASE, direct)
     increments = schedules(settings, Kind.INCREMENTAL, direct)

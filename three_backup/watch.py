@@ -1,18 +1,20 @@
 """How every carrier that is known stands: by the catalog and the last run, no source is asked."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from three_backup import health, sizes
 from three_backup.catalog import Catalog, Stored
 from three_backup.config import Configuration
 from three_backup.config.settings import Settings
+from three_backup.drills import Drills
 from three_backup.health import Health, Level, Patience
 from three_backup.last_run import LastRun, Made
 from three_backup.objects import LEVELS, ObjectId, can_match_below, selected
 from three_backup.outlook import distinct
 from three_backup.planning import Clock
-from three_backup.snapshots import CarriedObject
+from three_backup.snapshots import CarriedObject, rfc3339
 from three_backup.sources import SOURCES, direct_source_of, point_source_of
 
 
@@ -20,13 +22,15 @@ from three_backup.sources import SOURCES, direct_source_of, point_source_of
 class Watched:
     """A carrier, or a source that the last run could not list. objects: those selected, as the
     newest snapshot has them; gone: the last run that could list its source saw nothing of it;
-    disabled: nothing of it is to be backed up."""
+    disabled: nothing of it is to be backed up; proved: when the last good drill of each object
+    was, by its id."""
 
     carrier: str
     objects: tuple[CarriedObject, ...]
     health: Health
     gone: bool = False
     disabled: bool = False
+    proved: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +51,14 @@ class Watch:
         return sorted(chosen, key=lambda one: (-one.health.level, one.carrier))
 
     def _stored(self, catalog: Catalog) -> Iterator[Watched]:
+        drills = Drills(catalog.s3) if catalog.s3 else None
         for type in (source.type for source in SOURCES):
             for carrier in catalog.carriers(type):
                 snapshots = catalog.snapshots(carrier)
                 objects = _objects(carrier, snapshots[-1], catalog)
                 # Two storages may share the folder of this host.
                 if any(self._lies_in(catalog, one) for one in objects):
-                    yield self._watched(carrier, objects, snapshots, catalog)
+                    yield self._watched(carrier, objects, snapshots, catalog, drills)
 
     def _lies_in(self, catalog: Catalog, carried: CarriedObject) -> bool:
         storage = self.configuration.settings(carried.id).storage
@@ -65,18 +70,23 @@ class Watch:
         objects: Sequence[CarriedObject],
         snapshots: Sequence[Stored],
         catalog: Catalog,
+        drills: Drills | None,
     ) -> Watched:
         settings = distinct(self.configuration.settings(one.id) for one in objects)
         made = self.last.carriers.get(carrier) if self.last else None
         gone = made is None and self.last is not None and _type(carrier) in self.last.listed
-        alarms = self._alarms(carrier, snapshots, settings, catalog)
+        alarms = [
+            *self._alarms(carrier, snapshots, settings, catalog),
+            *(_failed(drills, objects) if drills else ()),
+        ]
         judged = self._judged(carrier, snapshots, settings, made, alarms)
         if gone or not settings:
             judged = replace(
                 judged, level=Level.OK, troubles=(), next_base=None, next_incremental=None
             )
         chosen = tuple(one for one in objects if selected(self.patterns, str(one.id)))
-        return Watched(carrier, chosen, judged, gone, disabled=not settings)
+        proved = _proved(drills, chosen) if drills else {}
+        return Watched(carrier, chosen, judged, gone, disabled=not settings, proved=proved)
 
     def _alarms(
         self,
@@ -134,6 +144,17 @@ def _objects(carrier: str, newest: Stored, catalog: Catalog) -> Sequence[Carried
     if _is_object(carrier):  # its manifest would tell no more: ten thousand are not fetched
         return [CarriedObject(ObjectId.parse(carrier), 0)]
     return catalog.manifest(carrier, newest).objects
+
+
+def _proved(drills: Drills, objects: Sequence[CarriedObject]) -> Mapping[str, datetime]:
+    found = ((str(one.id), drills.last_good(str(one.id))) for one in objects)
+    return {id: time for id, time in found if time is not None}
+
+
+def _failed(drills: Drills, objects: Sequence[CarriedObject]) -> Iterator[str]:
+    for id in (str(one.id) for one in objects):
+        if time := drills.last_failed(id):
+            yield f"{id}: the drill of {rfc3339(time)} failed, tb-verify says why"
 
 
 def _is_object(carrier: str) -> bool:

@@ -12,6 +12,7 @@ from tests.pipeline.conftest import Host, Outcome
 from tests.pipeline.test_failures import store
 from three_backup import pipe
 from three_backup.demo.clickhouse import ClickhouseServer
+from three_backup.health import Level
 from three_backup.objects import ObjectId
 from three_backup.s3.store import Store
 from three_backup.sources.clickhouse.relations import DRILLING
@@ -116,6 +117,8 @@ def test_what_comes_back_is_counted_checked_and_remembered(
     table = proving.good(f"tb-list --stored --drills -s {orders}").stdout
     assert table.splitlines()[0].endswith("PROVED")
     assert not table.splitlines()[1].endswith("never")
+    known = by_id(proving.good("tb-status --json"))
+    assert all(known[id]["status"]["proved"] == listed[id]["drilled_at"] for id in proved)
 
 
 def test_damage_of_data_index_and_manifest_is_found_and_named(proving: Host) -> None:
@@ -157,6 +160,11 @@ def test_damage_of_data_index_and_manifest_is_found_and_named(proving: Host) -> 
         assert found.stderr.startswith(f"tb-verify: {hits()}: ")
     failed = [one.key for one in s3.all_keys("drills/") if one.key.endswith("failed.json")]
     assert [key.split("/")[-2] for key in failed] == ["hits"]
+    warned = proving.sh("tb-status")
+    assert warned.status == Level.WARNING
+    assert f"{hits()}: the drill of 20" in warned.stdout
+    proving.good(f"tb-verify {hits()}")
+    assert "the drill of" not in proving.sh("tb-status").stdout
 
 
 def test_the_same_snapshot_has_to_give_the_same_each_time(proving: Host) -> None:

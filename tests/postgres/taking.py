@@ -34,13 +34,14 @@ MIDWAY = 1 << 20
 
 class Taking:
     """Snapshots in a folder, one after another. settings: of objects that are not EVERYWHERE;
-    said: every sentence that was meant for people; carrier: None for that of the server."""
+    said: every sentence that was meant for people; moved, expected: bytes, of all snapshots;
+    carrier: None for that of the server."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.settings: dict[ObjectId, Settings] = {}
         self.said: list[str] = []
-        self.moved = 0
+        self.moved = self.expected = 0
         self.carrier: str | None = None
         self._hours = count()
 
@@ -80,10 +81,14 @@ class Taking:
             host="here",
             advance=advance,
             say=self.said.append,
+            expect=self._expect,
         )
         manifest = PostgresSource().take(job)
         body = manifest.to_json()
         return Files(Manifest.from_json(body, "test"), directory, None, None)
+
+    def _expect(self, size: int) -> None:
+        self.expected += size
 
 
 def carrier_of_server() -> str:

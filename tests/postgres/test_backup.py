@@ -104,6 +104,17 @@ def test_a_run_shows_that_it_lives_while_the_server_makes_a_long_checkpoint(
     gave_up.cancel()
 
 
+def test_how_much_a_base_will_move_is_known_as_it_begins(
+    live: PostgresServer, taking: Taking
+) -> None:
+    known: list[int] = []
+    base = taking.take(meanwhile=lambda: known.append(taking.expected))
+    assert known == [taking.expected]
+    assert 0.3 * taking.moved < taking.expected < 1.2 * taking.moved  # WAL comes besides
+    taking.take(base)
+    assert [taking.expected] == known
+
+
 def test_an_incremental_holds_only_what_changed(
     live: PostgresServer, database: str, taking: Taking
 ) -> None:

@@ -46,7 +46,8 @@ class SnapshotJob:
     hold below an id that cannot be listed. program, host: for the manifest. store: of direct
     sources, None for others, where everything goes below `layout.data_folder` of the snapshot;
     directory is then that of the carrier's journals, and what lies there in a folder named like a
-    snapshot goes once the snapshot's manifest is stored.
+    snapshot goes once the snapshot's manifest is stored. expect: told how many bytes are to be
+    moved, about, where that is known beforehand.
     """
 
     carrier: str
@@ -61,6 +62,7 @@ class SnapshotJob:
     say: Say
     settings_below: Callable[[str], Sequence[Settings]] = lambda prefix: ()
     store: Store | None = None
+    expect: Advance = lambda size: None
 
 
 @dataclass(frozen=True, slots=True)

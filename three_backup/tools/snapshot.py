@@ -179,7 +179,7 @@ def _take(
     source = source_of(record.object.type)
     with (
         _destination(invocation, record, catalog, snapshot) as destination,
-        invocation.bar(record.carrier, None) as advance,
+        invocation.bar(record.carrier, None) as transfer,
     ):
         job = SnapshotJob(
             carrier=record.carrier,
@@ -190,10 +190,11 @@ def _take(
             source_settings=invocation.configuration.source_settings(source.type),
             program=pipe.PROGRAM,
             host=invocation.host,
-            advance=advance,
+            advance=transfer,
             say=invocation.say,
             settings_below=invocation.configuration.settings_below,
             store=destination.store,
+            expect=transfer.expect,
         )
         manifest = source.take(job)
         destination.commit(manifest)

@@ -40,9 +40,9 @@ from three_backup.snapshots import rfc3339
 from three_backup.terminal import Colour, painted
 from three_backup.watch import Watch, Watched
 
-_HEADING = ("STATE", "CARRIER", "BASE", "INCR", "IN S3", "CHAIN", "NEXT")
+_HEADING = ("STATE", "CARRIER", "BASE", "INCR", "IN S3", "PROVED", "CHAIN", "NEXT")
 _COLOURS = {Level.OK: Colour.GREEN, Level.WARNING: Colour.YELLOW, Level.CRITICAL: Colour.RED}
-_RIGHT = frozenset({2, 3, 4})
+_RIGHT = frozenset({2, 3, 4, 5})
 _PATIENCE = timedelta(seconds=5)
 """How long S3 is tried: who watches gives up after ten seconds."""
 _USUAL_WIDTH, _WIDE = 78, 100
@@ -178,7 +178,8 @@ def _row(watched: Watched, now: datetime, most: int) -> list[str]:
     """most: how many of the times that come next are told."""
     health = watched.health
     state = "gone" if watched.gone else "off" if watched.disabled else health.level.name.lower()
-    times = (health.base, health.incremental, health.uploaded)
+    proved = max(watched.proved.values(), default=None)
+    times = (health.base, health.incremental, health.uploaded, proved)
     return [
         state,
         watched.carrier,
@@ -226,7 +227,9 @@ def _records(watched: Watched) -> Iterator[Record]:
     carrier = {"carrier": watched.carrier}
     for one in watched.objects:
         shared = carrier if watched.carrier != str(one.id) else {}
-        yield Record.of(one.id, **shared, status=status)
+        proved = watched.proved.get(str(one.id))
+        known = {**status, "proved": proved and rfc3339(proved)}
+        yield Record.of(one.id, **shared, status=known)
 
 
 def _status(watched: Watched) -> dict[str, Any]:

@@ -146,6 +146,8 @@ def _finish(client: Client, store: Store, job: SnapshotJob, attempt: Attempt) ->
     """The manifest, once the server has finished and what it says was found in S3."""
     known = operation.find(client, attempt.id)
     if known is not None:
+        if job.parent is None:
+            job.expect(attempt.size)
         known = operation.awaited(
             client, job.carrier, attempt.id, job.source_settings, job.advance
         )

@@ -155,7 +155,7 @@ def _receive(
     level = job.source_settings.compression_level
     with PackWriter(job.directory, level, threads) as packs:
         splitter = Splitter(packs, before, classes, parent.index.files if parent else {})
-        archives = Archives(splitter, job.advance)
+        archives = Archives(splitter, job.advance, job.expect)
         try:
             with connect_replication() as connection:
                 streamed = _stream(connection, job.snapshot, cluster, parent, archives)

@@ -47,6 +47,9 @@ class Streamed:
 class Receiver(Protocol):
     """Told of what the server sends, in its order."""
 
+    def expected(self, size: int) -> None:
+        """So many bytes are to come, about; of an increment nobody knows."""
+
     def archive(self, tablespace: int | None) -> None:
         """A tar archive begins: of a tablespace, or of the data directory."""
 
@@ -102,7 +105,10 @@ def stream_backup(
         if incremental and error.sqlstate in _REFUSALS:
             raise _parent_unusable(error) from error
         raise
-    tablespaces = _tablespaces(_result(server, receiver))
+    archives = _result(server, receiver)
+    tablespaces = _tablespaces(archives)
+    if not incremental:
+        receiver.expected(_size(archives))
     _result(server, receiver)
     _copy(server, receiver)
     end_lsn, _ = _row(_result(server, receiver))
@@ -121,8 +127,7 @@ def _command(label: str, incremental: bool) -> bytes:
         "MANIFEST_CHECKSUMS 'CRC32C'",
         "TARGET 'client'",
     ]
-    if incremental:
-        options.append("INCREMENTAL true")
+    options.append("INCREMENTAL true" if incremental else "PROGRESS true")
     return f"BASE_BACKUP ({', '.join(options)})".encode()
 
 
@@ -193,6 +198,11 @@ def _tablespaces(result: "PGresult") -> dict[int, str]:
         if oid and location is not None:
             found[int(oid)] = os.fsdecode(location)
     return found
+
+
+def _size(result: "PGresult") -> int:
+    """Bytes of all archives; the server counts them in kilobytes."""
+    return sum(1024 * int(result.get_value(row, 2) or 0) for row in range(result.ntuples))
 
 
 def _parent_unusable(error: "psycopg.Error") -> ParentUnusableError:

@@ -174,11 +174,15 @@ class Splitter:
 class Archives:
     """What the server sends: the archives go to a splitter, its manifest is collected."""
 
-    def __init__(self, splitter: Splitter, advance: Advance) -> None:
+    def __init__(self, splitter: Splitter, advance: Advance, expect: Advance) -> None:
         self._splitter = splitter
         self._advance = advance
+        self._expect = expect
         self._tar = TarStream(splitter)
         self._manifest = bytearray()
+
+    def expected(self, size: int) -> None:
+        self._expect(size)
 
     def archive(self, tablespace: int | None) -> None:
         self._tar.close()
