@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.pipeline.conftest import Host
+from tests.postgres.test_whole_cluster import Rebuilt
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.demo.servers import PostgresServer, SeaweedServer
 
@@ -146,8 +147,20 @@ def test_a_lost_host(worst: Worst, orders: list[tuple[object, ...]]) -> None:
 
 
 def test_a_lost_server(worst: Worst, orders: list[tuple[object, ...]]) -> None:
-    worst.lose_postgres()
     worst.follow("The server is lost")
+    rebuilt, lost = Rebuilt(worst, worst.folder / "rebuilt"), worst.server
+    rebuilt.folder.mkdir(mode=0o711)
+    (worst.folder / "main").rename(rebuilt.pgdata)
+    with rebuilt.running() as worst.server:
+        assert worst.rows(_ORDERS) == orders
+    worst.server = lost
+
+
+def test_a_lost_server_whose_tables_go_to_a_fresh_one(
+    worst: Worst, orders: list[tuple[object, ...]]
+) -> None:
+    worst.lose_postgres()
+    worst.follow("The server is lost, and a fresh one shall have its tables")
     assert worst.rows(_ORDERS) == orders
 
 

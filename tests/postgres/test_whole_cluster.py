@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.pipeline.conftest import Outcome
+from tests.pipeline.conftest import Host, Outcome
 from tests.pipeline.test_failures import started, until
 from three_backup.demo.daemon import unprivileged_account
 from three_backup.demo.servers import PostgresServer, SeaweedServer
@@ -81,7 +81,7 @@ class Lost:
 class Rebuilt:
     """A restored data directory, and its tablespaces beside it."""
 
-    def __init__(self, host: Living, folder: Path) -> None:
+    def __init__(self, host: Host, folder: Path) -> None:
         self.folder = folder
         self.pgdata = folder / "pgdata"
         self.outcome: Outcome
@@ -205,6 +205,18 @@ def test_a_chain_taken_under_load_is_verified_starts_and_is_equal(
         assert len(set(balances.strip("[]").split(", "))) == 1
         timeline = "select pg_walfile_name(pg_current_wal_lsn())"
         assert ask(server, "postgres", timeline).startswith("00000002")
+
+
+def test_what_would_be_made_is_told_and_nothing_made(lost: Lost, rebuilt: Rebuilt) -> None:
+    planned = lost.restore("--dry-run")
+    assert planned.outcome.status == 0, planned.outcome.stderr
+    assert list(planned.folder.iterdir()) == []
+    (record,) = planned.outcome.records
+    would = record["would_restore"]
+    assert would["target"] == str(planned.pgdata)
+    assert would["chain"] == list(lost.snapshots)
+    assert ", ".join(rebuilt.restored["left_out"]) in would["notes"][0]
+    assert would["bytes_read"] > 1_000_000
 
 
 def test_what_was_left_out_is_named_comes_up_empty_and_is_usable_after_the_script(
