@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tests.lab.lab import Lab
-from tests.pipeline.conftest import Host
+from tests.pipeline.conftest import Host, Outcome
 
 WEB = "lxd/container/default/default/web"
 BASE = f"tb-discover -s {WEB} | tb-snapshot --base | tb-upload | tb-rotate"
@@ -23,6 +23,28 @@ def test_who_cannot_speak_to_lxd_reads_so_and_the_status_says_unreachable(host: 
     assert record["id"] == "lxd"
     assert record["error"]["hint"]
     assert len(outcome.stderr.strip().splitlines()) == 1
+
+
+def test_a_check_says_what_answers_and_what_is_in_the_way(host: Host) -> None:
+    found = {one["finding"]["subject"]: one["finding"] for one in checked(host, "root").records}
+    assert found["lxd"]["mark"] == "good"
+    assert "with 1 instance" in found["lxd"]["sentence"]
+    assert found["pool default"] == {
+        "mark": "good",
+        "subject": "pool default",
+        "sentence": "ZFS has it as tank/lxd",
+    }
+    (other,) = [one for one in found.values() if one["mark"] == "note"]
+    assert "only pools on ZFS are backed up yet" in other["sentence"]
+    outside = checked(host, "outsider")
+    assert outside.status != 0
+    (record,) = outside.records
+    assert record["finding"]["mark"] == "bad"
+    assert record["finding"]["remedy"]
+
+
+def checked(host: Host, user: str) -> Outcome:
+    return host.sh("tb-check --json -s lxd", environ={"LAB_USER": user})
 
 
 def test_who_may_not_send_reads_the_right_to_give_and_with_it_succeeds(

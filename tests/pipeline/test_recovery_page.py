@@ -26,7 +26,7 @@ _HITS = (
     "CREATE VIEW shop.few AS SELECT id FROM shop.hits WHERE id < 10",
 )
 _IN_A_MACHINE = ["A container or a volume is lost, or broken"]
-"""What tests/lxd does under names of its own: LXD and ZFS run in a virtual machine."""
+"""Rehearsed by tests/lxd: LXD and ZFS run in a virtual machine."""
 _ORDERS = "select count(*), sum(length(note)), md5(string_agg(note, ',' order by id)) from orders"
 
 

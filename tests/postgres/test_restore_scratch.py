@@ -1,6 +1,10 @@
 """How much of a cluster a restore lays out, and what it does where a part of that is missing."""
 
 import os
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
 
 from tests.postgres.restoring import Restoring, beside, rows, table
 from tests.postgres.taking import Taking, ask, run
@@ -9,8 +13,11 @@ from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
 from three_backup.sources.base import Restored
+from three_backup.sources.postgres.restoring import revive
+from three_backup.sources.postgres.restoring.binaries import Binaries
 from three_backup.sources.postgres.restoring.opened_chain import OpenedChain
 from three_backup.sources.postgres.restoring.revive import revived
+from three_backup.sources.postgres.restoring.scratch import ScratchServer, scratch_server
 from three_backup.sources.postgres.restoring.scratch_folder import PGDATA
 
 MEGABYTE = 1 << 20
@@ -34,6 +41,31 @@ def on_scratch(restoring: Restoring, chain: list[Files], object: ObjectId) -> tu
         wal = pgdata / "pg_wal"
         files = [path for path in pgdata.rglob("*") if path.is_file() and wal not in path.parents]
         return scratch.server.invalid_pages(), sum(path.stat().st_blocks * 512 for path in files)
+
+
+def test_many_tables_come_back_through_one_server(
+    old: PostgresServer,
+    rare: str,
+    taking: Taking,
+    restoring: Restoring,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[str] = []
+
+    def counted(
+        binaries: Binaries, folder: Path, user: str | None, superuser: str
+    ) -> AbstractContextManager[ScratchServer]:
+        started.append(superuser)
+        return scratch_server(binaries, folder, user, superuser)
+
+    monkeypatch.setattr(revive, "scratch_server", counted)
+    names = [f"part{number}" for number in range(12)]
+    run(old, rare, *(f"CREATE TABLE {name} AS SELECT '{name}' AS word" for name in names))
+    wanted = [beside(table(rare, name), level3=f"{name}_back") for name in names]
+    restoring.all([taking.take()], *wanted)
+    assert len(started) == 1
+    for name in names:
+        assert rows(old, table(rare, f"{name}_back")) == rows(old, table(rare, name))
 
 
 def test_pages_that_are_missing_fail_the_table_they_are_of_and_no_other(
