@@ -30,7 +30,7 @@ def pytest_configure() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--seeds", type=int, default=3, help="instants at which sweeps kill")
+    parser.addoption("--seeds", type=int, default=10, help="instants at which sweeps kill")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups

@@ -134,7 +134,7 @@ def host(
 ) -> Iterator[Host]:
     """A host beside PostgreSQL 17, or beside the server that the test's parameter names."""
     server = request.getfixturevalue(getattr(request, "param", "postgres17"))
-    with _host(server_folder, server, seaweed, bucket) as made:
+    with host_beside(server_folder, server, seaweed, bucket) as made:
         yield made
 
 
@@ -145,13 +145,13 @@ def host_of_module(
     """A host that the tests of a module share, for tests that only look."""
     bucket = f"looked-at-{next(_NUMBERS)}"
     seaweed.create_bucket(bucket)
-    with _host(server_folder, postgres17, seaweed, bucket) as made:
+    with host_beside(server_folder, postgres17, seaweed, bucket) as made:
         yield made
     seaweed.delete_bucket(bucket)
 
 
 @contextmanager
-def _host(
+def host_beside(
     server_folder: Path, server: PostgresServer, seaweed: SeaweedServer, bucket: str
 ) -> Iterator[Host]:
     folder = server_folder / bucket

@@ -32,7 +32,7 @@ PASSING = ("hiccup", "torn")
 FAULTS = ("away", "lost", "denied", *PASSING)
 OF_CLICKHOUSE = 30
 OF_RESTORES = 12
-_MANY = 10
+_MANY = 11
 _AWAY = Answer(0, {}, b"")
 _NUMBERS = count(1)
 
@@ -82,7 +82,7 @@ class Fault:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One request in each way, another one for each; from `--seeds 10` on, that many of the
+    """One request in each way, another one for each; from `--seeds 11` on, that many of the
     first."""
     for mark in metafunc.definition.iter_markers("faults"):
         seeds = metafunc.config.getoption("--seeds")
