@@ -4,12 +4,14 @@ import errno
 import os
 import platform
 import re
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, NoReturn, TypeVar
@@ -22,6 +24,7 @@ from three_backup.config import Configuration, environment_file, load
 from three_backup.config.options import OPTIONS
 from three_backup.errors import BackupError, ConfigurationError, Exit, UnreachableError, UsageError
 from three_backup.host import machine_id
+from three_backup.objects import ObjectId
 from three_backup.progress import Transfer, When, bar
 from three_backup.records import Record, malformed_line
 from three_backup.storage import Storage
@@ -144,16 +147,23 @@ class Invocation:
                 yield malformed_line(self.name, number, numbered)
 
     def _taken(self, record: Record) -> Record:
-        """A record of another host's prefix is for those who were told to read that one."""
-        prefix = record.fields.get("s3_prefix")
-        if record.failed or prefix in (None, self._prefix):
+        """It has failed where it is of no object, or of the prefix of a host that we were not told
+        to read."""
+        if record.failed:
             return record
-        error = BackupError(
-            "input.foreign",
-            f"{record.id}: the record is of prefix {prefix}, which another host writes",
-            f"restore it with tb-restore --s3-prefix {prefix}",
-        )
-        return self.fail(record, error)
+        try:
+            self._check_prefix(record.object, record.fields.get("s3_prefix"))
+        except BackupError as error:
+            return self.fail(record, error)
+        return record
+
+    def _check_prefix(self, object_id: ObjectId, prefix: object) -> None:
+        if prefix not in (None, self._prefix):
+            raise BackupError(
+                "input.foreign",
+                f"{object_id}: the record is of prefix {prefix}, which another host writes",
+                f"restore it with tb-restore --s3-prefix {shlex.quote(str(prefix))}",
+            )
 
     def each(self, act: Callable[[Record], Record]) -> None:
         """Every record through act. One that failed before is copied, and one whose object cannot
@@ -255,6 +265,7 @@ def main(
     try:
         signal.signal(signal.SIGTERM, _stop)
         _require_output()
+        _speak_utf8()
         invocation = Invocation(name, _arguments(usage, name, argv))
         if "--config" in invocation.arguments:
             _ = invocation.configuration  # its mistakes are told whatever comes in
@@ -325,6 +336,12 @@ def _require_output() -> None:
         raise UsageError(
             "output.closed", "standard output is closed", "send it to /dev/null instead"
         )
+
+
+def _speak_utf8() -> None:
+    """Records are UTF-8 in any locale; what is none becomes `\\udc80`, which JSON knows, too."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def _stop(signal_: int, _frame: FrameType | None) -> NoReturn:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+PLACE = "test/thing/one/two"
 ROOT = Path(__file__).parents[2]
 TOOL = '''
 """tb-echo - give back what came in
@@ -20,10 +21,10 @@ Usage:
   tb-echo [options]
 
 Options:
-      --fail ID   fail where a record has this id
-      --how WORD  what goes wrong then [default: failure]
-  -h, --help      show this
-      --version   show the version
+      --fail NAME  fail where an object has this level3
+      --how WORD   what goes wrong then [default: failure]
+  -h, --help       show this
+      --version    show the version
 """
 from three_backup import pipe
 from three_backup.errors import BackupError, ConfigurationError, UnreachableError
@@ -37,7 +38,7 @@ HOW = {
 
 def run(invocation):
     def act(record):
-        if record.id == invocation.arguments["--fail"]:
+        if record.object.level3 == invocation.arguments["--fail"]:
             raise HOW[invocation.arguments["--how"]]
         return record
     invocation.each(act)
@@ -54,7 +55,7 @@ def tool(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def line(name: str) -> str:
-    return f'{{"v":1,"id":"{name}"}}\n'
+    return f'{{"v":1,"id":"{PLACE}/{name}"}}\n'
 
 
 def echo(tool: str, *argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -99,7 +100,7 @@ def test_records_pass_in_order(tool: str) -> None:
 def test_a_failure_travels_in_the_record_and_the_others_go_on(tool: str) -> None:
     done = echo(tool, "--fail", "b", stdin="".join(map(line, "abc")))
     assert done.returncode == 1
-    assert done.stderr == "tb-echo: b: it does not echo; shout\n"
+    assert done.stderr == f"tb-echo: {PLACE}/b: it does not echo; shout\n"
     records = [json.loads(text) for text in done.stdout.splitlines()]
     assert [record.get("error", {}).get("code") for record in records] == [
         None,
@@ -128,7 +129,7 @@ def test_one_server_that_is_away_is_not_all_of_them(tool: str) -> None:
 
 def test_what_the_system_refuses_is_a_sentence(tool: str) -> None:
     done = echo(tool, "--fail", "b", "--how", "system", stdin=line("b"))
-    assert done.stderr == "tb-echo: b: /cave: no such file or directory\n"
+    assert done.stderr == f"tb-echo: {PLACE}/b: /cave: no such file or directory\n"
 
 
 def test_a_wrong_option_is_named_in_one_line(tool: str) -> None:

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, cast
 
-_MODULES = ("discover", "list", "plan", "restore", "rotate", "snapshot", "upload")
+_MODULES = ("discover", "list", "plan", "restore", "rotate", "snapshot", "upload", "verify")
 _ROOT = Path(__file__).parents[2]
 
 
@@ -88,7 +88,8 @@ def _become(request: Mapping[str, Any]) -> None:
         descriptor = os.open(name, flags, 0o600)
         os.dup2(descriptor, number)
         os.close(descriptor)
-    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115
+    sys.stdin, sys.stdout = open(0), open(1, "w")  # noqa: SIM115
+    sys.stderr = open(2, "w", errors="backslashreplace")  # noqa: SIM115
     status = import_module(f"three_backup.tools.{request['name']}").main()
     sys.stdout.flush()
     os._exit(status)

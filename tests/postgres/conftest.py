@@ -59,6 +59,7 @@ def old(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[Postgre
         command.run(command.Program(checksums, user=scratch_user(None)))
         server.start()
         yield server
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
