@@ -12,7 +12,7 @@ from time import monotonic, sleep
 
 import pytest
 
-from tests.lab.fault_proxy import Answer, Forward, Request, proxy
+from tests.lab.fault_proxy import Answer, Forward, Request, Storm, proxy, refusal
 from tests.pipeline.conftest import Host
 from three_backup.s3.store import Store
 from three_backup.storage import Storage
@@ -176,6 +176,18 @@ def test_s3_that_is_away_is_said_once_and_nothing_is_lost(noisy: Host) -> None:
     assert "s3_endpoint" in refused.stderr
     assert {record["error"]["code"] for record in refused.records} == {"s3.unreachable"}
     noisy.configure(s3_endpoint=endpoint)
+    is_green(noisy)
+
+
+def test_a_storm_of_a_minute_is_waited_for(noisy: Host) -> None:
+    storm = Storm(60, refusal(429, "TooManyRequests"))
+    with proxy(noisy.s3.endpoint, storm) as endpoint:
+        noisy.configure(s3_endpoint=endpoint)
+        outcome = noisy.good("tb-run")
+    assert storm.refused > 5
+    assert "is tried again for up to" in outcome.stderr
+    assert outcome.stderr.count("is tried again for up to") <= 4  # once a tool
+    noisy.configure()
     is_green(noisy)
 
 
