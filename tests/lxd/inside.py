@@ -33,6 +33,14 @@ def instance(lab: Lab, name: str, project: str = "default") -> Any:
     return query(lab, f"/1.0/instances/{name}?project={project}")
 
 
+def create_network(lab: Lab, name: str) -> None:
+    """On the card of the machine: for a bridge LXD would need a firewall."""
+    lab.sh(
+        f"lxc network create {name} --type=macvlan"
+        " parent=$(ls /sys/class/net | grep -vx lo | head -1)"
+    )
+
+
 def exists(lab: Lab, name: str, project: str = "default") -> bool:
     listed = query(lab, f"/1.0/instances?project={project}")
     return any(path.partition("?")[0].endswith(f"/{name}") for path in listed)

@@ -38,12 +38,12 @@ def sha256(lab: Lab, zvol: str) -> str:
 
 
 def fill(lab: Lab) -> None:
+    inside.create_network(lab, "wire")
     lab.sh(
         """
         set -e
         lxc profile create web --project shop
         lxc profile set web user.note 'from the profile' --project shop
-        lxc network create wire ipv4.address=none ipv6.address=none
         lxc storage volume create default site --project shop
         lxc storage volume create default disk --type=block size=8MB --project shop
         lxc init tiny web -p default -p web --project shop -c limits.memory=200MB \\
@@ -162,7 +162,7 @@ def test_everything_comes_back_in_place_as_it_was_and_starts(
 ) -> None:
     lab.sh("lxc profile create web --project shop")
     lab.sh("lxc profile set web user.note 'from the profile' --project shop")
-    lab.sh("lxc network create wire ipv4.address=none ipv6.address=none")
+    inside.create_network(lab, "wire")
     host.good(f"tb-restore {SITE}")
     host.good(f"tb-restore {WEB}")
     for id, dataset in DATASETS.items():
