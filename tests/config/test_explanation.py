@@ -18,7 +18,7 @@ from three_backup.stages import TARGETS
 from three_backup.storage import Storage
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = (ROOT / "share" / "three_backup.yaml").read_text()
+EXAMPLE = (ROOT / "three_backup" / "three_backup.yaml").read_text()
 PAGE = (ROOT / "man" / "three_backup.yaml.5").read_text()
 SCHEMA: dict[str, Any] = json.loads(
     (ROOT / "three_backup" / "configuration.schema.json").read_text()

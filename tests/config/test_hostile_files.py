@@ -16,7 +16,7 @@ from three_backup.objects import ObjectId
 
 from .conftest import Configure
 
-EXAMPLE = (Path(__file__).parents[2] / "share/three_backup.yaml").read_text()
+EXAMPLE = (Path(__file__).parents[2] / "three_backup/three_backup.yaml").read_text()
 WEB = ObjectId("lxd", "container", "default", "default", "web")
 
 names = st.sampled_from(sorted(OPTIONS)) | st.text(max_size=9)

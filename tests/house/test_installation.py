@@ -1,5 +1,6 @@
 """What pip installs."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -9,17 +10,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-_SOURCES = (
-    *("setup.cfg", "pyproject.toml", "README.md", "LICENSE"),
-    *("bin", "man", "share", "three_backup"),
-)
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The files in the wheel. Built from a copy, since building leaves its traces."""
+    """The files in the wheel. Built as the demo does it: from a copy of what it says is needed."""
     folder = tmp_path_factory.mktemp("wheel")
-    for name in _SOURCES:
+    needed = re.search(r'^needed="(.*)"$', (ROOT / "bin" / "tb-demo").read_text(), re.MULTILINE)
+    assert needed is not None
+    for name in needed[1].split():
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, folder / name)
     build = "pip wheel --quiet --no-deps --no-build-isolation --disable-pip-version-check"

@@ -20,7 +20,7 @@ from tests.pipeline.conftest import Host
 from tests.pipeline.test_failures import HASH, store
 from three_backup.catalog import Catalog
 from three_backup.demo.clickhouse import ClickhouseServer
-from three_backup.snapshots import Manifest
+from three_backup.snapshots import Manifest, SnapshotId
 from three_backup.sources.clickhouse import stored
 from three_backup.sources.clickhouse.attempt import folder_key, links
 from three_backup.sources.postgres import index_file
@@ -273,7 +273,7 @@ def _nothing_else_is_there(host: Host) -> None:
     """No data without a manifest, no open upload, nothing unfinished on this host."""
     keys = [one.key.split("/") for one in store(host).all_keys("")]
     manifests = {key[-1].removesuffix(".json") for key in keys if key[0] == "manifests"}
-    folders = {part for key in keys if key[0] == "data" for part in key if part[:2] == "20"}
+    folders = {part for key in keys if key[0] == "data" for part in key if SnapshotId.parse(part)}
     assert folders == manifests
     assert "Uploads" not in store(host).client.list_multipart_uploads(Bucket=host.bucket)
     left = [*host.local_dir.rglob(".unfinished-*"), *_journals(host.local_dir)]
