@@ -24,6 +24,8 @@ from three_backup.demo.servers import PostgresServer, SeaweedServer
 SCHEMA = jsonschema.Draft202012Validator(
     json.loads(Path(records.__file__).with_name("record.schema.json").read_text())
 )
+NEVER_AGAIN = {"base_schedule": "0 0 29 2 *", "incremental_schedule": "0 0 29 2 *"}
+"""What has a snapshot is not due again while the tests run, at whatever hour they do."""
 _NUMBERS = count(1)
 BIN = Path(__file__).parents[2] / "bin"
 
@@ -76,6 +78,7 @@ class Host:
             "s3_secret_key": self.s3.secret_key,
             "local_dir": self.local_dir,
             "pg_bindir": self.server.bindir,
+            **NEVER_AGAIN,
             **everything,
         }
         lines = [f"    {name}: {value}" for name, value in options.items() if value is not None]
