@@ -154,7 +154,7 @@ def test_a_stream_that_is_left_early_ends_its_program(tmp_path: Path) -> None:
 
 
 def test_a_program_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("three_backup.command.GRACE", 0.2)
+    monkeypatch.setattr("three_backup.command.child.GRACE", 0.2)
     with stream(shell("trap '' TERM; echo $$; while :; do sleep 0.05; done")) as readable:
         pid = int(readable.readline())
     with pytest.raises(ProcessLookupError):

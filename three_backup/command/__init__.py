@@ -1,0 +1,8 @@
+"""The one way to run another program: an argv, never a shell, its failure a sentence."""
+
+from three_backup.command.child import signal_name
+from three_backup.command.pipeline import Pipeline, joined
+from three_backup.command.program import Program
+from three_backup.command.running import feed, pipe, run, stream
+
+__all__ = ["Pipeline", "Program", "feed", "joined", "pipe", "run", "signal_name", "stream"]

@@ -1,0 +1,124 @@
+"""A child process: started as its program says, ended for certain, whatever signal comes."""
+
+import os
+import pwd
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import IO
+
+from three_backup.command.program import Program
+from three_backup.errors import BackupError
+
+GRACE = 10.0
+"""Seconds that a program has between SIGTERM and SIGKILL."""
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LOCALE = {"LC_ALL": "C.UTF-8", "LANGUAGE": ""}
+
+
+def start(
+    program: Program,
+    stdin: int | IO[bytes],
+    stderr: int | None,
+    inherited: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """The program, running, its stdout a pipe. inherited: descriptors that it keeps open."""
+    account = None if program.user is None else _account(program)
+    try:
+        return subprocess.Popen(
+            program.argv,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            bufsize=0,
+            pass_fds=inherited,
+            env=_environment(program, account),
+            cwd=program.cwd or (None if account is None else "/"),
+            user=None if account is None else account.pw_uid,
+            group=None if account is None else account.pw_gid,
+            extra_groups=None if account is None else (),
+        )
+    except OSError as error:
+        raise _not_started(program, error) from error
+
+
+@contextmanager
+def signals_deferred() -> Iterator[None]:
+    """What a signal raises waits for the end of the block: in its middle it orphans a child."""
+    came: list[signal.Signals] = []
+    handlers: dict[signal.Signals, Callable[[int, None], object]] = {}
+    try:
+        with ExitStack() as stack:
+            if threading.current_thread() is threading.main_thread():  # nowhere else is it raised
+                for number in _ENDING:
+                    handler = signal.getsignal(number)
+                    if callable(handler):
+                        handlers[number] = handler
+                        stack.callback(signal.signal, number, handler)
+                        signal.signal(
+                            number, lambda number, _: came.append(signal.Signals(number))
+                        )
+            yield
+    finally:
+        for number in came[:1]:
+            handlers[number](number, None)
+
+
+def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """SIGTERM, a grace, SIGKILL, for those that still run."""
+    running = [process for process in processes if process.poll() is None]
+    for process in running:
+        process.terminate()
+    for process in wait(running, GRACE):
+        process.kill()
+        process.wait()
+
+
+def wait(
+    processes: Sequence[subprocess.Popen[bytes]], seconds: float
+) -> list[subprocess.Popen[bytes]]:
+    """Those that have not ended when the seconds are over."""
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0, deadline - time.monotonic()))
+    return [process for process in processes if process.poll() is None]
+
+
+def signal_name(number: int) -> str:
+    return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+
+
+def _account(program: Program) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(program.user or "")
+    except KeyError as error:
+        raise BackupError(
+            "command.user",
+            program.about(f"there is no user {program.user} to run {program.name} as"),
+            "create the user or name another one",
+        ) from error
+
+
+def _environment(program: Program, account: pwd.struct_passwd | None) -> dict[str, str]:
+    environment: dict[str, str | None] = {**os.environ, **_LOCALE}
+    if account is not None:
+        environment.update(HOME=account.pw_dir, USER=account.pw_name, LOGNAME=account.pw_name)
+    environment.update(program.environment)
+    return {name: value for name, value in environment.items() if value is not None}
+
+
+def _not_started(program: Program, error: OSError) -> BackupError:
+    if isinstance(error, FileNotFoundError) and error.filename == program.argv[0]:
+        hint = f"install {program.package}" if program.package else "install it"
+        sentence = f"the program {program.argv[0]} is missing"
+        return BackupError(
+            "command.missing", program.about(sentence), f"{hint} or add its folder to PATH"
+        )
+    by = f" as user {program.user}" if program.user else ""
+    why = f"{error.strerror}: {error.filename}" if error.filename else f"{error.strerror}"
+    return BackupError(program.code, program.about(f"cannot run {program.name}{by}: {why}"))

@@ -1,0 +1,116 @@
+"""A child that is watched: what it prints on stderr is kept, and how it ended is checked."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO, cast
+
+from three_backup.command.child import end, signal_name, signals_deferred, start
+from three_backup.command.program import Program
+from three_backup.errors import BackupError
+
+_TAIL_LINES = 40
+_LINE_BYTES = 2000
+_QUOTED_LINES = 3
+
+
+class Tail:
+    """The last lines that a program prints on stderr, however many it prints."""
+
+    def __init__(self, readable: IO[bytes]) -> None:
+        self._readable = readable
+        self._lines: deque[bytes] = deque(maxlen=_TAIL_LINES)
+        self._thread = threading.Thread(target=self._collect, daemon=True)
+        self._thread.start()
+
+    def sentence(self, name: str) -> str:
+        self._thread.join(timeout=1)  # a server that the program left behind may hold it open
+        lines = (line.decode("utf-8", "replace").strip() for line in tuple(self._lines))
+        meaningful = list(dict.fromkeys(line.removeprefix(f"{name}: ") for line in lines if line))
+        return "; ".join(meaningful[-_QUOTED_LINES:])
+
+    def _collect(self) -> None:
+        with self._readable:
+            while line := self._readable.readline(_LINE_BYTES):
+                self._lines.append(line)
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A program that was started, its stdout a pipe."""
+
+    program: Program
+    process: subprocess.Popen[bytes]
+    tail: Tail
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        return cast(IO[bytes], self.process.stdout)
+
+    def output(self, given: bytes | None = None) -> bytes:
+        """All that it prints on stdout. given: for its stdin, which must be a pipe then."""
+        program, began = self.program, time.monotonic()
+        while program.timeout is None or time.monotonic() - began < program.timeout:
+            try:
+                # A signal on the brink of a blocking read is heard within the second.
+                return self.process.communicate(given, timeout=min(1, program.timeout or 1))[0]
+            except subprocess.TimeoutExpired:
+                given = None  # it is being written already
+        sentence = f"{program.name} did not end within {program.timeout:g} seconds and was ended"
+        raise BackupError(program.code, program.about(sentence))
+
+    def failure(self) -> str | None:
+        """A sentence, once the program has ended."""
+        status = self.process.wait()
+        if status == 0:
+            return None
+        how = f"exit status {status}" if status > 0 else f"ended by {signal_name(-status)}"
+        said = self.program.redact(self.tail.sentence(self.program.name))
+        return f"{self.program.name} failed ({how})" + (f": {said}" if said else "")
+
+
+@contextmanager
+def watched(program: Program, stdin: int | IO[bytes]) -> Iterator[Watched]:
+    """The program, running; it has ended when the block has, whatever happens in there."""
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        with signals_deferred():
+            process, tail = _start_with_tail(program, stdin)
+            processes.append(process)
+        yield Watched(program, process, tail)
+    finally:
+        end(processes)
+        for process in processes:
+            for ours in filter(None, (process.stdin, process.stdout)):
+                ours.close()
+
+
+def check(*children: Watched) -> None:
+    """Raises where one failed. Whose reader failed and who died of that is not to blame."""
+    failures = [child.failure() for child in children]
+    if failures[-1] and children[0].process.returncode == -signal.SIGPIPE:
+        failures = failures[1:]
+    sentences = [failure for failure in failures if failure]
+    if sentences:
+        program = children[-1].program
+        raise BackupError(program.code, program.about("; ".join(sentences)))
+
+
+def _start_with_tail(
+    program: Program, stdin: int | IO[bytes]
+) -> tuple[subprocess.Popen[bytes], Tail]:
+    ours, theirs = os.pipe()
+    try:
+        process = start(program, stdin, theirs)
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
+    return process, Tail(os.fdopen(ours, "rb"))
