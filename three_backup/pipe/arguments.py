@@ -1,0 +1,42 @@
+"""What stands on the command line: read by the usage text, and what is meant by it."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import docopt
+
+from three_backup import __version__
+from three_backup.config.options import OPTIONS
+from three_backup.errors import UsageError
+from three_backup.progress import When
+
+# docopt-ng names what it could not match in the notation of its own classes.
+_UNMATCHED = re.compile(r"(?:Option|Argument)\((?:None|'[^']*'), '([^']*)'")
+
+
+def parsed(usage: str, name: str, argv: list[str] | None) -> Mapping[str, Any]:
+    """By option and name. Raises UsageError where the usage text does not allow them."""
+    try:
+        return docopt.docopt(usage, argv, version=f"{name} {__version__}")
+    except docopt.DocoptExit as error:
+        words = " ".join(_UNMATCHED.findall(str(error)))
+        sentence = f"cannot make sense of {words}" if words else "something is missing"
+        raise UsageError("usage", sentence, f"see {name} --help") from error
+
+
+def when(arguments: Mapping[str, Any]) -> When:
+    """When bars are drawn, of a tool that has any."""
+    word = arguments.get("--progress") or When.AUTO
+    if word not in tuple(When):
+        raise UsageError("usage", f"--progress {word} is not known", "say auto, always or never")
+    return When(word)
+
+
+def prefix_to_read(arguments: Mapping[str, Any]) -> str | None:
+    """Of the other host whose snapshots shall be read."""
+    given = arguments.get("--s3-prefix")
+    try:
+        return None if given is None else str(OPTIONS["s3_prefix"].convert(given))
+    except ValueError as error:
+        raise UsageError("usage", f"--s3-prefix: {error}", "see tb-list(1)") from error

@@ -1,0 +1,66 @@
+"""The boundary of a tool: what stops it becomes a sentence and an exit status."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
+
+from three_backup.errors import BackupError, Exit
+from three_backup.pipe.arguments import parsed
+from three_backup.pipe.failures import translated
+from three_backup.pipe.invocation import Invocation
+from three_backup.pipe.speech import complain, require_output, silenced, speak_utf8
+
+
+class StoppedError(BaseException):
+    """SIGTERM came; everything is unwound as for Ctrl-C."""
+
+
+def main(
+    usage: str,
+    run: Callable[[Invocation], int | None],
+    argv: list[str] | None = None,
+    unable: Callable[[str, BackupError], int] | None = None,
+) -> int:
+    """Run a tool: usage is its `--help`, the first word of it its name.
+
+    run may return an exit status of its own; otherwise the records that passed decide. unable:
+    says of a tool of this name why it cannot do its work, and returns the exit status; without it
+    that is said on standard error.
+    """
+    os.umask(0o077)
+    name = usage.split(maxsplit=1)[0]
+    try:
+        signal.signal(signal.SIGTERM, _stop)
+        require_output()
+        speak_utf8()
+        invocation = Invocation(name, parsed(usage, name, argv))
+        if "--config" in invocation.arguments:
+            _ = invocation.configuration  # its mistakes are told whatever comes in
+        status = run(invocation)
+        sys.stdout.flush()
+        return int(invocation.status if status is None else status)
+    except BackupError as error:
+        return (unable or _complained)(name, error)
+    except BrokenPipeError:
+        return int(silenced(Exit.CLOSED_PIPE))
+    except KeyboardInterrupt:
+        return int(silenced(Exit.INTERRUPTED))
+    except StoppedError:
+        return int(silenced(Exit.TERMINATED))
+    except OSError as error:
+        status = (unable or _complained)(name, translated(error))
+        silenced(Exit.FAILED)
+        return status
+
+
+def _complained(name: str, error: BackupError) -> int:
+    complain(f"{name}: {error}")
+    return int(error.status)
+
+
+def _stop(signal_: int, _frame: FrameType | None) -> NoReturn:
+    signal.signal(signal_, signal.SIG_IGN)  # a second one must not cut the unwinding short
+    raise StoppedError

@@ -1,0 +1,39 @@
+"""Failures: what the operating system refused, and what failed for a carrier as a whole."""
+
+import errno
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from three_backup.errors import BackupError
+
+Outcome = TypeVar("Outcome")
+
+_ROOM = "make room there, or name another folder with local_dir or scratch_dir"
+
+
+def translated(error: OSError) -> BackupError:
+    """What the operating system refused, as a sentence."""
+    what = error.strerror or str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    hint = _ROOM if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+    return BackupError(f"os.{type(error).__name__}", f"{where}{what.lower()}", hint)
+
+
+class Once(Generic[Outcome]):
+    """What is done once for all records of a carrier; a failure, too, is everybody's."""
+
+    def __init__(self) -> None:
+        self._outcomes: dict[str, Outcome | BackupError] = {}
+
+    def of(self, carrier: str, act: Callable[[], Outcome]) -> Outcome:
+        if carrier not in self._outcomes:
+            try:
+                self._outcomes[carrier] = act()
+            except BackupError as error:
+                self._outcomes[carrier] = error
+            except OSError as error:
+                self._outcomes[carrier] = translated(error)
+        outcome = self._outcomes[carrier]
+        if isinstance(outcome, BackupError):
+            raise outcome
+        return outcome

@@ -1,0 +1,37 @@
+"""How many records are good and how the others failed: the exit status of a tool."""
+
+from three_backup.errors import BackupError, ConfigurationError, Exit, UnreachableError
+from three_backup.records import Record
+
+
+class Tally:
+    """What the records of one run come to."""
+
+    def __init__(self) -> None:
+        self._good = 0
+        self._failed = 0
+        self._unreachable = 0
+        self._misconfigured = 0
+
+    def count(self, record: Record) -> None:
+        if record.failed:
+            self._failed += 1
+        else:
+            self._good += 1
+
+    def fail(self, error: BackupError) -> None:
+        """Remember of which kind the error is; the record that has it is counted by itself."""
+        self._unreachable += isinstance(error, UnreachableError)
+        self._misconfigured += isinstance(error, ConfigurationError)
+
+    @property
+    def status(self) -> Exit:
+        if self._failed == 0:
+            return Exit.OK
+        if self._misconfigured:
+            return Exit.CONFIGURATION
+        return Exit.UNREACHABLE if self._all_unreachable else Exit.FAILED
+
+    @property
+    def _all_unreachable(self) -> bool:
+        return self._good == 0 and self._unreachable == self._failed
