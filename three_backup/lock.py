@@ -126,7 +126,7 @@ def carrier_lock(local_dir: Path, carrier: str, shared: bool = False) -> Iterato
     """
     path = local_dir / _FOLDER / escaped(carrier)
     try:
-        descriptor = _take(path, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        descriptor = _take(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
     except BlockingIOError as error:
         raise BusyError(
             "lock.carrier",
@@ -147,7 +147,7 @@ def _take_for_run(
     say: Callable[[str], None],
 ) -> int:
     try:
-        return _take(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return _take(path, fcntl.LOCK_EX)
     except BlockingIOError as error:
         match patience.if_running:
             case IfRunning.SKIP:
@@ -163,7 +163,7 @@ def _wait_for(path: Path) -> int:
     """Ask again and again: a signal on the brink of a blocking flock is heard when that ends."""
     while True:
         with suppress(BlockingIOError):
-            return _take(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return _take(path, fcntl.LOCK_EX)
         time.sleep(_SETTLE / 2)
 
 
@@ -180,7 +180,7 @@ def _take_over(path: Path, patience: Patience, now: datetime, say: Callable[[str
     say(f"ending the run of {_owner(path)}")
     left = end(ours, patience.grace)
     try:
-        return _take(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return _take(path, fcntl.LOCK_EX)
     except BlockingIOError as error:
         stuck = f"{left[0]} does not even end on SIGKILL" if left else "another run was faster"
         raise _busy(path, stuck) from error
@@ -196,19 +196,19 @@ def _check_patience(path: Path, claim: Claim | None, patience: Patience, now: da
 
 
 def _take(path: Path, operation: int) -> int:
-    """The descriptor of the lock. Raises BlockingIOError where it is held and not waited for."""
+    """The descriptor of the lock, at once. Raises BlockingIOError where it is held."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
-                fcntl.flock(descriptor, operation)
+                fcntl.flock(descriptor, operation | fcntl.LOCK_NB)
                 if _is_at(path, descriptor):
                     return descriptor
             except BaseException:
                 os.close(descriptor)
                 raise
-            os.close(descriptor)  # somebody removed the file while we waited for it
+            os.close(descriptor)  # somebody removed the file before the lock was ours
     except BlockingIOError:
         raise
     except OSError as error:
