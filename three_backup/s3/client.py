@@ -4,6 +4,7 @@ import base64
 import hashlib
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from three_backup.errors import ConfigurationError
@@ -33,14 +34,30 @@ def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
         set_list_objects_encoding_type_url,
     )
 
-    if storage.ca_file is not None and not storage.ca_file.is_file():
-        raise ConfigurationError(
-            "s3.ca_file", f"{storage.ca_file}: there is no such file", "correct s3_ca_file"
-        )
+    client = _client(storage)
+    events = client.meta.events
+    events.unregister("needs-retry.s3", unique_id="retry-config-s3")
+    events.register("needs-retry.s3", Patience(storage, say).pause)
+    events.register("before-sign.s3.DeleteObjects", _with_content_md5)
+    events.register("before-send.s3", lambda **_: count())
+    events.unregister(
+        "before-parameter-build.s3.ListObjectsV2", set_list_objects_encoding_type_url
+    )
+    return client
+
+
+def content_md5(digest: bytes) -> str:
+    """An MD5 as the header Content-MD5 spells it; with it the server checks what it receives."""
+    return base64.b64encode(digest).decode()
+
+
+def _client(storage: Storage) -> Client:
+    """As boto3 makes it. Raises ConfigurationError where it cannot."""
+    _check_ca_file(storage.ca_file)
     try:
         with explained(storage):
             session = _session()
-            client = session.client(
+            return session.client(
                 "s3",
                 endpoint_url=storage.endpoint,
                 aws_access_key_id=storage.access_key,
@@ -55,19 +72,13 @@ def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
             f"{storage.endpoint}: this is not the address of a server",
             "write s3_endpoint as host, host:port or a URL",
         ) from error
-    client.meta.events.unregister("needs-retry.s3", unique_id="retry-config-s3")
-    client.meta.events.register("needs-retry.s3", Patience(storage, say).pause)
-    client.meta.events.register("before-sign.s3.DeleteObjects", _with_content_md5)
-    client.meta.events.register("before-send.s3", lambda **_: count())
-    client.meta.events.unregister(
-        "before-parameter-build.s3.ListObjectsV2", set_list_objects_encoding_type_url
-    )
-    return client
 
 
-def content_md5(digest: bytes) -> str:
-    """An MD5 as the header Content-MD5 spells it; with it the server checks what it receives."""
-    return base64.b64encode(digest).decode()
+def _check_ca_file(path: Path | None) -> None:
+    if path is not None and not path.is_file():
+        raise ConfigurationError(
+            "s3.ca_file", f"{path}: there is no such file", "correct s3_ca_file"
+        )
 
 
 @cache
