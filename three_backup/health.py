@@ -4,7 +4,7 @@ A firing that no snapshot followed is late after a grace, in which a run may beg
 work. One that was missed is a warning, two in a row are critical.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -69,6 +69,27 @@ class _Trouble:
     sentence: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """By which schedules the carrier is backed up, and whether into S3."""
+
+    bases: Collection[Cron]
+    increments: Collection[Cron]
+    in_s3: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """good: the snapshots that can be restored, oldest first; base, incremental, newest: when the
+    last of a kind and of all was taken; uploaded: of those that S3 alone restores."""
+
+    good: Sequence[Stored]
+    base: datetime | None
+    incremental: datetime | None
+    newest: datetime | None
+    uploaded: datetime | None
+
+
 def judge(
     snapshots: Sequence[Stored],
     settings: Collection[Settings],
@@ -83,34 +104,43 @@ def judge(
     it made of it; None where nobody knows. direct: its server writes snapshots to S3 itself.
     points: what lies on this host is good without its parents. alarms: sentences on sizes and
     drills."""
-    good = _restorable(snapshots, points)
-    bases = schedules(settings, Kind.BASE, direct)
-    increments = schedules(settings, Kind.INCREMENTAL, direct)
-    wanted_in_s3 = any(one.max_stage.reaches(Stage.SYNCED_S3) for one in settings)
-    base = max((one.id.time for one in good if one.id.kind is Kind.BASE), default=None)
-    newest = good[-1].id.time if good else None
-    uploaded = max((one.id.time for one in _restorable_from_s3(snapshots)), default=None)
-    # An upload that waits for a snapshot is not late by itself.
-    uploads = increments | bases if wanted_in_s3 and uploaded != newest else set()
+    wanted = _wanted(settings, direct)
+    taken = _taken(snapshots, points)
     found = [
         *_failing(made),
-        *_late("base snapshot", base, bases, patience, clock),
-        *_late("snapshot", newest, increments, patience, clock),
-        *_late("upload", uploaded, uploads, patience, clock),
-        *_too_old(uploaded if wanted_in_s3 else newest, bases, patience, clock),
-        *_broken(snapshots, good),
+        *_behind(taken, wanted, patience, clock),
+        *_broken(snapshots, taken.good),
         *(_Trouble(Level.WARNING, one) for one in alarms),
     ]
     troubles = sorted(found, key=lambda one: -one.level)
     return Health(
-        troubles[0].level if troubles else Level.OK,
-        tuple(dict.fromkeys(one.sentence for one in troubles)),
-        _chain(good),
-        base,
-        max((one.id.time for one in good if one.id.kind is Kind.INCREMENTAL), default=None),
-        uploaded,
-        _next(bases, clock),
-        _next(increments, clock),
+        level=troubles[0].level if troubles else Level.OK,
+        troubles=tuple(dict.fromkeys(one.sentence for one in troubles)),
+        chain=_chain(taken.good),
+        base=taken.base,
+        incremental=taken.incremental,
+        uploaded=taken.uploaded,
+        next_base=_next(wanted.bases, clock),
+        next_incremental=_next(wanted.increments, clock),
+    )
+
+
+def _wanted(settings: Collection[Settings], direct: bool) -> _Wanted:
+    return _Wanted(
+        bases=schedules(settings, Kind.BASE, direct),
+        increments=schedules(settings, Kind.INCREMENTAL, direct),
+        in_s3=any(one.max_stage.reaches(Stage.SYNCED_S3) for one in settings),
+    )
+
+
+def _taken(snapshots: Sequence[Stored], points: bool) -> _Taken:
+    good = _restorable(snapshots, points)
+    return _Taken(
+        good=good,
+        base=_newest(one for one in good if one.id.kind is Kind.BASE),
+        incremental=_newest(one for one in good if one.id.kind is Kind.INCREMENTAL),
+        newest=_newest(good),
+        uploaded=_newest(_restorable([one for one in snapshots if one.s3])),
     )
 
 
@@ -120,8 +150,8 @@ def _restorable(snapshots: Sequence[Stored], points: bool = False) -> list[Store
     return [one for one in snapshots if (points and one.local) or chain(ids, one.id) is not None]
 
 
-def _restorable_from_s3(snapshots: Sequence[Stored]) -> list[Stored]:
-    return _restorable([one for one in snapshots if one.s3])
+def _newest(snapshots: Iterable[Stored]) -> datetime | None:
+    return max((one.id.time for one in snapshots), default=None)
 
 
 def _chain(good: Sequence[Stored]) -> Chain | None:
@@ -135,6 +165,20 @@ def _failing(made: Made | None) -> Iterator[_Trouble]:
     if made is not None and made.failing_since is not None:
         since = rfc3339(made.failing_since)
         yield _Trouble(Level.WARNING, f"the runs fail since {since}: {made.why}")
+
+
+def _behind(
+    taken: _Taken, wanted: _Wanted, patience: Patience, clock: Clock
+) -> Iterator[_Trouble]:
+    """What the schedules demand and is not there."""
+    yield from _late("base snapshot", taken.base, wanted.bases, patience, clock)
+    yield from _late("snapshot", taken.newest, wanted.increments, patience, clock)
+    # An upload that waits for a snapshot is not late by itself.
+    if wanted.in_s3 and taken.uploaded != taken.newest:
+        both = {*wanted.increments, *wanted.bases}
+        yield from _late("upload", taken.uploaded, both, patience, clock)
+    newest = taken.uploaded if wanted.in_s3 else taken.newest
+    yield from _too_old(newest, wanted.bases, patience, clock)
 
 
 def _late(
