@@ -17,6 +17,7 @@ _RUNS = (
     *(_KERNEL, "systemd-sysv", "udev", "dbus", "kmod", "initramfs-tools", "busybox-static"),
     *("openssh-server", "iproute2", "netbase", "procps", "e2fsprogs", "zfsutils-linux"),
     *("lxd", "lxd-client", "uidmap", "squashfs-tools", "xz-utils", "attr", "acl", "apparmor"),
+    *("nftables", "dnsmasq-base"),  # bridges
 )
 # Whatever is killed leaves no process behind, and no mount in a folder that is to be removed.
 _ALONE = (

@@ -38,9 +38,9 @@ def sha256(lab: Lab, zvol: str) -> str:
 
 
 def fill(lab: Lab) -> None:
-    inside.create_network(lab, "wire")
+    inside.create_network(lab)
     lab.sh(
-        """
+        f"""
         set -e
         lxc profile create web --project shop
         lxc profile set web user.note 'from the profile' --project shop
@@ -49,7 +49,7 @@ def fill(lab: Lab) -> None:
         lxc init tiny web -p default -p web --project shop -c limits.memory=200MB \\
             -c user.note='its own' -c environment.TOKEN=hushhush
         lxc config device add web data disk pool=default source=site path=/data --project shop
-        lxc config device add web eth1 nic network=wire name=eth1 --project shop
+        lxc config device add web eth1 {inside.NIC} --project shop
         lxc start web --project shop
         lxc exec web --project shop -- sh -ec '
             mkdir /srv/own
@@ -122,6 +122,20 @@ def test_what_is_missing_is_named_before_anything_is_made(
     assert inside.query(lab, "/1.0/instances?project=shop") == []
 
 
+def test_a_dry_run_says_what_it_would_read_and_make(host: Host, life: Life, lab: Lab) -> None:
+    refused = host.sh(f"tb-restore --dry-run {WEB}")
+    assert refused.status == 1
+    assert "network wire" in refused.stderr
+    would = host.good(f"tb-restore --dry-run --without-devices --level3 alone {WEB} {SITE}")
+    assert "nothing was touched; 2 objects can be restored" in would.stderr
+    plan = {one["id"]: one["would_restore"] for one in would.records}[WEB]
+    assert plan["chain"] == ids(life, WEB)
+    assert plan["read_from"] == {"s3": plan["bytes_read"]}
+    stored = [one[WEB]["uploaded"]["bytes"] for one in life.taken]
+    assert 0 < plan["bytes_read"] <= sum(stored)
+    assert inside.query(lab, "/1.0/instances?project=shop") == []
+
+
 def test_without_devices_it_comes_alone_and_says_what_it_lacks(
     host: Host, life: Life, lab: Lab
 ) -> None:
@@ -162,7 +176,7 @@ def test_everything_comes_back_in_place_as_it_was_and_starts(
 ) -> None:
     lab.sh("lxc profile create web --project shop")
     lab.sh("lxc profile set web user.note 'from the profile' --project shop")
-    inside.create_network(lab, "wire")
+    inside.create_network(lab)
     host.good(f"tb-restore {SITE}")
     host.good(f"tb-restore {WEB}")
     for id, dataset in DATASETS.items():
@@ -179,6 +193,24 @@ def test_everything_comes_back_in_place_as_it_was_and_starts(
         *("33:33", "volume", "change 1", "change 2", "hushhush", ""),
     ]
     lab.sh("lxc stop --force web --project shop")
+
+
+def test_what_replaces_it_has_its_addresses(host: Host, life: Life, lab: Lab) -> None:
+    host.good(f"tb-restore --overwrite {WEB}")
+    assert inside.tree(lab, DATASETS[WEB]) == life.trees[2][WEB]
+    assert described(inside.instance(lab, "web", "shop")) == described(life.configuration)
+    assert "tb-re" not in lab.sh("lxc list --project shop --format csv -c n")
+
+
+def test_beside_it_another_one_has_its_own(host: Host, life: Life, lab: Lab) -> None:
+    done = host.good(f"tb-restore --level3 twin {WEB}")
+    (note,) = done.records[0]["restored"]["notes"]
+    assert note.startswith(
+        "eth1 is without hwaddr and ipv4.address (00:16:3e:0a:0b:0c, 10.77.0.7)"
+    )
+    twin = inside.instance(lab, "twin", "shop")
+    assert twin["devices"]["eth1"] == {"type": "nic", "network": "wire", "name": "eth1"}
+    lab.sh("lxc delete twin --project shop")
 
 
 def test_the_next_run_says_why_it_takes_a_base_of_what_was_restored(

@@ -38,7 +38,7 @@ esac
 _DENIED = """\
 #!/bin/sh
 case "$*" in
-config*edit*) echo 'Error: not today' >&2; exit 1 ;;
+config*edit*tb-restore-*) echo 'Error: not today' >&2; exit 1 ;;
 *) exec {program} "$@" ;;
 esac
 """
@@ -167,13 +167,18 @@ def test_a_point_whose_run_was_killed_before_its_manifest_is_taken_away(
 def test_what_was_to_be_replaced_is_what_it_was_when_a_restore_fails_or_is_killed(
     host: Host, lab: Lab, path: Path
 ) -> None:
+    host.good(f"tb-run -s {BIG}")
+    inside.create_network(lab)
+    lab.sh(f"lxc config device add big eth1 {inside.NIC}")
     was, held = inside.instance(lab, "big"), path.parent / "configured"
     place(path, "lxc", _DENIED.format(program=lab.bindir / "lxc"))
     failed = host.sh(f"tb-restore --overwrite {BIG}")
     assert failed.status == 1
     assert "not today" in failed.stderr
     assert inside.instance(lab, "big") == was
-    script = _HELD.format(verb="config", word="edit", held=held, program=lab.bindir / "lxc")
+    script = _HELD.format(
+        verb="config", word="edit*tb-restore-", held=held, program=lab.bindir / "lxc"
+    )
     place(path, "lxc", script)
     with started(host, "tb-restore", "--overwrite", BIG) as process:
         until(held.exists, seconds=300)

@@ -93,7 +93,9 @@ def root(pool: str) -> str:
         found = get(f"/1.0/storage-pools/{quote(pool, safe='')}", about)
     except NotFoundError as error:
         raise BackupError(
-            "lxd.no_pool", f"{about}: there is none", "--level1 names another"
+            "lxd.no_pool",
+            f"{about}: there is none",
+            "create it, or restore into another one with tb-restore --level1",
         ) from error
     if found["driver"] != "zfs":
         raise BackupError(

@@ -7,6 +7,9 @@ from typing import Any
 
 Json = Mapping[str, Any]
 
+OF_INSTANCES = ("architecture", "config", "description", "devices", "ephemeral", "profiles")
+"""What makes an instance what it is, beside its bytes."""
+
 _OF_A_RUN = re.compile(
     r"volatile\.(?:idmap\..*|last_state\.(?:power|ready)|apply_.*|.*\.host_name)"
 )
@@ -15,6 +18,10 @@ _OF_A_RUN = re.compile(
 _IDENTITY = re.compile(r"volatile\.(?:uuid.*|cloud-init\.instance-id|.*\.hwaddr)")
 """What no two instances may share."""
 
+_OF_ITS_NAME = re.compile(r"volatile\.(?:cloud-init\.instance-id|apply_template|.*\.hwaddr)")
+"""What an instance has to give away with its name."""
+
+_ADDRESSES = ("hwaddr", "ipv4.address", "ipv6.address")
 _OWN = re.compile(r"volatile\.idmap\..*")
 
 
@@ -36,6 +43,21 @@ class Missing:
     what: str
     profile: str | None = None
     device: str | None = None
+
+
+def given_away(found: Json) -> dict[str, dict[str, Any]]:
+    """What another instance cannot have meanwhile, of the configuration of one: keys and NICs."""
+    keys = {key: one for key, one in found["config"].items() if _OF_ITS_NAME.fullmatch(key)}
+    nics = {name: one for name, one in found["devices"].items() if one["type"] == "nic"}
+    return {"config": keys, "devices": nics}
+
+
+def without(found: Json, given: Json) -> dict[str, Any]:
+    return {**found, **{part: _less(found[part], given[part]) for part in given}}
+
+
+def _less(found: Json, given: Json) -> dict[str, Any]:
+    return {name: one for name, one in found.items() if name not in given}
 
 
 def missing(configuration: Json, here: Here) -> list[Missing]:
@@ -65,10 +87,19 @@ def restored(
         },
         "profiles": [name for name in stored["profiles"] if name not in profiles],
         "devices": {
-            name: device for name, device in stored["devices"].items() if name not in devices
+            name: device if in_place else _less(device, fixed_addresses(device))
+            for name, device in stored["devices"].items()
+            if name not in devices
         },
     }
     return {**kept, "devices": {**kept["devices"], **_root(kept, expanded, here)}}
+
+
+def fixed_addresses(device: Json) -> dict[str, str]:
+    """Of a NIC: those that somebody gave it."""
+    if device["type"] != "nic":
+        return {}
+    return {key: device[key] for key in _ADDRESSES if device.get(key, "none") != "none"}
 
 
 def with_own(configuration: Json, own: Json) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """An instance being restored: what it needs, how it is made, configured and given its name."""
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -7,7 +8,16 @@ from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
 from three_backup.sources.jobs import Wanted
 from three_backup.sources.lxd import client, names
-from three_backup.sources.lxd.configuration import Here, missing, restored, with_own
+from three_backup.sources.lxd.configuration import (
+    OF_INSTANCES,
+    Here,
+    fixed_addresses,
+    given_away,
+    missing,
+    restored,
+    with_own,
+    without,
+)
 from three_backup.sources.lxd.failures import NotFoundError
 
 MARK = "user.three_backup.restoring"
@@ -15,8 +25,8 @@ MARK = "user.three_backup.restoring"
 
 _CLOUD_INIT = "volatile.cloud-init.instance-id"
 _TEMPLATES = "volatile.apply_template"
-_KEPT = {key: f"user.three_backup.{key}" for key in (_CLOUD_INIT, _TEMPLATES)}
-"""Where the identity of an instance is kept that LXD takes for a new one when it is renamed."""
+_KEPT = "user.three_backup.put_aside"
+"""The key where an instance keeps what it gives away while it is put aside, as JSON."""
 
 _STOPPED = "Stopped"
 
@@ -30,7 +40,7 @@ class Container:
         self._target = wanted.target
         self._facts = facts
         self._without_devices = without_devices
-        self._in_place = wanted.target == wanted.object
+        self._in_place = names.url(wanted.target) == names.url(wanted.object)
         self._configuration: dict[str, Any] = {}
 
     def check(self) -> Iterator[str]:
@@ -49,6 +59,8 @@ class Container:
             stored, self._facts["expanded_devices"], lacking, here, self._in_place
         )
         yield from (f"it is without {one.what}, which is not here" for one in lacking)
+        if not self._in_place:
+            yield from _addresses_left_out(stored["devices"])
 
     def check_replaceable(self) -> None:
         if client.get(names.url(self._target))["status"] != _STOPPED:
@@ -58,21 +70,30 @@ class Container:
                 f"stop it first: lxc stop {self._target.level3} --project {self._target.level2}",
             )
 
-    def put_aside(self, aside: ObjectId) -> None:
-        config = self._config()
-        client.set_keys(self._target, {kept: config.get(key, "") for key, kept in _KEPT.items()})
-        client.rename(self._target, aside.level3)
+    def part(self) -> None:
+        """Note what is given away once it is put aside, so that take_back() finds it, whoever was
+        killed."""
+        found = self._found(self._target)
+        client.configure(self._target, _keeping(found, given_away(found)))
 
-    def take_back(self, aside: ObjectId) -> None:
-        """As it was, even if whoever put it aside was killed."""
-        client.rename(aside, self._target.level3)
-        config = self._config()
-        was = {key: config.get(kept, "") for key, kept in _KEPT.items()}
-        client.set_keys(self._target, {**was, **dict.fromkeys(_KEPT.values(), "")})
+    def give_away(self, aside: ObjectId) -> None:
+        """Addresses: LXD lets no two instances have one."""
+        found = self._found(aside)
+        client.configure(aside, without(found, given_away(found)))
 
-    def _config(self) -> Mapping[str, str]:
-        found = client.get(names.url(self._target), str(self._target))
-        return dict(found["config"])
+    def take_back(self) -> None:
+        """It has its name again, and is what it was."""
+        found = self._found(self._target)
+        kept = json.loads(found["config"].pop(_KEPT, "null")) or given_away(found)
+        rest = without(found, given_away(found))
+        whole = {part: {**rest[part], **kept[part]} for part in kept}
+        client.configure(self._target, {**rest, **whole})
+        if _CLOUD_INIT in kept["config"]:  # with the network cards LXD gave it another one
+            client.set_keys(self._target, {_CLOUD_INIT: kept["config"][_CLOUD_INIT]})
+
+    def _found(self, instance: ObjectId) -> dict[str, Any]:
+        found = client.get(names.url(instance), str(self._target))
+        return {name: found[name] for name in OF_INSTANCES}
 
     def create(self, unfinished: ObjectId) -> None:
         """With nothing that another instance may have too: not even started with the host."""
@@ -100,6 +121,19 @@ class Container:
             )
         except BackupError as error:
             yield f"cloud-init and templates will take it for a new one: {error.message}"
+
+
+def _addresses_left_out(devices: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    for name, device in devices.items():
+        if left := fixed_addresses(device):
+            yield (
+                f"{name} is without {' and '.join(left)} ({', '.join(left.values())}), since it is"
+                " another instance; lxc config device set gives it one"
+            )
+
+
+def _keeping(found: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    return {**found, "config": {**found["config"], _KEPT: json.dumps(given)}}
 
 
 def _here(target: ObjectId, devices: Collection[Mapping[str, Any]]) -> Here:

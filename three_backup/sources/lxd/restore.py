@@ -42,7 +42,8 @@ def _make_room(work: Work) -> bool:
         remove(work.unfinished)
     replaced = work.wanted.target.level3 in there
     if work.aside.level3 in there and not replaced:
-        work.target.take_back(work.aside)
+        client.rename(work.aside, work.wanted.target.level3)
+        work.target.take_back()
         replaced = True
     elif work.aside.level3 in there and work.job.overwrite:
         remove(work.aside)
@@ -67,11 +68,14 @@ def _out_of_the_way(work: Work, replaced: bool) -> Iterator[None]:
     if not replaced:
         yield
         return
-    work.target.put_aside(work.aside)
+    work.target.part()
+    client.rename(work.wanted.target, work.aside.level3)
     try:
+        work.target.give_away(work.aside)
         yield
     except BaseException:
-        work.target.take_back(work.aside)
+        client.rename(work.aside, work.wanted.target.level3)
+        work.target.take_back()
         raise
 
 

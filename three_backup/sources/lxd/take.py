@@ -11,9 +11,9 @@ from three_backup.snapshots import CarriedObject, Manifest, SnapshotId
 from three_backup.sources.base import ParentUnusableError
 from three_backup.sources.jobs import SnapshotJob
 from three_backup.sources.lxd import client, names, points
+from three_backup.sources.lxd.configuration import OF_INSTANCES
 from three_backup.sources.lxd.points import Sent, State
 
-_OF_INSTANCES = ("architecture", "config", "description", "devices", "ephemeral", "profiles")
 _OF_VOLUMES = ("config", "description", "content_type")
 _OF_PROFILES = ("name", "config", "devices")
 _PROFILES = "/1.0/profiles"
@@ -82,7 +82,7 @@ def _described(object_id: ObjectId) -> dict[str, Any]:
     found = client.get(names.url(object_id), str(object_id))
     if object_id.subtype == names.VOLUME:
         return {"configuration": {name: found[name] for name in _OF_VOLUMES}}
-    configuration = {name: found[name] for name in _OF_INSTANCES}
+    configuration = {name: found[name] for name in OF_INSTANCES}
     path = names.in_project(_PROFILES, object_id.level2, recursion="1")
     profiles = [one for one in client.get(path) if one["name"] in found["profiles"]]
     return {

@@ -34,11 +34,14 @@ class Volume:
                 "--level3-suffix",
             )
 
-    def put_aside(self, aside: ObjectId) -> None:
-        client.rename(self._target, aside.level3)
+    def part(self) -> None:
+        """Nothing of it is its alone."""
 
-    def take_back(self, aside: ObjectId) -> None:
-        client.rename(aside, self._target.level3)
+    def give_away(self, aside: ObjectId) -> None:
+        """Nothing."""
+
+    def take_back(self) -> None:
+        """Nothing was given away."""
 
     def create(self, unfinished: ObjectId) -> None:
         body = {
