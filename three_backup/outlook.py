@@ -1,7 +1,7 @@
 """How a carrier stands and what is due for it: configuration, catalog and source put together."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,13 +22,14 @@ from three_backup.stages import Stage, taken
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What is the same for all objects of a carrier. snapshots: oldest first; unreadable: a part
-    of it could not be listed, so that nothing of it may be rotated; direct: its server writes
-    snapshots to S3 itself."""
+    """What is the same for all objects of a carrier. snapshots: oldest first; held: what the
+    newest of them has; unreadable: a part of the carrier could not be listed, so that nothing of
+    it may be rotated; direct: its server writes snapshots to S3 itself."""
 
     take: Take
     progress: Progress
     snapshots: Sequence[Stored]
+    held: Collection[ObjectId]
     unreadable: bool
     now: datetime
     direct: bool = False
@@ -55,7 +56,9 @@ class Outlook:
                 **planned_at,
             )
         kind, why = self.take.kind, self.take.why
-        stage = planning.stage(self.progress, settings.max_stage, self.direct)
+        stage = Stage.EXISTS
+        if record.object in self.held:
+            stage = planning.stage(self.progress, settings.max_stage, self.direct)
         todo = planning.todo(stage, settings.max_stage, kind, self.direct)
         if self.unreadable and not _ROTATIONS.isdisjoint(todo):
             todo = [one for one in todo if one not in _ROTATIONS]
@@ -96,7 +99,8 @@ def outlook(
     """records: those of the carrier, at least one of them of a live object."""
     live = {record.object: record for record in records if not record.failed}
     snapshots = catalog.snapshots(carrier)
-    settings = carried(carrier, live, configuration, catalog, snapshots)
+    held = _held(carrier, live, catalog, snapshots)
+    settings = {one: configuration.settings(one) for one in (*live, *held)}
     type = next(iter(live)).type
     source, direct = source_of(type), direct_source_of(type) is not None
 
@@ -119,6 +123,7 @@ def outlook(
         ),
         _progress(carrier, snapshots, enabled, catalog),
         snapshots,
+        frozenset(held),
         any(record.failed for record in records),
         now,
         direct,
@@ -139,9 +144,18 @@ def carried(
     """The settings of everything a carrier carries: what is live, and what its newest snapshot
     holds though a selection may have kept it from us."""
     ids = list(live)
-    if snapshots and carrier not in map(str, ids):
-        ids += [one.id for one in catalog.manifest(carrier, snapshots[-1]).objects]
-    return {object_id: configuration.settings(object_id) for object_id in ids}
+    held = _held(carrier, ids, catalog, snapshots)
+    return {object_id: configuration.settings(object_id) for object_id in (*ids, *held)}
+
+
+def _held(
+    carrier: str, live: Iterable[ObjectId], catalog: Catalog, snapshots: Sequence[Stored]
+) -> list[ObjectId]:
+    """What the newest snapshot has: not a table that came after it, or while it was taken."""
+    if not snapshots:
+        return []
+    alone = [one for one in live if str(one) == carrier]
+    return alone or [one.id for one in catalog.manifest(carrier, snapshots[-1]).objects]
 
 
 def distinct(settings: Iterable[Settings]) -> list[Settings]:

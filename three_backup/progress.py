@@ -20,7 +20,7 @@ from three_backup.human import size
 HEARTBEAT = "THREE_BACKUP_HEARTBEAT"
 """The variable that names the file whose modification time says that the run is alive."""
 
-_LONGEST_LABEL = 32
+_LONGEST_LABEL = 36  # "postgres/cluster/" and the identifier of a system
 _SECONDS_BETWEEN_BEATS = 1.0
 
 

@@ -1,17 +1,14 @@
 """Who looks on sees a bar, who does not sees nothing, and the lock of the run sees a heartbeat."""
 
-import fcntl
 import os
-import pty
-import struct
 import subprocess
 import sys
-import termios
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from tests.lab.terminal import COLUMNS, on_terminal
 from three_backup.progress import HEARTBEAT, bar
 
 COPY = """
@@ -28,51 +25,36 @@ with bar("outer", None) as outer, bar("inner", None) as inner:
 """
 
 
-def on_terminal(script: str, environment: Mapping[str, str]) -> str:
-    """What the script shows on a terminal of 80 columns."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    program = subprocess.Popen(
-        (sys.executable, "-c", script),
-        stdin=theirs,
-        stdout=subprocess.DEVNULL,
-        stderr=theirs,
-        env={**os.environ, "TERM": "xterm", **environment},
-    )
-    os.close(theirs)
-    shown = bytearray()
-    try:
-        while piece := os.read(ours, 4096):
-            shown += piece
-    except OSError:  # EIO is how a terminal ends
-        pass
-    os.close(ours)
-    assert program.wait() == 0
-    return shown.decode()
+def drawn(script: str, environment: Mapping[str, str] | None = None) -> str:
+    """What the script shows on a terminal."""
+    argv = (sys.executable, "-c", script)
+    status, shown = on_terminal(argv, {**os.environ, "TERM": "xterm", **(environment or {})})
+    assert status == 0
+    return shown
 
 
 def test_a_terminal_sees_how_far_how_fast_and_how_long() -> None:
-    shown = on_terminal(COPY, {})
+    shown = drawn(COPY)
     assert "postgres/cluster/1:" in shown
     assert "/1.00k" in shown
     assert "B/s" in shown
 
 
 def test_the_bar_is_gone_when_the_transfer_is_over() -> None:
-    assert on_terminal(COPY, {}).split("\r")[-2].strip() == ""
+    assert drawn(COPY).split("\r")[-2].strip() == ""
 
 
 def test_no_line_is_wider_than_the_terminal() -> None:
-    shown = on_terminal(COPY.replace("cluster/1", "cluster/" + "1" * 100), {})
-    assert max(map(len, shown.split("\r"))) <= 80
+    shown = drawn(COPY.replace("cluster/1", "cluster/" + "1" * 100))
+    assert max(map(len, shown.split("\r"))) <= COLUMNS
 
 
 def test_a_dumb_terminal_stays_clean() -> None:
-    assert on_terminal(COPY, {"TERM": "dumb"}) == ""
+    assert drawn(COPY, {"TERM": "dumb"}) == ""
 
 
 def test_one_terminal_shows_one_bar_at_a_time() -> None:
-    shown = on_terminal(COPY_IN_ONE, {})
+    shown = drawn(COPY_IN_ONE)
     assert "outer" in shown
     assert "inner" not in shown
 
@@ -84,7 +66,7 @@ def test_without_a_terminal_nothing_is_drawn() -> None:
 
 def test_who_wants_none_gets_none_and_who_wants_one_gets_it_anywhere(tmp_path: Path) -> None:
     never = COPY.replace("1000)", "1000, When.NEVER)").replace("import bar", "import When, bar")
-    assert on_terminal(never, {}) == ""
+    assert drawn(never) == ""
     always = never.replace("NEVER", "ALWAYS")
     done = subprocess.run(
         (sys.executable, "-c", always), stderr=subprocess.PIPE, text=True, check=True
@@ -108,7 +90,7 @@ def test_without_a_terminal_the_stages_of_a_run_draw_one_bar_at_a_time(tmp_path:
 
 
 def test_what_was_sent_before_is_named_and_counts_for_no_rate() -> None:
-    shown = on_terminal(COPY.replace("advance(100)", "advance.resumed(100)"), {})
+    shown = drawn(COPY.replace("advance(100)", "advance.resumed(100)"))
     assert "1 kB resumed" in shown
     assert "?B/s" in shown
 

@@ -122,7 +122,7 @@ def wait_for_end(pidfd: int) -> None:
 
 
 def test_of_two_that_start_together_one_runs(run: Run, tmp_path: Path) -> None:
-    for _ in range(20):
+    for _ in range(50):
         pair = [run(), run()]
         holding = [owner for owner in pair if said(owner)]
         assert len(holding) == 1

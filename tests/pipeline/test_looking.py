@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.terminal import COLUMNS, on_terminal
 from tests.pipeline.conftest import BIN, Host
 from three_backup.snapshots import SnapshotId, rfc3339
 
@@ -46,6 +47,29 @@ def test_the_list_shows_stages_and_snapshots_where_they_lie(looked_at: Host) -> 
     assert objects.splitlines()[1].split()[-2:] == ["rotated_s3", "rotated_s3"]
     assert [line.split()[1] for line in snapshots.splitlines()[2:]] == ["base", "incremental"]
     assert all(line.endswith("local, s3") for line in snapshots.splitlines()[2:])
+
+
+def test_a_table_is_stored_from_the_first_snapshot_that_has_it(host: Host) -> None:
+    host.execute("create table old (id int primary key)")
+    host.execute("create table parted (id int) partition by list (id)")
+    host.execute("create table part partition of parted for values in (1)")
+    host.execute("create view seen as select * from old")
+    host.good("tb-run")
+    host.execute("create table new (id int)")
+    assert stages(host) == {
+        **dict.fromkeys(("old", "parted", "part", "seen"), "rotated_s3"),
+        "new": "exists",
+    }
+    (planned,) = host.good(f"tb-discover -s {host.table('new')} | tb-plan").records
+    assert (planned["stage"], planned["todo"]) == ("exists", [])
+    assert planned["why"].startswith("nothing is due before ")
+    host.good("tb-discover | tb-snapshot --incremental | tb-upload")
+    assert stages(host)["new"] == "rotated_s3"
+
+
+def stages(host: Host) -> dict[str, str]:
+    listed = host.good(f"tb-discover -s '*/{host.database}/*' | tb-list --stages --json").records
+    return {one["level3"]: one["stage"] for one in listed}
 
 
 def test_a_disabled_object_is_shown_as_one(looked_at: Host) -> None:
@@ -228,3 +252,21 @@ def test_a_check_says_what_is_good_and_what_is_bad_with_the_remedy(looked_at: Ho
     (record,) = outcome.records
     assert (record["id"], record["finding"]["mark"]) == ("postgres", "bad")
     assert "PGPORT" in record["finding"]["remedy"]
+
+
+def test_a_run_has_a_bar_in_a_line_of_its_own_where_somebody_looks(host: Host) -> None:
+    host.execute("create table filled as select generate_series(1, 200000)")
+    status, shown = on_terminal(("tb-run",), host.environ)
+    assert status == 0
+    *frames, last = shown.split("\r")
+    assert all(len(frame) <= COLUMNS for frame in frames)
+    bars = [frame for frame in frames if "B/s" in frame]
+    (cluster,) = {one["carrier"] for one in host.good("tb-discover").records}
+    assert {frame.split(":")[0] for frame in bars} == {cluster}
+    assert "B/s" not in last
+
+
+def test_a_run_has_no_bar_for_who_wants_none(host: Host) -> None:
+    host.execute("create table filled as select generate_series(1, 200000)")
+    status, shown = on_terminal(("tb-run", "--progress", "never"), host.environ)
+    assert (status, "B/s" in shown) == (0, False)

@@ -110,12 +110,11 @@ class _Proved:
         return record.with_fields(drilled_at=None if good is None else rfc3339(good))
 
     def age(self, record: Record) -> str:
-        """`3 days 4 h`, or `never`."""
+        """`40s`, `3h`, `5d`, or `never`."""
         good = record.fields.get("drilled_at")
         if record.failed or good is None:
             return "" if record.failed else "never"
-        since = self._invocation.clock() - datetime.fromisoformat(good)
-        return human.duration(max(0, since.total_seconds()))
+        return human.age(datetime.fromisoformat(good), self._invocation.clock())
 
 
 def _look_up(

@@ -131,7 +131,7 @@ def _upload(
     carrier, snapshot, store = manifest.carrier, manifest.snapshot, catalog.bucket
     journals = catalog.local.journals(carrier, snapshot)
     total = manifest.stored_size if source else sum(one.size for one in _sent_files(manifest))
-    with invocation.bar(f"{carrier} {snapshot}", total) as progress:
+    with invocation.bar(carrier, total) as progress:
         sending = _Sending(store, manifest, journals, progress)
         if source is None:
             stored, resumed = sending.files(catalog.local.directory(carrier, snapshot))

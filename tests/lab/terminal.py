@@ -1,0 +1,33 @@
+"""A terminal with nobody before it."""
+
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import termios
+from collections.abc import Mapping, Sequence
+
+COLUMNS = 80
+
+
+def on_terminal(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[int, str]:
+    """The exit status of a program, and what it shows of its standard error."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
+    program = subprocess.Popen(
+        argv,
+        stdin=theirs,
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+        env=environ,
+    )
+    os.close(theirs)
+    shown = bytearray()
+    try:
+        while piece := os.read(ours, 4096):
+            shown += piece
+    except OSError:  # EIO is how a terminal ends
+        pass
+    os.close(ours)
+    return program.wait(), shown.decode()
