@@ -167,9 +167,9 @@ def test_a_point_whose_run_was_killed_before_its_manifest_is_taken_away(
 def test_what_was_to_be_replaced_is_what_it_was_when_a_restore_fails_or_is_killed(
     host: Host, lab: Lab, path: Path
 ) -> None:
-    host.good(f"tb-run -s {BIG}")
     inside.create_network(lab)
     lab.sh(f"lxc config device add big eth1 {inside.NIC}")
+    host.good(f"tb-discover -s {BIG} | tb-snapshot --base | tb-upload")
     was, held = inside.instance(lab, "big"), path.parent / "configured"
     place(path, "lxc", _DENIED.format(program=lab.bindir / "lxc"))
     failed = host.sh(f"tb-restore --overwrite {BIG}")

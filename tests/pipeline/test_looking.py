@@ -119,9 +119,12 @@ def test_what_cannot_be_read_keeps_its_carrier_from_being_rotated(looked_at: Hos
         "error": {"tool": "tb-discover", "code": "postgres.no_connect", "message": "no"},
     }
     due = f"{looked_at.config}.due"
+    section = (
+        '- postgres:\n    incremental_schedule: "* * * * *"\n'
+        "    max_base_snapshots_s3: 1\n    max_incremental_snapshots_s3: 0\n"
+    )
     with open(due, "w") as file:  # noqa: PTH123  beside the configuration, whatever its suffix
-        file.write(looked_at.config.read_text() + '    incremental_schedule: "* * * * *"\n')
-        file.write("    max_base_snapshots_s3: 1\n    max_incremental_snapshots_s3: 0\n")
+        file.write(section + looked_at.config.read_text())
     lines = "".join(json.dumps(record) + "\n" for record in (*found, locked))
     planned = looked_at.sh(f"tb-plan -c {due}", lines)
     assert planned.status == 1
