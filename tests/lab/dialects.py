@@ -7,7 +7,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,14 +16,20 @@ from botocore.config import Config  # type: ignore[import-untyped]
 
 from three_backup.demo.daemon import LOOPBACK, Account, Daemon, free_ports
 
+_ROOT = Path(__file__).parents[2]
 
-class MotoServer:
-    """moto, which speaks as AWS does and takes any secret for right."""
+
+class Dialect:
+    """An S3 server in a process of its own, ready within the block."""
+
+    access_key: str
+    secret_key: str
+    region = "us-east-1"
 
     def __init__(self, folder: Path) -> None:
-        self.access_key = self.secret_key = "moto"
+        self._folder = folder
         self._port = free_ports(1)[0]
-        self._daemon = Daemon("moto", folder, Account())
+        self._daemon = Daemon(type(self).__name__, folder, Account())
         folder.mkdir(mode=0o700)
 
     @property
@@ -31,8 +37,9 @@ class MotoServer:
         return f"http://{LOOPBACK}:{self._port}"
 
     def __enter__(self) -> Self:
-        argv = (sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p", str(self._port))
-        self._daemon.start(argv, {"PATH": "/usr/bin:/bin"}, self._is_ready)
+        environ = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(_ROOT)}
+        argv = (sys.executable, "-m", *self._module())
+        self._daemon.start(argv, environ, self._is_ready)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -51,6 +58,10 @@ class MotoServer:
                 self._client.delete_object(Bucket=name, Key=found["Key"])
         self._client.delete_bucket(Bucket=name)
 
+    def _module(self) -> tuple[str, ...]:
+        """The server's, and its arguments."""
+        raise NotImplementedError
+
     @property
     def _client(self) -> Any:
         return boto3.client(
@@ -58,15 +69,43 @@ class MotoServer:
             endpoint_url=self.endpoint,
             aws_access_key_id=self.access_key,
             aws_secret_access_key=self.secret_key,
-            region_name="us-east-1",
+            region_name=self.region,
             config=Config(s3={"addressing_style": "path"}),
         )
 
     def _is_ready(self) -> bool:
-        with suppress(urllib.error.URLError, ConnectionError):
-            urllib.request.urlopen(f"{self.endpoint}/moto-api/").close()  # noqa: S310
+        """Whoever asks without a key is refused by then."""
+        try:
+            urllib.request.urlopen(self.endpoint).close()  # noqa: S310
+        except urllib.error.HTTPError:
             return True
-        return False
+        except (urllib.error.URLError, ConnectionError):
+            return False
+        return True
+
+
+class MotoServer(Dialect):
+    """moto, which speaks as AWS does and takes any secret for right."""
+
+    access_key = secret_key = "moto"
+
+    def _module(self) -> tuple[str, ...]:
+        return ("moto.server", "-H", LOOPBACK, "-p", str(self._port))
+
+
+class SwiftServer(Dialect):
+    """OpenStack Swift, which knows its region, and no upload of more than a thousand parts."""
+
+    access_key, secret_key = "lab:administrator", "hushhush"
+    region = "ru-1"
+
+    def create_bucket(self, name: str) -> None:
+        where = {"LocationConstraint": self.region}
+        self._client.create_bucket(Bucket=name, CreateBucketConfiguration=where)
+
+    def _module(self) -> tuple[str, ...]:
+        told = (self.access_key, self.secret_key, self.region)
+        return ("tests.lab.swift_engine", str(self._folder / "swift"), str(self._port), *told)
 
 
 @contextmanager

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.dialects import MotoServer
+from tests.lab.dialects import MotoServer, SwiftServer
 from three_backup.s3.store import Store
 from three_backup.storage import Storage
 
 from .files import PART
 
-SERVERS = ["seaweed", "moto"]
+SERVERS = ["seaweed", "moto", "swift"]
 _NUMBERS = count(1)
 
 Connect = Callable[..., Store]
@@ -24,6 +24,12 @@ Connect = Callable[..., Store]
 @pytest.fixture(scope="session")
 def moto(server_folder: Path) -> Iterator[MotoServer]:
     with MotoServer(server_folder / "moto") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def swift(server_folder: Path) -> Iterator[SwiftServer]:
+    with SwiftServer(server_folder / "swift") as server:
         yield server
 
 
@@ -40,6 +46,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
         prefix="host.example",
         access_key=server.access_key,
         secret_key=server.secret_key,
+        region=getattr(server, "region", None),
         timeout=timedelta(seconds=1),
     )
     server.delete_bucket(bucket)

@@ -76,10 +76,10 @@ def test_the_storage_class_goes_with_the_volumes(
         return forward()
 
     with proxy(str(storage.endpoint), watch) as endpoint:
-        store = connect(endpoint=endpoint, storage_class="STANDARD_IA")
+        store = connect(endpoint=endpoint, storage_class="STANDARD")
         send(store, io.BytesIO(b"small"), journal)
         store.write("manifest.json", b"{}")
-    assert classes == ["STANDARD_IA", None]
+    assert classes == ["STANDARD", None]
 
 
 @pytest.mark.parametrize("announced", [PART, 3 * PART])
