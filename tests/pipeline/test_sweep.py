@@ -1,107 +1,208 @@
 """Whatever is killed at whatever instant: the next run ends well, and all that is listed restores.
 
-`--seeds N` tries more instants than the few that are tried each time.
+`--seeds N` tries more instants than the few that are tried each time. ClickHouse is there at every
+other one.
 """
 
 import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
 from tests.pipeline.conftest import Host, host_beside
 from tests.pipeline.test_failures import HASH, members, started, store, until
+from three_backup.catalog import Catalog
+from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.demo.servers import PostgresServer, SeaweedServer
+from three_backup.layout import path
+from three_backup.snapshots import Manifest
+from three_backup.sources.clickhouse.attempt import folder_key, links
 
-VICTIMS = ("everything", "one process", "PostgreSQL", "S3")
 _NUMBERS = count(1)
 FORCED = "tb-discover | tb-snapshot {} | tb-upload | tb-rotate"
 RUNS = ("tb-run", FORCED.format("--incremental"), FORCED.format("--base"))
+
+
+class Server(Protocol):
+    @property
+    def pid(self) -> int: ...
+
+    def start(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+class Noise(Protocol):
+    """A table whose content changes."""
+
+    id: str
+    server: Server
+
+    def change(self, attempt: int) -> None: ...
+
+    def hash(self, name: str = "noise") -> object:
+        """Of its content, or of another table's."""
+
+
+class OfPostgres:
+    def __init__(self, host: Host) -> None:
+        self.id = host.table("noise")
+        self.server: Server = host.server
+        self._host = host
+        host.execute(
+            "create table noise as select i as id, md5(i::text) as word"
+            " from generate_series(1, 30000) i"
+        )
+
+    def change(self, attempt: int) -> None:
+        self._host.execute(f"update noise set word = md5(word) where id % 50 = {attempt}")
+
+    def hash(self, name: str = "noise") -> object:
+        return self._host.rows(HASH.replace("noise", name))
+
+
+class OfClickhouse:
+    def __init__(self, host: Host, server: ClickhouseServer) -> None:
+        self.id = f"clickhouse/table/default/{host.database}/noise"
+        self.server: Server = server
+        self._engine, self._database = server, host.database
+        host.environ["PATH"] = f"{server.bindir}{os.pathsep}{host.environ['PATH']}"
+        host.environ |= {name: one for name, one in server.environ.items() if name != "PATH"}
+        server.execute(f"CREATE DATABASE {self._database}")
+        server.execute(
+            f"CREATE TABLE {self._database}.noise ENGINE MergeTree ORDER BY id AS "
+            "SELECT number AS id, hex(MD5(toString(number))) AS word FROM numbers(30000)"
+        )
+
+    def change(self, attempt: int) -> None:
+        self._engine.execute(
+            f"INSERT INTO {self._database}.noise SELECT {attempt}, 'more' FROM numbers(300)"
+        )
+
+    def hash(self, name: str = "noise") -> object:
+        query = f"SELECT count(), sum(cityHash64(*)) FROM {self._database}.{name}"
+        return self._engine.rows(query)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("seed", range(metafunc.config.getoption("--seeds")))
 
 
-@pytest.fixture(scope="module")
-def mortal(server_folder: Path) -> Iterator[tuple[PostgresServer, SeaweedServer]]:
+@dataclass(frozen=True, slots=True)
+class Mortal:
     """Servers that nobody else needs."""
+
+    postgres: PostgresServer
+    seaweed: SeaweedServer
+    clickhouse: ClickhouseServer
+
+
+@pytest.fixture(scope="module")
+def mortal(server_folder: Path) -> Iterator[Mortal]:
     with (
         PostgresServer(server_folder / "mortal", 17) as postgres,
         SeaweedServer(server_folder / "mortal-s3") as seaweed,
+        ClickhouseServer(server_folder / "mortal-clickhouse") as clickhouse,
     ):
-        yield postgres, seaweed
+        yield Mortal(postgres, seaweed, clickhouse)
 
 
 @pytest.fixture
-def host(mortal: tuple[PostgresServer, SeaweedServer], server_folder: Path) -> Iterator[Host]:
-    postgres, seaweed = mortal
+def host(mortal: Mortal, server_folder: Path) -> Iterator[Host]:
     bucket = f"mortal-{next(_NUMBERS)}"
-    seaweed.create_bucket(bucket)
-    with host_beside(server_folder, postgres, seaweed, bucket) as made:
+    mortal.seaweed.create_bucket(bucket)
+    with host_beside(server_folder, mortal.postgres, mortal.seaweed, bucket) as made:
         yield made
-    seaweed.delete_bucket(bucket)
+        mortal.clickhouse.execute(f"DROP DATABASE IF EXISTS {made.database} SYNC")
+    mortal.seaweed.delete_bucket(bucket)
 
 
-def test_what_is_killed_at_any_instant_is_healed_by_the_next_run(host: Host, seed: int) -> None:
+def test_what_is_killed_at_any_instant_is_healed_by_the_next_run(
+    host: Host, mortal: Mortal, seed: int
+) -> None:
     chance = random.Random(seed)
-    host.execute(
-        "create table noise as select i as id, md5(i::text) as word"
-        " from generate_series(1, 30000) i"
-    )
+    tables: list[Noise] = [OfPostgres(host)]
+    if seed % 2:
+        tables.append(OfClickhouse(host, mortal.clickhouse))
     host.configure(
         max_base_snapshots_s3=1, max_incremental_snapshots_s3=1, max_incremental_snapshots_local=0
     )
     for attempt in range(3):
-        host.execute(f"update noise set word = md5(word) where id % 50 = {attempt}")
-        kill_in_the_middle(host, chance)
-    then = host.rows(HASH)
+        for table in tables:
+            table.change(attempt)
+        kill_in_the_middle(host, [table.server for table in tables], chance)
+    then = [table.hash() for table in tables]
     host.good("tb-discover | tb-snapshot --incremental | tb-upload | tb-rotate")
     host.good("tb-run")
     nothing_is_left_behind(host)
     host.wipe()
-    everything_listed_restores(host, then)
+    for table, content in zip(tables, then, strict=True):
+        everything_listed_restores(host, table, content)
 
 
-def kill_in_the_middle(host: Host, chance: random.Random) -> None:
+def kill_in_the_middle(host: Host, servers: Sequence[Server], chance: random.Random) -> None:
     """A server that was killed is there again when everybody has given it up."""
     with started(host, "/bin/sh", "-c", f"{{ {chance.choice(RUNS)}; }} > /dev/null 2>&1") as run:
         time.sleep(chance.uniform(0.2, 3))  # the instant is what is tried, not waited for
         how = chance.choice((signal.SIGKILL, signal.SIGTERM))
-        victim = chance.choice(VICTIMS)
-        if victim == "everything":
-            os.killpg(run.pid, how)
-        elif victim == "one process":
-            with suppress(IndexError, ProcessLookupError):  # it has ended before the instant
-                os.kill(chance.choice(members(run.pid)), how)
-        elif victim == "PostgreSQL":
-            host.server.kill()
-        else:
-            host.s3.restart()
+        chance.choice(
+            (
+                lambda: os.killpg(run.pid, how),
+                lambda: kill_one(chance.choice(members(run.pid) or [0]), how),
+                host.s3.restart,
+                *(server.kill for server in servers),
+            )
+        )()
     until(lambda: members(run.pid) == [], seconds=300)
-    if not host.server.pid:
-        host.server.start()
+    for server in servers:
+        if not server.pid:
+            server.start()
+
+
+def kill_one(pid: int, how: signal.Signals) -> None:
+    """Unless it has ended before the instant."""
+    with suppress(ProcessLookupError):
+        if pid:
+            os.kill(pid, how)
 
 
 def nothing_is_left_behind(host: Host) -> None:
     assert not list(host.local_dir.rglob(".unfinished-*"))
-    assert not list((host.local_dir / "journal").rglob("*.journal"))
+    assert not [path for path in (host.local_dir / "journal").rglob("*") if path.is_file()]
     assert host.rows("select * from pg_replication_slots") == []
-    keys = [one.key.split("/") for one in store(host).keys("")]
-    manifests = {key[-1].removesuffix(".json") for key in keys if key[0] == "manifests"}
     assert "Uploads" not in store(host).client.list_multipart_uploads(Bucket=host.bucket)
-    assert {key[-2] for key in keys if key[0] == "data"} == manifests
+    catalog = Catalog(store(host).storage)
+    known = {
+        place
+        for type in ("postgres", "clickhouse")
+        for carrier in catalog.carriers(type)
+        for one in catalog.snapshots(carrier)
+        for place in places(catalog.manifest(carrier, one))
+    }
+    keys = [one.key for one in store(host).keys("data/")]
+    assert [key for key in keys if not key.startswith(tuple(known))] == []
 
 
-def everything_listed_restores(host: Host, newest: object) -> None:
-    snapshots = host.good("tb-list --stored --json").records[0]["snapshots"]
-    for number, snapshot in enumerate(snapshots):
-        host.good(
-            f"tb-restore --snapshot {snapshot['id']} --level3 r{number} {host.table('noise')}"
+def places(manifest: Manifest) -> Iterator[str]:
+    """Where the data of a snapshot lies."""
+    if manifest.carrier.startswith("postgres"):
+        yield f"data/{path(manifest.carrier)}/{manifest.snapshot}/"
+    else:
+        yield from (
+            f"{folder_key(manifest.carrier, one.folder)}/" for one in links(manifest.facts)
         )
-    assert host.rows(HASH.replace("noise", f"r{len(snapshots) - 1}")) == newest
+
+
+def everything_listed_restores(host: Host, table: Noise, newest: object) -> None:
+    (listed,) = host.good(f"tb-list --stored --json -s {table.id}").records
+    for number, snapshot in enumerate(listed["snapshots"]):
+        host.good(f"tb-restore --snapshot {snapshot['id']} --level3 r{number} {table.id}")
+    assert table.hash(f"r{len(listed['snapshots']) - 1}") == newest
