@@ -136,6 +136,17 @@ def test_a_dry_run_says_what_it_would_read_and_make(host: Host, life: Life, lab:
     assert inside.query(lab, "/1.0/instances?project=shop") == []
 
 
+@pytest.mark.parametrize("name", ["../web", "web;reboot", "--force"])
+def test_a_name_that_lxd_would_refuse_in_the_end_is_refused_first(
+    host: Host, life: Life, lab: Lab, name: str
+) -> None:
+    refused = host.tool("tb-restore", "--without-devices", f"--level3={name}", WEB)
+    assert refused.status == 1
+    assert "no container can be named" in refused.stderr
+    assert "bytes_read" not in refused.stdout
+    assert inside.query(lab, "/1.0/instances?project=shop") == []
+
+
 def test_without_devices_it_comes_alone_and_says_what_it_lacks(
     host: Host, life: Life, lab: Lab
 ) -> None:

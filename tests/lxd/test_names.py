@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
 from three_backup.snapshots import SnapshotId
 from three_backup.sources.lxd import names
@@ -65,3 +66,33 @@ def test_an_unfinished_restore_has_the_same_name_each_time_and_one_that_lxd_take
     assert unfinished != names.beside(object_of("container", "default", "web"), names.RESTORING)
     assert unfinished.level3.isascii()
     assert len(unfinished.level3) < 63
+
+
+@pytest.mark.parametrize(
+    ("subtype", "name"),
+    [
+        *(("container", name) for name in ("web", "Web-2", "1", "a" * 63)),
+        *(("volume", name) for name in ("data", "with blank", "--force", "\u0436", "a" * 200)),
+    ],
+)
+def test_what_lxd_may_take_for_a_name_is_left_to_it(subtype: str, name: str) -> None:
+    names.check(object_of(subtype, "default", name))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "-v", "--all", "web-", "a b", "a;reboot", "$(id)", "../web", "/etc", "a/b", "a@b"),
+        *("web\n", "\u0436", "\u0661", "a" * 64, "w_b", "tank%2Flxd"),
+    ],
+)
+def test_what_no_container_can_be_named_is_refused(name: str) -> None:
+    with pytest.raises(BackupError, match="no container can be named") as refused:
+        names.check(object_of("container", "default", name))
+    assert "dashes" in refused.value.hint
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../site", "/"])
+def test_what_no_volume_can_be_named_is_refused(name: str) -> None:
+    with pytest.raises(BackupError, match="no volume can be named"):
+        names.check(object_of("volume", "default", name))

@@ -7,14 +7,16 @@ After each fault the next run is green, and every byte of every snapshot that is
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from tests.lab.fault_proxy import Answer, Forward, Request, proxy, refusal
+from tests.lab import faults
+from tests.lab.fault_proxy import proxy
+from tests.lab.faults import FAULTS, PASSING, Fault
 from tests.lab.forked import Forked, forked
 from tests.pipeline.conftest import Host
 from tests.pipeline.test_failures import HASH, store
@@ -28,74 +30,13 @@ from three_backup.sources.postgres.index import INDEX
 
 REQUESTS = 40
 """As many as the tools make at most while a fault is awaited, and a few more."""
-PASSING = ("hiccup", "torn")
-FAULTS = ("away", "lost", "denied", *PASSING)
 OF_CLICKHOUSE = 42
 OF_RESTORES = 12
-_MANY = 11
-_AWAY = Answer(0, {}, b"")
 _NUMBERS = count(1)
 
 
-@dataclass
-class Fault:
-    """What becomes of the n-th request of ours, and of those after it. Requests of ClickHouse's
-    server are not counted and pass.
-
-    kind: `away`: from then on nobody answers; `lost`: the same, but the n-th is carried out;
-    `denied`: it is refused for good; `hiccup`: for the moment; `torn`: half of its answer arrives;
-    `flipped`: a bit of it is another.
-    """
-
-    kind: str = ""
-    number: int = 0
-    seen: int = 0
-    injected: list[str] = field(default_factory=list)
-
-    def arm(self, kind: str, number: int) -> None:
-        self.kind, self.number, self.seen = kind, number, 0
-
-    def __call__(self, request: Request, forward: Forward) -> Answer:
-        if "oto" not in request.headers.get("User-Agent", ""):
-            return forward()
-        self.seen += 1
-        if self.kind in ("away", "lost") and self.seen > self.number > 0:
-            return _AWAY
-        if self.seen != self.number:
-            return forward()
-        self.injected.append(f"{self.kind} {request.method} {request.path}")
-        return self._spoiled(forward)
-
-    def _spoiled(self, forward: Forward) -> Answer:
-        if self.kind == "away":
-            return _AWAY
-        if self.kind == "denied":
-            return refusal(403, "AccessDenied")
-        if self.kind == "hiccup":
-            return refusal(503, "SlowDown")
-        answer = forward()
-        if self.kind == "flipped" and answer.body:
-            body = bytearray(answer.body)
-            body[len(body) // 2] ^= 1
-            return replace(answer, body=bytes(body))
-        return _AWAY if self.kind == "lost" else replace(answer, sent=len(answer.body) // 2)
-
-
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One request in each way, another one for each; from `--seeds 11` on, that many of the
-    first."""
-    for mark in metafunc.definition.iter_markers("faults"):
-        seeds = metafunc.config.getoption("--seeds")
-        kinds, most = mark.args
-        every = range(1, 1 + min(most, seeds)) if seeds >= _MANY else ()
-        metafunc.parametrize(
-            ("kind", "number"),
-            [
-                (kind, number)
-                for kind in kinds
-                for number in every or [Random(kind).randrange(1, most)]
-            ],
-        )
+    faults.parametrize(metafunc)
 
 
 @pytest.fixture(scope="module")

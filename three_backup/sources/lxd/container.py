@@ -44,7 +44,9 @@ class Container:
         self._configuration: dict[str, Any] = {}
 
     def check(self) -> Iterator[str]:
-        """Notes on what is left out. Raises BackupError where something is missing."""
+        """Notes on what is left out. Raises BackupError where something is missing, and for a
+        name that none can have."""
+        names.check(self._target)
         stored = self._facts["configuration"]
         here = _here(self._target, stored["devices"].values())
         lacking = missing(stored, here)

@@ -4,9 +4,11 @@ Names of datasets are made, never taken apart: a project may have an underscore 
 """
 
 import hashlib
+import re
 from dataclasses import replace
 from urllib.parse import quote, unquote, urlencode
 
+from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
 from three_backup.snapshots import SnapshotId
 
@@ -24,6 +26,25 @@ REPLACED = "tb-replaced-"
 
 _DEFAULT = "default"
 _POINT = "tb-"
+_HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII)
+
+
+def check(target: ObjectId) -> None:
+    """Raises BackupError where no object of the kind can have the name: LXD would say so last,
+    once everything has been received."""
+    name = target.level3
+    if target.subtype == VOLUME and (not name or "/" in name):
+        raise BackupError(
+            "lxd.name",
+            f"{target}: no volume can be named {name!r}",
+            "choose a name without a slash",
+        )
+    if target.subtype == CONTAINER and not _HOST_NAME.fullmatch(name):
+        raise BackupError(
+            "lxd.name",
+            f"{target}: no container can be named {name!r}, since it is a host name too",
+            "choose up to 63 letters of ASCII, digits and dashes, no dash first or last",
+        )
 
 
 def dataset(root: str, object_id: ObjectId) -> str:

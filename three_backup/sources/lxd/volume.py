@@ -22,6 +22,7 @@ class Volume:
         return bool(self._stored["content_type"] == "filesystem")
 
     def check(self) -> Iterator[str]:
+        names.check(self._target)
         yield from ()
 
     def check_replaceable(self) -> None:
