@@ -31,6 +31,7 @@ class Fault:
 
     def arm(self, kind: str, number: int) -> None:
         self.kind, self.number, self.seen = kind, number, 0
+        self.injected.clear()
 
     def __call__(self, request: Request, forward: Forward) -> Answer:
         if "oto" not in request.headers.get("User-Agent", ""):
@@ -58,9 +59,14 @@ class Fault:
         return _AWAY if self.kind == "lost" else replace(answer, sent=len(answer.body) // 2)
 
 
+def certain(most: int) -> int:
+    """How many requests there are in any run, of as many as there are at most."""
+    return most // 4
+
+
 def parametrize(metafunc: pytest.Metafunc) -> None:
-    """For a test marked with kinds and a number of requests: one request in each way, another one
-    for each; from `--seeds 11` on, that many of the first."""
+    """For a test marked with kinds and a number of requests: one of them that is certain in each
+    way; from `--seeds 11` on, that many of the first."""
     for mark in metafunc.definition.iter_markers("faults"):
         seeds = metafunc.config.getoption("--seeds")
         kinds, most = mark.args
@@ -70,6 +76,6 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
             [
                 (kind, number)
                 for kind in kinds
-                for number in every or [Random(kind).randrange(1, most)]
+                for number in every or [Random(kind).randint(1, certain(most))]
             ],
         )
