@@ -1,0 +1,115 @@
+"""Programs that move one file to or from S3, each as it would be written with its library:
+
+    python -m tests.bench.clients CLIENT ENDPOINT [FILE]
+
+Without FILE what comes on stdin is sent. Downloads go to /dev/null, in order.
+"""
+
+import hashlib
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from three_backup import command
+from three_backup.pieces import PIECE, Hashed, Index, checked
+from three_backup.s3.download import read_range
+from three_backup.s3.store import Store
+from three_backup.s3.upload import upload
+from three_backup.storage import Storage
+
+BUCKET = "bench"
+KEYS = "sink"
+KEY = "file"
+
+
+def _ours(endpoint: str, file: Path | None) -> None:
+    """As tb-upload sends the file of a snapshot, or stdin."""
+    if file is None:
+        _send(endpoint, sys.stdin.buffer.raw, None)  # type: ignore[attr-defined]
+    else:
+        with file.open("rb", buffering=0) as source:
+            _send(endpoint, cast(BinaryIO, source), file.stat().st_size)
+
+
+def _ours_stream(endpoint: str, file: Path | None) -> None:
+    """As tb-upload sends the stream of a point: out of a program, hashed by the piece."""
+    with command.stream(command.Program(("cat", str(file)))) as readable:
+        hashed = Hashed(readable)
+        _send(endpoint, cast(BinaryIO, hashed), None)
+        hashed.index()
+
+
+def _ours_download(endpoint: str, file: Path | None) -> None:
+    """As tb-restore reads a stream: each piece checked before it is given on."""
+    assert file is not None
+    index = index_of(file)
+    where = partial(read_range, _store(endpoint), KEY, index.size, index.size)
+    with Path("/dev/null").open("wb") as output:
+        for piece in checked(index, where, KEY):
+            output.write(piece)
+
+
+def _boto3(endpoint: str, file: Path | None) -> None:
+    if file is None:
+        _client(endpoint).upload_fileobj(sys.stdin.buffer, BUCKET, KEY)
+    else:
+        _client(endpoint).upload_file(str(file), BUCKET, KEY)
+
+
+def _boto3_download(endpoint: str, file: Path | None) -> None:
+    with Path("/dev/null").open("wb") as output:
+        _client(endpoint).download_fileobj(BUCKET, KEY, output)
+
+
+CLIENTS: dict[str, Callable[[str, Path | None], None]] = {
+    "three_backup": _ours,
+    "three_backup-stream": _ours_stream,
+    "three_backup-download": _ours_download,
+    "boto3": _boto3,
+    "boto3-download": _boto3_download,
+}
+
+
+def index_of(file: Path) -> Index:
+    """Written by the first who asks, beside the file: it comes with a snapshot."""
+    written = file.with_suffix(".index")
+    if not written.exists():
+        with file.open("rb") as source:
+            pieces = iter(lambda: source.read(PIECE), b"")
+            hashes = tuple(hashlib.sha256(piece).hexdigest() for piece in pieces)
+        written.write_bytes(Index(file.stat().st_size, PIECE, hashes).to_json())
+    return Index.from_json(written.read_bytes(), str(written))
+
+
+def _send(endpoint: str, source: BinaryIO, size: int | None) -> None:
+    with tempfile.TemporaryDirectory() as journals:
+        journal = Path(journals) / "file.journal"
+        upload(_store(endpoint), KEY, source, size, journal, lambda _: None)
+
+
+def _store(endpoint: str) -> Store:
+    return Store(Storage(Path("/"), endpoint, BUCKET, access_key=KEYS, secret_key=KEYS))
+
+
+def _client(endpoint: str) -> Any:
+    import boto3  # type: ignore[import-untyped]
+
+    return boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id=KEYS,
+        aws_secret_access_key=KEYS,
+        region_name="us-east-1",
+    )
+
+
+def main() -> None:
+    client, endpoint, *files = sys.argv[1:]
+    CLIENTS[client](endpoint, Path(files[0]) if files else None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Rows of the benchmark: who takes part, how often, what is to be reached; printed as Markdown."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from tests.bench.measure import Cost
+from three_backup import human
+
+OURS = "three_backup"
+
+Run = Callable[[], Cost]
+Value = Callable[[Cost], float]
+
+MEASURES: Mapping[str, Value] = {
+    "wall": lambda cost: cost.wall,
+    "CPU": lambda cost: cost.cpu,
+    "size": lambda cost: cost.size,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """scale: of the sizes that the rows are meant for; runs: of each who takes part; folder: empty
+    at the beginning of a row, everybody may pass through it."""
+
+    scale: float
+    runs: int
+    folder: Path
+
+    def scaled(self, full: int, least: int = 1) -> int:
+        return max(least, round(full * self.scale))
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """Ours, or who is named, shall cost at most so many times what the best of the peers does."""
+
+    measure: str
+    most: float
+    peers: Sequence[str]
+    ours: str = OURS
+
+
+def compare(
+    title: str,
+    runs: int,
+    contestants: Mapping[str, Run],
+    bars: Sequence[Bar] = (),
+    before: Callable[[], object] = lambda: None,
+) -> dict[str, list[Cost]]:
+    """Run all of them in turn, after `before`, so many times. Bars without a peer are passed
+    over."""
+    costs: dict[str, list[Cost]] = {name: [] for name in contestants}
+    for _ in range(runs):
+        before()
+        for name, run in contestants.items():
+            costs[name].append(run())
+    say(f"\n#### {title}, {runs} runs\n")
+    say("| | wall s | CPU s | of it server | memory | size |\n|---|---|---|---|---|---|")
+    for name, those in costs.items():
+        say(f"| {name} | {' | '.join(_columns(those))} |")
+    say("")
+    for bar in bars:
+        if any(peer in costs for peer in bar.peers):
+            say(f"- {_verdict(bar, costs)}")
+    return costs
+
+
+def reached(what: str, value: float, most: float, shown: Callable[[float], str]) -> None:
+    """A bar that is no ratio."""
+    verdict = "reached" if value <= most else "**not reached**"
+    say(f"- {what}: {shown(value)}, at most {shown(most)}: {verdict}")
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def bytes_shown(count: float) -> str:
+    return human.size(round(count))
+
+
+def _columns(costs: Sequence[Cost]) -> list[str]:
+    size = round(median(cost.size for cost in costs))
+    return [
+        _spread([cost.wall for cost in costs]),
+        _spread([cost.cpu for cost in costs]),
+        f"{median(cost.server for cost in costs):.2f}",
+        human.size(round(median(cost.memory for cost in costs))),
+        human.size(size) if size else "",
+    ]
+
+
+def _verdict(bar: Bar, costs: Mapping[str, Sequence[Cost]]) -> str:
+    """The ratio of each run, since what else the machine does weighs on both alike."""
+    value = MEASURES[bar.measure]
+    peers = [peer for peer in bar.peers if peer in costs]
+    best = min(peers, key=lambda peer: median(map(value, costs[peer])))
+    ratios = [value(a) / value(b) for a, b in zip(costs[bar.ours], costs[best], strict=True)]
+    verdict = "reached" if median(ratios) <= bar.most else "**not reached**"
+    ours = "" if bar.ours == OURS else f" of {bar.ours}"
+    return f"{bar.measure}{ours}: {_spread(ratios)} x {best}, at most {bar.most:g}: {verdict}"
+
+
+def _spread(values: Sequence[float]) -> str:
+    """The median, and the least and the most."""
+    middle = f"{median(values):.2f}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):.2f}-{max(values):.2f})"
