@@ -9,12 +9,29 @@ from collections.abc import Callable
 from os import cpu_count
 from pathlib import Path
 
-from tests.bench import transfer
+from tests.bench import (
+    clickhouse,
+    many_tables,
+    nothing_due,
+    pipe,
+    postgres,
+    small_table,
+    transfer,
+    zfs_stream,
+)
 from tests.bench.report import Plan, say
 
 ROWS: dict[str, Callable[[Plan], None]] = {
+    "postgres-full": postgres.full,
+    "postgres-incremental": postgres.incremental,
+    "small-table": small_table.run,
+    "many-tables": many_tables.run,
     "upload": transfer.upload,
     "download": transfer.download,
+    "zfs-stream": zfs_stream.run,
+    "clickhouse": clickhouse.run,
+    "nothing-due": nothing_due.run,
+    "pipe": pipe.run,
 }
 
 

@@ -28,7 +28,8 @@ KEY = "file"
 def _ours(endpoint: str, file: Path | None) -> None:
     """As tb-upload sends the file of a snapshot, or stdin."""
     if file is None:
-        _send(endpoint, sys.stdin.buffer.raw, None)  # type: ignore[attr-defined]
+        with Path("/dev/stdin").open("rb", buffering=0) as source:
+            _send(endpoint, cast(BinaryIO, source), None)
     else:
         with file.open("rb", buffering=0) as source:
             _send(endpoint, cast(BinaryIO, source), file.stat().st_size)

@@ -20,9 +20,9 @@ _SAMPLED_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """wall, cpu: seconds, cpu of the programs and of the servers together, server of those alone;
-    memory: bytes, of all programs that ran at the same time; largest: of the largest of them; size:
-    bytes that came of it, 0 where that is of no interest; output: what was printed."""
+    """wall, cpu, server: seconds, cpu of the programs and of the servers together, server of those
+    alone; memory: bytes, of all programs that ran at the same time; largest: of the largest of
+    them; size: bytes that came of it, 0 where that is of no interest; output: what was printed."""
 
     wall: float
     cpu: float

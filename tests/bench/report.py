@@ -35,12 +35,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """Ours, or who is named, shall cost at most so many times what the best of the peers does."""
+    """Ours shall cost at most so many times what the best of the peers does; None: it is told."""
 
     measure: str
-    most: float
+    most: float | None
     peers: Sequence[str]
-    ours: str = OURS
 
 
 def compare(
@@ -70,8 +69,7 @@ def compare(
 
 def reached(what: str, value: float, most: float, shown: Callable[[float], str]) -> None:
     """A bar that is no ratio."""
-    verdict = "reached" if value <= most else "**not reached**"
-    say(f"- {what}: {shown(value)}, at most {shown(most)}: {verdict}")
+    say(f"- {what}: {shown(value)}, {_reached(value, most, shown)}")
 
 
 def say(line: str) -> None:
@@ -98,10 +96,17 @@ def _verdict(bar: Bar, costs: Mapping[str, Sequence[Cost]]) -> str:
     value = MEASURES[bar.measure]
     peers = [peer for peer in bar.peers if peer in costs]
     best = min(peers, key=lambda peer: median(map(value, costs[peer])))
-    ratios = [value(a) / value(b) for a, b in zip(costs[bar.ours], costs[best], strict=True)]
-    verdict = "reached" if median(ratios) <= bar.most else "**not reached**"
-    ours = "" if bar.ours == OURS else f" of {bar.ours}"
-    return f"{bar.measure}{ours}: {_spread(ratios)} x {best}, at most {bar.most:g}: {verdict}"
+    ratios = [value(a) / value(b) for a, b in zip(costs[OURS], costs[best], strict=True)]
+    told = f"{bar.measure}: {_spread(ratios)} x {best}"
+    return told if bar.most is None else f"{told}, {_reached(median(ratios), bar.most, _number)}"
+
+
+def _reached(value: float, most: float, shown: Callable[[float], str]) -> str:
+    return f"at most {shown(most)}: {'reached' if value <= most else '**not reached**'}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}"
 
 
 def _spread(values: Sequence[float]) -> str:

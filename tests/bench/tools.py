@@ -13,9 +13,11 @@ BUCKET = "bench"
 
 
 class S3Server(Protocol):
-    endpoint: str
     access_key: str
     secret_key: str
+
+    @property
+    def endpoint(self) -> str: ...
 
 
 class Tools:

@@ -1,0 +1,135 @@
+"""A PostgreSQL server to back up, an S3 server to restore from, and who takes part."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+from tests.bench.measure import Cost, size_of
+from tests.bench.pgbackrest import NAME, PgBackRest
+from tests.bench.report import say
+from tests.bench.tools import BUCKET, Tools
+from three_backup.demo.servers import PostgresServer, SeaweedServer
+from three_backup.errors import BackupError
+
+DATABASE = "bench"
+_SETTINGS = {
+    "archive_mode": "on",
+    "archive_command": "true",
+    "autovacuum": "off",
+    "shared_buffers": "256MB",
+    "max_wal_size": "8GB",
+    "max_locks_per_transaction": "1024",
+}
+
+
+class Cluster:
+    """peer: pgBackRest, None where it cannot be had."""
+
+    def __init__(self, folder: Path, server: PostgresServer, s3: SeaweedServer) -> None:
+        self.folder = folder
+        self.server = server
+        self.tools = Tools(folder, s3, (server.pid,), server.environ, pg_bindir=server.bindir)
+        self.peer: PgBackRest | None = None
+        self._streamed = folder / "pg_basebackup"
+        self._streamed.mkdir()
+
+    def execute(self, *statements: str) -> None:
+        with psycopg.connect(self.server.conninfo(DATABASE), autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    def shell(self, line: str) -> None:
+        subprocess.run(("/bin/sh", "-c", line), env=self.tools.environ, check=True)
+
+    def size(self) -> int:
+        return size_of(self.server.pgdata / "base")
+
+    def find_peer(self) -> None:
+        try:
+            self.peer = PgBackRest(self.folder / "peer", self.server)
+        except BackupError as error:
+            say(f"\nSkipped: {NAME}: {error}")
+        else:
+            self.peer.cost("stanza-create")
+
+    def ours(self, options: str) -> Cost:
+        """A snapshot of the whole cluster, as cron would have it taken."""
+        cost = self.tools.cost(f"tb-discover -s postgres | tb-snapshot {options}")
+        snapshot = json.loads(cost.output.splitlines()[0])["snapshot"]
+        return cost.of_size(snapshot["stored_size"])
+
+    def theirs(self, kind: str) -> Cost:
+        """kind: full or incr. The server archives its log only meanwhile, since only pgBackRest
+        needs that."""
+        assert self.peer is not None
+        with self._archiving(self.peer.archives):
+            cost = self.peer.cost(f"backup --type={kind}")
+        return cost.of_size(size_of(self.peer.newest))
+
+    def streamed(self) -> Cost:
+        line = f"pg_basebackup -c fast -Ft -X fetch -D - | zstd -q -T0 -3 > {self._tar}"
+        return self._tarred(line)
+
+    def streamed_increment(self) -> Cost:
+        """Of what was streamed last."""
+        manifest = f"--incremental={self._streamed}/backup_manifest"
+        line = f"pg_basebackup -c fast -Ft -X fetch {manifest} -D - | zstd -q -T0 -3 > {self._tar}"
+        return self._tarred(line)
+
+    def plain(self, parent: bool) -> Cost:
+        """pg_basebackup into a folder; parent: on top of the one before."""
+        new, old = self._streamed / "new", self._streamed / "old"
+        if new.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            new.rename(old)
+        on_top = f"--incremental={old}/backup_manifest" if parent else ""
+        cost = self.tools.cost(f"pg_basebackup -c fast -X fetch {on_top} -D {new}")
+        return cost.of_size(size_of(new))
+
+    @property
+    def _tar(self) -> Path:
+        return self._streamed / "tar.zst"
+
+    def _tarred(self, line: str) -> Cost:
+        cost = self.tools.cost(line)
+        self.shell(f"zstd -qdc {self._tar} | tar -xf - -C {self._streamed} backup_manifest")
+        return cost.of_size(self._tar.stat().st_size)
+
+    @contextmanager
+    def _archiving(self, command: str) -> Iterator[None]:
+        self.execute(f"alter system set archive_command = '{command}'", "select pg_reload_conf()")
+        try:
+            yield
+        finally:
+            self.execute("alter system set archive_command = 'true'", "select pg_reload_conf()")
+
+
+@contextmanager
+def cluster(folder: Path) -> Iterator[Cluster]:
+    with (
+        PostgresServer(folder / "pg", 17, _SETTINGS) as server,
+        SeaweedServer(folder / "s3") as s3,
+    ):
+        s3.create_bucket(BUCKET)
+        made = Cluster(folder, server, s3)
+        made.shell(f"createdb {DATABASE}")
+        yield made
+
+
+def fill(made: Cluster, accounts: int, documents: int) -> None:
+    """accounts: rows of pgbench, in hundred thousands; documents: rows that look like JSON."""
+    made.shell(f"pgbench -i -q -s {accounts} {DATABASE} 2>&1 | tail -1 >&2")
+    made.execute(
+        "create table documents as select i as id, format("
+        '\'{"id": %s, "name": "%s", "tags": ["%s", "%s"], "price": %s}\', i, '
+        "md5(i::text), i % 97, i % 89, i % 10007) as body "
+        f"from generate_series(1, {documents}) i",
+        "create table small as select i, md5(i::text) from generate_series(1, 5000) i",
+        "vacuum",
+        "checkpoint",
+    )

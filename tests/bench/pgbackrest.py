@@ -1,0 +1,140 @@
+"""pgBackRest out of Debian's packages, unpacked in a folder and run with libraries of theirs."""
+
+import os
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+from tests.bench.measure import Cost, measure
+from tests.lab import image
+from three_backup import command
+from three_backup.demo.daemon import unprivileged_account
+from three_backup.demo.servers import PostgresServer
+from three_backup.errors import BackupError
+
+NAME = "pgBackRest"
+
+_SUITE = "trixie"
+_PACKAGE = "pgbackrest"
+_KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
+_LIBRARIES = "usr/lib/x86_64-linux-gnu"
+_WRAPPER = """\
+#!/bin/sh
+export PGBACKREST_CONFIG={config} PGBACKREST_STANZA=bench
+exec {root}/{libraries}/ld-linux-x86-64.so.2 --library-path {root}/{libraries} \\
+    {root}/usr/bin/pgbackrest "$@"
+"""
+_CONFIGURATION = """\
+[global]
+cmd={folder}/pgbackrest
+repo1-path={folder}/repository
+repo1-bundle=y
+repo1-block=y
+repo1-retention-full=1
+process-max=2
+compress-type=zst
+compress-level=3
+start-fast=y
+lock-path={folder}/lock
+log-level-console=warn
+log-level-file=off
+
+[bench]
+pg1-path={server.pgdata}
+pg1-port={server.port}
+pg1-socket-path={server.folder}
+pg1-user=postgres
+"""
+
+
+class PgBackRest:
+    """With a repository beside the server, whose account it runs as."""
+
+    def __init__(self, folder: Path, server: PostgresServer) -> None:
+        """Raises BackupError where the packages cannot be had."""
+        self.repository = folder / "repository"
+        self._account = unprivileged_account()
+        self._server = server
+        self._program = folder / "pgbackrest"
+        folder.mkdir()
+        shutil.copytree(_unpacked(), folder / "root", symlinks=True)
+        config = folder / "pgbackrest.conf"
+        config.write_text(_CONFIGURATION.format(folder=folder, server=server))
+        self._program.write_text(
+            _WRAPPER.format(root=folder / "root", libraries=_LIBRARIES, config=config)
+        )
+        self._program.chmod(0o755)
+        self._account.own(folder)
+
+    @property
+    def archives(self) -> str:
+        """The archive_command that it needs."""
+        return f"{self._program} archive-push %p"
+
+    def cost(self, arguments: str) -> Cost:
+        environ = {"PATH": os.environ["PATH"], "HOME": "/"}
+        line = f"exec {shlex.quote(str(self._program))} {arguments}"
+        return measure(line, environ, (self._server.pid,), account=self._account)
+
+    def shell(self, line: str) -> Cost:
+        """A line in which `$pgbackrest` is the program."""
+        environ = {**self._server.environ, "HOME": "/", "pgbackrest": str(self._program)}
+        return measure(line, environ, account=self._account)
+
+    def give(self, path: Path) -> None:
+        """What it shall write to."""
+        self._account.own(path)
+
+    @property
+    def newest(self) -> Path:
+        """The folder of the newest backup."""
+        latest = self.repository / "backup/bench/latest"
+        return latest.resolve()
+
+
+def _unpacked() -> Path:
+    """Downloaded once, into the user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(base) / "three_backup" / f"pgbackrest-{_SUITE}"
+    if not folder.exists():
+        making = folder.with_name(f".unfinished-{folder.name}")
+        shutil.rmtree(making, ignore_errors=True)
+        making.mkdir(parents=True)
+        _download(making)
+        for package in making.glob("*.deb"):
+            _run("dpkg", "-x", str(package), str(making / "root"))
+        (making / "root").rename(folder)
+        shutil.rmtree(making)
+    return folder
+
+
+def _download(folder: Path) -> None:
+    """From the mirror that apt uses here, with lists and a state of apt's own in the folder."""
+    mirror = image.mirror() if shutil.which("apt-get") else None
+    if mirror is None:
+        raise BackupError("bench.peer", f"{NAME} comes from Debian's packages, and apt has none")
+    for name in ("state/lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True)
+    (folder / "status").touch()
+    (folder / "sources.list").write_text(f"deb [signed-by={_KEYS}] {mirror} {_SUITE} main\n")
+    options = {
+        "Dir::Etc::sourcelist": folder / "sources.list",
+        "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::State": folder / "state",
+        "Dir::State::status": folder / "status",
+        "Dir::Cache": folder / "cache",
+        "APT::Install-Recommends": "false",
+        "APT::Sandbox::User": "root",
+    }
+    apt = ("apt-get", *(f"-o{name}={value}" for name, value in options.items()), "-qq")
+    _run(*apt, "update")
+    wanted = [line.split()[1] for line in _run(*apt, "-s", "install", _PACKAGE).splitlines()]
+    libraries = {name for name in wanted if name.startswith("lib") and not name.endswith("-perl")}
+    subprocess.run(
+        (*apt, "download", _PACKAGE, *sorted(libraries)), cwd=folder, check=True, timeout=600
+    )
+
+
+def _run(*argv: str) -> str:
+    return command.run(command.Program(argv, code="bench.peer"))

@@ -1,0 +1,63 @@
+"""The pipe itself: 100,000 records through five tools, and how long each tool takes to start."""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+from tests.bench.report import OURS, Bar, Plan, Run, compare
+from tests.bench.sink import sink
+from tests.bench.tools import CHECKOUT, Tools
+
+_RECORDS = 100_000
+_FIVE = " | ".join(("tb-snapshot", "tb-upload", "tb-rotate", "tb-snapshot", "tb-upload"))
+_JQ = "jq -c ., five times"
+_PYTHON = "python3 -c pass"
+_SHELL_SCRIPT = "tb-demo"
+
+
+def run(plan: Plan) -> None:
+    """No bar: what is to be reached is that nobody waits for it."""
+    records = _records(plan.folder / "records", plan.scaled(_RECORDS))
+    with sink() as server:
+        tools = Tools(plan.folder, server, (), {})
+        five = " | ".join(["jq -c ."] * 5)
+        runs: dict[str, Run] = {
+            OURS: lambda: tools.cost(f"{_FIVE} > /dev/null", records),
+            _JQ: lambda: tools.cost(f"{five} > /dev/null", records),
+        }
+        bars = (Bar("wall", None, (_JQ,)), Bar("CPU", None, (_JQ,)))
+        compare(f"{plan.scaled(_RECORDS)} records through five tools", plan.runs, runs, bars)
+        _starts(plan, tools)
+
+
+def _starts(plan: Plan, tools: Tools) -> None:
+    programs = sorted({path.name for path in (CHECKOUT / "bin").iterdir()} - {_SHELL_SCRIPT})
+    lines = {_PYTHON: f"{sys.executable} -c pass"}
+    lines |= {name: f"{name} --version > /dev/null" for name in programs}
+    runs: dict[str, Run] = {name: partial(tools.cost, line) for name, line in lines.items()}
+    compare("The start of each tool", plan.runs, runs)
+
+
+def _records(path: Path, count: int) -> Path:
+    """Planned, with nothing left to do."""
+    with path.open("w") as file:
+        for number in range(count):
+            record = {
+                "v": 1,
+                "id": f"clickhouse/table/default/shop/t{number:06}",
+                "type": "clickhouse",
+                "subtype": "table",
+                "level1": "default",
+                "level2": "shop",
+                "level3": f"t{number:06}",
+                "size": 81920,
+                "stage": "rotated_s3",
+                "max_stage": "rotated_s3",
+                "take": None,
+                "todo": [],
+                "why": "nothing is due before 2026-12-01T02:00:00Z",
+                "planned_at": "2026-11-23T10:17:00Z",
+            }
+            file.write(json.dumps(record, separators=(",", ":")) + "\n")
+    return path

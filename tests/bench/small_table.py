@@ -1,0 +1,55 @@
+"""One table of 5,000 rows out of 3 GB: ours from S3 alone, pgBackRest's from its disk."""
+
+import json
+import shutil
+from pathlib import Path
+
+from tests.bench.cluster import DATABASE, Cluster, cluster, fill
+from tests.bench.measure import Cost
+from tests.bench.pgbackrest import NAME, PgBackRest
+from tests.bench.postgres import ACCOUNTS, DOCUMENTS
+from tests.bench.report import OURS, Bar, Plan, Run, bytes_shown, compare, reached
+
+_PERCENT = 0.01
+_TABLE = f"postgres/table/{DATABASE}/public/small"
+_THEIRS = """\
+$pgbackrest restore --db-include={database} --pg1-path={folder} --type=immediate \
+    --target-action=promote --archive-mode=off
+pg_ctl -D {folder} -w -s -l {folder}/log start \
+    -o "-c archive_mode=off -c listen_addresses= -c unix_socket_directories={folder}"
+pg_dump -h {folder} -d {database} -t small > {folder}/small.sql
+pg_ctl -D {folder} -w -s -m immediate stop
+"""
+
+
+def run(plan: Plan) -> None:
+    with cluster(plan.folder) as made:
+        fill(made, plan.scaled(ACCOUNTS), plan.scaled(DOCUMENTS))
+        made.find_peer()
+        made.ours("--base")
+        made.tools.cost("tb-discover -s postgres | tb-upload")
+        runs: dict[str, Run] = {OURS: lambda: _ours(made)}
+        if made.peer is not None:
+            made.theirs("full")
+            peer = made.peer
+            runs[NAME] = lambda: _theirs(peer, made.folder / "peer/restored")
+        title = f"One table of 5,000 rows out of {bytes_shown(made.size())}, size: bytes read"
+        costs = compare(title, plan.runs, runs, (Bar("wall", 1 / 8, (NAME,)),))
+        read = max(cost.size for cost in costs[OURS])
+        reached("bytes read", read, _PERCENT * made.size(), bytes_shown)
+
+
+def _ours(made: Cluster) -> Cost:
+    """Of this host nothing is left."""
+    shutil.rmtree(made.tools.local)
+    made.execute("drop table if exists small_back")
+    cost = made.tools.cost(f"tb-restore --level3-suffix _back {_TABLE}")
+    return cost.of_size(json.loads(cost.output)["restored"]["bytes_read"])
+
+
+def _theirs(peer: PgBackRest, folder: Path) -> Cost:
+    """A database is the least that it can leave out or bring back: then the table is dumped."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700)
+    peer.give(folder)
+    return peer.shell(f"set -e; {_THEIRS.format(database=DATABASE, folder=folder)}")
