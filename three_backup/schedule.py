@@ -47,14 +47,14 @@ class Cron:
 
     def last_firing(self, now: datetime, zone: tzinfo) -> datetime:
         """The newest firing that is not after now, in UTC."""
-        wall = _wall_clock(now, zone) + _set_back(now, zone) + _SECOND
+        wall = _minute(_wall_clock(now, zone) + _set_back(now, zone)) + _SECOND
         while (firing := _instant(wall := _previous(self.text, wall), zone)) > now:
             pass
         return firing
 
     def next_firing(self, now: datetime, zone: tzinfo) -> datetime:
         """The oldest firing that is after now, in UTC."""
-        wall = _wall_clock(now, zone)
+        wall = _minute(_wall_clock(now, zone))
         while (firing := _instant(wall := _next(self.text, wall), zone)) <= now:
             pass
         return firing
@@ -118,6 +118,11 @@ def _what_croniter_says(text: str) -> str:
 
 def _wall_clock(instant: datetime, zone: tzinfo) -> datetime:
     return instant.astimezone(zone).replace(tzinfo=None, fold=0)
+
+
+def _minute(wall: datetime) -> datetime:
+    """Nothing fires within a minute, so that whoever asks in the same one is answered at once."""
+    return wall.replace(second=0, microsecond=0)
 
 
 def _set_back(now: datetime, zone: tzinfo) -> timedelta:

@@ -70,6 +70,7 @@ def test_the_name_tells_kind_and_parent() -> None:
         "base",
         "20261101T031600Z",
         "20261301T031600Z-base",
+        "20261101T240000Z-base",
         "20261101T031600Z-base.json",
         "20261101T031600Z-incr-20261101T031600Z",
         "20261101T031600Z-incr-20261102T031600Z",
