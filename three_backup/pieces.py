@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import RawIOBase
 from typing import IO, Any
@@ -90,13 +91,24 @@ class Hashed(RawIOBase):
 
 def checked(index: Index, read_range: ReadRange, where: str) -> Iterator[bytes]:
     """The pieces of the stream, each compared with its hash before it is given out."""
-    for number, sha256 in enumerate(index.sha256):
-        offset = number * index.piece
-        piece = read_range(offset, min(index.piece, index.size - offset))
-        if hashlib.sha256(piece).hexdigest() != sha256:
+    for number, piece in enumerate(_read_ahead(index, read_range)):
+        if hashlib.sha256(piece).hexdigest() != index.sha256[number]:
             raise BackupError(
                 "snapshot.damaged",
-                f"{where}: the piece at byte {offset} is damaged",
+                f"{where}: the piece at byte {number * index.piece} is damaged",
                 "restore another snapshot with --snapshot; tb-list --snapshots names them",
             )
         yield piece
+
+
+def _read_ahead(index: Index, read_range: ReadRange) -> Iterator[bytes]:
+    """The pieces in their order. While one is hashed and used, the next one comes in."""
+    coming: Future[bytes] | None = None
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
+        for offset in range(0, index.size, index.piece):
+            length = min(index.piece, index.size - offset)
+            before, coming = coming, pool.submit(read_range, offset, length)
+            if before is not None:
+                yield before.result()
+        if coming is not None:
+            yield coming.result()
