@@ -1,5 +1,6 @@
 """tb-run where nothing is due, with 10,000 objects and 43 snapshots of each in S3."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -36,10 +37,13 @@ class Manifests:
         self.keys = sorted(keys)
 
     def __call__(self, query: Mapping[str, str]) -> bytes:
-        start = int(query.get("continuation-token", "0"))
-        found = [key for key in self.keys if key.startswith(query["prefix"])]
-        page, end = found[start : start + _PAGE], start + _PAGE
-        more = f"<NextContinuationToken>{end}</NextContinuationToken>" if end < len(found) else ""
+        prefix = query["prefix"]
+        start = int(query.get("continuation-token") or bisect_left(self.keys, prefix))
+        end = min(start + _PAGE, bisect_left(self.keys, f"{prefix}\x7f"))
+        page = self.keys[start:end]
+        more = ""
+        if len(page) == _PAGE:
+            more = f"<NextContinuationToken>{end}</NextContinuationToken>"
         listed = "".join(_ENTRY.format(key=key) for key in page)
         truncated = str(bool(more)).lower()
         return (

@@ -11,9 +11,13 @@ from tests.bench.report import OURS, Bar, Plan, Run, bytes_shown, compare
 ACCOUNTS = 100
 DOCUMENTS = 6_000_000
 _STREAMED = "pg_basebackup, zstd -3"
+_UPDATES = (
+    "update pgbench_accounts set abalance = abalance + 1 where {accounts}",
+    "update documents set body = replace(body, 'id', 'no') where {documents}",
+)
 _ONE_PER_CENT = {
-    "clustered": "update pgbench_accounts set abalance = abalance + 1 where aid <= {rows} / 100",
-    "scattered": "update pgbench_accounts set abalance = abalance + 1 where aid % 100 = 0",
+    "clustered": {"accounts": "aid <= {rows} / 100", "documents": "id <= {documents} / 100"},
+    "scattered": {"accounts": "aid % 100 = 0", "documents": "id % 100 = 0"},
 }
 
 
@@ -27,9 +31,9 @@ def full(plan: Plan) -> None:
 
 
 def incremental(plan: Plan) -> None:
-    accounts = plan.scaled(ACCOUNTS)
+    accounts, documents = plan.scaled(ACCOUNTS), plan.scaled(DOCUMENTS)
     with cluster(plan.folder) as made:
-        fill(made, accounts, plan.scaled(DOCUMENTS))
+        fill(made, accounts, documents)
         made.find_peer()
         for run in _runs(
             made, lambda: made.ours("--base"), lambda: made.theirs("full"), made.streamed
@@ -42,14 +46,16 @@ def incremental(plan: Plan) -> None:
             made.streamed_increment,
         )
         bars = (Bar("CPU", 0.35, (NAME,)), Bar("size", 0.6, (NAME,)), Bar("wall", 1, (NAME,)))
-        for name, statement in _ONE_PER_CENT.items():
-            update = statement.format(rows=accounts * 100_000)
+        sizes = {"rows": accounts * 100_000, "documents": documents}
+        for name, conditions in _ONE_PER_CENT.items():
+            rows = {table: one.format(**sizes) for table, one in conditions.items()}
+            updates = [update.format(**rows) for update in _UPDATES]
             compare(
                 f"PostgreSQL, incremental, 1 % of the rows, {name}",
                 plan.runs,
                 runs,
                 bars,
-                partial(made.execute, update, "checkpoint"),
+                partial(made.execute, *updates, "checkpoint"),
             )
 
 
