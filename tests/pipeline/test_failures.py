@@ -143,6 +143,41 @@ def test_an_upload_that_was_killed_goes_on_where_it_stopped(noisier: Host) -> No
     is_green(noisier)
 
 
+class Hanging:
+    """A way to S3 on which one part of an upload passes; those after it wait for ever, unless they
+    come once it is free."""
+
+    def __init__(self) -> None:
+        self.free = threading.Event()
+        self.over = threading.Event()
+        self._first = threading.Lock()
+
+    def __call__(self, request: Request, forward: Forward) -> Answer:
+        is_part = request.is_("PUT", "uploadId") and not self.free.is_set()
+        if is_part and not self._first.acquire(blocking=False):
+            self.over.wait()
+            return Answer(0, {}, b"")
+        return forward()
+
+
+def test_a_run_that_hangs_is_taken_over_and_its_upload_goes_on(noisier: Host) -> None:
+    hanging, lock = Hanging(), noisier.local_dir / "locks/run"
+    with proxy(noisier.s3.endpoint, hanging) as endpoint:
+        noisier.configure(s3_endpoint=endpoint)
+        with started(noisier, "tb-run") as process:
+            until(lambda: sent_parts(noisier) == 1)
+            two_hours_ago = lock.stat().st_mtime - 7200
+            os.utime(lock, (two_hours_ago, two_hours_ago))
+            hanging.free.set()
+            outcome = noisier.good("tb-run --if-running kill --json")
+            assert process.wait(10) in (-signal.SIGTERM, 128 + signal.SIGTERM)
+        hanging.over.set()
+    uploaded = outcome.records[0]["uploaded"]
+    assert 16 * MEGABYTE <= uploaded["resumed"] < uploaded["bytes"]
+    noisier.configure()
+    is_green(noisier)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_told_to_stop_ends_its_stages_and_the_next_one_goes_on(
     noisy: Host, number: signal.Signals
