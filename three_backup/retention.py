@@ -74,9 +74,12 @@ def decide(
     for copy, reason in _wanted(known, limits):
         kept.setdefault(copy, reason)
     walked: set[_Copy] = set()
-    for copy in tuple(kept):
+    waiting = list(kept)
+    for copy in waiting:
         for needed in known.needs(copy, walked):
-            kept.setdefault(needed, f"{copy.id} needs it")
+            if needed not in kept:
+                kept[needed] = f"{copy.id} needs it"
+                waiting.append(needed)
     return [
         Verdict(
             copy.id, copy.place, copy in kept, kept.get(copy) or _expendable(known, copy, limits)

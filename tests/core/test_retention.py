@@ -93,6 +93,11 @@ def test_files_that_are_never_uploaded_keep_their_chain_here() -> None:
     assert {"1 local", "3 local", "4 local"} <= {*kept(chain, NOTHING)}
 
 
+def test_a_parent_that_is_needed_here_keeps_the_files_that_are_never_uploaded() -> None:
+    history = ["1 local s3 only", "2 local unwanted", "3<1 local unwanted", "4<3 s3"]
+    assert kept(history, NOTHING) == ["1 s3", "1 local", "3 local", "4 s3"]
+
+
 def test_what_is_never_uploaded_stays_until_a_newer_chain_holds_it() -> None:
     assert "1 local" in kept(["1 local s3 only", "2 s3"], NOTHING)
     assert "1 local" not in kept(["1 local s3 only", "2 local s3 only"], NOTHING)
