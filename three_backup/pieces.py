@@ -5,8 +5,8 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from io import RawIOBase
-from typing import IO, Any
+from io import BufferedIOBase, RawIOBase
+from typing import Any
 
 from three_backup.errors import BackupError
 
@@ -58,7 +58,7 @@ class Index:
 class Hashed(RawIOBase):
     """Passes a stream on, and hashes its pieces meanwhile. It cannot go back."""
 
-    def __init__(self, source: IO[bytes], piece: int = PIECE) -> None:
+    def __init__(self, source: BufferedIOBase, piece: int = PIECE) -> None:
         self._source = source
         self._piece = piece
         self._size = 0
@@ -70,13 +70,13 @@ class Hashed(RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         with memoryview(buffer) as view:
-            chunk = self._source.read(min(len(view), self._piece - self._size % self._piece))
-            view[: len(chunk)] = chunk
-        self._digest.update(chunk)
-        self._size += len(chunk)
-        if chunk and self._size % self._piece == 0:
+            room = view[: self._piece - self._size % self._piece]
+            count = self._source.readinto(room) or 0
+            self._digest.update(room[:count])
+        self._size += count
+        if count and self._size % self._piece == 0:
             self._close_piece()
-        return len(chunk)
+        return count
 
     def index(self) -> Index:
         """Once all of the stream was read."""

@@ -11,11 +11,12 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from three_backup import command
 from three_backup.pieces import PIECE, Hashed, Index, checked
 from three_backup.s3.download import read_range
+from three_backup.s3.reader import Readable
 from three_backup.s3.store import Store
 from three_backup.s3.upload import upload
 from three_backup.storage import Storage
@@ -29,17 +30,17 @@ def _ours(endpoint: str, file: Path | None) -> None:
     """As tb-upload sends the file of a snapshot, or stdin."""
     if file is None:
         with Path("/dev/stdin").open("rb", buffering=0) as source:
-            _send(endpoint, cast(BinaryIO, source), None)
+            _send(endpoint, source, None)
     else:
         with file.open("rb", buffering=0) as source:
-            _send(endpoint, cast(BinaryIO, source), file.stat().st_size)
+            _send(endpoint, source, file.stat().st_size)
 
 
 def _ours_stream(endpoint: str, file: Path | None) -> None:
     """As tb-upload sends the stream of a point: out of a program, hashed by the piece."""
     with command.stream(command.Program(("cat", str(file)))) as readable:
         hashed = Hashed(readable)
-        _send(endpoint, cast(BinaryIO, hashed), None)
+        _send(endpoint, hashed, None)
         hashed.index()
 
 
@@ -85,7 +86,7 @@ def index_of(file: Path) -> Index:
     return Index.from_json(written.read_bytes(), str(written))
 
 
-def _send(endpoint: str, source: BinaryIO, size: int | None) -> None:
+def _send(endpoint: str, source: Readable, size: int | None) -> None:
     with tempfile.TemporaryDirectory() as journals:
         journal = Path(journals) / "file.journal"
         upload(_store(endpoint), KEY, source, size, journal, lambda _: None)

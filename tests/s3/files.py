@@ -6,9 +6,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from three_backup.s3.download import read_range
+from three_backup.s3.reader import Readable
 from three_backup.s3.store import Store
 from three_backup.s3.upload import Uploaded, upload
 
@@ -27,13 +28,20 @@ class BrokenOff(io.BytesIO):
         self._readable = readable
 
     def read(self, size: int | None = -1, /) -> bytes:
+        self._left()
+        return super().read(size)
+
+    def readinto(self, buffer: Any, /) -> int:
+        return super().readinto(memoryview(buffer)[: self._left()])
+
+    def _left(self) -> int:
         if self.tell() >= self._readable:
             raise OSError("broken off")
-        return super().read(size)
+        return self._readable - self.tell()
 
 
 @contextmanager
-def pipe_of(content: bytes) -> Iterator[BinaryIO]:
+def pipe_of(content: bytes) -> Iterator[io.BufferedReader]:
     """The reading end of a pipe that content is written to."""
     reading, writing = os.pipe()
     writer = threading.Thread(target=_write, args=(writing, content))
@@ -45,7 +53,7 @@ def pipe_of(content: bytes) -> Iterator[BinaryIO]:
         writer.join()
 
 
-def send(store: Store, source: BinaryIO, journal: Path, size: int | None = None) -> Uploaded:
+def send(store: Store, source: Readable, journal: Path, size: int | None = None) -> Uploaded:
     return upload(store, KEY, source, size, journal, _ignore, part_size=PART, parts=PARTS)
 
 

@@ -7,7 +7,9 @@ tells by how many bytes its memory grew.
 
 import re
 import sys
+from io import BufferedReader
 from pathlib import Path
+from typing import cast
 
 from three_backup.s3.store import Store
 from three_backup.s3.upload import upload
@@ -30,7 +32,7 @@ def main() -> None:
     upload(
         store,
         "file",
-        sys.stdin.buffer,
+        cast(BufferedReader, sys.stdin.buffer),
         None,
         Path(journal),
         lambda count: _say(count),

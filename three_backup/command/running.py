@@ -3,7 +3,8 @@
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from io import BufferedReader, RawIOBase
+from fcntl import F_SETPIPE_SZ, fcntl
+from io import BufferedIOBase, BufferedReader, RawIOBase
 from typing import IO, Any, cast
 
 from three_backup.command.program import Program
@@ -38,7 +39,7 @@ def pipe(left: Program, right: Program) -> str:
 
 
 @contextmanager
-def stream(program: Program) -> Iterator[IO[bytes]]:
+def stream(program: Program) -> Iterator[BufferedIOBase]:
     """What the program prints on stdout, while it prints it.
 
     It has ended only when the program exited 0: the last read raises otherwise. A program that is
@@ -48,6 +49,8 @@ def stream(program: Program) -> Iterator[IO[bytes]]:
         watched(program, subprocess.DEVNULL) as child,
         BufferedReader(_CheckedOutput(child), _BUFFER_SIZE) as readable,
     ):
+        with suppress(OSError):  # users may have so many of this size
+            fcntl(child.stdout, F_SETPIPE_SZ, _BUFFER_SIZE)
         yield readable
 
 

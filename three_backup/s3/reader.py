@@ -1,42 +1,46 @@
-"""Cut a stream into parts, with their MD5s, looking one byte ahead for its end."""
+"""Cut a stream into parts, looking one byte ahead for its end."""
 
 import hashlib
 from dataclasses import dataclass
-from typing import BinaryIO
+from io import BufferedIOBase, RawIOBase
 
-_CHUNK = 256 * 1024
+Readable = RawIOBase | BufferedIOBase
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """size: bytes; md5: of them; last: the stream ends with this part."""
+    """body: its bytes, as long as nobody else is given the buffer; size: of them; last: the stream
+    ends with this part."""
 
+    body: bytearray
     size: int
-    md5: bytes
     last: bool
+
+    def md5(self) -> bytes:
+        """Most of what sending costs: several threads may do it at the same time."""
+        return hashlib.md5(self.body, usedforsecurity=False).digest()
 
 
 class PartReader:
     """Reads a stream that stands at its beginning. offset: bytes of the parts read so far."""
 
-    def __init__(self, source: BinaryIO) -> None:
+    def __init__(self, source: Readable) -> None:
         self._source = source
         self._ahead = b""
         self.offset = 0
 
     def fill(self, buffer: bytearray) -> Part:
         """Read the next part into buffer; a shorter part, the last one, shortens the buffer."""
-        size, digest = 0, hashlib.md5(usedforsecurity=False)
+        size = len(self._ahead)
         with memoryview(buffer) as view:
-            while size < len(view) and (chunk := self._next(len(view) - size)):
-                view[size : size + len(chunk)] = chunk
-                digest.update(chunk)
-                size += len(chunk)
+            view[:size] = self._ahead
+            while size < len(view) and (count := self._source.readinto(view[size:])):
+                size += count
         full = size == len(buffer)
         del buffer[size:]
         self.offset += size
-        self._ahead = self._source.read(1) if full else b""
-        return Part(size, digest.digest(), last=not self._ahead)
+        self._ahead = (self._source.read(1) or b"") if full else b""
+        return Part(buffer, size, last=not self._ahead)
 
     def can_return(self) -> bool:
         return self._source.seekable()
@@ -45,9 +49,3 @@ class PartReader:
         self._source.seek(offset)
         self._ahead = b""
         self.offset = offset
-
-    def _next(self, wanted: int) -> bytes:
-        if self._ahead:
-            chunk, self._ahead = self._ahead, b""
-            return chunk
-        return self._source.read(min(wanted, _CHUNK))

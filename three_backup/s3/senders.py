@@ -6,7 +6,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Self
 
-Send = Callable[[bytearray], None]
+Send = Callable[[], None]
 
 
 class Senders:
@@ -40,8 +40,8 @@ class Senders:
         self._free.put(buffer)
 
     def send(self, buffer: bytearray, send: Send) -> None:
-        """Call send(buffer) in a thread, which gives the buffer back."""
-        future = self._pool.submit(send, buffer)
+        """Call it in a thread; the buffer is free again when it is done."""
+        future = self._pool.submit(send)
         self._sending.append(future)
         future.add_done_callback(partial(self._sent, buffer))
 

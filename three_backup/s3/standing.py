@@ -32,7 +32,7 @@ class Standing:
         listed, sent = self.listed.get(number), self.sent.get(number)
         if listed is None or listed.size != part.size:
             return None
-        md5 = part.md5.hex()
+        md5 = part.md5().hex()
         known = listed.etag == md5 or (
             sent is not None and (sent.md5, sent.etag) == (md5, listed.etag)
         )

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
 
 from three_backup.errors import BackupError
 from three_backup.s3 import multipart
 from three_backup.s3.client import THREADS
 from three_backup.s3.failures import MissingError
 from three_backup.s3.journal import Journal, Plan, SentPart, forget, read
-from three_backup.s3.reader import Part, PartReader
+from three_backup.s3.reader import Part, PartReader, Readable
 from three_backup.s3.senders import Senders
 from three_backup.s3.standing import Standing, drop, give_up, standing
 from three_backup.s3.store import Store
@@ -45,7 +44,7 @@ class Uploaded:
 def upload(
     store: Store,
     key: str,
-    source: BinaryIO,
+    source: Readable,
     size: int | None,
     journal: Path,
     advance: Callable[[int], None],
@@ -148,7 +147,8 @@ class _Upload:
                 self._skip(number, part_number, known.arrived(part_number, part))
                 self.senders.give_back(buffer)
             elif last and part_number == 1 and upload_id is None:
-                self._send_whole(number, part, buffer)
+                self._send_whole(number, part)
+                self.senders.give_back(buffer)
             else:
                 upload_id = upload_id or self._open(number)
                 send = partial(self._send_part, number, upload_id, part_number, part)
@@ -176,18 +176,16 @@ class _Upload:
             self.journal.opened(number, upload_id)
         return upload_id
 
-    def _send_whole(self, number: int, part: Part, body: bytearray) -> None:
-        etag = multipart.send_whole(self.store, self._key(number), body, part.md5)
-        self._record(number, 1, SentPart(part.size, part.md5.hex(), etag))
-        self.senders.give_back(body)
+    def _send_whole(self, number: int, part: Part) -> None:
+        md5 = part.md5()
+        etag = multipart.send_whole(self.store, self._key(number), part.body, md5)
+        self._record(number, 1, SentPart(part.size, md5.hex(), etag))
 
-    def _send_part(
-        self, number: int, upload_id: str, part_number: int, part: Part, body: bytearray
-    ) -> None:
+    def _send_part(self, number: int, upload_id: str, part_number: int, part: Part) -> None:
         """Runs in a thread."""
-        key = self._key(number)
-        etag = multipart.send_part(self.store, key, upload_id, part_number, body, part.md5)
-        self._record(number, part_number, SentPart(part.size, part.md5.hex(), etag))
+        key, md5 = self._key(number), part.md5()
+        etag = multipart.send_part(self.store, key, upload_id, part_number, part.body, md5)
+        self._record(number, part_number, SentPart(part.size, md5.hex(), etag))
 
     def _record(self, number: int, part_number: int, sent: SentPart) -> None:
         is_md5 = sent.etag == sent.md5  # where it once was the MD5, it always is

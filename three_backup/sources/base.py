@@ -10,7 +10,8 @@ snapshots lie in the source, and are streamed from there to S3.
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import IO, Any, Protocol
+from io import BufferedIOBase
+from typing import Any, Protocol
 
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
@@ -172,7 +173,7 @@ class PointSource(Source, Protocol):
     def points(self, carrier: str) -> Mapping[SnapshotId, str]:
         """Every point of ours that is there, with its guid."""
 
-    def stream(self, manifest: Manifest) -> AbstractContextManager[IO[bytes]]:
+    def stream(self, manifest: Manifest) -> AbstractContextManager[BufferedIOBase]:
         """What restores the point, or makes it of its parent: the same bytes each time.
 
         The stream has ended only when it is whole: the last read raises BackupError otherwise.

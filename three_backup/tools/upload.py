@@ -18,9 +18,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from io import BytesIO, RawIOBase
+from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from three_backup import layout, pipe, points
 from three_backup.catalog import Catalog, Stored, in_s3
@@ -31,6 +31,7 @@ from three_backup.pipe import Invocation, Once
 from three_backup.progress import Transfer
 from three_backup.records import Record
 from three_backup.s3.journal import forget
+from three_backup.s3.reader import Readable
 from three_backup.s3.store import Store
 from three_backup.s3.upload import SourceChangedError, Uploaded, abandon, upload
 from three_backup.snapshots import Manifest, StoredFile
@@ -190,8 +191,7 @@ class _Sending:
         stored = replace(self.manifest, files=files, stored_size=stream.size)
         return stored, stream.resumed + index.resumed
 
-    def _send(self, name: str, source: BinaryIO | RawIOBase, size: int | None) -> Uploaded:
+    def _send(self, name: str, source: Readable, size: int | None) -> Uploaded:
         key = layout.data_key(self.manifest.carrier, self.manifest.snapshot, name)
-        readable = cast(BinaryIO, source)
         journal, progress = self.journal(name), self.progress
-        return upload(self.store, key, readable, size, journal, progress, resume=progress.resumed)
+        return upload(self.store, key, source, size, journal, progress, resume=progress.resumed)

@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from io import BufferedIOBase
 from shutil import which
-from typing import IO, Any
+from typing import Any
 from urllib.parse import quote
 
 from three_backup import command
@@ -69,7 +70,7 @@ def zfs(argv: Sequence[str], about: str) -> list[list[str]]:
 
 
 @contextmanager
-def read_zfs(argv: Sequence[str], about: str) -> Iterator[IO[bytes]]:
+def read_zfs(argv: Sequence[str], about: str) -> Iterator[BufferedIOBase]:
     """What `zfs` writes; the last read raises where it failed."""
     with _explained(about), command.stream(_zfs(argv)) as readable:
         yield readable

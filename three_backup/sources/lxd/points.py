@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO
+from io import BufferedIOBase
 
 from three_backup.objects import ObjectId
 from three_backup.snapshots import Manifest, SnapshotId
@@ -98,7 +98,7 @@ def size_of_stream(sent: Sent, about: str) -> int:
 
 
 @contextmanager
-def stream(manifest: Manifest) -> Iterator[IO[bytes]]:
+def stream(manifest: Manifest) -> Iterator[BufferedIOBase]:
     """The same bytes each time, as long as neither the dataset nor its points are renamed."""
     dataset = client.dataset(ObjectId.parse(manifest.carrier))
     parent = manifest.facts["parent"] and SnapshotId.parse(manifest.facts["parent"])

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import IO, Any
+from io import BufferedIOBase
+from typing import Any
 
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
@@ -53,7 +54,7 @@ class LxdSource:
 
         return guids(carrier)
 
-    def stream(self, manifest: Manifest) -> AbstractContextManager[IO[bytes]]:
+    def stream(self, manifest: Manifest) -> AbstractContextManager[BufferedIOBase]:
         from three_backup.sources.lxd.points import stream
 
         return stream(manifest)
