@@ -1,11 +1,13 @@
 """A real HTTP proxy before a real S3 server, which can spoil what passes through it."""
 
 import http.client
+import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import monotonic
 from urllib.parse import urlsplit
@@ -39,6 +41,12 @@ Forward = Callable[[], Answer]
 Meddle = Callable[[Request, Forward], Answer]
 """Given a request and what forwards it; returns the answer that the client shall see."""
 
+Cut = Callable[[Request], int | None]
+"""Given a request without its body; after how many bytes of that the connection is reset, or None
+to let it pass."""
+_RESET = struct.pack("ii", 1, 0)
+"""SO_LINGER for no time: what closes then does so by a reset."""
+
 
 def refusal(status: int, code: str, message: str = "") -> Answer:
     body = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
@@ -64,7 +72,12 @@ class Storm:
 
 
 @contextmanager
-def proxy(endpoint: str, meddle: Meddle, context: ssl.SSLContext | None = None) -> Iterator[str]:
+def proxy(
+    endpoint: str,
+    meddle: Meddle,
+    context: ssl.SSLContext | None = None,
+    cut: Cut = lambda request: None,
+) -> Iterator[str]:
     """The endpoint of a proxy before another endpoint; context: it speaks TLS."""
     upstream = urlsplit(endpoint).netloc
 
@@ -72,27 +85,18 @@ def proxy(endpoint: str, meddle: Meddle, context: ssl.SSLContext | None = None) 
         protocol_version = "HTTP/1.1"
 
         def _pass(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            request = Request(self.command, self.path, dict(self.headers.items()), body)
-            self._answer(meddle(request, lambda: _forward(upstream, request)))
-
-        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass  # noqa: N815
-
-        def _answer(self, answer: Answer) -> None:
-            if answer.status == 0:
+            length = int(self.headers.get("Content-Length") or 0)
+            head = Request(self.command, self.path, dict(self.headers.items()), b"")
+            after = cut(head)
+            if after is not None:
+                self.rfile.read(min(after, length))
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
                 self.close_connection = True
                 return
-            self.send_response(answer.status)
-            for name, value in answer.headers.items():
-                if name.lower() not in {"content-length", "connection", "transfer-encoding"}:
-                    self.send_header(name, value)
-            length = answer.headers.get("Content-Length", "0")
-            self.send_header(
-                "Content-Length", length if self.command == "HEAD" else str(len(answer.body))
-            )
-            self.end_headers()
-            self.wfile.write(answer.body[: answer.sent])
-            self.close_connection = answer.sent is not None
+            request = replace(head, body=self.rfile.read(length))
+            _give(self, meddle(request, lambda: _forward(upstream, request)))
+
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass
@@ -118,3 +122,20 @@ def _forward(upstream: str, request: Request) -> Answer:
         return Answer(answer.status, dict(answer.getheaders()), answer.read())
     finally:
         connection.close()
+
+
+def _give(client: BaseHTTPRequestHandler, answer: Answer) -> None:
+    if answer.status == 0:
+        client.close_connection = True
+        return
+    client.send_response(answer.status)
+    for name, value in answer.headers.items():
+        if name.lower() not in {"content-length", "connection", "transfer-encoding"}:
+            client.send_header(name, value)
+    length = answer.headers.get("Content-Length", "0")
+    client.send_header(
+        "Content-Length", length if client.command == "HEAD" else str(len(answer.body))
+    )
+    client.end_headers()
+    client.wfile.write(answer.body[: answer.sent])
+    client.close_connection = answer.sent is not None

@@ -125,6 +125,24 @@ def test_a_refused_part_stops_the_reading(
     assert source.tell() <= 4 * PART
 
 
+@pytest.mark.parametrize("after", [0, 1, 100_000, PART - 1])
+def test_a_part_whose_connection_is_reset_amid_it_is_sent_again(
+    store: Store, connect: Connect, content: bytes, journal: Path, after: int
+) -> None:
+    seen: set[str] = set()
+
+    def cut(request: Request) -> int | None:
+        if not request.is_("PUT", "partNumber") or request.path in seen:
+            return None
+        seen.add(request.path)
+        return after
+
+    with proxy(str(store.storage.endpoint), lambda _, forward: forward(), cut=cut) as endpoint:
+        uploaded = send(connect(endpoint=endpoint), io.BytesIO(content[: 3 * PART + 7]), journal)
+    assert len(seen) == 4
+    assert fetch(store, uploaded) == content[: 3 * PART + 7]
+
+
 def test_a_part_that_arrives_damaged_is_an_error(
     store: Store, connect: Connect, content: bytes, journal: Path
 ) -> None:
