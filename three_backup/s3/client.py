@@ -109,6 +109,7 @@ def _timestamp(value: Any) -> Any:
 def _config(storage: Storage) -> Any:
     from botocore.config import Config  # type: ignore[import-untyped]
 
+    encrypted = storage.endpoint is None or storage.endpoint.startswith("https:")
     return Config(
         signature_version="s3v4",
         connect_timeout=_CONNECT_SECONDS,
@@ -121,8 +122,8 @@ def _config(storage: Storage) -> Any:
         response_checksum_validation="when_required",
         s3={
             "addressing_style": storage.addressing_style,
-            # What we store comes with its MD5 in a signed header: SHA-256 of it says no more.
-            "payload_signing_enabled": False,
+            # TLS protects the body already; hashing it again is a third of the CPU time.
+            "payload_signing_enabled": not encrypted,
         },
     )
 
