@@ -10,7 +10,7 @@ from tests.lab.fault_proxy import Answer, Forward, Request, refusal
 PASSING = ("hiccup", "torn")
 """What a run survives that has time."""
 FAULTS = ("away", "lost", "denied", *PASSING)
-_MANY = 11
+MANY = 11
 _AWAY = Answer(0, {}, b"")
 
 
@@ -70,7 +70,7 @@ def parametrize(metafunc: pytest.Metafunc) -> None:
     for mark in metafunc.definition.iter_markers("faults"):
         seeds = metafunc.config.getoption("--seeds")
         kinds, most = mark.args
-        every = range(1, 1 + min(most, seeds)) if seeds >= _MANY else ()
+        every = range(1, 1 + min(most, seeds)) if seeds >= MANY else ()
         metafunc.parametrize(
             ("kind", "number"),
             [

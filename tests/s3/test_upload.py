@@ -143,6 +143,25 @@ def test_a_part_whose_connection_is_reset_amid_it_is_sent_again(
     assert fetch(store, uploaded) == content[: 3 * PART + 7]
 
 
+def test_a_part_is_signed_with_its_md5_and_all_else_with_its_content(
+    store: Store, connect: Connect, content: bytes, journal: Path
+) -> None:
+    requests: list[Request] = []
+
+    def watch(request: Request, forward: Forward) -> Answer:
+        requests.append(request)
+        return forward()
+
+    with proxy(str(store.storage.endpoint), watch) as endpoint:
+        send(connect(endpoint=endpoint), io.BytesIO(content[: 2 * PART]), journal)
+    assert len(requests) == 2 + 3
+    for request in requests:
+        hashed = request.headers["X-Amz-Content-SHA256"] != "UNSIGNED-PAYLOAD"
+        _, signed, _ = request.headers["Authorization"].split(", ")
+        assert hashed or "content-md5" in signed
+        assert hashed is not request.is_("PUT", "partNumber")
+
+
 def test_a_part_that_arrives_damaged_is_an_error(
     store: Store, connect: Connect, content: bytes, journal: Path
 ) -> None:

@@ -133,15 +133,19 @@ def _command(label: str, incremental: bool) -> bytes:
 
 def _copy(server: "PGconn", receiver: Receiver) -> None:
     router = _Router(receiver)
+    is_idle = False
     # Asynchronous, because libpq would wait for the network with the interpreter's lock held.
     while True:
         size, message = server.get_copy_data(1)
         if size > 0:
             router.message(message)
-        elif size == 0:
+        elif size < 0:
+            return
+        elif is_idle:
             _wait(server, receiver)
         else:
-            return
+            server.consume_input()  # mostly there is more already: that spares asking for it
+        is_idle = size == 0 and not is_idle
 
 
 class _Router:
