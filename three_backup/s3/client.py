@@ -140,7 +140,7 @@ def _with_content_md5(request: Any, **_: Any) -> None:
 
 
 def _with_unsigned_body(request: Any, **_: Any) -> None:
-    """A part has its MD5 in a header that is signed: hashing it again is a third of the CPU time."""
+    """The MD5 of a part is signed, in a header: hashing it again is a third of the CPU time."""
     from botocore.config import Config
 
     if "Content-MD5" in request.headers:
