@@ -5,6 +5,7 @@ Neither keys nor folders begin or end with a slash.
 """
 
 import re
+from functools import lru_cache
 
 from three_backup.snapshots import SnapshotId
 
@@ -70,8 +71,14 @@ def parse_data_key(key: str) -> tuple[str, SnapshotId] | None:
 
 
 def _ours(folder: str, snapshot: SnapshotId | None) -> tuple[str, SnapshotId] | None:
+    found = _carrier(folder) if snapshot else None
+    return (found, snapshot) if found and snapshot else None
+
+
+@lru_cache(maxsize=16)  # keys are listed folder by folder
+def _carrier(folder: str) -> str | None:
     found = carrier(folder)
-    return (found, snapshot) if found and snapshot and path(found) == folder else None
+    return found if path(found) == folder else None
 
 
 def _segment(name: str) -> str:

@@ -28,7 +28,7 @@ class RestoreSummary:
     dry_run: bool
     outcomes: dict[str, Counter[Outcome]] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
-    rows: int = 0
+    rows: int | None = None
     bytes_read: int = 0
     planned: list[Sequence[str]] = field(default_factory=list)
 
@@ -39,7 +39,8 @@ class RestoreSummary:
         if type is not None:
             self.outcomes.setdefault(type, Counter())[self._outcome(record)] += 1
         done = record.fields.get("restored") or record.fields.get("would_restore") or {}
-        self.rows += done.get("rows", 0)
+        if "rows" in done:
+            self.rows = (self.rows or 0) + done["rows"]
         self.bytes_read += done.get("bytes_read", 0)
         if self.dry_run and len(self.planned) < _MOST_ROWS:
             self.planned.append(_row(record))
@@ -74,7 +75,7 @@ class RestoreSummary:
         return Outcome.RESTORABLE if self.dry_run else Outcome.RESTORED
 
     def _sums(self, seconds: float) -> Iterator[tuple[str, str]]:
-        if not self.dry_run:
+        if self.rows is not None:
             yield "rows", str(self.rows)
         yield "to read" if self.dry_run else "read", size(self.bytes_read)
         yield "took", duration(seconds)

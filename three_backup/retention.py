@@ -4,10 +4,11 @@ A snapshot may lie on this host, in S3 or both; each copy gets a verdict of its 
 every link of a chain from wherever it lies, so a parent stays only where somebody needs its bytes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 
 from three_backup.snapshots import Kind, SnapshotId
 
@@ -73,7 +74,7 @@ def decide(
     kept: dict[_Copy, str] = {}
     for copy, reason in _wanted(known, limits):
         kept.setdefault(copy, reason)
-    walked: set[_Copy] = set()
+    walked: set[tuple[datetime, bool]] = set()
     waiting = list(kept)
     for copy in waiting:
         for needed in known.needs(copy, walked):
@@ -85,15 +86,17 @@ def decide(
             copy.id, copy.place, copy in kept, kept.get(copy) or _expendable(known, copy, limits)
         )
         for snapshot in known.newest_first
-        for copy in _copies(snapshot)
+        for copy in known.copies(snapshot)
     ]
 
 
 _WHERE = {Place.LOCAL: "on this host", Place.S3: "in S3"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class _Copy:
+    """Made once for each and compared by identity: half a million may have to be looked at."""
+
     id: SnapshotId
     place: Place
 
@@ -105,13 +108,23 @@ class _Known:
         self.points = points
         self.newest_first = sorted(snapshots, key=lambda one: one.id.time, reverse=True)
         self._by_time = {one.id.time: one for one in self.newest_first}
+        self.here = {
+            one.id.time: _Copy(one.id, Place.LOCAL) for one in self.newest_first if one.local
+        }
+        self.in_s3 = {one.id.time: _Copy(one.id, Place.S3) for one in self.newest_first if one.s3}
         self._complete: set[datetime] = set()
         self._complete_in_s3: set[datetime] = set()
         for one in reversed(self.newest_first):
-            if any(self.restorable(copy) for copy in _copies(one)):
+            if any(map(self.restorable, self.copies(one))):
                 self._complete.add(one.id.time)
             if one.s3 and (one.id.parent is None or one.id.parent in self._complete_in_s3):
                 self._complete_in_s3.add(one.id.time)
+
+    def copies(self, one: Candidate) -> Iterator[_Copy]:
+        if one.local:
+            yield self.here[one.id.time]
+        if one.s3:
+            yield self.in_s3[one.id.time]
 
     def restorable(self, copy: _Copy) -> bool:
         """Whether every link that the copy builds on lies somewhere."""
@@ -133,7 +146,7 @@ class _Known:
         """The newest through which all that is never uploaded can be restored; None where the
         newest one here holds nothing of the kind any more. Points have no files."""
         for one in () if self.points else self.newest_first:
-            if one.local and self.restorable(_local(one)):
+            if one.local and self.restorable(self.here[one.id.time]):
                 held = [link for link in (one, *self._ancestors(one.id)) if link.local_only]
                 if all(link.local and not link.lost for link in held):
                     return one if held else None
@@ -141,25 +154,28 @@ class _Known:
 
     def best_copy(self, one: Candidate) -> _Copy:
         """The copy that is kept if one must be."""
-        in_s3 = _Copy(one.id, Place.S3)
-        return in_s3 if one.s3 and (self.restorable(in_s3) or not one.local) else _local(one)
+        in_s3 = self.in_s3.get(one.id.time)
+        if in_s3 is not None and (self.restorable(in_s3) or not one.local):
+            return in_s3
+        return self.here[one.id.time]
 
-    def needs(self, copy: _Copy, walked: set[_Copy]) -> Iterator[_Copy]:
+    def needs(self, copy: _Copy, walked: set[tuple[datetime, bool]]) -> Iterator[_Copy]:
         """The copies of other snapshots without whose bytes this one is worth nothing.
 
         walked: how far chains were followed already; these parts are left out and added to.
         """
         if self.points and copy.place is Place.LOCAL:
             return
+        is_here = copy.place is Place.LOCAL
         for ancestor in self._ancestors(copy.id):
-            step = _Copy(ancestor.id, copy.place)
+            step = ancestor.id.time, is_here
             if step in walked:
                 return
             walked.add(step)
             best = self.best_copy(ancestor)
             yield best
-            if copy.place is Place.LOCAL and ancestor.local and ancestor.local_only:
-                yield _local(ancestor)
+            if is_here and ancestor.local and ancestor.local_only:
+                yield self.here[ancestor.id.time]
             if self.points and best.place is Place.LOCAL:
                 return
 
@@ -172,22 +188,14 @@ class _Known:
 
 def _wanted(known: _Known, limits: Limits) -> Iterator[tuple[_Copy, str]]:
     """The copies that are kept for their own sake."""
-    for place in Place:
+    for place, copies in ((Place.LOCAL, known.here), (Place.S3, known.in_s3)):
         for kind in Kind:
-            yield from _newest(known, place, kind, _limit(limits, place, kind))
+            limit = _limit(limits, place, kind)
+            meant = (one for one in copies.values() if one.id.kind is kind)
+            for copy in islice(filter(known.restorable, meant), limit):
+                yield copy, _rank(limit, kind, place)
     yield from _unsent(known)
     yield from _last_resorts(known)
-
-
-def _newest(known: _Known, place: Place, kind: Kind, limit: int) -> Iterator[tuple[_Copy, str]]:
-    copies = [
-        copy
-        for one in known.newest_first
-        for copy in _copies(one)
-        if copy.place is place and copy.id.kind is kind and known.restorable(copy)
-    ]
-    for copy in copies[:limit]:
-        yield copy, _rank(limit, kind, place)
 
 
 def _unsent(known: _Known) -> Iterator[tuple[_Copy, str]]:
@@ -195,9 +203,9 @@ def _unsent(known: _Known) -> Iterator[tuple[_Copy, str]]:
         parent = known.parent(one.id)
         if not one.local or one.s3 or not one.wanted_in_s3 or not _can_be_sent(known, one):
             continue
-        yield _local(one), "not yet in S3"
+        yield known.here[one.id.time], "not yet in S3"
         if known.points and parent is not None:
-            yield _local(parent), f"{one.id} is not yet in S3 and is made from it"
+            yield known.here[parent.id.time], f"{one.id} is not yet in S3 and is made from it"
 
 
 def _can_be_sent(known: _Known, one: Candidate) -> bool:
@@ -205,7 +213,7 @@ def _can_be_sent(known: _Known, one: Candidate) -> bool:
     if known.points and one.id.parent is not None:
         parent = known.parent(one.id)
         return parent is not None and parent.local
-    return known.restorable(_local(one))
+    return known.restorable(known.here[one.id.time])
 
 
 def _last_resorts(known: _Known) -> Iterator[tuple[_Copy, str]]:
@@ -215,13 +223,13 @@ def _last_resorts(known: _Known) -> Iterator[tuple[_Copy, str]]:
         yield known.best_copy(newest), "the newest that can be restored"
     in_s3 = known.newest_complete_in_s3()
     if in_s3 is not None:
-        yield _Copy(in_s3.id, Place.S3), "the newest that can be restored from S3 alone"
+        yield known.in_s3[in_s3.id.time], "the newest that can be restored from S3 alone"
     with_local_files = known.newest_with_local_files()
     if with_local_files is not None:
-        yield _local(with_local_files), "the newest of what is never uploaded"
+        yield known.here[with_local_files.id.time], "the newest of what is never uploaded"
     points = [one for one in known.newest_first if one.local] if known.points else []
     for one in points[:1]:
-        yield _local(one), "the next increment is made from it"
+        yield known.here[one.id.time], "the next increment is made from it"
     for copy in _broken_but_newest(known, newest):
         yield copy, "its parent is gone, yet nothing newer can be restored"
 
@@ -229,7 +237,7 @@ def _last_resorts(known: _Known) -> Iterator[tuple[_Copy, str]]:
 def _broken_but_newest(known: _Known, newest: Candidate | None) -> Iterator[_Copy]:
     for one in known.newest_first:
         if newest is None or one.id.time >= newest.id.time:
-            yield from (copy for copy in _copies(one) if not known.restorable(copy))
+            yield from (copy for copy in known.copies(one) if not known.restorable(copy))
 
 
 def _expendable(known: _Known, copy: _Copy, limits: Limits) -> str:
@@ -258,12 +266,3 @@ def _limit(limits: Limits, place: Place, kind: Kind) -> int:
             return limits.bases_s3
         case _:
             return limits.incrementals_s3
-
-
-def _copies(one: Candidate) -> Sequence[_Copy]:
-    copies = ((one.local, Place.LOCAL), (one.s3, Place.S3))
-    return [_Copy(one.id, place) for there, place in copies if there]
-
-
-def _local(one: Candidate) -> _Copy:
-    return _Copy(one.id, Place.LOCAL)

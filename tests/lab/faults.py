@@ -2,15 +2,17 @@
 
 from dataclasses import dataclass, field, replace
 from random import Random
+from time import sleep
 
 import pytest
 
 from tests.lab.fault_proxy import Answer, Forward, Request, refusal
 
-PASSING = ("hiccup", "torn")
+PASSING = ("hiccup", "torn", "slow")
 """What a run survives that has time."""
 FAULTS = ("away", "lost", "denied", *PASSING)
 MANY = 11
+_SLOW_SECONDS = 2
 _AWAY = Answer(0, {}, b"")
 
 
@@ -21,7 +23,7 @@ class Fault:
 
     kind: `away`: from then on nobody answers; `lost`: the same, but the n-th is carried out;
     `denied`: it is refused for good; `hiccup`: for the moment; `torn`: half of its answer arrives;
-    `flipped`: a bit of it is another.
+    `slow`: its answer is late; `flipped`: a bit of it is another.
     """
 
     kind: str = ""
@@ -52,6 +54,9 @@ class Fault:
         if self.kind == "hiccup":
             return refusal(503, "SlowDown")
         answer = forward()
+        if self.kind == "slow":
+            sleep(_SLOW_SECONDS)
+            return answer
         if self.kind == "flipped" and answer.body:
             body = bytearray(answer.body)
             body[len(body) // 2] ^= 1

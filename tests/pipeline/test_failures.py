@@ -160,6 +160,19 @@ class Hanging:
         return forward()
 
 
+class AwayForParts:
+    """A server that takes no part, for the moment."""
+
+    def __init__(self) -> None:
+        self.refused = 0
+
+    def __call__(self, request: Request, forward: Forward) -> Answer:
+        if not request.is_("PUT", "partNumber"):
+            return forward()
+        self.refused += 1
+        return refusal(503, "SlowDown")
+
+
 def is_silent_for_hours(lock: Path) -> bool:
     """Puts the last beat of the run's heart back, unless one is still to come."""
     two_hours_ago = time() - 7200
@@ -231,6 +244,24 @@ def test_a_storm_of_a_minute_is_waited_for(noisy: Host) -> None:
     assert outcome.stderr.count("is tried again for up to") <= 4  # once a tool
     noisy.configure()
     is_green(noisy)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_upload_that_waits_for_s3_stops_when_it_is_told(
+    noisier: Host, number: signal.Signals
+) -> None:
+    away = AwayForParts()
+    with proxy(noisier.s3.endpoint, away) as endpoint:
+        noisier.configure(s3_endpoint=endpoint, s3_timeout="1h")
+        with started(noisier, "tb-run") as process:
+            until(lambda: away.refused > 20)
+            os.killpg(process.pid, number)
+            _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 128 + number
+    assert "the next run goes on from here" in stderr
+    assert members(process.pid) == []
+    noisier.configure()
+    is_green(noisier)
 
 
 def test_snapshots_are_taken_while_s3_is_away_and_uploaded_when_it_is_back(noisy: Host) -> None:

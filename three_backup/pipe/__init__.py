@@ -1,8 +1,8 @@
 """The runtime of every tool: arguments, records in and out, failures, signals, exit status."""
 
-from three_backup.pipe.boundary import StoppedError, main
+from three_backup.pipe.boundary import main
 from three_backup.pipe.failures import Once, translated
 from three_backup.pipe.invocation import PROGRAM, Invocation
 from three_backup.pipe.speech import tell
 
-__all__ = ["PROGRAM", "Invocation", "Once", "StoppedError", "main", "tell", "translated"]
+__all__ = ["PROGRAM", "Invocation", "Once", "main", "tell", "translated"]

@@ -1,21 +1,16 @@
 """The boundary of a tool: what stops it becomes a sentence and an exit status."""
 
 import os
-import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
-from typing import NoReturn
 
+from three_backup import stopping
 from three_backup.errors import BackupError, Exit
 from three_backup.pipe.arguments import parsed
 from three_backup.pipe.failures import translated
 from three_backup.pipe.invocation import Invocation
 from three_backup.pipe.speech import complain, require_output, silenced, speak_utf8
-
-
-class StoppedError(BaseException):
-    """SIGTERM came; everything is unwound as for Ctrl-C."""
+from three_backup.stopping import StoppedError
 
 
 def main(
@@ -33,7 +28,7 @@ def main(
     os.umask(0o077)
     name = usage.split(maxsplit=1)[0]
     try:
-        signal.signal(signal.SIGTERM, _stop)
+        stopping.listen()
         require_output()
         speak_utf8()
         invocation = Invocation(name, parsed(usage, name, argv))
@@ -59,8 +54,3 @@ def main(
 def _complained(name: str, error: BackupError) -> int:
     complain(f"{name}: {error}")
     return int(error.status)
-
-
-def _stop(signal_: int, _frame: FrameType | None) -> NoReturn:
-    signal.signal(signal_, signal.SIG_IGN)  # a second one must not cut the unwinding short
-    raise StoppedError

@@ -10,6 +10,7 @@ from typing import Any
 
 from three_backup.errors import ConfigurationError
 from three_backup.s3.failures import explained
+from three_backup.s3.listing import read_plainly
 from three_backup.s3.patience import Patience, Say
 from three_backup.storage import Storage
 
@@ -41,6 +42,7 @@ def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
     events.register("needs-retry.s3", Patience(storage, say).pause)
     events.register("before-sign.s3.DeleteObjects", _with_content_md5)
     events.register("before-sign.s3.UploadPart", _with_unsigned_body)
+    events.register("before-parse.s3.ListObjectsV2", read_plainly)
     events.register("before-send.s3", lambda **_: count())
     events.unregister(
         "before-parameter-build.s3.ListObjectsV2", set_list_objects_encoding_type_url

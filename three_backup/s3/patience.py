@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from three_backup import stopping
 from three_backup.s3.failures import trouble
 from three_backup.storage import Storage
 
@@ -40,7 +41,7 @@ class Patience:
         request_dict: Mapping[str, Any],
         **_: Any,
     ) -> float | None:
-        """botocore asks after every try: seconds to wait before the next one, None for none."""
+        """botocore asks after every try: 0 for one more, when it is time, None for none."""
         what = trouble(response, caught_exception, self._storage)
         if response is not None:
             self._known = True
@@ -55,7 +56,7 @@ class Patience:
             return None
         if lost + wait > _QUIET:
             self._say(f"{what}; it is tried again for up to {self._limit}")
-        return wait
+        return None if stopping.pause(wait) else 0
 
     @property
     def _limit(self) -> timedelta:

@@ -32,9 +32,10 @@ from three_backup.holders import Holder
 from three_backup.hooks import Event, Hooks
 from three_backup.last_run import Account, LastRun
 from three_backup.lock import IfRunning, Patience, RunLock, run_lock
-from three_backup.pipe import Invocation, StoppedError, translated
+from three_backup.pipe import Invocation, translated
 from three_backup.progress import HEARTBEAT
 from three_backup.records import Record, malformed_line
+from three_backup.stopping import StoppedError
 from three_backup.summary import Summary
 from three_backup.terminal import Colour, painted
 

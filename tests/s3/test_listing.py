@@ -1,0 +1,74 @@
+"""Lists of keys are read as fast as servers write them, and however they write them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tests.lab.fault_proxy import Answer, Forward, Request, proxy
+from three_backup.s3 import listing
+from three_backup.s3.store import Store
+
+from .conftest import Connect
+
+KEYS = ["a<b", "a&b", "a&amp;b", "plain", "ä", "two words", "pro%41cent"]
+
+
+def unusual(old: bytes, new: bytes) -> Callable[[Request, Forward], Answer]:
+    def meddle(request: Request, forward: Forward) -> Answer:
+        answer = forward()
+        if not request.is_("GET", "list-type"):
+            return answer
+        assert old in answer.body
+        return replace(answer, body=answer.body.replace(old, new))
+
+    return meddle
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    for key in KEYS:
+        store.write(key, key.encode())
+    return store
+
+
+def test_keys_are_read_whatever_is_in_them(filled: Store) -> None:
+    found = {one.key: one for one in filled.all_keys("")}
+    assert set(found) == set(KEYS)
+    assert [found[key].size for key in KEYS] == [len(key.encode()) for key in KEYS]
+    assert all(one.modified.tzinfo for one in found.values())
+
+
+def test_they_are_read_as_botocore_reads_them(
+    filled: Store, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = list(filled.all_keys(""))
+    monkeypatch.setattr("three_backup.s3.client.read_plainly", lambda **_: None)
+    assert list(connect().all_keys("")) == ours
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"<Key>", b"<Key ><!-- of the server -->"),
+        (b"<Contents>", b"<Contents a='1'>"),
+        (b"</Size>", b"</Size >"),
+        (b"<Contents>", b"<Contents><Key>another</Key>"),
+        (b"Z</LastModified>", b"</LastModified>"),
+    ],
+)
+def test_an_unusual_answer_is_left_to_botocore(
+    filled: Store, connect: Connect, monkeypatch: pytest.MonkeyPatch, old: bytes, new: bytes
+) -> None:
+    read: list[bool] = []
+
+    def watched(**told: Any) -> None:
+        listing.read_plainly(**told)
+        read.append("Contents" in told["customized_response_dict"])
+
+    monkeypatch.setattr("three_backup.s3.client.read_plainly", watched)
+    with proxy(str(filled.storage.endpoint), unusual(old, new)) as endpoint:
+        found = list(connect(endpoint=endpoint).all_keys(""))
+    assert read == [False]
+    assert len(found) == len(KEYS)
