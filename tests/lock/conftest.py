@@ -1,5 +1,6 @@
 """Real processes that hold locks until their standard input is closed."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,6 +26,25 @@ with run_lock(folder, Patience(action), lambda: datetime.now(UTC), print) as loc
     print("held", pid, flush=True)
     sys.stdin.read()
 """
+NOBODY = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+ANOTHERS = RUN.replace('    print("held"', f'    {NOBODY}    print("held"')
+REFUSED = """
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from three_backup.errors import BackupError
+from three_backup.lock import Patience, run_lock
+"""
+REFUSED += (
+    NOBODY
+    + """
+try:
+    with run_lock(Path(sys.argv[1]), Patience(), lambda: datetime.now(UTC), print):
+        print("held", flush=True)
+except BackupError as error:
+    print(error.code, error.message, flush=True)
+"""
+)
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
 CARRIER = """
 import sys
@@ -69,6 +89,22 @@ def run(start: Start, tmp_path: Path) -> Start:
 @pytest.fixture
 def stubborn_run(start: Start, tmp_path: Path) -> Start:
     return lambda: start(STUBBORN + RUN, tmp_path, "skip", "")
+
+
+@pytest.fixture
+def anothers_run(start: Start, tmp_path: Path) -> Start:
+    """Of a user who is not root, whose tests are skipped."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be another user")
+    return lambda: start(ANOTHERS, tmp_path, "skip", "")
+
+
+@pytest.fixture
+def refused_run(start: Start) -> Start:
+    """What another user than root is told who runs in a folder."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be another user")
+    return lambda folder: start(REFUSED, folder)
 
 
 @pytest.fixture

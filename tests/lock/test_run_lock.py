@@ -6,6 +6,7 @@ import select
 import signal
 import stat
 import subprocess
+import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime, timedelta
@@ -240,6 +241,26 @@ def test_nothing_is_killed_for_a_file_of_before_the_last_start_of_the_machine(
     with pytest.raises(BusyError, match="not killed"), take(tmp_path, AT_ONCE):
         pass
     assert owner.poll() is None
+
+
+def test_the_run_of_another_user_is_never_killed(anothers_run: Run, tmp_path: Path) -> None:
+    owner = anothers_run()
+    said(owner)
+    with pytest.raises(BusyError, match="belongs to another user"), take(tmp_path, AT_ONCE):
+        pass
+    let_go(owner)
+    assert owner.wait(10) == 0
+    assert is_free(tmp_path)
+
+
+def test_another_user_is_told_whose_folder_it_is(refused_run: Run) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with take(folder):
+            assert said(refused_run(folder))[:1] == ["lock.folder"]
+        assert is_free(folder)
+        assert said(refused_run(folder))[-2:] == ["(Permission", "denied)"]
 
 
 def test_who_only_waits_is_not_killed_with_the_owner(run: Run, tmp_path: Path) -> None:
