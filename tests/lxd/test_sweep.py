@@ -20,7 +20,7 @@ from tests.pipeline.test_failures import members, started, store, until
 
 WEB = "lxd/container/default/default/swept"
 DATASET = "tank/lxd/containers/swept"
-REQUESTS = 30
+REQUESTS = 40
 _FORCED = f"tb-discover -s {WEB} | tb-snapshot {{}} | tb-upload | tb-rotate"
 _RUNS = (f"tb-run -s {WEB}", _FORCED.format("--incremental"), _FORCED.format("--base"))
 _SEEDS_HERE = 10
