@@ -9,6 +9,7 @@ import pytest
 
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
+from three_backup.sources.postgres.taking import replication
 
 from .flipping import flipping_proxy
 from .taking import Taking, ask, run
@@ -44,6 +45,25 @@ def test_login_replication_and_connect_are_enough(
     increment = taking.take(base)
     assert {carried.id.level3 for carried in increment.manifest.objects} >= {"work"}
     assert taking.said == []
+
+
+def test_an_archive_that_takes_nothing_holds_no_backup_up(
+    own: PostgresServer, taking: Taking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server would wait for its archive for ever: the WAL of a backup comes with it."""
+    monkeypatch.setattr(replication, "_SILENCE", 10.0)
+    run(
+        own,
+        "postgres",
+        "ALTER SYSTEM SET archive_mode = on",
+        "ALTER SYSTEM SET archive_command = 'false'",
+    )
+    own.restart()
+    run(own, "postgres", _WORK)
+    base = taking.take(idle=lambda: pytest.fail("the backup waits for the archive"))
+    run(own, "postgres", "UPDATE work SET id = 0 WHERE id = 1")
+    taking.take(base, idle=lambda: pytest.fail("the increment waits for the archive"))
+    assert ask(own, "postgres", "SELECT archived_count FROM pg_stat_archiver") == "0"
 
 
 def test_a_role_without_replication_is_told_what_it_lacks(role: str, taking: Taking) -> None:

@@ -123,6 +123,7 @@ def _command(label: str, incremental: bool) -> bytes:
         "CHECKPOINT 'fast'",
         "WAL true",
         "TABLESPACE_MAP true",
+        "WAIT false",  # not for the archive: the WAL of the backup comes with it
         "MANIFEST 'yes'",
         "MANIFEST_CHECKSUMS 'CRC32C'",
         "TARGET 'client'",
