@@ -83,7 +83,7 @@ def test_each_option_is_that_of_the_last_section_that_matches_and_has_it(
     patterns: list[str], data: st.DataObject, object_id: ObjectId
 ) -> None:
     rules = []
-    expected = {"max_base_snapshots_s3": 3, "max_base_snapshots_local": 1, "compression_level": 3}
+    expected = {"max_base_snapshots_s3": 3, "max_base_snapshots_local": 1, "compression_level": 1}
     for line, pattern in enumerate(patterns, 1):
         options = data.draw(st.dictionaries(st.sampled_from(OPTIONS), st.integers(1, 9)))
         rules.append(

@@ -1,5 +1,9 @@
 """What is written to packs comes back by ranges, or not at all."""
 
+import os
+import struct
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -113,6 +117,30 @@ def test_many_half_filled_groups_are_written_before_they_fill_the_memory(tmp_pat
     assert all(sum(frame.raw for frame in group.frames) == len(piece) for group in packed)
 
 
+def test_the_first_level_makes_indexes_as_small_as_the_third(tmp_path: Path) -> None:
+    stored = []
+    for level in (1, 3):
+        folder = tmp_path / str(level)
+        folder.mkdir()
+        with PackWriter(folder, level, 1) as packs:
+            group = packs.begin_group(Place.S3.pack)
+            for page in _leaves_of_an_index(200):
+                packs.write(group, memoryview(page))
+            stored.append(sum(frame.stored for frame in packs.finish()[group].frames))
+    assert stored[0] <= 1.03 * stored[1]
+
+
+def test_threads_that_compress_give_way_to_the_one_that_receives(tmp_path: Path) -> None:
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    with PackWriter(tmp_path, 1, 1) as packs:
+        packs.write(packs.begin_group(Place.S3.pack), memoryview(b"abc"))
+        packs.finish()
+        threads = [one for one in threading.enumerate() if one.name.startswith("compress")]
+        given_way = [os.getpriority(os.PRIO_PROCESS, one.native_id or 0) for one in threads]
+    assert given_way == [19]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
+
+
 @given(st.data())
 def test_a_damaged_frame_is_an_error_not_a_wrong_file(data: st.DataObject) -> None:
     with TemporaryDirectory() as name:
@@ -151,6 +179,15 @@ def test_a_small_file_comes_back() -> None:
 def test_a_small_file_that_is_damaged_or_a_bomb_is_refused(stored: bytes) -> None:
     with pytest.raises(ValueError, match=r"frame|zstd|bytes|size"):
         decompress_file(stored)
+
+
+def _leaves_of_an_index(count: int) -> Iterator[bytes]:
+    """As a primary key has them: pointers from the front, rows and their keys from the end."""
+    for leaf in range(count):
+        numbers = range(leaf * 366, (leaf + 1) * 366)
+        tuples = [struct.pack("<HHHHq", 0, n // 80, n % 80 + 1, 16, n) for n in reversed(numbers)]
+        pointers = struct.pack("<366H", *(0x9FE0 - 16 * n for n in range(366)))
+        yield bytes(24) + (pointers + b"".join(tuples)).rjust(8168, b"\0")
 
 
 def _pending_or_pack(place: Place) -> str:

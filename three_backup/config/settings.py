@@ -39,7 +39,7 @@ class Settings:
     max_stage: Stage = Stage.ROTATED_S3
     disable: bool = False
     size_alarm: float | None = None
-    compression_level: int = 3
+    compression_level: int = 1
     pg_bindir: Path | None = None
     scratch_user: str | None = None
     scratch_dir: Path | None = None
