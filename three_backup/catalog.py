@@ -144,11 +144,15 @@ class Catalog:
     def _listed(self) -> dict[str, str]:
         names: dict[str, list[str]] = {}
         for stored in self.s3.keys(f"{layout.MANIFESTS}/") if self.s3 else ():
-            parsed = layout.parse_manifest_key(stored.key)
-            if parsed is not None:
-                names.setdefault(parsed[0], []).append(stored.key.rpartition("/")[2])
+            folder, _, name = stored.key.rpartition("/")
+            names.setdefault(folder, []).append(name)
         # One text a carrier: a snapshot costs its 40 characters, not an object.
-        return {carrier: " ".join(found) for carrier, found in names.items()}
+        return {
+            carrier: " ".join(found)
+            for folder, found in names.items()
+            if (carrier := layout.carrier_of_manifests(folder))
+            and any(map(layout.snapshot_of, found))
+        }
 
     @property
     def _looks_here(self) -> bool:

@@ -47,11 +47,10 @@ def snapshot_of(name: str) -> SnapshotId | None:
     return SnapshotId.parse(name.removesuffix(_SUFFIX)) if name.endswith(_SUFFIX) else None
 
 
-def parse_manifest_key(key: str) -> tuple[str, SnapshotId] | None:
-    """The carrier and the snapshot; None where the key is not one of ours."""
-    top, _, rest = key.partition("/")
-    folder, _, name = rest.rpartition("/")
-    return _ours(folder, snapshot_of(name)) if top == MANIFESTS else None
+def carrier_of_manifests(folder: str) -> str | None:
+    """The carrier whose manifest_folder this is; None where it is nobody's."""
+    top, _, rest = folder.partition("/")
+    return _carrier(rest) if top == MANIFESTS else None
 
 
 def data_folder(carrier: str, snapshot: SnapshotId) -> str:

@@ -12,7 +12,14 @@ from three_backup.config.settings import Settings
 from three_backup.objects import ObjectId
 from three_backup.planning import Clock, Progress, Take
 from three_backup.records import Record
-from three_backup.retention import Candidate, Place, Verdict, decide, most_generous
+from three_backup.retention import (
+    Candidate,
+    Place,
+    Verdict,
+    decide,
+    keeps_everything,
+    most_generous,
+)
 from three_backup.s3.journal import begun
 from three_backup.schedule import host_zone, is_from_the_future
 from three_backup.snapshots import Kind, SnapshotId, rfc3339
@@ -204,7 +211,7 @@ def _progress(
     carrier: str, snapshots: Sequence[Stored], settings: Sequence[Settings], catalog: Catalog
 ) -> Progress:
     unsynced = [one for one in snapshots if one.local and not one.s3]
-    stale = {one.place for one in verdicts(carrier, snapshots, settings, catalog) if not one.keep}
+    stale = _stale(carrier, snapshots, settings, catalog)
     return Progress(
         snapshots[-1].id.kind if snapshots else None,
         unsynced=bool(unsynced),
@@ -212,6 +219,16 @@ def _progress(
         stale_local=Place.LOCAL in stale,
         stale_s3=Place.S3 in stale,
     )
+
+
+def _stale(
+    carrier: str, snapshots: Sequence[Stored], settings: Sequence[Settings], catalog: Catalog
+) -> set[Place]:
+    """Where retention would remove something."""
+    if settings and keeps_everything(snapshots, most_generous(one.limits for one in settings)):
+        return set()
+    decided = verdicts(carrier, snapshots, settings, catalog)
+    return {one.place for one in decided if not one.keep}
 
 
 def _is_begun(carrier: str, snapshot: SnapshotId, catalog: Catalog) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from itertools import islice
+from typing import Protocol
 
 from three_backup.snapshots import Kind, SnapshotId
 
@@ -39,6 +40,17 @@ class Candidate:
     wanted_in_s3: bool = True
     local_only: bool = False
     lost: bool = False
+
+
+class Placed(Protocol):
+    """A complete snapshot and where it lies: a Candidate, say."""
+
+    @property
+    def id(self) -> SnapshotId: ...
+    @property
+    def local(self) -> bool: ...
+    @property
+    def s3(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +100,24 @@ def decide(
         for snapshot in known.newest_first
         for copy in known.copies(snapshot)
     ]
+
+
+def keeps_everything(snapshots: Iterable[Placed], limits: Limits) -> bool:
+    """Whether decide would plainly keep every copy, found in a tenth of its time: no limit is
+    passed, and every parent lies somewhere. Where it is not plain, decide has to be asked."""
+    count = {(place, is_base): 0 for place in Place for is_base in (True, False)}
+    times, parents = set(), set()
+    for one in snapshots:
+        is_base = one.id.parent is None
+        count[Place.LOCAL, is_base] += one.local
+        count[Place.S3, is_base] += one.s3
+        times.add(one.id.time)
+        if one.id.parent is not None:
+            parents.add(one.id.parent)
+    return parents <= times and all(
+        number <= _limit(limits, place, Kind.BASE if is_base else Kind.INCREMENTAL)
+        for (place, is_base), number in count.items()
+    )
 
 
 _WHERE = {Place.LOCAL: "on this host", Place.S3: "in S3"}

@@ -51,9 +51,8 @@ def test_no_path_lies_inside_another_unless_the_names_do(one: str, other: str) -
 
 @given(st.one_of(awkward, st.text("./=ADF2E-", max_size=12)))
 def test_a_manifest_that_is_read_as_one_of_ours_lies_where_ours_lie(folder: str) -> None:
-    key = f"manifests/{folder}/{BASE}.json"
-    parsed = layout.parse_manifest_key(key)
-    assert parsed is None or layout.manifest_key(*parsed) == key
+    carrier = layout.carrier_of_manifests(f"manifests/{folder}")
+    assert carrier is None or layout.manifest_folder(carrier) == f"manifests/{folder}"
 
 
 @pytest.mark.parametrize("folder", ["a=ZZ", "a=d0", "a=FF", "a/", "=", "a=/", "=2E=2E", "а"])
@@ -90,9 +89,9 @@ def test_keys_of_a_snapshot() -> None:
 def test_keys_can_be_read_back(object_id: ObjectId) -> None:
     carrier = str(object_id)
     for snapshot in (BASE, INCREMENTAL):
-        key = layout.manifest_key(carrier, snapshot)
-        assert layout.parse_manifest_key(key) == (carrier, snapshot)
-        assert layout.snapshot_of(key.rpartition("/")[2]) == snapshot
+        folder, _, name = layout.manifest_key(carrier, snapshot).rpartition("/")
+        assert layout.carrier_of_manifests(folder) == carrier
+        assert layout.snapshot_of(name) == snapshot
         data = layout.data_key(carrier, snapshot, "stream.00001")
         assert layout.parse_data_key(data) == (carrier, snapshot)
 
@@ -114,7 +113,8 @@ def test_keys_can_be_read_back(object_id: ObjectId) -> None:
     ],
 )
 def test_the_keys_of_others_are_nobodys(key: str) -> None:
-    assert layout.parse_manifest_key(key) is None
+    folder, _, name = key.rpartition("/")
+    assert layout.carrier_of_manifests(folder) is None or layout.snapshot_of(name) is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from three_backup.retention import Candidate, Limits, Place, Verdict, decide, most_generous
+from three_backup.retention import (
+    Candidate,
+    Limits,
+    Place,
+    Verdict,
+    decide,
+    keeps_everything,
+    most_generous,
+)
 from three_backup.snapshots import Kind, SnapshotId
 
 DEFAULTS = Limits(bases_local=1, incrementals_local=3, bases_s3=3, incrementals_s3=40)
@@ -264,6 +272,22 @@ def test_there_is_one_verdict_a_copy(
     copies |= {(one.id, Place.S3) for one in history if one.s3}
     assert len(verdicts) == len(set(verdicts))
     assert set(verdicts) == copies
+
+
+@given(histories(), limits_, st.booleans())
+def test_what_is_plainly_kept_as_a_whole_is_kept_one_by_one(
+    history: list[Candidate], limits: Limits, points: bool
+) -> None:
+    if keeps_everything(history, limits):
+        assert all(one.keep for one in decide(history, limits, points=points))
+
+
+def test_what_is_within_the_limits_and_whole_is_plainly_kept() -> None:
+    chain = ["1 local s3", "2<1 local s3", "3<2 s3", "4 s3"]
+    assert keeps_everything(map(candidate, chain), Limits(1, 1, 2, 2))
+    for fewer in (Limits(0, 1, 2, 2), Limits(1, 0, 2, 2), Limits(1, 1, 1, 2), Limits(1, 1, 2, 1)):
+        assert not keeps_everything(map(candidate, chain), fewer)
+    assert not keeps_everything(map(candidate, ["2<1 s3"]), EVERYTHING)
 
 
 @given(histories(), limits_, st.booleans())

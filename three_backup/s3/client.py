@@ -42,7 +42,8 @@ def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
     events.register("needs-retry.s3", Patience(storage, say).pause)
     events.register("before-sign.s3.DeleteObjects", _with_content_md5)
     events.register("before-sign.s3.UploadPart", _with_unsigned_body)
-    events.register("before-parse.s3.ListObjectsV2", read_plainly)
+    # Spelled so, it comes before botocore looks for an error in the answer, which is shorter then.
+    events.register("before-parse.*.ListObjectsV2", read_plainly)
     events.register("before-send.s3", lambda **_: count())
     events.unregister(
         "before-parameter-build.s3.ListObjectsV2", set_list_objects_encoding_type_url
