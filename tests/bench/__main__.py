@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.bench import (
     clickhouse,
+    growth,
     many_tables,
     nothing_due,
     pipe,
@@ -32,6 +33,7 @@ ROWS: dict[str, Callable[[Plan], None]] = {
     "clickhouse": clickhouse.run,
     "nothing-due": nothing_due.run,
     "pipe": pipe.run,
+    "growth": growth.run,
 }
 
 

@@ -33,6 +33,7 @@ class Cluster:
     def __init__(self, folder: Path, server: PostgresServer, s3: SeaweedServer) -> None:
         self.folder = folder
         self.server = server
+        self._s3 = s3
         self.tools = Tools(folder, s3, (server.pid,), server.environ, pg_bindir=server.bindir)
         self.peer: PgBackRest | None = None
         self._streamed = folder / "pg_basebackup"
@@ -57,18 +58,27 @@ class Cluster:
         else:
             self.peer.cost("stanza-create")
 
-    def ours(self, options: str) -> Cost:
-        """A snapshot of the whole cluster, as cron would have it taken."""
-        cost = self.tools.cost(f"tb-discover -s postgres | tb-snapshot {options}")
+    def ours(self, options: str, tools: Tools | None = None) -> Cost:
+        """A snapshot of the whole cluster, as cron would have it taken; tools: configured in
+        another way than usual."""
+        line = f"tb-discover -s postgres | tb-snapshot {options}"
+        cost = (tools or self.tools).cost(line)
         snapshot = json.loads(cost.output.splitlines()[0])["snapshot"]
         return cost.of_size(snapshot["stored_size"])
 
-    def theirs(self, kind: str) -> Cost:
-        """kind: full or incr. The server archives its log only meanwhile, since only pgBackRest
-        needs that."""
+    def tools_with(self, **options: object) -> Tools:
+        """Configured so besides, with snapshots of their own."""
+        folder = self.folder / "-".join(map(str, options.values()))
+        folder.mkdir()
+        server, s3 = self.server, self._s3
+        return Tools(folder, s3, (server.pid,), server.environ, pg_bindir=server.bindir, **options)
+
+    def theirs(self, kind: str, level: int = 3) -> Cost:
+        """kind: full or incr; level: of zstd. The server archives its log only meanwhile, since
+        only pgBackRest needs that."""
         assert self.peer is not None
         with self._archiving(self.peer.archives):
-            cost = self.peer.cost(f"backup --type={kind}")
+            cost = self.peer.cost(f"backup --type={kind} --compress-level={level}")
         return cost.of_size(size_of(self.peer.newest))
 
     def streamed(self) -> Cost:

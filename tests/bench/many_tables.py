@@ -3,7 +3,7 @@
 from tests.bench.cluster import Cluster, cluster
 from tests.bench.report import OURS, Bar, Plan, Run, compare
 
-_TABLES = 10_000
+TABLES = 10_000
 _AT_ONCE = 500
 _PEER = "pg_basebackup"
 _MAKE = """do $$ begin for i in {first}..{last} loop
@@ -14,9 +14,9 @@ _TOUCH = ("update t1 set body = '1'", "update t2 set body = '2'", "insert into t
 
 
 def run(plan: Plan) -> None:
-    tables = plan.scaled(_TABLES, least=3)
+    tables = plan.scaled(TABLES, least=3)
     with cluster(plan.folder) as made:
-        _fill(made, tables)
+        make(made, tables)
         runs: dict[str, Run] = {
             OURS: lambda: made.ours("--base"),
             _PEER: lambda: made.plain(parent=False),
@@ -32,7 +32,7 @@ def run(plan: Plan) -> None:
         compare(title, plan.runs, touched, bars, lambda: _touch(made))
 
 
-def _fill(made: Cluster, tables: int) -> None:
+def make(made: Cluster, tables: int) -> None:
     for first in range(1, tables + 1, _AT_ONCE):
         made.execute(_MAKE.format(first=first, last=min(first + _AT_ONCE - 1, tables)))
     made.execute("vacuum", "checkpoint")

@@ -2,16 +2,21 @@
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
 
+from tests.bench.measure import Cost
 from tests.bench.report import OURS, Plan, bytes_shown, compare, reached
-from tests.bench.sink import ETAG, sink
+from tests.bench.sink import ETAG, Sink, sink
 from tests.bench.tools import Tools
 from three_backup import layout
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.snapshots import SnapshotId
 
-_OBJECTS = 10_000
+OBJECTS = 10_000
 _BASES = 3
 _INCREMENTALS = 40
 _PAGE = 1000
@@ -52,24 +57,38 @@ class Manifests:
         ).encode()
 
 
-def run(plan: Plan) -> None:
-    objects = plan.scaled(_OBJECTS)
+@dataclass(frozen=True, slots=True)
+class BackedUp:
+    """Objects with all that retention keeps of them. manifests: how many of all."""
+
+    tools: Tools
+    s3: Sink
+    manifests: int
+
+    def run(self) -> Cost:
+        return self.tools.cost("tb-run -q -s clickhouse")
+
+
+@contextmanager
+def backed_up(folder: Path, objects: int) -> Iterator[BackedUp]:
     listing = Manifests("host", objects, datetime.now(UTC))
-    with (
-        ClickhouseServer(plan.folder / "clickhouse") as server,
-        sink(listing=listing) as s3,
-    ):
+    with ClickhouseServer(folder / "clickhouse") as server, sink(listing=listing) as s3:
         server.execute("create database shop")
         for name in names(objects):
             server.execute(f"create table shop.{name} (id UInt64) engine = MergeTree order by id")
-        tools = Tools(plan.folder, s3, (), server.environ, s3_prefix="host")
-        runs = {OURS: lambda: tools.cost("tb-run -q -s clickhouse")}
-        s3.requests = 0
-        title = f"tb-run, nothing due, {objects} objects, {len(listing.keys)} manifests"
-        costs = compare(title, plan.runs, runs)[OURS]
-        most = len(listing.keys) / _PAGE + 20
-        reached("requests", s3.requests / plan.runs, most, lambda count: f"{count:.0f}")
-        cpu = min(cost.cpu for cost in costs)
+        tools = Tools(folder, s3, (), server.environ, s3_prefix="host")
+        yield BackedUp(tools, s3, len(listing.keys))
+
+
+def run(plan: Plan) -> None:
+    objects = plan.scaled(OBJECTS)
+    with backed_up(plan.folder, objects) as made:
+        made.s3.requests = 0
+        title = f"tb-run, nothing due, {objects} objects, {made.manifests} manifests"
+        costs = compare(title, plan.runs, {OURS: made.run})[OURS]
+        most = made.manifests / _PAGE + 20
+        reached("requests", made.s3.requests / plan.runs, most, lambda count: f"{count:.0f}")
+        cpu = median(cost.cpu for cost in costs)
         reached("CPU of the tools", cpu, _CPU_SECONDS, lambda seconds: f"{seconds:.2f} s")
         reached("memory of a tool", max(one.largest for one in costs), _MEMORY, bytes_shown)
 

@@ -2,32 +2,45 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from tests.bench.measure import Cost
 from tests.bench.report import OURS, Bar, Plan, Run, compare
 from tests.bench.sink import sink
 from tests.bench.tools import CHECKOUT, Tools
 
-_RECORDS = 100_000
+RECORDS = 100_000
 _FIVE = " | ".join(("tb-snapshot", "tb-upload", "tb-rotate", "tb-snapshot", "tb-upload"))
 _JQ = "jq -c ., five times"
 _PYTHON = "python3 -c pass"
 _SHELL_SCRIPT = "tb-demo"
 
 
+@contextmanager
+def planned(folder: Path, count: int) -> Iterator[tuple[Tools, Path]]:
+    """The tools, and a file of so many records to run through five of them."""
+    with sink() as server:
+        yield Tools(folder, server, (), {}), _records(folder / "records", count)
+
+
+def through_five(tools: Tools, records: Path) -> Cost:
+    return tools.cost(f"{_FIVE} > /dev/null", records)
+
+
 def run(plan: Plan) -> None:
     """No bar: what is to be reached is that nobody waits for it."""
-    records = _records(plan.folder / "records", plan.scaled(_RECORDS))
-    with sink() as server:
-        tools = Tools(plan.folder, server, (), {})
+    count = plan.scaled(RECORDS)
+    with planned(plan.folder, count) as (tools, records):
         five = " | ".join(["jq -c ."] * 5)
         runs: dict[str, Run] = {
-            OURS: lambda: tools.cost(f"{_FIVE} > /dev/null", records),
+            OURS: lambda: through_five(tools, records),
             _JQ: lambda: tools.cost(f"{five} > /dev/null", records),
         }
         bars = (Bar("wall", None, (_JQ,)), Bar("CPU", None, (_JQ,)))
-        compare(f"{plan.scaled(_RECORDS)} records through five tools", plan.runs, runs, bars)
+        compare(f"{count} records through five tools", plan.runs, runs, bars)
         _starts(plan, tools)
 
 

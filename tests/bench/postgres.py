@@ -10,6 +10,8 @@ from tests.bench.report import OURS, Bar, Plan, Run, bytes_shown, compare
 
 ACCOUNTS = 100
 DOCUMENTS = 6_000_000
+_AT_LEVEL_3 = f"{OURS}, compression_level 3"
+_PEER_AT_LEVEL_1 = f"{NAME}, zstd 1"
 _STREAMED = "pg_basebackup, zstd -3"
 _UPDATES = (
     "update pgbench_accounts set abalance = abalance + 1 where {accounts}",
@@ -26,6 +28,10 @@ def full(plan: Plan) -> None:
         fill(made, plan.scaled(ACCOUNTS), plan.scaled(DOCUMENTS))
         made.find_peer()
         runs = _runs(made, lambda: made.ours("--base"), lambda: made.theirs("full"), made.streamed)
+        third = made.tools_with(compression_level=3)
+        runs[_AT_LEVEL_3] = lambda: made.ours("--base", third)
+        if made.peer is not None:
+            runs[_PEER_AT_LEVEL_1] = lambda: made.theirs("full", 1)
         bars = (Bar("CPU", 0.9, (NAME,)), Bar("wall", 0.9, (NAME,)), Bar("size", 1.03, (NAME,)))
         compare(f"PostgreSQL, full, {bytes_shown(made.size())}", plan.runs, runs, bars)
 
