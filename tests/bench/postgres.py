@@ -1,7 +1,8 @@
 """PostgreSQL: a full backup of 3 GB, and increments of one per cent of the rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import count
 
 from tests.bench.cluster import Cluster, cluster, fill
 from tests.bench.measure import Cost
@@ -18,8 +19,11 @@ _UPDATES = (
     "update documents set body = replace(body, 'id', 'no') where {documents}",
 )
 _ONE_PER_CENT = {
-    "clustered": {"accounts": "aid <= {rows} / 100", "documents": "id <= {documents} / 100"},
-    "scattered": {"accounts": "aid % 100 = 0", "documents": "id % 100 = 0"},
+    "clustered": {
+        "accounts": "(aid - 1) * 100 / {rows} = {turn}",
+        "documents": "(id - 1) * 100 / {documents} = {turn}",
+    },
+    "scattered": {"accounts": "aid % 100 = {turn}", "documents": "id % 100 = {turn}"},
 }
 
 
@@ -53,16 +57,24 @@ def incremental(plan: Plan) -> None:
         )
         bars = (Bar("CPU", 0.35, (NAME,)), Bar("size", 0.6, (NAME,)), Bar("wall", 1, (NAME,)))
         sizes = {"rows": accounts * 100_000, "documents": documents}
+        turns = count()
         for name, conditions in _ONE_PER_CENT.items():
-            rows = {table: one.format(**sizes) for table, one in conditions.items()}
-            updates = [update.format(**rows) for update in _UPDATES]
             compare(
                 f"PostgreSQL, incremental, 1 % of the rows, {name}",
                 plan.runs,
                 runs,
                 bars,
-                partial(made.execute, *updates, "checkpoint"),
+                partial(_next_update, made, conditions, turns, sizes),
             )
+
+
+def _next_update(
+    made: Cluster, conditions: Mapping[str, str], turns: Iterator[int], sizes: Mapping[str, int]
+) -> None:
+    """Other rows in every turn: those that were updated once lie together from then on."""
+    turn = next(turns) % 100
+    rows = {table: one.format(turn=turn, **sizes) for table, one in conditions.items()}
+    made.execute(*(update.format(**rows) for update in _UPDATES), "checkpoint")
 
 
 def _runs(
