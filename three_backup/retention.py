@@ -103,7 +103,7 @@ def decide(
 
 
 def keeps_everything(snapshots: Iterable[Placed], limits: Limits) -> bool:
-    """Whether decide would plainly keep every copy, found in a tenth of its time: no limit is
+    """Whether decide would plainly keep every copy, found in less time: no limit is
     passed, and every parent lies somewhere. Where it is not plain, decide has to be asked."""
     count = {(place, is_base): 0 for place in Place for is_base in (True, False)}
     times, parents = set(), set()
