@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
 from three_backup.errors import BackupError
@@ -12,24 +13,29 @@ from three_backup.stages import Stage
 VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Record:
-    """A line as it was read; fields that this program does not know pass through unchanged."""
+    """A line as it was read; fields that this program does not know pass through unchanged.
+
+    line: that line, without its end; None once a field was changed.
+    """
 
     fields: Mapping[str, Any]
+    line: str | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def parse(cls, line: bytes) -> Self:
         """Raises BackupError where the line is not a record of this version."""
         try:
-            fields = json.loads(line)
+            text = line.decode("utf-8", "surrogatepass").strip()
+            fields = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise _malformed(f"not JSON ({error})") from error
         if not isinstance(fields, dict):
             raise _malformed("not a JSON object")
         if fields.get("v") != VERSION:
             raise _malformed(f'not a record of version {VERSION} (no "v":{VERSION})')
-        record = cls(fields)
+        record = cls(fields, text)
         record._check()
         return record
 
@@ -53,7 +59,7 @@ class Record:
     def id(self) -> str:
         return str(self.fields.get("id", ""))
 
-    @property
+    @cached_property
     def object(self) -> ObjectId:
         """Raises UsageError where the record is not of a single object."""
         return ObjectId.parse(self.id)
@@ -97,6 +103,8 @@ class Record:
         return self.carrier in sentence or sentence.startswith(f"{self.fields.get('type')}/")
 
     def to_line(self) -> str:
+        if self.line is not None:
+            return f"{self.line}\n"
         return json.dumps(self.fields, ensure_ascii=False, separators=(",", ":")) + "\n"
 
     def _check(self) -> None:
@@ -124,13 +132,17 @@ def of_source(id: str, type: str, **fields: Any) -> Record:
     return Record({"v": VERSION, "id": id, "type": type, **fields})
 
 
+_STAGES = tuple(Stage)
+_KINDS = ("base", "incremental", None)
+
+
 def _check_stages(fields: Mapping[str, Any]) -> None:
     named: list[Any] = [fields[name] for name in ("stage", "max_stage") if name in fields]
     todo = fields.get("todo", [])
     if not isinstance(todo, list):
         raise _malformed('"todo" is not a list')
-    _check_each(named + todo, tuple(Stage), "a stage")
-    _check_each([fields.get("take")], ("base", "incremental", None), "a kind of snapshot")
+    _check_each(named + todo, _STAGES, "a stage")
+    _check_each([fields.get("take")], _KINDS, "a kind of snapshot")
 
 
 def _check_each(values: Iterable[Any], allowed: tuple[Any, ...], what: str) -> None:

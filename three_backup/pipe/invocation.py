@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import cached_property
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from three_backup import __version__
 from three_backup.catalog import Catalog
@@ -28,6 +29,8 @@ from three_backup.terminal import columns, is_coloured
 
 PROGRAM = f"three_backup {__version__}"
 """What manifests name as their author."""
+
+_PIECE = 1 << 16
 
 
 class Invocation:
@@ -108,7 +111,7 @@ class Invocation:
                 "records are read from standard input, not from a terminal",
                 f"pipe them in: tb-discover | {self.name}",
             )
-        for number, line in enumerate(sys.stdin.buffer, 1):
+        for number, line in enumerate(_lines(cast(BufferedReader, sys.stdin.buffer)), 1):
             if not line.strip():
                 continue
             try:
@@ -162,8 +165,12 @@ class Invocation:
         return record.with_error(self.name, error)
 
     def emit(self, record: Record) -> None:
+        """Pass the record on: at once, unless nothing is left to do for it; then at the latest
+        before the next one is waited for."""
         self.count(record)
-        self.write(record.to_line())
+        sys.stdout.write(record.to_line())
+        if record.failed or record.todo or not record.planned:
+            sys.stdout.flush()
 
     def count(self, record: Record) -> None:
         """Have the record decide on the exit status, as every record does that is emitted."""
@@ -189,6 +196,21 @@ class Invocation:
     def status(self) -> Exit:
         """What the records that were counted come to."""
         return self._tally.status
+
+
+def _lines(input: BufferedReader) -> Iterator[bytes]:
+    """Its lines. What was written to standard output is there before more is waited for."""
+    begun: list[bytes] = []
+    while piece := input.read1(_PIECE):
+        first, *others = piece.split(b"\n")
+        begun.append(first)
+        if others:
+            yield b"".join(begun)
+            *whole, rest = others
+            yield from whole
+            begun = [rest]
+        sys.stdout.flush()
+    yield b"".join(begun)
 
 
 def _path(text: str | None) -> Path | None:
