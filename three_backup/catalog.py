@@ -4,9 +4,11 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from three_backup import layout
 from three_backup.durable import write_durably
@@ -19,13 +21,15 @@ from three_backup.snapshots import Manifest, SnapshotId, StoredFile, chain
 from three_backup.storage import Storage
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """A complete snapshot and where it lies."""
 
     id: SnapshotId
     local: bool
     s3: bool
+
+
+_time = attrgetter("time")
 
 
 class Catalog:
@@ -86,9 +90,12 @@ class Catalog:
     def snapshots(self, carrier: str) -> list[Stored]:
         """Oldest first."""
         local = set(self.local.snapshots(carrier)) if self._looks_here else set()
-        remote = set(self._remote(carrier))
-        ordered = sorted(local | remote, key=lambda one: one.time)
-        return [Stored(one, one in local, one in remote) for one in ordered]
+        remote = sorted(self._remote(carrier), key=_time)
+        if not local:
+            return [Stored(one, False, True) for one in remote]
+        there = set(remote)
+        ordered = sorted(local | there, key=_time)
+        return [Stored(one, one in local, one in there) for one in ordered]
 
     def carriers(self, type: str) -> list[str]:
         """Every carrier of a source that has a snapshot anywhere, sorted."""
@@ -143,8 +150,8 @@ class Catalog:
 
     def _listed(self) -> dict[str, str]:
         names: dict[str, list[str]] = {}
-        for stored in self.s3.keys(f"{layout.MANIFESTS}/") if self.s3 else ():
-            folder, _, name = stored.key.rpartition("/")
+        for key in self.s3.all_names(f"{layout.MANIFESTS}/") if self.s3 else ():
+            folder, _, name = key.rpartition("/")
             names.setdefault(folder, []).append(name)
         # One text a carrier: a snapshot costs its 40 characters, not an object.
         return {
@@ -164,9 +171,9 @@ class Catalog:
         if self._everything is not None:
             names = self._everything.get(carrier, "").split()
         else:
-            keys = self.s3.keys(f"{layout.manifest_folder(carrier)}/")
-            names = [stored.key.rpartition("/")[2] for stored in keys]
-        yield from filter(None, map(layout.snapshot_of, names))
+            keys = self.s3.all_names(f"{layout.manifest_folder(carrier)}/")
+            names = [key.rpartition("/")[2] for key in keys]
+        yield from filter(None, map(layout.snapshot_of, dict.fromkeys(names)))
 
     def _remote_manifest(self, carrier: str, snapshot: SnapshotId) -> Manifest:
         cached = self._cached(carrier, snapshot)

@@ -27,10 +27,11 @@ class LocalStore:
 
     def snapshots(self, carrier: str) -> list[SnapshotId]:
         """Oldest first."""
-        folder = self._folder(carrier)
-        if not folder.is_dir():
+        try:
+            entries = list(os.scandir(self._folder(carrier)))
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        found = (_snapshot_in(entry) for entry in os.scandir(folder) if entry.is_dir())
+        found = (_snapshot_in(entry) for entry in entries if entry.is_dir())
         return sorted((one for one in found if one), key=lambda one: one.time)
 
     def manifest(self, carrier: str, snapshot: SnapshotId) -> Manifest:

@@ -62,9 +62,8 @@ def next_take(
     newest = snapshots[-1].id
     if not partial and chain((one.id for one in snapshots), newest) is None:
         return Take(Kind.BASE, f"a parent of {newest} is gone")
-    newest_base = max(
-        (one.id.time for one in snapshots if one.id.kind is Kind.BASE), default=newest.time
-    )
+    bases_taken = (one.id.time for one in reversed(snapshots) if one.id.parent is None)
+    newest_base = next(bases_taken, newest.time)
     if fired := _fired(bases, newest_base, clock):
         return Take(Kind.BASE, f"no base snapshot since {rfc3339(fired)}")
     if fired := _fired(incrementals, newest.time, clock):

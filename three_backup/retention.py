@@ -4,11 +4,11 @@ A snapshot may lie on this host, in S3 or both; each copy gets a verdict of its 
 every link of a chain from wherever it lies, so a parent stays only where somebody needs its bytes.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from itertools import islice
+from itertools import chain, islice
 from typing import Protocol
 
 from three_backup.snapshots import Kind, SnapshotId
@@ -102,22 +102,21 @@ def decide(
     ]
 
 
-def keeps_everything(snapshots: Iterable[Placed], limits: Limits) -> bool:
+def keeps_everything(snapshots: Collection[Placed], limits: Limits) -> bool:
     """Whether decide would plainly keep every copy, found in less time: no limit is
     passed, and every parent lies somewhere. Where it is not plain, decide has to be asked."""
-    count = {(place, is_base): 0 for place in Place for is_base in (True, False)}
-    times, parents = set(), set()
-    for one in snapshots:
-        is_base = one.id.parent is None
-        count[Place.LOCAL, is_base] += one.local
-        count[Place.S3, is_base] += one.s3
-        times.add(one.id.time)
-        if one.id.parent is not None:
-            parents.add(one.id.parent)
-    return parents <= times and all(
-        number <= _limit(limits, place, Kind.BASE if is_base else Kind.INCREMENTAL)
-        for (place, is_base), number in count.items()
-    )
+    there: dict[Place, list[datetime | None]] = {
+        Place.LOCAL: [one.id.parent for one in snapshots if one.local],
+        Place.S3: [one.id.parent for one in snapshots if one.s3],
+    }
+    for place, parents in there.items():
+        bases = parents.count(None)
+        if bases > _limit(limits, place, Kind.BASE):
+            return False
+        if len(parents) - bases > _limit(limits, place, Kind.INCREMENTAL):
+            return False
+    times = {one.id.time for one in snapshots}
+    return times.issuperset(filter(None, chain(*there.values())))
 
 
 _WHERE = {Place.LOCAL: "on this host", Place.S3: "in S3"}

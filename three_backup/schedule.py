@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Self
 from zoneinfo import ZoneInfo
@@ -79,10 +79,7 @@ def host_zone(environ: Mapping[str, str], localtime: Path = _LOCALTIME) -> tzinf
     """The time zone of the host: $TZ, else /etc/localtime, else UTC."""
     name = environ.get("TZ", "").removeprefix(":")
     try:
-        if name:
-            return ZoneInfo(name)
-        with localtime.open("rb") as file:
-            return ZoneInfo.from_file(file, key=str(localtime))
+        return ZoneInfo(name) if name else _read_zone(localtime)
     except FileNotFoundError:
         return UTC
     except (KeyError, ValueError, OSError) as error:
@@ -91,6 +88,12 @@ def host_zone(environ: Mapping[str, str], localtime: Path = _LOCALTIME) -> tzinf
             f"the time zone {name or str(localtime)!r} cannot be read: {error}",
             "set TZ to a name such as Europe/Berlin, or unset it",
         ) from error
+
+
+@cache
+def _read_zone(path: Path) -> ZoneInfo:
+    with path.open("rb") as file:
+        return ZoneInfo.from_file(file, key=str(path))
 
 
 def _what_is_wrong(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from three_backup.errors import BackupError, UsageError
 from three_backup.objects import ObjectId
@@ -26,11 +26,11 @@ class Kind(StrEnum):
     INCREMENTAL = "incremental"
 
 
-@dataclass(frozen=True, slots=True)
-class SnapshotId:
+class SnapshotId(NamedTuple):
     """When a snapshot was taken and whose increment it is; `str()` gives the name it is stored by.
 
-    time, parent: aware UTC, whole seconds; no two snapshots of a carrier share a time.
+    time, parent: aware UTC, whole seconds; no two snapshots of a carrier share a time. A tuple,
+    since half a million may be read.
     """
 
     time: datetime
@@ -167,6 +167,8 @@ class Manifest:
 
 def chain(snapshots: Iterable[SnapshotId], last: SnapshotId) -> list[SnapshotId] | None:
     """The base, the increments after it and last, in that order; None where a link is missing."""
+    if last.parent is None:
+        return [last]
     by_time = {snapshot.time: snapshot for snapshot in snapshots}
     links = [last]
     while (parent := links[-1].parent) is not None:

@@ -284,10 +284,10 @@ def test_what_is_plainly_kept_as_a_whole_is_kept_one_by_one(
 
 def test_what_is_within_the_limits_and_whole_is_plainly_kept() -> None:
     chain = ["1 local s3", "2<1 local s3", "3<2 s3", "4 s3"]
-    assert keeps_everything(map(candidate, chain), Limits(1, 1, 2, 2))
+    assert keeps_everything(list(map(candidate, chain)), Limits(1, 1, 2, 2))
     for fewer in (Limits(0, 1, 2, 2), Limits(1, 0, 2, 2), Limits(1, 1, 1, 2), Limits(1, 1, 2, 1)):
-        assert not keeps_everything(map(candidate, chain), fewer)
-    assert not keeps_everything(map(candidate, ["2<1 s3"]), EVERYTHING)
+        assert not keeps_everything(list(map(candidate, chain)), fewer)
+    assert not keeps_everything([candidate("2<1 s3")], EVERYTHING)
 
 
 @given(histories(), limits_, st.booleans())

@@ -1,7 +1,6 @@
 """A host that has nothing but the configuration: what there is, and everything back in order."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -74,7 +73,7 @@ def contents(host: Host, prefix: str = "") -> dict[str, object]:
         access_key=host.s3.access_key,
         secret_key=host.s3.secret_key,
     )
-    return {one.key: replace(one, key="") for one in Store(storage).all_keys("")}
+    return {one.key: one._replace(key="") for one in Store(storage).all_keys("")}
 
 
 def test_everything_that_is_selected_comes_back_in_an_order_that_works(

@@ -4,12 +4,11 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from itertools import islice
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 from three_backup.errors import BackupError, ConfigurationError, UnreachableError
 from three_backup.s3.client import Client, connect, content_md5
@@ -26,8 +25,7 @@ _BODY_ATTEMPTS = 4
 _GONE = frozenset({"NoSuchKey", "404"})
 
 
-@dataclass(frozen=True, slots=True)
-class StoredKey:
+class StoredKey(NamedTuple):
     """key: relative to the prefix; size: bytes; modified: aware UTC, by the server's clock."""
 
     key: str
@@ -78,6 +76,13 @@ class Store:
         for answer in self._listed(prefix, **({"MaxKeys": at_once} if at_once else {})):
             for found in answer.get("Contents", ()):
                 yield StoredKey(found["Key"][start:], found["Size"], found["LastModified"])
+
+    def all_names(self, prefix: str) -> Iterator[str]:
+        """The same, and no more of them than their names."""
+        start = len(self._full(""))
+        for answer in self._listed(prefix):
+            for found in answer.get("Contents", ()):
+                yield found["Key"][start:]
 
     def folders(self, prefix: str) -> Iterator[str]:
         """The names of what lies in the folder prefix, which ends in a slash, as folders."""
