@@ -91,9 +91,13 @@ def _session() -> Any:
     """Shared: it reads megabytes of JSON for its first client."""
     # Imported here: a quarter of a second, which tools that need no S3 shall not wait.
     from boto3.session import Session  # type: ignore[import-untyped]
+    from botocore.loaders import Loader  # type: ignore[import-untyped]
     from botocore.session import get_session  # type: ignore[import-untyped]
 
-    session = get_session()
+    session, loader = get_session(), Loader()
+    # It would look for all services that there are, through four hundred folders.
+    loader.list_available_services = lambda type_name: ["s3"]
+    session.register_component("data_loader", loader)
     parsers = session.get_component("response_parser_factory")
     parsers.set_parser_defaults(timestamp_parser=_timestamp)
     return Session(botocore_session=session)
