@@ -7,6 +7,7 @@ or still at work is adopted, what came to nothing is cleared away, nothing is wr
 
 from contextlib import suppress
 from dataclasses import asdict
+from uuid import uuid4
 
 from three_backup import layout
 from three_backup.errors import BackupError, UnreachableError
@@ -25,10 +26,8 @@ from three_backup.sources.clickhouse.attempt import (
 )
 from three_backup.sources.clickhouse.client import Client, connect
 from three_backup.sources.clickhouse.options import cluster_of, place_of, s3_settings
-from three_backup.sources.clickhouse.relations import existing, read_server
+from three_backup.sources.clickhouse.relations import Server, existing, read_server
 from three_backup.sources.jobs import ClearJob, SnapshotJob
-
-_NEW_NAME = "SELECT toString(generateUUIDv4()) AS name"
 
 
 def take(job: SnapshotJob) -> Manifest:
@@ -39,10 +38,11 @@ def take(job: SnapshotJob) -> Manifest:
     if adopted is not None:
         return adopted
     chain = _whole_chain(store, job)
-    attempt = _new_attempt(client, job, chain)
+    server = read_server(client)
+    attempt = _new_attempt(client, server, job, chain)
     attempt.note(job.directory)
     try:
-        client.ask(_statement(client, store, job, attempt))
+        client.ask(_statement(server, store, job, attempt))
         return _finish(client, store, job, attempt)
     except UnreachableError:
         raise  # the server may be writing still: the next run sees what came of it
@@ -110,27 +110,27 @@ def _whole_chain(store: Store, job: SnapshotJob) -> tuple[Link, ...]:
     return chain
 
 
-def _new_attempt(client: Client, job: SnapshotJob, chain: tuple[Link, ...]) -> Attempt:
-    object_id = ObjectId.parse(job.carrier)
-    server, found = read_server(client), existing(client, object_id)
+def _new_attempt(
+    client: Client, server: Server, job: SnapshotJob, chain: tuple[Link, ...]
+) -> Attempt:
+    found = existing(client, ObjectId.parse(job.carrier))
     if found.holds_credentials:
         job.say(
             f"{job.carrier}: its definition may hold a password or a key, stored with it, "
             "readable to whoever reads the bucket"
         )
-    (new,) = client.ask(_NEW_NAME)
     return Attempt(
-        job.carrier, job.snapshot, new["name"], chain, found.size, found.facts, server.version
+        job.carrier, job.snapshot, str(uuid4()), chain, found.size, found.facts, server.version
     )
 
 
-def _statement(client: Client, store: Store, job: SnapshotJob, attempt: Attempt) -> str:
+def _statement(server: Server, store: Store, job: SnapshotJob, attempt: Attempt) -> str:
     object_id = ObjectId.parse(job.carrier)
     base = None
     if attempt.chain:
         key = folder_key(job.carrier, attempt.chain[-1].folder)
         base = place_of(store, key, job.source_settings)
-    settings = {"id": attempt.id, **s3_settings(client, store, job.source_settings, base)}
+    settings = {"id": attempt.id, **s3_settings(server, base)}
     if store.storage.storage_class:
         settings["s3_storage_class"] = store.storage.storage_class
     return sql.backup(
@@ -148,9 +148,7 @@ def _finish(client: Client, store: Store, job: SnapshotJob, attempt: Attempt) ->
     if known is not None:
         if job.parent is None:
             job.expect(attempt.size)
-        known = operation.awaited(
-            client, job.carrier, attempt.id, job.source_settings, job.advance
-        )
+        known = operation.awaited(client, job.carrier, known, job.source_settings, job.advance)
     # A BACKUP that was killed at its very end is done all the same: `.backup` is what counts.
     if not stored.is_complete(store, attempt.key):
         raise client.explained(known.error) if known else _lost(job.carrier)

@@ -11,7 +11,13 @@ from three_backup.s3.store import Store
 from three_backup.sources.clickhouse import operation, sql
 from three_backup.sources.clickhouse.client import Client, connect
 from three_backup.sources.clickhouse.options import cluster_of, place_of, s3_settings
-from three_backup.sources.clickhouse.relations import TYPE, Found, all_relations, read_server
+from three_backup.sources.clickhouse.relations import (
+    TYPE,
+    Found,
+    Server,
+    all_relations,
+    read_server,
+)
 from three_backup.sources.jobs import CheckJob
 
 _LARGEST = 100_000_000
@@ -29,19 +35,22 @@ def check(job: CheckJob) -> Iterator[Finding]:
         yield note("backups", "there is nothing small to try a backup of")
     else:
         smallest, store = found[0], job.store
-        yield tried("backups", lambda: _backed_up(client, job, store, smallest, server.cluster))
+        yield tried("backups", lambda: _backed_up(client, job, store, smallest, server))
 
 
-def _backed_up(client: Client, job: CheckJob, store: Store, of: Found, cluster: str) -> str:
+def _backed_up(client: Client, job: CheckJob, store: Store, of: Found, server: Server) -> str:
     """As tb-snapshot does it, so that the same rights are needed."""
-    object_id = of.object_id(cluster)
+    object_id = of.object_id(server.cluster)
     id = f"tb-check-{token_hex(8)}"
     place = place_of(store, f"{job.folder}{id}", job.source_settings)
-    settings = {"id": id, **s3_settings(client, store, job.source_settings, None)}
+    settings = {"id": id, **s3_settings(server, None)}
     everywhere = cluster_of(object_id, job.source_settings)
     try:
         client.ask(sql.backup(sql.relation(object_id), place, settings, None, everywhere))
-        done = operation.awaited(client, str(object_id), id, job.source_settings, lambda _: None)
+        begun = operation.known(client, str(object_id), id)
+        done = operation.awaited(
+            client, str(object_id), begun, job.source_settings, lambda _: None
+        )
         if not done.done:
             raise client.explained(done.error)
         stored = sum(key.size for key in store.all_keys(f"{job.folder}{id}/"))

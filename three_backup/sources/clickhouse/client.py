@@ -28,7 +28,6 @@ _LONGEST_WAIT = 3600
 
 _FAILED = "clickhouse.failed"
 _REDACTED = "[HIDDEN]"
-_KNOWN_SETTING = "SELECT name FROM system.settings WHERE name = {}"
 
 
 class Client:
@@ -52,9 +51,6 @@ class Client:
     def explained(self, text: str) -> BackupError:
         """What the server keeps of a failure that happened while nobody waited for it."""
         return explained(self._about, self._redact(text))
-
-    def knows_setting(self, name: str) -> bool:
-        return bool(self.ask(_KNOWN_SETTING.format(sql.literal(name))))
 
 
 def connect(about: str, storage: Storage | None = None) -> Client:

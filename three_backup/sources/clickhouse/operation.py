@@ -62,13 +62,21 @@ def find(client: Client, id: str) -> Operation | None:
     return _operation(rows[0]) if rows else None
 
 
+def known(client: Client, about: str, id: str) -> Operation:
+    """One that was begun just now. Raises BackupError where the server forgot it."""
+    operation = find(client, id)
+    if operation is None:
+        raise _forgotten(about)
+    return operation
+
+
 def beginning(client: Client, prefix: str) -> list[Operation]:
     """Those whose ids begin so."""
     return [_operation(row) for row in client.ask(_BEGINNING.format(sql.literal(prefix)))]
 
 
 def awaited(
-    client: Client, about: str, id: str, settings: Settings, advance: Advance
+    client: Client, about: str, operation: Operation, settings: Settings, advance: Advance
 ) -> Operation:
     """The operation when the server has finished with it, one way or the other.
 
@@ -78,9 +86,6 @@ def awaited(
     pulse: tuple[int, ...] = ()
     moved, since = 0, time.monotonic()
     for wait in _waits():
-        operation = find(client, id)
-        if operation is None:
-            raise _forgotten(about)
         advance(max(operation.moved - moved, 0))  # it beats the heart while nothing moves
         moved = max(operation.moved, moved)
         if not operation.at_work:
@@ -92,6 +97,7 @@ def awaited(
                 kill(client, operation)
             raise _stalled(about, settings)
         time.sleep(wait)
+        operation = known(client, about, operation.id)
     raise AssertionError("waiting has no end of its own")
 
 

@@ -4,9 +4,8 @@ from three_backup.config.settings import Settings
 from three_backup.objects import ObjectId
 from three_backup.s3.store import Store
 from three_backup.sources.clickhouse import sql
-from three_backup.sources.clickhouse.client import Client
+from three_backup.sources.clickhouse.relations import ATTEMPTS, Server
 
-_ATTEMPTS = "backup_restore_s3_retry_attempts"
 _ENOUGH_ATTEMPTS = 10
 """Some twelve seconds. The server's own 1000 keep a statement hanging for hours."""
 
@@ -20,13 +19,11 @@ def cluster_of(object_id: ObjectId, settings: Settings) -> str:
     return sql.on_cluster(object_id.level1 if settings.clickhouse_on_cluster else None)
 
 
-def s3_settings(
-    client: Client, store: Store, settings: Settings, base: sql.Place | None
-) -> dict[str, str | int]:
+def s3_settings(server: Server, base: sql.Place | None) -> dict[str, str | int]:
     """base: that of the snapshot in question."""
     chosen: dict[str, str | int] = {}
-    if client.knows_setting(_ATTEMPTS):
-        chosen[_ATTEMPTS] = _ENOUGH_ATTEMPTS
+    if server.counts_attempts:
+        chosen[ATTEMPTS] = _ENOUGH_ATTEMPTS
     if base is not None and base.shown != base.secret:
         chosen["use_same_s3_credentials_for_base_backup"] = 1
     return chosen

@@ -45,20 +45,26 @@ _ALL = (
     f"AND database NOT IN ({', '.join(map(sql.literal, _SYSTEM))}) ORDER BY database, name"
 )
 _ONE = f"SELECT {_COLUMNS} FROM system.tables WHERE database = {{}} AND name = {{}}"
-_MACRO = "SELECT substitution AS cluster FROM system.macros WHERE macro = 'cluster'"
+ATTEMPTS = "backup_restore_s3_retry_attempts"
+_SERVER = (
+    "SELECT version() AS version, "
+    "(SELECT groupArray(substitution) FROM system.macros WHERE macro = 'cluster') AS clusters, "
+    f"(SELECT count() FROM system.settings WHERE name = {sql.literal(ATTEMPTS)}) AS attempts"
+)
 _CLUSTERS = (
     "SELECT DISTINCT cluster FROM system.clusters "
     "WHERE is_local AND NOT startsWith(cluster, 'test_') ORDER BY cluster"
 )
-_VERSION = "SELECT version() AS version"
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """version: with the name, for people; cluster: the name by which objects are told apart."""
+    """version: with the name, for people; cluster: the name by which objects are told apart;
+    counts_attempts: it knows the setting ATTEMPTS, as newer ones do."""
 
     version: str
     cluster: str
+    counts_attempts: bool
 
 
 def stores(engine: str) -> bool:
@@ -113,10 +119,10 @@ class Found:
 
 
 def read_server(client: Client) -> Server:
-    (version,) = client.ask(_VERSION)
-    named = client.ask(_MACRO) or client.ask(_CLUSTERS)
-    cluster = str(named[0]["cluster"]) if len(named) == 1 else DEFAULT_CLUSTER
-    return Server(f"ClickHouse {version['version']}", cluster)
+    (server,) = client.ask(_SERVER)
+    clusters = server["clusters"] or [row["cluster"] for row in client.ask(_CLUSTERS)]
+    cluster = str(clusters[0]) if len(clusters) == 1 else DEFAULT_CLUSTER
+    return Server(f"ClickHouse {server['version']}", cluster, bool(int(server["attempts"])))
 
 
 def all_relations(client: Client) -> Iterator[Found]:

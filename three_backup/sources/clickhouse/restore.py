@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
@@ -21,13 +22,13 @@ from three_backup.sources.clickhouse.relations import (
     DEFINITION_ONLY,
     RESTORING,
     Found,
+    Server,
     inner,
     read_server,
     relation,
 )
 from three_backup.sources.jobs import RestoreJob, Wanted
 
-_NEW_NAME = "SELECT toString(generateUUIDv4()) AS name"
 DATABASE = "SELECT engine FROM system.databases WHERE name = {}"
 _CREATE_DATABASE = "CREATE DATABASE IF NOT EXISTS {}{}"
 _COUNT = "SELECT count() AS rows FROM {}"
@@ -43,6 +44,7 @@ class Work:
 
     job: RestoreJob
     client: Client
+    server: Server
     store: Store
     wanted: Wanted
     target: sql.Relation
@@ -98,7 +100,7 @@ def prepare(job: RestoreJob, wanted: Wanted) -> Work:
         )
     everywhere = cluster_of(wanted.target, job.source_settings)
     beside = _beside(job, wanted, before)
-    return Work(job, client, job.store, wanted, target, beside, everywhere, before)
+    return Work(job, client, server, job.store, wanted, target, beside, everywhere, before)
 
 
 def _beside(job: RestoreJob, wanted: Wanted, before: Found | None) -> sql.Relation:
@@ -157,10 +159,8 @@ def _run(work: Work) -> int:
     work.job.expect(sum(manifest.stored_size for manifest in work.manifests))
     folders = _relocated(work)
     base = folders[-2] if len(folders) > 1 else None
-    (new,) = work.client.ask(_NEW_NAME)
-    id = f"{work.id}-{new['name']}"
-    settings = work.job.source_settings
-    chosen = {"id": id, **s3_settings(work.client, work.store, settings, base)}
+    id = f"{work.id}-{uuid4()}"
+    chosen = {"id": id, **s3_settings(work.server, base)}
     work.client.ask(
         sql.restore(
             sql.relation(work.wanted.object),
@@ -171,7 +171,9 @@ def _run(work: Work) -> int:
             work.everywhere,
         )
     )
-    done = operation.awaited(work.client, work.about, id, settings, work.job.advance)
+    begun = operation.known(work.client, work.about, id)
+    settings = work.job.source_settings
+    done = operation.awaited(work.client, work.about, begun, settings, work.job.advance)
     if not done.done:
         raise work.client.explained(done.error)
     return done.moved
