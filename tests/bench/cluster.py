@@ -10,9 +10,10 @@ from pathlib import Path
 import psycopg
 
 from tests.bench.measure import Cost, size_of
-from tests.bench.pgbackrest import NAME, PgBackRest
+from tests.bench.pgbackrest import NAME, PgBackRest, Repository
 from tests.bench.report import say
 from tests.bench.tools import BUCKET, Tools
+from tests.lab.dialects import certificate_in
 from three_backup.demo.servers import PostgresServer, SeaweedServer
 from three_backup.errors import BackupError
 
@@ -30,11 +31,14 @@ _SETTINGS = {
 class Cluster:
     """peer: pgBackRest, None where it cannot be had."""
 
-    def __init__(self, folder: Path, server: PostgresServer, s3: SeaweedServer) -> None:
+    def __init__(
+        self, folder: Path, server: PostgresServer, s3: SeaweedServer, certificate: Path
+    ) -> None:
         self.folder = folder
         self.server = server
         self._s3 = s3
         self.tools = Tools(folder, s3, (server.pid,), server.environ, pg_bindir=server.bindir)
+        self._certificate = certificate
         self.peer: PgBackRest | None = None
         self._streamed = folder / "pg_basebackup"
         self._streamed.mkdir()
@@ -50,9 +54,12 @@ class Cluster:
     def size(self) -> int:
         return size_of(self.server.pgdata / "base")
 
-    def find_peer(self) -> None:
+    def find_peer(self, in_s3: bool = False) -> None:
+        """in_s3: its repository lies there, not beside the server."""
         try:
-            self.peer = PgBackRest(self.folder / "peer", self.server)
+            self.peer = PgBackRest(
+                self.folder / "peer", self.server, self._repository if in_s3 else None
+            )
         except BackupError as error:
             say(f"\nSkipped: {NAME}: {error}")
         else:
@@ -68,7 +75,7 @@ class Cluster:
 
     def tools_with(self, **options: object) -> Tools:
         """Configured so besides, with snapshots of their own."""
-        folder = self.folder / "-".join(map(str, options.values()))
+        folder = self.folder / "-".join(options)
         folder.mkdir()
         server, s3 = self.server, self._s3
         return Tools(folder, s3, (server.pid,), server.environ, pg_bindir=server.bindir, **options)
@@ -79,7 +86,7 @@ class Cluster:
         assert self.peer is not None
         with self._archiving(self.peer.archives):
             cost = self.peer.cost(f"backup --type={kind} --compress-level={level}")
-        return cost.of_size(size_of(self.peer.newest))
+        return cost.of_size(self.peer.size())
 
     def streamed(self) -> Cost:
         line = f"pg_basebackup -c fast -Ft -X fetch -D - | zstd -q -T0 -3 > {self._tar}"
@@ -101,6 +108,16 @@ class Cluster:
         cost = self.tools.cost(f"pg_basebackup -c fast -X fetch {on_top} -D {new}")
         return cost.of_size(size_of(new))
 
+    def tools_by_tls(self) -> Tools:
+        """Which go to the bucket the way that pgBackRest takes."""
+        return self.tools_with(s3_endpoint=self._s3.secure_endpoint, s3_ca_file=self._certificate)
+
+    @property
+    def _repository(self) -> Repository:
+        s3 = self._s3
+        endpoint = s3.secure_endpoint.removeprefix("https://")
+        return Repository(BUCKET, endpoint, s3.access_key, s3.secret_key, self._certificate)
+
     @property
     def _tar(self) -> Path:
         return self._streamed / "tar.zst"
@@ -121,12 +138,13 @@ class Cluster:
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[Cluster]:
+    certificate = certificate_in(folder)
     with (
         PostgresServer(folder / "pg", 17, _SETTINGS) as server,
-        SeaweedServer(folder / "s3") as s3,
+        SeaweedServer(folder / "s3", certificate) as s3,
     ):
         s3.create_bucket(BUCKET)
-        made = Cluster(folder, server, s3)
+        made = Cluster(folder, server, s3, certificate[0])
         made.shell(f"createdb {DATABASE}")
         yield made
 

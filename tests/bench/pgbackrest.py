@@ -4,9 +4,10 @@ import os
 import shlex
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.measure import Cost, measure
+from tests.bench.measure import Cost, measure, size_of
 from tests.lab import image
 from three_backup import command
 from three_backup.demo.daemon import unprivileged_account
@@ -28,7 +29,7 @@ exec {root}/{libraries}/ld-linux-x86-64.so.2 --library-path {root}/{libraries} \
 _CONFIGURATION = """\
 [global]
 cmd={folder}/pgbackrest
-repo1-path={folder}/repository
+{repository}
 repo1-bundle=y
 repo1-block=y
 repo1-retention-full=1
@@ -46,21 +47,47 @@ pg1-port={server.port}
 pg1-socket-path={server.folder}
 pg1-user=postgres
 """
+_FOLDER = "repo1-path={folder}/repository"
+_S3 = """\
+repo1-type=s3
+repo1-path=/pgbackrest
+repo1-s3-bucket={s3.bucket}
+repo1-s3-endpoint={s3.endpoint}
+repo1-s3-key={s3.access_key}
+repo1-s3-key-secret={s3.secret_key}
+repo1-s3-region=us-east-1
+repo1-s3-uri-style=path
+repo1-storage-ca-file={s3.ca_file}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A bucket; the one way to it that pgBackRest knows is TLS."""
+
+    bucket: str
+    endpoint: str
+    access_key: str
+    secret_key: str
+    ca_file: Path
 
 
 class PgBackRest:
-    """With a repository beside the server, whose account it runs as."""
+    """With a repository beside the server, whose account it runs as, or in S3."""
 
-    def __init__(self, folder: Path, server: PostgresServer) -> None:
+    def __init__(self, folder: Path, server: PostgresServer, s3: Repository | None = None) -> None:
         """Raises BackupError where the packages cannot be had."""
-        self.repository = folder / "repository"
+        self._repository = folder / "repository"
         self._account = unprivileged_account()
         self._server = server
         self._program = folder / "pgbackrest"
         folder.mkdir()
         shutil.copytree(_unpacked(), folder / "root", symlinks=True)
         config = folder / "pgbackrest.conf"
-        config.write_text(_CONFIGURATION.format(folder=folder, server=server))
+        repository = _FOLDER.format(folder=folder) if s3 is None else _S3.format(s3=s3)
+        config.write_text(
+            _CONFIGURATION.format(folder=folder, server=server, repository=repository)
+        )
         self._program.write_text(
             _WRAPPER.format(root=folder / "root", libraries=_LIBRARIES, config=config)
         )
@@ -86,11 +113,10 @@ class PgBackRest:
         """What it shall write to."""
         self._account.own(path)
 
-    @property
-    def newest(self) -> Path:
-        """The folder of the newest backup."""
-        latest = self.repository / "backup/bench/latest"
-        return latest.resolve()
+    def size(self) -> int:
+        """Bytes of the newest backup; 0 where it lies in S3."""
+        newest = self._repository / "backup/bench/latest"
+        return size_of(newest.resolve()) if newest.exists() else 0
 
 
 def _unpacked() -> Path:

@@ -1,4 +1,4 @@
-"""One table of 5,000 rows out of 3 GB: ours from S3 alone, pgBackRest's from its disk."""
+"""One table of 5,000 rows out of 3 GB, from S3 alone, by TLS."""
 
 import json
 import shutil
@@ -9,6 +9,7 @@ from tests.bench.measure import Cost
 from tests.bench.pgbackrest import NAME, PgBackRest
 from tests.bench.postgres import ACCOUNTS, DOCUMENTS
 from tests.bench.report import OURS, Bar, Plan, Run, bytes_shown, compare, reached
+from tests.bench.tools import Tools
 
 _PERCENT = 0.01
 _TABLE = f"postgres/table/{DATABASE}/public/small"
@@ -25,10 +26,11 @@ pg_ctl -D {folder} -w -s -m immediate stop
 def run(plan: Plan) -> None:
     with cluster(plan.folder) as made:
         fill(made, plan.scaled(ACCOUNTS), plan.scaled(DOCUMENTS))
-        made.find_peer()
-        made.ours("--base")
-        made.tools.cost("tb-discover -s postgres | tb-upload")
-        runs: dict[str, Run] = {OURS: lambda: _ours(made)}
+        made.find_peer(in_s3=True)
+        tools = made.tools_by_tls()
+        made.ours("--base", tools)
+        tools.cost("tb-discover -s postgres | tb-upload")
+        runs: dict[str, Run] = {OURS: lambda: _ours(made, tools)}
         if made.peer is not None:
             made.theirs("full")
             peer = made.peer
@@ -39,11 +41,11 @@ def run(plan: Plan) -> None:
         reached("bytes read", read, _PERCENT * made.size(), bytes_shown)
 
 
-def _ours(made: Cluster) -> Cost:
+def _ours(made: Cluster, tools: Tools) -> Cost:
     """Of this host nothing is left."""
-    shutil.rmtree(made.tools.local)
+    shutil.rmtree(tools.local)
     made.execute("drop table if exists small_back")
-    cost = made.tools.cost(f"tb-restore --level3-suffix _back {_TABLE}")
+    cost = tools.cost(f"tb-restore --level3-suffix _back {_TABLE}")
     return cost.of_size(json.loads(cost.output)["restored"]["bytes_read"])
 
 

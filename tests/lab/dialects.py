@@ -111,11 +111,17 @@ class SwiftServer(Dialect):
 @contextmanager
 def certified(folder: Path) -> Iterator[tuple[Path, ssl.SSLContext]]:
     """A certificate for this host that is its own authority, and a server's context with it."""
+    certificate, key = certificate_in(folder)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    yield certificate, context
+
+
+def certificate_in(folder: Path) -> tuple[Path, Path]:
+    """Such a certificate, and its key."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     argv = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
     subject = ("-subj", "/CN=localhost", "-addext", f"subjectAltName=IP:{LOOPBACK}")
     files = ("-keyout", str(key), "-out", str(certificate))
     subprocess.run((*argv.split(), *subject, *files), check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    yield certificate, context
+    return certificate, key

