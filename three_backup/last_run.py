@@ -6,7 +6,7 @@ failure before the first snapshot, and an object that is gone at its source, wou
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
@@ -55,7 +55,7 @@ class LastRun:
     carriers: Mapping[str, Made] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
-        return json.dumps({"v": _VERSION, **asdict(self)}, default=rfc3339).encode() + b"\n"
+        return json.dumps({"v": _VERSION, **_plain(self)}, default=_plain).encode() + b"\n"
 
     @classmethod
     def parse(cls, body: bytes) -> Self | None:
@@ -106,6 +106,13 @@ def read(local_dir: Path) -> LastRun | None:
 
 def write(local_dir: Path, run: LastRun) -> None:
     write_durably(local_dir / _NAME, run.to_json())
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON does not know. Of ten thousand carriers asdict copies everything first."""
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    return {one.name: getattr(value, one.name) for one in fields(value)}
 
 
 def _with(made: Made, record: Record) -> Made:

@@ -19,13 +19,13 @@ class Stage(StrEnum):
 
     @property
     def rank(self) -> int:
-        return _ORDER.index(self)
+        return _RANKS[self]
 
     def reaches(self, other: "Stage") -> bool:
         return self.rank >= other.rank
 
 
-_ORDER = tuple(Stage)
+_RANKS = {stage: rank for rank, stage in enumerate(Stage)}
 TARGETS = tuple(stage for stage in Stage if stage is not Stage.PARTIALLY_SYNCED)
 """What max_stage may say: partially_synced is a state, never a target."""
 
