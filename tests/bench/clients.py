@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from three_backup import command
+from three_backup.garbage import collect_less_often
 from three_backup.pieces import PIECE, Hashed, Index, checked
 from three_backup.s3.download import read_range
 from three_backup.s3.reader import Readable
@@ -110,6 +111,8 @@ def _client(endpoint: str) -> Any:
 
 def main() -> None:
     client, endpoint, *files = sys.argv[1:]
+    if client.startswith("three_backup"):
+        collect_less_often()  # as every tool does
     CLIENTS[client](endpoint, Path(files[0]) if files else None)
 
 

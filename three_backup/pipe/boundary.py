@@ -1,21 +1,17 @@
 """The boundary of a tool: what stops it becomes a sentence and an exit status."""
 
-import gc
 import os
 import sys
 from collections.abc import Callable
 
 from three_backup import stopping
 from three_backup.errors import BackupError, Exit
+from three_backup.garbage import collect_less_often
 from three_backup.pipe.arguments import parsed
 from three_backup.pipe.failures import translated
 from three_backup.pipe.invocation import Invocation
 from three_backup.pipe.speech import complain, require_output, silenced, speak_utf8
 from three_backup.stopping import StoppedError
-
-_OBJECTS_BETWEEN_COLLECTIONS = 20_000
-"""Python looks for cycles after each 700 new objects: a tenth of what a tool costs, where modules,
-records and files come by the ten thousand and hardly ever make one."""
 
 
 def main(
@@ -31,7 +27,7 @@ def main(
     that is said on standard error.
     """
     os.umask(0o077)
-    gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS, *gc.get_threshold()[1:])
+    collect_less_often()
     name = usage.split(maxsplit=1)[0]
     try:
         stopping.listen()
