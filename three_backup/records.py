@@ -1,6 +1,7 @@
 """The lines that the tools exchange: one JSON object a backup object, enriched by each tool."""
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,7 +28,7 @@ class Record:
     def parse(cls, line: bytes) -> Self:
         """Raises BackupError where the line is not a record of this version."""
         try:
-            text = line.decode("utf-8", "surrogatepass").strip()
+            text = line.removeprefix(BOM_UTF8).decode("utf-8", "surrogatepass").strip()
             fields = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise _malformed(f"not JSON ({error})") from error

@@ -97,6 +97,29 @@ def test_records_pass_in_order(tool: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, lines, "")
 
 
+def test_a_record_that_nobody_changes_is_given_on_byte_for_byte(tool: str) -> None:
+    spelt = f'{{ "id": "{PLACE}/ä",\t"v": 1, "of": "\\u00e4 \\ud83d", "n": 1.50 }}'
+    assert echo(tool, stdin=f"\n  {spelt} \r\n\n").stdout == f"{spelt}\n"
+
+
+def test_a_line_may_be_of_any_length_and_the_last_one_have_no_end(tool: str) -> None:
+    long = f'{{"v":1,"id":"{PLACE}/a","of":"{"x" * 1_000_000}"}}'
+    last = line("b").rstrip("\n")
+    assert echo(tool, stdin=f"{long}\n{last}").stdout == f"{long}\n{last}\n"
+
+
+def test_a_record_with_nothing_left_to_do_does_not_wait_for_the_next_one(tool: str) -> None:
+    done = f'{{"v":1,"id":"{PLACE}/b","todo":[]}}\n'
+    with running(tool) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(2 * done.encode())
+        answers = [process.stdout.readline().decode() for _ in "abb"]
+        assert answers == [line("a")[1:], done, done]
+        process.stdin.close()
+        assert process.wait() == 0
+
+
 def test_a_failure_travels_in_the_record_and_the_others_go_on(tool: str) -> None:
     done = echo(tool, "--fail", "b", stdin="".join(map(line, "abc")))
     assert done.returncode == 1

@@ -2,11 +2,13 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from tests.lab.dialects import certificate_in
 from three_backup.demo.servers import PostgresServer, SeaweedServer
 from three_backup.errors import BackupError
 from three_backup.s3.store import Store
@@ -78,6 +80,24 @@ def test_programs_that_the_server_may_not_execute_are_copied(
     ) as server:
         assert server.bindir.is_relative_to(server.folder)
         assert one(server, "SELECT 1") == 1
+
+
+def test_seaweed_speaks_tls_with_a_certificate(server_folder: Path, tmp_path: Path) -> None:
+    certificate, key = certificate_in(tmp_path)
+    with SeaweedServer(server_folder / "tls-s3", (certificate, key)) as server:
+        server.create_bucket("sealed")
+        storage = Storage(
+            local_dir=tmp_path,
+            endpoint=server.secure_endpoint,
+            bucket="sealed",
+            access_key=server.access_key,
+            secret_key=server.secret_key,
+        )
+        with pytest.raises(BackupError, match="certificate"):
+            Store(storage).write("key", b"value")
+        store = Store(replace(storage, ca_file=certificate))
+        store.write("key", b"value")
+        assert store.read("key") == b"value"
 
 
 def test_seaweed_keeps_its_keys_and_its_port_when_it_is_killed(

@@ -56,6 +56,9 @@ def test_they_are_read_as_botocore_reads_them(
         (b"</Size>", b"</Size >"),
         (b"<Contents>", b"<Contents><Key>another</Key>"),
         (b"Z</LastModified>", b"</LastModified>"),
+        (b"</Contents>", b"</Contents><CommonPrefixes><Prefix>a/</Prefix></CommonPrefixes>"),
+        (b"<Size>", b"<Size> "),
+        (b"<LastModified>", b"<LastModified> "),
     ],
 )
 def test_an_unusual_answer_is_left_to_botocore(
