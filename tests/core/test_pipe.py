@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -26,6 +27,10 @@ Options:
   -h, --help       show this
       --version    show the version
 """
+import os
+import sys
+import time
+
 from three_backup import pipe
 from three_backup.errors import BackupError, ConfigurationError, UnreachableError
 
@@ -38,6 +43,10 @@ HOW = {
 
 def run(invocation):
     def act(record):
+        if record.object.level3 == "slow":
+            time.sleep(0.2)
+        while record.object.level3 == "gated" and not os.path.exists(f"{sys.argv[0]}.open"):
+            time.sleep(0.01)
         if record.object.level3 == invocation.arguments["--fail"]:
             raise HOW[invocation.arguments["--how"]]
         return record
@@ -116,6 +125,23 @@ def test_a_record_with_nothing_left_to_do_does_not_wait_for_the_next_one(tool: s
         process.stdin.write(2 * done.encode())
         answers = [process.stdout.readline().decode() for _ in "abb"]
         assert answers == [line("a")[1:], done, done]
+        process.stdin.close()
+        assert process.wait() == 0
+
+
+def test_a_record_that_took_time_does_not_wait_for_the_next_one(tool: str) -> None:
+    slow, gated = (f'{{"v":1,"id":"{PLACE}/{name}","todo":[]}}\n' for name in ("slow", "gated"))
+    with running(tool) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        impatient = Timer(30, process.kill)
+        impatient.start()
+        process.stdin.write(f"{slow}{gated}".encode())
+        assert process.stdout.readline().decode() == slow
+        Path(f"{tool}.open").touch()
+        assert process.stdout.readline().decode() == gated
+        impatient.cancel()
         process.stdin.close()
         assert process.wait() == 0
 
