@@ -14,7 +14,8 @@ from tests.lab import cache
 from tests.lab.lab import Lab
 from tests.lab.machine import Machine
 from three_backup.demo.clickhouse import ClickhouseServer
-from three_backup.demo.servers import PostgresServer, SeaweedServer
+from three_backup.demo.seaweed import SeaweedServer
+from three_backup.demo.servers import PostgresServer
 
 _BUCKETS = count(1)
 

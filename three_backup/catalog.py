@@ -153,9 +153,10 @@ class Catalog:
         for key in self.s3.all_names(f"{layout.MANIFESTS}/") if self.s3 else ():
             folder, _, name = key.rpartition("/")
             names.setdefault(folder, []).append(name)
-        # One text a carrier: a snapshot costs its 40 characters, not an object.
+        # One text a carrier: a snapshot costs its 40 characters, not an object. Whoever writes
+        # there besides, no name has a slash in it.
         return {
-            carrier: " ".join(found)
+            carrier: "/".join(found)
             for folder, found in names.items()
             if (carrier := layout.carrier_of_manifests(folder))
             and any(map(layout.snapshot_of, found))
@@ -169,10 +170,10 @@ class Catalog:
         if self.s3 is None:
             return
         if self._everything is not None:
-            names = self._everything.get(carrier, "").split()
+            names = self._everything.get(carrier, "").split("/")
         else:
-            keys = self.s3.all_names(f"{layout.manifest_folder(carrier)}/")
-            names = [key.rpartition("/")[2] for key in keys]
+            folder = f"{layout.manifest_folder(carrier)}/"
+            names = [key.removeprefix(folder) for key in self.s3.all_names(folder)]
         yield from filter(None, map(layout.snapshot_of, dict.fromkeys(names)))
 
     def _remote_manifest(self, carrier: str, snapshot: SnapshotId) -> Manifest:

@@ -8,7 +8,7 @@ from tests.bench.measure import Cost
 from tests.bench.report import OURS, Bar, Plan, Run, bytes_shown, compare
 from tests.bench.tools import BUCKET, Tools
 from three_backup.demo.clickhouse import ClickhouseServer
-from three_backup.demo.servers import SeaweedServer
+from three_backup.demo.seaweed import SeaweedServer
 
 _ROWS = 110_000_000
 _PEER = "bare SQL"

@@ -14,7 +14,8 @@ from tests.bench.pgbackrest import NAME, PgBackRest, Repository
 from tests.bench.report import say
 from tests.bench.tools import BUCKET, Tools
 from tests.lab.dialects import certificate_in
-from three_backup.demo.servers import PostgresServer, SeaweedServer
+from three_backup.demo.seaweed import SeaweedServer
+from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 
 DATABASE = "bench"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from three_backup.demo.clickhouse import ClickhouseServer
-from three_backup.demo.servers import SeaweedServer
+from three_backup.demo.seaweed import SeaweedServer
 from three_backup.storage import Storage
 
 from .taking import Taking

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from three_backup.demo.clickhouse import ClickhouseServer
-from three_backup.demo.servers import SeaweedServer
+from three_backup.demo.seaweed import SeaweedServer
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.s3.store import Store
 from three_backup.sources.clickhouse.client import connect

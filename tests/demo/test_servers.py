@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from tests.lab.dialects import certificate_in
-from three_backup.demo.servers import PostgresServer, SeaweedServer
+from three_backup.demo.seaweed import SeaweedServer
+from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.s3.store import Store
 from three_backup.storage import Storage

@@ -10,7 +10,8 @@ import pytest
 
 from tests.lab.lab import Lab
 from tests.pipeline.conftest import Host
-from three_backup.demo.servers import PostgresServer, SeaweedServer
+from three_backup.demo.seaweed import SeaweedServer
+from three_backup.demo.servers import PostgresServer
 
 _NUMBERS = count(1)
 

@@ -19,7 +19,8 @@ import pytest
 from psycopg import sql
 
 from three_backup import records
-from three_backup.demo.servers import PostgresServer, SeaweedServer
+from three_backup.demo.seaweed import SeaweedServer
+from three_backup.demo.servers import PostgresServer
 
 SCHEMA = jsonschema.Draft202012Validator(
     json.loads(Path(records.__file__).with_name("record.schema.json").read_text())

@@ -9,7 +9,8 @@ import pytest
 from tests.pipeline.conftest import Host
 from tests.postgres.test_whole_cluster import Rebuilt
 from three_backup.demo.clickhouse import ClickhouseServer
-from three_backup.demo.servers import PostgresServer, SeaweedServer
+from three_backup.demo.seaweed import SeaweedServer
+from three_backup.demo.servers import PostgresServer
 
 _PAGE = (Path(__file__).parents[2] / "man/three_backup-recovery.7").read_text()
 _SECTION = re.compile(r"^\.S[hs] ([^\n]+)\n(.*?)(?=^\.S[hs] |\Z)", re.MULTILINE | re.DOTALL)

@@ -21,7 +21,8 @@ from tests.pipeline.conftest import Host, host_beside
 from tests.pipeline.test_failures import HASH, members, started, store, until
 from three_backup.catalog import Catalog
 from three_backup.demo.clickhouse import ClickhouseServer
-from three_backup.demo.servers import PostgresServer, SeaweedServer
+from three_backup.demo.seaweed import SeaweedServer
+from three_backup.demo.servers import PostgresServer
 from three_backup.layout import path
 from three_backup.snapshots import Manifest
 from three_backup.sources.clickhouse.attempt import folder_key, links

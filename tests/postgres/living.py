@@ -13,7 +13,8 @@ from typing import Any
 
 from tests.pipeline.conftest import Host
 from three_backup.demo.daemon import unprivileged_account
-from three_backup.demo.servers import PostgresServer, SeaweedServer
+from three_backup.demo.seaweed import SeaweedServer
+from three_backup.demo.servers import PostgresServer
 from three_backup.local import MANIFEST
 from three_backup.snapshots import Manifest, SnapshotId
 

@@ -10,7 +10,8 @@ import zstandard
 
 from three_backup.catalog import Files
 from three_backup.demo.daemon import unprivileged_account
-from three_backup.demo.servers import PostgresServer, SeaweedServer
+from three_backup.demo.seaweed import SeaweedServer
+from three_backup.demo.servers import PostgresServer
 from three_backup.snapshots import Manifest
 from three_backup.sources.postgres import index_file
 from three_backup.sources.postgres.index import INDEX, Place

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from three_backup.demo.daemon import unprivileged_account
-from three_backup.demo.servers import PostgresServer, SeaweedServer
+from three_backup.demo.seaweed import SeaweedServer
+from three_backup.demo.servers import PostgresServer
 
 from .living import Living, living
 from .taking import ask, run

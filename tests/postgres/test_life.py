@@ -12,7 +12,8 @@ import pytest
 
 from tests.pipeline.test_failures import started, until
 from three_backup.demo.daemon import unprivileged_account
-from three_backup.demo.servers import PostgresServer, SeaweedServer
+from three_backup.demo.seaweed import SeaweedServer
+from three_backup.demo.servers import PostgresServer
 
 from .living import Living, living, standby_of
 from .taking import ask, run

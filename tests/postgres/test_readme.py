@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from three_backup.demo.servers import PostgresServer, SeaweedServer
+from three_backup.demo.seaweed import SeaweedServer
+from three_backup.demo.servers import PostgresServer
 
 from .living import living
 from .taking import run

@@ -16,7 +16,8 @@ import pytest
 from tests.pipeline.conftest import Host, Outcome
 from tests.pipeline.test_failures import started, until
 from three_backup.demo.daemon import unprivileged_account
-from three_backup.demo.servers import PostgresServer, SeaweedServer
+from three_backup.demo.seaweed import SeaweedServer
+from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.sources.postgres.restoring.building_site import UNFINISHED, check_room
 from three_backup.sources.postgres.restoring.left_out import SCRIPT

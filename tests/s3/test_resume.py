@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.lab.fault_proxy import Answer, Forward, Meddle, Request, proxy, refusal
-from three_backup.demo.servers import SeaweedServer
+from three_backup.demo.seaweed import SeaweedServer
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.s3.journal import Journal, begun, read
 from three_backup.s3.store import Store

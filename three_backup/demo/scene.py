@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from three_backup.demo.clickhouse import ClickhouseServer
-from three_backup.demo.servers import PostgresServer, SeaweedServer
+from three_backup.demo.seaweed import SeaweedServer
+from three_backup.demo.servers import PostgresServer
 
 BUCKET = "backups"
 _CONFIGURATION = """\
