@@ -64,7 +64,7 @@ class ClickhouseServer:
             raise BackupError(
                 "demo.wheel",
                 "ClickHouse for the demo is not installed",
-                "pip install chdb-core, or pip install 'three_backup[demo]'",
+                "pip install chdb-core, or pip install '.[demo]' in a checkout",
             )
         argv = (sys.executable, clickhouse_engine.__file__, self.folder, _USER)
         environ = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.folder)}

