@@ -64,6 +64,12 @@ class Catalog:
             )
         return self.s3
 
+    @property
+    def places(self) -> list[str]:
+        """Where it looks, as a person would say it."""
+        here = [f"in {self.storage.local_dir}"] if self._looks_here else []
+        return here if self.s3 is None else [f"below {self.s3.place()}", *here]
+
     def list_everything(self) -> None:
         """From here on answer out of one listing, a request a thousand keys, not one a carrier."""
         if self._everything is not None:

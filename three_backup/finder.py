@@ -9,6 +9,7 @@ from three_backup.errors import BackupError
 from three_backup.objects import LEVELS, ObjectId, can_match_below, has_wildcard, matches
 from three_backup.snapshots import CarriedObject, SnapshotId
 from three_backup.sources import SOURCES
+from three_backup.whereabouts import not_found
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class Finder:
             default=None,
         )
         if newest is None:
-            raise _not_held(str(object_id))
+            raise self._not_held(str(object_id))
         return newest
 
     def all(self, pattern: str) -> list[Held]:
@@ -71,7 +72,7 @@ class Finder:
                     if other is None or other.stored.id.time < held.stored.id.time:
                         found[held.object.id] = held
         if not found:
-            raise _not_held(pattern)
+            raise self._not_held(pattern)
         return list(found.values())
 
     def _carriers(self, type: str) -> Iterator[tuple[Catalog, str, list[Stored]]]:
@@ -108,10 +109,10 @@ class Finder:
             self._objects[place] = {carried.id: carried for carried in objects}
         return self._objects[place]
 
-
-def _not_held(pattern: str) -> BackupError:
-    return BackupError(
-        "restore.not_found",
-        f"{pattern}: no snapshot that may be restored holds it",
-        "tb-list --stored --snapshots shows what there is",
-    )
+    def _not_held(self, pattern: str) -> BackupError:
+        return not_found(
+            "restore.not_found",
+            f"{pattern}: no snapshot that may be restored holds it",
+            "tb-list --stored --snapshots shows what there is",
+            self._catalogs,
+        )

@@ -63,8 +63,7 @@ def everything_is_back(host: Host, clickhouse: ClickhouseServer) -> None:
     assert clickhouse.rows(f"SELECT count() FROM {host.database}.z_few") == [(3,)]
 
 
-def contents(host: Host, prefix: str = "") -> dict[str, object]:
-    """Of the bucket: every key with when it was written."""
+def store(host: Host, prefix: str = "") -> Store:
     storage = Storage(
         host.local_dir,
         host.s3.endpoint,
@@ -73,7 +72,12 @@ def contents(host: Host, prefix: str = "") -> dict[str, object]:
         access_key=host.s3.access_key,
         secret_key=host.s3.secret_key,
     )
-    return {one.key: one._replace(key="") for one in Store(storage).all_keys("")}
+    return Store(storage)
+
+
+def contents(host: Host, prefix: str = "") -> dict[str, object]:
+    """Of the bucket: every key with when it was written."""
+    return {one.key: one._replace(key="") for one in store(host, prefix).all_keys("")}
 
 
 def test_everything_that_is_selected_comes_back_in_an_order_that_works(
@@ -125,6 +129,52 @@ def test_the_prefix_of_another_host_is_read_or_nothing(empty: Host) -> None:
     refused = empty.sh(f"tb-restore --s3-prefix host {empty.table('orders')}")
     assert (refused.status, refused.stdout) == (69, "")
     empty.configure()
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ("tb-list --stored", 0),
+        ("tb-list --stored --s3-prefix hots", 0),
+        ("tb-discover --stored", 0),
+        ("tb-restore 'postgres/*'", 1),
+        ("tb-restore --s3-prefix hots postgres/table/shop/public/orders", 1),
+        ("tb-restore --pgdata main 'postgres/*'", 1),
+        ("tb-verify 'postgres/*'", 1),
+    ],
+)
+def test_where_nothing_is_stored_it_is_said_where_something_is(
+    empty: Host, command: str, status: int
+) -> None:
+    empty.configure(s3_prefix="new")
+    outcome = empty.sh(f"{command} < /dev/null")
+    assert (outcome.status, outcome.stdout) == (status, "")
+    prefix = "hots" if "hots" in command else "new"
+    assert f"nothing is stored below s3://{empty.bucket}/{prefix}" in outcome.stderr
+    assert ("local" in outcome.stderr) == (prefix == "new" and "verify" not in command)
+    assert "hosts stored below host: read that with --s3-prefix host" in outcome.stderr
+    empty.configure()
+
+
+def test_prefixes_are_found_wherever_they_lie(empty: Host) -> None:
+    nested = store(empty, "team/db7")
+    nested.claim("another")
+    found = {prefix: store(empty, prefix).prefixes() for prefix in ("", "host", "new", "team/db8")}
+    assert found == {"": ["host"], "host": [], "new": ["host"], "team/db8": ["team/db7"]}
+    nested.delete(["owner.json"])
+
+
+def test_without_a_configuration_it_is_said_where_one_belongs(empty: Host) -> None:
+    nowhere = {"THREE_BACKUP_CONFIG": "", "XDG_STATE_HOME": str(empty.folder / "state")}
+    outcome = empty.sh("tb-list --stored < /dev/null", environ=nowhere)
+    assert "no bucket is configured" in outcome.stderr
+    assert "/etc/three_backup.yaml" in outcome.stderr
+
+
+def test_who_is_fed_nothing_does_not_say_that_all_went_well(empty: Host) -> None:
+    outcome = empty.sh(f"tb-discover --stored -s {empty.table('typo')} | tb-restore")
+    assert (outcome.status, outcome.stdout) == (1, "")
+    assert "no records came on standard input, so that nothing is restored" in outcome.stderr
 
 
 def test_a_dry_run_says_what_will_be_read_and_made_and_touches_nothing(

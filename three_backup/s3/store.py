@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from itertools import islice
@@ -22,6 +23,8 @@ OWNER = "owner.json"
 _OUR_KEY = re.compile(r"[A-Za-z0-9._/=-]+")
 _DELETED_AT_ONCE = 1000
 _BODY_ATTEMPTS = 4
+_PREFIXES = 100
+"""So many are looked at where somebody asks which there are; each costs a request."""
 _GONE = frozenset({"NoSuchKey", "404"})
 
 
@@ -90,6 +93,18 @@ class Store:
         for answer in self._listed(prefix, Delimiter="/"):
             for found in answer.get("CommonPrefixes", ()):
                 yield found["Prefix"][start:].rstrip("/")
+
+    def prefixes(self) -> list[str]:
+        """The prefixes beside this one below which some host writes; none that we may not see."""
+        above = self.storage.prefix.rpartition("/")[0]
+        beside = Store(replace(self.storage, prefix=above), self._say)
+        try:
+            names = list(islice(beside.folders(""), _PREFIXES))
+            written = [name for name in names if beside.size(f"{name}/{OWNER}") is not None]
+        except BackupError:
+            return []
+        found = [f"{above}/{name}" if above else name for name in written]
+        return [prefix for prefix in found if prefix != self.storage.prefix]
 
     def read(self, key: str) -> bytes:
         """The whole of a small key. Raises MissingError where there is none."""

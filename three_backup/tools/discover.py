@@ -20,6 +20,7 @@ from three_backup.errors import UsageError
 from three_backup.objects import ObjectId, has_wildcard
 from three_backup.pipe import Invocation
 from three_backup.sources import SOURCES
+from three_backup.whereabouts import nothing_stored
 
 
 def main() -> int:
@@ -52,6 +53,9 @@ def _discover_live(invocation: Invocation) -> None:
 
 
 def _discover_stored(invocation: Invocation) -> None:
+    empty = nothing_stored(invocation.catalogs)
+    if empty is not None:
+        invocation.say(str(empty))
     types = [source.type for source in SOURCES]
     for record in discovery.stored(invocation.patterns, invocation.catalogs, types):
         invocation.emit(record)

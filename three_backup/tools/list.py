@@ -40,6 +40,7 @@ from three_backup.snapshots import SnapshotId, rfc3339
 from three_backup.sources import SOURCES
 from three_backup.storage import Storage
 from three_backup.terminal import Colour, painted
+from three_backup.whereabouts import nothing_stored
 
 _RIGHT = frozenset({2})
 _STAGES = ("stage", "max_stage", "disabled")
@@ -61,6 +62,9 @@ def run(invocation: Invocation) -> None:
         raise UsageError("usage", "--s3-prefix goes with --stored only", "add --stored")
     if not _is_piped():
         invocation.warn()
+    if invocation.arguments["--stored"] and (empty := nothing_stored(invocation.catalogs)):
+        invocation.say(str(empty))
+        return
     groups = groupby(_records(invocation), key=lambda record: record.carrier)
     proved = _Proved(invocation)
     listed = (_look_up(invocation, proved, carrier, list(group)) for carrier, group in groups)

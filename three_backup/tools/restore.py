@@ -80,6 +80,12 @@ def run(invocation: Invocation) -> None:
 def _restore(invocation: Invocation, finder: Finder) -> None:
     started, renaming = time.monotonic(), Renaming.of(invocation.arguments)
     found = list(_found(invocation, finder))
+    if not found:
+        raise BackupError(
+            "restore.nothing",
+            "no records came on standard input, so that nothing is restored",
+            "name what to restore, or feed what tb-discover --stored prints",
+        )
     targets = renaming.targets(held.object.id for _, held in found if isinstance(held, Held))
     requests = {}
     summary = RestoreSummary(bool(invocation.arguments["--dry-run"]))

@@ -39,6 +39,7 @@ from three_backup.records import Record, error_fields, of_source
 from three_backup.sources import SOURCES, direct_source_of, source_of
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import DrillJob
+from three_backup.whereabouts import not_found
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _COMPARED = ("rows", "content")
@@ -130,7 +131,7 @@ def _by_pattern(
             record = of_source(carrier, carrier.partition("/")[0], carrier=carrier)
             invocation.emit(invocation.fail(record, error))
     if not requests and not broken:
-        raise _not_held(", ".join(patterns))
+        raise _not_held(", ".join(patterns), catalogs)
     return requests
 
 
@@ -147,7 +148,7 @@ def _by_record(
             broken[found[0]] = found[1]
     for id, record in records.items():
         if id not in requests:
-            error = broken.get(record.carrier) or _not_held(id)
+            error = broken.get(record.carrier) or _not_held(id, catalogs)
             invocation.emit(invocation.fail(record, error))
     return list(requests.values())
 
@@ -157,11 +158,12 @@ def _carrier(candidate: Candidate) -> dict[str, str]:
     return {} if same else {"carrier": candidate.carrier}
 
 
-def _not_held(what: str) -> BackupError:
-    return BackupError(
+def _not_held(what: str, catalogs: Sequence[Catalog]) -> BackupError:
+    return not_found(
         "verify.not_found",
         f"{what}: the newest snapshots in S3 do not hold it",
         "tb-list --stored --snapshots shows what there is",
+        catalogs,
     )
 
 

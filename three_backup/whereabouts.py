@@ -1,0 +1,47 @@
+"""What to say where nothing at all is stored: where that is, and where else something is.
+
+On a new host this is the first thing to go wrong: its prefix is not that of the lost one.
+"""
+
+import shlex
+from collections.abc import Sequence
+
+from three_backup.catalog import Catalog
+from three_backup.errors import BackupError
+from three_backup.sources import SOURCES
+
+
+def nothing_stored(catalogs: Sequence[Catalog]) -> BackupError | None:
+    """None where there is a snapshot of anything."""
+    if any(catalog.carriers(source.type) for catalog in catalogs for source in SOURCES):
+        return None
+    places = dict.fromkeys(place for catalog in catalogs for place in catalog.places)
+    return BackupError(
+        "catalog.empty", f"nothing is stored {' or '.join(places)}", _hint(catalogs)
+    )
+
+
+def not_found(code: str, sentence: str, hint: str, catalogs: Sequence[Catalog]) -> BackupError:
+    """That what was asked for is not there, or why nothing is."""
+    empty = nothing_stored(catalogs)
+    if empty is None:
+        return BackupError(code, sentence, hint)
+    return BackupError(code, f"{sentence}: {empty.message}", empty.hint)
+
+
+def _hint(catalogs: Sequence[Catalog]) -> str:
+    stores = [catalog.s3 for catalog in catalogs if catalog.s3 is not None]
+    if not stores:
+        return (
+            'no bucket is configured: set s3_bucket and s3_endpoint under "*" in '
+            "/etc/three_backup.yaml, or name another file with --config"
+        )
+    others = sorted({prefix for store in stores for prefix in store.prefixes()})
+    if not others:
+        return (
+            "tb-run stores the first snapshots; else correct s3_endpoint, s3_bucket or s3_prefix"
+        )
+    return (
+        f"hosts stored below {', '.join(others)}: read that with --s3-prefix "
+        f"{shlex.quote(others[0])}, or on a host that takes its place set s3_prefix"
+    )
