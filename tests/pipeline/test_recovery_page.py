@@ -11,6 +11,8 @@ from tests.postgres.test_whole_cluster import Rebuilt
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
+from three_backup.s3.store import Store
+from three_backup.storage import Storage
 
 _PAGE = (Path(__file__).parents[2] / "man/three_backup-recovery.7").read_text()
 _SECTION = re.compile(r"^\.S[hs] ([^\n]+)\n(.*?)(?=^\.S[hs] |\Z)", re.MULTILINE | re.DOTALL)
@@ -52,6 +54,18 @@ class Worst(Host):
         return self.clickhouse.rows(
             "SELECT (SELECT count() FROM shop.hits), (SELECT count() FROM shop.few)"
         )
+
+    def become_another(self) -> None:
+        """What was stored so far is that of another host."""
+        storage = Storage(
+            self.local_dir,
+            self.s3.endpoint,
+            self.bucket,
+            "db1",
+            access_key=self.s3.access_key,
+            secret_key=self.s3.secret_key,
+        )
+        Store(storage).claim("the lost host", adopt=True)
 
     def lose_postgres(self) -> None:
         self.execute("drop database if exists shop with (force)", "postgres")
@@ -137,14 +151,18 @@ def test_a_database_of_clickhouse(worst: Worst) -> None:
 
 def test_a_lost_host(worst: Worst, orders: list[tuple[object, ...]]) -> None:
     before = worst.hits()
+    worst.become_another()
+    refused = worst.sh("tb-discover -s postgres | tb-snapshot | tb-upload")
+    assert "another host writes there" in refused.stderr
     worst.wipe()
-    worst.configure(s3_prefix="db2")
     worst.lose_postgres()
     worst.lose_clickhouse()
+    worst.configure(s3_prefix="db2")
+    assert "hosts stored below db1" in worst.good("tb-list --stored").stderr
+    worst.configure(s3_prefix="db1")
     worst.follow("THE HOST IS LOST")
     assert (worst.rows(_ORDERS), worst.hits()) == (orders, before)
     worst.follow("AFTERWARDS")
-    worst.configure(s3_prefix="db1")
 
 
 def test_a_lost_server(worst: Worst, orders: list[tuple[object, ...]]) -> None:
