@@ -102,3 +102,26 @@ def test_a_configuration_that_could_not_be_read_is_made_anew_of_what_was_in_forc
     assert "local all all peer" in (back.pgdata / "pg_hba.conf").read_text()
     with back.running() as server:
         assert server.pid
+
+
+def test_a_check_names_the_grants_with_which_a_role_saves_all_of_it(
+    debian: Debian, host: Living
+) -> None:
+    host.environ.update(PGUSER="wary", PGPASSWORD="secret", PGHOST="127.0.0.1")
+    run(debian, "postgres", "create role wary login replication password 'secret'")
+
+    def found() -> tuple[str, str]:
+        records = host.sh("tb-check --json -s postgres").records
+        (finding,) = (one["finding"] for one in records if "configuration" in str(one))
+        return finding["mark"], finding.get("remedy", "")
+
+    mark, remedy = found()
+    assert (mark, 'GRANT pg_read_all_settings TO "wary"' in remedy) == ("note", True)
+    run(debian, "postgres", "grant pg_read_all_settings to wary")
+    mark, remedy = found()
+    assert mark == "note"
+    grants = remedy.removeprefix("run ").partition(", in the database")[0]
+    run(debian, "postgres", *grants.split("; "))
+    assert found() == ("good", "")
+    host.good("tb-discover | tb-snapshot --base")
+    assert "made anew" not in rebuilt(host).outcome.stderr

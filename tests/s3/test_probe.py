@@ -103,9 +103,20 @@ def test_a_server_without_multipart_or_ranges_is_not_good(behind: Behind) -> Non
     found = behind(meddle)
     assert {name for name, one in found.items() if one.mark is Mark.BAD} == {
         "multipart",
+        "open uploads",
         "part numbers",
         "ranges",
     }
+
+
+def test_a_key_that_may_not_list_uploads_is_told_what_that_costs(behind: Behind) -> None:
+    def meddle(request: Request, forward: Forward) -> Answer:
+        return refusal(403, "AccessDenied") if request.is_("GET", "uploads") else forward()
+
+    found = behind(meddle)
+    assert found["open uploads"].mark is Mark.NOTE
+    assert "s3:ListBucketMultipartUploads" in found["open uploads"].remedy
+    assert Mark.BAD not in {one.mark for one in found.values()}
 
 
 def test_a_store_that_deletes_one_by_one_will_do(behind: Behind) -> None:

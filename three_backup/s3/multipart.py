@@ -96,12 +96,13 @@ def abort(store: Store, key: str, upload_id: str) -> None:
 
 def abort_unknown(store: Store, key: str, known: str | None = None) -> None:
     """Give up every upload of the key but the known one, as far as the server lists them."""
-    for upload_id in _listed(store, key):
+    for upload_id in open_uploads(store, key):
         if upload_id != known:
             abort(store, key, upload_id)
 
 
-def _listed(store: Store, key: str) -> list[str]:
+def open_uploads(store: Store, key: str) -> list[str]:
+    """The ids of the uploads of a key; none where the server or a policy does not list them."""
     full = store.names(key)["Key"]
     listed: dict[str, Any] = {"Bucket": store.storage.bucket, "Prefix": full}
     try:
@@ -109,7 +110,7 @@ def _listed(store: Store, key: str) -> list[str]:
             answer = store.client.list_multipart_uploads(**listed)
     except UnreachableError:
         raise
-    except BackupError:  # a server or a policy that does not let us look
+    except BackupError:
         return []
     return [one["UploadId"] for one in answer.get("Uploads", ()) if one["Key"] == full]
 

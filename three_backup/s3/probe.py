@@ -134,6 +134,7 @@ class _Probe:
             ("listing", self.listing),
             ("multipart", self.multipart),
             ("part numbers", self.part_numbers),
+            ("open uploads", self.open_uploads),
             ("conditions", self.conditions),
             ("deleting", self.deleting),
         ]
@@ -216,6 +217,20 @@ class _Probe:
         if left:
             raise _other("an upload that was given up is still there (AbortMultipartUpload)")
         yield good("part numbers", f"{PARTS} parts are allowed, and uploads can be given up")
+
+    def open_uploads(self) -> Iterator[Finding]:
+        key = f"{FOLDER}begun"
+        upload_id = self._begin(key)
+        listed = upload_id in multipart.open_uploads(self.store, key)
+        multipart.abort(self.store, key, upload_id)
+        if listed:
+            yield good("open uploads", "they are listed, so that none is ever forgotten")
+        else:
+            yield note(
+                "open uploads",
+                "they are not listed: one whose beginning was killed stays, and may be billed",
+                "allow s3:ListBucketMultipartUploads, or let the bucket's lifecycle end them",
+            )
 
     def conditions(self) -> Iterator[Finding]:
         try:

@@ -4,12 +4,13 @@ import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 from three_backup.config.settings import Settings
 from three_backup.findings import Finding, Mark, bad, good, note, tried
 from three_backup.human import counted, duration
 from three_backup.sources.jobs import CheckJob
-from three_backup.sources.postgres.connection import connect, connect_replication
+from three_backup.sources.postgres.connection import connect, connect_replication, quoted
 from three_backup.sources.postgres.preflight import (
     SUMMARIZE,
     Cluster,
@@ -19,6 +20,10 @@ from three_backup.sources.postgres.preflight import (
 from three_backup.sources.postgres.relations import TYPE, Database, databases
 from three_backup.sources.postgres.restoring.binaries import find_binaries
 from three_backup.sources.postgres.restoring.scratch import scratch_user
+from three_backup.sources.postgres.taking.configuration import sees_all_settings, unread_files
+
+if TYPE_CHECKING:
+    from three_backup.sources.postgres.connection import Connection
 
 _ROLE = """
 SELECT current_user::text, (SELECT setting::int FROM pg_catalog.pg_settings
@@ -31,10 +36,12 @@ def check(job: CheckJob) -> Iterator[Finding]:
         cluster = read_cluster(connection)
         ((role, minutes),) = connection.execute(_ROLE)
         found = databases(connection)
+        configuration = _configuration(connection, quoted(role))
     yield good(TYPE, f"{cluster.server} answers, to role {role}")
     yield tried("backups", partial(_backups, cluster))
     yield tried("replication", _replication)
     yield _increments(cluster, timedelta(minutes=minutes), job.source_settings, job.now)
+    yield configuration
     yield from _databases([one for one in found if not one.closed])
     yield tried("restores", partial(_restores, cluster, job.source_settings))
 
@@ -72,6 +79,29 @@ def _apart(settings: Settings, now: datetime) -> timedelta:
     """How far apart two snapshots lie by the schedule that fires more often at present."""
     schedules = (settings.base_schedule, settings.incremental_schedule)
     return min(one.next_firing(now, UTC) - one.last_firing(now, UTC) for one in schedules)
+
+
+def _configuration(connection: "Connection", role: str) -> Finding:
+    """What a snapshot has of the server's configuration, for the day when all of it is lost."""
+    subject = "configuration"
+    if not sees_all_settings(connection):
+        return note(
+            subject,
+            f"role {role} does not see all settings (shared_preload_libraries, hba_file ...): a "
+            "whole cluster would come back without them",
+            f"run GRANT pg_read_all_settings TO {role}, then tb-check again",
+        )
+    unread = unread_files(connection)
+    if unread:
+        return note(
+            subject,
+            f"role {role} may not read {', '.join(unread)}: a whole cluster would come back with "
+            "a minimal one",
+            f"run GRANT pg_read_server_files TO {role}; GRANT EXECUTE ON FUNCTION "
+            f"pg_catalog.pg_read_binary_file(text) TO {role}, in the database that PGDATABASE "
+            "names; or be root on the host of the server, with its socket in PGHOST",
+        )
+    return good(subject, "settings and files are read, a whole cluster comes back with them")
 
 
 def _databases(found: Sequence[Database]) -> Iterator[Finding]:

@@ -18,6 +18,7 @@ SELECT f.name, f.setting
  WHERE f.name IN ('config_file', 'hba_file', 'ident_file')
    AND NOT pg_catalog.starts_with(f.setting, d.setting || '/')
 """
+_SEES_THEM = "SELECT pg_catalog.pg_has_role('pg_read_all_settings', 'USAGE')"
 _SETTINGS = """
 SELECT name, pg_catalog.current_setting(name)
   FROM pg_catalog.pg_settings WHERE source = 'configuration file' ORDER BY name
@@ -27,14 +28,29 @@ SELECT name, pg_catalog.current_setting(name)
 def read_configuration(connection: "Connection") -> SavedConfiguration:
     """Files that may not be read are left out; their settings are there all the same."""
     settings = connection.execute(_SETTINGS).fetchall()
-    return SavedConfiguration(dict(_files(connection)), dict(settings))
+    files = {
+        NAMES[setting]: body.decode("utf-8", "surrogateescape")
+        for setting, _, body in _files(connection)
+        if body is not None
+    }
+    return SavedConfiguration(files, dict(settings))
 
 
-def _files(connection: "Connection") -> Iterator[tuple[str, str]]:
+def sees_all_settings(connection: "Connection") -> bool:
+    """Others miss some of them, among them where the files lie."""
+    ((sees_them,),) = connection.execute(_SEES_THEM)
+    return bool(sees_them)
+
+
+def unread_files(connection: "Connection") -> list[str]:
+    """The paths of the files that read_configuration() leaves out."""
+    return [path for _, path, body in _files(connection) if body is None]
+
+
+def _files(connection: "Connection") -> Iterator[tuple[str, str, bytes | None]]:
+    """The setting that names it, its path and what is in it."""
     for setting, path in connection.execute(_PLACES).fetchall():
-        body = _read_here(connection, path) or _read_there(connection, path)
-        if body is not None:
-            yield NAMES[setting], body.decode("utf-8", "surrogateescape")
+        yield setting, path, _read_here(connection, path) or _read_there(connection, path)
 
 
 def _read_here(connection: "Connection", path: str) -> bytes | None:
