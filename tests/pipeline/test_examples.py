@@ -13,7 +13,7 @@ from three_backup.demo.clickhouse import ClickhouseServer
 
 # The story of minutes, a container, a cluster with tablespaces: they have tests of their own.
 _LEFT_OUT = re.compile(r"^tb-demo|^tb-restore .*(?:lxd/|--pgdata)")
-_CRONTAB = re.compile(r"(?:[\d*/]+ ){5}")
+_CRONTAB = re.compile(r"(?:[\d*/]+ ){5}/usr/local/bin/")
 _DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 
 
@@ -38,10 +38,24 @@ def shop(host_of_module: Host, clickhouse: ClickhouseServer) -> Iterator[Host]:
     clickhouse.execute("create database shop")
     clickhouse.execute("create table shop.hits engine MergeTree order by id as select 1 as id")
     host.good("tb-run")
+    _back_up_another_host(host)
     yield host
-    for database in ("shop", "prod", "shop_copy"):
+    for database in ("shop", "prod", "shop_copy", "lost"):
         host.execute(f"drop database if exists {database} with (force)")
     clickhouse.execute("drop database shop sync")
+
+
+def _back_up_another_host(host: Host) -> None:
+    """db1, which had a database that is here no more."""
+    host.execute("create database lost")
+    host.execute("create table orders as select 2 as id", "lost")
+    disabled = "".join(
+        f"- postgres/table/{name}/*:\n    disable: true\n" for name in ("shop", "prod")
+    )
+    host.configure(disabled, s3_prefix="db1", local_dir=host.folder / "db1")
+    host.good("tb-run -s postgres")
+    host.execute("drop database lost")
+    host.configure()
 
 
 @pytest.mark.parametrize("example", _examples())
