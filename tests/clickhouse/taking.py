@@ -1,7 +1,7 @@
 """Takes and restores snapshots of a live server as the tools do, without starting processes."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -15,9 +15,16 @@ from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
 from three_backup.s3.store import Store
 from three_backup.snapshots import Manifest, SnapshotId
-from three_backup.sources.base import Restored
+from three_backup.sources.base import Planned, Restored
 from three_backup.sources.clickhouse.source import ClickhouseSource
-from three_backup.sources.jobs import ClearJob, RestoreJob, SnapshotJob, Wanted
+from three_backup.sources.jobs import (
+    ClearJob,
+    DrillJob,
+    RestoreJob,
+    SnapshotFiles,
+    SnapshotJob,
+    Wanted,
+)
 from three_backup.storage import Storage
 
 
@@ -107,24 +114,57 @@ class Taking:
         self, object_id: ObjectId, *, overwrite: bool = False, last: int = -1, **levels: str
     ) -> Restored:
         """Under the levels given. Raises what it ended with."""
-        catalog, carrier = self.catalog, str(object_id)
-        snapshots = catalog.snapshots(carrier)
-        chain = catalog.chain(carrier, snapshots, snapshots[last].id)
-        wanted = Wanted(object_id, replace(object_id, **levels))
-        job = RestoreJob(
-            wanted=[wanted],
+        job = self._restore_job(object_id, overwrite, last, levels)
+        ((_, outcome),) = ClickhouseSource().restore(job)
+        if isinstance(outcome, BackupError):
+            raise outcome
+        return outcome
+
+    def plan(self, object_id: ObjectId, *, overwrite: bool = False, **levels: str) -> Planned:
+        """What restore() would do. Raises what it would end with."""
+        job = self._restore_job(object_id, overwrite, -1, levels)
+        ((_, outcome),) = ClickhouseSource().plan(job)
+        if isinstance(outcome, BackupError):
+            raise outcome
+        return outcome
+
+    def drill(self, object_id: ObjectId) -> Restored:
+        """Raises what it ended with."""
+        chain = self._chain(object_id, -1)
+        job = DrillJob(
+            objects=chain[-1].manifest.objects,
             chain=chain,
+            content=False,
+            name="abc",
+            source_settings=self.settings,
+            work_dir=self.storage.local_dir,
+            advance=lambda _: None,
+            say=self.said.append,
+            store=self.store,
+        )
+        ((_, outcome),) = ClickhouseSource().drill(job)
+        if isinstance(outcome, BackupError):
+            raise outcome
+        return outcome
+
+    def _restore_job(
+        self, object_id: ObjectId, overwrite: bool, last: int, levels: Mapping[str, str]
+    ) -> RestoreJob:
+        return RestoreJob(
+            wanted=[Wanted(object_id, replace(object_id, **levels))],
+            chain=self._chain(object_id, last),
             overwrite=overwrite,
             source_settings=self.settings,
             work_dir=self.storage.local_dir,
             advance=lambda _: None,
             say=self.said.append,
-            store=catalog.bucket,
+            store=self.store,
         )
-        ((_, outcome),) = ClickhouseSource().restore(job)
-        if isinstance(outcome, BackupError):
-            raise outcome
-        return outcome
+
+    def _chain(self, object_id: ObjectId, last: int) -> Sequence[SnapshotFiles]:
+        catalog, carrier = self.catalog, str(object_id)
+        snapshots = catalog.snapshots(carrier)
+        return catalog.chain(carrier, snapshots, snapshots[last].id)
 
     def stored_keys(self, below: str = "data/") -> list[str]:
         return sorted(found.key for found in self.store.all_keys(below))

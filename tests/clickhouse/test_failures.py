@@ -93,6 +93,9 @@ def test_with_a_named_collection_no_key_of_ours_is_sent(
     assert len(names) >= 3
     through.restore(hits, level3="again", overwrite=True)
     assert rows(server, table("shop", "again")) == rows(server, hits)
+    foreign = Taking(server, replace(through.storage, foreign=True))
+    foreign.settings = through.settings
+    foreign.restore(hits, level3="again", overwrite=True)  # nothing is rewritten for that
     moved = Taking(server, replace(through.storage, prefix="moved"))
     for key in through.stored_keys(""):
         moved.store.write(key, through.store.read(key))
@@ -185,6 +188,32 @@ def test_what_the_client_repeats_of_a_statement_is_redacted(
             ),
             "clickhouse.backup_exists",
             "already exists",
+        ),
+        (
+            (
+                "clickhouse-client failed (exit status 241): Received exception from server "
+                "(version 26.9):; Code: 497. DB::Exception: Received from localhost:9000. "
+                "DB::Exception: backup: Not enough privileges. To execute this query, it's "
+                "necessary to have the grant DROP DATABASE ON drill.*. (ACCESS_DENIED); (query: x)"
+            ),
+            "clickhouse.denied",
+            "GRANT DROP DATABASE ON drill.* TO",
+        ),
+        (
+            (
+                "Code: 497. DB::Exception: nobody may (ACCESS_DENIED) "
+                "(version 24.3.2.23 (official build))"
+            ),
+            "clickhouse.denied",
+            "(nobody may (ACCESS_DENIED)); grant what three_backup-clickhouse(7) lists",
+        ),
+        (
+            (
+                "Code: 359. DB::Exception: Table or Partition in d.t was not dropped.; Reason:; "
+                "1. Size (60.00 GB) is greater than max_[table/partition]_size_to_drop (50.00 GB)"
+            ),
+            "clickhouse.drop_limit",
+            "set max_table_size_to_drop to 0",
         ),
         ("Code: 603. DB::Exception: wrong uuid", "clickhouse.other_base", "wrong uuid"),
         ("Code: 115. DB::Exception: Unknown setting", "clickhouse.too_old", "24.3"),

@@ -55,7 +55,7 @@ def _drill(job: DrillJob, carried: CarriedObject) -> Restored | BackupError:
 @contextmanager
 def _database(client: Client, name: str) -> Iterator[str]:
     """Empty at first, whoever was killed before, and gone with the block."""
-    drop = f"DROP DATABASE IF EXISTS {sql.identifier(name)} SYNC"
+    drop = sql.drop_database(name)
     client.ask(drop)
     try:
         yield name

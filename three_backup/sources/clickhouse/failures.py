@@ -7,7 +7,8 @@ from three_backup.errors import BackupError, UnreachableError
 
 _CODE = re.compile(r"\bCode: (\d+)\b")
 _SAID = re.compile(r".*DB::(?:\w*Exception): (.*)", re.DOTALL)
-_TAIL = re.compile(r"(?:;?\s*\(query: |, Stack trace|\(version \d).*", re.DOTALL)
+_TAIL = re.compile(r"(?:;?\s*\(query: |, Stack trace|\(version \d[^)]*\)(?!:)).*", re.DOTALL)
+"""The client names the version before all else, too, with a colon."""
 _GRANT = re.compile(r"have the grant (.+? ON .+?)[.,;]?(?: for .*| \(ACCESS_DENIED\).*|$)")
 _LONGEST = 400
 
@@ -96,6 +97,12 @@ _REPLICA = _Meaning(
     "the path of the table in Keeper is taken",
     "drop the table that has it, or restore on another cluster",
 )
+_TOO_LARGE = _Meaning(
+    "clickhouse.drop_limit",
+    "the server drops no table as large as this one",
+    "set max_table_size_to_drop to 0 in its config.xml, which needs no restart, and run it again",
+    quoted=False,
+)
 _FAILED = _Meaning("clickhouse.failed", "the server failed")
 
 _MEANINGS = {
@@ -116,6 +123,7 @@ _MEANINGS = {
     241: _MEMORY,
     243: _SPACE,
     253: _REPLICA,
+    359: _TOO_LARGE,
     394: _CANCELLED,
     497: _DENIED,
     516: _CREDENTIALS,
@@ -212,5 +220,8 @@ def _grant(words: str) -> str:
     """The statement that lets the user do it."""
     found = _GRANT.search(words)
     if found is None:
-        return "grant what three_backup-clickhouse(7) lists"
-    return f"run as an administrator: GRANT {found[1]} TO the user in CLICKHOUSE_USER"
+        return "grant what three_backup-clickhouse(7) lists for backups, restores and tb-verify"
+    return (
+        f"run as an administrator: GRANT {found[1]} TO the user in CLICKHOUSE_USER; "
+        "three_backup-clickhouse(7) lists all that backups, restores and tb-verify need"
+    )

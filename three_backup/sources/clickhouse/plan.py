@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 from three_backup.errors import BackupError
 from three_backup.sources.base import Planned
-from three_backup.sources.clickhouse import sql, stored
-from three_backup.sources.clickhouse.attempt import folder_key, links
+from three_backup.sources.clickhouse import chain, sql, stored
 from three_backup.sources.clickhouse.restore import DATABASE, Work, prepare
 from three_backup.sources.jobs import RestoreJob, Wanted
 
@@ -21,6 +20,8 @@ def plan(job: RestoreJob) -> Iterator[tuple[Wanted, Planned | BackupError]]:
 def _plan(work: Work) -> Planned:
     """Raises BackupError where a file of the chain is not in S3."""
     size = sum(_verified(work))
+    settings = work.job.source_settings
+    list(chain.outdated(work.store, work.manifests, settings, work.about))  # none is written
     database = work.target.database
     known = work.client.ask(DATABASE.format(sql.literal(database)))
     facts = {
@@ -35,7 +36,6 @@ def _plan(work: Work) -> Planned:
 
 def _verified(work: Work) -> Iterator[int]:
     """The bytes that each link of the chain adds, every file of it seen in S3."""
-    for manifest in work.manifests:
-        folder = folder_key(manifest.carrier, links(manifest.facts)[-1].folder)
+    for folder in chain.folders(work.manifests):
         written, _ = stored.verified(work.store, folder, work.about)
         yield sum(written.sizes.values())

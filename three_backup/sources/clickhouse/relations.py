@@ -14,6 +14,7 @@ TYPE = "clickhouse"
 SUBTYPES = ("table", "view")
 DEFAULT_CLUSTER = "default"
 DEFINITION_ONLY = "definition only"
+MATERIALIZED = "materialized view"
 RESTORING = ".tb-restore-"
 """How the names of tables begin that a restore has not finished."""
 
@@ -22,7 +23,7 @@ DRILLING = "three_backup_drill_"
 
 _KINDS = {
     "View": "view",
-    "MaterializedView": "materialized view",
+    "MaterializedView": MATERIALIZED,
     "LiveView": "live view",
     "WindowView": "window view",
     "Dictionary": "dictionary",

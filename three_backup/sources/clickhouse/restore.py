@@ -14,12 +14,13 @@ from three_backup.objects import ObjectId
 from three_backup.s3.store import Store
 from three_backup.snapshots import Manifest
 from three_backup.sources.base import LackingError, Restored
-from three_backup.sources.clickhouse import operation, sql, stored
-from three_backup.sources.clickhouse.attempt import folder_key, links
+from three_backup.sources.clickhouse import chain, operation, sql
 from three_backup.sources.clickhouse.client import Client, connect
-from three_backup.sources.clickhouse.options import cluster_of, place_of, s3_settings
+from three_backup.sources.clickhouse.filling import filled
+from three_backup.sources.clickhouse.options import cluster_of, s3_settings
 from three_backup.sources.clickhouse.relations import (
     DEFINITION_ONLY,
+    MATERIALIZED,
     RESTORING,
     Found,
     Server,
@@ -40,7 +41,8 @@ _EXCHANGING = ("Atomic", "Replicated", "Shared")
 @dataclass(frozen=True, slots=True)
 class Work:
     """One object on its way back. beside: where it is restored to; everywhere: ON CLUSTER or
-    nothing; before: what had the target's name, None for nothing."""
+    nothing; before: what had the target's name, None for nothing; fills: the table that a
+    materialized view writes to, None for one with rows of its own and all else."""
 
     job: RestoreJob
     client: Client
@@ -51,6 +53,7 @@ class Work:
     beside: sql.Relation
     everywhere: str
     before: Found | None
+    fills: str | None
 
     @property
     def about(self) -> str:
@@ -98,9 +101,10 @@ def prepare(job: RestoreJob, wanted: Wanted) -> Work:
             f"{wanted.target}: there is one already",
             "replace it with --overwrite, or restore beside it with --level3-suffix",
         )
+    fills = filled(job.store, [files.manifest for files in job.chain], wanted)
     everywhere = cluster_of(wanted.target, job.source_settings)
     beside = _beside(job, wanted, before)
-    return Work(job, client, server, job.store, wanted, target, beside, everywhere, before)
+    return Work(job, client, server, job.store, wanted, target, beside, everywhere, before, fills)
 
 
 def _beside(job: RestoreJob, wanted: Wanted, before: Found | None) -> sql.Relation:
@@ -157,7 +161,10 @@ def _removed_on_failure(work: Work) -> Iterator[None]:
 def _run(work: Work) -> int:
     """Bytes that the server read."""
     work.job.expect(sum(manifest.stored_size for manifest in work.manifests))
-    folders = _relocated(work)
+    settings = work.job.source_settings
+    for key, body in chain.outdated(work.store, work.manifests, settings, work.about):
+        work.store.write(key, body)
+    folders = chain.places(work.store, work.manifests, settings)
     base = folders[-2] if len(folders) > 1 else None
     id = f"{work.id}-{uuid4()}"
     chosen = {"id": id, **s3_settings(work.server, base)}
@@ -172,29 +179,10 @@ def _run(work: Work) -> int:
         )
     )
     begun = operation.known(work.client, work.about, id)
-    settings = work.job.source_settings
     done = operation.awaited(work.client, work.about, begun, settings, work.job.advance)
     if not done.done:
         raise work.client.explained(done.error)
     return done.moved
-
-
-def _relocated(work: Work) -> list[sql.Place]:
-    """The folders of the chain where they lie now; what says otherwise is corrected.
-
-    RESTORE takes the place of one base from us, that of the newest link; what lies deeper it reads
-    in `.backup`, which is out of date where the bucket was moved.
-    """
-    settings, places = work.job.source_settings, []
-    for manifest in work.manifests:
-        folder = links(manifest.facts)[-1].folder
-        places.append(place_of(work.store, folder_key(manifest.carrier, folder), settings))
-    inner_links = zip(work.manifests[1:-1], places[:-2], work.manifests[:-2], strict=True)
-    for manifest, base, parent in inner_links:
-        if parent.facts["place"] != base.shown:
-            folder = links(manifest.facts)[-1].folder
-            stored.rebase(work.store, folder_key(manifest.carrier, folder), base)
-    return places
 
 
 def _check(work: Work, found: Found) -> None:
@@ -226,7 +214,17 @@ def _notes(work: Work, found: Found) -> Sequence[str]:
     moved = object_id.level2 != work.target.database
     if moved and sql.identifier(object_id.level2) in _quoted(found.reads, object_id):
         notes.append(f"it reads from the tables of {object_id.level2}, as it did before")
+    if found.kind == MATERIALIZED and not found.refreshed:
+        notes += _filling_notes(work)
     return notes
+
+
+def _filling_notes(work: Work) -> Iterator[str]:
+    """A materialized view is at work as soon as it is there."""
+    if work.fills is None and sql.relation(work.wanted.object) != work.target:
+        yield "from now on it gathers what is inserted into the tables that it reads, too"
+    elif work.fills is not None and work.before is not None:
+        yield f"rows that were inserted while it was replaced may be in {work.fills} twice"
 
 
 def _quoted(query: str, object_id: ObjectId) -> str:
@@ -262,7 +260,7 @@ def _drop_replaced(work: Work) -> Sequence[str]:
     try:
         _drop(work, work.beside)
     except BackupError as error:
-        return (f"what it replaced is left as {work.beside}: {error.message}",)
+        return (f"what it replaced is left as {work.beside}: {error}",)
     return ()
 
 

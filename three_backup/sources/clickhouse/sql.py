@@ -17,6 +17,8 @@ _ESCAPES = {
     "\0": "\\0",
 }
 _AWS = "https://s3.amazonaws.com"
+_OF_ANY_SIZE = " SETTINGS max_table_size_to_drop = 0"
+"""The limit guards against a slip of an administrator; what we drop is ours, or was replaced."""
 
 Settings = Mapping[str, str | int]
 """By name; texts are written as literals."""
@@ -113,7 +115,11 @@ def exchange(one: Relation, other: Relation, everywhere: str) -> str:
 def drop(what: Relation, everywhere: str, dictionary: bool) -> str:
     """Of a table or a view; a dictionary wants to be called one."""
     kind = "DICTIONARY" if dictionary else "TABLE"
-    return f"DROP {kind} IF EXISTS {what}{everywhere} SYNC"
+    return f"DROP {kind} IF EXISTS {what}{everywhere} SYNC{_OF_ANY_SIZE}"
+
+
+def drop_database(name: str) -> str:
+    return f"DROP DATABASE IF EXISTS {identifier(name)} SYNC{_OF_ANY_SIZE}"
 
 
 def _bucket_url(storage: Storage) -> str:

@@ -1,9 +1,10 @@
 """What a server stored in S3, by its own manifest (`.backup`) and by the keys that are there."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from xml.etree import ElementTree  # of our own server, out of our own bucket
+from xml.sax.saxutils import escape, unescape
 
 from three_backup.errors import BackupError
 from three_backup.s3.failures import MissingError
@@ -12,7 +13,9 @@ from three_backup.sources.clickhouse.sql import Place
 
 MANIFEST = ".backup"
 _LOCK = ".lock"
-_BASE = re.compile(rb"<base_backup>.*?</base_backup>", re.DOTALL)
+_DEFINITION = re.compile(r"(?:.*/)?metadata/[^/]+/[^/]+\.sql")
+_BASE = re.compile(rb"<base_backup>(.*?)</base_backup>", re.DOTALL)
+_ENTITIES = {"&apos;": "'", "&quot;": '"'}
 _COPY_KEYS = re.compile(
     rb"<base_backup_copy_s3_credentials_from_backup>.*?"
     rb"</base_backup_copy_s3_credentials_from_backup>",
@@ -65,29 +68,55 @@ def verified(store: Store, folder: str, about: str) -> tuple[Written, Contents]:
 
 def read(store: Store, folder: str, about: str) -> Written:
     try:
-        root = ElementTree.fromstring(store.read(f"{folder}/{MANIFEST}"))  # noqa: S314
-    except (ElementTree.ParseError, MissingError) as error:
-        raise BackupError(
-            "clickhouse.incomplete",
-            f"{about}: {store.place(folder)} is no complete backup",
-            "the next base makes up for it",
-        ) from error
+        root = ElementTree.fromstring(manifest(store, folder, about))  # noqa: S314
+    except ElementTree.ParseError as error:
+        raise _incomplete(store, folder, about) from error
     sizes = dict(_stored(root))
     return Written(root.findtext("uuid", ""), root.findtext("base_backup_uuid", ""), sizes)
+
+
+def manifest(store: Store, folder: str, about: str) -> bytes:
+    """What `.backup` says, as it stands there."""
+    try:
+        return store.read(f"{folder}/{MANIFEST}")
+    except MissingError as error:
+        raise _incomplete(store, folder, about) from error
+
+
+def definition(store: Store, folders: Iterable[str], about: str) -> str:
+    """The statement that makes the one object of a chain, nothing where none is stored. folders:
+    the newest first, since an increment holds it only where it changed."""
+    for folder in folders:
+        for name in read(store, folder, about).sizes:
+            if _DEFINITION.fullmatch(name):
+                return store.read(f"{folder}/{name}").decode("utf-8", "replace")
+    return ""
 
 
 def is_complete(store: Store, folder: str) -> bool:
     return store.size(f"{folder}/{MANIFEST}") is not None
 
 
-def rebase(store: Store, folder: str, base: Place) -> None:
-    """Have the backup look for its base where that lies now."""
-    key = f"{folder}/{MANIFEST}"
-    body = store.read(key)
-    found = f"<base_backup>{base.shown}</base_backup>".encode()
+def base_of(body: bytes) -> str:
+    """Where the backup looks for its base, as `Place.shown`. body: of `.backup`."""
+    found = _BASE.search(body)
+    return unescape(found[1].decode("utf-8", "replace"), _ENTITIES) if found else ""
+
+
+def rebased(body: bytes, base: Place) -> bytes:
+    """The same `.backup`, which looks for its base where that lies now."""
+    found = f"<base_backup>{escape(base.shown)}</base_backup>".encode()
     if base.secret != base.shown:
         found += _WITH_KEYS
-    store.write(key, _BASE.sub(lambda _: found, _COPY_KEYS.sub(b"", body)))
+    return _BASE.sub(lambda _: found, _COPY_KEYS.sub(b"", body))
+
+
+def _incomplete(store: Store, folder: str, about: str) -> BackupError:
+    return BackupError(
+        "clickhouse.incomplete",
+        f"{about}: {store.place(folder)} is no complete backup",
+        "the next base makes up for it",
+    )
 
 
 def _contents(sizes: Mapping[str, int]) -> Contents:

@@ -1,0 +1,144 @@
+"""The grants that the page lists are enough, each for what it is listed for."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import pytest
+
+from three_backup.demo.clickhouse import ClickhouseServer
+from three_backup.errors import BackupError
+from three_backup.storage import Storage
+
+from .taking import Taking, table, view
+from .test_backup import make
+
+PAGE = Path("man/three_backup-clickhouse.7")
+USERS = """\
+<clickhouse>
+  <profiles><default/></profiles><quotas><default/></quotas>
+  <users>
+    <default>
+      <password></password><networks><ip>::/0</ip></networks>
+      <profile>default</profile><quota>default</quota>{}
+    </default>
+    <owner>
+      <password></password><networks><ip>::/0</ip></networks>
+      <profile>default</profile><quota>default</quota>
+    </owner>
+  </users>
+</clickhouse>
+"""
+CONFIGURATION = (
+    "<clickhouse><user_directories><users_xml><path>{}</path></users_xml></user_directories>"
+)
+
+
+class Restricted:
+    """A server whose one user may do all, or what the page grants another user."""
+
+    def __init__(self, folder: Path) -> None:
+        self.server = ClickhouseServer(folder)
+        self._users = folder / "users.xml"
+        configuration = folder / "config.xml"
+        text = configuration.read_text()
+        configuration.write_text(text.replace("<clickhouse>", CONFIGURATION.format(self._users)))
+
+    def grant(self, *grants: str) -> None:
+        """Restarts the server; nothing grants all."""
+        self.server.stop()
+        queries = "".join(f"<query>{escape(grant)}</query>" for grant in grants)
+        self._users.write_text(USERS.format(f"<grants>{queries}</grants>" if grants else ""))
+        self.server.start()
+
+
+@pytest.fixture(scope="module")
+def restricted(server_folder: Path) -> Iterator[Restricted]:
+    restricted = Restricted(server_folder / "ch-restricted")
+    with_all = restricted.server
+    restricted.grant()
+    with_all.execute("CREATE DATABASE shop")
+    make(with_all, "shop", 100)
+    with_all.execute("CREATE VIEW shop.words AS SELECT word FROM shop.hits")
+    with_all.execute(
+        "CREATE MATERIALIZED VIEW shop.seen ENGINE MergeTree ORDER BY id AS "
+        "SELECT id FROM shop.hits"
+    )
+    with_all.execute(
+        "CREATE MATERIALIZED VIEW shop.owned ENGINE MergeTree ORDER BY id "
+        "DEFINER = owner SQL SECURITY DEFINER AS SELECT id FROM shop.hits"
+    )
+    with_all.execute(
+        "CREATE DICTIONARY shop.lookup (id UInt64, word String) PRIMARY KEY id "
+        "SOURCE(CLICKHOUSE(DB 'shop' TABLE 'hits')) LIFETIME(0) LAYOUT(FLAT())"
+    )
+    yield restricted
+    with_all.stop()
+
+
+@pytest.fixture
+def taking(restricted: Restricted, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Taking:
+    for name, value in restricted.server.environ.items():
+        monkeypatch.setenv(name, value)
+    return Taking(restricted.server, storage)
+
+
+def granted(user: str) -> list[str]:
+    """What the page grants the user, by the version of the server here."""
+    newer = re.compile(r"-- 25\.7 and newer: (GRANT .*)")
+    text = newer.sub(rf"\n\1 TO {user};", PAGE.read_text())
+    statements = re.findall(rf"^(GRANT [^;]*?)\s+TO {user};", text, re.MULTILINE)
+    assert len(statements) > 3
+    return [" ".join(one.split()) for one in statements if one != "GRANT S3 ON *.*"]
+
+
+OBJECTS = [
+    table("shop", "hits"),
+    table("shop", "lookup"),
+    view("shop", "words"),
+    view("shop", "seen"),
+]
+
+
+def test_the_page_grants_what_backups_and_restores_and_drills_need(
+    restricted: Restricted, taking: Taking
+) -> None:
+    restricted.grant(*granted("backup"))
+    for one in OBJECTS:
+        taking.chain(one, "SELECT 1")
+    restricted.grant(*granted("restore"))
+    for one in OBJECTS:
+        taking.restore(one, overwrite=True)
+        taking.restore(one, level2="another")
+    restricted.grant(*granted("verify"))
+    assert taking.drill(OBJECTS[0]).facts["rows"] == 100
+    with pytest.raises(BackupError) as refused:
+        taking.restore(OBJECTS[0], level3="again")
+    assert refused.value.code == "clickhouse.denied"
+
+
+def test_a_view_with_a_definer_needs_a_grant_of_its_own(
+    restricted: Restricted, taking: Taking
+) -> None:
+    owned, definer = view("shop", "owned"), "GRANT SET DEFINER ON *"
+    assert definer in PAGE.read_text()
+    restricted.grant()
+    taking.take(owned)
+    restricted.grant(*granted("restore"))
+    with pytest.raises(BackupError, match="SET DEFINER"):
+        taking.restore(owned, level3="owned_2")
+    restricted.grant(*granted("restore"), definer)
+    taking.restore(owned, level3="owned_2")
+
+
+def test_what_is_not_granted_is_said_with_the_page_that_lists_it(
+    restricted: Restricted, taking: Taking
+) -> None:
+    restricted.grant(*granted("backup"))
+    taking.take(OBJECTS[0])
+    with pytest.raises(BackupError) as refused:
+        taking.drill(OBJECTS[0])
+    assert refused.value.code == "clickhouse.denied"
+    assert "GRANT CREATE DATABASE ON three_backup_drill_" in refused.value.hint
+    assert "three_backup-clickhouse(7)" in refused.value.hint

@@ -1,0 +1,52 @@
+"""Where the links of a chain lie now, and what `.backup` says of that in each."""
+
+from collections.abc import Iterator, Sequence
+
+from three_backup.config.settings import Settings
+from three_backup.errors import BackupError
+from three_backup.s3.store import Store
+from three_backup.snapshots import Manifest
+from three_backup.sources.clickhouse import sql, stored
+from three_backup.sources.clickhouse.attempt import folder_key, links
+from three_backup.sources.clickhouse.options import place_of
+
+
+def folders(manifests: Sequence[Manifest]) -> list[str]:
+    """The keys of their folders, in the same order."""
+    return [folder_key(one.carrier, links(one.facts)[-1].folder) for one in manifests]
+
+
+def places(store: Store, manifests: Sequence[Manifest], settings: Settings) -> list[sql.Place]:
+    return [place_of(store, folder, settings) for folder in folders(manifests)]
+
+
+def outdated(
+    store: Store, manifests: Sequence[Manifest], settings: Settings, about: str
+) -> Iterator[tuple[str, bytes]]:
+    """The keys of `.backup` files that look for a base where it is not, and their right content.
+
+    RESTORE takes the place of one base from us, that of the newest link; what lies deeper it reads
+    in `.backup`, which is out of date where the bucket was moved, or is reached another way.
+    Raises BackupError where they are another host's, and stay as they are.
+    """
+    inner_links = zip(
+        folders(manifests)[1:-1], places(store, manifests, settings)[:-2], strict=True
+    )
+    for folder, base in inner_links:
+        body = stored.manifest(store, folder, about)
+        said = stored.base_of(body)
+        if said == base.shown:
+            continue
+        if store.storage.foreign:
+            raise _spelt_otherwise(about, said, base)
+        yield f"{folder}/{stored.MANIFEST}", stored.rebased(body, base)
+
+
+def _spelt_otherwise(about: str, said: str, base: sql.Place) -> BackupError:
+    return BackupError(
+        "clickhouse.elsewhere",
+        f"{about}: an older link of the chain looks for its base at {said}, which is {base.shown} "
+        "by the configuration here, and what another host wrote is never changed",
+        "set s3_endpoint, s3_bucket, s3_addressing_style and clickhouse_named_collection as the "
+        "other host does, or restore a base with --snapshot",
+    )
