@@ -163,14 +163,58 @@ def test_the_next_run_clears_what_a_killed_one_left_and_nothing_that_lives(
         copy_of(live, folder)
         print(file=tool.stdin, flush=True)
         assert tool.stdout.readline() == "started\n"
-        with scratch_folder(parent, None):
+        user = scratch_user(None)
+        with scratch_folder(parent, user):
             assert folder.exists()
         postmaster = int((folder / PGDATA / "postmaster.pid").read_text().split("\n")[0])
         handle = os.pidfd_open(postmaster)
         tool.send_signal(signal.SIGKILL)
         tool.wait()
-        with scratch_folder(parent, None) as own:
+        with scratch_folder(parent, user) as own:
             assert list(parent.iterdir()) == [own]
+        assert select.select([handle], [], [], 0)[0] == [handle]
+        os.close(handle)
+
+
+def left_over(parent: Path, live: PostgresServer) -> Path:
+    """A folder that looks like one of a killed run, with the live server's data directory."""
+    folder = parent / "three_backup-restore-left"
+    folder.mkdir(mode=0o755)
+    (folder / PGDATA).symlink_to(live.pgdata)
+    return folder
+
+
+def test_a_link_to_a_live_server_does_not_end_it(live: PostgresServer, parent: Path) -> None:
+    folder, before = left_over(parent, live), live.pid
+    with scratch_folder(parent, scratch_user(None)):
+        assert not folder.exists()
+    assert (live.pid, (live.pgdata / "postmaster.pid").exists()) == (before, True)
+    run_sql(live, "postgres", "SELECT 1")
+
+
+@as_root
+def test_what_another_user_made_to_look_like_ours_is_left_alone(
+    live: PostgresServer, parent: Path
+) -> None:
+    folder = left_over(parent, live)
+    shutil.chown(folder, "daemon")
+    (parent / "three_backup-restore-file").touch()
+    with scratch_folder(parent, scratch_user(None)):
+        assert folder.exists()
+    run_sql(live, "postgres", "SELECT 1")
+
+
+def test_a_scratch_server_is_ended_by_whatever_path_its_folder_was_named(
+    live: PostgresServer, binaries: Binaries, parent: Path
+) -> None:
+    user, link = scratch_user(None), parent / "link"
+    (parent / "there").mkdir(mode=0o711)
+    link.symlink_to(parent / "there")
+    with scratch_folder(link, user) as folder:
+        copy_of(live, folder)
+        with scratch_server(binaries, folder, user, "postgres"):
+            process = int((folder / PGDATA / "postmaster.pid").read_text().split("\n")[0])
+            handle = os.pidfd_open(process)
         assert select.select([handle], [], [], 0)[0] == [handle]
         os.close(handle)
 

@@ -64,7 +64,7 @@ _REFUSALS = (
     (
         r"too many (?:clients|connections)|remaining connection slots",
         "postgres.no_connection_slot",
-        "raise max_connections, or the CONNECTION LIMIT of role {role}",
+        "raise max_connections, or the CONNECTION LIMIT of role {role} or database {database}",
     ),
     (
         r"all replication slots are in use",

@@ -11,7 +11,15 @@ from three_backup.command import Program, run
 from three_backup.errors import BackupError
 
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
-_NEEDED = ("postgres", "pg_ctl", "pg_controldata", "pg_combinebackup", "pg_dump", "pg_restore")
+_NEEDED = (
+    "postgres",
+    "pg_ctl",
+    "pg_controldata",
+    "pg_combinebackup",
+    "pg_waldump",
+    "pg_dump",
+    "pg_restore",
+)
 
 
 @dataclass(frozen=True, slots=True)

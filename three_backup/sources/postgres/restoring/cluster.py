@@ -29,6 +29,7 @@ from three_backup.sources.postgres.restoring.opened_chain import OpenedChain, Wh
 from three_backup.sources.postgres.restoring.output_manifest import add_files
 from three_backup.sources.postgres.restoring.scratch import can_enter, scratch_user
 from three_backup.sources.postgres.restoring.scratch_folder import own
+from three_backup.sources.postgres.restoring.wal import check_tablespaces
 
 _FIRST_TO_LINK = 18
 _ON_DISK = 4096
@@ -46,6 +47,7 @@ def restore_cluster(job: WholeJob) -> Restored:
         options = _link_option(site, binaries)
         check_room(_needed(site, chain.newest, whole, linked=bool(options)))
         _combine(site, chain, whole, binaries, options)
+        check_tablespaces(binaries, site.combined, site.user)
         left_out = left_out_of(chain.newest, whole.left_out)
         notes = _complete(site, chain, left_out)
         _verify(site, binaries)

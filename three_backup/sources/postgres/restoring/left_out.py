@@ -23,10 +23,20 @@ _BEGIN = """\
 --     psql -X -d postgres -f {script}
 -- A table that other tables refer to is reindexed only: see that the rows that refer to it go.
 \\set ON_ERROR_STOP on
+-- It takes connections a moment before it can be written to.
+DO $$ BEGIN WHILE pg_is_in_recovery() LOOP PERFORM pg_sleep(0.1); END LOOP; END $$;
 """
 # A table is known by its file, which no other one has; once it is mended it has another file.
+# Where psql cannot connect it ends, whatever it was told to do on errors.
 _MEND = """
-SELECT datname AS database FROM pg_database WHERE oid = {number} \\gset
+SELECT coalesce(min(datname::text), '') AS database,
+       coalesce(bool_or(datallowconn), false) AS open,
+       coalesce(bool_or(NOT datallowconn), false) AS closed
+  FROM pg_database WHERE oid = {number} AND datconnlimit <> -2 \\gset
+\\if :closed
+\\warn database :"database" takes no connections, so its tables were not mended: run
+\\warn ALTER DATABASE :"database" ALLOW_CONNECTIONS true, and this script again
+\\elif :open
 \\connect :"database"
 SET search_path = '';
 \\set files '{{{files}}}'
@@ -38,6 +48,7 @@ SELECT format(CASE WHEN EXISTS (SELECT FROM pg_constraint AS f
 SELECT format('REFRESH MATERIALIZED VIEW %s', c.oid::regclass)
   FROM pg_class AS c
  WHERE c.relkind = 'm' AND pg_relation_filepath(c.oid) = ANY (:'files'::text[]) \\gexec
+\\endif
 """
 _END = "\nALTER SYSTEM RESET ignore_invalid_pages;\n"
 
@@ -45,11 +56,13 @@ _END = "\nALTER SYSTEM RESET ignore_invalid_pages;\n"
 @dataclass(frozen=True, slots=True)
 class LeftOut:
     """objects: the tables whose rows are not there, as far as they have names; relations: all of
-    theirs, by the path of the first file; files: what has to be there without content."""
+    theirs, by the path of the first file; files: what has to be there without content; unread:
+    the databases in which some of these tables have no names."""
 
     objects: tuple[ObjectId, ...]
     relations: tuple[str, ...]
     files: tuple[str, ...]
+    unread: tuple[str, ...]
 
     def script(self, directory: Path) -> str:
         """SQL for psql that makes the tables, and their indexes, usable."""
@@ -71,9 +84,12 @@ class LeftOut:
             )
 
     def _names(self) -> str:
-        named = ", ".join(map(str, self.objects[:_MOST_NAMED])) or "tables that were not readable"
-        more = len(self.objects) - _MOST_NAMED
-        return f"{named} and {more} more" if more > 0 else named
+        parts = [", ".join(map(str, self.objects[:_MOST_NAMED]))] if self.objects else []
+        if len(self.objects) > _MOST_NAMED:
+            parts[0] += f" and {len(self.objects) - _MOST_NAMED} more"
+        if self.unread:
+            parts.append(f"tables that were not readable in {', '.join(self.unread)}")
+        return " and of ".join(parts)
 
 
 def left_out_of(newest: Index, paths: Collection[str]) -> LeftOut:
@@ -85,4 +101,17 @@ def left_out_of(newest: Index, paths: Collection[str]) -> LeftOut:
         ),
         tuple(sorted(relations)),
         tuple(sorted(path for path in paths if path.removesuffix(_INIT) in relations)),
+        tuple(_unread(newest, relations)),
     )
+
+
+def _unread(newest: Index, relations: set[str]) -> Iterator[str]:
+    """The databases of what belongs to no object. One without any object is known by number."""
+    names = {
+        database_of(relation): id.level1
+        for id, known in newest.objects.items()
+        for relation in known
+    }
+    nameless = relations.difference(*newest.objects.values())
+    for number in sorted({database_of(relation) or "" for relation in nameless}):
+        yield f"database {names[number]}" if number in names else f"the database of oid {number}"

@@ -8,6 +8,11 @@ from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
 from three_backup.sources.jobs import Wanted
 from three_backup.sources.postgres.restoring.dependents import depended_on, read_dependents
+from three_backup.sources.postgres.restoring.rights import (
+    check_may_create_database,
+    check_may_create_in,
+    check_may_load,
+)
 from three_backup.sources.postgres.restoring.target import (
     check_free,
     connect_target,
@@ -33,8 +38,10 @@ def look(all_wanted: Iterable[Wanted], overwrite: bool) -> Standing:
         try:
             if database_exists(database):
                 _look(standing, database, wanted, overwrite)
+            else:
+                check_may_create_database()
         except BackupError as error:
-            standing.refused.update(dict.fromkeys(wanted, error))
+            standing.refused.update({one: about(one, error) for one in wanted})
     return standing
 
 
@@ -47,11 +54,13 @@ def _look(
 ) -> None:
     doomed: dict[int, Wanted] = {}
     with connect_target(database) as target:
+        check_may_load(target)
         for wanted in all_wanted:
             try:
                 found = check_free(target, wanted.target, overwrite)
+                check_may_create_in(target, wanted.target.level2)
             except BackupError as error:
-                standing.refused[wanted] = error
+                standing.refused[wanted] = about(wanted, error)
             else:
                 if found is not None:
                     doomed[found.oid] = wanted

@@ -12,6 +12,7 @@ from three_backup.sources.jobs import RestoreJob, Say
 from three_backup.sources.postgres.restoring.binaries import find_binaries
 from three_backup.sources.postgres.restoring.chain import database_of
 from three_backup.sources.postgres.restoring.family import read_family, read_files
+from three_backup.sources.postgres.restoring.login import let_superuser_in
 from three_backup.sources.postgres.restoring.opened_chain import OpenedChain
 from three_backup.sources.postgres.restoring.scratch import (
     ScratchServer,
@@ -63,7 +64,9 @@ def revived(
             relations = _relations(chain, files, failed) if rows else set()
             chain.lay_out(relations, databases_of(chain, objects), folder, user, binaries)
             server = stack.enter_context(scratch_server(binaries, folder, user, superuser))
-            _roll_back_prepared(server, sorted({id.level1 for id in files}), job.say)
+            names = sorted({id.level1 for id in files})
+            let_superuser_in(server, user, names)
+            _roll_back_prepared(server, names, job.say)
             if _learn(server, chain, files, failed) <= relations or not rows:
                 _check_pages(server, chain, files, relations, failed)
                 if not rows:

@@ -9,7 +9,7 @@ import os
 import pwd
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,12 +23,17 @@ from three_backup.sources.postgres.restoring.scratch_folder import (
     scratch_folder,
     stop_server,
 )
+from three_backup.sources.postgres.restoring.scratch_session import (
+    PORT,
+    scratch_session,
+    session_environment,
+)
+from three_backup.sources.postgres.restoring.wal import check_tablespaces
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
 
-_PORT = 5432
-_SOCKET_NAME = f".s.PGSQL.{_PORT}"
+_SOCKET_NAME = f".s.PGSQL.{PORT}"
 _LONGEST_SOCKET_PATH = 107
 _SHORT = Path("/tmp")  # noqa: S108  the folder made there is private
 _DEFAULT_USERS = ("postgres", "nobody")
@@ -38,7 +43,7 @@ _QUOTED_LINES = 3
 # hot_standby stays on: where it is off, pg_ctl takes a server that still recovers for a ready one.
 _SETTINGS = {
     "listen_addresses": "",
-    "port": str(_PORT),
+    "port": str(PORT),
     "unix_socket_permissions": "0700",
     "shared_preload_libraries": "",
     "ignore_invalid_pages": "on",
@@ -57,18 +62,6 @@ _SETTINGS = {
     "lc_messages": "C",
     "timezone": "UTC",
     "jit": "off",
-}
-# What the source set for its databases and roles lies in the catalogs; a session's own words win.
-_SESSION = {
-    "session_preload_libraries": "",
-    "local_preload_libraries": "",
-    "search_path": "",
-    "default_transaction_read_only": "off",
-    "statement_timeout": "0",
-    "lock_timeout": "0",
-    "transaction_timeout": "0",
-    "idle_in_transaction_session_timeout": "0",
-    "row_security": "off",
 }
 # Recovery needs room for as many of these as the source had.
 _CONTROLLED = (
@@ -98,46 +91,17 @@ class ScratchServer:
     socket_folder: Path
     log: Path
 
-    @contextmanager
-    def connect(self, database: str) -> Iterator["Connection"]:
-        """A session in which every statement is its own transaction."""
-        import psycopg
+    @property
+    def pgdata(self) -> Path:
+        return self.log.with_name(PGDATA)
 
-        try:
-            with psycopg.connect(
-                host=str(self.socket_folder),
-                hostaddr="",
-                port=_PORT,
-                user=self.superuser,
-                dbname=database,
-                options=_options(),
-                client_encoding="UTF8",
-                sslmode="disable",
-                gssencmode="disable",
-                channel_binding="prefer",
-                require_auth="",
-                target_session_attrs="any",
-                autocommit=True,
-            ) as connection:
-                yield connection
-        except psycopg.Error as error:
-            raise BackupError(
-                "postgres.scratch",
-                f"postgres: the scratch server fails on database {database}: {_line(error)}",
-            ) from error
+    def connect(self, database: str) -> AbstractContextManager["Connection"]:
+        """A session in which every statement is its own transaction."""
+        return scratch_session(self.socket_folder, self.superuser, database)
 
     def program(self, name: str, *arguments: str, database: str) -> Program:
         """A client program of the server's version that connects to the database here."""
-        environment: dict[str, str | None] = dict.fromkeys(
-            variable for variable in os.environ if variable.startswith("PG")
-        )
-        environment |= {
-            "PGHOST": str(self.socket_folder),
-            "PGPORT": str(_PORT),
-            "PGUSER": self.superuser,
-            "PGDATABASE": database,
-            "PGOPTIONS": _options(),
-        }
+        environment = session_environment(self.socket_folder, self.superuser, database)
         return Program([self.binaries[name], *arguments], environment)
 
     def invalid_pages(self) -> set[str]:
@@ -179,13 +143,39 @@ def scratch_server(
 ) -> Iterator[ScratchServer]:
     """Start the server on `pgdata` in the folder, and stop it with the block."""
     _check_reach(binaries, folder, user)
+    check_tablespaces(binaries, folder / PGDATA, user)
     with ExitStack() as stack:
         sockets = _socket_folder(stack, folder, user)
         server = ScratchServer(binaries, superuser, sockets, folder / _LOG)
         _configure(server, folder, user)
         stack.callback(stop_server, folder / PGDATA)
-        _start(server, folder / PGDATA, user)
+        start(server, user)
         yield server
+
+
+def start(server: ScratchServer, user: str | None) -> None:
+    """Let it recover, and wait until it can be connected to."""
+    try:
+        run(
+            Program(
+                [
+                    server.binaries["pg_ctl"],
+                    "start",
+                    "--wait",
+                    "--timeout=604800",  # recovery takes what it takes; pg_ctl sees a dead server
+                    f"--pgdata={server.pgdata}",
+                    f"--log={server.log}",
+                    "--silent",
+                ],
+                user=user,
+            )
+        )
+    except BackupError as error:
+        raise BackupError(
+            "postgres.scratch_start",
+            "postgres: the scratch server did not start: "
+            + (_end_of_log(server.log) or error.message),
+        ) from error
 
 
 def _check_reach(binaries: Binaries, folder: Path, user: str | None) -> None:
@@ -242,30 +232,6 @@ def _write(path: Path, lines: list[str], user: str | None) -> None:
     own(path, user)
 
 
-def _start(server: ScratchServer, pgdata: Path, user: str | None) -> None:
-    try:
-        run(
-            Program(
-                [
-                    server.binaries["pg_ctl"],
-                    "start",
-                    "--wait",
-                    "--timeout=604800",  # recovery takes what it takes; pg_ctl sees a dead server
-                    f"--pgdata={pgdata}",
-                    f"--log={server.log}",
-                    "--silent",
-                ],
-                user=user,
-            )
-        )
-    except BackupError as error:
-        raise BackupError(
-            "postgres.scratch_start",
-            "postgres: the scratch server did not start: "
-            + (_end_of_log(server.log) or error.message),
-        ) from error
-
-
 def _end_of_log(log: Path) -> str:
     if not log.exists():
         return ""
@@ -276,13 +242,5 @@ def _end_of_log(log: Path) -> str:
     return "; ".join(line.partition("] ")[2] or line for line in telling[-_QUOTED_LINES:])
 
 
-def _options() -> str:
-    return " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
-
-
 def _quoted(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

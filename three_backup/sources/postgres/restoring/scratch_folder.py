@@ -28,7 +28,8 @@ _STOPPED_WITHIN_MS = 10_000
 @contextmanager
 def scratch_folder(parent: Path, user: str | None) -> Iterator[Path]:
     """A folder of mode 0700, the user's own; what an earlier run left in parent is cleared."""
-    _clear(parent)
+    parent = parent.resolve()  # by that path the kernel knows what runs there
+    _clear(parent, user)
     folder, lock = _locked_folder(parent)
     try:
         own(folder, user)
@@ -49,13 +50,15 @@ def _account(user: str) -> tuple[int, int]:
     return account.pw_uid, account.pw_gid
 
 
-def _clear(parent: Path) -> None:
+def _clear(parent: Path, user: str | None) -> None:
     """Remove the folders that no living process holds; those of other users are theirs."""
+    ours = {os.geteuid()} if user is None else {os.geteuid(), _account(user)[0]}
     for folder in parent.glob(f"{_PREFIX}*"):
-        with suppress(PermissionError, FileNotFoundError):
+        with suppress(PermissionError, FileNotFoundError, NotADirectoryError):
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                _remove_if_dead(folder, lock)
+                if os.fstat(lock).st_uid in ours:
+                    _remove_if_dead(folder, lock)
             finally:
                 os.close(lock)
 
@@ -91,12 +94,15 @@ def _remove(folder: Path) -> None:
 
 
 def stop_server(pgdata: Path) -> None:
-    """End the postmaster that runs in pgdata, if any; SIGQUIT is its immediate shutdown."""
+    """End the postmaster that runs in pgdata, if any; SIGQUIT is its immediate shutdown.
+
+    pgdata: as the kernel spells it, so that a link to another server's leads to nobody.
+    """
     with suppress(FileNotFoundError, ProcessLookupError, ValueError):
         process = int((pgdata / "postmaster.pid").read_text().partition("\n")[0])
         handle = os.pidfd_open(process)
         try:
-            if Path(f"/proc/{process}/cwd").readlink() == pgdata.resolve():
+            if Path(f"/proc/{process}/cwd").readlink() == pgdata:
                 _end(handle)
         finally:
             os.close(handle)

@@ -12,6 +12,8 @@ from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
 from three_backup.sources.postgres.connection import connect, quoted
 from three_backup.sources.postgres.restoring.family import Family
+from three_backup.sources.postgres.restoring.rights import may_not_write
+from three_backup.sources.postgres.restoring.scratch_session import plain_rows
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -81,8 +83,9 @@ def connect_target(database: str) -> Iterator["Connection"]:
     with connect(database) as connection:
         connection.execute(
             "SET default_transaction_read_only = off; SET transaction_timeout = 0;"
-            "SET idle_in_transaction_session_timeout = 0"
+            "SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0"
         )
+        plain_rows(connection)
         with _refusals_told(connection):
             yield connection
 
@@ -90,15 +93,10 @@ def connect_target(database: str) -> Iterator["Connection"]:
 @contextmanager
 def _refusals_told(connection: "Connection") -> Iterator[None]:
     """Those that only a restore meets, with their remedies."""
-    role, database = quoted(connection.info.user), quoted(connection.info.dbname)
     try:
         yield
     except psycopg.errors.InsufficientPrivilege as error:
-        raise BackupError(
-            "postgres.may_not_write",
-            f"PostgreSQL: role {role} may not do that in database {database}: {_said(error)}",
-            "restore as a superuser or its owner (PGUSER)" + _grant(_said(error), database, role),
-        ) from error
+        raise may_not_write(connection, _said(error)) from error
     except psycopg.errors.UndefinedObject as error:
         role_is_missing = re.fullmatch(r'role "(.*)" does not exist', _said(error))
         if role_is_missing is None:
@@ -119,28 +117,8 @@ def _refusals_told(connection: "Connection") -> Iterator[None]:
         ) from error
 
 
-def _grant(refusal: str, database: str, role: str) -> str:
-    """What would do instead, where that is one statement."""
-    schema = re.search(r"for schema (.+)", refusal)
-    if "for database" in refusal:
-        return f", or GRANT CREATE ON DATABASE {database} TO {role}"
-    if schema is not None:
-        return f", or GRANT CREATE ON SCHEMA {schema[1]} TO {role}"
-    if "to create database" in refusal:
-        return f", or ALTER ROLE {role} CREATEDB"
-    return ""
-
-
 def _said(error: psycopg.Error) -> str:
     return error.diag.message_primary or str(error)
-
-
-def plain_rows(connection: "Connection") -> None:
-    """Make both ends of a COPY agree on how values are written."""
-    connection.execute(
-        "SET datestyle = ISO; SET intervalstyle = postgres; SET lc_monetary = 'C';"
-        "SET bytea_output = hex; SET xmloption = content; SET extra_float_digits = 3"
-    )
 
 
 def attempt(target: "Connection", statement: str) -> str | None:

@@ -24,7 +24,7 @@ from three_backup.sources.postgres.restoring.family import (
     Part,
 )
 from three_backup.sources.postgres.restoring.staging import Staged
-from three_backup.sources.postgres.restoring.target import Existing, attempt, plain_rows
+from three_backup.sources.postgres.restoring.target import Existing, attempt
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -48,7 +48,6 @@ def load(
 ) -> tuple[dict[int, int], list[str]]:
     """Make and fill the family in its stage: rows by the oid of their table, and notes."""
     target.execute(definitions.before)
-    plain_rows(target)
     rows, notes = {}, list[str]()
     for table in staged.family.tables:
         if table.kind == "r":

@@ -1,0 +1,155 @@
+"""Nothing that a snapshot brings to life reaches into the tablespaces of a server that lives."""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.postgres.taking import EVERYWHERE, Taking, ask, run
+from three_backup.demo.servers import PostgresServer
+from three_backup.errors import BackupError
+from three_backup.sources.jobs import WholeJob
+from three_backup.sources.postgres.restoring import cluster
+from three_backup.sources.postgres.restoring.binaries import find_binaries
+from three_backup.sources.postgres.restoring.lay_out import combine
+from three_backup.sources.postgres.restoring.scratch import scratch_server, scratch_user
+from three_backup.sources.postgres.restoring.scratch_folder import PGDATA, own, scratch_folder
+from three_backup.sources.postgres.source import PostgresSource
+
+REFUSED = "a tablespace was created in {} while the snapshot was taken; .*--snapshot or --at"
+
+
+@pytest.fixture
+def parent(server_folder: Path) -> Iterator[Path]:
+    folder = server_folder / "beside"
+    folder.mkdir(mode=0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def space(live: PostgresServer, parent: Path) -> Iterator[Path]:
+    """Where a tablespace `late` may be created, which is dropped after the test."""
+    folder = parent / "space"
+    folder.mkdir()
+    shutil.chown(folder, live.pgdata.owner(), live.pgdata.group())
+    yield folder
+    run(live, "postgres", "DROP TABLE IF EXISTS busy", "DROP TABLESPACE IF EXISTS late")
+
+
+def create(live: PostgresServer, space: Path) -> None:
+    run(
+        live,
+        "postgres",
+        f"CREATE TABLESPACE late LOCATION '{space}'",
+        "CREATE TABLE busy TABLESPACE late AS SELECT i FROM generate_series(1, 2000) i",
+    )
+
+
+def go_on(live: PostgresServer) -> None:
+    """The table has other pages on the disk than what the WAL says of its beginning."""
+    run(live, "postgres", "UPDATE busy SET i = -i", "CHECKPOINT")
+
+
+def add_wal(live: PostgresServer, pgdata: Path) -> None:
+    """As if the backup had ended only now."""
+    run(live, "postgres", "SELECT pg_switch_wal()")
+    first = min(path.name for path in (pgdata / "pg_wal").glob("0*"))
+    for segment in (live.pgdata / "pg_wal").glob("0*"):
+        if segment.name >= first:
+            shutil.copy(segment, pgdata / "pg_wal")
+            own(pgdata / "pg_wal" / segment.name, scratch_user(None))
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def copy_of(live: PostgresServer, folder: Path) -> Path:
+    pgdata = folder / PGDATA
+    argv = [str(live.bindir / "pg_basebackup"), "--checkpoint=fast", "--no-sync"]
+    subprocess.run([*argv, f"--pgdata={pgdata}"], check=True)
+    for path in (pgdata, *pgdata.rglob("*")):
+        own(path, scratch_user(None))
+    return pgdata
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_scratch_server_does_not_start_where_it_would_write_into_a_live_tablespace(
+    live: PostgresServer, parent: Path, space: Path, is_there: bool
+) -> None:
+    user, binaries = scratch_user(None), find_binaries(live.version, live.bindir, {})
+    with scratch_folder(parent, user) as folder:
+        pgdata = copy_of(live, folder)
+        create(live, space)
+        go_on(live)
+        add_wal(live, pgdata)
+        if not is_there:
+            run(live, "postgres", "DROP TABLE busy", "DROP TABLESPACE late")
+        before = contents(space)
+        with (
+            pytest.raises(BackupError, match=REFUSED.format(space)) as refused,
+            scratch_server(binaries, folder, user, "postgres"),
+        ):
+            pass
+        assert refused.value.code == "postgres.tablespace_meanwhile"
+        assert contents(space) == before
+
+
+def test_tablespaces_that_were_there_before_or_have_no_location_are_no_harm(
+    live: PostgresServer, parent: Path, space: Path
+) -> None:
+    user, binaries = scratch_user(None), find_binaries(live.version, live.bindir, {})
+    create(live, space)
+    run(live, "postgres", "DROP TABLE busy", "DROP TABLESPACE late")
+    with scratch_folder(parent, user) as folder:
+        pgdata = copy_of(live, folder)
+        run(
+            live,
+            "postgres",
+            "SET allow_in_place_tablespaces = on",
+            "CREATE TABLESPACE late LOCATION ''",
+        )
+        add_wal(live, pgdata)
+        with (
+            scratch_server(binaries, folder, user, "postgres") as server,
+            server.connect("postgres") as scratch,
+        ):
+            assert scratch.execute("SELECT 1").fetchall() == [(1,)]
+
+
+def test_a_whole_cluster_is_not_handed_over_where_its_start_would_write_into_a_live_tablespace(
+    live: PostgresServer,
+    parent: Path,
+    space: Path,
+    taking: Taking,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chain = [taking.take()]
+    create(live, space)
+    go_on(live)
+
+    def combine_with_more_wal(*arguments: Any) -> None:
+        combine(*arguments)
+        add_wal(live, arguments[2])
+
+    monkeypatch.setattr(cluster, "combine", combine_with_more_wal)
+    before = contents(space)
+    with pytest.raises(BackupError, match=REFUSED.format(space)):
+        PostgresSource().restore_whole(
+            WholeJob(
+                chain=chain,
+                directory=parent / "rebuilt",
+                moved={},
+                owner=None,
+                source_settings=EVERYWHERE,
+                advance=lambda size: None,
+                say=lambda sentence: None,
+            )
+        )
+    assert not (parent / "rebuilt").exists()
+    assert contents(space) == before
+    assert ask(live, "postgres", "SELECT max(i) FROM busy") == "-1"

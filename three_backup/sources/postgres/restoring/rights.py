@@ -1,0 +1,63 @@
+"""What the role must be allowed to do in the target, and the sentence where it is not."""
+
+import re
+from typing import TYPE_CHECKING
+
+from three_backup.errors import BackupError
+from three_backup.sources.postgres.connection import connect, quoted
+
+if TYPE_CHECKING:
+    from three_backup.sources.postgres.connection import Connection
+
+_MAY_CREATE_DATABASES = """
+SELECT rolsuper OR rolcreatedb FROM pg_catalog.pg_roles WHERE rolname = current_user
+"""
+_MAY_CREATE_SCHEMAS = """
+SELECT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')
+"""
+_MAY_CREATE_THERE = """
+SELECT pg_catalog.has_schema_privilege(oid, 'CREATE') FROM pg_catalog.pg_namespace
+ WHERE nspname = %s
+"""
+
+
+def check_may_create_database() -> None:
+    with connect() as connection:
+        ((allowed,),) = connection.execute(_MAY_CREATE_DATABASES)
+        if not allowed:
+            raise may_not_write(connection, "permission denied to create database")
+
+
+def check_may_load(target: "Connection") -> None:
+    """Whatever is restored gets a schema of its own at first."""
+    ((allowed,),) = target.execute(_MAY_CREATE_SCHEMAS)
+    if not allowed:
+        raise may_not_write(target, f"permission denied for database {target.info.dbname}")
+
+
+def check_may_create_in(target: "Connection", schema: str) -> None:
+    """A schema that is not there yet will be the role's own."""
+    if (False,) in target.execute(_MAY_CREATE_THERE, (schema,)):
+        raise may_not_write(target, f"permission denied for schema {schema}")
+
+
+def may_not_write(target: "Connection", refusal: str) -> BackupError:
+    """refusal: in the server's words."""
+    role, database = quoted(target.info.user), quoted(target.info.dbname)
+    return BackupError(
+        "postgres.may_not_write",
+        f"PostgreSQL: role {role} may not do that in database {database}: {refusal}",
+        "restore as a superuser or its owner (PGUSER)" + _grant(refusal, database, role),
+    )
+
+
+def _grant(refusal: str, database: str, role: str) -> str:
+    """What would do instead, where that is one statement."""
+    schema = re.search(r"for schema (.+)", refusal)
+    if "for database" in refusal:
+        return f", or GRANT CREATE ON DATABASE {database} TO {role}"
+    if schema is not None:
+        return f", or GRANT CREATE ON SCHEMA {schema[1]} TO {role}"
+    if "to create database" in refusal:
+        return f", or ALTER ROLE {role} CREATEDB"
+    return ""

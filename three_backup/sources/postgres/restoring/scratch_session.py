@@ -1,0 +1,101 @@
+"""Sessions of a scratch server: plain ones, whatever the source set for its databases and roles.
+
+Those settings lie in the catalogs that were brought to life; a session's own words win.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from three_backup.errors import BackupError
+
+PORT = 5432
+NO_LOGIN = "postgres.scratch_login"
+"""The code of the failure where the superuser of the source may not log in."""
+
+_OPTIONS = {
+    "session_preload_libraries": "",
+    "local_preload_libraries": "",
+    "search_path": "",
+    "role": "none",
+    "default_transaction_read_only": "off",
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "transaction_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "row_security": "off",
+}
+_PLAIN_ROWS = """
+SET datestyle = ISO; SET intervalstyle = postgres; SET lc_monetary = 'C'; SET array_nulls = on;
+SET bytea_output = hex; SET xmloption = content; SET extra_float_digits = 3
+"""
+
+
+class _Connection(psycopg.Connection[tuple[Any, ...]]):
+    """Its failures speak of the scratch server, also inside of a session with another server."""
+
+    def wait(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return super().wait(*arguments, **options)
+        except psycopg.Error as error:
+            raise _failed(self.info.dbname, error) from error
+
+
+@contextmanager
+def scratch_session(sockets: Path, superuser: str, database: str) -> Iterator[_Connection]:
+    """One in which every statement is its own transaction. sockets: the folder they are in."""
+    try:
+        connection = _Connection.connect(
+            host=str(sockets),
+            hostaddr="",
+            port=PORT,
+            user=superuser,
+            dbname=database,
+            options=_options(),
+            client_encoding="UTF8",
+            sslmode="disable",
+            gssencmode="disable",
+            channel_binding="prefer",
+            require_auth="",
+            target_session_attrs="any",
+            autocommit=True,
+        )
+    except psycopg.Error as error:
+        raise _failed(database, error) from error
+    with connection:
+        plain_rows(connection)
+        yield connection
+
+
+def session_environment(sockets: Path, superuser: str, database: str) -> dict[str, str | None]:
+    """By which a program finds its way into such a session."""
+    environment: dict[str, str | None] = dict.fromkeys(
+        variable for variable in os.environ if variable.startswith("PG")
+    )
+    return environment | {
+        "PGHOST": str(sockets),
+        "PGPORT": str(PORT),
+        "PGUSER": superuser,
+        "PGDATABASE": database,
+        "PGOPTIONS": _options(),
+    }
+
+
+def plain_rows(connection: "psycopg.Connection[Any]") -> None:
+    """Make both ends of a COPY agree on how values are written."""
+    connection.execute(_PLAIN_ROWS)
+
+
+def _options() -> str:
+    return " ".join(f"-c {name}={value}" for name, value in _OPTIONS.items())
+
+
+def _failed(database: str, error: psycopg.Error) -> BackupError:
+    said = " ".join(str(error).split())
+    code = NO_LOGIN if "is not permitted to log in" in said else "postgres.scratch"
+    return BackupError(code, f"postgres: the scratch server fails on database {database}: {said}")
