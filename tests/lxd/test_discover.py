@@ -3,6 +3,7 @@
 import pytest
 
 from tests.lab.lab import Lab
+from tests.lxd import inside
 from tests.pipeline.conftest import Host
 
 POOLS = ("default", "second", "secret", "folder")
@@ -12,7 +13,12 @@ CONTAINERS = (
     "default/shop/web",
     "default/plain/bare",
 )
-VOLUMES = ("default/default/site", "default/shop/site", "second/default/raw")
+VOLUMES = (
+    "default/default/site",
+    "default/shop/site",
+    "second/default/raw",
+    "default/default/lent",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,6 +35,7 @@ def filled(lab: Lab) -> None:
         lxc storage volume create default site
         lxc storage volume snapshot default site mine
         lxc storage volume create default site --project shop
+        lxc storage volume create default lent --project plain
         lxc storage volume create second raw --type=block size=8MB
         lxc storage volume create folder flat
         zfs create tank/lxd/custom/default_foreign
@@ -98,3 +105,20 @@ def test_what_is_not_supported_is_named_and_harms_nobody(host: Host, machine: st
     assert not any("error" in record for record in outcome.records)
     summary = host.good(f"tb-run -s {machine} -s 'lxd/*/folder/*'").stdout
     assert "not supported" in summary
+
+
+def test_files_in_a_zvol_are_not_supported_whenever_it_is_noticed(host: Host, lab: Lab) -> None:
+    volume, blocks = "lxd/volume/default/default/site", "zfs.block_mode=true block.filesystem=ext4"
+    host.good(f"tb-discover -s {volume} > listed")
+    lab.sh("lxc storage volume delete default site")
+    lab.sh(f"lxc storage volume create default site {blocks}")
+    failed = host.sh("tb-snapshot --base < listed")
+    assert failed.status == 1
+    assert f"{volume}: its files lie in a zvol (zfs.block_mode)" in failed.stderr
+    assert inside.points(lab, "tank/lxd/custom/default_site") == []
+    assert "zvol" in str(found(host, volume)[volume]["unsupported"])
+    lab.sh(
+        f"lxc storage set second volume.{blocks.split()[0]} && lxc init --empty boxed -s second"
+    )
+    boxed = "lxd/container/second/default/boxed"
+    assert "zvol" in str(found(host, boxed)[boxed]["unsupported"])

@@ -96,3 +96,19 @@ def test_what_no_container_can_be_named_is_refused(name: str) -> None:
 def test_what_no_volume_can_be_named_is_refused(name: str) -> None:
     with pytest.raises(BackupError, match="no volume can be named"):
         names.check(object_of("volume", "default", name))
+
+
+@pytest.mark.parametrize(
+    ("kind", "type", "is_supported"),
+    [
+        *((kind, "filesystem", True) for kind in ("container", "filesystem volume")),
+        *((kind, "volume", False) for kind in ("container", "filesystem volume")),
+        *(("block volume", "volume", True), ("iso volume", "volume", True)),
+        ("container", None, True),
+    ],
+)
+def test_files_in_a_dataset_of_blocks_are_not_supported(
+    kind: str, type: str | None, is_supported: bool
+) -> None:
+    why = names.files_in_zvol(kind, type)
+    assert is_supported == (why is None)

@@ -4,6 +4,7 @@ What may hold a secret, the configuration of an instance say, goes in by stdin a
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -24,6 +25,7 @@ PROGRAMS = ("lxc", "/snap/bin/lxc")
 
 _ZFS = ("zfs", "/usr/sbin/zfs", "/sbin/zfs")
 _REMOTE = "local:"
+_BELOW_ASTRAL = re.compile("[\x7f-\uffff]")
 _LXC_FAILED = "lxd.lxc"
 _ZFS_FAILED = "lxd.zfs"
 
@@ -49,7 +51,14 @@ def send(method: str, path: str, body: Mapping[str, Any] | None, about: str) -> 
 def configure(container: ObjectId, configuration: Mapping[str, Any]) -> None:
     """Replace the whole configuration of an instance."""
     argv = ("config", "edit", f"{_REMOTE}{container.level3}", "--project", container.level2)
-    _lxc(argv, str(container), json.dumps(configuration))
+    _lxc(argv, str(container), as_yaml(configuration))
+
+
+def as_yaml(value: object) -> str:
+    """JSON that is YAML too: that has no pairs of surrogates, and takes nothing as it is that
+    cannot be printed."""
+    text = json.dumps(value, ensure_ascii=False)
+    return _BELOW_ASTRAL.sub(lambda one: f"\\u{ord(one[0]):04x}", text)
 
 
 def set_keys(container: ObjectId, keys: Mapping[str, str]) -> None:

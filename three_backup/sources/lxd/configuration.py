@@ -10,6 +10,9 @@ Json = Mapping[str, Any]
 OF_INSTANCES = ("architecture", "config", "description", "devices", "ephemeral", "profiles")
 """What makes an instance what it is, beside its bytes."""
 
+TRUE = ("true", "1", "yes", "on")
+"""What LXD takes for yes."""
+
 _OF_A_RUN = re.compile(
     r"volatile\.(?:idmap\..*|last_state\.(?:power|ready)|apply_.*|.*\.host_name)"
 )
@@ -21,19 +24,28 @@ _IDENTITY = re.compile(r"volatile\.(?:uuid.*|cloud-init\.instance-id|.*\.hwaddr)
 _OF_ITS_NAME = re.compile(r"volatile\.(?:cloud-init\.instance-id|apply_template|.*\.hwaddr)")
 """What an instance has to give away with its name."""
 
+_OF_ANY_PROJECT = re.compile(
+    r"volatile\.(?:apply_template|base_image|last_state\.power|.*\.(?:apply_quota|hwaddr))"
+)
+"""What everybody may set of an instance, as LXD's checkRestrictionsOnVolatileConfig has it."""
+
+_NONE = {"type": "none"}
+"""A device instead of one that a profile has."""
+
 _ADDRESSES = ("hwaddr", "ipv4.address", "ipv6.address")
 _OWN = re.compile(r"volatile\.idmap\..*")
 
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """What there is where the instance shall be. profiles: with their devices; volumes: custom
-    ones, as pool and name."""
+    """What there is where the instance shall be. profiles: whole; volumes: custom ones, as pool
+    and name; paths: of those that devices name."""
 
     pool: str
     profiles: Mapping[str, Json]
     networks: frozenset[str]
     volumes: frozenset[tuple[str, str]]
+    paths: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +79,27 @@ def missing(configuration: Json, here: Here) -> list[Missing]:
             for name in configuration["profiles"]
             if name not in here.profiles
         ),
-        *_missing_devices(configuration["devices"], here),
+        *_missing_devices(merged("devices", configuration, here.profiles), here),
     ]
+
+
+def merged(part: str, configuration: Json, profiles: Mapping[str, Json]) -> dict[str, Any]:
+    """The devices, or the config, of an instance with those of its profiles, of which profiles
+    has some."""
+    known = (profiles[name] for name in configuration["profiles"] if name in profiles)
+    found: dict[str, Any] = {}
+    for one in (*known, configuration):
+        found.update(one[part])
+    return found
+
+
+def host_path(device: Json) -> str | None:
+    """The path of the host that a device cannot do without."""
+    source = str(device.get("source", ""))
+    is_local = device["type"] == "disk" and "pool" not in device and source.startswith("/")
+    is_required = (device.get("required") or "true").lower() in TRUE
+    is_optional = device.get("optional", "").lower() in TRUE
+    return source if is_local and is_required and not is_optional else None
 
 
 def restored(
@@ -92,6 +123,8 @@ def restored(
             if name not in devices
         },
     }
+    of_profiles = merged("devices", {**kept, "devices": {}}, here.profiles)
+    kept["devices"].update({name: _NONE for name in devices if name in of_profiles})
     return {**kept, "devices": {**kept["devices"], **_root(kept, expanded, here)}}
 
 
@@ -100,6 +133,18 @@ def fixed_addresses(device: Json) -> dict[str, str]:
     if device["type"] != "nic":
         return {}
     return {key: device[key] for key in _ADDRESSES if device.get(key, "none") != "none"}
+
+
+def low_level(configuration: Json) -> list[str]:
+    """The keys that LXD lets nobody set of an instance in a project that has limits; it begins
+    with an empty idmap itself."""
+    return [
+        key
+        for key, value in configuration["config"].items()
+        if key.startswith("volatile.")
+        and not _OF_ANY_PROJECT.fullmatch(key)
+        and (key, value) != ("volatile.last_state.idmap", "[]")
+    ]
 
 
 def with_own(configuration: Json, own: Json) -> dict[str, Any]:
@@ -115,15 +160,13 @@ def _missing_devices(devices: Mapping[str, Json], here: Here) -> Iterator[Missin
             yield Missing(f"network {network}", device=name)
         elif all(volume) and volume not in here.volumes:
             yield Missing(f"volume {volume[1]} of pool {volume[0]}", device=name)
+        elif (path := host_path(device)) and path not in here.paths:
+            yield Missing(f"path {path} of the host", device=name)
 
 
 def _root(kept: Json, expanded: Json, here: Here) -> dict[str, Json]:
     """The root disk in the target's pool, spelt out where the profiles name another one."""
-    devices: dict[str, Json] = {}
-    for name in kept["profiles"]:
-        devices.update(here.profiles[name]["devices"])
-    devices.update(kept["devices"])
-    name, found = _root_of(devices)
+    name, found = _root_of(merged("devices", kept, here.profiles))
     if found.get("pool") == here.pool:
         return {}
     name_before, before = _root_of(expanded)

@@ -1,24 +1,29 @@
 """An instance being restored: what it needs, how it is made, configured and given its name."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
 from three_backup.sources.jobs import Wanted
-from three_backup.sources.lxd import client, names
+from three_backup.sources.lxd import client, names, project
 from three_backup.sources.lxd.configuration import (
     OF_INSTANCES,
     Here,
     fixed_addresses,
     given_away,
+    host_path,
+    low_level,
+    merged,
     missing,
     restored,
     with_own,
     without,
 )
 from three_backup.sources.lxd.failures import NotFoundError
+from three_backup.sources.lxd.project import Config
 
 MARK = "user.three_backup.restoring"
 """The key of the configuration that says what an unfinished instance is to become."""
@@ -42,13 +47,16 @@ class Container:
         self._without_devices = without_devices
         self._in_place = names.url(wanted.target) == names.url(wanted.object)
         self._configuration: dict[str, Any] = {}
+        self._project: Config = {}
+        self._limits: dict[str, str] = {}
 
     def check(self) -> Iterator[str]:
         """Notes on what is left out. Raises BackupError where something is missing, and for a
         name that none can have."""
         names.check(self._target)
         stored = self._facts["configuration"]
-        here = _here(self._target, stored["devices"].values())
+        self._project = project.config_of(self._target)
+        here = _here(self._target, stored)
         lacking = missing(stored, here)
         if lacking and not self._without_devices:
             raise BackupError(
@@ -60,12 +68,20 @@ class Container:
         self._configuration = restored(
             stored, self._facts["expanded_devices"], lacking, here, self._in_place
         )
+        config = merged("config", self._configuration, here.profiles)
+        self._limits = project.limits(self._target, self._project, config)
         yield from (f"it is without {one.what}, which is not here" for one in lacking)
         if not self._in_place:
             yield from _addresses_left_out(stored["devices"])
 
+    def check_allowed(self) -> None:
+        """Raises BackupError where the project does not let it have its configuration."""
+        project.check_low_level(self._target, self._project, low_level(self._configuration))
+
     def check_replaceable(self) -> None:
-        if client.get(names.url(self._target))["status"] != _STOPPED:
+        found = client.get(names.url(self._target))
+        project.check_low_level(self._target, self._project, low_level(given_away(found)))
+        if found["status"] != _STOPPED:
             raise BackupError(
                 "lxd.running",
                 f"{self._target}: it is running, and would be replaced",
@@ -98,12 +114,13 @@ class Container:
         return {name: found[name] for name in OF_INSTANCES}
 
     def create(self, unfinished: ObjectId) -> None:
-        """With nothing that another instance may have too: not even started with the host."""
+        """With nothing that another instance may have too: not even started with the host. What
+        the project limits is refused now."""
         body = {
             "name": unfinished.level3,
             "source": {"type": "none"},
             "architecture": self._configuration["architecture"],
-            "config": {MARK: str(self._target)},
+            "config": {MARK: str(self._target), **self._limits},
             "devices": {"root": {"type": "disk", "path": "/", "pool": unfinished.level1}},
             "profiles": [],
         }
@@ -138,26 +155,21 @@ def _keeping(found: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
     return {**found, "config": {**found["config"], _KEPT: json.dumps(given)}}
 
 
-def _here(target: ObjectId, devices: Collection[Mapping[str, Any]]) -> Here:
+def _here(target: ObjectId, stored: Mapping[str, Any]) -> Here:
     """No more is asked than the devices make it necessary."""
-    project = target.level2
-    try:
-        profiles = client.get(names.in_project("/1.0/profiles", project, recursion="1"))
-    except NotFoundError as error:
-        raise BackupError(
-            "lxd.no_project",
-            f"{target}: there is no project {project}",
-            f"create it (lxc project create {project}), or name another with --level2",
-        ) from error
+    listed = client.get(names.in_project("/1.0/profiles", target.level2, recursion="1"))
+    profiles = {one["name"]: one for one in listed}
+    devices = merged("devices", stored, profiles).values()
     networks = ()
     if any("network" in device for device in devices):
-        networks = client.get(names.in_project("/1.0/networks", project))
+        networks = client.get(names.in_project("/1.0/networks", target.level2))
     pools = {device["pool"] for device in devices if device.get("source") and device.get("pool")}
     return Here(
         target.level1,
-        {one["name"]: one for one in profiles},
+        profiles,
         frozenset(map(names.last_of, networks)),
-        frozenset((pool, name) for pool in pools for name in _volumes(pool, project)),
+        frozenset((pool, name) for pool in pools for name in _volumes(pool, target.level2)),
+        frozenset(path for one in devices if (path := host_path(one)) and os.path.lexists(path)),
     )
 
 

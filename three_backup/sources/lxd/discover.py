@@ -15,12 +15,12 @@ from three_backup.sources.lxd.names import CONTAINER, TYPE, VOLUME
 _POOLS = "/1.0/storage-pools?recursion=1"
 _INSTANCES = "/1.0/instances?recursion=1&all-projects=true"
 _VOLUMES = "/1.0/storage-pools/{}/volumes?recursion=1&all-projects=true"
-_DATASETS = ("list", "-Hp", "-r", "-t", "filesystem,volume", "-o", "name,referenced,guid")
+_DATASETS = ("list", "-Hp", "-r", "-t", "filesystem,volume", "-o", "name,type,referenced,guid")
 _ZFS = "zfs"
 
 Json = Mapping[str, Any]
-Datasets = Mapping[str, tuple[int, str]]
-"""Size and guid, by name."""
+Datasets = Mapping[str, tuple[str, int, str]]
+"""Type, size and guid, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def _all_datasets(pools: Sequence[Json]) -> Datasets | None:
 
 def _datasets(roots: Sequence[str], about: str) -> Datasets:
     rows = client.zfs((*_DATASETS, *roots), about)
-    return {dataset: (int(size), guid) for dataset, size, guid in rows}
+    return {dataset: (type, int(size), guid) for dataset, type, size, guid in rows}
 
 
 def _root(pool: Json) -> str:
@@ -124,17 +124,17 @@ def _points(volumes: Sequence[Json]) -> dict[tuple[str, str, str], list[str]]:
 
 
 def _found(pool: _Pool, id: ObjectId, kind: str, points: Sequence[str]) -> Found:
-    unsupported = _why_unsupported(pool, kind)
+    type, size, guid = pool.datasets.get(names.dataset(pool.root, id), (None, None, None))
+    unsupported = _why_unsupported(pool, kind, type)
     if unsupported:
         return Found(id, None, str(id), {"kind": kind, "unsupported": unsupported})
-    size, guid = pool.datasets.get(names.dataset(pool.root, id), (None, None))
     facts = {"kind": kind, "guid": guid, "points": sorted(points)}
     return Found(id, size, str(id), facts)
 
 
-def _why_unsupported(pool: _Pool, kind: str) -> str | None:
+def _why_unsupported(pool: _Pool, kind: str, type: str | None) -> str | None:
     if pool.driver != _ZFS:
         return f"pool {pool.name} is {pool.driver}; only pools on ZFS are backed up yet"
     if kind == "virtual machine":
         return "virtual machines are not backed up yet"
-    return None
+    return names.files_in_zvol(kind, type)

@@ -55,6 +55,13 @@ def dataset(root: str, object_id: ObjectId) -> str:
     return f"{root}/containers/{name if project == _DEFAULT else f'{project}_{name}'}"
 
 
+def files_in_zvol(kind: str, type: str | None) -> str | None:
+    """Why it is not supported: a container's files, or a volume's, in a dataset of blocks."""
+    if type == "volume" and kind in ("container", "filesystem volume"):
+        return "its files lie in a zvol (zfs.block_mode), and only file systems are backed up yet"
+    return None
+
+
 def point(snapshot: SnapshotId) -> str:
     """The name of a snapshot of ours, as LXD knows it."""
     return f"{_POINT}{snapshot}"

@@ -23,6 +23,7 @@ def plan(job: RestoreJob) -> Iterator[tuple[Wanted, Planned | BackupError]]:
 def _plan(work: Work) -> Planned:
     dataset = client.dataset(work.wanted.target)  # its pool is there, and on ZFS
     notes = tuple(work.target.check())
+    work.target.check_allowed()
     there = client.names_beside(work.wanted.target)
     replaces = not there.isdisjoint((work.wanted.target.level3, work.aside.level3))
     if replaces:

@@ -12,7 +12,7 @@ from three_backup.sources.lxd import client, names
 from three_backup.sources.lxd.failures import HeldError, NoDatasetError, NotFoundError
 
 _LIST = ("list", "-Hp", "-d", "1", "-t", "filesystem,volume,snapshot")
-_COLUMNS = ("-o", "name,guid,referenced,encryption")
+_COLUMNS = ("-o", "name,guid,referenced,encryption,type")
 _SEND = ("send", "-c", "-L", "-e")
 """Blocks as they lie on disk: compressed, large, embedded."""
 
@@ -21,10 +21,11 @@ _NO_EXPIRY = "0001-01-01T00:00:00Z"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """guid: of the dataset, new after a move; encrypted: with ZFS's own encryption; points: the
-    guids of ours."""
+    """type: filesystem, or volume for a zvol; guid: of the dataset, new after a move; encrypted:
+    with ZFS's own encryption; points: the guids of ours."""
 
     dataset: str
+    type: str
     guid: str
     encrypted: bool
     points: Mapping[SnapshotId, str]
@@ -51,10 +52,11 @@ def state(object_id: ObjectId) -> State:
     """Raises NoDatasetError where the object is gone."""
     dataset = client.dataset(object_id)
     rows = client.zfs((*_LIST, *_COLUMNS, dataset), str(object_id))
-    guid, encryption = next((row[1], row[3]) for row in rows if row[0] == dataset)
+    _, guid, _, encryption, type = next(row for row in rows if row[0] == dataset)
     ours = {names.snapshot_of_zfs(row[0]): row for row in rows if row[0].startswith(f"{dataset}@")}
     return State(
         dataset,
+        type,
         guid,
         encryption != "off",
         {snapshot: row[1] for snapshot, row in ours.items() if snapshot},

@@ -94,6 +94,7 @@ def read_stored(files: SnapshotFiles, advance: Advance) -> tuple[int, Iterator[b
 def _receive(work: Work, lock: Lock | None) -> int:
     """Bytes that were received."""
     dataset = client.dataset(work.unfinished)
+    _check_made(work, dataset)
     if lock is not None:  # ZFS takes no encrypted dataset for another, only for a new one
         client.zfs(("destroy", dataset), work.about)
     if work.job.at_source:
@@ -102,6 +103,18 @@ def _receive(work: Work, lock: Lock | None) -> int:
     if lock is not None and work.raw:
         encryption.unlock(lock, dataset, work.about)
     return read
+
+
+def _check_made(work: Work, dataset: str) -> None:
+    """ZFS would make one anew, and LXD would know another one: an empty one."""
+    ((type,),) = client.zfs(("list", "-H", "-o", "type", dataset), work.about)
+    if work.target.is_filesystem and type != "filesystem":
+        pool = work.wanted.target.level1
+        raise BackupError(
+            "lxd.block_mode",
+            f"{work.about}: pool {pool} has zvols for files (zfs.block_mode)",
+            f"have it otherwise meanwhile: lxc storage unset {pool} volume.zfs.block_mode",
+        )
 
 
 def _receive_point(work: Work) -> int:

@@ -23,6 +23,7 @@ def restore(job: RestoreJob) -> Iterator[tuple[Wanted, Restored | BackupError]]:
 def _restore(work: Work) -> Restored:
     lock = opened(work)
     notes = list(work.target.check())
+    work.target.check_allowed()
     replaced = _make_room(work)
     with received(work, lock) as read, _out_of_the_way(work, replaced):
         work.target.configure(work.unfinished)

@@ -29,13 +29,16 @@ def take(job: SnapshotJob) -> Manifest:
         points.make(object_id, job.snapshot)
         state = points.state(object_id)
         described = _described(object_id)
+        kind = _kind(object_id, described)
+        if unsupported := names.files_in_zvol(kind, state.type):
+            raise BackupError("lxd.block_mode", f"{object_id}: {unsupported}")
         _warn_of_secrets(job, described)
         sent = Sent(state.dataset, job.snapshot, parent, state.encrypted)
         size = state.sizes[job.snapshot]
         return Manifest(
             carrier=job.carrier,
             snapshot=job.snapshot,
-            objects=(CarriedObject(object_id, size, {"kind": _kind(object_id, described)}),),
+            objects=(CarriedObject(object_id, size, {"kind": kind}),),
             files=(),
             source_size=size,
             stored_size=points.size_of_stream(sent, job.carrier),
