@@ -18,12 +18,13 @@ from pathlib import Path
 from three_backup.holders import Holder
 from three_backup.lock import IfRunning, Patience, run_lock
 folder, action, stage = Path(sys.argv[1]), IfRunning(sys.argv[2]), sys.argv[3]
+sys.stdout.reconfigure(line_buffering=True)
 with run_lock(folder, Patience(action), lambda: datetime.now(UTC), print) as lock:
     held = (sys.executable, "-c", "import sys; sys.stdin.read()")
     pid = stage and subprocess.Popen(held, pass_fds=(lock.descriptor,), stdout=2).pid
     if stage == "named":
         lock.name([Holder.of(pid, "tb-upload")])
-    print("held", pid, flush=True)
+    print("held", pid)
     sys.stdin.read()
 """
 NOBODY = "import os; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"

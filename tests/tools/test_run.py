@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("tb-discover", "tb-plan", "tb-snapshot", "tb-upload", "tb-rotate")
-COPY = "import shutil, sys; shutil.copyfileobj(sys.stdin.buffer, sys.stdout.buffer, 1)"
+COPY = "import sys; sys.stdout.reconfigure(line_buffering=True); sys.stdout.writelines(sys.stdin)"
 UNTIL_RELEASED = "import os, sys; open(os.environ['RELEASE']).read()"
 CARRIER = "postgres/cluster/7"
 ERROR = {
