@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from three_backup.carriers import Broken, can_hold, is_object
 from three_backup.catalog import Catalog, Stored
 from three_backup.errors import BackupError
-from three_backup.objects import LEVELS, ObjectId
+from three_backup.objects import ObjectId
 from three_backup.snapshots import SnapshotId
 
 
@@ -25,10 +26,6 @@ class Candidate:
         return self.carrier, self.stored.id
 
 
-Broken = tuple[str, BackupError]
-"""A carrier whose newest manifest cannot be read."""
-
-
 def candidates(
     catalogs: Sequence[Catalog], types: Iterable[str], wanted: Callable[[str], bool]
 ) -> Iterator[Candidate | Broken]:
@@ -36,16 +33,16 @@ def candidates(
     for type in types:
         for catalog in catalogs:
             for carrier in catalog.carriers(type):
-                yield from _of_carrier(catalog, carrier, wanted)
+                if can_hold(carrier, wanted):
+                    yield from _of_carrier(catalog, carrier, wanted)
 
 
 def _of_carrier(
     catalog: Catalog, carrier: str, wanted: Callable[[str], bool]
 ) -> Iterator[Candidate | Broken]:
     newest = catalog.snapshots(carrier)[-1]
-    if carrier.count("/") == LEVELS - 1:
-        if wanted(carrier):
-            yield Candidate(ObjectId.parse(carrier), None, catalog, carrier, newest)
+    if is_object(carrier):
+        yield Candidate(ObjectId.parse(carrier), None, catalog, carrier, newest)
         return
     try:
         manifest = catalog.manifest(carrier, newest)

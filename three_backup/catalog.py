@@ -1,9 +1,7 @@
 """Which snapshots exist, on this host and in S3, and their files from whichever has them."""
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from operator import attrgetter
@@ -11,9 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from three_backup import layout
-from three_backup.durable import write_durably
-from three_backup.errors import BackupError, ConfigurationError, UnreachableError
+from three_backup.errors import BackupError, ConfigurationError
 from three_backup.local import LocalStore
+from three_backup.manifest_cache import ManifestCache
 from three_backup.s3.download import read_range
 from three_backup.s3.patience import Say
 from three_backup.s3.store import Store
@@ -45,7 +43,8 @@ class Catalog:
         self.local = LocalStore(storage.local_dir)
         self.partial = False
         self._everything: dict[str, str] | None = None
-        self._unreachable: UnreachableError | None = None
+        self._unlisted: BackupError | None = None
+        self._cache = ManifestCache(storage)
         self._trusts_host = True
 
     @cached_property
@@ -74,16 +73,16 @@ class Catalog:
         """From here on answer out of one listing, a request a thousand keys, not one a carrier."""
         if self._everything is not None:
             return
-        if self._unreachable is not None:
-            raise self._unreachable  # so many carriers shall not wait for it one after the other
+        if self._unlisted is not None:
+            raise self._unlisted  # many carriers shall not wait for it one after the other
         try:
             self._everything = self._listed()
-        except UnreachableError as error:
-            self._unreachable = error
+        except BackupError as error:
+            self._unlisted = error
             raise
 
     def without_s3(self) -> "Catalog":
-        """The snapshots of this host alone, while S3 cannot be reached."""
+        """The snapshots of this host alone, while S3 is away."""
         catalog = Catalog(replace(self.storage, bucket=None), self._say)
         catalog.partial = True
         return catalog
@@ -152,7 +151,7 @@ class Catalog:
         ]
 
     def forget_cached(self, carrier: str, snapshot: SnapshotId) -> None:
-        self._cached(carrier, snapshot).unlink(missing_ok=True)
+        self._cache.forget(carrier, snapshot)
 
     def _listed(self) -> dict[str, str]:
         names: dict[str, list[str]] = {}
@@ -183,11 +182,10 @@ class Catalog:
         yield from filter(None, map(layout.snapshot_of, dict.fromkeys(names)))
 
     def _remote_manifest(self, carrier: str, snapshot: SnapshotId) -> Manifest:
-        cached = self._cached(carrier, snapshot)
+        cached = self._cache.read(carrier, snapshot) if self._trusts_host else None
+        if cached is not None:
+            return cached
         key = layout.manifest_key(carrier, snapshot)
-        if self._trusts_host:
-            with suppress(FileNotFoundError, PermissionError):
-                return Manifest.from_json(cached.read_bytes(), str(cached))
         body = self.bucket.read(key)
         manifest = Manifest.from_json(body, key)
         if manifest.carrier != carrier or manifest.snapshot != snapshot:
@@ -196,20 +194,8 @@ class Catalog:
                 f"{key}: this is the manifest of {manifest.carrier} {manifest.snapshot}",
                 "restore another snapshot, and find out who writes to the bucket",
             )
-        self._keep(cached, body)
+        self._cache.keep(carrier, snapshot, body)
         return manifest
-
-    def _cached(self, carrier: str, snapshot: SnapshotId) -> Path:
-        place = f"{self.storage.endpoint}/{self.storage.bucket}/{self.storage.prefix}"
-        folder = hashlib.sha256(place.encode()).hexdigest()[:16]
-        return self.storage.local_dir / "cache" / folder / layout.manifest_key(carrier, snapshot)
-
-    def _keep(self, cached: Path, body: bytes) -> None:
-        # Whoever may not write here (a reader without rights) does without the cache.
-        if not os.access(self.storage.local_dir, os.W_OK):
-            return
-        cached.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_durably(cached, body)
 
 
 class Files:

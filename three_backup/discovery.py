@@ -1,17 +1,15 @@
 """The records of what there is: live at the sources, or stored in the catalog."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from shutil import which
 from typing import Any
 
+from three_backup.carriers import can_hold, record_of
 from three_backup.catalog import Catalog, Stored
 from three_backup.config import Configuration
 from three_backup.errors import BackupError
-from three_backup.objects import (
-    ObjectId,
-    can_match_below,
-    selected,
-)
+from three_backup.objects import ObjectId, can_match_below, selected
 from three_backup.records import Record, of_source
 from three_backup.snapshots import CarriedObject, Manifest
 from three_backup.sources import SOURCES
@@ -47,14 +45,18 @@ def live(
 
 def stored(
     patterns: Sequence[str], catalogs: Iterable[Catalog], types: Iterable[str]
-) -> Iterator[Record]:
-    """The records of every object that a snapshot holds, with the ids of these snapshots."""
+) -> Iterator[tuple[Record, BackupError | None]]:
+    """The records of every object that a snapshot holds, with the ids of these snapshots.
+
+    A manifest that cannot be read is a record of its carrier, given with its error.
+    """
     for catalog in catalogs:
         for type in types:
             if patterns and not any(can_match_below(pattern, type) for pattern in patterns):
                 continue
             for carrier in catalog.carriers(type):
-                yield from _stored(catalog, carrier, patterns)
+                if can_hold(carrier, partial(selected, patterns)):
+                    yield from _stored(catalog, carrier, patterns)
 
 
 def describe(stored: Stored, manifest: Manifest) -> dict[str, Any]:
@@ -68,19 +70,25 @@ def describe(stored: Stored, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _stored(catalog: Catalog, carrier: str, patterns: Sequence[str]) -> Iterator[Record]:
+def _stored(
+    catalog: Catalog, carrier: str, patterns: Sequence[str]
+) -> Iterator[tuple[Record, BackupError | None]]:
     of_another_host = {"s3_prefix": catalog.storage.prefix} if catalog.storage.foreign else {}
     newest: dict[ObjectId, CarriedObject] = {}
     holders: dict[ObjectId, list[dict[str, Any]]] = {}
     for snapshot in catalog.snapshots(carrier):
-        manifest = catalog.manifest(carrier, snapshot)
+        try:
+            manifest = catalog.manifest(carrier, snapshot)
+        except BackupError as error:
+            yield record_of(carrier), error
+            continue
         described = describe(snapshot, manifest)
         for carried in manifest.objects:
             newest[carried.id] = carried
             holders.setdefault(carried.id, []).append(described)
     for object_id, carried in newest.items():
         if selected(patterns, str(object_id)):
-            yield Record.of(
+            record = Record.of(
                 object_id,
                 **carried.facts,
                 size=carried.size,
@@ -89,6 +97,7 @@ def _stored(catalog: Catalog, carrier: str, patterns: Sequence[str]) -> Iterator
                 snapshots=holders[object_id],
                 **of_another_host,
             )
+            yield record, None
 
 
 def _record(found: Found | Unreadable, type: str) -> tuple[Record, BackupError | None]:

@@ -58,3 +58,15 @@ class BusyError(BackupError):
     """Somebody else holds the lock."""
 
     status = Exit.BUSY
+
+
+_REFUSALS = frozenset({"s3.clock", "s3.denied", "s3.no_bucket", "s3.region", "s3.signature"})
+"""How S3 answers every request alike; see `s3.failures`."""
+
+
+def s3_is_away(error: BackupError) -> bool:
+    """Whether S3, though configured, can be used for nothing at present: no answer, or a refusal
+    of whatever is asked. Not a mistake in the configuration, nor one damaged key."""
+    if isinstance(error, ConfigurationError):
+        return False
+    return isinstance(error, UnreachableError) or error.code in _REFUSALS

@@ -37,13 +37,16 @@ class ObjectId:
     def parse(cls, text: str) -> Self:
         """Raises UsageError where text is not an id."""
         parts = text.split("/")
-        if len(parts) != LEVELS or not parts[0] or not parts[1]:
-            raise UsageError(
-                "id.malformed",
-                f"{text!r} is not an object id",
-                "write type/subtype/level1/level2/level3 as tb-discover prints it",
-            )
-        return cls(parts[0], parts[1], *map(unescape, parts[2:]))
+        try:
+            if len(parts) == LEVELS and parts[0] and parts[1]:
+                return cls(parts[0], parts[1], *map(unescape, parts[2:]))
+        except UnicodeDecodeError:  # %FF say
+            pass
+        raise UsageError(
+            "id.malformed",
+            f"{text!r} is not an object id",
+            "write type/subtype/level1/level2/level3 as tb-discover prints it",
+        )
 
 
 def escape(name: str) -> str:

@@ -210,8 +210,10 @@ def _has_local_files(carrier: str, stored: Stored, catalog: Catalog) -> bool:
 def _progress(
     carrier: str, snapshots: Sequence[Stored], settings: Sequence[Settings], catalog: Catalog
 ) -> Progress:
-    unsynced = [one for one in snapshots if one.local and not one.s3]
-    stale = _stale(carrier, snapshots, settings, catalog)
+    decided = _decided(carrier, snapshots, settings, catalog)
+    surplus = {one.snapshot for one in decided if one.surplus}
+    unsynced = [one for one in snapshots if not one.s3 and one.id not in surplus]
+    stale = {one.place for one in decided if not one.keep}
     return Progress(
         snapshots[-1].id.kind if snapshots else None,
         unsynced=bool(unsynced),
@@ -221,14 +223,14 @@ def _progress(
     )
 
 
-def _stale(
+def _decided(
     carrier: str, snapshots: Sequence[Stored], settings: Sequence[Settings], catalog: Catalog
-) -> set[Place]:
-    """Where retention would remove something."""
-    if settings and keeps_everything(snapshots, most_generous(one.limits for one in settings)):
-        return set()
-    decided = verdicts(carrier, snapshots, settings, catalog)
-    return {one.place for one in decided if not one.keep}
+) -> list[Verdict]:
+    """What retention says; nothing where it plainly keeps all, even once all is uploaded."""
+    uploaded = [one if one.s3 else one._replace(s3=True) for one in snapshots]
+    if settings and keeps_everything(uploaded, most_generous(one.limits for one in settings)):
+        return []
+    return verdicts(carrier, snapshots, settings, catalog)
 
 
 def _is_begun(carrier: str, snapshot: SnapshotId, catalog: Catalog) -> bool:

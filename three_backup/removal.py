@@ -5,7 +5,6 @@ that the rest goes too, whenever this host is killed. Whoever removes holds the 
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -52,8 +51,12 @@ def clear_unfinished(catalog: Catalog, carrier: str, now: datetime, say: Say) ->
         else:
             _finish(catalog, carrier, snapshot, intent)
     for upload in begun(folder):
+        snapshot = SnapshotId.parse(upload.journal.parent.name)
+        stored = snapshots.get(snapshot) if snapshot else None
+        if stored is not None and not stored.s3:
+            continue  # it is still to be uploaded, wherever that was begun
         if _is_ours(catalog, upload):
-            _clear_upload(catalog, snapshots, upload, now)
+            _clear_upload(catalog, stored, upload, now)
         elif upload.newest_write < now - PATIENCE:
             _clear_elsewhere(catalog, carrier, upload, say)
     _remove_empty(folder)
@@ -64,14 +67,10 @@ def _is_ours(catalog: Catalog, upload: Begun) -> bool:
     return (upload.plan.bucket, upload.plan.prefix) == (storage.bucket, storage.prefix)
 
 
-def _clear_upload(
-    catalog: Catalog, snapshots: Mapping[SnapshotId, Stored], upload: Begun, now: datetime
-) -> None:
-    snapshot = SnapshotId.parse(upload.journal.parent.name)
-    stored = snapshots.get(snapshot) if snapshot else None
-    if stored is not None and stored.s3:
+def _clear_upload(catalog: Catalog, stored: Stored | None, upload: Begun, now: datetime) -> None:
+    if stored is not None:
         forget(upload.journal)
-    elif stored is None and upload.newest_write < now - PATIENCE:
+    elif upload.newest_write < now - PATIENCE:
         abandon(catalog.bucket, upload.journal)
 
 

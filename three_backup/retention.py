@@ -5,18 +5,24 @@ every link of a chain from wherever it lies, so a parent stays only where somebo
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from enum import StrEnum
 from itertools import chain, islice
 from typing import Protocol
 
+from three_backup.copies import Candidate, Copy, Known, Place
 from three_backup.snapshots import Kind, SnapshotId
 
-
-class Place(StrEnum):
-    LOCAL = "local"
-    S3 = "s3"
+__all__ = [
+    "Candidate",
+    "Limits",
+    "Place",
+    "Placed",
+    "Verdict",
+    "decide",
+    "keeps_everything",
+    "most_generous",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,19 +33,6 @@ class Limits:
     incrementals_local: int
     bases_s3: int
     incrementals_s3: int
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A complete snapshot. local, s3: where it lies; wanted_in_s3: it should come to lie there;
-    local_only: it has files that are never uploaded; lost: these are not here any more."""
-
-    id: SnapshotId
-    local: bool
-    s3: bool
-    wanted_in_s3: bool = True
-    local_only: bool = False
-    lost: bool = False
 
 
 class Placed(Protocol):
@@ -55,12 +48,14 @@ class Placed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of one copy of a snapshot, and why, in words for a person."""
+    """What becomes of one copy of a snapshot, and why, in words for a person. surplus: it could
+    be uploaded, but would be removed from S3 again, so that nobody uploads it."""
 
     snapshot: SnapshotId
     place: Place
     keep: bool
     reason: str
+    surplus: bool = False
 
 
 def most_generous(limits: Iterable[Limits]) -> Limits:
@@ -82,20 +77,16 @@ def decide(
     points: a local copy is a state of the source itself, as in ZFS: it restores without its
     parents, and increments, the next one and those not yet uploaded, are made from it.
     """
-    known = _Known(snapshots, points)
-    kept: dict[_Copy, str] = {}
-    for copy, reason in _wanted(known, limits):
-        kept.setdefault(copy, reason)
-    walked: set[tuple[datetime, bool]] = set()
-    waiting = list(kept)
-    for copy in waiting:
-        for needed in known.needs(copy, walked):
-            if needed not in kept:
-                kept[needed] = f"{copy.id} needs it"
-                waiting.append(needed)
+    known = Known(snapshots, points)
+    surplus = _surplus(known, limits)
+    kept = _kept(known, limits, surplus)
     return [
         Verdict(
-            copy.id, copy.place, copy in kept, kept.get(copy) or _expendable(known, copy, limits)
+            copy.id,
+            copy.place,
+            copy in kept,
+            kept.get(copy) or _expendable(known, copy, limits),
+            copy.id in surplus,
         )
         for snapshot in known.newest_first
         for copy in known.copies(snapshot)
@@ -122,100 +113,46 @@ def keeps_everything(snapshots: Collection[Placed], limits: Limits) -> bool:
 _WHERE = {Place.LOCAL: "on this host", Place.S3: "in S3"}
 
 
-@dataclass(eq=False, slots=True)
-class _Copy:
-    """Made once for each and compared by identity: half a million may have to be looked at."""
-
-    id: SnapshotId
-    place: Place
-
-
-class _Known:
-    """The snapshots that there are and how they hang together."""
-
-    def __init__(self, snapshots: Iterable[Candidate], points: bool) -> None:
-        self.points = points
-        self.newest_first = sorted(snapshots, key=lambda one: one.id.time, reverse=True)
-        self._by_time = {one.id.time: one for one in self.newest_first}
-        self.here = {
-            one.id.time: _Copy(one.id, Place.LOCAL) for one in self.newest_first if one.local
-        }
-        self.in_s3 = {one.id.time: _Copy(one.id, Place.S3) for one in self.newest_first if one.s3}
-        self._complete: set[datetime] = set()
-        self._complete_in_s3: set[datetime] = set()
-        for one in reversed(self.newest_first):
-            if any(map(self.restorable, self.copies(one))):
-                self._complete.add(one.id.time)
-            if one.s3 and (one.id.parent is None or one.id.parent in self._complete_in_s3):
-                self._complete_in_s3.add(one.id.time)
-
-    def copies(self, one: Candidate) -> Iterator[_Copy]:
-        if one.local:
-            yield self.here[one.id.time]
-        if one.s3:
-            yield self.in_s3[one.id.time]
-
-    def restorable(self, copy: _Copy) -> bool:
-        """Whether every link that the copy builds on lies somewhere."""
-        if self.points and copy.place is Place.LOCAL:
-            return True
-        return copy.id.parent is None or copy.id.parent in self._complete
-
-    def parent(self, snapshot: SnapshotId) -> Candidate | None:
-        return None if snapshot.parent is None else self._by_time.get(snapshot.parent)
-
-    def newest_complete(self) -> Candidate | None:
-        return next((one for one in self.newest_first if one.id.time in self._complete), None)
-
-    def newest_complete_in_s3(self) -> Candidate | None:
-        complete = self._complete_in_s3
-        return next((one for one in self.newest_first if one.id.time in complete), None)
-
-    def newest_with_local_files(self) -> Candidate | None:
-        """The newest through which all that is never uploaded can be restored; None where the
-        newest one here holds nothing of the kind any more. Points have no files."""
-        for one in () if self.points else self.newest_first:
-            if one.local and self.restorable(self.here[one.id.time]):
-                held = [link for link in (one, *self._ancestors(one.id)) if link.local_only]
-                if all(link.local and not link.lost for link in held):
-                    return one if held else None
-        return None
-
-    def best_copy(self, one: Candidate) -> _Copy:
-        """The copy that is kept if one must be."""
-        in_s3 = self.in_s3.get(one.id.time)
-        if in_s3 is not None and (self.restorable(in_s3) or not one.local):
-            return in_s3
-        return self.here[one.id.time]
-
-    def needs(self, copy: _Copy, walked: set[tuple[datetime, bool]]) -> Iterator[_Copy]:
-        """The copies of other snapshots without whose bytes this one is worth nothing.
-
-        walked: how far chains were followed already; these parts are left out and added to.
-        """
-        if self.points and copy.place is Place.LOCAL:
-            return
-        is_here = copy.place is Place.LOCAL
-        for ancestor in self._ancestors(copy.id):
-            step = ancestor.id.time, is_here
-            if step in walked:
-                return
-            walked.add(step)
-            best = self.best_copy(ancestor)
-            yield best
-            if is_here and ancestor.local and ancestor.local_only:
-                yield self.here[ancestor.id.time]
-            if self.points and best.place is Place.LOCAL:
-                return
-
-    def _ancestors(self, snapshot: SnapshotId) -> Iterator[Candidate]:
-        ancestor = self.parent(snapshot)
-        while ancestor is not None:
-            yield ancestor
-            ancestor = self.parent(ancestor.id)
+def _surplus(known: Known, limits: Limits) -> set[SnapshotId]:
+    """What would be removed from S3 if all lay there that can still be uploaded."""
+    uploaded = {one.id: one for one in _uploaded(known)}
+    if not uploaded:
+        return set()
+    then = Known((uploaded.get(one.id, one) for one in known.newest_first), known.points)
+    kept = _kept(then, limits, surplus=())
+    return {one.id for one in uploaded.values() if then.in_s3[one.id.time] not in kept}
 
 
-def _wanted(known: _Known, limits: Limits) -> Iterator[tuple[_Copy, str]]:
+def _uploaded(known: Known) -> Iterator[Candidate]:
+    """What S3 lacks and can get, as it lies then."""
+    there = {one.id.time for one in known.newest_first if one.s3}
+    for one in reversed(known.newest_first):
+        if one.s3 or not one.local or not one.wanted_in_s3:
+            continue
+        parent = one.id.parent
+        if parent is None or (parent in there and (parent in known.here or not known.points)):
+            there.add(one.id.time)
+            yield replace(one, s3=True)
+
+
+def _kept(known: Known, limits: Limits, surplus: Collection[SnapshotId]) -> dict[Copy, str]:
+    """The copies that stay, and why."""
+    kept: dict[Copy, str] = {}
+    for copy, reason in _wanted(known, limits, surplus):
+        kept.setdefault(copy, reason)
+    walked: set[tuple[datetime, bool]] = set()
+    waiting = list(kept)
+    for copy in waiting:
+        for needed in known.needs(copy, walked):
+            if needed not in kept:
+                kept[needed] = f"{copy.id} needs it"
+                waiting.append(needed)
+    return kept
+
+
+def _wanted(
+    known: Known, limits: Limits, surplus: Collection[SnapshotId]
+) -> Iterator[tuple[Copy, str]]:
     """The copies that are kept for their own sake."""
     for place, copies in ((Place.LOCAL, known.here), (Place.S3, known.in_s3)):
         for kind in Kind:
@@ -223,21 +160,23 @@ def _wanted(known: _Known, limits: Limits) -> Iterator[tuple[_Copy, str]]:
             meant = (one for one in copies.values() if one.id.kind is kind)
             for copy in islice(filter(known.restorable, meant), limit):
                 yield copy, _rank(limit, kind, place)
-    yield from _unsent(known)
+    yield from _unsent(known, surplus)
     yield from _last_resorts(known)
 
 
-def _unsent(known: _Known) -> Iterator[tuple[_Copy, str]]:
+def _unsent(known: Known, surplus: Collection[SnapshotId]) -> Iterator[tuple[Copy, str]]:
     for one in known.newest_first:
         parent = known.parent(one.id)
         if not one.local or one.s3 or not one.wanted_in_s3 or not _can_be_sent(known, one):
+            continue
+        if one.id in surplus:
             continue
         yield known.here[one.id.time], "not yet in S3"
         if known.points and parent is not None:
             yield known.here[parent.id.time], f"{one.id} is not yet in S3 and is made from it"
 
 
-def _can_be_sent(known: _Known, one: Candidate) -> bool:
+def _can_be_sent(known: Known, one: Candidate) -> bool:
     """An increment whose parent is gone never comes to S3."""
     if known.points and one.id.parent is not None:
         parent = known.parent(one.id)
@@ -245,7 +184,7 @@ def _can_be_sent(known: _Known, one: Candidate) -> bool:
     return known.restorable(known.here[one.id.time])
 
 
-def _last_resorts(known: _Known) -> Iterator[tuple[_Copy, str]]:
+def _last_resorts(known: Known) -> Iterator[tuple[Copy, str]]:
     """What is kept whatever the limits say."""
     newest = known.newest_complete()
     if newest is not None:
@@ -263,13 +202,13 @@ def _last_resorts(known: _Known) -> Iterator[tuple[_Copy, str]]:
         yield copy, "its parent is gone, yet nothing newer can be restored"
 
 
-def _broken_but_newest(known: _Known, newest: Candidate | None) -> Iterator[_Copy]:
+def _broken_but_newest(known: Known, newest: Candidate | None) -> Iterator[Copy]:
     for one in known.newest_first:
         if newest is None or one.id.time >= newest.id.time:
             yield from (copy for copy in known.copies(one) if not known.restorable(copy))
 
 
-def _expendable(known: _Known, copy: _Copy, limits: Limits) -> str:
+def _expendable(known: Known, copy: Copy, limits: Limits) -> str:
     if not known.restorable(copy):
         return "cannot be restored: a snapshot that it builds on is gone"
     kind, place = copy.id.kind, copy.place

@@ -76,16 +76,16 @@ def is_from_the_future(newest: datetime, now: datetime) -> bool:
 
 
 def host_zone(environ: Mapping[str, str], localtime: Path = _LOCALTIME) -> tzinfo:
-    """The time zone of the host: $TZ, else /etc/localtime, else UTC."""
-    name = environ.get("TZ", "").removeprefix(":")
+    """The time zone of the host: $TZ, a name or a file in full, else /etc/localtime, else UTC."""
+    name = environ.get("TZ", "").removeprefix(":") or str(localtime)
     try:
-        return ZoneInfo(name) if name else _read_zone(localtime)
-    except FileNotFoundError:
-        return UTC
+        return _read_zone(Path(name)) if name.startswith("/") else ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
+        if name == str(localtime) and isinstance(error, FileNotFoundError):
+            return UTC
         raise ConfigurationError(
             "schedule.zone",
-            f"the time zone {name or str(localtime)!r} cannot be read: {error}",
+            f"the time zone {name!r} cannot be read: {error}",
             "set TZ to a name such as Europe/Berlin, or unset it",
         ) from error
 

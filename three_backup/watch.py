@@ -5,13 +5,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from three_backup import health, sizes
+from three_backup.carriers import is_object
 from three_backup.catalog import Catalog, Stored
 from three_backup.config import Configuration
 from three_backup.config.settings import Settings
 from three_backup.drills import Drills
+from three_backup.errors import BackupError, UnreachableError
 from three_backup.health import Health, Level, Patience
 from three_backup.last_run import LastRun, Made
-from three_backup.objects import LEVELS, ObjectId, can_match_below, selected
+from three_backup.objects import ObjectId, can_match_below, selected
 from three_backup.outlook import distinct
 from three_backup.planning import Clock
 from three_backup.snapshots import CarriedObject, rfc3339
@@ -55,10 +57,10 @@ class Watch:
         for type in (source.type for source in SOURCES):
             for carrier in catalog.carriers(type):
                 snapshots = catalog.snapshots(carrier)
-                objects = _objects(carrier, snapshots[-1], catalog)
+                objects, unreadable = _objects(carrier, snapshots, catalog)
                 # Two storages may share the folder of this host.
                 if any(self._lies_in(catalog, one) for one in objects):
-                    yield self._watched(carrier, objects, snapshots, catalog, drills)
+                    yield self._watched(carrier, objects, snapshots, catalog, drills, unreadable)
 
     def _lies_in(self, catalog: Catalog, carried: CarriedObject) -> bool:
         storage = self.configuration.settings(carried.id).storage
@@ -71,12 +73,14 @@ class Watch:
         snapshots: Sequence[Stored],
         catalog: Catalog,
         drills: Drills | None,
+        unreadable: Sequence[str],
     ) -> Watched:
         settings = distinct(self.configuration.settings(one.id) for one in objects)
         made = self.last.carriers.get(carrier) if self.last else None
         gone = made is None and self.last is not None and _type(carrier) in self.last.listed
         alarms = [
-            *self._alarms(carrier, snapshots, settings, catalog),
+            *unreadable,
+            *(() if unreadable else self._alarms(carrier, snapshots, settings, catalog)),
             *(_failed(drills, objects) if drills else ()),
         ]
         judged = self._judged(carrier, snapshots, settings, made, alarms)
@@ -104,7 +108,7 @@ class Watch:
         for carrier, made in (self.last.carriers if self.last else {}).items():
             if made.disabled or not self._is_selected(carrier):
                 continue
-            if _is_object(carrier):
+            if is_object(carrier):
                 settings = [self.configuration.settings(ObjectId.parse(carrier))]
             elif made.objects:
                 settings = [self.configuration.source_settings(_type(carrier))]
@@ -113,7 +117,7 @@ class Watch:
             yield Watched(carrier, (), self._judged(carrier, (), settings, made))
 
     def _is_selected(self, carrier: str) -> bool:
-        if _is_object(carrier):
+        if is_object(carrier):
             return selected(self.patterns, carrier)
         return not self.patterns or any(
             can_match_below(one, _type(carrier)) for one in self.patterns
@@ -140,10 +144,21 @@ class Watch:
         )
 
 
-def _objects(carrier: str, newest: Stored, catalog: Catalog) -> Sequence[CarriedObject]:
-    if _is_object(carrier):  # its manifest would tell no more: ten thousand are not fetched
-        return [CarriedObject(ObjectId.parse(carrier), 0)]
-    return catalog.manifest(carrier, newest).objects
+def _objects(
+    carrier: str, snapshots: Sequence[Stored], catalog: Catalog
+) -> tuple[Sequence[CarriedObject], Sequence[str]]:
+    """Those of the newest manifest that can be read, and what is said of newer ones."""
+    if is_object(carrier):  # its manifest would tell no more: ten thousand are not fetched
+        return [CarriedObject(ObjectId.parse(carrier), 0)], ()
+    unreadable: list[str] = []
+    for stored in reversed(snapshots):
+        try:
+            return catalog.manifest(carrier, stored).objects, unreadable
+        except UnreachableError:
+            raise
+        except BackupError as error:
+            unreadable.append(str(error))
+    raise BackupError("status.unreadable", unreadable[0])
 
 
 def _proved(drills: Drills, objects: Sequence[CarriedObject]) -> Mapping[str, datetime]:
@@ -155,10 +170,6 @@ def _failed(drills: Drills, objects: Sequence[CarriedObject]) -> Iterator[str]:
     for id in (str(one.id) for one in objects):
         if time := drills.last_failed(id):
             yield f"{id}: the drill of {rfc3339(time)} failed, tb-verify says why"
-
-
-def _is_object(carrier: str) -> bool:
-    return carrier.count("/") == LEVELS - 1
 
 
 def _type(carrier: str) -> str:

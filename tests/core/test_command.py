@@ -72,9 +72,15 @@ def test_a_program_that_was_killed_names_the_signal() -> None:
     assert "sh failed (ended by SIGKILL)" in str(failure(lambda: run(shell("kill -9 $$"))))
 
 
-def test_only_the_last_lines_of_a_talkative_program_are_quoted() -> None:
-    error = failure(lambda: run(shell("seq 200000 >&2; exit 1")))
-    assert error.message == "sh failed (exit status 1): 199998; 199999; 200000"
+def test_only_the_first_and_the_last_lines_of_a_talkative_program_are_quoted() -> None:
+    error = failure(lambda: run(shell("echo >&2; seq 200000 >&2; exit 1")))
+    assert error.message == "sh failed (exit status 1): 1; 2; …; 199998; 199999; 200000"
+
+
+def test_the_code_of_an_answer_of_many_lines_is_quoted() -> None:
+    answer = "Received exception from server\nCode: 359. DB::Exception: too large"
+    script = f"printf '{answer}\\n' >&2; seq 60 >&2; exit 103"
+    assert "Code: 359." in failure(lambda: run(shell(script))).message
 
 
 def test_secrets_are_taken_out_of_what_a_program_says() -> None:

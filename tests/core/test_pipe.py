@@ -28,6 +28,7 @@ Options:
       --version    show the version
 """
 import os
+import subprocess
 import sys
 import time
 
@@ -47,6 +48,9 @@ def run(invocation):
             time.sleep(0.2)
         while record.object.level3 == "gated" and not os.path.exists(f"{sys.argv[0]}.open"):
             time.sleep(0.01)
+        if record.object.level3 == "lock":
+            with open("lock", "w"):
+                subprocess.run(["/bin/sh", "-c", "echo noise >&2"])
         if record.object.level3 == invocation.arguments["--fail"]:
             raise HOW[invocation.arguments["--how"]]
         return record
@@ -226,6 +230,35 @@ def test_a_signal_ends_it_quietly(tool: str, number: signal.Signals, status: int
         assert process.stderr is not None
         process.send_signal(number)
         assert (process.wait(), process.stderr.read()) == (status, b"")
+
+
+def test_where_standard_error_is_closed_nothing_else_takes_its_place(
+    tool: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec {sys.executable} {tool} --fail b 2>&-"],
+        input=line("a") + line("b") + line("lock") + line("c"),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=environ(),
+    )
+    assert done.returncode == 1
+    assert [json.loads(text)["id"][-1] for text in done.stdout.splitlines()] == [*"abkc"]
+    assert Path(tmp_path, "lock").read_text() == ""
+
+
+def test_where_standard_output_is_closed_it_says_so(tool: str) -> None:
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec {sys.executable} {tool} >&- <&-"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environ(),
+    )
+    assert done.returncode == 2
+    assert done.stderr == "tb-echo: standard output is closed; send it to /dev/null instead\n"
 
 
 def test_a_full_disk_behind_standard_output_is_a_sentence(tool: str) -> None:

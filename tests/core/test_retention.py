@@ -1,6 +1,6 @@
 """Retention never takes what a restore needs, and says why it takes what it takes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import process_time
@@ -49,6 +49,11 @@ def kept(texts: Iterable[str], limits: Limits, *, points: bool = False) -> list[
     return [_short(verdict) for verdict in reversed(verdicts) if verdict.keep]
 
 
+def surplus(texts: Iterable[str], limits: Limits) -> list[int]:
+    verdicts = decide(map(candidate, texts), limits)
+    return sorted((one.snapshot.time - day(0)).days for one in verdicts if one.surplus)
+
+
 def _short(verdict: Verdict) -> str:
     return f"{(verdict.snapshot.time - day(0)).days} {verdict.place}"
 
@@ -91,7 +96,23 @@ def test_the_last_base_in_s3_stays_until_the_new_one_is_there() -> None:
 
 def test_an_increment_here_may_build_on_parents_that_only_s3_has() -> None:
     history = ["1 s3", "2<1 s3", "3<2 local", "4 local s3"]
-    assert kept(history, NOTHING) == ["1 s3", "2 s3", "3 local", "4 s3"]
+    assert kept(history, Limits(0, 1, 0, 0)) == ["1 s3", "2 s3", "3 local", "4 s3"]
+
+
+def test_what_would_be_removed_from_s3_again_is_surplus_and_not_waited_for() -> None:
+    history = ["1 local", "2<1 local", "3 local", "4<3 local", "5 local s3"]
+    assert surplus(history, Limits(3, 0, 1, 0)) == [1, 2, 3, 4]
+    assert surplus(history, Limits(3, 0, 2, 0)) == [1, 2, 4]
+    assert surplus(history, Limits(3, 1, 1, 0)) == [1, 2, 4]
+    assert surplus(history, Limits(0, 0, 1, 1)) == [1, 2]
+    assert kept(history, Limits(3, 0, 1, 0)) == ["1 local", "3 local", "5 s3", "5 local"]
+    assert kept(history, Limits(1, 0, 1, 0)) == ["5 s3", "5 local"]
+
+
+def test_the_newest_chain_and_what_is_never_to_be_in_s3_are_no_surplus() -> None:
+    assert surplus(["1 local", "2<1 local", "3<2 local"], NOTHING) == []
+    assert surplus(["1 local s3", "2<1 local"], NOTHING) == []
+    assert surplus(["1 local unwanted", "2 local unwanted"], NOTHING) == []
 
 
 def test_files_that_are_never_uploaded_keep_their_chain_here() -> None:
@@ -282,6 +303,15 @@ def test_what_is_plainly_kept_as_a_whole_is_kept_one_by_one(
         assert all(one.keep for one in decide(history, limits, points=points))
 
 
+@given(histories(), limits_, st.booleans())
+def test_where_all_is_plainly_kept_even_once_uploaded_there_is_no_surplus(
+    history: list[Candidate], limits: Limits, points: bool
+) -> None:
+    if keeps_everything([replace(one, s3=True) for one in history], limits):
+        verdicts = decide(history, limits, points=points)
+        assert all(one.keep and not one.surplus for one in verdicts)
+
+
 def test_what_is_within_the_limits_and_whole_is_plainly_kept() -> None:
     chain = ["1 local s3", "2<1 local s3", "3<2 s3", "4 s3"]
     assert keeps_everything(list(map(candidate, chain)), Limits(1, 1, 2, 2))
@@ -333,13 +363,57 @@ def test_a_snapshot_that_stays_here_keeps_the_files_that_are_never_uploaded(
                 assert left[link.id].local
 
 
-@given(histories(), limits_)
-def test_nothing_that_can_still_come_to_s3_goes_before_it_is_there(
-    history: list[Candidate], limits: Limits
-) -> None:
-    left = {one.id: one for one in carried_out(history, decide(history, limits))}
+def uploaded(
+    history: Sequence[Candidate], points: bool, without: Collection[SnapshotId] = ()
+) -> list[Candidate]:
+    """The history once tb-upload has run: a parent goes before its children."""
+    there = {one.id.time for one in history if one.s3}
+    here = {one.id.time for one in history if one.local}
+    after = []
     for one in history:
-        if one.local and not one.s3 and one.wanted_in_s3 and one.id in restorable(history):
+        parent, wanted = one.id.parent, one.local and one.wanted_in_s3 and one.id not in without
+        if wanted and (parent is None or (parent in there and (parent in here or not points))):
+            there.add(one.id.time)
+        after.append(replace(one, s3=one.id.time in there))
+    return after
+
+
+def surplus_of(history: list[Candidate], limits: Limits, points: bool) -> set[SnapshotId]:
+    return {one.snapshot for one in decide(history, limits, points=points) if one.surplus}
+
+
+@given(histories(), limits_, st.booleans())
+def test_without_its_surplus_an_upload_ends_as_it_would_with_it(
+    history: list[Candidate], limits: Limits, points: bool
+) -> None:
+    whole = uploaded(history, points)
+    spared = uploaded(history, points, surplus_of(history, limits, points))
+    left = carried_out(spared, decide(spared, limits, points=points))
+    assert left == carried_out(whole, decide(whole, limits, points=points))
+
+
+@given(histories(), limits_, st.booleans())
+def test_what_is_uploaded_stays_in_s3_and_the_next_run_has_nothing_to_do(
+    history: list[Candidate], limits: Limits, points: bool
+) -> None:
+    before = {one.id for one in history if one.s3}
+    spared = uploaded(history, points, surplus_of(history, limits, points))
+    verdicts = decide(spared, limits, points=points)
+    assert {one.snapshot for one in verdicts if not one.keep and one.place is Place.S3} <= before
+    left = carried_out(spared, verdicts)
+    assert uploaded(left, points, surplus_of(left, limits, points)) == left
+    assert all(one.keep for one in decide(left, limits, points=points))
+
+
+@given(histories(), limits_, st.booleans())
+def test_nothing_that_is_still_to_be_uploaded_goes_before_it_is_in_s3(
+    history: list[Candidate], limits: Limits, points: bool
+) -> None:
+    left = {one.id: one for one in carried_out(history, decide(history, limits, points=points))}
+    after = uploaded(history, points, surplus_of(history, limits, points))
+    whole = restorable(history, points)
+    for one, then in zip(history, after, strict=True):
+        if then.s3 and not one.s3 and one.id in whole:
             assert left[one.id].local
 
 

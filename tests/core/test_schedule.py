@@ -161,6 +161,16 @@ def test_the_zone_of_the_host_is_else_that_of_its_clock(tmp_path: Path) -> None:
     assert NOW.astimezone(zone).utcoffset() == timedelta(hours=3)
 
 
+@pytest.mark.parametrize("colon", ["", ":"])
+def test_the_zone_of_the_host_may_be_a_file(colon: str, tmp_path: Path) -> None:
+    (tmp_path / "zone").write_bytes(_tzif("MSK-3"))
+    zone = host_zone({"TZ": f"{colon}{tmp_path}/zone"})
+    assert NOW.astimezone(zone).utcoffset() == timedelta(hours=3)
+    assert host_zone({"TZ": f"{colon}{tmp_path}/none"}, tmp_path / "none") == UTC
+    with pytest.raises(ConfigurationError, match="none' cannot be read"):
+        host_zone({"TZ": f"{colon}{tmp_path}/none"})
+
+
 def test_a_zone_that_nobody_knows_is_refused_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="Mars/Olympus"):
         host_zone({"TZ": "Mars/Olympus"})

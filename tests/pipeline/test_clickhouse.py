@@ -134,6 +134,24 @@ def test_what_was_begun_for_a_table_that_was_dropped_is_cleared_after_a_day(
     assert not note.exists()
 
 
+def test_what_was_begun_for_a_table_that_goes_to_another_prefix_is_left_to_its_own_run(
+    mixed: Host,
+) -> None:
+    other = f"clickhouse/table/default/{mixed.environ['VISITS']}/other"
+    attempt = Attempt(
+        other, SnapshotId(datetime(2026, 11, 1, tzinfo=UTC)), "x", (), 0, {}, "ClickHouse"
+    )
+    attempt.note(mixed.local_dir / "journal" / other)
+    (note,) = (mixed.local_dir / "journal" / other).rglob("attempt.json")
+    os.utime(note, (0, 0))
+    mixed.configure(f"- {other}: {{s3_prefix: away}}\n", s3_prefix=None)
+    mixed.good(f"tb-run -s {words(mixed)}")
+    assert note.exists()
+    mixed.configure(s3_prefix=None)
+    mixed.good(f"tb-discover -s {words(mixed)} | tb-rotate")
+    assert not note.exists()
+
+
 def test_data_that_nobody_here_began_is_reported_and_stays(mixed: Host) -> None:
     mixed.good(f"tb-run -s {hits(mixed)}")
     foreign = f"data/{hits(mixed)}/20200101T000000Z-base/x/data/a%2Eb/.lock"

@@ -295,6 +295,50 @@ def test_what_lies_on_this_host_is_restored_while_s3_is_away(noisy: Host) -> Non
     assert noisy.rows(HASH) == then
 
 
+@contextmanager
+def refusing(host: Host) -> Iterator[list[str]]:
+    """S3 refuses whatever it is asked meanwhile; gives what that was."""
+    asked: list[str] = []
+
+    def refuse(request: Request, forward: Forward) -> Answer:
+        asked.append(request.path)
+        return refusal(403, "AccessDenied", "the account is suspended")
+
+    with proxy(host.s3.endpoint, refuse) as endpoint:
+        host.configure(s3_endpoint=endpoint)
+        yield asked
+    host.configure()
+
+
+def test_snapshots_are_planned_and_restored_from_here_while_s3_refuses_everything(
+    noisy: Host,
+) -> None:
+    with refusing(noisy) as asked:
+        planned = noisy.good("tb-discover | tb-plan")
+        assert len(asked) == 1
+    assert "access is denied" in planned.stderr
+    assert "planned from what lies on this host" in planned.stderr
+    assert {record["take"] for record in planned.records} == {"base"}
+    noisy.good("tb-run")
+    then = noisy.rows(HASH)
+    noisy.execute("drop table noise")
+    with refusing(noisy):
+        outcome = noisy.good(f"tb-restore {noisy.table('noise')}")
+    assert "only what lies on this host can be restored meanwhile" in outcome.stderr
+    assert noisy.rows(HASH) == then
+
+
+def test_a_key_that_has_expired_keeps_no_snapshot_from_being_planned(host: Host) -> None:
+    host.execute("create table noise (id int, word text)")
+    host.configure(s3_access_key="expired")
+    planned = host.good("tb-discover | tb-plan")
+    assert "planned from what lies on this host" in planned.stderr
+    assert {record["take"] for record in planned.records} == {"base"}
+    refused = host.sh(f"tb-restore --s3-prefix other {host.table('noise')}")
+    assert refused.status == 1
+    assert "meanwhile" not in refused.stderr
+
+
 def test_postgres_that_is_away_is_a_record_and_a_status(host: Host) -> None:
     outcome = host.sh("tb-discover", environ={"PGPORT": "9"})
     assert outcome.status == 69
@@ -330,6 +374,24 @@ def test_what_was_begun_in_another_bucket_is_cleared_there_after_a_day(noisier: 
         os.utime(left, (0, 0))
     noisier.good("tb-discover | tb-rotate")
     assert "Uploads" not in client.list_multipart_uploads(Bucket=noisier.bucket)
+    is_green(noisier)
+
+
+def test_what_was_begun_in_another_bucket_stays_while_it_is_still_to_be_uploaded(
+    noisier: Host,
+) -> None:
+    noisier.good("tb-discover | tb-plan | tb-snapshot > taken")
+    noisier.configure(s3_prefix="old")
+    with started(noisier, "/bin/sh", "-c", "tb-upload < taken") as process:
+        until(lambda: sent_parts(noisier) >= 1)
+        os.killpg(process.pid, signal.SIGKILL)
+    noisier.configure()
+    (journal,) = (noisier.local_dir / "journal").rglob("s3.pack.journal")
+    os.utime(journal, (0, 0))
+    noisier.good("tb-discover | tb-rotate")
+    assert sent_parts(noisier) >= 1
+    noisier.configure(s3_prefix="old")
+    assert noisier.good("tb-upload < taken").records[0]["uploaded"]["resumed"] > 0
     is_green(noisier)
 
 

@@ -33,7 +33,21 @@ WORDS = (
     "*",
     "line\nbreak",
 )
-VALUES: tuple[Any, ...] = (None, 7, -1, 1e308, True, "", [], {}, [[]], "x" * 9999, "\0", "\ud800")
+VALUES: tuple[Any, ...] = (
+    None,
+    7,
+    -1,
+    1e308,
+    10**400,
+    True,
+    "",
+    [],
+    {},
+    [[]],
+    "x" * 9999,
+    "\0",
+    "\ud800",
+)
 TIGHT: dict[str, Any] = {"max_base_snapshots_s3": 1, "max_base_snapshots_local": 0}
 TOOLS = ("plan", "snapshot", "upload", "rotate", "restore", "verify", "list")
 
@@ -90,6 +104,16 @@ def lines(host: Host) -> list[str]:
             found.append(json.dumps({"v": 1, "id": id}) + "\n")
             found.append(json.dumps({"v": 1, "id": "/".join([type, *[word] * 4])}) + "\n")
     return found
+
+
+def test_a_table_is_drawn_of_whatever_records_say(tools: tuple[Host, Forked]) -> None:
+    host, forked = tools
+    given = "".join(lines(host))
+    given += '{"v": 1, "id": "lxd/volume/a/b/c", "unsupported": "x", "drilled_at": 7}\n'
+    for options in ((), ("--stages", "--drills")):
+        assert forked.run(host.environ, "list", *options, stdin=given) == 1
+        assert "Traceback" not in forked.stderr, forked.stderr[-3000:]
+        assert forked.stdout.startswith("OBJECT ")
 
 
 @pytest.mark.parametrize("tool", TOOLS)

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.lab.fault_proxy import Answer, Forward, Request, proxy, refusal
 from tests.pipeline.conftest import Host, Outcome
 from tests.pipeline.test_failures import store
 from three_backup import pipe
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.health import Level
+from three_backup.lock import carrier_lock
 from three_backup.objects import ObjectId
 from three_backup.s3.store import Store
 from three_backup.sources.clickhouse.relations import DRILLING
@@ -61,6 +63,10 @@ def errors(outcome: Outcome) -> dict[str, str]:
         for id, record in by_id(outcome).items()
         if "error" in record
     }
+
+
+def drills(host: Host) -> list[str]:
+    return [one.key for one in store(host).all_keys("drills/")]
 
 
 def index_keys(s3: Store) -> list[str]:
@@ -186,6 +192,47 @@ def test_a_sample_begins_with_what_was_proved_longest_ago(proving: Host) -> None
     seen += [proving.good(f"{feed} --oldest-first").records[0]["id"] for _ in range(1)]
     assert sorted(seen) == [orders, others]
     assert "0 is not" in proving.sh("tb-verify --sample 0 '*'").stderr.replace("'", "")
+
+
+def test_a_drill_that_could_not_be_tried_is_no_failed_drill(proving: Host) -> None:
+    orders = proving.table("orders")
+    (record,) = proving.good(f"tb-list --stored --json -s {orders}").records
+    with carrier_lock(proving.local_dir, record["carrier"]):
+        busy = proving.sh(f"tb-verify {orders}")
+    assert (busy.status, list(errors(busy))) == (1, [orders])
+
+    def without_data(request: Request, forward: Forward) -> Answer:
+        return refusal(503, "SlowDown") if "/data/" in request.path else forward()
+
+    with proxy(proving.s3.endpoint, without_data) as endpoint:
+        proving.configure(s3_endpoint=endpoint, s3_timeout="1s")
+        away = proving.sh(f"tb-verify {orders}")
+    proving.configure()
+    assert (away.status, list(errors(away))) == (69, [orders])
+    assert drills(proving) == []
+    assert "drill of" not in proving.sh("tb-status").stdout
+
+
+def test_whoever_reads_no_further_makes_no_drill_fail(proving: Host) -> None:
+    proving.sh(f"tb-verify 'postgres/*/{proving.database}/*' | head -1")
+    proving.sh(f"tb-verify 'postgres/*/{proving.database}/*' | true")
+    assert not [key for key in drills(proving) if key.endswith("failed.json")]
+
+
+def test_what_cannot_be_remembered_is_proved_all_the_same(proving: Host) -> None:
+    both = [proving.table("orders"), proving.table("others")]
+
+    def read_only(request: Request, forward: Forward) -> Answer:
+        allowed = request.method == "GET" and "/drills/" not in request.path
+        return forward() if allowed else refusal(403, "AccessDenied")
+
+    proving.good(f"tb-verify {' '.join(both)}")
+    with proxy(proving.s3.endpoint, read_only) as endpoint:
+        proving.configure(s3_endpoint=endpoint)
+        outcome = proving.good(f"tb-verify {' '.join(both)}")
+    assert [record["id"] for record in outcome.records if "drilled" in record] == both
+    assert "nothing is compared with the last drill" in outcome.stderr
+    assert "what is proved here is not remembered there" in outcome.stderr
 
 
 def test_the_prefix_of_another_host_is_read_and_not_written(proving: Host) -> None:

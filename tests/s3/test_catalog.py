@@ -1,12 +1,16 @@
-"""What lies among the manifests in S3 and is none of ours makes no snapshot."""
+"""What is listed and read of the manifests in S3, and what is remembered of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.lab.fault_proxy import proxy, refusal
 from three_backup.catalog import Catalog, Stored
+from three_backup.errors import BackupError
 from three_backup.s3.store import Store
-from three_backup.snapshots import SnapshotId
+from three_backup.snapshots import Manifest, SnapshotId
+from three_backup.storage import Storage
 
 CARRIER = "postgres/table/shop/public/orders"
 OURS = "20260101T000000Z-base"
@@ -29,3 +33,26 @@ def test_keys_of_others_are_no_snapshots(store: Store, tmp_path: Path, at_once: 
     ours = SnapshotId.parse(OURS)
     assert ours is not None
     assert catalog.snapshots(CARRIER) == [Stored(ours, local=False, s3=True)]
+
+
+def test_a_cached_manifest_that_is_damaged_is_read_from_s3_and_replaced(store: Store) -> None:
+    ours = SnapshotId.parse(OURS)
+    assert ours is not None
+    body = Manifest(CARRIER, ours, (), (), 7, 7, {}, "", "", "").to_json()
+    store.write(f"manifests/{CARRIER}/{OURS}.json", body)
+    stored = Stored(ours, local=False, s3=True)
+    manifest = Catalog(store.storage).manifest(CARRIER, stored)
+    (cached,) = (store.storage.local_dir / "cache").rglob("*.json")
+    cached.write_bytes(body.replace(b"7", b"8"))
+    assert Catalog(store.storage).manifest(CARRIER, stored) == manifest
+    assert cached.read_bytes() == body
+
+
+def test_a_refusal_is_remembered_and_not_asked_for_again(storage: Storage) -> None:
+    assert storage.endpoint is not None
+    with proxy(storage.endpoint, lambda *_: refusal(403, "AccessDenied")) as endpoint:
+        catalog = Catalog(replace(storage, endpoint=endpoint))
+        for _ in range(3):
+            with pytest.raises(BackupError, match="access is denied"):
+                catalog.list_everything()
+    assert catalog.bucket.requests == 1

@@ -15,30 +15,38 @@ from three_backup.command.child import end, signal_name, signals_deferred, start
 from three_backup.command.program import Program
 from three_backup.errors import BackupError
 
+_HEAD_LINES = 2  # clickhouse-client says whom it heard it from, then the code, then its advice
 _TAIL_LINES = 40
 _LINE_BYTES = 2000
 _QUOTED_LINES = 3
 
 
 class Tail:
-    """The last lines that a program prints on stderr, however many it prints."""
+    """The first and the last lines that a program prints on stderr, however many it prints."""
 
     def __init__(self, readable: IO[bytes]) -> None:
         self._readable = readable
+        self._head: list[bytes] = []
         self._lines: deque[bytes] = deque(maxlen=_TAIL_LINES)
         self._thread = threading.Thread(target=self._collect, daemon=True)
         self._thread.start()
 
     def sentence(self, name: str) -> str:
         self._thread.join(timeout=1)  # a server that the program left behind may hold it open
-        lines = (line.decode("utf-8", "replace").strip() for line in tuple(self._lines))
+        kept = (*self._head, *tuple(self._lines))
+        lines = (line.decode("utf-8", "replace").strip() for line in kept)
         meaningful = list(dict.fromkeys(line.removeprefix(f"{name}: ") for line in lines if line))
-        return "; ".join(meaningful[-_QUOTED_LINES:])
+        if len(meaningful) > _HEAD_LINES + _QUOTED_LINES:
+            meaningful[_HEAD_LINES:-_QUOTED_LINES] = ["…"]
+        return "; ".join(meaningful)
 
     def _collect(self) -> None:
         with self._readable:
             while line := self._readable.readline(_LINE_BYTES):
-                self._lines.append(line)
+                if len(self._head) < _HEAD_LINES and line.strip():
+                    self._head.append(line)
+                else:
+                    self._lines.append(line)
 
 
 @dataclass(frozen=True, slots=True)

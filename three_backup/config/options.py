@@ -160,7 +160,9 @@ def _bucket(text: str) -> str:
 
 def _prefix(text: str) -> str:
     prefix = text.strip("/")
-    if not _PREFIX.fullmatch(prefix) or any(s in ("", ".", "..") for s in prefix.split("/")[1:]):
+    if not {".", ".."}.isdisjoint(prefix.split("/")):
+        raise ValueError(f"{text!r} has a folder named . or .., which some stores refuse; name it")
+    if not _PREFIX.fullmatch(prefix) or "//" in prefix:
         raise ValueError(
             f"{text!r} has characters that some stores refuse; write A-Z a-z 0-9 ._=-"
         )

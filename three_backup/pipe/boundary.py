@@ -10,7 +10,13 @@ from three_backup.garbage import collect_less_often
 from three_backup.pipe.arguments import parsed
 from three_backup.pipe.failures import translated
 from three_backup.pipe.invocation import Invocation
-from three_backup.pipe.speech import complain, require_output, silenced, speak_utf8
+from three_backup.pipe.speech import (
+    complain,
+    fill_closed_descriptors,
+    require_output,
+    silenced,
+    speak_utf8,
+)
 from three_backup.stopping import StoppedError
 
 
@@ -26,6 +32,7 @@ def main(
     says of a tool of this name why it cannot do its work, and returns the exit status; without it
     that is said on standard error.
     """
+    fill_closed_descriptors()
     os.umask(0o077)
     collect_less_often()
     name = usage.split(maxsplit=1)[0]

@@ -9,6 +9,18 @@ from io import TextIOWrapper
 from three_backup.errors import Exit, UsageError
 
 
+def fill_closed_descriptors() -> None:
+    """Put /dev/null where standard input, output or error is closed: the next file that is opened,
+    the lock of the run say, would take its place, and be written to by every child."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest that is free
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+
+
 def complain(line: str) -> None:
     """A line on standard error; nobody may be listening there any more."""
     with suppress(OSError, ValueError):

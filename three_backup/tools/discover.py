@@ -57,8 +57,8 @@ def _discover_stored(invocation: Invocation) -> None:
     if empty is not None:
         invocation.say(str(empty))
     types = [source.type for source in SOURCES]
-    for record in discovery.stored(invocation.patterns, invocation.catalogs, types):
-        invocation.emit(record)
+    for record, error in discovery.stored(invocation.patterns, invocation.catalogs, types):
+        invocation.emit(record if error is None else invocation.fail(record, error))
 
 
 def _warn_of_absent_sources(invocation: Invocation) -> None:

@@ -22,6 +22,7 @@ Reads records where standard input is a pipe or a file; else it discovers by its
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -29,12 +30,13 @@ from os import fstat
 from typing import Any
 
 from three_backup import discovery, human, pipe
+from three_backup.carriers import record_of
 from three_backup.catalog import Catalog
 from three_backup.drills import Drills
-from three_backup.errors import UsageError
+from three_backup.errors import BackupError, UsageError
 from three_backup.objects import selected
 from three_backup.outlook import outlook, unsupported
-from three_backup.pipe import Invocation
+from three_backup.pipe import Invocation, translated
 from three_backup.records import Record
 from three_backup.snapshots import SnapshotId, rfc3339
 from three_backup.sources import SOURCES
@@ -43,6 +45,7 @@ from three_backup.terminal import Colour, painted
 from three_backup.whereabouts import nothing_stored
 
 _RIGHT = frozenset({2})
+_TOO_LARGE = 1 << 64
 _STAGES = ("stage", "max_stage", "disabled")
 
 
@@ -79,15 +82,22 @@ def run(invocation: Invocation) -> None:
 def _records(invocation: Invocation) -> Iterator[Record]:
     if invocation.arguments["--stored"]:
         types = [source.type for source in SOURCES]
-        yield from discovery.stored(invocation.patterns, invocation.catalogs, types)
+        stored = discovery.stored(invocation.patterns, invocation.catalogs, types)
+        yield from _failed(invocation, stored)
     elif _is_piped():
         for record in invocation.records():
             if record.failed or selected(invocation.patterns, record.id):
                 yield record
     else:
-        found = discovery.live(invocation.patterns, invocation.configuration, invocation.say)
-        for record, error in found:
-            yield record if error is None else invocation.fail(record, error)
+        live = discovery.live(invocation.patterns, invocation.configuration, invocation.say)
+        yield from _failed(invocation, live)
+
+
+def _failed(
+    invocation: Invocation, found: Iterable[tuple[Record, BackupError | None]]
+) -> Iterator[Record]:
+    for record, error in found:
+        yield record if error is None else invocation.fail(record, error)
 
 
 def _is_piped() -> bool:
@@ -115,9 +125,11 @@ class _Proved:
 
     def age(self, record: Record) -> str:
         """`40s`, `3h`, `5d`, or `never`."""
+        if record.failed or record.unsupported:
+            return ""
         good = record.fields.get("drilled_at")
-        if record.failed or good is None:
-            return "" if record.failed else "never"
+        if good is None:
+            return "never"
         return human.age(datetime.fromisoformat(good), self._invocation.clock())
 
 
@@ -131,24 +143,45 @@ def _look_up(
         return _Listed(carrier, shown, ())
     settings = invocation.configuration.settings(live[0].object)
     catalog = invocation.catalog(settings.storage)
+    errors: list[BackupError] = []
     if invocation.arguments["--stages"]:
-        records = _with_stages(invocation, catalog, carrier, records)
+        catalog.list_everything()
+        with _collected(errors):
+            records = _with_stages(invocation, catalog, carrier, records)
     if invocation.arguments["--drills"]:
         records = proved.shown(catalog, records)
-    if not invocation.arguments["--snapshots"]:
-        return _Listed(carrier, records, ())
-    snapshots = [
-        discovery.describe(one, catalog.manifest(carrier, one))
-        for one in catalog.snapshots(carrier)
-    ]
-    return _Listed(carrier, records, snapshots)
+    wanted = invocation.arguments["--snapshots"]
+    snapshots = _snapshots(catalog, carrier, errors) if wanted else []
+    failed = (invocation.fail(record_of(carrier), error) for error in errors)
+    new = [one for one in failed if one not in records]  # --stored told of the same manifests
+    return _Listed(carrier, [*records, *new], snapshots)
+
+
+def _snapshots(
+    catalog: Catalog, carrier: str, errors: list[BackupError]
+) -> Sequence[Mapping[str, Any]]:
+    found = []
+    for stored in catalog.snapshots(carrier):
+        with _collected(errors):
+            found.append(discovery.describe(stored, catalog.manifest(carrier, stored)))
+    return found
+
+
+@contextmanager
+def _collected(errors: list[BackupError]) -> Iterator[None]:
+    """What fails of one carrier costs no other one."""
+    try:
+        yield
+    except BackupError as error:
+        errors.append(error)
+    except OSError as error:
+        errors.append(translated(error))
 
 
 def _with_stages(
     invocation: Invocation, catalog: Catalog, carrier: str, records: Sequence[Record]
 ) -> list[Record]:
     """Records that were planned keep the stage that the plan gave them."""
-    catalog.list_everything()
     configuration = invocation.configuration
     ahead = outlook(carrier, records, configuration, catalog, invocation.clock())
     shown = []
@@ -193,7 +226,7 @@ def _columns(arguments: Mapping[str, Any], proved: _Proved) -> dict[str, Callabl
     columns: dict[str, Callable[[Record], str]] = {
         "OBJECT": lambda record: record.id,
         "KIND": _kind,
-        "SIZE": lambda record: human.size(record.fields["size"]) if _has(record, "size") else "",
+        "SIZE": _size,
     }
     if arguments["--stages"]:
         columns["STAGE"] = lambda record: record.fields["stage"] if _has(record, "stage") else ""
@@ -216,6 +249,12 @@ def _kind(record: Record) -> str:
     if "data" in fields:  # what a source cannot bring along is not to be found out too late
         kind = f"{kind}, {fields['data']}"
     return f"{kind}, not supported yet" if record.unsupported else kind
+
+
+def _size(record: Record) -> str:
+    """Empty where a record gives what is no number of bytes."""
+    size = record.fields["size"] if _has(record, "size") else None
+    return human.size(size) if isinstance(size, int) and 0 <= size < _TOO_LARGE else ""
 
 
 def _bound(record: Record) -> str:

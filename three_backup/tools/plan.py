@@ -19,7 +19,7 @@ from itertools import groupby
 from three_backup import human, pipe
 from three_backup.catalog import Catalog
 from three_backup.config import explain
-from three_backup.errors import BackupError, UnreachableError
+from three_backup.errors import BackupError, s3_is_away
 from three_backup.objects import ObjectId
 from three_backup.outlook import Outlook, outlook, unsupported
 from three_backup.pipe import Invocation
@@ -82,8 +82,8 @@ def _reachable(invocation: Invocation, object_id: ObjectId) -> Catalog:
     try:
         catalog.list_everything()
         return catalog
-    except UnreachableError as error:
-        if direct_source_of(object_id.type) is not None:
+    except BackupError as error:
+        if not s3_is_away(error) or direct_source_of(object_id.type) is not None:
             raise
         invocation.say(f"{error}; planned from what lies on this host")
         return catalog.without_s3()

@@ -39,9 +39,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from three_backup import pipe
+from three_backup.carriers import Broken, record_of
 from three_backup.catalog import Catalog
 from three_backup.choice import Choice
-from three_backup.errors import BackupError, UnreachableError
+from three_backup.errors import BackupError, s3_is_away
 from three_backup.finder import Finder, Held
 from three_backup.lock import carrier_lock
 from three_backup.pipe import Invocation, translated
@@ -114,8 +115,8 @@ def _reachable(invocation: Invocation, catalog: Catalog) -> Catalog:
     try:
         catalog.list_everything()
         return catalog
-    except UnreachableError as error:
-        if catalog.storage.foreign:
+    except BackupError as error:
+        if not s3_is_away(error) or catalog.storage.foreign:
             raise
         invocation.say(f"{error}; only what lies on this host can be restored meanwhile")
         return catalog.without_s3()
@@ -126,9 +127,8 @@ def _found(invocation: Invocation, finder: Finder) -> Iterator[_Found]:
     held; None for what failed before, or cannot be backed up."""
     patterns = invocation.arguments["PATTERN"]
     if patterns:
-        once = {held.object.id: held for pattern in patterns for held in finder.all(pattern)}
-        for object_id, held in once.items():
-            yield Record.of(object_id, size=held.object.size, carrier=held.carrier), held
+        found = (one for pattern in patterns for one in finder.all(pattern))
+        yield from {record.id: (record, held) for record, held in map(_recorded, found)}.values()
         return
     for record in invocation.records():
         try:
@@ -136,6 +136,14 @@ def _found(invocation: Invocation, finder: Finder) -> Iterator[_Found]:
             yield record, None if idle else finder.one(record.object)
         except BackupError as error:
             yield record, error
+
+
+def _recorded(found: Held | Broken) -> tuple[Record, Held | BackupError]:
+    if isinstance(found, Held):
+        size = found.object.size
+        return Record.of(found.object.id, size=size, carrier=found.carrier), found
+    carrier, error = found
+    return record_of(carrier), error
 
 
 def _restored(invocation: Invocation, requests: Iterable[Request]) -> Iterator[Record]:

@@ -15,13 +15,16 @@ Reads records. Nothing is removed of a carrier one of whose records failed. Adds
 verdicts in a dry run.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from three_backup import pipe, points
+from three_backup.carriers import is_object
 from three_backup.catalog import Catalog, Stored
+from three_backup.config import Configuration
 from three_backup.config.settings import Settings
 from three_backup.lock import carrier_lock
+from three_backup.objects import ObjectId
 from three_backup.outlook import carried, distinct, verdicts
 from three_backup.pipe import Invocation, Once
 from three_backup.records import Record, of_source
@@ -63,15 +66,29 @@ def run(invocation: Invocation) -> None:
             rotated.add((record.object.type, settings.storage))
         return _result(record.with_fields(**outcome), settings, places, invocation)
 
-    for record in invocation.records():
-        seen.add(record.carrier)
-        if record.failed:
-            failed.add(record.carrier)
-        if record.failed or record.unsupported:
-            invocation.emit(record)
-        else:
-            invocation.emit(invocation.attempt(record, act))
+    for group in _by_carrier(invocation.records()):
+        seen.update(record.carrier for record in group)
+        failed.update(record.carrier for record in group if record.failed)
+        for record in group:
+            idle = record.failed or record.unsupported
+            invocation.emit(record if idle else invocation.attempt(record, act))
     _clear_forgotten(invocation, rotated, seen)
+
+
+def _by_carrier(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """The records of a carrier once all have come; at once that of one that carries itself alone.
+    A malformed line is of no carrier, and ends none."""
+    group: list[Record] = []
+    for record in records:
+        if group and record.id and record.carrier != group[0].carrier:
+            yield group
+            group = []
+        group.append(record)
+        if group[0].carrier == group[0].id:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def _clear_forgotten(
@@ -87,9 +104,19 @@ def _clear_forgotten(
     for type, storage in rotated if not invocation.arguments["--dry-run"] else ():
         catalog = invocation.catalog(storage)
         for carrier in sorted(set(catalog.local.begun(type)).difference(seen)):
+            if not _may_lie_in(storage, carrier, invocation.configuration):
+                continue
             record = invocation.attempt(of_source(carrier, type), act)
             if record.failed:
                 invocation.emit(record)
+
+
+def _may_lie_in(storage: Storage, carrier: str, configuration: Configuration) -> bool:
+    """Whether it is not another bucket that the carrier is to lie in: a partial run has seen no
+    record of what lies there. A carrier of many objects names none of them."""
+    if not is_object(carrier):
+        return True
+    return configuration.settings(ObjectId.parse(carrier)).storage == storage
 
 
 def _places(record: Record, settings: Settings) -> tuple[Place, ...]:

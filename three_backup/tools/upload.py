@@ -15,7 +15,7 @@ Reads records. An upload that was cut short goes on where it stopped. Adds uploa
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from io import BytesIO
@@ -26,6 +26,7 @@ from three_backup import layout, pipe, points
 from three_backup.catalog import Catalog, Stored, in_s3
 from three_backup.config.settings import Settings
 from three_backup.lock import carrier_lock
+from three_backup.outlook import carried, distinct, verdicts
 from three_backup.pieces import INDEX, STREAM, Hashed
 from three_backup.pipe import Invocation, Once
 from three_backup.progress import Transfer
@@ -34,7 +35,7 @@ from three_backup.s3.journal import forget
 from three_backup.s3.reader import Readable
 from three_backup.s3.store import Store
 from three_backup.s3.upload import SourceChangedError, Uploaded, abandon, upload
-from three_backup.snapshots import Manifest, StoredFile
+from three_backup.snapshots import Manifest, SnapshotId, StoredFile
 from three_backup.sources import direct_source_of, point_source_of
 from three_backup.sources.base import PointSource
 from three_backup.stages import Stage
@@ -59,7 +60,7 @@ def run(invocation: Invocation) -> None:
         settings = invocation.configuration.settings(record.object)
         if not _asked(record, settings):
             return record
-        uploaded = outcomes.of(record.carrier, lambda: _act(invocation, record.carrier, settings))
+        uploaded = outcomes.of(record.carrier, lambda: _act(invocation, record, settings))
         return record.reached(Stage.SYNCED_S3).with_fields(uploaded=uploaded)
 
     invocation.each(act)
@@ -73,9 +74,9 @@ def _asked(record: Record, settings: Settings) -> bool:
     return Stage.SYNCED_S3 in record.todo if record.planned else True
 
 
-def _act(invocation: Invocation, carrier: str, settings: Settings) -> dict[str, Any]:
+def _act(invocation: Invocation, record: Record, settings: Settings) -> dict[str, Any]:
     """Upload the carrier's snapshots, oldest first, under its lock."""
-    catalog = invocation.catalog(settings.storage)
+    carrier, catalog = record.carrier, invocation.catalog(settings.storage)
     source = point_source_of(carrier.partition("/")[0])
     started = time.monotonic()
     sent: dict[str, _Sent] = {}
@@ -83,7 +84,8 @@ def _act(invocation: Invocation, carrier: str, settings: Settings) -> dict[str, 
         snapshots = catalog.snapshots(carrier)
         if source is not None and any(one.local and not one.s3 for one in snapshots):
             snapshots = points.reconcile(source, catalog, carrier, invocation.say)
-        for stored in _lacking(invocation, carrier, snapshots, source):
+        surplus = _surplus(invocation, record, catalog, snapshots)
+        for stored in _lacking(invocation, carrier, snapshots, source, surplus):
             catalog.bucket.claim(invocation.host_id, adopt=bool(invocation.arguments["--adopt"]))
             manifest = catalog.local.manifest(carrier, stored.id)
             sent[str(stored.id)] = _upload(invocation, catalog, manifest, source)
@@ -95,11 +97,24 @@ def _act(invocation: Invocation, carrier: str, settings: Settings) -> dict[str, 
     }
 
 
+def _surplus(
+    invocation: Invocation, record: Record, catalog: Catalog, snapshots: Sequence[Stored]
+) -> set[SnapshotId]:
+    """What retention would remove from S3 as soon as it is there."""
+    if all(one.s3 for one in snapshots):
+        return set()
+    carrier, configuration = record.carrier, invocation.configuration
+    settings = carried(carrier, [record.object], configuration, catalog, snapshots).values()
+    decided = verdicts(carrier, snapshots, distinct(settings), catalog)
+    return {one.snapshot for one in decided if one.surplus}
+
+
 def _lacking(
     invocation: Invocation,
     carrier: str,
     snapshots: Sequence[Stored],
     source: PointSource | None,
+    surplus: Collection[SnapshotId],
 ) -> list[Stored]:
     """What is to be uploaded, oldest first: nothing whose parent S3 will not have, and no point
     that could only be sent whole."""
@@ -107,7 +122,7 @@ def _lacking(
     here = {one.id.time for one in snapshots if one.local}
     lacking = []
     for stored in snapshots:
-        if stored.s3 or not stored.local:
+        if stored.s3 or not stored.local or stored.id in surplus:
             continue
         parent = stored.id.parent
         lost = None

@@ -28,14 +28,15 @@ from typing import Any
 
 from three_backup import pipe
 from three_backup.candidates import Candidate, candidates
+from three_backup.carriers import record_of
 from three_backup.catalog import Catalog
 from three_backup.drills import Drill, Drills
-from three_backup.errors import BackupError, ConfigurationError, UsageError
+from three_backup.errors import BackupError, BusyError, UnreachableError, UsageError
 from three_backup.lock import carrier_lock
 from three_backup.objects import ObjectId, can_match_below, selected
 from three_backup.pipe import Invocation, translated
 from three_backup.progress import bar
-from three_backup.records import Record, error_fields, of_source
+from three_backup.records import Record, error_fields
 from three_backup.sources import SOURCES, direct_source_of, source_of
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import DrillJob
@@ -90,11 +91,19 @@ class _Memory:
     def of(self, catalog: Catalog) -> Drills:
         return self._drills.setdefault(id(catalog), Drills(catalog.bucket))
 
+    def before(self, catalog: Catalog, object_id: ObjectId) -> Mapping[str, Any]:
+        """What the last good drill found; nothing where that cannot be read."""
+        try:
+            return self.of(catalog).facts(object_id)
+        except BackupError as error:
+            self._invocation.say(f"{error.message}: nothing is compared with the last drill")
+            return {}
+
     def remember(self, catalog: Catalog, drill: Drill, good: bool) -> None:
         try:
             catalog.bucket.claim(self._invocation.host_id)
             self.of(catalog).remember(drill, good)
-        except ConfigurationError as error:
+        except BackupError as error:
             self._invocation.say(f"{error.message}: what is proved here is not remembered there")
 
 
@@ -128,8 +137,7 @@ def _by_pattern(
         else:
             broken = True
             carrier, error = found
-            record = of_source(carrier, carrier.partition("/")[0], carrier=carrier)
-            invocation.emit(invocation.fail(record, error))
+            invocation.emit(invocation.fail(record_of(carrier), error))
     if not requests and not broken:
         raise _not_held(", ".join(patterns), catalogs)
     return requests
@@ -183,11 +191,10 @@ def _proved(memory: _Memory, candidate: Candidate) -> datetime:
 
 def _verify(invocation: Invocation, memory: _Memory, group: Sequence[_Request]) -> None:
     """The objects of one snapshot together, each record as soon as its object is looked at."""
-    left = {request.candidate.object: request.record for request in group}
+    records = {request.candidate.object: request.record for request in group}
     candidate, began = group[0].candidate, time.monotonic()
-
-    def emit(object_id: ObjectId, outcome: Restored | BackupError) -> None:
-        record = left.pop(object_id, None) or Record.of(object_id, **_carrier(candidate))
+    for object_id, outcome in _outcomes(invocation, candidate, list(records)):
+        record = records.get(object_id) or Record.of(object_id, **_carrier(candidate))
         seconds = round(time.monotonic() - began, 3)
         told = _told(invocation, memory, candidate, object_id, outcome, seconds)
         if isinstance(told, BackupError):
@@ -195,18 +202,26 @@ def _verify(invocation: Invocation, memory: _Memory, group: Sequence[_Request]) 
         else:
             invocation.emit(record.with_fields(drilled=told.fields))
 
-    try:
-        for object_id, outcome in _outcomes(invocation, candidate, list(left)):
-            emit(object_id, outcome)
-    except BackupError as error:
-        for object_id in list(left):
-            emit(object_id, error)
-    except OSError as error:
-        for object_id in list(left):
-            emit(object_id, translated(error))
-
 
 def _outcomes(
+    invocation: Invocation, candidate: Candidate, objects: Sequence[ObjectId]
+) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
+    """What breaks the drill off is the outcome of all objects that are left."""
+    left = dict.fromkeys(objects)
+    failure: BackupError
+    try:
+        for object_id, outcome in _drilled(invocation, candidate, objects):
+            left.pop(object_id, None)
+            yield object_id, outcome
+        return
+    except BackupError as error:
+        failure = error
+    except OSError as error:
+        failure = translated(error)
+    yield from ((object_id, failure) for object_id in left)
+
+
+def _drilled(
     invocation: Invocation, candidate: Candidate, objects: Sequence[ObjectId]
 ) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
     catalog, type = candidate.catalog, objects[0].type
@@ -240,18 +255,19 @@ def _told(
     outcome: Restored | BackupError,
     seconds: float,
 ) -> Drill | BackupError:
-    """What the record shall say. A drill is remembered; reading alone proves less than that."""
+    """What the record shall say. A drill is remembered; reading alone proves less than that, and
+    what could not be tried proves nothing."""
     read_only = bool(invocation.arguments["--read-only"])
     snapshot = str(candidate.stored.id)
     if isinstance(outcome, Restored) and not read_only:
-        before = memory.of(candidate.catalog).facts(object_id)
+        before = memory.before(candidate.catalog, object_id)
         outcome = _compared(object_id, snapshot, outcome, before)
     if isinstance(outcome, Restored):
         facts = {"how": "read" if read_only else "restored", **outcome.facts}
     else:
         facts = {"error": error_fields(invocation.name, outcome)}
     drill = Drill(object_id, snapshot, invocation.clock(), seconds, facts)
-    if not read_only:
+    if not read_only and not isinstance(outcome, BusyError | UnreachableError):
         memory.remember(candidate.catalog, drill, isinstance(outcome, Restored))
     return outcome if isinstance(outcome, BackupError) else drill
 
