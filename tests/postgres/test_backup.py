@@ -6,7 +6,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from three_backup.catalog import Files
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.snapshots import Kind
-from three_backup.sources.base import ParentUnusableError
+from three_backup.sources.base import ParentUnusableError, why_lacking
 from three_backup.sources.postgres.index import (
     BACKUP_MANIFEST,
     CONFIGURATION,
@@ -23,7 +23,8 @@ from three_backup.sources.postgres.index import (
     Form,
     Place,
 )
-from three_backup.sources.postgres.taking import replication
+from three_backup.sources.postgres.mapping import FileMap, read_map
+from three_backup.sources.postgres.taking import backup, replication
 
 from .taking import DISABLED, LOCAL, Taking, ask, combined, contents, index_of, run, table
 
@@ -195,6 +196,10 @@ def test_tables_that_change_files_and_names_during_a_backup_keep_all_their_files
     carried = {carried.id for carried in base.manifest.objects}
     assert table(database, "users") in carried
     assert table(database, "made") not in carried, "nobody knows whether it is in the backup"
+    lack = why_lacking(base.manifest, table(database, "made"))
+    assert lack is not None
+    assert lack.message.endswith("does not hold it: it was created or renamed meanwhile")
+    assert lack.hint == "the next snapshot has it"
     increment = taking.take(base)
     assert table(database, "made") in {carried.id for carried in increment.manifest.objects}
 
@@ -261,6 +266,44 @@ def test_a_table_unknown_to_both_mappings_takes_the_strictest_place_in_use(
     assert index_of(base).files[path].place is Place.LOCAL
     with pytest.raises(ParentUnusableError, match="was stored on this host only"):
         taking.take(base)
+
+
+def test_a_table_that_was_rewritten_twice_is_promised_unless_files_are_left_out(
+    live: PostgresServer, database: str, taking: Taking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(live, database, *_USERS, "CREATE TABLE secret (id int)", "CREATE TABLE still (id int)")
+
+    def read_beside_rewriting() -> FileMap:
+        found = read_map()
+        run(live, database, "VACUUM FULL users")
+        return found
+
+    def read_after_rewriting() -> FileMap:
+        run(live, database, "VACUUM FULL users")
+        return read_map()
+
+    for settings, promised in ((None, True), (LOCAL, False), (DISABLED, False)):
+        if settings is not None:
+            taking.settings[table(database, "secret")] = settings
+        reads = iter((read_beside_rewriting, read_after_rewriting))
+        monkeypatch.setattr(backup, "read_map", lambda reads=reads: next(reads)())
+        base = taking.take()
+        assert (table(database, "users") in _classes(base)) is promised
+        assert table(database, "still") in _classes(base)
+        lack = why_lacking(base.manifest, table(database, "users"))
+        assert (lack is None) is promised
+        assert lack is None or "it was rewritten meanwhile" in lack.message
+        assert why_lacking(base.manifest, table(database, "secret")) is None
+
+
+def test_no_snapshot_is_taken_of_a_tablespace_that_comes_meanwhile(
+    live: PostgresServer, database: str, taking: Taking
+) -> None:
+    run(live, database, *_USERS)
+    with ExitStack() as made, pytest.raises(BackupError, match='"elsewhere" was cre') as refusal:
+        taking.take(midway=lambda: made.enter_context(_tablespace(live, database)))
+    assert refusal.value.code == "postgres.tablespace_meanwhile"
+    assert table(database, "users") in _classes(taking.take())
 
 
 def test_a_table_whose_class_rose_needs_a_base(

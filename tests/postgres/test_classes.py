@@ -26,7 +26,7 @@ HASH = "select count(*), md5(string_agg(t::text, '|' order by id)) from {} t"
 NEARBY = "- {}: {{max_stage: snapshot_incremental}}\n"
 DISABLED = "- {}: {{disable: true}}\n"
 TABLES = ("users", "nearby", "hidden")
-INSIDE = "- postgres/table/locked/public/u*: {disable: true}\n"
+INSIDE = "postgres/table/locked/public/u*"
 FORCED = "tb-discover | tb-snapshot --incremental | tb-upload"
 STATISTICS = """
 select pg_relation_filepath(c.oid)
@@ -259,14 +259,14 @@ def locked(host: Living) -> Iterator[Living]:
     ("section", "fate", "place", "then"),
     [
         ("", "are stored, but cannot be restored one by one", Place.S3, "incremental"),
-        (NEARBY, "stay on this host, because some table has to", Place.LOCAL, "base"),
-        (DISABLED, "are left out, because some table is disabled", Place.NONE, "base"),
+        (NEARBY, "stay on this host, because some of them have to", Place.LOCAL, "base"),
+        (DISABLED, "are left out, because some of them are disabled", Place.NONE, "base"),
     ],
 )
-def test_a_database_that_refuses_us_is_said_and_held_as_strictly_as_anything(
+def test_a_database_that_refuses_us_is_said_and_held_as_strictly_as_any_table_it_may_have(
     locked: Living, section: str, fate: str, place: Place, then: str
 ) -> None:
-    locked.configure(section.format(locked.table("nearby")), s3_bucket=None)
+    locked.configure(section.format(INSIDE), s3_bucket=None)
     users = locked.table("users")
     first = locked.turn(users)
     assert (first.kind, first.status) == ("base", 1)
@@ -279,6 +279,7 @@ def test_a_database_that_refuses_us_is_said_and_held_as_strictly_as_anything(
     assert said.endswith(remedy)
     assert places(locked, first.snapshot, "locked", "users") == {place}
     locked.execute("grant connect on database locked to guest")
+    locked.configure(s3_bucket=None)
     second = locked.turn(users)
     assert (second.kind, second.status) == (then, 0), second.stderr
     restored = "tb-restore --level1 postgres --level3 inside postgres/table/locked/public/users"
@@ -289,14 +290,16 @@ def test_a_database_that_refuses_us_is_said_and_held_as_strictly_as_anything(
         locked.execute("drop table inside")
 
 
-def test_a_section_for_a_table_in_a_database_that_refuses_us_holds_all_the_same(
+def test_a_database_that_refuses_us_loses_nothing_to_what_is_disabled_elsewhere(
     locked: Living,
 ) -> None:
-    locked.configure(INSIDE, s3_bucket=None)
+    locked.execute("vacuum full pg_class", "locked")
+    locked.configure(DISABLED.format(locked.table("hidden")), s3_bucket=None)
     turn = locked.turn(locked.table("users"))
-    assert "its tables are left out, because some table is disabled" in turn.stderr
-    assert places(locked, turn.snapshot, "locked", "users") == {Place.NONE}
-    assert places(locked, turn.snapshot, locked.database, "users") == {Place.S3}
+    assert "its tables are stored" in turn.stderr
+    assert places(locked, turn.snapshot, "locked", "users") == {Place.S3}
+    assert places(locked, turn.snapshot, "locked", "pg_class") == {Place.S3}
+    assert places(locked, turn.snapshot, locked.database, "hidden") == {Place.NONE}
 
 
 def test_a_database_that_takes_no_connections_is_said_and_no_failure(host: Living) -> None:
@@ -308,7 +311,7 @@ def test_a_database_that_takes_no_connections_is_said_and_no_failure(host: Livin
         turn = host.turn(host.table("users"))
         assert (turn.kind, turn.status) == ("base", 0)
         assert turn.stderr.count("\n") == 1
-        assert 'database "closed" takes no connections; its tables are left out' in turn.stderr
+        assert 'database "closed" takes no connections; its tables are stored' in turn.stderr
         assert 'ALTER DATABASE "closed" ALLOW_CONNECTIONS true' in turn.stderr
     finally:
         host.execute("drop database closed")

@@ -1,23 +1,28 @@
 """Files are told apart by where they lie; their places follow the strictest of all their names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
+import psycopg
 import pytest
 
 from three_backup.config.settings import Settings
 from three_backup.demo.servers import PostgresServer
+from three_backup.errors import BackupError
 from three_backup.objects import ObjectId
+from three_backup.sources.postgres import mapping
 from three_backup.sources.postgres.classes import Classes, place_of, rose, strictest
-from three_backup.sources.postgres.index import Place
+from three_backup.sources.postgres.index import File, Form, Place
 from three_backup.sources.postgres.mapping import (
     FileMap,
     MappedObject,
     Owner,
+    database_of,
     is_of_initdb,
     read_map,
     relation_of,
 )
-from three_backup.sources.postgres.taking.settle import objects_of
+from three_backup.sources.postgres.taking.settle import objects_of, uncertain_objects
 from three_backup.stages import TARGETS, Stage
 
 from .taking import DISABLED, EVERYWHERE, LOCAL, NOWHERE, ask, run, table
@@ -84,10 +89,22 @@ def test_a_file_takes_the_strictest_place_of_all_names_before_and_after() -> Non
 def test_a_relation_that_nobody_knows_has_the_strictest_place_in_use() -> None:
     classes = Classes([_map({_A: "users", _B: "secret"})], _settings(secret=LOCAL))
     assert classes.of_relation("base/5/99999") is None
-    assert classes.unknown is Place.LOCAL
+    assert classes.of_unknown(5) is Place.LOCAL
     assert classes.of_relation("base/5/2619") is Place.CORE
-    assert Classes([], _settings()).unknown is Place.S3
+    assert Classes([], _settings()).of_unknown(5) is Place.S3
     assert strictest([]) is Place.S3
+
+
+def test_a_relation_that_nobody_knows_is_of_its_own_database() -> None:
+    found = _map({_A: "users", _B: "secret"})
+    found.owners["base/6/1259"] = None
+    classes = Classes([found], _settings(secret=DISABLED), {7: [Place.LOCAL], 8: []})
+    assert database_of("pg_tblspc/16390/PG_17_202406281/5/16391") == 5
+    assert classes.of_unknown(5) is Place.NONE
+    assert classes.of_unknown(6) is Place.S3
+    assert classes.of_unknown(7) is Place.LOCAL
+    assert classes.of_unknown(8) is Place.S3
+    assert classes.of_unknown(9) is Place.NONE, "of a database that came meanwhile anything"
 
 
 def test_an_object_has_the_files_of_every_table_that_had_its_name() -> None:
@@ -147,10 +164,69 @@ def test_a_database_that_refuses_us_is_named_and_the_others_are_read(
         found = read_map()
     finally:
         run(live, "postgres", "DROP ROLE guest")
-    assert list(found.unread) == [database]
-    assert f'GRANT CONNECT ON DATABASE "{database}" TO "guest"' in found.unread[database].hint
+    (unread,) = found.unread.values()
+    assert unread.name == database
+    assert f'GRANT CONNECT ON DATABASE "{database}" TO "guest"' in unread.error.hint
     assert found.owners
     assert not [known for known in found.objects.values() if known.id.level1 == database]
+
+
+def test_a_database_whose_connections_are_all_in_use_is_waited_for(
+    crowded: str, live: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with psycopg.connect(live.conninfo(crowded)):
+        monkeypatch.setattr(mapping, "_PAUSES", (0.01,))
+        with pytest.raises(BackupError, match="too many connections for database") as refusal:
+            read_map()
+        assert refusal.value.code == "postgres.no_connection_slot"
+    busy = psycopg.connect(live.conninfo(crowded))
+    monkeypatch.setattr(mapping, "_PAUSES", Until(busy.close))
+    assert read_map().unread == {}
+
+
+def test_a_database_that_is_closed_to_all_but_superusers_holds_nothing_up(
+    crowded: str, live: PostgresServer
+) -> None:
+    run(live, "postgres", f"ALTER DATABASE {crowded} CONNECTION LIMIT 0")
+    (unread,) = read_map().unread.values()
+    assert f'ALTER DATABASE "{crowded}" CONNECTION LIMIT -1' in unread.error.hint
+
+
+@pytest.fixture
+def crowded(live: PostgresServer, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A database for which the role that asks has one connection."""
+    run(live, "postgres", "CREATE ROLE guest LOGIN")
+    run(live, "postgres", f"ALTER DATABASE {database} CONNECTION LIMIT 1")
+    monkeypatch.setenv("PGUSER", "guest")
+    yield database
+    run(live, "postgres", "DROP ROLE guest")
+
+
+class Until:
+    """Pauses of which the first ends what is waited for."""
+
+    def __init__(self, ends: Callable[[], None]) -> None:
+        self._ends = ends
+
+    def __iter__(self) -> Iterator[float]:
+        for _ in range(100):
+            yield 0.05
+            self._ends()
+
+
+def test_what_may_be_a_file_of_a_table_is_not_left_out_unnoticed() -> None:
+    before = _map({_A: "users", _B: "secret"})
+    after = FileMap({"base/5/30000": _A, "base/5/20001": _B}, before.objects)
+    classes = Classes([before, after], _settings(secret=DISABLED))
+    objects = objects_of(before, after, classes)
+    unknown = File("base/5/25000", Form.LEFT_OUT, classes.of_unknown(5), 8192, 0)
+    known = File("base/5/20000", Form.FULL, Place.S3, 8192, 0)
+    assert uncertain_objects(objects, [known, unknown], classes) == {table("db", "users")}
+    assert uncertain_objects(objects, [known], classes) == set()
+    elsewhere = replace(unknown, path="base/6/25000")
+    assert uncertain_objects(objects, [known, elsewhere], classes) == set()
+    settled = objects_of(before, before, classes)
+    assert uncertain_objects(settled, [known, unknown], classes) == set()
 
 
 def _map(names: dict[Owner, str]) -> FileMap:

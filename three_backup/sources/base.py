@@ -86,6 +86,22 @@ class Planned:
     notes: tuple[str, ...] = ()
 
 
+LACKING = "lacking"
+"""The fact of a manifest that says why enabled live objects are not in the snapshot: `why` and
+`hint` by the id of each, or by what begins the ids of many (`postgres/table/production`)."""
+
+
+def why_lacking(manifest: Manifest, id: ObjectId) -> BackupError | None:
+    """Of an object that the manifest does not list; None where it is gone at the source."""
+    levels = str(id).split("/")
+    prefixes = ("/".join(levels[:count]) for count in range(len(levels), 0, -1))
+    reasons = manifest.facts.get(LACKING, {})
+    for reason in (reasons[prefix] for prefix in prefixes if prefix in reasons):
+        message = f"{id}: snapshot {manifest.snapshot} does not hold it: {reason['why']}"
+        return BackupError("snapshot.lacks", message, reason["hint"])
+    return None
+
+
 class Source(Protocol):
     """One kind of server. `programs`: any of them on PATH says that the source is in use here;
     `subtypes`: of its objects, those first to which others refer, as they are restored."""
@@ -123,7 +139,10 @@ class Source(Protocol):
         """
 
     def take(self, job: SnapshotJob) -> Manifest:
-        """Fill job.directory. Raises ParentUnusableError, NothingToTakeError, BackupError."""
+        """Fill job.directory. Raises ParentUnusableError, NothingToTakeError, BackupError.
+
+        Of an enabled live object that the manifest does not list its facts say why, as LACKING.
+        """
 
     def restore(self, job: RestoreJob) -> Iterator[tuple[Wanted, Restored | BackupError]]:
         """Each wanted object with its outcome; a target whose restore failed was not touched.

@@ -17,6 +17,7 @@ Reads records. A record that tb-plan planned gets what its take says; any other 
 incremental, or a base where none can follow. Adds snapshot.
 """
 
+import errno
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,14 +31,17 @@ from typing import Any
 from three_backup import layout, pipe, points
 from three_backup.catalog import Catalog, Stored
 from three_backup.config.settings import Settings
-from three_backup.errors import UnreachableError
+from three_backup.errors import BackupError, s3_is_away
 from three_backup.lock import carrier_lock
+from three_backup.objects import ObjectId
+from three_backup.outlook import carried, distinct, verdicts
 from three_backup.pipe import Invocation, Once
 from three_backup.records import Record
+from three_backup.retention import Place
 from three_backup.s3.store import Store
 from three_backup.snapshots import Kind, Manifest, SnapshotId, chain, next_time, rfc3339
 from three_backup.sources import direct_source_of, point_source_of, source_of
-from three_backup.sources.base import NothingToTakeError, ParentUnusableError
+from three_backup.sources.base import NothingToTakeError, ParentUnusableError, why_lacking
 from three_backup.sources.jobs import SnapshotJob
 from three_backup.stages import Stage, taken
 
@@ -46,11 +50,12 @@ _OWN = (Stage.SNAPSHOT_BASE, Stage.SNAPSHOT_INCREMENTAL)
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What became of a carrier: what was taken, None for nothing, and why just that."""
+    """What became of a carrier: what was taken, if anything, which holds what, and why that."""
 
-    kind: Kind | None
+    manifest: Manifest | None
     snapshot: dict[str, Any] | None = None
     why: str | None = None
+    held: frozenset[ObjectId] = frozenset()
 
 
 def main() -> int:
@@ -66,8 +71,8 @@ def run(invocation: Invocation) -> None:
         kind = _asked(invocation, record, settings, direct)
         if kind is None:
             return record
-        outcome = outcomes.of(record.carrier, lambda: _act(invocation, record, settings, kind))
-        return _result(record, outcome, direct)
+        taking = partial(_act, invocation, record, settings, kind)
+        return _result(record, outcomes.of(record.carrier, taking), direct)
 
     invocation.each(act)
 
@@ -91,11 +96,21 @@ def _result(record: Record, outcome: _Outcome, direct: bool) -> Record:
     if outcome.why is not None:
         record = record.with_fields(why=outcome.why)
     own = (*_OWN, Stage.SYNCED_S3) if direct else _OWN
-    if outcome.kind is None:
-        return record.with_fields(take=None, todo=[one for one in record.todo if one not in own])
-    return record.reached(*own, taken(outcome.kind, direct)).with_fields(
+    if (manifest := outcome.manifest) is None:
+        left = {"todo": [one for one in record.todo if one not in own]} if record.planned else {}
+        return record.with_fields(take=None, **left)
+    if record.object not in outcome.held:
+        return _left_without(record, manifest)
+    return record.reached(*own, taken(manifest.snapshot.kind, direct)).with_fields(
         take=None, snapshot=outcome.snapshot
     )
+
+
+def _left_without(record: Record, manifest: Manifest) -> Record:
+    """That of an object which the snapshot lacks: an error, unless it is gone at the source."""
+    if lack := why_lacking(manifest, record.object):
+        raise lack
+    return record.with_fields(take=None, todo=[], why="it is gone at the source")
 
 
 def _act(invocation: Invocation, record: Record, settings: Settings, kind: Kind) -> _Outcome:
@@ -106,31 +121,70 @@ def _act(invocation: Invocation, record: Record, settings: Settings, kind: Kind)
         overtaken = _overtaken(record, snapshots, invocation.clock())
         if overtaken:
             return _Outcome(None, why=overtaken)
-        source = point_source_of(record.object.type)
-        if source is not None:
+        if source := point_source_of(record.object.type):
             snapshots = points.reconcile(source, catalog, carrier, invocation.say)
-        parent, why = None, None
-        if kind is Kind.INCREMENTAL:
-            parent, why = _parent(catalog, carrier, snapshots)
         try:
-            return _take(invocation, record, catalog, snapshots, parent, why)
-        except ParentUnusableError as error:
-            invocation.say(f"{carrier}: {error.message}; a base is taken instead")
-            return _take(invocation, record, catalog, snapshots, None, error.message)
-        except NothingToTakeError as error:
-            invocation.say(f"{carrier}: {error}")
-            return _Outcome(None, why=error.message)
+            return _taken(invocation, record, catalog, snapshots, kind)
+        except (BackupError, OSError) as error:
+            if not _is_full(error) or not _room_comes(invocation, record, catalog, snapshots):
+                raise
+            where = catalog.local.root
+            why = f"no room for a snapshot in {where}; what lies there goes to S3 and away first"
+            invocation.say(f"{carrier}: {why}")
+            return _Outcome(None, why=why)
+
+
+def _taken(
+    invocation: Invocation,
+    record: Record,
+    catalog: Catalog,
+    snapshots: Sequence[Stored],
+    kind: Kind,
+) -> _Outcome:
+    """A base is taken where no incremental can be."""
+    parent, why = None, None
+    if kind is Kind.INCREMENTAL:
+        parent, why = _parent(catalog, record.carrier, snapshots)
+    try:
+        return _take(invocation, record, catalog, snapshots, parent, why)
+    except ParentUnusableError as error:
+        invocation.say(f"{record.carrier}: {error.message}; a base is taken instead")
+        return _take(invocation, record, catalog, snapshots, None, error.message)
+    except NothingToTakeError as error:
+        invocation.say(f"{record.carrier}: {error}")
+        return _Outcome(None, why=error.message)
+
+
+def _is_full(error: BackupError | OSError) -> bool:
+    """Whether a disk of this host has no room, in whatever words."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _room_comes(
+    invocation: Invocation, record: Record, catalog: Catalog, snapshots: Sequence[Stored]
+) -> bool:
+    """Whether tb-upload has something of the carrier to send, or tb-rotate to remove here."""
+    held = carried(record.carrier, [record.object], invocation.configuration, catalog, snapshots)
+    enabled = distinct(held.values())
+    if catalog.s3 is not None and any(one.max_stage.reaches(Stage.SYNCED_S3) for one in enabled):
+        there = {one.id.time for one in snapshots if one.s3}
+        unsent = [one.id for one in snapshots if one.local and not one.s3]
+        if any(one.parent is None or one.parent in there for one in unsent):
+            return True
+    decided = verdicts(record.carrier, snapshots, enabled, catalog)
+    return any(one.place is Place.LOCAL and not one.keep for one in decided)
 
 
 def _known(
     invocation: Invocation, record: Record, settings: Settings
 ) -> tuple[Catalog, list[Stored]]:
-    """What there is of the carrier: while S3 is away, what lies on this host."""
+    """What there is of the carrier: while S3 is away or refuses us, what lies on this host."""
     catalog = invocation.catalog(settings.storage)
     try:
         return catalog, catalog.snapshots(record.carrier)
-    except UnreachableError as error:
-        if direct_source_of(record.object.type) is not None:
+    except BackupError as error:
+        if direct_source_of(record.object.type) is not None or not s3_is_away(error):
             raise
         invocation.say(f"{error}; the snapshot is taken on this host")
         local = catalog.without_s3()
@@ -173,8 +227,7 @@ def _take(
     why: str | None,
 ) -> _Outcome:
     started = time.monotonic()
-    newest = snapshots[-1].id.time if snapshots else None
-    moment = next_time(invocation.clock(), newest)
+    moment = next_time(invocation.clock(), snapshots[-1].id.time if snapshots else None)
     snapshot = SnapshotId(moment, parent.id.time if parent else None)
     source = source_of(record.object.type)
     with (
@@ -198,7 +251,8 @@ def _take(
         )
         manifest = source.take(job)
         destination.commit(manifest)
-    return _Outcome(manifest.snapshot.kind, _fields(manifest, time.monotonic() - started), why)
+    held = frozenset(one.id for one in manifest.objects)
+    return _Outcome(manifest, _fields(manifest, time.monotonic() - started), why, held)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,17 @@
 
 A place is decided by names, because the configuration knows names; files change owners and owners
 change names while a backup runs. So a file takes the strictest place of all that its relation was
-before and after, and one that nobody knows takes the strictest place in use at all.
+before and after, and one that nobody knows takes the strictest place in use in its database.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import TypeVar
 
 from three_backup.config.settings import Settings
 from three_backup.objects import ObjectId
 from three_backup.sources.postgres.index import Place
-from three_backup.sources.postgres.mapping import FileMap, Owner, is_of_initdb
+from three_backup.sources.postgres.mapping import FileMap, Owner, database_of, is_of_initdb
 from three_backup.stages import Stage
 
 _Key = TypeVar("_Key")
@@ -39,14 +40,14 @@ def rose(before: Place, now: Place) -> bool:
 class Classes:
     """The places of relations under one or more mappings, the strictest of all.
 
-    unread: the places that tables may have which are in no mapping.
+    unread: the places that tables may have which are in no mapping, by the oids of databases.
     """
 
     def __init__(
         self,
         maps: Iterable[FileMap],
         settings: Callable[[ObjectId], Settings],
-        unread: Iterable[Place] = (),
+        unread: Mapping[int, Iterable[Place]] = MappingProxyType({}),
     ) -> None:
         self._of_owner: dict[Owner | None, Place] = {None: Place.CORE}
         self._of_relation: dict[str, Place] = {}
@@ -57,14 +58,24 @@ class Classes:
         for found in maps:
             for relation, owned_by in found.owners.items():
                 _tighten(self._of_relation, relation, self._of_owner[owned_by])
-        self.unknown = strictest((Place.S3, *self._of_owner.values(), *unread))
+        self._of_database = {database_of(relation): Place.S3 for relation in self._of_relation}
+        for owned_by, place in self._of_owner.items():
+            if owned_by is not None:
+                _tighten(self._of_database, owned_by.database, place)
+        for database, places in unread.items():
+            _tighten(self._of_database, database, strictest((Place.S3, *places)))
 
     def of_relation(self, relation: str) -> Place | None:
-        """None where no mapping knows the relation: self.unknown is its place in the end."""
+        """None where no mapping knows the relation: of_unknown() is its place in the end."""
         place = self._of_relation.get(relation)
         if place is None and is_of_initdb(relation):
             return Place.CORE
         return place
+
+    def of_unknown(self, database: int) -> Place:
+        """The strictest place in use there, of a database that no mapping knows the strictest in
+        use anywhere."""
+        return self._of_database.get(database) or strictest(self._of_database.values())
 
     def of_owner(self, owner: Owner) -> Place:
         """The strictest place under any name that it had."""

@@ -7,15 +7,17 @@ true for a moment only, so one is read before a backup and one after it.
 """
 
 import re
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from three_backup.errors import BackupError, UnreachableError
-from three_backup.objects import ObjectId
+from three_backup.objects import ObjectId, escape
 from three_backup.sources.postgres.connection import connect
 from three_backup.sources.postgres.relations import (
     OBJECT_KINDS,
+    TYPE,
     USER_SCHEMA,
     Database,
     databases,
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
 
 _FIRST_USER_NUMBER = 16384
+_PASSING = ("postgres.no_connection_slot", "postgres.ended")
+_GONE = "postgres.no_database"
+_PAUSES = (0.5, 1.0, 2.0)
+"""Seconds between two tries to read a database whose connections are all in use."""
 _RELATION_FILE = re.compile(
     r"((?:base|pg_tblspc/\d+/PG_\w+)/\d+/)(?:INCREMENTAL\.)?(\d+)(?:_(?:fsm|vm|init))?(?:\.\d+)?",
     re.ASCII,
@@ -64,31 +70,42 @@ class MappedObject:
 
 
 @dataclass(frozen=True, slots=True)
+class Unread:
+    """A database that refuses us. name: as it is called; error: how it refuses."""
+
+    name: str
+    error: BackupError
+
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """What the ids of its tables and views begin with, a slash after it."""
+        return tuple(f"{TYPE}/{subtype}/{escape(self.name)}" for subtype in ("table", "view"))
+
+
+@dataclass(frozen=True, slots=True)
 class FileMap:
     """owners: of each relation by its path, None for what belongs to the core (catalogs,
     sequences); objects: by their oids, those without files too; unread: the databases that are
-    in neither, and why."""
+    in neither, by their oids."""
 
     owners: dict[str, Owner | None]
     objects: dict[Owner, MappedObject]
-    unread: dict[str, BackupError] = field(default_factory=dict)
+    unread: dict[int, Unread] = field(default_factory=dict)
 
 
 def read_map() -> FileMap:
-    """The mapping of the whole cluster, without the databases that refuse us."""
-    owners: dict[str, Owner | None] = {}
-    objects: dict[Owner, MappedObject] = {}
-    unread: dict[str, BackupError] = {}
+    """The mapping of the whole cluster, without the databases that refuse us.
+
+    Raises BackupError where one cannot be read that could be a moment later.
+    """
+    found = FileMap({}, {})
     with connect() as connection:
-        found = databases(connection)
-    for database in found:
-        try:
-            _read_database(database, owners, objects)
-        except UnreachableError:
-            raise
-        except BackupError as error:
-            unread[database.name] = error
-    return FileMap(owners, objects, unread)
+        listed = databases(connection)
+    for database in listed:
+        refusal = database.refusal or _refusal(database, found)
+        if refusal is not None and refusal.code != _GONE:
+            found.unread[database.oid] = Unread(database.name, refusal)
+    return found
 
 
 def relation_of(path: str) -> str | None:
@@ -97,20 +114,44 @@ def relation_of(path: str) -> str | None:
     return match and match[1] + match[2]
 
 
+def database_of(relation: str) -> int:
+    """The oid of the database that a relation belongs to."""
+    return int(relation.split("/")[-2])
+
+
 def is_of_initdb(relation: str) -> bool:
     """Whether a relation that no mapping knows can only be a catalog."""
     return int(relation.rpartition("/")[2]) < _FIRST_USER_NUMBER
 
 
-def _read_database(
-    database: Database, owners: dict[str, Owner | None], objects: dict[Owner, MappedObject]
-) -> None:
-    if database.refusal is not None:
-        raise database.refusal
+def _refusal(database: Database, found: FileMap) -> BackupError | None:
+    """Why it cannot be read, now or later; None once it is in found."""
+    try:
+        _read_patiently(database, found)
+    except BackupError as error:
+        if isinstance(error, UnreachableError) or error.code in _PASSING:
+            raise
+        return error
+    return None
+
+
+def _read_patiently(database: Database, found: FileMap) -> None:
+    for pause in _PAUSES:
+        try:
+            return _read(database, found)
+        except BackupError as error:
+            if error.code not in _PASSING:
+                raise
+            time.sleep(pause)
+    return _read(database, found)
+
+
+def _read(database: Database, found: FileMap) -> None:
     with connect(database.name) as connection, connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-        objects.update(_objects(connection, database))
-        owners.update(_files(connection, database, objects))
+        objects = dict(_objects(connection, database))
+        found.owners.update(_files(connection, objects))
+        found.objects.update(objects)
 
 
 def _objects(connection: "Connection", database: Database) -> Iterable[tuple[Owner, MappedObject]]:
@@ -120,9 +161,9 @@ def _objects(connection: "Connection", database: Database) -> Iterable[tuple[Own
 
 
 def _files(
-    connection: "Connection", database: Database, objects: dict[Owner, MappedObject]
+    connection: "Connection", objects: Iterable[Owner]
 ) -> Iterable[tuple[str, Owner | None]]:
-    known = {owner.table: owner for owner in objects if owner.database == database.oid}
+    known = {owner.table: owner for owner in objects}
     for path, table in connection.execute(_FILES):
         if table is None:
             yield path, None

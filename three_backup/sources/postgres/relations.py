@@ -26,9 +26,9 @@ _UNLOGGED = "u"
 # A limit of -2 marks what a DROP DATABASE that was interrupted left behind; template0 is as initdb
 # made it.
 _DATABASES = """
-SELECT oid::int8, datname::text, datallowconn, has_database_privilege(oid, 'CONNECT'),
-       current_user::text
-  FROM pg_database
+SELECT d.oid::int8, datname::text, datallowconn, has_database_privilege(d.oid, 'CONNECT'),
+       datconnlimit = 0 AND NOT rolsuper, rolname::text
+  FROM pg_database d JOIN pg_roles ON rolname = current_user
  WHERE datname <> 'template0' AND datconnlimit <> -2
  ORDER BY datname
 """
@@ -48,8 +48,8 @@ class Database:
 def databases(connection: "Connection") -> list[Database]:
     """All that can have tables, template1 too."""
     return [
-        Database(oid, name, _refusal(name, role, is_open, allowed), not is_open)
-        for oid, name, is_open, allowed, role in connection.execute(_DATABASES)
+        Database(oid, name, _refusal(name, role, is_open, allowed, is_full), not is_open)
+        for oid, name, is_open, allowed, is_full, role in connection.execute(_DATABASES)
     ]
 
 
@@ -62,12 +62,20 @@ def kind(relkind: str, persistence: str) -> str:
     return f"unlogged {_KINDS[relkind][1]}" if persistence == _UNLOGGED else _KINDS[relkind][1]
 
 
-def _refusal(database: str, role: str, is_open: bool, allowed: bool) -> BackupError | None:
+def _refusal(
+    database: str, role: str, is_open: bool, allowed: bool, is_full: bool
+) -> BackupError | None:
     if not is_open:
         return BackupError(
             "postgres.closed",
             f"PostgreSQL: database {quoted(database)} takes no connections",
             f"run as a superuser: ALTER DATABASE {quoted(database)} ALLOW_CONNECTIONS true",
+        )
+    if allowed and is_full:
+        return BackupError(
+            "postgres.no_connection_slot",
+            f"PostgreSQL: database {quoted(database)} takes no connections but of superusers",
+            f"run as a superuser: ALTER DATABASE {quoted(database)} CONNECTION LIMIT -1",
         )
     if allowed:
         return None

@@ -4,21 +4,16 @@ The mapping of files to objects is read before the stream and after it. What bot
 its place already; the rest is moved to where the stricter of the two wants it.
 """
 
-import hashlib
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from three_backup.durable import sync_directory
 from three_backup.errors import BackupError, UnreachableError
-from three_backup.objects import ObjectId, escape
-from three_backup.snapshots import Manifest, SnapshotId, StoredFile, stamp
+from three_backup.snapshots import Manifest, SnapshotId, stamp
 from three_backup.sources.base import NothingToTakeError, ParentUnusableError
 from three_backup.sources.jobs import SnapshotJob
 from three_backup.sources.postgres import index_file
-from three_backup.sources.postgres.classes import Classes, place_of
+from three_backup.sources.postgres.classes import Classes
 from three_backup.sources.postgres.connection import connect, connect_replication
 from three_backup.sources.postgres.index import (
     BACKUP_MANIFEST,
@@ -26,7 +21,6 @@ from three_backup.sources.postgres.index import (
     INDEX,
     File,
     Index,
-    Place,
 )
 from three_backup.sources.postgres.mapping import FileMap, read_map
 from three_backup.sources.postgres.pack import compress_file
@@ -37,9 +31,14 @@ from three_backup.sources.postgres.preflight import (
     position,
     read_cluster,
 )
-from three_backup.sources.postgres.relations import TYPE
 from three_backup.sources.postgres.taking import server_manifest
 from three_backup.sources.postgres.taking.configuration import read_configuration
+from three_backup.sources.postgres.taking.damage import (
+    damaged_files,
+    damaged_objects,
+    sentences,
+)
+from three_backup.sources.postgres.taking.manifest import Contents, make_manifest
 from three_backup.sources.postgres.taking.packing import PackedGroup, PackWriter
 from three_backup.sources.postgres.taking.parent import (
     Parent,
@@ -48,6 +47,7 @@ from three_backup.sources.postgres.taking.parent import (
     refuse_unfollowable,
     unusable,
 )
+from three_backup.sources.postgres.taking.promise import Doubts, lacking
 from three_backup.sources.postgres.taking.replication import (
     Streamed,
     identify,
@@ -56,13 +56,14 @@ from three_backup.sources.postgres.taking.replication import (
     upload_manifest,
 )
 from three_backup.sources.postgres.taking.settle import (
-    Mapped,
     carried_objects,
     objects_of,
     settle_files,
-    source_size,
+    uncertain_objects,
 )
 from three_backup.sources.postgres.taking.split import Archives, Splitter, server_path
+from three_backup.sources.postgres.taking.tablespaces import refuse_new_tablespaces
+from three_backup.sources.postgres.taking.unread import classes_of, say_unread, unread_of
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -71,11 +72,6 @@ _MOST_THREADS = 4
 # Every summary of WAL ends where a checkpoint began, and a backup begins at a checkpoint. So a
 # server that was set back and went on since has no summary that begins where its parent began.
 _SUMMARY = "SELECT EXISTS (SELECT FROM pg_available_wal_summaries() WHERE start_lsn = %s::pg_lsn)"
-_OF_UNKNOWN = {
-    Place.S3: "its tables are stored, but cannot be restored one by one",
-    Place.LOCAL: "its tables stay on this host, because some table has to and may be among them",
-    Place.NONE: "its tables are left out, because some table is disabled and may be among them",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,25 +93,25 @@ def take(job: SnapshotJob) -> Manifest:
     _check(cluster, job)
     parent = None if job.parent is None else read_parent(job.parent, cluster.facts)
     before = read_map()
-    classes = _classes(job, before)
+    classes = classes_of(job, before)
     if parent is not None:
         refuse_risen(parent, classes)
     arrived = _receive(job, cluster, parent, before, classes)
     after = read_map()
+    refuse_new_tablespaces(job.carrier, arrived.streamed.tablespaces)
     server_manifest.verify(
         arrived.manifest,
         ((server_path(file), file.size, file.crc32c) for file in arrived.files),
     )
-    classes = _classes(job, before, after)
-    _say_unread(job, {**before.unread, **after.unread}, classes)
-    objects = objects_of(before, after, classes)
-    index = _index(job.directory, arrived, objects, classes)
+    classes = classes_of(job, before, after)
+    say_unread(job, unread_of(before, after), classes)
+    contents = _contents(job, cluster, parent, arrived, (before, after), classes)
     if parent is not None:
-        _check_followed(parent, index, arrived.streamed)
-    (job.directory / INDEX).write_bytes(index_file.dump(index))
+        _check_followed(parent, contents.index, arrived.streamed)
+    (job.directory / INDEX).write_bytes(index_file.dump(contents.index))
     (job.directory / BACKUP_MANIFEST).write_bytes(compress_file(arrived.manifest))
     (job.directory / CONFIGURATION).write_bytes(compress_file(configuration.to_json()))
-    return _manifest(job, cluster, arrived.streamed, index, objects)
+    return make_manifest(job, cluster, arrived.streamed, contents)
 
 
 def _check(cluster: Cluster, job: SnapshotJob) -> None:
@@ -130,22 +126,6 @@ def _check(cluster: Cluster, job: SnapshotJob) -> None:
         job.say(
             f"{job.carrier}: summarize_wal is off, so that no incremental can follow: {SUMMARIZE}"
         )
-
-
-def _classes(job: SnapshotJob, *maps: FileMap) -> Classes:
-    prefixes = [
-        f"{TYPE}/{subtype}/{escape(name)}"
-        for name in {name for found in maps for name in found.unread}
-        for subtype in ("table", "view")
-    ]
-    below = (settings for prefix in prefixes for settings in job.settings_below(prefix))
-    return Classes(maps, job.settings, map(place_of, below))
-
-
-def _say_unread(job: SnapshotJob, unread: Mapping[str, BackupError], classes: Classes) -> None:
-    """What becomes of tables whose names, and so their settings, are not known."""
-    for error in unread.values():
-        job.say(f"{job.carrier}: {error.message}; {_OF_UNKNOWN[classes.unknown]}; {error.hint}")
 
 
 def _receive(
@@ -214,17 +194,35 @@ def _is_behind(parent: Parent) -> bool:
         return position(read_cluster(connection).redo) < parent.end
 
 
-def _index(
-    directory: Path, arrived: _Arrived, objects: dict[ObjectId, Mapped], classes: Classes
-) -> Index:
-    files, groups = settle_files(directory, arrived.files, arrived.packed, classes)
-    return Index(
+def _contents(
+    job: SnapshotJob,
+    cluster: Cluster,
+    parent: Parent | None,
+    arrived: _Arrived,
+    maps: tuple[FileMap, FileMap],
+    classes: Classes,
+) -> Contents:
+    """Every file in its place, and what of the objects is promised."""
+    before, after = maps
+    objects = objects_of(before, after, classes)
+    files, groups = settle_files(job.directory, arrived.files, arrived.packed, classes)
+    index = Index(
         files,
         groups,
         {id: mapped.relations for id, mapped in objects.items()},
         tuple(arrived.directories),
         arrived.streamed.tablespaces,
     )
+    damaged = damaged_files(arrived.streamed, parent, files)
+    doubts = Doubts(
+        damaged_objects(objects, damaged), uncertain_objects(objects, files.values(), classes)
+    )
+    for sentence in sentences(damaged, doubts.damaged):
+        job.say(f"{job.carrier}: {sentence}")
+    carried = carried_objects(objects, doubts, files, cluster.block_size)
+    unread = tuple(unread_of(before, after).values())
+    why = lacking(after, unread, carried, doubts, job.settings)
+    return Contents(index, objects, carried, why, tuple(damaged))
 
 
 def _check_followed(parent: Parent, index: Index, streamed: Streamed) -> None:
@@ -236,56 +234,3 @@ def _check_followed(parent: Parent, index: Index, streamed: Streamed) -> None:
         ((follows,),) = connection.execute(_SUMMARY, (parent.start_lsn,))
     if not follows:
         raise unusable(f"the server knows no checkpoint at {parent.start_lsn}, where it began")
-
-
-def _manifest(
-    job: SnapshotJob,
-    cluster: Cluster,
-    streamed: Streamed,
-    index: Index,
-    objects: dict[ObjectId, Mapped],
-) -> Manifest:
-    files = tuple(_stored(path) for path in sorted(job.directory.iterdir()))
-    sync_directory(job.directory)
-    return Manifest(
-        carrier=job.carrier,
-        snapshot=job.snapshot,
-        objects=carried_objects(objects, index.files, cluster.block_size),
-        files=files,
-        source_size=sum(source_size(file, cluster.block_size) for file in index.files.values()),
-        stored_size=sum(stored.size for stored in files),
-        facts=_facts(cluster, streamed, objects),
-        program=job.program,
-        server=cluster.server,
-        host=job.host,
-    )
-
-
-def _stored(path: Path) -> StoredFile:
-    """A data file made durable. The frames of packs have their hashes in the index."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        is_pack = path.name not in (INDEX, BACKUP_MANIFEST, CONFIGURATION)
-        sha256 = None if is_pack else hashlib.file_digest(file, "sha256").hexdigest()
-        return StoredFile(
-            path.name, path.stat().st_size, sha256, local_only=path.name == Place.LOCAL.pack
-        )
-
-
-def _facts(
-    cluster: Cluster, streamed: Streamed, objects: dict[ObjectId, Mapped]
-) -> dict[str, Any]:
-    """disabled: the ids of which nothing was stored."""
-    return {
-        "system_identifier": cluster.identifier,
-        "timeline": streamed.timeline,
-        "start_lsn": streamed.start_lsn,
-        "end_lsn": streamed.end_lsn,
-        "in_recovery": cluster.in_recovery,
-        "version": cluster.version,
-        "superuser": cluster.superuser,
-        "wal_segment_size": cluster.wal_segment_size,
-        "block_size": cluster.block_size,
-        "checksums": cluster.checksums,
-        "disabled": [str(id) for id, mapped in objects.items() if mapped.place is Place.NONE],
-    }

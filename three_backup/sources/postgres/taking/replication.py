@@ -36,12 +36,14 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """A backup that has arrived whole. tablespaces: oid and location of each extra one."""
+    """A backup that has arrived whole. tablespaces: oid and location of each extra one; damage:
+    what the server said of pages whose checksums are wrong, all of which it sent as they are."""
 
     start_lsn: str
     end_lsn: str
     timeline: int
     tablespaces: dict[int, str]
+    damage: tuple[str, ...] = ()
 
 
 class Receiver(Protocol):
@@ -98,6 +100,8 @@ def stream_backup(
     import psycopg
 
     server = connection.pgconn
+    warnings: list[str] = []
+    connection.add_notice_handler(lambda notice: warnings.append(notice.message_primary or ""))
     server.send_query(_command(label, incremental))
     try:
         start_lsn, timeline = _row(_result(server, receiver))
@@ -112,9 +116,11 @@ def stream_backup(
     _result(server, receiver)
     _copy(server, receiver)
     end_lsn, _ = _row(_result(server, receiver))
-    while server.get_result() is not None:
-        pass
-    return Streamed(start_lsn, end_lsn, int(timeline), tablespaces)
+    is_damaged = _ends_damaged(server, receiver)
+    if is_damaged and not warnings:
+        raise psycopg.errors.DataCorrupted("a checksum is wrong, and the server names no file")
+    damage = tuple(warnings) if is_damaged else ()
+    return Streamed(start_lsn, end_lsn, int(timeline), tablespaces, damage)
 
 
 def _command(label: str, incremental: bool) -> bytes:
@@ -130,6 +136,19 @@ def _command(label: str, incremental: bool) -> bytes:
     ]
     options.append("INCREMENTAL true" if incremental else "PROGRESS true")
     return f"BASE_BACKUP ({', '.join(options)})".encode()
+
+
+def _ends_damaged(server: "PGconn", receiver: Receiver) -> bool:
+    """Whether the server says at the end that it sent pages whose checksums are wrong; whatever
+    else it says there is raised."""
+    import psycopg
+
+    try:
+        while _next_result(server, receiver) is not None:
+            pass
+    except psycopg.errors.DataCorrupted:
+        return True
+    return False
 
 
 def _copy(server: "PGconn", receiver: Receiver) -> None:
@@ -169,16 +188,24 @@ class _Router:
 
 
 def _result(server: "PGconn", receiver: Receiver) -> "PGresult":
-    """The next result, waited for in a way that signals can interrupt."""
+    """The next result, of which there has to be one."""
+    import psycopg
+
+    result = _next_result(server, receiver)
+    if result is None:
+        raise psycopg.OperationalError("the server closed the connection")
+    return result
+
+
+def _next_result(server: "PGconn", receiver: Receiver) -> "PGresult | None":
+    """Waited for in a way that signals can interrupt; None at the end."""
     import psycopg
     from psycopg.pq import ExecStatus
 
     while server.is_busy():
         _wait(server, receiver)
     result = server.get_result()
-    if result is None:
-        raise psycopg.OperationalError("the server closed the connection")
-    if result.status == ExecStatus.FATAL_ERROR:
+    if result is not None and result.status == ExecStatus.FATAL_ERROR:
         raise psycopg.errors.error_from_result(result)
     return result
 

@@ -1,26 +1,28 @@
 """What a snapshot holds in the end, when the mapping after the backup is known too."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 
 from three_backup.objects import ObjectId
 from three_backup.snapshots import CarriedObject
-from three_backup.sources.postgres.classes import Classes, strictest
+from three_backup.sources.postgres.classes import Classes, rose, strictest
 from three_backup.sources.postgres.index import File, Form, Group, Place
-from three_backup.sources.postgres.mapping import FileMap, Owner, relation_of
+from three_backup.sources.postgres.mapping import FileMap, Owner, database_of, relation_of
 from three_backup.sources.postgres.taking.packing import PackedGroup, move_groups
 
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """An object of either mapping. relations: of every table that ever had its name;
-    stays: both mappings have it; place: the strictest of these tables."""
+    """An object of either mapping. database: its oid; relations: of every table that ever had its
+    name; stays, rewritten: both mappings have it, with other relations; place: the strictest of
+    these tables."""
 
     kind: str
+    database: int
     relations: tuple[str, ...]
     stays: bool
+    rewritten: bool
     place: Place
 
 
@@ -42,31 +44,49 @@ def settle_files(
 
 def objects_of(before: FileMap, after: FileMap, classes: Classes) -> dict[ObjectId, Mapped]:
     """Every object of either mapping."""
-    owners: dict[ObjectId, list[Owner]] = {}
-    for owner, known in chain(before.objects.items(), after.objects.items()):
-        owners.setdefault(known.id, []).append(owner)
-    relations: dict[Owner | None, dict[str, None]] = {}
-    for relation, owned_by in chain(before.owners.items(), after.owners.items()):
-        relations.setdefault(owned_by, {})[relation] = None
     kinds = {known.id: known.kind for known in (*before.objects.values(), *after.objects.values())}
-    both = {known.id for known in before.objects.values()} & {
-        known.id for known in after.objects.values()
-    }
-    return {
-        id: Mapped(
-            kinds[id],
-            tuple(dict.fromkeys(path for owner in found for path in relations.get(owner, ()))),
-            id in both,
-            strictest(map(classes.of_owner, found)),
+    then, now = _owners(before), _owners(after)
+    first, last = _relations(before), _relations(after)
+    objects = {}
+    for id, kind in kinds.items():
+        owners = list(dict.fromkeys(found[id] for found in (then, now) if id in found))
+        relations = [path for one in owners for path in (*first.get(one, ()), *last.get(one, ()))]
+        stays = id in then and id in now
+        objects[id] = Mapped(
+            kind,
+            owners[-1].database,
+            tuple(dict.fromkeys(relations)),
+            stays,
+            stays and set(first.get(then[id], ())) != set(last.get(now[id], ())),
+            strictest(map(classes.of_owner, owners)),
         )
-        for id, found in owners.items()
+    return objects
+
+
+def uncertain_objects(
+    objects: Mapping[ObjectId, Mapped], files: Iterable[File], classes: Classes
+) -> set[ObjectId]:
+    """Those that got other files while the backup ran, where a file that neither mapping knows
+    was kept closer than they may be wanted: it may be theirs."""
+    unknown: dict[int, Place] = {}
+    for file in files:
+        relation = relation_of(file.path)
+        if relation is not None and classes.of_relation(relation) is None:
+            unknown[database_of(relation)] = file.place
+    return {
+        id
+        for id, mapped in objects.items()
+        if mapped.rewritten and rose(unknown.get(mapped.database, Place.S3), mapped.place)
     }
 
 
 def carried_objects(
-    objects: Mapping[ObjectId, Mapped], files: Mapping[str, File], block_size: int
+    objects: Mapping[ObjectId, Mapped],
+    doubtful: Container[ObjectId],
+    files: Mapping[str, File],
+    block_size: int,
 ) -> tuple[CarriedObject, ...]:
-    """The enabled objects that exist for certain where the backup ends.
+    """The enabled objects that exist for certain where the backup ends, without doubtful ones.
 
     One that came or went, or was renamed, while the backup ran may be in it or not: it is
     promised by the next snapshot, not by this one.
@@ -82,7 +102,7 @@ def carried_objects(
             {"kind": mapped.kind, "class": mapped.place.value},
         )
         for id, mapped in sorted(objects.items())
-        if mapped.stays and mapped.place is not Place.NONE
+        if mapped.stays and mapped.place is not Place.NONE and id not in doubtful
     )
 
 
@@ -91,11 +111,23 @@ def source_size(file: File, block_size: int) -> int:
     return file.size if file.blocks is None else file.blocks * block_size
 
 
+def _owners(found: FileMap) -> dict[ObjectId, Owner]:
+    return {known.id: owner for owner, known in found.objects.items()}
+
+
+def _relations(found: FileMap) -> dict[Owner, list[str]]:
+    relations: dict[Owner, list[str]] = {}
+    for relation, owner in found.owners.items():
+        if owner is not None:
+            relations.setdefault(owner, []).append(relation)
+    return relations
+
+
 def _place(file: File, classes: Classes) -> Place:
     relation = relation_of(file.path)
     if relation is None:
         return Place.CORE
-    return classes.of_relation(relation) or classes.unknown
+    return classes.of_relation(relation) or classes.of_unknown(database_of(relation))
 
 
 def _settled(file: File, place: Place) -> File:

@@ -157,11 +157,10 @@ class Splitter:
     def _noted(
         self, file: _Arriving, form: Form, blocks: int | None = None, digest: bytes | None = None
     ) -> File:
-        place = file.place or self._classes.unknown
         return File(
             file.path,
             form,
-            place,
+            file.place or Place.S3,  # whoever is in PENDING gets a place of its own in the end
             file.size,
             file.crc32c,
             file.group,

@@ -1,0 +1,33 @@
+"""S3 that refuses whatever is asked keeps no snapshot from being taken on this host."""
+
+import pytest
+
+from tests.pipeline.conftest import Host
+from tests.pipeline.test_failures import refusing
+
+
+def test_a_snapshot_is_taken_here_while_s3_refuses_everything(host: Host) -> None:
+    host.execute("create table wanted as select 1 as id")
+    with refusing(host):
+        outcome = host.sh("tb-discover | tb-snapshot | tb-upload")
+        assert outcome.status == 1
+        assert "access is denied" in outcome.stderr
+        assert "the snapshot is taken on this host" in outcome.stderr
+        (record,) = outcome.records
+        assert record["snapshot"]["kind"] == "base"
+        assert (record["error"]["tool"], record["error"]["code"]) == ("tb-upload", "s3.denied")
+    (record,) = host.good("tb-discover | tb-upload").records
+    assert len(record["uploaded"]["snapshots"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("s3_bucket", "nobody-made-it"), ("s3_secret_key", "expired")]
+)
+def test_a_key_or_a_bucket_that_is_no_longer_there_costs_no_snapshot(
+    host: Host, option: str, value: str
+) -> None:
+    host.execute("create table wanted as select 1 as id")
+    host.configure(**{option: value})
+    (record,) = host.good("tb-discover | tb-snapshot").records
+    assert record["snapshot"]["kind"] == "base"
+    assert host.sh("tb-discover | tb-upload").status == 1

@@ -1,0 +1,89 @@
+"""The manifest of a snapshot, out of all that is known once its data files are written."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from three_backup.durable import sync_directory
+from three_backup.objects import ObjectId
+from three_backup.snapshots import CarriedObject, Manifest, StoredFile
+from three_backup.sources.base import LACKING
+from three_backup.sources.jobs import SnapshotJob
+from three_backup.sources.postgres.index import (
+    BACKUP_MANIFEST,
+    CONFIGURATION,
+    INDEX,
+    Index,
+    Place,
+)
+from three_backup.sources.postgres.preflight import Cluster
+from three_backup.sources.postgres.taking.damage import DAMAGED
+from three_backup.sources.postgres.taking.replication import Streamed
+from three_backup.sources.postgres.taking.settle import Mapped, source_size
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What is in the data files. objects: all that either mapping knows; carried: those that are
+    promised; lacking: why others are not; damaged: the files with wrong checksums."""
+
+    index: Index
+    objects: Mapping[ObjectId, Mapped]
+    carried: tuple[CarriedObject, ...]
+    lacking: Mapping[str, Mapping[str, str]]
+    damaged: Sequence[str]
+
+
+def make_manifest(
+    job: SnapshotJob, cluster: Cluster, streamed: Streamed, contents: Contents
+) -> Manifest:
+    """The data files are durable afterwards."""
+    files = tuple(_stored(path) for path in sorted(job.directory.iterdir()))
+    sync_directory(job.directory)
+    sizes = (source_size(file, cluster.block_size) for file in contents.index.files.values())
+    return Manifest(
+        carrier=job.carrier,
+        snapshot=job.snapshot,
+        objects=contents.carried,
+        files=files,
+        source_size=sum(sizes),
+        stored_size=sum(stored.size for stored in files),
+        facts=_facts(cluster, streamed, contents),
+        program=job.program,
+        server=cluster.server,
+        host=job.host,
+    )
+
+
+def _stored(path: Path) -> StoredFile:
+    """A data file made durable. The frames of packs have their hashes in the index."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        is_pack = path.name not in (INDEX, BACKUP_MANIFEST, CONFIGURATION)
+        sha256 = None if is_pack else hashlib.file_digest(file, "sha256").hexdigest()
+        return StoredFile(
+            path.name, path.stat().st_size, sha256, local_only=path.name == Place.LOCAL.pack
+        )
+
+
+def _facts(cluster: Cluster, streamed: Streamed, contents: Contents) -> dict[str, Any]:
+    """disabled: the ids of which nothing was stored."""
+    disabled = (id for id, mapped in contents.objects.items() if mapped.place is Place.NONE)
+    return {
+        "system_identifier": cluster.identifier,
+        "timeline": streamed.timeline,
+        "start_lsn": streamed.start_lsn,
+        "end_lsn": streamed.end_lsn,
+        "in_recovery": cluster.in_recovery,
+        "version": cluster.version,
+        "superuser": cluster.superuser,
+        "wal_segment_size": cluster.wal_segment_size,
+        "block_size": cluster.block_size,
+        "checksums": cluster.checksums,
+        "disabled": [str(id) for id in disabled],
+        LACKING: contents.lacking,
+        DAMAGED: list(contents.damaged),
+    }

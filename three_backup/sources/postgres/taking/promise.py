@@ -1,0 +1,64 @@
+"""What a snapshot promises to hold, and why it does not promise the rest of what is live."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from three_backup.config.settings import Settings
+from three_backup.objects import ObjectId
+from three_backup.snapshots import CarriedObject
+from three_backup.sources.postgres.classes import place_of
+from three_backup.sources.postgres.index import Place
+from three_backup.sources.postgres.mapping import FileMap, Unread
+
+_NEXT = "the next snapshot has it"
+_OLDER = (
+    "restore it from an older snapshot; if only an index of it is damaged, REINDEX TABLE is enough"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """damaged: what needs a file with wrong checksums, with the path of that; uncertain: what may
+    lack one of its files."""
+
+    damaged: Mapping[ObjectId, str]
+    uncertain: set[ObjectId]
+
+    def __contains__(self, id: object) -> bool:
+        return id in self.damaged or id in self.uncertain
+
+
+def lacking(
+    after: FileMap,
+    unread: Sequence[Unread],
+    carried: Sequence[CarriedObject],
+    doubts: Doubts,
+    settings: Callable[[ObjectId], Settings],
+) -> dict[str, dict[str, str]]:
+    """As `why_lacking` reads it: of each enabled live object that is not carried."""
+    found = {
+        prefix: _lack(one.error.message, one.error.hint)
+        for one in unread
+        for prefix in one.prefixes
+    }
+    held = {one.id for one in carried}
+    for known in after.objects.values():
+        if known.id not in held and place_of(settings(known.id)) is not Place.NONE:
+            found[str(known.id)] = _reason(known.id, doubts)
+    return found
+
+
+def _reason(id: ObjectId, doubts: Doubts) -> dict[str, str]:
+    if id in doubts.damaged:
+        return _lack(f"its file {doubts.damaged[id]} has pages with wrong checksums", _OLDER)
+    if id in doubts.uncertain:
+        return _lack(
+            "it was rewritten meanwhile, and its file may be one of those that are left out, or "
+            "stay on this host, for the sake of another table",
+            _NEXT,
+        )
+    return _lack("it was created or renamed meanwhile", _NEXT)
+
+
+def _lack(why: str, hint: str) -> dict[str, str]:
+    return {"why": why, "hint": hint}
