@@ -33,7 +33,9 @@ def test_only_what_would_mislead_is_encoded() -> None:
     assert str(object_id) == "postgres/table/продажи/a b/50%25%2F%2A%3F%5Bx]%0A.."
 
 
-@pytest.mark.parametrize("text", ["", "postgres", "a/b/c/d", "a/b/c/d/e/f", "//c/d/e", "a/b/c/d/%FF"])
+@pytest.mark.parametrize(
+    "text", ["", "postgres", "a/b/c/d", "a/b/c/d/e/f", "//c/d/e", "a/b/c/d/%FF"]
+)
 def test_what_is_not_an_id_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not an object id"):
         ObjectId.parse(text)
