@@ -10,7 +10,7 @@ from three_backup.errors import BackupError
 from three_backup.objects import ObjectId, can_match_below, has_wildcard, matches
 from three_backup.snapshots import CarriedObject, SnapshotId
 from three_backup.sources import SOURCES
-from three_backup.whereabouts import not_found
+from three_backup.whereabouts import Whereabouts
 
 _Carrier = tuple[Catalog, str]
 _SHARED = ""
@@ -45,6 +45,7 @@ class Finder:
     def __init__(self, catalogs: Sequence[Catalog], choice: Choice) -> None:
         self._catalogs = catalogs
         self._choice = choice
+        self._whereabouts = Whereabouts(catalogs)
         self._listed: dict[str, dict[str, list[_Carrier]]] = {}
         self._objects: dict[tuple[str, SnapshotId], dict[ObjectId, CarriedObject]] = {}
 
@@ -150,9 +151,8 @@ class Finder:
         return self._objects[place]
 
     def _not_held(self, pattern: str) -> BackupError:
-        return not_found(
+        return self._whereabouts.not_found(
             "restore.not_found",
             f"{pattern}: no snapshot that may be restored holds it",
             "tb-list --stored --snapshots shows what there is",
-            self._catalogs,
         )

@@ -165,23 +165,13 @@ def _wanted(
 
 
 def _unsent(known: Known, surplus: Collection[SnapshotId]) -> Iterator[tuple[Copy, str]]:
-    for one in known.newest_first:
-        parent = known.parent(one.id)
-        if not one.local or one.s3 or not one.wanted_in_s3 or not _can_be_sent(known, one):
-            continue
+    """What will never come to S3, since its parent is gone there or here, is not waited for."""
+    for one in reversed(list(_uploaded(known))):
         if one.id in surplus:
             continue
         yield known.here[one.id.time], "not yet in S3"
-        if known.points and parent is not None:
-            yield known.here[parent.id.time], f"{one.id} is not yet in S3 and is made from it"
-
-
-def _can_be_sent(known: Known, one: Candidate) -> bool:
-    """An increment whose parent is gone never comes to S3."""
-    if known.points and one.id.parent is not None:
-        parent = known.parent(one.id)
-        return parent is not None and parent.local
-    return known.restorable(known.here[one.id.time])
+        if known.points and one.id.parent is not None:
+            yield known.here[one.id.parent], f"{one.id} is not yet in S3 and is made from it"
 
 
 def _last_resorts(known: Known) -> Iterator[tuple[Copy, str]]:

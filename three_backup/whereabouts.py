@@ -5,28 +5,37 @@ On a new host this is the first thing to go wrong: its prefix is not that of the
 
 import shlex
 from collections.abc import Sequence
+from functools import cached_property
 
 from three_backup.catalog import Catalog
 from three_backup.errors import BackupError
 from three_backup.sources import SOURCES
 
 
-def nothing_stored(catalogs: Sequence[Catalog]) -> BackupError | None:
-    """None where there is a snapshot of anything."""
-    if any(catalog.carriers(source.type) for catalog in catalogs for source in SOURCES):
-        return None
-    places = dict.fromkeys(place for catalog in catalogs for place in catalog.places)
-    return BackupError(
-        "catalog.empty", f"nothing is stored {' or '.join(places)}", _hint(catalogs)
-    )
+class Whereabouts:
+    """Of all that is stored; nothing is asked before somebody does not find something."""
 
+    def __init__(self, catalogs: Sequence[Catalog]) -> None:
+        self._catalogs = catalogs
 
-def not_found(code: str, sentence: str, hint: str, catalogs: Sequence[Catalog]) -> BackupError:
-    """That what was asked for is not there, or why nothing is."""
-    empty = nothing_stored(catalogs)
-    if empty is None:
-        return BackupError(code, sentence, hint)
-    return BackupError(code, f"{sentence}: {empty.message}", empty.hint)
+    @cached_property
+    def nothing(self) -> BackupError | None:
+        """None where there is a snapshot of anything, or S3 could not be asked."""
+        catalogs = self._catalogs
+        if any(catalog.partial for catalog in catalogs):
+            return None
+        if any(catalog.carriers(source.type) for catalog in catalogs for source in SOURCES):
+            return None
+        places = dict.fromkeys(place for catalog in catalogs for place in catalog.places)
+        return BackupError(
+            "catalog.empty", f"nothing is stored {' or '.join(places)}", _hint(catalogs)
+        )
+
+    def not_found(self, code: str, sentence: str, hint: str) -> BackupError:
+        """That what was asked for is not there, or why nothing is."""
+        if self.nothing is None:
+            return BackupError(code, sentence, hint)
+        return BackupError(code, f"{sentence}: {self.nothing.message}", self.nothing.hint)
 
 
 def _hint(catalogs: Sequence[Catalog]) -> str:

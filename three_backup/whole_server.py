@@ -17,7 +17,7 @@ from three_backup.records import Record, of_source
 from three_backup.sources import WHOLE
 from three_backup.sources.base import Planned, Restored, WholeSource
 from three_backup.sources.jobs import WholeJob
-from three_backup.whereabouts import not_found
+from three_backup.whereabouts import Whereabouts
 
 _OF_OBJECTS = (
     "--level1",
@@ -80,13 +80,12 @@ def _mapping(text: str) -> tuple[str, str]:
 def _selected(catalogs: Sequence[Catalog], patterns: Sequence[str], choice: Choice) -> _Server:
     servers = list(_servers(catalogs, patterns, choice))
     if not servers:
-        raise not_found(
+        raise Whereabouts(catalogs).not_found(
             "restore.not_found",
             f"{', '.join(patterns)}: no snapshot of a whole cluster that may be restored is "
             "selected by that",
             "name a cluster, not tables ('postgres/*', or postgres/cluster/ID); tb-list --stored "
             "--snapshots shows what there is",
-            catalogs,
         )
     if len(servers) > 1:
         carriers = " and ".join(server.carrier for server in servers)

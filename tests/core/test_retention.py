@@ -109,6 +109,30 @@ def test_what_would_be_removed_from_s3_again_is_surplus_and_not_waited_for() -> 
     assert kept(history, Limits(1, 0, 1, 0)) == ["5 s3", "5 local"]
 
 
+@pytest.mark.parametrize("points", [False, True])
+@pytest.mark.parametrize("limits", [Limits(4, 4, 1, 1), Limits(1, 9, 1, 3), Limits(3, 2, 3, 40)])
+def test_through_many_bases_no_more_stays_here_than_the_limits_say(
+    limits: Limits, points: bool
+) -> None:
+    history: dict[SnapshotId, Candidate] = {}
+    for number in range(200):
+        parent = day(number - 1) if number % 10 else None
+        taken = SnapshotId(day(number), parent)
+        history[taken] = Candidate(taken, local=True, s3=False)
+        spared = surplus_of(list(history.values()), limits, points)
+        sent = uploaded(list(history.values()), points, spared)
+        kept = {
+            (one.snapshot, one.place) for one in decide(sent, limits, points=points) if one.keep
+        }
+        left = (
+            replace(one, local=(one.id, Place.LOCAL) in kept, s3=(one.id, Place.S3) in kept)
+            for one in sent
+        )
+        history = {one.id: one for one in left if one.local or one.s3}
+    here = [one for one in history.values() if one.local]
+    assert len(here) <= limits.bases_local + limits.incrementals_local + (0 if points else 20)
+
+
 def test_the_newest_chain_and_what_is_never_to_be_in_s3_are_no_surplus() -> None:
     assert surplus(["1 local", "2<1 local", "3<2 local"], NOTHING) == []
     assert surplus(["1 local s3", "2<1 local"], NOTHING) == []

@@ -1,5 +1,7 @@
 """A disk that filled while S3 was away is emptied by the runs that follow, without a person."""
 
+from typing import Any
+
 import pytest
 
 from tests.pipeline.conftest import Host
@@ -47,8 +49,22 @@ def test_what_fills_the_disk_goes_to_s3_and_away_before_more_is_taken(filled: Ho
 
 
 @only_root
-def test_a_disk_on_which_nothing_can_be_spared_fails_the_snapshot(filled: Host) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"max_stage": "synced_s3"},
+        {"max_base_snapshots_local": 9, "max_base_snapshots_s3": 1},
+        {"max_stage": "snapshot_incremental"},
+    ],
+)
+def test_a_disk_on_which_nothing_can_be_spared_fails_the_snapshot(
+    filled: Host, options: dict[str, Any]
+) -> None:
+    filled.configure(**options)
     with disk(filled.local_dir, f"size={ROOM}"):
-        filled.good(CYCLE.format("--base"))
+        for _ in range(3):
+            filled.good(CYCLE.format("--base"))
         leave(filled, LITTLE)
-        said(filled.sh(CYCLE.format("--base")), "no space left on device; make room there")
+        for _ in range(2):
+            said(filled.sh(CYCLE.format("--base")), "no space left on device; make room there")

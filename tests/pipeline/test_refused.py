@@ -20,6 +20,14 @@ def test_a_snapshot_is_taken_here_while_s3_refuses_everything(host: Host) -> Non
     assert len(record["uploaded"]["snapshots"]) == 1
 
 
+def test_nobody_says_that_nothing_is_stored_where_s3_could_not_be_asked(host: Host) -> None:
+    with refusing(host):
+        outcome = host.sh(f"tb-restore {host.table('wanted')}")
+    assert outcome.status == 1
+    assert "only what lies on this host can be restored meanwhile" in outcome.stderr
+    assert "bucket is configured" not in outcome.stderr
+
+
 @pytest.mark.parametrize(
     ("option", "value"), [("s3_bucket", "nobody-made-it"), ("s3_secret_key", "expired")]
 )

@@ -29,6 +29,18 @@ def test_what_s3_would_not_keep_is_uploaded_by_no_later_run(host: Host) -> None:
     assert again["removed"] == {"local": [], "s3": []}
 
 
+def test_a_damaged_old_manifest_keeps_no_new_snapshot_from_s3(host: Host) -> None:
+    host.execute("create table noise (id int, word text)")
+    host.configure(**{**LOCAL_ABOVE_S3, "max_base_snapshots_s3": 3})
+    host.good("tb-discover | tb-snapshot --base | tb-upload")
+    (manifest,) = host.local_dir.glob("postgres/cluster/*/*/manifest.json")
+    manifest.write_text("{}")
+    host.good("tb-discover | tb-snapshot --base | tb-upload")
+    host.wipe()
+    (listed, *_) = host.good("tb-list --json --snapshots < /dev/null").records
+    assert len(listed["snapshots"]) == 2
+
+
 def test_a_record_that_failed_keeps_the_snapshots_of_its_carrier_wherever_it_stands(
     host: Host,
 ) -> None:
@@ -41,6 +53,7 @@ def test_a_record_that_failed_keeps_the_snapshots_of_its_carrier_wherever_it_sta
     lines.insert(1, "nonsense")
     done = host.tool("tb-rotate", stdin="\n".join(lines))
     assert done.status == 1
+    assert "nothing is removed while a record of it fails" in done.stderr
     assert [json.loads(line) for line in done.stdout.splitlines() if '"line"' not in line] == [
         *taken[:-1],
         failed,

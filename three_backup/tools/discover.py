@@ -20,7 +20,7 @@ from three_backup.errors import UsageError
 from three_backup.objects import ObjectId, has_wildcard
 from three_backup.pipe import Invocation
 from three_backup.sources import SOURCES
-from three_backup.whereabouts import nothing_stored
+from three_backup.whereabouts import Whereabouts
 
 
 def main() -> int:
@@ -53,7 +53,7 @@ def _discover_live(invocation: Invocation) -> None:
 
 
 def _discover_stored(invocation: Invocation) -> None:
-    empty = nothing_stored(invocation.catalogs)
+    empty = Whereabouts(invocation.catalogs).nothing
     if empty is not None:
         invocation.say(str(empty))
     types = [source.type for source in SOURCES]

@@ -42,7 +42,7 @@ from three_backup.snapshots import SnapshotId, rfc3339
 from three_backup.sources import SOURCES
 from three_backup.storage import Storage
 from three_backup.terminal import Colour, painted
-from three_backup.whereabouts import nothing_stored
+from three_backup.whereabouts import Whereabouts
 
 _RIGHT = frozenset({2})
 _TOO_LARGE = 1 << 64
@@ -65,7 +65,8 @@ def run(invocation: Invocation) -> None:
         raise UsageError("usage", "--s3-prefix goes with --stored only", "add --stored")
     if not _is_piped():
         invocation.warn()
-    if invocation.arguments["--stored"] and (empty := nothing_stored(invocation.catalogs)):
+    stored = invocation.arguments["--stored"]
+    if stored and (empty := Whereabouts(invocation.catalogs).nothing):
         invocation.say(str(empty))
         return
     groups = groupby(_records(invocation), key=lambda record: record.carrier)

@@ -54,7 +54,10 @@ def run(invocation: Invocation) -> None:
     def act(record: Record) -> Record:
         settings = invocation.configuration.settings(record.object)
         places = _places(record, settings)
-        if not places or record.carrier in failed:
+        if places and record.carrier in failed:
+            invocation.say(f"{record.carrier}: nothing is removed while a record of it fails")
+            return record
+        if not places:
             return record
         if not settings.max_stage.reaches(Stage.SYNCED_S3) and not near.of(
             record.carrier, lambda: _stays_here(invocation, record, settings)

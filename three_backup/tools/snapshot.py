@@ -17,7 +17,6 @@ Reads records. A record that tb-plan planned gets what its take says; any other 
 incremental, or a base where none can follow. Adds snapshot.
 """
 
-import errno
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,10 +33,9 @@ from three_backup.config.settings import Settings
 from three_backup.errors import BackupError, s3_is_away
 from three_backup.lock import carrier_lock
 from three_backup.objects import ObjectId
-from three_backup.outlook import carried, distinct, verdicts
 from three_backup.pipe import Invocation, Once
 from three_backup.records import Record
-from three_backup.retention import Place
+from three_backup.room import is_full, room_comes
 from three_backup.s3.store import Store
 from three_backup.snapshots import Kind, Manifest, SnapshotId, chain, next_time, rfc3339
 from three_backup.sources import direct_source_of, point_source_of, source_of
@@ -126,7 +124,9 @@ def _act(invocation: Invocation, record: Record, settings: Settings, kind: Kind)
         try:
             return _taken(invocation, record, catalog, snapshots, kind)
         except (BackupError, OSError) as error:
-            if not _is_full(error) or not _room_comes(invocation, record, catalog, snapshots):
+            if not is_full(error) or not room_comes(
+                record, settings, invocation.configuration, catalog, snapshots
+            ):
                 raise
             where = catalog.local.root
             why = f"no room for a snapshot in {where}; what lies there goes to S3 and away first"
@@ -153,27 +153,6 @@ def _taken(
     except NothingToTakeError as error:
         invocation.say(f"{record.carrier}: {error}")
         return _Outcome(None, why=error.message)
-
-
-def _is_full(error: BackupError | OSError) -> bool:
-    """Whether a disk of this host has no room, in whatever words."""
-    cause = error if isinstance(error, OSError) else error.__cause__
-    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
-def _room_comes(
-    invocation: Invocation, record: Record, catalog: Catalog, snapshots: Sequence[Stored]
-) -> bool:
-    """Whether tb-upload has something of the carrier to send, or tb-rotate to remove here."""
-    held = carried(record.carrier, [record.object], invocation.configuration, catalog, snapshots)
-    enabled = distinct(held.values())
-    if catalog.s3 is not None and any(one.max_stage.reaches(Stage.SYNCED_S3) for one in enabled):
-        there = {one.id.time for one in snapshots if one.s3}
-        unsent = [one.id for one in snapshots if one.local and not one.s3]
-        if any(one.parent is None or one.parent in there for one in unsent):
-            return True
-    decided = verdicts(record.carrier, snapshots, enabled, catalog)
-    return any(one.place is Place.LOCAL and not one.keep for one in decided)
 
 
 def _known(

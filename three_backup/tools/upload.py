@@ -25,6 +25,7 @@ from typing import Any
 from three_backup import layout, pipe, points
 from three_backup.catalog import Catalog, Stored, in_s3
 from three_backup.config.settings import Settings
+from three_backup.errors import BackupError
 from three_backup.lock import carrier_lock
 from three_backup.outlook import carried, distinct, verdicts
 from three_backup.pieces import INDEX, STREAM, Hashed
@@ -100,12 +101,15 @@ def _act(invocation: Invocation, record: Record, settings: Settings) -> dict[str
 def _surplus(
     invocation: Invocation, record: Record, catalog: Catalog, snapshots: Sequence[Stored]
 ) -> set[SnapshotId]:
-    """What retention would remove from S3 as soon as it is there."""
+    """What retention would remove from S3 as soon as it is there, if that can be told."""
     if all(one.s3 for one in snapshots):
         return set()
     carrier, configuration = record.carrier, invocation.configuration
-    settings = carried(carrier, [record.object], configuration, catalog, snapshots).values()
-    decided = verdicts(carrier, snapshots, distinct(settings), catalog)
+    try:
+        settings = carried(carrier, [record.object], configuration, catalog, snapshots).values()
+        decided = verdicts(carrier, snapshots, distinct(settings), catalog)
+    except BackupError:  # an old manifest that is damaged keeps no new snapshot from S3
+        return set()
     return {one.snapshot for one in decided if one.surplus}
 
 

@@ -40,7 +40,7 @@ from three_backup.records import Record, error_fields
 from three_backup.sources import SOURCES, direct_source_of, source_of
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import DrillJob
-from three_backup.whereabouts import not_found
+from three_backup.whereabouts import Whereabouts
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _COMPARED = ("rows", "content")
@@ -139,7 +139,7 @@ def _by_pattern(
             carrier, error = found
             invocation.emit(invocation.fail(record_of(carrier), error))
     if not requests and not broken:
-        raise _not_held(", ".join(patterns), catalogs)
+        raise _not_held(", ".join(patterns), Whereabouts(catalogs))
     return requests
 
 
@@ -147,7 +147,7 @@ def _by_record(
     invocation: Invocation, catalogs: Sequence[Catalog], records: Mapping[str, Record]
 ) -> list[_Request]:
     types = dict.fromkeys(record.object.type for record in records.values())
-    requests, broken = {}, {}
+    requests, broken, whereabouts = {}, {}, Whereabouts(catalogs)
     for found in candidates(catalogs, types, lambda id: id in records):
         if isinstance(found, Candidate):
             id = str(found.object)
@@ -156,7 +156,7 @@ def _by_record(
             broken[found[0]] = found[1]
     for id, record in records.items():
         if id not in requests:
-            error = broken.get(record.carrier) or _not_held(id, catalogs)
+            error = broken.get(record.carrier) or _not_held(id, whereabouts)
             invocation.emit(invocation.fail(record, error))
     return list(requests.values())
 
@@ -166,12 +166,11 @@ def _carrier(candidate: Candidate) -> dict[str, str]:
     return {} if same else {"carrier": candidate.carrier}
 
 
-def _not_held(what: str, catalogs: Sequence[Catalog]) -> BackupError:
-    return not_found(
+def _not_held(what: str, whereabouts: Whereabouts) -> BackupError:
+    return whereabouts.not_found(
         "verify.not_found",
         f"{what}: the newest snapshots in S3 do not hold it",
         "tb-list --stored --snapshots shows what there is",
-        catalogs,
     )
 
 
