@@ -25,6 +25,7 @@ from three_backup.sources.postgres.index import (
 )
 from three_backup.sources.postgres.mapping import FileMap, read_map
 from three_backup.sources.postgres.taking import backup, replication
+from three_backup.sources.postgres.taking.tablespaces import live_tablespaces
 
 from .taking import DISABLED, LOCAL, Taking, ask, combined, contents, index_of, run, table
 
@@ -304,6 +305,23 @@ def test_no_snapshot_is_taken_of_a_tablespace_that_comes_meanwhile(
         taking.take(midway=lambda: made.enter_context(_tablespace(live, database)))
     assert refusal.value.code == "postgres.tablespace_meanwhile"
     assert table(database, "users") in _classes(taking.take())
+
+
+def test_no_snapshot_is_taken_of_a_tablespace_that_comes_before_its_checkpoint_ends(
+    live: PostgresServer, database: str, taking: Taking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stands in the list that the backup begins with, and in its WAL."""
+    run(live, database, *_USERS)
+    with ExitStack() as made:
+
+        def read_and_make_one() -> dict[int, str]:
+            found = live_tablespaces()
+            made.enter_context(_tablespace(live, database))
+            return found
+
+        monkeypatch.setattr(backup, "live_tablespaces", read_and_make_one)
+        with pytest.raises(BackupError, match='"elsewhere" was created meanwhile'):
+            taking.take()
 
 
 def test_a_table_whose_class_rose_needs_a_base(

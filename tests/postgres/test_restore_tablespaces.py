@@ -17,6 +17,7 @@ from three_backup.sources.postgres.restoring.binaries import find_binaries
 from three_backup.sources.postgres.restoring.lay_out import combine
 from three_backup.sources.postgres.restoring.scratch import scratch_server, scratch_user
 from three_backup.sources.postgres.restoring.scratch_folder import PGDATA, own, scratch_folder
+from three_backup.sources.postgres.restoring.wal import check_tablespaces
 from three_backup.sources.postgres.source import PostgresSource
 
 REFUSED = "a tablespace was created in {} while the snapshot was taken; .*--snapshot or --at"
@@ -119,6 +120,36 @@ def test_tablespaces_that_were_there_before_or_have_no_location_are_no_harm(
             server.connect("postgres") as scratch,
         ):
             assert scratch.execute("SELECT 1").fetchall() == [(1,)]
+
+
+def test_a_tablespace_that_the_restore_itself_fills_may_be_created(
+    live: PostgresServer, parent: Path, space: Path
+) -> None:
+    user, binaries = scratch_user(None), find_binaries(live.version, live.bindir, {})
+    with scratch_folder(parent, user) as folder:
+        pgdata = copy_of(live, folder)
+        create(live, space)
+        oid = int(ask(live, "postgres", "SELECT oid FROM pg_tablespace WHERE spcname = 'late'"))
+        add_wal(live, pgdata)
+        check_tablespaces(binaries, pgdata, user, {oid: space})
+        for other in ({oid: parent}, {oid + 1: space}):
+            with pytest.raises(BackupError, match=REFUSED.format(space)):
+                check_tablespaces(binaries, pgdata, user, other)
+
+
+def test_what_a_standby_still_has_of_an_older_timeline_is_not_read(
+    live: PostgresServer, parent: Path
+) -> None:
+    user, binaries = scratch_user(None), find_binaries(live.version, live.bindir, {})
+    with scratch_folder(parent, user) as folder:
+        pgdata = copy_of(live, folder)
+        label = pgdata / "backup_label"
+        label.write_text(label.read_text().replace("(file 00000001", "(file 00000002"))
+        for segment in list((pgdata / "pg_wal").glob("00000001*")):
+            newer = segment.with_name(f"00000002{segment.name[8:]}")
+            segment.rename(newer)
+            segment.write_bytes(bytes(newer.stat().st_size))
+        check_tablespaces(binaries, pgdata, user)
 
 
 def test_a_whole_cluster_is_not_handed_over_where_its_start_would_write_into_a_live_tablespace(

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
 
 _FIRST_USER_NUMBER = 16384
-_PASSING = ("postgres.no_connection_slot", "postgres.ended")
+_FULL, _ENDED = "postgres.no_connection_slot", "postgres.ended"
 _GONE = "postgres.no_database"
-_PAUSES = (0.5, 1.0, 2.0)
+_PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds between two tries to read a database whose connections are all in use."""
 _RELATION_FILE = re.compile(
     r"((?:base|pg_tblspc/\d+/PG_\w+)/\d+/)(?:INCREMENTAL\.)?(\d+)(?:_(?:fsm|vm|init))?(?:\.\d+)?",
@@ -96,7 +96,7 @@ class FileMap:
 def read_map() -> FileMap:
     """The mapping of the whole cluster, without the databases that refuse us.
 
-    Raises BackupError where one cannot be read that could be a moment later.
+    One that is full is waited for. Raises BackupError where an administrator ends what reads.
     """
     found = FileMap({}, {})
     with connect() as connection:
@@ -129,7 +129,7 @@ def _refusal(database: Database, found: FileMap) -> BackupError | None:
     try:
         _read_patiently(database, found)
     except BackupError as error:
-        if isinstance(error, UnreachableError) or error.code in _PASSING:
+        if isinstance(error, UnreachableError) or error.code == _ENDED:
             raise
         return error
     return None
@@ -140,7 +140,7 @@ def _read_patiently(database: Database, found: FileMap) -> None:
         try:
             return _read(database, found)
         except BackupError as error:
-            if error.code not in _PASSING:
+            if error.code not in (_FULL, _ENDED):
                 raise
             time.sleep(pause)
     return _read(database, found)

@@ -47,7 +47,7 @@ def restore_cluster(job: WholeJob) -> Restored:
         options = _link_option(site, binaries)
         check_room(_needed(site, chain.newest, whole, linked=bool(options)))
         _combine(site, chain, whole, binaries, options)
-        check_tablespaces(binaries, site.combined, site.user)
+        check_tablespaces(binaries, site.combined, site.user, site.tablespaces)
         left_out = left_out_of(chain.newest, whole.left_out)
         notes = _complete(site, chain, left_out)
         _verify(site, binaries)

@@ -21,6 +21,7 @@ _OPTIONS = {
     "session_preload_libraries": "",
     "local_preload_libraries": "",
     "search_path": "",
+    "lc_monetary": "C",
     "role": "none",
     "default_transaction_read_only": "off",
     "statement_timeout": "0",

@@ -62,7 +62,10 @@ from three_backup.sources.postgres.taking.settle import (
     uncertain_objects,
 )
 from three_backup.sources.postgres.taking.split import Archives, Splitter, server_path
-from three_backup.sources.postgres.taking.tablespaces import refuse_new_tablespaces
+from three_backup.sources.postgres.taking.tablespaces import (
+    live_tablespaces,
+    refuse_new_tablespaces,
+)
 from three_backup.sources.postgres.taking.unread import classes_of, say_unread, unread_of
 
 if TYPE_CHECKING:
@@ -96,9 +99,10 @@ def take(job: SnapshotJob) -> Manifest:
     classes = classes_of(job, before)
     if parent is not None:
         refuse_risen(parent, classes)
+    tablespaces = live_tablespaces()
     arrived = _receive(job, cluster, parent, before, classes)
     after = read_map()
-    refuse_new_tablespaces(job.carrier, arrived.streamed.tablespaces)
+    refuse_new_tablespaces(job.carrier, tablespaces, arrived.streamed.tablespaces)
     server_manifest.verify(
         arrived.manifest,
         ((server_path(file), file.size, file.crc32c) for file in arrived.files),
@@ -214,8 +218,10 @@ def _contents(
         arrived.streamed.tablespaces,
     )
     damaged = damaged_files(arrived.streamed, parent, files)
+    older = parent.index.files if parent else {}
     doubts = Doubts(
-        damaged_objects(objects, damaged), uncertain_objects(objects, files.values(), classes)
+        damaged_objects(objects, damaged),
+        uncertain_objects(objects, files.keys() - older.keys(), classes),
     )
     for sentence in sentences(damaged, doubts.damaged):
         job.say(f"{job.carrier}: {sentence}")

@@ -19,10 +19,10 @@ _OLDER = (
 @dataclass(frozen=True, slots=True)
 class Doubts:
     """damaged: what needs a file with wrong checksums, with the path of that; uncertain: what may
-    lack one of its files."""
+    lack a file, with the path of the one that may be it."""
 
     damaged: Mapping[ObjectId, str]
-    uncertain: set[ObjectId]
+    uncertain: Mapping[ObjectId, str]
 
     def __contains__(self, id: object) -> bool:
         return id in self.damaged or id in self.uncertain
@@ -53,9 +53,10 @@ def _reason(id: ObjectId, doubts: Doubts) -> dict[str, str]:
         return _lack(f"its file {doubts.damaged[id]} has pages with wrong checksums", _OLDER)
     if id in doubts.uncertain:
         return _lack(
-            "it was rewritten meanwhile, and its file may be one of those that are left out, or "
-            "stay on this host, for the sake of another table",
-            _NEXT,
+            f"it was rewritten meanwhile, and {doubts.uncertain[id]}, which no table is known to "
+            "have, may be its file; that is left out, or stays on this host, for the sake of "
+            "another table",
+            "a later snapshot has it, unless it is rewritten during that one too",
         )
     return _lack("it was created or renamed meanwhile", _NEXT)
 

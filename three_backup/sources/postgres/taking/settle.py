@@ -64,19 +64,23 @@ def objects_of(before: FileMap, after: FileMap, classes: Classes) -> dict[Object
 
 
 def uncertain_objects(
-    objects: Mapping[ObjectId, Mapped], files: Iterable[File], classes: Classes
-) -> set[ObjectId]:
+    objects: Mapping[ObjectId, Mapped], paths: Iterable[str], classes: Classes
+) -> dict[ObjectId, str]:
     """Those that got other files while the backup ran, where a file that neither mapping knows
-    was kept closer than they may be wanted: it may be theirs."""
-    unknown: dict[int, Place] = {}
-    for file in files:
-        relation = relation_of(file.path)
+    was kept closer than they may be wanted: it may be theirs. With the path of that file.
+
+    paths: of files that may be so new; what a parent had lay there before.
+    """
+    unknown: dict[int, str] = {}
+    for path in sorted(paths):
+        relation = relation_of(path)
         if relation is not None and classes.of_relation(relation) is None:
-            unknown[database_of(relation)] = file.place
+            unknown.setdefault(database_of(relation), path)
     return {
-        id
+        id: unknown[mapped.database]
         for id, mapped in objects.items()
-        if mapped.rewritten and rose(unknown.get(mapped.database, Place.S3), mapped.place)
+        if mapped.rewritten and mapped.database in unknown
+        if rose(classes.of_unknown(mapped.database), mapped.place)
     }
 
 
