@@ -9,8 +9,8 @@ import pytest
 
 from tests.lab.lab import Lab
 from tests.lxd import inside
-from tests.pipeline.conftest import Host
-from tests.pipeline.test_failures import MEGABYTE, members, started, store, until
+from tests.pipeline.conftest import Host, store
+from tests.pipeline.test_failures import MEGABYTE, members, started, until
 
 BIG = "lxd/container/default/default/big"
 DATASET = "tank/lxd/containers/big"

@@ -15,8 +15,8 @@ from tests.lab.fault_proxy import proxy
 from tests.lab.faults import PASSING, Fault, certain
 from tests.lab.lab import Lab
 from tests.lxd import inside
-from tests.pipeline.conftest import Host
-from tests.pipeline.test_failures import members, started, store, until
+from tests.pipeline.conftest import Host, store
+from tests.pipeline.test_failures import members, started, until
 
 WEB = "lxd/container/default/default/swept"
 DATASET = "tank/lxd/containers/swept"

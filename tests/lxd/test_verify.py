@@ -6,8 +6,7 @@ import pytest
 
 from tests.lab.lab import Lab
 from tests.lxd import inside
-from tests.pipeline.conftest import Host
-from tests.pipeline.test_failures import store
+from tests.pipeline.conftest import Host, store
 from tests.pipeline.test_verify import by_id, damaged, errors
 from three_backup import pipe
 from three_backup.sources.lxd.names import DRILLING

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ from psycopg import sql
 from three_backup import records
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
+from three_backup.s3.store import Store
+from three_backup.storage import Storage
 
 SCHEMA = jsonschema.Draft202012Validator(
     json.loads(Path(records.__file__).with_name("record.schema.json").read_text())
@@ -130,6 +132,13 @@ class Host:
     def wipe(self) -> None:
         """The host is lost; only S3 is left."""
         shutil.rmtree(self.local_dir, ignore_errors=True)
+
+
+def store(host: Host, prefix: str = "host") -> Store:
+    """What lies in the host's bucket below the prefix."""
+    s3 = host.s3
+    storage = Storage(host.local_dir, s3.endpoint, host.bucket, prefix)
+    return Store(replace(storage, access_key=s3.access_key, secret_key=s3.secret_key))
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from itertools import count
 import pytest
 
 from tests.lab.fault_proxy import Answer, Forward, Request, proxy
-from tests.pipeline.conftest import Host
-from tests.pipeline.test_failures import arguments_seen, members, started, store, until
+from tests.pipeline.conftest import Host, store
+from tests.pipeline.test_failures import arguments_seen, members, started, until
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.snapshots import SnapshotId
 from three_backup.sources.clickhouse.attempt import Attempt

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from tests.lab.fault_proxy import Answer, Forward, Request, proxy
-from tests.pipeline.conftest import Host, Outcome
-from tests.pipeline.test_failures import store
+from tests.pipeline.conftest import Host, Outcome, store
 from three_backup.demo.clickhouse import ClickhouseServer
 
 _NUMBERS = count(1)

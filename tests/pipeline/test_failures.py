@@ -13,9 +13,7 @@ from time import monotonic, sleep, time
 import pytest
 
 from tests.lab.fault_proxy import Answer, Forward, Request, Storm, proxy, refusal
-from tests.pipeline.conftest import Host
-from three_backup.s3.store import Store
-from three_backup.storage import Storage
+from tests.pipeline.conftest import Host, store
 
 MEGABYTE = 1 << 20
 NOWHERE = "http://127.0.0.1:9"
@@ -40,19 +38,6 @@ def noisier(host: Host) -> Host:
         rows = [(number, os.urandom(MEGABYTE)) for number in range(72)]
         cursor.executemany("insert into noise values (%s, %b)", rows)
     return host
-
-
-def store(host: Host) -> Store:
-    return Store(
-        Storage(
-            host.local_dir,
-            host.s3.endpoint,
-            host.bucket,
-            "host",
-            access_key=host.s3.access_key,
-            secret_key=host.s3.secret_key,
-        )
-    )
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from tests.lab import faults
 from tests.lab.fault_proxy import proxy
 from tests.lab.faults import FAULTS, MANY, PASSING, Fault, certain
 from tests.lab.forked import Forked, forked
-from tests.pipeline.conftest import Host
-from tests.pipeline.test_failures import HASH, store
+from tests.pipeline.conftest import Host, store
+from tests.pipeline.test_failures import HASH
 from three_backup.catalog import Catalog
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.snapshots import Manifest, SnapshotId

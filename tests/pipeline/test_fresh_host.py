@@ -4,10 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.pipeline.conftest import Host
+from tests.pipeline.conftest import Host, store
 from three_backup.demo.clickhouse import ClickhouseServer
-from three_backup.s3.store import Store
-from three_backup.storage import Storage
 
 SHOP = """
 create table orders (id int primary key, customer int);
@@ -61,18 +59,6 @@ def everything_is_back(host: Host, clickhouse: ClickhouseServer) -> None:
         "select confrelid::regclass::text from pg_constraint where contype = 'f'"
     ) == [("customers",)]
     assert clickhouse.rows(f"SELECT count() FROM {host.database}.z_few") == [(3,)]
-
-
-def store(host: Host, prefix: str = "") -> Store:
-    storage = Storage(
-        host.local_dir,
-        host.s3.endpoint,
-        host.bucket,
-        prefix,
-        access_key=host.s3.access_key,
-        secret_key=host.s3.secret_key,
-    )
-    return Store(storage)
 
 
 def contents(host: Host, prefix: str = "") -> dict[str, object]:

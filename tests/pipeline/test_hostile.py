@@ -13,8 +13,8 @@ import pytest
 
 from tests.lab.fault_proxy import Answer, Forward, Request, proxy, refusal
 from tests.lab.forked import Forked, forked
-from tests.pipeline.conftest import SCHEMA, Host
-from tests.pipeline.test_failures import HASH, store
+from tests.pipeline.conftest import SCHEMA, Host, store
+from tests.pipeline.test_failures import HASH
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.objects import ObjectId
 

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import Host
+from tests.pipeline.conftest import Host, store
 from tests.postgres.test_whole_cluster import Rebuilt
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
-from three_backup.s3.store import Store
-from three_backup.storage import Storage
 
 _PAGE = (Path(__file__).parents[2] / "man/three_backup-recovery.7").read_text()
 _SECTION = re.compile(r"^\.S[hs] ([^\n]+)\n(.*?)(?=^\.S[hs] |\Z)", re.MULTILINE | re.DOTALL)
@@ -57,15 +55,7 @@ class Worst(Host):
 
     def become_another(self) -> None:
         """What was stored so far is that of another host."""
-        storage = Storage(
-            self.local_dir,
-            self.s3.endpoint,
-            self.bucket,
-            "db1",
-            access_key=self.s3.access_key,
-            secret_key=self.s3.secret_key,
-        )
-        Store(storage).claim("the lost host", adopt=True)
+        store(self, "db1").claim("the lost host", adopt=True)
 
     def lose_postgres(self) -> None:
         self.execute("drop database if exists shop with (force)", "postgres")

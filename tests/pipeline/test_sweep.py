@@ -17,8 +17,8 @@ from typing import Protocol
 
 import pytest
 
-from tests.pipeline.conftest import Host, host_beside
-from tests.pipeline.test_failures import HASH, members, started, store, until
+from tests.pipeline.conftest import Host, host_beside, store
+from tests.pipeline.test_failures import HASH, members, started, until
 from three_backup.catalog import Catalog
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.demo.seaweed import SeaweedServer

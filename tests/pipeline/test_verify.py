@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from tests.lab.fault_proxy import Answer, Forward, Request, proxy, refusal
-from tests.pipeline.conftest import Host, Outcome
-from tests.pipeline.test_failures import store
+from tests.pipeline.conftest import Host, Outcome, store
 from three_backup import pipe
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.health import Level
