@@ -58,6 +58,32 @@ def test_a_dry_run_and_a_restore_refuse_alike_before_anything_is_read(
         assert remedy.format(database) in outcome.hint
 
 
+def test_who_may_not_drop_what_would_be_replaced_is_told_before_anything_is_read(
+    live: PostgresServer,
+    database: str,
+    reader: str,
+    taking: Taking,
+    restoring: Restoring,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run(
+        live,
+        database,
+        "CREATE TABLE t (i int)",
+        f'GRANT CREATE ON DATABASE "{database}" TO reader',
+        "GRANT CREATE ON SCHEMA public TO reader",
+    )
+    chain, wanted = [taking.take()], beside(table(database, "t"))
+    monkeypatch.setenv("PGUSER", reader)
+    read: list[int] = []
+    refused = restoring.plans(chain, wanted, overwrite=True, advance=read.append)[wanted.target]
+    assert isinstance(refused, BackupError)
+    assert refused.message.endswith("must be owner of t")
+    assert read == []
+    run(live, database, "ALTER TABLE t OWNER TO reader")
+    restoring.all(chain, wanted, overwrite=True)
+
+
 def test_a_schema_that_is_not_there_yet_needs_no_grant(
     live: PostgresServer,
     database: str,

@@ -12,6 +12,7 @@ from three_backup.sources.postgres.restoring.rights import (
     check_may_create_database,
     check_may_create_in,
     check_may_load,
+    check_may_replace,
 )
 from three_backup.sources.postgres.restoring.target import (
     check_free,
@@ -59,6 +60,8 @@ def _look(
             try:
                 found = check_free(target, wanted.target, overwrite)
                 check_may_create_in(target, wanted.target.level2)
+                if found is not None:
+                    check_may_replace(target, found.oid)
             except BackupError as error:
                 standing.refused[wanted] = about(wanted, error)
             else:

@@ -19,6 +19,10 @@ _MAY_CREATE_THERE = """
 SELECT pg_catalog.has_schema_privilege(oid, 'CREATE') FROM pg_catalog.pg_namespace
  WHERE nspname = %s
 """
+_MAY_DROP = """
+SELECT pg_catalog.pg_has_role(relowner, 'USAGE'), relname::text
+  FROM pg_catalog.pg_class WHERE oid = %s
+"""
 
 
 def check_may_create_database() -> None:
@@ -39,6 +43,13 @@ def check_may_create_in(target: "Connection", schema: str) -> None:
     """A schema that is not there yet will be the role's own."""
     if (False,) in target.execute(_MAY_CREATE_THERE, (schema,)):
         raise may_not_write(target, f"permission denied for schema {schema}")
+
+
+def check_may_replace(target: "Connection", oid: int) -> None:
+    """Who owns a table, or is a member of its owner, may drop it."""
+    for allowed, name in target.execute(_MAY_DROP, (oid,)):
+        if not allowed:
+            raise may_not_write(target, f"must be owner of {name}")
 
 
 def may_not_write(target: "Connection", refusal: str) -> BackupError:
