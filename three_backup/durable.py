@@ -6,7 +6,7 @@ from pathlib import Path
 
 def write_durably(path: Path, body: bytes, mode: int = 0o600) -> None:
     """The whole of body under the name, or what stood there before; never a part."""
-    temporary = path.with_name(f".{path.name}.new")
+    temporary = path.with_name(torn(path.name))
     with temporary.open("wb") as file:
         file.write(body)
         file.flush()
@@ -14,6 +14,11 @@ def write_durably(path: Path, body: bytes, mode: int = 0o600) -> None:
         os.fsync(file.fileno())
     temporary.rename(path)
     sync_directory(path.parent)
+
+
+def torn(name: str) -> str:
+    """The name of what a killed write of the name leaves."""
+    return f".{name}.new"
 
 
 def sync_directory(folder: Path) -> None:

@@ -83,6 +83,18 @@ def backups(server: ClickhouseServer, database: str) -> int:
     return int(count)
 
 
+def test_a_note_that_was_killed_as_it_was_written_is_gone_with_the_next_run(
+    live: ClickhouseServer, database: str, taking: Taking
+) -> None:
+    make(live, database)
+    journals = taking.journals(table(database, "hits"))
+    torn = journals / "20260101T000000Z-base" / ".attempt.json.new"
+    torn.parent.mkdir(parents=True)
+    torn.write_text('{"v":')
+    taking.take(table(database, "hits"))
+    assert not torn.parent.exists()
+
+
 def test_a_backup_that_outlived_its_client_is_adopted_and_not_doubled(
     live: ClickhouseServer, database: str, taking: Taking, gate: Gate
 ) -> None:

@@ -47,6 +47,7 @@ def test_a_server_that_is_prepared_is_good(live: PostgresServer) -> None:
         "backups",
         "replication",
         "increments",
+        "configuration",
         "databases",
         "restores",
     }

@@ -4,12 +4,13 @@ next run finds it, by its id at the server and by its folder in S3."""
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from three_backup import layout
-from three_backup.durable import write_durably
+from three_backup.durable import torn, write_durably
 from three_backup.errors import BackupError
 from three_backup.snapshots import SnapshotId
 
@@ -90,7 +91,11 @@ def folder_key(carrier: str, folder: str) -> str:
 
 
 def noted(carrier: str, journals: Path) -> list[Noted]:
-    """Oldest first. write_durably leaves no torn note."""
+    """Oldest first. A note that was not written to its end is none, and goes: nobody was asked."""
+    for left in journals.glob(f"*/{torn(_NOTE)}"):
+        left.unlink()
+        with suppress(OSError):  # others have theirs in it
+            left.parent.rmdir()
     found = []
     for path in sorted(journals.glob(f"*/{_NOTE}")):
         snapshot = SnapshotId.parse(path.parent.name)
