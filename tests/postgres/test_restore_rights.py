@@ -78,7 +78,7 @@ def test_who_may_not_drop_what_would_be_replaced_is_told_before_anything_is_read
     read: list[int] = []
     refused = restoring.plans(chain, wanted, overwrite=True, advance=read.append)[wanted.target]
     assert isinstance(refused, BackupError)
-    assert refused.message.endswith("must be owner of t")
+    assert refused.message.endswith("must be owner of table t")
     assert read == []
     run(live, database, "ALTER TABLE t OWNER TO reader")
     restoring.all(chain, wanted, overwrite=True)

@@ -120,6 +120,11 @@ class Rebuilt:
             yield server
 
 
+def wait_for_promotion(server: PostgresServer) -> None:
+    """It takes connections a moment before it can be written to."""
+    until(lambda: ask(server, "postgres", "select pg_is_in_recovery()") == "False")
+
+
 @pytest.fixture(scope="module", params=[17, 18])
 def own(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[PostgresServer]:
     """A server of this module with tablespaces, on each version."""
@@ -201,6 +206,7 @@ def test_a_chain_taken_under_load_is_verified_starts_and_is_equal(
         assert folder.stat().st_mode & 0o777 == 0o700
         assert folder.owner() == lost.host.server.pgdata.owner()
     with rebuilt.running() as server:
+        wait_for_promotion(server)
         assert contents(server) == lost.then[-1]
         balances = ask(server, "postgres", f"select array({_BALANCES})")
         assert len(set(balances.strip("[]").split(", "))) == 1
@@ -260,6 +266,7 @@ def test_a_lone_base_comes_back_and_the_next_backup_is_a_base_even_past_the_old_
     assert rebuilt.restored["snapshot"] == lost.snapshots[0]
     assert rebuilt.verified()
     with rebuilt.running() as server:
+        wait_for_promotion(server)
         assert contents(server) == lost.then[0]
         there = Living(rebuilt.folder, "postgres", server, lost.host.s3, lost.host.bucket)
         there.configure(_SECTIONS)

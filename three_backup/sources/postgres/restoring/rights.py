@@ -20,7 +20,9 @@ SELECT pg_catalog.has_schema_privilege(oid, 'CREATE') FROM pg_catalog.pg_namespa
  WHERE nspname = %s
 """
 _MAY_DROP = """
-SELECT pg_catalog.pg_has_role(relowner, 'USAGE'), relname::text
+SELECT pg_catalog.pg_has_role(relowner, 'USAGE'),
+       CASE relkind WHEN 'v' THEN 'view ' WHEN 'm' THEN 'materialized view ' ELSE 'table ' END
+       || relname
   FROM pg_catalog.pg_class WHERE oid = %s
 """
 
