@@ -35,6 +35,15 @@ def database(live: PostgresServer) -> Iterator[str]:
 
 
 @pytest.fixture
+def parent(server_folder: Path) -> Iterator[Path]:
+    """A folder that the account of servers can enter, gone after the test."""
+    folder = server_folder / f"parent{next(_NUMBERS)}"
+    folder.mkdir(mode=0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
 def taking(tmp_path: Path) -> Taking:
     """Of the server that `PG*` lead to."""
     return Taking(tmp_path)

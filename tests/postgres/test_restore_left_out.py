@@ -1,11 +1,7 @@
 """What a whole cluster comes back without is named, and mended as far as it can be reached."""
 
-import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.postgres.taking import DISABLED, EVERYWHERE, Taking, ask, run, table
 from three_backup.demo.servers import PostgresServer
@@ -17,14 +13,6 @@ from three_backup.sources.postgres.restoring.left_out import SCRIPT, left_out_of
 from three_backup.sources.postgres.source import PostgresSource
 
 WRITABLE = "DO $$ BEGIN WHILE pg_is_in_recovery() LOOP PERFORM pg_sleep(0.1); END LOOP; END $$"
-
-
-@pytest.fixture
-def folder(server_folder: Path) -> Iterator[Path]:
-    folder = server_folder / "left_out"
-    folder.mkdir(mode=0o711)
-    yield folder
-    shutil.rmtree(folder)
 
 
 def restored(taking: Taking, directory: Path) -> Restored:
@@ -51,17 +39,17 @@ def mend(server: PostgresServer) -> str:
 
 
 def test_a_database_that_takes_no_connections_keeps_no_other_one_from_being_mended(
-    live: PostgresServer, taking: Taking, folder: Path
+    live: PostgresServer, taking: Taking, parent: Path
 ) -> None:
     names = ('"closed%one"', "shop")
     for name in names:
         run(live, "postgres", f"CREATE DATABASE {name}")
         run(live, name.strip('"'), "CREATE TABLE secret (i int PRIMARY KEY)")
         taking.settings[table(name.strip('"'), "secret")] = DISABLED
-    restored(taking, folder / "pgdata")
+    restored(taking, parent / "pgdata")
     for name in names:
         run(live, "postgres", f"DROP DATABASE {name}")
-    server = PostgresServer(folder, live.version, bindir=live.bindir)
+    server = PostgresServer(parent, live.version, bindir=live.bindir)
     with (server.pgdata / "postgresql.auto.conf").open("a") as settings:
         settings.write(f"port = {server.port}\nunix_socket_directories = '{server.folder}'\n")
     with server:

@@ -24,14 +24,6 @@ REFUSED = "a tablespace was created in {} while the snapshot was taken; .*--snap
 
 
 @pytest.fixture
-def parent(server_folder: Path) -> Iterator[Path]:
-    folder = server_folder / "beside"
-    folder.mkdir(mode=0o711)
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
 def space(live: PostgresServer, parent: Path) -> Iterator[Path]:
     """Where a tablespace `late` may be created, which is dropped after the test."""
     folder = parent / "space"

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,14 +23,6 @@ from three_backup.sources.postgres.restoring.scratch import (
 from three_backup.sources.postgres.restoring.scratch_folder import PGDATA, scratch_folder
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run as somebody else")
-
-
-@pytest.fixture
-def parent(server_folder: Path) -> Iterator[Path]:
-    folder = server_folder / "scratch"
-    folder.mkdir(mode=0o711)
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture
