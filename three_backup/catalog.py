@@ -155,31 +155,33 @@ class Catalog:
 
     def _listed(self) -> dict[str, str]:
         names: dict[str, list[str]] = {}
+        last, found = "", []
         for key in self.s3.all_names(f"{layout.MANIFESTS}/") if self.s3 else ():
             folder, _, name = key.rpartition("/")
-            names.setdefault(folder, []).append(name)
+            if folder != last:
+                last, found = folder, names.setdefault(folder, [])
+            found.append(name)
         # One text a carrier: a snapshot costs its 40 characters, not an object. Whoever writes
         # there besides, no name has a slash in it.
         return {
             carrier: "/".join(found)
             for folder, found in names.items()
             if (carrier := layout.carrier_of_manifests(folder))
-            and any(map(layout.snapshot_of, found))
+            and any(map(layout.snapshots_of, found))
         }
 
     @property
     def _looks_here(self) -> bool:
         return self._trusts_host and not self.storage.foreign
 
-    def _remote(self, carrier: str) -> Iterator[SnapshotId]:
+    def _remote(self, carrier: str) -> list[SnapshotId]:
         if self.s3 is None:
-            return
+            return []
         if self._everything is not None:
-            names = self._everything.get(carrier, "").split("/")
-        else:
-            folder = f"{layout.manifest_folder(carrier)}/"
-            names = [key.removeprefix(folder) for key in self.s3.all_names(folder)]
-        yield from filter(None, map(layout.snapshot_of, dict.fromkeys(names)))
+            return layout.snapshots_of(self._everything.get(carrier, ""))
+        folder = f"{layout.manifest_folder(carrier)}/"
+        names = (key.removeprefix(folder) for key in self.s3.all_names(folder))
+        return layout.snapshots_of("/".join(name for name in names if "/" not in name))
 
     def _remote_manifest(self, carrier: str, snapshot: SnapshotId) -> Manifest:
         cached = self._cache.read(carrier, snapshot) if self._trusts_host else None

@@ -7,7 +7,7 @@ Neither keys nor folders begin or end with a slash.
 import re
 from functools import lru_cache
 
-from three_backup.snapshots import SnapshotId
+from three_backup.snapshots import SNAPSHOT_ID, SnapshotId
 
 MANIFESTS = "manifests"
 DATA = "data"
@@ -18,6 +18,7 @@ _ESCAPED = re.compile(r"(?:=[0-9A-F]{2})+")
 _EMPTY = "=-"
 _CONTINUED = "="
 _SUFFIX = ".json"
+_MANIFEST = re.compile(rf"(?<![^/]){SNAPSHOT_ID}{re.escape(_SUFFIX)}(?![^/])", re.ASCII)
 
 
 def path(carrier: str) -> str:
@@ -42,9 +43,11 @@ def manifest_key(carrier: str, snapshot: SnapshotId) -> str:
     return f"{manifest_folder(carrier)}/{snapshot}{_SUFFIX}"
 
 
-def snapshot_of(name: str) -> SnapshotId | None:
-    """The snapshot whose manifest has this name in its folder; None where it is not one."""
-    return SnapshotId.parse(name.removesuffix(_SUFFIX)) if name.endswith(_SUFFIX) else None
+def snapshots_of(names: str) -> list[SnapshotId]:
+    """The snapshots whose manifests have such names in their folder, each once; other names are
+    passed over. names: joined by slashes, since none has one."""
+    each_once = "/".join(dict.fromkeys(names.split("/")))
+    return list(SnapshotId.named(_MANIFEST.findall(each_once)))
 
 
 def carrier_of_manifests(folder: str) -> str | None:

@@ -47,17 +47,11 @@ class Cron:
 
     def last_firing(self, now: datetime, zone: tzinfo) -> datetime:
         """The newest firing that is not after now, in UTC."""
-        wall = _minute(_wall_clock(now, zone) + _set_back(now, zone)) + _SECOND
-        while (firing := _instant(wall := _previous(self.text, wall), zone)) > now:
-            pass
-        return firing
+        return _last_firing(self.text, now.replace(microsecond=0), zone)
 
     def next_firing(self, now: datetime, zone: tzinfo) -> datetime:
         """The oldest firing that is after now, in UTC."""
-        wall = _minute(_wall_clock(now, zone))
-        while (firing := _instant(wall := _next(self.text, wall), zone)) <= now:
-            pass
-        return firing
+        return _next_firing(self.text, now.replace(microsecond=0), zone)
 
 
 def is_due(schedule: Cron, newest: datetime | None, now: datetime, zone: tzinfo) -> bool:
@@ -79,7 +73,7 @@ def host_zone(environ: Mapping[str, str], localtime: Path = _LOCALTIME) -> tzinf
     """The time zone of the host: $TZ, a name or a file in full, else /etc/localtime, else UTC."""
     name = environ.get("TZ", "").removeprefix(":") or str(localtime)
     try:
-        return _read_zone(Path(name)) if name.startswith("/") else ZoneInfo(name)
+        return _read_zone(name) if name.startswith("/") else ZoneInfo(name)
     except (KeyError, ValueError, OSError) as error:
         if name == str(localtime) and isinstance(error, FileNotFoundError):
             return UTC
@@ -91,9 +85,9 @@ def host_zone(environ: Mapping[str, str], localtime: Path = _LOCALTIME) -> tzinf
 
 
 @cache
-def _read_zone(path: Path) -> ZoneInfo:
-    with path.open("rb") as file:
-        return ZoneInfo.from_file(file, key=str(path))
+def _read_zone(path: str) -> ZoneInfo:
+    with Path(path).open("rb") as file:
+        return ZoneInfo.from_file(file, key=path)
 
 
 def _what_is_wrong(text: str) -> str:
@@ -147,6 +141,23 @@ def _instant(wall: datetime, zone: tzinfo) -> datetime:
         seconds, wall, key=lambda second: _wall_clock(before + second * _SECOND, zone)
     )
     return before + jump * _SECOND
+
+
+# Ten thousand objects ask within a second, and share a few schedules.
+@lru_cache(maxsize=64)
+def _last_firing(text: str, now: datetime, zone: tzinfo) -> datetime:
+    wall = _minute(_wall_clock(now, zone) + _set_back(now, zone)) + _SECOND
+    while (firing := _instant(wall := _previous(text, wall), zone)) > now:
+        pass
+    return firing
+
+
+@lru_cache(maxsize=64)
+def _next_firing(text: str, now: datetime, zone: tzinfo) -> datetime:
+    wall = _minute(_wall_clock(now, zone))
+    while (firing := _instant(wall := _next(text, wall), zone)) <= now:
+        pass
+    return firing
 
 
 @lru_cache(maxsize=1024)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -16,9 +16,12 @@ MANIFEST_VERSION = 1
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _SEAL = b',"sha256":"%s"}\n'
 _SEALED = re.compile(rb',"sha256":"([^"]*)"\}\n\Z')
-_STAMP = "%Y%m%dT%H%M%SZ"
+_TO_STAMP = str.maketrans("", "", "-:")
 _TIME = r"\d{8}T(?!24)\d{6}Z"
-_ID = re.compile(rf"({_TIME})-(?:base|incr-({_TIME}))", re.ASCII)
+SNAPSHOT_ID = rf"({_TIME})-(?:base|incr-({_TIME}))"
+"""The pattern of the names that snapshots are stored by, in ASCII; its groups: when the snapshot
+was taken, and for an increment when its parent was."""
+_ID = re.compile(SNAPSHOT_ID, re.ASCII)
 
 
 class Kind(StrEnum):
@@ -49,13 +52,22 @@ class SnapshotId(NamedTuple):
     def parse(cls, text: str) -> Self | None:
         """None where text is not the name of a snapshot (somebody else's file, say)."""
         match = _ID.fullmatch(text)
-        if match is None:
-            return None
-        try:
-            time, parent = _unstamp(match[1]), _unstamp(match[2]) if match[2] else None
-        except ValueError:
-            return None
-        return cls(time, parent) if parent is None or parent < time else None
+        return None if match is None else next(cls.named([match.groups()]), None)
+
+    @classmethod
+    def named(cls, pairs: Iterable[tuple[str | Any, ...]]) -> Iterator[Self]:
+        """The snapshots of such names; pairs: what SNAPSHOT_ID finds in each of them.
+
+        Half a million may be read: one call for each, or strptime, would take twice as long.
+        """
+        read = datetime.fromisoformat
+        for time, parent in pairs:
+            try:
+                taken, before = read(time), read(parent) if parent else None
+            except ValueError:
+                continue
+            if before is None or before < taken:
+                yield cls(taken, before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +197,12 @@ def next_time(now: datetime, newest: datetime | None) -> datetime:
 
 
 def stamp(time: datetime) -> str:
-    return time.astimezone(UTC).strftime(_STAMP)
+    return rfc3339(time).translate(_TO_STAMP)
 
 
 def rfc3339(time: datetime) -> str:
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """In whole seconds and UTC, which strftime takes five times as long for."""
+    return f"{time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
 
 
 class _Facts(dict[str, Any]):
@@ -205,10 +218,6 @@ class _Facts(dict[str, Any]):
             f"{self._where}: the manifest lacks {name}",
             "restore an older snapshot; the next base replaces it",
         )
-
-
-def _unstamp(text: str) -> datetime:
-    return datetime.fromisoformat(text)  # half a million keys may be read, and strptime is slow
 
 
 def _dump(fields: Mapping[str, Any]) -> bytes:

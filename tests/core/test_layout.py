@@ -91,7 +91,7 @@ def test_keys_can_be_read_back(object_id: ObjectId) -> None:
     for snapshot in (BASE, INCREMENTAL):
         folder, _, name = layout.manifest_key(carrier, snapshot).rpartition("/")
         assert layout.carrier_of_manifests(folder) == carrier
-        assert layout.snapshot_of(name) == snapshot
+        assert layout.snapshots_of(name) == [snapshot]
         data = layout.data_key(carrier, snapshot, "stream.00001")
         assert layout.parse_data_key(data) == (carrier, snapshot)
 
@@ -114,7 +114,7 @@ def test_keys_can_be_read_back(object_id: ObjectId) -> None:
 )
 def test_the_keys_of_others_are_nobodys(key: str) -> None:
     folder, _, name = key.rpartition("/")
-    assert layout.carrier_of_manifests(folder) is None or layout.snapshot_of(name) is None
+    assert layout.carrier_of_manifests(folder) is None or not layout.snapshots_of(name)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.lab.fault_proxy import Answer, Forward, Request, proxy
+from three_backup.errors import BackupError
 from three_backup.s3 import listing
 from three_backup.s3.store import Store
 
@@ -53,12 +54,8 @@ def test_they_are_read_as_botocore_reads_them(
     [
         (b"<Key>", b"<Key ><!-- of the server -->"),
         (b"<Contents>", b"<Contents a='1'>"),
-        (b"</Size>", b"</Size >"),
         (b"<Contents>", b"<Contents><Key>another</Key>"),
-        (b"Z</LastModified>", b"</LastModified>"),
         (b"</Contents>", b"</Contents><CommonPrefixes><Prefix>a/</Prefix></CommonPrefixes>"),
-        (b"<Size>", b"<Size> "),
-        (b"<LastModified>", b"<LastModified> "),
     ],
 )
 def test_an_unusual_answer_is_left_to_botocore(
@@ -75,3 +72,45 @@ def test_an_unusual_answer_is_left_to_botocore(
         found = list(connect(endpoint=endpoint).all_keys(""))
     assert read == [False]
     assert len(found) == len(KEYS)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"</Size>", b"</Size >"),
+        (b"<Size>", b"<Size> "),
+        (b"Z</LastModified>", b"</LastModified>"),
+        (b"<LastModified>", b"<LastModified> "),
+        (b"</Size>", b"</Size><Owner><DisplayName>a &amp; b</DisplayName></Owner>"),
+    ],
+)
+def test_unusual_entries_are_read_as_botocore_reads_them(
+    filled: Store, connect: Connect, monkeypatch: pytest.MonkeyPatch, old: bytes, new: bytes
+) -> None:
+    with proxy(str(filled.storage.endpoint), unusual(old, new)) as endpoint:
+        ours = connect(endpoint=endpoint)
+        entries, names = list(ours.all_keys("")), list(ours.all_names(""))
+        monkeypatch.setattr("three_backup.s3.client.read_plainly", lambda **_: None)
+        theirs = connect(endpoint=endpoint)
+        assert entries == list(theirs.all_keys(""))
+        assert names == list(theirs.all_names("")) == [one.key for one in entries]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"<Size>", b"<Size>many "),
+        (b"<LastModified>", b"<LastModified>soon, not "),
+        (b"<Size>", b"<size>"),
+        (b"<LastModified>", b"<Modified>1</Modified><!-- "),
+    ],
+)
+def test_entries_that_cannot_be_read_are_no_answer_of_an_s3_server(
+    filled: Store, connect: Connect, old: bytes, new: bytes
+) -> None:
+    with (
+        proxy(str(filled.storage.endpoint), unusual(old, new)) as endpoint,
+        pytest.raises(BackupError) as caught,
+    ):
+        list(connect(endpoint=endpoint).all_keys(""))
+    assert caught.value.code == "s3.not_s3"

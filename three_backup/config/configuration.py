@@ -26,9 +26,15 @@ class Configuration:
     _merged: dict[tuple[str, ...], Settings] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _found: dict[ObjectId, Settings] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def settings(self, object_id: ObjectId) -> Settings:
-        return self._settings(self._matching(object_id))
+        """Found once: an object is asked for several times, and there may be ten thousand."""
+        if object_id not in self._found:
+            self._found[object_id] = self._settings(self._matching(object_id))
+        return self._found[object_id]
 
     def given(self, object_id: ObjectId) -> dict[str, Given]:
         """What sections say of the object and of the run, by option, each with its line."""
@@ -80,12 +86,11 @@ class Configuration:
 
     def require_agreement(self, carrier: str, object_ids: Iterable[ObjectId]) -> None:
         """Raises ConfigurationError where objects of one carrier are to lie in several places."""
-        first: _Matching | None = None
+        first: ObjectId | None = None
         for object_id in object_ids:
-            matching = self._matching(object_id)
-            first = matching if first is None else first
-            if self._settings(matching).storage != self._settings(first).storage:
-                raise self._disagreement(carrier, first, matching)
+            first = first or object_id
+            if self.settings(object_id).storage != self.settings(first).storage:
+                raise self._disagreement(carrier, first, object_id)
 
     def _matching(self, object_id: ObjectId) -> _Matching:
         text = str(object_id)
@@ -109,8 +114,8 @@ class Configuration:
             self._merged[key] = settings_of(own, self.defaults)
         return self._merged[key]
 
-    def _disagreement(self, carrier: str, one: _Matching, other: _Matching) -> ConfigurationError:
-        given = _merge(one), _merge(other)
+    def _disagreement(self, carrier: str, one: ObjectId, other: ObjectId) -> ConfigurationError:
+        given = self.given(one), self.given(other)
         name = next(
             name
             for name in OPTIONS

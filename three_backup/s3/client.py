@@ -3,7 +3,6 @@
 import base64
 import hashlib
 from collections.abc import Callable
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -98,20 +97,7 @@ def _session() -> Any:
     # It would look for all services that there are, through four hundred folders.
     loader.list_available_services = lambda type_name: ["s3"]
     session.register_component("data_loader", loader)
-    parsers = session.get_component("response_parser_factory")
-    parsers.set_parser_defaults(timestamp_parser=_timestamp)
     return Session(botocore_session=session)
-
-
-def _timestamp(value: Any) -> Any:
-    """A list of keys has one for each: botocore's own way takes half the time of reading it."""
-    from botocore.utils import parse_timestamp  # type: ignore[import-untyped]
-
-    try:
-        found = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return parse_timestamp(value)
-    return found if found.tzinfo else parse_timestamp(value)
 
 
 def _config(storage: Storage) -> Any:

@@ -2,46 +2,101 @@
 million."""
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from html import unescape
-from typing import Any
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
 
 _OPENED, _CLOSED = b"<Contents>", b"</Contents>"
 _KEY = re.compile("<Key>([^<]*)</Key>")
 _SIZE = re.compile("<Size>([0-9]+)</Size>")
 _MODIFIED = re.compile("<LastModified>([^<]*Z)</LastModified>")
+_CONTENTS = "Contents"
+
+
+class Entry(NamedTuple):
+    """One key of a list. size: bytes; modified: aware, by the server's clock."""
+
+    key: str
+    size: int
+    modified: datetime
 
 
 def read_plainly(
     response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
 ) -> None:
     """Take the keys out of an answer to ListObjectsV2 before botocore parses it, if it spells them
-    as every server known does; else botocore reads them as well.
-
-    All keys are looked for at once, then all sizes: half of what it takes entry by entry.
-    """
+    as every server known does; else botocore reads them as well."""
     body: bytes = response_dict["body"]
     begin, end = body.find(_OPENED), body.rfind(_CLOSED) + len(_CLOSED)
     if response_dict["status_code"] != 200 or not 0 <= begin < end:
         return
     try:
-        contents = _contents(body[begin:end].decode(), body.count(_OPENED))
+        contents = _Contents(body[begin:end].decode(), body.count(_OPENED))
     except ValueError:
         return
     response_dict["body"] = body[:begin] + body[end:]
-    customized_response_dict["Contents"] = contents
+    customized_response_dict[_CONTENTS] = contents
 
 
-def _contents(entries: str, count: int) -> list[dict[str, Any]]:
-    """Raises ValueError where there are not so many keys, or anything else is unusual."""
-    if "<CommonPrefixes>" in entries:
-        raise ValueError("something else among the entries")
-    sizes = map(int, _SIZE.findall(entries))
-    times = map(datetime.fromisoformat, _MODIFIED.findall(entries))
-    columns = zip(_KEY.findall(entries), sizes, times, strict=True)
-    contents = [
-        {"Key": unescape(key), "Size": size, "LastModified": time} for key, size, time in columns
-    ]
-    if len(contents) != count:
-        raise ValueError("an entry of no key, or of several")
-    return contents
+def keys(answer: Mapping[str, Any]) -> Sequence[str]:
+    """Those of an answer to ListObjectsV2, whoever read it."""
+    contents = answer.get(_CONTENTS, ())
+    if isinstance(contents, _Contents):
+        return contents.keys
+    return [found["Key"] for found in contents]
+
+
+def entries(answer: Mapping[str, Any]) -> Sequence[Entry]:
+    """The same, with all that is known of each. Raises what botocore does where it is not XML."""
+    contents = answer.get(_CONTENTS, ())
+    if isinstance(contents, _Contents):
+        return contents.entries()
+    return [Entry(found["Key"], found["Size"], found["LastModified"]) for found in contents]
+
+
+class _Contents:
+    """The entries of one answer, as it spells them. Whoever wants the keys alone does not wait for
+    the rest, and all keys are looked for at once: half of what it takes entry by entry."""
+
+    def __init__(self, text: str, count: int) -> None:
+        """Raises ValueError where there are not so many keys, or something else among them."""
+        found = _KEY.findall(text)
+        if len(found) != count or "<CommonPrefixes>" in text:
+            raise ValueError("an entry of no key, or of several, or no entry at all")
+        self.keys: list[str] = list(map(unescape, found)) if "&" in text else found
+        self._text = text
+
+    def entries(self) -> list[Entry]:
+        sizes = map(int, _SIZE.findall(self._text))
+        times = map(datetime.fromisoformat, _MODIFIED.findall(self._text))
+        try:
+            return [Entry(*columns) for columns in zip(self.keys, sizes, times, strict=True)]
+        except ValueError:
+            return [_unusual(entry) for entry in _parsed(f"<all>{self._text}</all>")]
+
+
+def _parsed(text: str) -> ElementTree.Element:
+    try:
+        return ElementTree.fromstring(text)  # noqa: S314 - amid an element no entity is declared
+    except ElementTree.ParseError as error:
+        raise _not_xml(error) from error
+
+
+def _unusual(entry: ElementTree.Element) -> Entry:
+    from botocore.utils import parse_timestamp  # type: ignore[import-untyped]
+
+    found = {field.tag: (field.text or "").strip() for field in entry}
+    try:
+        modified = parse_timestamp(found["LastModified"])
+        return Entry(entry.findtext("Key", ""), int(found["Size"]), modified)
+    except (KeyError, ValueError) as error:
+        raise _not_xml(error) from error
+
+
+def _not_xml(error: Exception) -> Exception:
+    from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
+
+    failure: Exception = ResponseParserError(f"a list of keys that cannot be read: {error}")
+    return failure

@@ -5,15 +5,16 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime
 from functools import cached_property
 from itertools import islice
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any
 
 from three_backup.errors import BackupError, ConfigurationError, UnreachableError
+from three_backup.s3 import listing
 from three_backup.s3.client import Client, connect, content_md5
 from three_backup.s3.failures import MissingError, RefusedError, explained, place
+from three_backup.s3.listing import Entry
 from three_backup.s3.patience import Say
 from three_backup.storage import Storage
 
@@ -26,14 +27,6 @@ _BODY_ATTEMPTS = 4
 _PREFIXES = 100
 """So many are looked at where somebody asks which there are; each costs a request."""
 _GONE = frozenset({"NoSuchKey", "404"})
-
-
-class StoredKey(NamedTuple):
-    """key: relative to the prefix; size: bytes; modified: aware UTC, by the server's clock."""
-
-    key: str
-    size: int
-    modified: datetime
 
 
 class Store:
@@ -68,24 +61,24 @@ class Store:
         """How a person finds the key."""
         return place(self.storage, key)
 
-    def keys(self, prefix: str) -> Iterator[StoredKey]:
+    def keys(self, prefix: str) -> Iterator[Entry]:
         """Every key that begins with prefix, in no order; only names such as we give."""
         return (found for found in self.all_keys(prefix) if _OUR_KEY.fullmatch(found.key))
 
-    def all_keys(self, prefix: str, at_once: int | None = None) -> Iterator[StoredKey]:
+    def all_keys(self, prefix: str, at_once: int | None = None) -> Iterator[Entry]:
         """Every key that begins with prefix, in no order, whoever named it; at_once: how many an
         answer may hold, by default as many as the server likes."""
         start = len(self._full(""))
         for answer in self._listed(prefix, **({"MaxKeys": at_once} if at_once else {})):
-            for found in answer.get("Contents", ()):
-                yield StoredKey(found["Key"][start:], found["Size"], found["LastModified"])
+            with explained(self.storage, prefix):
+                found = listing.entries(answer)
+            yield from (one._replace(key=one.key[start:]) for one in found)
 
     def all_names(self, prefix: str) -> Iterator[str]:
         """The same, and no more of them than their names."""
         start = len(self._full(""))
         for answer in self._listed(prefix):
-            for found in answer.get("Contents", ()):
-                yield found["Key"][start:]
+            yield from (key[start:] for key in listing.keys(answer))
 
     def folders(self, prefix: str) -> Iterator[str]:
         """The names of what lies in the folder prefix, which ends in a slash, as folders."""
