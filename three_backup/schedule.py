@@ -47,11 +47,11 @@ class Cron:
 
     def last_firing(self, now: datetime, zone: tzinfo) -> datetime:
         """The newest firing that is not after now, in UTC."""
-        return _last_firing(self.text, now.replace(microsecond=0), zone)
+        return _last_firing(self.text, _second(now), zone)
 
     def next_firing(self, now: datetime, zone: tzinfo) -> datetime:
         """The oldest firing that is after now, in UTC."""
-        return _next_firing(self.text, now.replace(microsecond=0), zone)
+        return _next_firing(self.text, _second(now), zone)
 
 
 def is_due(schedule: Cron, newest: datetime | None, now: datetime, zone: tzinfo) -> bool:
@@ -115,6 +115,12 @@ def _what_croniter_says(text: str) -> str:
 
 def _wall_clock(instant: datetime, zone: tzinfo) -> datetime:
     return instant.astimezone(zone).replace(tzinfo=None, fold=0)
+
+
+def _second(now: datetime) -> datetime:
+    """Nothing fires within a second either. In UTC, since elsewhere the two instants of an hour
+    that occurs twice are equal."""
+    return now.astimezone(UTC).replace(microsecond=0)
 
 
 def _minute(wall: datetime) -> datetime:

@@ -16,7 +16,7 @@ MANIFEST_VERSION = 1
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _SEAL = b',"sha256":"%s"}\n'
 _SEALED = re.compile(rb',"sha256":"([^"]*)"\}\n\Z')
-_TO_STAMP = str.maketrans("", "", "-:")
+_STAMP = "%Y%m%dT%H%M%SZ"
 _TIME = r"\d{8}T(?!24)\d{6}Z"
 SNAPSHOT_ID = rf"({_TIME})-(?:base|incr-({_TIME}))"
 """The pattern of the names that snapshots are stored by, in ASCII; its groups: when the snapshot
@@ -197,12 +197,11 @@ def next_time(now: datetime, newest: datetime | None) -> datetime:
 
 
 def stamp(time: datetime) -> str:
-    return rfc3339(time).translate(_TO_STAMP)
+    return time.astimezone(UTC).strftime(_STAMP)
 
 
 def rfc3339(time: datetime) -> str:
-    """In whole seconds and UTC, which strftime takes five times as long for."""
-    return f"{time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='seconds')}Z"
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class _Facts(dict[str, Any]):

@@ -90,6 +90,13 @@ def test_no_firing_lies_between_the_last_and_the_next(
     assert cron.last_firing(following - timedelta(microseconds=1), zone) == last
 
 
+def test_the_two_instants_that_clocks_show_alike_are_told_apart() -> None:
+    first = datetime(2026, 10, 25, 2, 10, tzinfo=BERLIN)
+    half_past_two = Cron("30 2 * * *")
+    assert half_past_two.last_firing(first, BERLIN) == at("2026-10-24 00:30")
+    assert half_past_two.last_firing(first.replace(fold=1), BERLIN) == at("2026-10-25 00:30")
+
+
 def test_a_year_of_nightly_firings_has_one_a_day_wherever_clocks_are_set() -> None:
     cron, firings, now = Cron.parse("30 2 * * *"), [], at("2026-01-01 00:00")
     while (now := cron.next_firing(now, BERLIN)) < at("2027-01-01 00:00"):
