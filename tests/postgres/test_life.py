@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.forked import Forked
 from tests.pipeline.test_failures import started, until
 from three_backup.demo.daemon import unprivileged_account
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
+from three_backup.errors import BackupError
+from three_backup.sources.postgres.connection import connect
 
-from .living import Living, living, standby_of
+from .living import Living, living, standby_of, write_wal_past
 from .taking import ask, run
 
 WORK = "postgres/table/postgres/public/work"
@@ -32,10 +35,12 @@ def own(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[Postgre
 
 
 @pytest.fixture
-def host(own: PostgresServer, server_folder: Path, seaweed: SeaweedServer) -> Iterator[Living]:
+def host(
+    own: PostgresServer, server_folder: Path, seaweed: SeaweedServer, tools: Forked
+) -> Iterator[Living]:
     """A host without a bucket beside it."""
     run(own, "postgres", "create table work (id int, word text)", _MORE)
-    with living(server_folder, own, seaweed) as host:
+    with living(server_folder, own, seaweed, tools) as host:
         yield host
     if not own.pid:
         own.start()
@@ -182,10 +187,7 @@ def test_a_server_that_was_set_back_takes_a_base_even_when_it_went_on(
     planned = host.good("tb-discover | tb-plan").records[0]
     assert planned["take"] == "base"
     assert re.fullmatch(r"the server was set back to \w+/\w+, before the snapshot", planned["why"])
-    behind = f"select pg_current_wal_lsn() < '{end}'::pg_lsn"
-    while host.rows(behind) == [(True,)]:
-        host.execute(_MORE)
-        host.execute("select pg_switch_wal()")
+    write_wal_past(own, end)
     host.execute("checkpoint")
     host.execute(_MORE)
     turn = host.turn(WORK)
@@ -217,12 +219,12 @@ def test_another_cluster_is_another_carrier_and_the_old_one_still_restores(
 
 
 def test_an_upgrade_of_the_major_version_is_another_carrier(
-    server_folder: Path, seaweed: SeaweedServer
+    server_folder: Path, seaweed: SeaweedServer, tools: Forked
 ) -> None:
     with (
         PostgresServer(server_folder / "older", 17) as older,
         PostgresServer(server_folder / "newer", 18) as newer,
-        living(server_folder, older, seaweed) as host,
+        living(server_folder, older, seaweed, tools) as host,
     ):
         host.execute("create table work (id int, word text)")
         host.execute(_MORE)
@@ -281,6 +283,31 @@ def test_a_server_that_stops_in_the_middle_costs_that_snapshot_only(
     own.start()
     assert len(large.snapshots()) == 1
     goes_on(large)
+
+
+@pytest.mark.parametrize(
+    ("how", "code"), [("stopped", "postgres.unreachable"), ("terminated", "postgres.ended")]
+)
+def test_whoever_is_disconnected_learns_whether_the_server_lives(
+    own: PostgresServer, monkeypatch: pytest.MonkeyPatch, how: str, code: str
+) -> None:
+    """Its last words are the same: terminating connection due to administrator command."""
+    for name, value in own.environ.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BackupError) as caught:
+        disconnected(own, how)
+    if not own.pid:
+        own.start()
+    assert caught.value.code == code
+
+
+def disconnected(own: PostgresServer, how: str) -> None:
+    with connect() as session:
+        if how == "stopped":
+            own.stop("fast")
+        else:
+            run(own, "postgres", f"select pg_terminate_backend({session.info.backend_pid})")
+        session.execute("select 1")
 
 
 def test_a_slot_that_lost_its_wal_is_explained_and_the_chain_goes_on(large: Living) -> None:

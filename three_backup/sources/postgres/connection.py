@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     Connection = psycopg.Connection[tuple[Any, ...]]
 
 APPLICATION = "three_backup"
+ENDED = "postgres.ended"
+"""The code where a server that lives on has ended a connection."""
 _DATABASE = "postgres"
 # An empty search path, so that no operator or function of a user is taken for PostgreSQL's own.
 _SESSION = (
@@ -78,14 +80,14 @@ _REFUSALS = (
     ),
     (
         r"terminating connection due to administrator command",
-        "postgres.ended",
+        ENDED,
         "if nobody stopped the server, raise max_slot_wal_keep_size; then take it again",
     ),
 )
 _NOT_REACHED = re.compile(
     r"refused|No such file|resolve|translate host|timeout|timed out|unreachable|No route"
-    r"|closed the connection|starting up|shutting down|not yet accepting|Connection reset"
-    r"|consistent recovery state"
+    r"|closed the connection|starting up|shutting down|not (?:yet )?accepting"
+    r"|Connection reset|consistent recovery state|recovery mode"
 )
 
 
@@ -139,7 +141,23 @@ def _connected(**options: str) -> "Iterator[Connection]":
         with closing(psycopg.connect(conninfo, autocommit=True)) as connection:
             yield connection
     except psycopg.Error as error:
-        raise translated(error) from error
+        failure = translated(error)
+        if failure.code == ENDED:
+            failure = _unreachable(conninfo) or failure
+        raise failure from error
+
+
+def _unreachable(conninfo: str) -> UnreachableError | None:
+    """Whether the server itself is going: it says the same as to a connection that somebody ended.
+    Which of both a client hears depends on how much of the stream waits in its socket."""
+    import psycopg
+
+    try:
+        psycopg.connect(conninfo).close()
+    except psycopg.Error as error:
+        failure = translated(error)
+        return failure if isinstance(failure, UnreachableError) else None
+    return None
 
 
 def _sentence(error: "psycopg.Error") -> str:

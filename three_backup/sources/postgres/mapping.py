@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.objects import ObjectId, escape
-from three_backup.sources.postgres.connection import connect
+from three_backup.sources.postgres.connection import ENDED, connect
 from three_backup.sources.postgres.relations import (
     OBJECT_KINDS,
     TYPE,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
 
 _FIRST_USER_NUMBER = 16384
-_FULL, _ENDED = "postgres.no_connection_slot", "postgres.ended"
+_FULL = "postgres.no_connection_slot"
 _GONE = "postgres.no_database"
 _PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds between two tries to read a database whose connections are all in use."""
@@ -129,7 +129,7 @@ def _refusal(database: Database, found: FileMap) -> BackupError | None:
     try:
         _read_patiently(database, found)
     except BackupError as error:
-        if isinstance(error, UnreachableError) or error.code == _ENDED:
+        if isinstance(error, UnreachableError) or error.code == ENDED:
             raise
         return error
     return None
@@ -140,7 +140,7 @@ def _read_patiently(database: Database, found: FileMap) -> None:
         try:
             return _read(database, found)
         except BackupError as error:
-            if error.code not in (_FULL, _ENDED):
+            if error.code not in (_FULL, ENDED):
                 raise
             time.sleep(pause)
     return _read(database, found)

@@ -14,7 +14,7 @@ from three_backup.sources.base import NothingToTakeError, ParentUnusableError
 from three_backup.sources.jobs import SnapshotJob
 from three_backup.sources.postgres import index_file
 from three_backup.sources.postgres.classes import Classes
-from three_backup.sources.postgres.connection import connect, connect_replication
+from three_backup.sources.postgres.connection import ENDED, connect, connect_replication
 from three_backup.sources.postgres.index import (
     BACKUP_MANIFEST,
     CONFIGURATION,
@@ -184,7 +184,7 @@ def _ended(error: UnreachableError, cluster: Cluster) -> BackupError:
     try:
         with connect():
             return BackupError(
-                "postgres.ended",
+                ENDED,
                 f"{cluster.carrier}: the server ended the backup in the middle",
                 "raise max_slot_wal_keep_size if its log says so; then take the snapshot again",
             )

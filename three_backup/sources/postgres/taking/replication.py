@@ -223,13 +223,14 @@ def _row(result: "PGresult") -> tuple[str, str]:
 
 
 def _tablespaces(result: "PGresult") -> dict[int, str]:
-    """Of all archives, without that of the data directory, which has no oid."""
+    """Of all archives, without that of the data directory, which has no oid. Ordered by oid: the
+    server lists them as its file system happens to."""
     found = {}
     for row in range(result.ntuples):
         oid, location = result.get_value(row, 0), result.get_value(row, 1)
         if oid and location is not None:
             found[int(oid)] = os.fsdecode(location)
-    return found
+    return dict(sorted(found.items()))
 
 
 def _size(result: "PGresult") -> int:
