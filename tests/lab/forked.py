@@ -1,68 +1,156 @@
-"""The tools in processes forked from one that has imported them: `python -m tests.lab.forked`.
+"""The tools in processes forked from one that has imported them.
 
-A sweep runs a tool a thousand times, and the start of Python would be most of what it does. Each
-line on stdin is a request, each line on stdout how that one ended.
+The suite starts thousands of tools, and the start of Python would be most of their work. `bindir`
+holds a stand-in for each: it hands its command line, environment, folder and standard streams to
+a server, waits for the process that the server forks, and ends as that one did. Such a process
+belongs to the server's group and obeys the server's limits. Tests of processes, signals, locks
+and limits therefore run the programs in bin/.
 """
 
-import json
+import gc
+import marshal
 import os
+import selectors
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import NoReturn
 
-_MODULES = ("discover", "list", "plan", "restore", "rotate", "snapshot", "upload", "verify")
+TOOLS = (
+    *("check", "discover", "list", "plan", "restore", "rotate", "run", "snapshot", "status"),
+    *("upload", "verify"),
+)
 _ROOT = Path(__file__).parents[2]
+_LONGEST_REQUEST = 1 << 20
+_STAND_IN = Path(__file__).with_name("forked_stand_in.py")
 
 
 class Forked:
-    """folder: where the tools run, and where what they say is put."""
+    """bindir: to be first on PATH."""
 
-    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
-        self._process = process
-        self._folder = folder
+    def __init__(self, folder: Path) -> None:
+        self.bindir = folder / "bin"
+        self.socket = folder / "socket"
+        self.bindir.mkdir(parents=True)
+        folder.chmod(0o700)  # what asks as another user would be run as this one
+        source = _STAND_IN.read_text()
+        for name in TOOLS:
+            program = self.bindir / f"tb-{name}"
+            program.write_text(f"#!{sys.executable} -IS\nSOCKET = {str(self.socket)!r}\n{source}")
+            program.chmod(0o755)
 
-    def run(self, environ: Mapping[str, str], name: str, *argv: str, stdin: str = "") -> int:
-        """The exit status of a tool, once it has ended."""
-        (self._folder / "stdin").write_text(stdin)
-        request = {"name": name, "argv": argv, "environ": dict(environ), "cwd": str(self._folder)}
-        requests, answers = cast(IO[str], self._process.stdin), cast(IO[str], self._process.stdout)
-        requests.write(json.dumps(request) + "\n")
-        requests.flush()
-        return int(answers.readline())
-
-    @property
-    def stdout(self) -> str:
-        return (self._folder / "stdout").read_text()
-
-    @property
-    def stderr(self) -> str:
-        return (self._folder / "stderr").read_text()
+    def run(
+        self, folder: Path, environ: Mapping[str, str], argv: Sequence[str], stdin: str = ""
+    ) -> tuple[int, str, str]:
+        """The exit status, standard output and standard error of a single tool, in the folder,
+        without a shell or a stand-in."""
+        (folder / "stdin").write_text(stdin)
+        streams = [
+            os.open(folder / name, flags, 0o600)
+            for name, flags in (
+                ("stdin", os.O_RDONLY),
+                ("stdout", os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+                ("stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
+            )
+        ]
+        given = {os.fsencode(name): os.fsencode(value) for name, value in environ.items()}
+        words = [str(self.bindir / argv[0]), *argv[1:]]
+        request = marshal.dumps((words, given, os.fsencode(folder), 0o022))
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+            connection.connect(str(self.socket))
+            socket.send_fds(connection, [request], streams)
+            for stream in streams:
+                os.close(stream)
+            status = int(connection.recv(16))
+        return status, (folder / "stdout").read_text(), (folder / "stderr").read_text()
 
 
 @contextmanager
 def forked(folder: Path) -> Iterator[Forked]:
+    """Serves within the block; the folder, which is made, has a short path."""
+    tools = Forked(folder)
+    argv = (sys.executable, "-m", "tests.lab.forked", str(tools.socket))
     with subprocess.Popen(
-        (sys.executable, "-m", "tests.lab.forked"),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=_ROOT,
-        text=True,
-    ) as process:
-        yield Forked(process, folder)
+        argv, stdin=subprocess.PIPE, cwd=_ROOT, start_new_session=True
+    ) as server:
+        while not tools.socket.exists():
+            assert server.poll() is None
+            time.sleep(0.01)
+        yield tools
+        assert server.stdin is not None
+        server.stdin.close()
+
+
+class _Server:
+    """Forks whenever it is asked, and passes on how each process ended."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._selector = selectors.DefaultSelector()
+        self._running: set[int] = set()
+        self._selector.register(0, selectors.EVENT_READ, None)
+        self._selector.register(listener, selectors.EVENT_READ, self._accept)
+
+    def serve(self) -> None:
+        """Until standard input is closed; whatever still runs then is killed."""
+        while True:
+            for key, _ in self._selector.select():
+                if key.data is None:
+                    for pid in self._running:
+                        os.kill(pid, signal.SIGKILL)
+                    return
+                key.data()
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        request, streams, _, _ = socket.recv_fds(connection, _LONGEST_REQUEST, 3)
+        pid = os.fork()
+        if pid == 0:
+            _become(streams, *marshal.loads(request))  # noqa: S302 - our own stand-in wrote it
+        for stream in streams:
+            os.close(stream)
+        self._running.add(pid)
+        pidfd = os.pidfd_open(pid)
+        self._selector.register(
+            pidfd, selectors.EVENT_READ, partial(self._end, pidfd, pid, connection)
+        )
+        self._selector.register(
+            connection, selectors.EVENT_READ, partial(self._kill, pid, connection)
+        )
+
+    def _kill(self, pid: int, connection: socket.socket) -> None:
+        """Whoever waited for the process has gone."""
+        if pid in self._running:
+            self._selector.unregister(connection)
+            os.kill(pid, signal.SIGKILL)
+
+    def _end(self, pidfd: int, pid: int, connection: socket.socket) -> None:
+        self._running.discard(pid)
+        self._selector.unregister(pidfd)
+        os.close(pidfd)
+        _, status = os.waitpid(pid, 0)
+        with suppress(KeyError):  # it was killed
+            self._selector.unregister(connection)
+        with connection, suppress(OSError):
+            connection.send(b"%d" % os.waitstatus_to_exitcode(status))
 
 
 def _main() -> None:
+    path = sys.argv[1]
     _warm()
-    for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
-            _become(json.loads(line))
-        _, status = os.waitpid(pid, 0)
-        os.write(1, b"%d\n" % os.waitstatus_to_exitcode(status))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(f"{path}.new")
+        listener.listen(64)
+        os.rename(f"{path}.new", path)  # noqa: PTH104
+        _Server(listener).serve()
 
 
 def _warm() -> None:
@@ -70,28 +158,37 @@ def _warm() -> None:
     from three_backup.storage import Storage
 
     import_module("psycopg")
-    for name in _MODULES:
+    for name in TOOLS:
         import_module(f"three_backup.tools.{name}")
     _ = Store(Storage(Path("/"), "http://127.0.0.1:9", "b", "", "us-east-1", "k", "s")).client
+    gc.freeze()  # what is never looked at again is shared with what is forked
 
 
-def _become(request: Mapping[str, Any]) -> None:
-    os.chdir(request["cwd"])
-    os.environ.clear()
-    os.environ.update(request["environ"])
-    sys.argv = [f"tb-{request['name']}", *request["argv"]]
-    for number, name, flags in (
-        (0, "stdin", os.O_RDONLY),
-        (1, "stdout", os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
-        (2, "stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
-    ):
-        descriptor = os.open(name, flags, 0o600)
-        os.dup2(descriptor, number)
-        os.close(descriptor)
+def _become(
+    streams: Sequence[int], argv: list[str], environ: dict[bytes, bytes], cwd: bytes, mask: int
+) -> NoReturn:
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+    os.closerange(3, 1024)
+    os.chdir(cwd)
+    os.umask(mask)
+    os.environb.clear()
+    os.environb.update(environ)
+    time.tzset()
+    sys.argv = argv
     sys.stdin, sys.stdout = open(0), open(1, "w")  # noqa: SIM115
     sys.stderr = open(2, "w", errors="backslashreplace")  # noqa: SIM115
-    status = import_module(f"three_backup.tools.{request['name']}").main()
-    sys.stdout.flush()
+    tool = Path(argv[0]).name.removeprefix("tb-")
+    status = 1
+    try:
+        status = import_module(f"three_backup.tools.{tool}").main()
+    except SystemExit as ended:
+        status = int(ended.code or 0)
+    except BaseException:  # noqa: BLE001 - as an interpreter ends
+        traceback.print_exc()
+    for output in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # closed by the tool itself, or by whoever read it
+            output.flush()
     os._exit(status)
 
 

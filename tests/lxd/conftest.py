@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.forked import Forked
 from tests.lab.lab import Lab
 from tests.pipeline.conftest import Host
 from three_backup.demo.seaweed import SeaweedServer
@@ -18,14 +19,18 @@ _NUMBERS = count(1)
 
 @pytest.fixture(scope="module")
 def host(
-    server_folder: Path, postgres17: PostgresServer, seaweed: SeaweedServer, lab: Lab
+    server_folder: Path,
+    postgres17: PostgresServer,
+    seaweed: SeaweedServer,
+    lab: Lab,
+    tools: Forked,
 ) -> Iterator[Host]:
     """Shared by a module, LXD its only source. Every module finds LXD as the lab was built."""
     bucket = f"lxd-{next(_NUMBERS)}"
     seaweed.create_bucket(bucket)
     folder = server_folder / bucket
     folder.mkdir(mode=0o711)
-    host = Host(folder, "postgres", postgres17, seaweed, bucket)
+    host = Host(folder, "postgres", postgres17, seaweed, bucket, tools)
     path = host.environ["PATH"].split(os.pathsep)
     path.remove(str(postgres17.bindir))
     host.environ["PATH"] = os.pathsep.join((str(lab.bindir), *path))

@@ -8,16 +8,18 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jsonschema
 import psycopg
 import pytest
 from psycopg import sql
 
+from tests.lab.forked import Forked
 from three_backup import records
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
@@ -52,7 +54,13 @@ class Host:
     """A host with a database, a bucket and a configuration of its own."""
 
     def __init__(
-        self, folder: Path, database: str, server: PostgresServer, s3: SeaweedServer, bucket: str
+        self,
+        folder: Path,
+        database: str,
+        server: PostgresServer,
+        s3: SeaweedServer,
+        bucket: str,
+        tools: Forked,
     ) -> None:
         self.folder = folder
         self.local_dir = folder / "local"
@@ -61,7 +69,9 @@ class Host:
         self.server = server
         self.s3 = s3
         self.bucket = bucket
-        programs = (BIN, Path(sys.executable).parent, server.bindir)
+        self.tools = tools
+        self._is_real = False
+        programs = (tools.bindir, BIN, Path(sys.executable).parent, server.bindir)
         self.environ = {
             **server.environ,
             "PATH": os.pathsep.join((*map(str, programs), os.environ["PATH"])),
@@ -70,6 +80,14 @@ class Host:
             "THREE_BACKUP_CONFIG": str(self.config),
         }
         self.configure()
+
+    @property
+    def real(self) -> Self:
+        """The same host, on which each tool is a process of its own, started by the shell."""
+        other = copy(self)
+        path = self.environ["PATH"].replace(f"{self.tools.bindir}{os.pathsep}", "")
+        other.environ, other._is_real = {**self.environ, "PATH": path}, True
+        return other
 
     def configure(self, sections: str = "", **everything: object) -> None:
         """Write the configuration: sections first, then what holds for everything."""
@@ -105,7 +123,9 @@ class Host:
         return Outcome(done.returncode, done.stdout, done.stderr)
 
     def tool(self, *argv: str, stdin: str = "") -> Outcome:
-        return self.sh(shlex.join(argv), stdin)
+        if self._is_real:
+            return self.sh(shlex.join(argv), stdin)
+        return Outcome(*self.tools.run(self.folder, self.environ, argv, stdin))
 
     def good(self, command: str, stdin: str = "") -> Outcome:
         """Run a line that must succeed; what it prints, if records, are records."""
@@ -143,35 +163,43 @@ def store(host: Host, prefix: str = "host") -> Store:
 
 @pytest.fixture
 def host(
-    request: pytest.FixtureRequest, server_folder: Path, seaweed: SeaweedServer, bucket: str
+    request: pytest.FixtureRequest,
+    server_folder: Path,
+    seaweed: SeaweedServer,
+    bucket: str,
+    tools: Forked,
 ) -> Iterator[Host]:
     """A host beside PostgreSQL 17, or beside the server that the test's parameter names."""
     server = request.getfixturevalue(getattr(request, "param", "postgres17"))
-    with host_beside(server_folder, server, seaweed, bucket) as made:
+    with host_beside(server_folder, server, seaweed, bucket, tools) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def host_of_module(
-    server_folder: Path, postgres17: PostgresServer, seaweed: SeaweedServer
+    server_folder: Path, postgres17: PostgresServer, seaweed: SeaweedServer, tools: Forked
 ) -> Iterator[Host]:
     """A host that the tests of a module share, for tests that only look."""
     bucket = f"looked-at-{next(_NUMBERS)}"
     seaweed.create_bucket(bucket)
-    with host_beside(server_folder, postgres17, seaweed, bucket) as made:
+    with host_beside(server_folder, postgres17, seaweed, bucket, tools) as made:
         yield made
     seaweed.delete_bucket(bucket)
 
 
 @contextmanager
 def host_beside(
-    server_folder: Path, server: PostgresServer, seaweed: SeaweedServer, bucket: str
+    server_folder: Path,
+    server: PostgresServer,
+    seaweed: SeaweedServer,
+    bucket: str,
+    tools: Forked,
 ) -> Iterator[Host]:
     folder = server_folder / bucket
     folder.mkdir(mode=0o711)
     database = f"shop_{bucket.replace('-', '_')}"
     _administrate(server, sql.SQL("create database {}").format(sql.Identifier(database)))
-    yield Host(folder, database, server, seaweed, bucket)
+    yield Host(folder, database, server, seaweed, bucket, tools)
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
         left = connection.execute(
             "select datname from pg_database where datname like %s", (f"{database}%",)

@@ -24,6 +24,12 @@ Shift = Callable[[int], None]
 
 
 @pytest.fixture
+def host(host: Host) -> Host:
+    """The clock is set when a tool starts, by what Python reads then."""
+    return host.real
+
+
+@pytest.fixture
 def shift(host: Host) -> Shift:
     """What sets the clock of the tools ahead, by seconds."""
     folder = host.folder / "clock"

@@ -29,7 +29,7 @@ def _examples() -> list[str]:
 @pytest.fixture(scope="module")
 def shop(host_of_module: Host, clickhouse: ClickhouseServer) -> Iterator[Host]:
     """A host whose databases are called as those of the pages, all backed up."""
-    host = host_of_module
+    host = host_of_module.real  # as an administrator types them
     path = f"{clickhouse.bindir}:{host.environ['PATH']}"
     host.environ.update({**clickhouse.environ, "PATH": path})
     for database in ("shop", "prod"):

@@ -5,7 +5,6 @@ After each fault the next run is green, and every byte of every snapshot that is
 """
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
@@ -17,7 +16,6 @@ import pytest
 from tests.lab import faults
 from tests.lab.fault_proxy import proxy
 from tests.lab.faults import FAULTS, MANY, PASSING, Fault, certain
-from tests.lab.forked import Forked, forked
 from tests.pipeline.conftest import Host, store
 from tests.pipeline.test_failures import HASH
 from three_backup.catalog import Catalog
@@ -45,99 +43,86 @@ def fault() -> Fault:
 
 
 @pytest.fixture(scope="module")
-def sweeping(host_of_module: Host, fault: Fault) -> Iterator[tuple[Host, Forked]]:
-    """A host whose way to S3 is spoiled, and what runs its tools."""
+def host(host_of_module: Host, fault: Fault) -> Iterator[Host]:
+    """A host whose way to S3 is spoiled."""
     host = host_of_module
     host.execute(
         "create table noise as select i as id, md5(i::text) as word"
         " from generate_series(1, 2000) i"
     )
-    with proxy(host.s3.endpoint, fault) as endpoint, forked(host.folder) as tools:
+    with proxy(host.s3.endpoint, fault) as endpoint:
         host.environ["ENDPOINT"] = endpoint
-        yield host, tools
+        yield host
 
 
 @pytest.fixture
 def as_each_time(pytestconfig: pytest.Config) -> None:
     """Longer sweeps leave more snapshots behind, about which more requests are made."""
-    if pytestconfig.getoption("--seeds") >= MANY:
+    if (pytestconfig.getoption("--seeds") or 0) >= MANY:
         pytest.skip("requests are counted after the sweep that is made each time")
 
 
 @pytest.mark.faults(FAULTS, REQUESTS)
-def test_every_request_may_fail(
-    sweeping: tuple[Host, Forked], fault: Fault, kind: str, number: int
-) -> None:
-    host, tools = sweeping
+def test_every_request_may_fail(host: Host, fault: Fault, kind: str, number: int) -> None:
     select = ("--select", host.table("noise"))
     _configure(host, kind)
     host.execute(f"update noise set word = md5(word || '{kind}{number}') where id % 40 = 1")
     fault.arm(kind, number)
-    first = _cycle(host, tools, select, _kind_of_snapshot(kind, number))
+    first = _cycle(host, select, _kind_of_snapshot(kind, number))
     assert fault.injected or number > certain(REQUESTS)
     assert first in ({0}, {0, 1}, {0, 69}, {0, 1, 69}) if kind not in PASSING else first == {0}
     fault.arm("", 0)
-    assert _cycle(host, tools, select, "--incremental") == {0}, tools.stderr
+    assert _cycle(host, select, "--incremental") == {0}
     _every_byte_is_there(host)
     _nothing_else_is_there(host)
 
 
 @pytest.mark.usefixtures("as_each_time")
-def test_no_request_is_out_of_the_sweeps_reach(
-    sweeping: tuple[Host, Forked], fault: Fault
-) -> None:
-    host, tools = sweeping
-    assert is_near(_most_requests(host, tools, fault, host.table("noise")), REQUESTS)
+def test_no_request_is_out_of_the_sweeps_reach(host: Host, fault: Fault) -> None:
+    assert is_near(_most_requests(host, fault, host.table("noise")), REQUESTS)
     host.wipe()
     fault.arm("", 0)
-    assert tools.run(host.environ, "restore", "--level3", "counted", host.table("noise")) == 0
+    host.good(f"tb-restore --level3 counted {host.table('noise')}")
     assert is_near(fault.seen, OF_RESTORES)
 
 
-def test_and_all_of_it_restores(sweeping: tuple[Host, Forked], fault: Fault) -> None:
-    host, tools = sweeping
+def test_and_all_of_it_restores(host: Host, fault: Fault) -> None:
     _configure(host, "")
     fault.arm("", 0)
-    assert _cycle(host, tools, ("--select", host.table("noise")), "--incremental") == {0}
+    assert _cycle(host, ("--select", host.table("noise")), "--incremental") == {0}
     then = host.rows(HASH)
     host.wipe()
-    tools.run(host.environ, "list", "--stored", "--json")
-    snapshots = json.loads(tools.stdout.splitlines()[0])["snapshots"]
+    snapshots = host.tool("tb-list", "--stored", "--json").records[0]["snapshots"]
     for number, one in enumerate(snapshots):
-        argv = ("--snapshot", one["id"], "--level3", f"r{number}", host.table("noise"))
-        assert tools.run(host.environ, "restore", *argv) == 0, tools.stderr
+        host.good(f"tb-restore --snapshot {one['id']} --level3 r{number} {host.table('noise')}")
     assert host.rows(HASH.replace("noise", f"r{len(snapshots) - 1}")) == then
 
 
 @pytest.mark.faults(("away", "torn", "flipped"), OF_RESTORES)
 def test_every_request_of_a_restore_may_fail(
-    sweeping: tuple[Host, Forked], fault: Fault, kind: str, number: int
+    host: Host, fault: Fault, kind: str, number: int
 ) -> None:
-    host, tools = sweeping
     _configure(host, kind)
     fault.arm("", 0)
-    assert _cycle(host, tools, ("--select", host.table("noise")), "--incremental") == {0}
+    assert _cycle(host, ("--select", host.table("noise")), "--incremental") == {0}
     host.wipe()
     fault.arm(kind, number)
     name = f"of_{kind}_{number}"
-    argv = ("restore", "--level3", name, host.table("noise"))
-    status = tools.run(host.environ, *argv)
+    restore = f"tb-restore --level3 {name} {host.table('noise')}"
+    outcome = host.sh(restore)
     assert fault.injected or number > certain(OF_RESTORES)
-    assert "Traceback" not in tools.stderr
-    if status != 0:
+    assert "Traceback" not in outcome.stderr
+    if outcome.status != 0:
         assert host.rows(f"select to_regclass('{name}')") == [(None,)]
         fault.arm("", 0)
-        assert tools.run(host.environ, *argv) == 0, tools.stderr
+        host.good(restore)
     assert host.rows(HASH.replace("noise", name)) == host.rows(HASH)
     host.execute(f"drop table {name}")
 
 
 @pytest.fixture(scope="module")
-def visited(
-    sweeping: tuple[Host, Forked], clickhouse: ClickhouseServer
-) -> Iterator[tuple[Host, Forked, str]]:
+def visited(host: Host, clickhouse: ClickhouseServer) -> Iterator[tuple[Host, str]]:
     """The same, with a table in ClickHouse."""
-    host, tools = sweeping
     name = f"swept{next(_NUMBERS)}"
     clickhouse.execute(f"CREATE DATABASE {name}")
     clickhouse.execute(
@@ -146,60 +131,60 @@ def visited(
     )
     path = f"{clickhouse.bindir}:{host.environ['PATH']}"
     host.environ.update({**clickhouse.environ, "PATH": path})
-    yield host, tools, name
+    yield host, name
     clickhouse.execute(f"DROP DATABASE {name} SYNC")
 
 
 @pytest.mark.faults(FAULTS, OF_CLICKHOUSE)
 def test_every_request_for_clickhouse_may_fail(
-    visited: tuple[Host, Forked, str],
+    visited: tuple[Host, str],
     clickhouse: ClickhouseServer,
     fault: Fault,
     kind: str,
     number: int,
 ) -> None:
-    host, tools, name = visited
+    host, name = visited
     id = f"clickhouse/table/default/{name}/hits"
     _configure(host, kind)
     clickhouse.execute(f"INSERT INTO {name}.hits SELECT number, '{kind}' FROM numbers({number})")
     fault.arm(kind, number)
-    first = _cycle(host, tools, ("--select", id), _kind_of_snapshot(kind, number))
+    first = _cycle(host, ("--select", id), _kind_of_snapshot(kind, number))
     assert fault.injected or number > certain(OF_CLICKHOUSE)
     assert 2 not in first
-    assert kind not in PASSING or first == {0}, tools.stderr
+    assert kind not in PASSING or first == {0}
     fault.arm("", 0)
-    assert _cycle(host, tools, ("--select", id), "--incremental") == {0}, tools.stderr
+    assert _cycle(host, ("--select", id), "--incremental") == {0}
     _every_byte_is_there(host)
     _nothing_else_is_there(host)
     target = f"back_{kind}_{number}"
-    assert tools.run(host.environ, "restore", "--level3", target, id) == 0, tools.stderr
+    host.good(f"tb-restore --level3 {target} {id}")
     query = f"SELECT count(), sum(cityHash64(*)) FROM {name}."
     assert clickhouse.rows(query + target) == clickhouse.rows(query + "hits")
 
 
 @pytest.mark.usefixtures("as_each_time")
 def test_no_request_for_clickhouse_is_out_of_the_sweeps_reach(
-    visited: tuple[Host, Forked, str], fault: Fault
+    visited: tuple[Host, str], fault: Fault
 ) -> None:
-    host, tools, name = visited
-    most = _most_requests(host, tools, fault, f"clickhouse/table/default/{name}/hits")
+    host, name = visited
+    most = _most_requests(host, fault, f"clickhouse/table/default/{name}/hits")
     assert is_near(most, OF_CLICKHOUSE)
 
 
-def _most_requests(host: Host, tools: Forked, fault: Fault, id: str) -> int:
+def _most_requests(host: Host, fault: Fault, id: str) -> int:
     """Of a run that takes a snapshot and lets an older one go."""
     _configure(host, "")
     seen = []
     for kind in ("--base", "--incremental") * 2:
         fault.arm("", 0)
-        assert _cycle(host, tools, ("--select", id), kind) == {0}, tools.stderr
+        assert _cycle(host, ("--select", id), kind) == {0}
         seen.append(fault.seen)
     return max(seen)
 
 
 def is_near(seen: int, reach: int) -> bool:
     """A sweep that goes far beyond the last request spoils nothing there."""
-    return reach * 2 / 3 < seen <= reach
+    return reach * 3 / 5 < seen <= reach
 
 
 def _kind_of_snapshot(kind: str, number: int) -> str:
@@ -217,12 +202,13 @@ def _configure(host: Host, kind: str) -> None:
     )
 
 
-def _cycle(host: Host, tools: Forked, select: tuple[str, ...], kind: str) -> set[int]:
+def _cycle(host: Host, select: tuple[str, ...], kind: str) -> set[int]:
     """What the tools of a run ended with, each fed what the one before it printed."""
     statuses, records, said = set(), "", ""
     for name, *argv in (("discover", *select), ("snapshot", kind), ("upload",), ("rotate",)):
-        statuses.add(tools.run(host.environ, name, *argv, stdin=records))
-        records, said = tools.stdout, said + tools.stderr
+        outcome = host.tool(f"tb-{name}", *argv, stdin=records)
+        statuses.add(outcome.status)
+        records, said = outcome.stdout, said + outcome.stderr
         assert "Traceback" not in said, said
     return statuses
 

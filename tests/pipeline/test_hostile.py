@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from tests.lab.fault_proxy import Answer, Forward, Request, proxy, refusal
-from tests.lab.forked import Forked, forked
-from tests.pipeline.conftest import SCHEMA, Host, store
+from tests.pipeline.conftest import Host, store
 from tests.pipeline.test_failures import HASH
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.objects import ObjectId
@@ -53,7 +52,7 @@ TOOLS = ("plan", "snapshot", "upload", "rotate", "restore", "verify", "list")
 
 
 @pytest.fixture(scope="module")
-def tools(host_of_module: Host, clickhouse: ClickhouseServer) -> Iterator[tuple[Host, Forked]]:
+def host(host_of_module: Host, clickhouse: ClickhouseServer) -> Iterator[Host]:
     """A host with a table in both servers, each with a snapshot in S3."""
     host = host_of_module
     path = f"{clickhouse.bindir}:{host.environ['PATH']}"
@@ -65,15 +64,13 @@ def tools(host_of_module: Host, clickhouse: ClickhouseServer) -> Iterator[tuple[
         "SELECT number AS id FROM numbers(99)"
     )
     host.good(f"tb-run -s '*/{host.database}/*'")
-    with forked(host.folder) as tools:
-        yield host, tools
+    yield host
     clickhouse.execute(f"DROP DATABASE {host.database} SYNC")
 
 
 @pytest.fixture(autouse=True)
-def untouched(tools: tuple[Host, Forked]) -> Iterator[None]:
+def untouched(host: Host) -> Iterator[None]:
     """What hostile words would do is not done."""
-    host, _ = tools
     MARK.unlink(missing_ok=True)
     then, around = host.rows(HASH), sorted(host.folder.parent.iterdir())
     yield
@@ -106,27 +103,25 @@ def lines(host: Host) -> list[str]:
     return found
 
 
-def test_a_table_is_drawn_of_whatever_records_say(tools: tuple[Host, Forked]) -> None:
-    host, forked = tools
+def test_a_table_is_drawn_of_whatever_records_say(host: Host) -> None:
     given = "".join(lines(host))
     given += '{"v": 1, "id": "lxd/volume/a/b/c", "unsupported": "x", "drilled_at": 7}\n'
     for options in ((), ("--stages", "--drills")):
-        assert forked.run(host.environ, "list", *options, stdin=given) == 1
-        assert "Traceback" not in forked.stderr, forked.stderr[-3000:]
-        assert forked.stdout.startswith("OBJECT ")
+        drawn = host.tool("tb-list", *options, stdin=given)
+        assert "Traceback" not in drawn.stderr, drawn.stderr[-3000:]
+        assert (drawn.status, drawn.stdout[:7]) == (1, "OBJECT ")
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_a_tool_answers_whatever_a_record_says(tools: tuple[Host, Forked], tool: str) -> None:
-    host, forked = tools
+def test_a_tool_answers_whatever_a_record_says(host: Host, tool: str) -> None:
     given = lines(host)
     options = ("--dry-run",) if tool in ("restore", "rotate") else ()
     options = ("--read-only",) if tool == "verify" else options
     options = ("--json",) if tool == "list" else options
-    status = forked.run(host.environ, tool, *options, stdin="".join(given))
-    assert "Traceback" not in forked.stderr, forked.stderr[-3000:]
-    assert status == 1, forked.stderr[-3000:]
-    answers = [json.loads(line) for line in forked.stdout.splitlines()]
+    outcome = host.tool(f"tb-{tool}", *options, stdin="".join(given))
+    assert "Traceback" not in outcome.stderr, outcome.stderr[-3000:]
+    assert outcome.status == 1, outcome.stderr[-3000:]
+    answers = [json.loads(line) for line in outcome.stdout.splitlines()]
     if tool in ("snapshot", "upload"):
         assert len(answers) == len(given)
     else:
@@ -135,13 +130,12 @@ def test_a_tool_answers_whatever_a_record_says(tools: tuple[Host, Forked], tool:
 
 @pytest.mark.parametrize("word", WORDS)
 def test_a_name_is_a_name_wherever_it_comes_back_to(
-    tools: tuple[Host, Forked], clickhouse: ClickhouseServer, word: str
+    host: Host, clickhouse: ClickhouseServer, word: str
 ) -> None:
-    host, forked = tools
     for id in (host.table("noise"), f"clickhouse/table/default/{host.database}/noise"):
-        status = forked.run(host.environ, "restore", f"--level3={word}", id)
-        assert "Traceback" not in forked.stderr
-        assert status == 0, forked.stderr
+        outcome = host.tool("tb-restore", f"--level3={word}", id)
+        assert "Traceback" not in outcome.stderr
+        assert outcome.status == 0, outcome.stderr
     assert host.rows('select count(*) from "{}"'.format(word.replace('"', '""'))) == [(99,)]
     host.execute('drop table "{}"'.format(word.replace('"', '""')))
     quoted = "`{}`".format(word.replace("\\", "\\\\").replace("`", "\\`"))
@@ -150,9 +144,8 @@ def test_a_name_is_a_name_wherever_it_comes_back_to(
 
 
 def test_a_key_that_nobody_may_delete_is_said_and_costs_nothing(
-    tools: tuple[Host, Forked],
+    host: Host,
 ) -> None:
-    host, _ = tools
     denied = []
 
     def guarded(request: Request, forward: Forward) -> Answer:
@@ -183,10 +176,9 @@ def test_a_key_that_nobody_may_delete_is_said_and_costs_nothing(
     host.configure()
 
 
-def test_records_of_hostile_lines_keep_to_the_schema(tools: tuple[Host, Forked]) -> None:
-    host, forked = tools
+def test_records_of_hostile_lines_keep_to_the_schema(host: Host) -> None:
     given = [f"{word}\n".replace("line\nbreak", "line") for word in WORDS]
     for tool in ("plan", "snapshot", "upload", "rotate"):
-        assert forked.run(host.environ, tool, stdin="".join(given)) == 1
-        for line in forked.stdout.splitlines():
-            SCHEMA.validate(json.loads(line))
+        outcome = host.tool(f"tb-{tool}", stdin="".join(given))
+        assert outcome.status == 1
+        assert outcome.records

@@ -259,7 +259,7 @@ def test_a_check_says_what_is_good_and_what_is_bad_with_the_remedy(looked_at: Ho
 
 def test_a_run_has_a_bar_in_a_line_of_its_own_where_somebody_looks(host: Host) -> None:
     host.execute("create table filled as select generate_series(1, 200000)")
-    status, shown = on_terminal(("tb-run",), host.environ)
+    status, shown = on_terminal(("tb-run",), host.real.environ)
     assert status == 0
     *frames, last = shown.split("\r")
     assert all(len(frame) <= COLUMNS for frame in frames)
@@ -271,5 +271,5 @@ def test_a_run_has_a_bar_in_a_line_of_its_own_where_somebody_looks(host: Host) -
 
 def test_a_run_has_no_bar_for_who_wants_none(host: Host) -> None:
     host.execute("create table filled as select generate_series(1, 200000)")
-    status, shown = on_terminal(("tb-run", "--progress", "never"), host.environ)
+    status, shown = on_terminal(("tb-run", "--progress", "never"), host.real.environ)
     assert (status, "B/s" in shown) == (0, False)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.forked import Forked
 from tests.pipeline.conftest import Host, store
 from tests.postgres.test_whole_cluster import Rebuilt
 from three_backup.demo.clickhouse import ClickhouseServer
@@ -66,14 +67,15 @@ class Worst(Host):
 
 @pytest.fixture(scope="module")
 def worst(
-    server_folder: Path, clickhouse: ClickhouseServer, seaweed: SeaweedServer
+    server_folder: Path, clickhouse: ClickhouseServer, seaweed: SeaweedServer, tools: Forked
 ) -> Iterator[Worst]:
     """With a PostgreSQL of its own: all of it is lost, and all of it comes back."""
     folder = server_folder / "db1"
     folder.mkdir(mode=0o711)
     seaweed.create_bucket("worst")
     with PostgresServer(server_folder / "worst", 17) as postgres:
-        yield from _worst(Worst(folder, "shop", postgres, seaweed, "worst"), clickhouse)
+        host = Worst(folder, "shop", postgres, seaweed, "worst", tools).real
+        yield from _worst(host, clickhouse)
     seaweed.delete_bucket("worst")
 
 

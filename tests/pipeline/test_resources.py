@@ -12,6 +12,7 @@ from random import Random
 
 import pytest
 
+from tests.lab.sample import Sample
 from tests.pipeline.conftest import Host, Outcome
 from tests.pipeline.test_failures import HASH, MEGABYTE, is_green
 
@@ -24,8 +25,8 @@ only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "room" in metafunc.fixturenames:
-        seeds = range(1 + metafunc.config.getoption("--seeds") // 5)
-        rooms = [Random(seed).randrange(64 << 10, ROOM) for seed in seeds]
+        seeds = Sample.of(metafunc.config).instants("room")
+        rooms = [Random(seed).randrange(64 << 10, ROOM) for seed in seeds[: 1 + len(seeds) // 5]]
         metafunc.parametrize("room", rooms)
 
 
@@ -114,10 +115,12 @@ def test_a_folder_that_cannot_be_written_is_said(noisy: Host) -> None:
 
 @pytest.mark.parametrize("descriptors", [12, 24])
 def test_too_few_file_descriptors_are_said(noisy: Host, descriptors: int) -> None:
-    outcome = noisy.sh(f"ulimit -n {descriptors}; {CYCLE.format('--base')}")
+    outcome = noisy.real.sh(f"ulimit -n {descriptors}; {CYCLE.format('--base')}")
     assert "Traceback" not in outcome.stderr
     if outcome.status != 0:
         assert "open files" in outcome.stderr
-    restored = noisy.sh(f"ulimit -n {descriptors}; tb-restore --level3 b {noisy.table('noise')}")
+    restored = noisy.real.sh(
+        f"ulimit -n {descriptors}; tb-restore --level3 b {noisy.table('noise')}"
+    )
     assert "Traceback" not in restored.stderr
     is_green(noisy)

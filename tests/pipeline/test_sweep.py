@@ -17,6 +17,8 @@ from typing import Protocol
 
 import pytest
 
+from tests.lab.forked import Forked
+from tests.lab.sample import Sample
 from tests.pipeline.conftest import Host, host_beside, store
 from tests.pipeline.test_failures import HASH, members, started, until
 from three_backup.catalog import Catalog
@@ -94,7 +96,7 @@ class OfClickhouse:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    metafunc.parametrize("seed", range(metafunc.config.getoption("--seeds")))
+    metafunc.parametrize("seed", Sample.of(metafunc.config).instants("sweep"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +119,10 @@ def mortal(server_folder: Path) -> Iterator[Mortal]:
 
 
 @pytest.fixture
-def host(mortal: Mortal, server_folder: Path) -> Iterator[Host]:
+def host(mortal: Mortal, server_folder: Path, tools: Forked) -> Iterator[Host]:
     bucket = f"mortal-{next(_NUMBERS)}"
     mortal.seaweed.create_bucket(bucket)
-    with host_beside(server_folder, mortal.postgres, mortal.seaweed, bucket) as made:
+    with host_beside(server_folder, mortal.postgres, mortal.seaweed, bucket, tools) as made:
         yield made
         mortal.clickhouse.execute(f"DROP DATABASE IF EXISTS {made.database} SYNC")
     mortal.seaweed.delete_bucket(bucket)

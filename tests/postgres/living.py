@@ -11,12 +11,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from tests.lab.forked import Forked
 from tests.pipeline.conftest import Host
 from three_backup.demo.daemon import unprivileged_account
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
 from three_backup.local import MANIFEST
 from three_backup.snapshots import Manifest, SnapshotId
+
+from .taking import run
 
 HOUR = timedelta(hours=1)
 _NUMBERS = count(1)
@@ -76,7 +79,7 @@ class Living(Host):
 
     def beside(self, server: PostgresServer) -> "Living":
         """The same host, which finds another server now."""
-        return Living(self.folder, self.database, server, self.s3, self.bucket)
+        return Living(self.folder, self.database, server, self.s3, self.bucket, self.tools)
 
     def _folders(self) -> list[Path]:
         folders = self.local_dir.glob("postgres/cluster/*/[0-9]*Z-*")
@@ -85,12 +88,12 @@ class Living(Host):
 
 @contextmanager
 def living(
-    folder: Path, server: PostgresServer, s3: SeaweedServer, bucket: str = ""
+    folder: Path, server: PostgresServer, s3: SeaweedServer, tools: Forked, bucket: str = ""
 ) -> Iterator[Living]:
     """A host beside the server, with the server's database `postgres`."""
     own = folder / f"host{next(_NUMBERS)}"
     own.mkdir(mode=0o711)
-    yield Living(own, "postgres", server, s3, bucket)
+    yield Living(own, "postgres", server, s3, bucket, tools)
 
 
 @contextmanager
@@ -110,6 +113,17 @@ def standby_of(primary: PostgresServer, folder: Path) -> Iterator[PostgresServer
     with standby:
         yield standby
     shutil.rmtree(standby.folder)
+
+
+def write_wal_past(server: PostgresServer, lsn: str) -> None:
+    """Within a second, however far that is."""
+    run(
+        server,
+        "postgres",
+        f"do $$ begin while pg_current_wal_insert_lsn() <= '{lsn}' loop"
+        " perform pg_logical_emit_message(false, '', repeat('x', 8000000)); end loop; end $$",
+        "select pg_switch_wal()",
+    )
 
 
 def _age(folder: Path) -> None:

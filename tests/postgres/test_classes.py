@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import zstandard
 
+from tests.lab.forked import Forked
 from three_backup.catalog import Files
 from three_backup.demo.daemon import unprivileged_account
 from three_backup.demo.seaweed import SeaweedServer
@@ -42,9 +43,10 @@ def host(
     server_folder: Path,
     seaweed: SeaweedServer,
     bucket: str,
+    tools: Forked,
 ) -> Iterator[Living]:
     """Beside both versions, one after the other, with tables of its own that are left to it."""
-    with living(server_folder, postgres, seaweed, bucket) as host:
+    with living(server_folder, postgres, seaweed, tools, bucket) as host:
         for name in TABLES:
             host.execute(
                 f"create table {name} as select i as id, '{name} ' || md5(i::text) as word"

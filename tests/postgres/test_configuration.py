@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.forked import Forked
 from three_backup.demo.daemon import unprivileged_account
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
@@ -56,8 +57,10 @@ def debian(server_folder: Path) -> Iterator[Debian]:
 
 
 @pytest.fixture
-def host(debian: Debian, server_folder: Path, seaweed: SeaweedServer) -> Iterator[Living]:
-    with living(server_folder, debian, seaweed) as host:
+def host(
+    debian: Debian, server_folder: Path, seaweed: SeaweedServer, tools: Forked
+) -> Iterator[Living]:
+    with living(server_folder, debian, seaweed, tools) as host:
         yield host
     shutil.rmtree(host.folder)
 

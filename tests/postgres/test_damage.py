@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.forked import Forked
 from three_backup.catalog import Files
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
@@ -142,10 +143,15 @@ def test_what_the_server_says_last_fails_the_snapshot(
 
 
 def test_a_damaged_table_fails_each_run_and_comes_back_from_before(
-    broken: PostgresServer, shop: str, server_folder: Path, seaweed: SeaweedServer, bucket: str
+    broken: PostgresServer,
+    shop: str,
+    server_folder: Path,
+    seaweed: SeaweedServer,
+    bucket: str,
+    tools: Forked,
 ) -> None:
     bad, good = str(table(shop, "bad")), str(table(shop, "good"))
-    with living(server_folder, broken, seaweed, bucket) as host:
+    with living(server_folder, broken, seaweed, tools, bucket) as host:
         cycle = "tb-discover -s postgres/table/shop | tb-snapshot {} | tb-upload"
         before = host.good(cycle.format("--base")).records[0]["snapshot"]["id"]
         with damaged(broken, "bad") as path:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.forked import Forked
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
 
@@ -32,7 +33,7 @@ def untouched(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[P
 
 
 def test_what_the_readme_prepares_is_enough_for_a_base_and_an_incremental(
-    untouched: PostgresServer, server_folder: Path, seaweed: SeaweedServer
+    untouched: PostgresServer, server_folder: Path, seaweed: SeaweedServer, tools: Forked
 ) -> None:
     (untouched.pgdata / "pg_hba.conf").write_text(
         f"local all postgres trust\n{block('host  all          backup')}"
@@ -47,7 +48,7 @@ def test_what_the_readme_prepares_is_enough_for_a_base_and_an_incremental(
         *re.findall(r"`(GRANT CONNECT ON DATABASE shop TO \w+)`", _README),
     )
     run(untouched, "shop", "CREATE TABLE orders AS SELECT 1 AS id")
-    with living(server_folder, untouched, seaweed) as host:
+    with living(server_folder, untouched, seaweed, tools) as host:
         for name in [name for name in host.environ if name.startswith("PG")]:
             del host.environ[name]
         env = f"{block('PGHOST=127.0.0.1')}PGPORT={untouched.port}\n"

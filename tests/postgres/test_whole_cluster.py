@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab.forked import Forked
 from tests.pipeline.conftest import Host, Outcome
 from tests.pipeline.test_failures import started, until
 from three_backup.demo.daemon import unprivileged_account
@@ -22,7 +23,7 @@ from three_backup.errors import BackupError
 from three_backup.sources.postgres.restoring.building_site import UNFINISHED, check_room
 from three_backup.sources.postgres.restoring.left_out import SCRIPT
 
-from .living import Living, living
+from .living import Living, living, write_wal_past
 from .taking import ask, run
 
 _NUMBERS = count(1)
@@ -139,13 +140,15 @@ def own(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[Postgre
 
 
 @pytest.fixture(scope="module")
-def lost(own: PostgresServer, server_folder: Path, seaweed: SeaweedServer) -> Iterator[Lost]:
+def lost(
+    own: PostgresServer, server_folder: Path, seaweed: SeaweedServer, tools: Forked
+) -> Iterator[Lost]:
     """A chain of three in a bucket, taken while pgbench wrote."""
     bucket = f"whole{own.version}"
     seaweed.create_bucket(bucket)
     bench = (own.bindir / "pgbench", "--no-vacuum")
     subprocess.run((*bench, "-i"), env=own.environ, check=True, capture_output=True)
-    with living(server_folder, own, seaweed, bucket) as host:
+    with living(server_folder, own, seaweed, tools, bucket) as host:
         host.configure(_SECTIONS)
         for statement in (*_TABLES, "create extension amcheck"):
             host.execute(statement)
@@ -268,12 +271,12 @@ def test_a_lone_base_comes_back_and_the_next_backup_is_a_base_even_past_the_old_
     with rebuilt.running() as server:
         wait_for_promotion(server)
         assert contents(server) == lost.then[0]
-        there = Living(rebuilt.folder, "postgres", server, lost.host.s3, lost.host.bucket)
+        host = lost.host
+        there = Living(rebuilt.folder, "postgres", server, host.s3, host.bucket, host.tools)
         there.configure(_SECTIONS)
         shutil.copytree(lost.host.folder / "before", there.local_dir)
-        while there.rows(f"select pg_current_wal_lsn() <= '{old_end}'::pg_lsn") == [(True,)]:
-            there.execute(_MORE.format("things", 100_000) + " on conflict do nothing")
-            there.execute("select pg_switch_wal()")
+        write_wal_past(server, old_end)
+        there.execute(_MORE.format("things", 100_000))
         record, *_ = there.good("tb-discover | tb-snapshot --incremental").records
         assert record["snapshot"]["kind"] == "base"
         assert record["why"] == "the server switched from timeline 1 to 2"
