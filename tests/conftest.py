@@ -1,26 +1,46 @@
 """The real servers that tests run on, each started when the first test asks for it."""
 
+import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
 import hypothesis
 import pytest
 
-from tests.lab import cache
+from tests.lab import cache, whole_lxd
+from tests.lab.forked import Forked, forked
 from tests.lab.lab import Lab
 from tests.lab.machine import Machine
+from tests.lab.sample import Sample, commit
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
 
 _BUCKETS = count(1)
+_TOGETHER = 12
+_LONGEST = (
+    "tests/postgres/test_whole_cluster.py",
+    "tests/pipeline/test_failures.py",
+    "tests/pipeline/test_sweep.py",
+    "tests/pipeline/test_faults.py",
+    "tests/postgres/test_life.py",
+    "tests/demo/test_story.py",
+)
 
 
-def pytest_configure() -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="everything, in place of a sample")
+    parser.addoption("--seed", default="", help="draws the sample; default: the commit's hash")
+    parser.addoption("--seeds", type=int, help="so many instants of kills and places of faults")
+
+
+def pytest_configure(config: pytest.Config) -> None:
     """SIGTERM ends the servers too, as Ctrl-C does; a busy machine is no failure of a test."""
     hypothesis.settings.register_profile(
         "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -28,23 +48,98 @@ def pytest_configure() -> None:
     hypothesis.settings.load_profile("busy")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    option = config.option
+    option.seed = option.seed or commit()
+    if not hasattr(option, "lxd"):  # a worker is told
+        is_chosen = config.args_source is not config.ArgsSource.TESTPATHS or option.keyword
+        option.lxd = "chosen" if is_chosen else ""
+        if not is_chosen:
+            option.lxd = "all" if option.all or whole_lxd.changed() else "core"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--seeds", type=int, default=10, help="instants at which sweeps kill")
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    return _left_out(config)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    for line in _left_out(config):
+        terminalreporter.write_line(line)
+
+
+def _left_out(config: pytest.Config) -> list[str]:
+    option = config.option
+    lines = []
+    if not option.all:
+        lines.append(f"a sample, drawn by --seed {option.seed}; --all runs everything")
+    if option.lxd == "core":
+        lines.append("of the tests on LXD only the core: nothing changed since all were green")
+    return lines
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    option = session.config.option
+    is_worker = hasattr(session.config, "workerinput")
+    if exitstatus == 0 and option.lxd == "all" and not (is_worker or option.collectonly):
+        whole_lxd.remember()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed and not item.config.option.all:
+        seed = f"--seed {item.config.option.seed}"
+        report.sections.append(("sample", f"{seed} draws it again"))
+    return report
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n`, a file stays with one worker and its servers; on version 18 with another.
-
-    What needs the machine of the lab stays together, there is one, and takes longest: it is first.
-    """
-    items.sort(key=lambda item: not _needs_lab(item))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose what is to run; with `-n`, say what stays together on one worker: what needs the
+    machine of the lab, the tests of a file that share something, and some of any other file."""
+    chosen = items
+    if not any("::" in argument for argument in config.args):
+        chosen = Sample.of(config).drawn(items)
+    if config.option.lxd == "core":
+        chosen = [item for item in chosen if not _needs_lab(item) or _path(item) in whole_lxd.CORE]
+    config.hook.pytest_deselected(items=list(set(items) - set(chosen)))
+    items[:] = sorted(chosen, key=_rank)
+    shared = {_path(item) for item in items if _shares(item)}
+    seen: Counter[str] = Counter()
     for item in items:
+        file = _path(item)
         version = "18" if "postgres18" in item.name else ""
-        group = f"{item.path.relative_to(item.session.path)}{version}"
-        item.add_marker(pytest.mark.xdist_group("lab" if _needs_lab(item) else group))
+        part = 0 if file in shared else seen[file] // _TOGETHER
+        seen[file] += 1
+        group = "lab" if _needs_lab(item) else f"{file}{version}#{part}"
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _rank(item: pytest.Item) -> int:
+    """What takes long comes first: that which needs the machine of the lab, there is one."""
+    return (
+        -1
+        if _needs_lab(item)
+        else next(
+            (rank for rank, file in enumerate(_LONGEST) if _path(item) == file), len(_LONGEST)
+        )
+    )
+
+
+def _shares(item: pytest.Item) -> bool:
+    """Whether it uses what the tests of a file share."""
+    manager = item.session._fixturemanager
+    found = [
+        manager.getfixturedefs(name, item) or () for name in getattr(item, "fixturenames", ())
+    ]
+    return any(one.scope in ("module", "class") for definitions in found for one in definitions)
+
+
+def _path(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
 
 
 def _needs_lab(item: pytest.Item) -> bool:
@@ -69,6 +164,13 @@ def server_folder() -> Iterator[Path]:
     folder.chmod(0o711)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def tools(server_folder: Path) -> Iterator[Forked]:
+    """The tools without the start of Python."""
+    with forked(server_folder / "forked") as tools:
+        yield tools
 
 
 @pytest.fixture(scope="session")
@@ -112,8 +214,22 @@ def lab(server_folder: Path) -> Iterator[Lab]:
     folder = server_folder / "lab"
     folder.mkdir()
     with Machine(folder, image) as machine:
-        machine.resume()
+        with preferred():
+            machine.resume()
         yield Lab(machine, folder)
+
+
+@contextmanager
+def preferred() -> Iterator[None]:
+    """What is started within gets the processor first, where that is allowed: an emulated machine
+    keeps the other workers waiting at the end."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, -10)
+    except PermissionError:
+        yield
+        return
+    yield
+    os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
 @pytest.fixture

@@ -26,9 +26,15 @@ _HERE = Path(__file__).parent
 _MAKERS = ("image.py", "machine.py", "provision.sh", "guest/**/*")
 
 
+def home() -> Path:
+    """Where it is kept between runs."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "three_backup"
+
+
 def ready() -> Path | None:
     """The folder of the image that these files build, None where it is not built."""
-    folder = _home() / _name()
+    folder = home() / _name()
     return folder if folder.exists() else None
 
 
@@ -51,36 +57,31 @@ def obstacle() -> str | None:
 
 def build() -> None:
     """What was cut short before goes, and so does what older files built."""
-    with _alone() as home:
+    with _alone() as folder:
         if ready():
             return
         name = _name()
-        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=home))
+        unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=folder))
         image.build(unfinished)
         with Machine(unfinished, unfinished) as machine:
             machine.boot()
             machine.ssh("sh -s", (_HERE / "provision.sh").read_bytes())
             machine.save()
-        unfinished.rename(home / name)
-        for older in home.glob("lab-*"):
+        unfinished.rename(folder / name)
+        for older in folder.glob("lab-*"):
             if older.name != name:
                 shutil.rmtree(older)
 
 
 @contextmanager
 def _alone() -> Iterator[Path]:
-    home = _home()
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / "lock").open("w") as lock:
+    folder = home()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for unfinished in home.glob(".unfinished-*"):
+        for unfinished in folder.glob(".unfinished-*"):
             shutil.rmtree(unfinished)
-        yield home
-
-
-def _home() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "three_backup"
+        yield folder
 
 
 def _name() -> str:

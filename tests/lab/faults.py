@@ -7,11 +7,13 @@ from time import sleep
 import pytest
 
 from tests.lab.fault_proxy import Answer, Forward, Request, refusal
+from tests.lab.sample import Sample
 
 PASSING = ("hiccup", "torn", "slow")
 """What a run survives that has time."""
 FAULTS = ("away", "lost", "denied", *PASSING)
 MANY = 11
+_DRAWN = 2
 _SLOW_SECONDS = 2
 _AWAY = Answer(0, {}, b"")
 
@@ -71,16 +73,21 @@ def certain(most: int) -> int:
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
     """For a test marked with kinds and a number of requests: one of them that is certain in each
-    way; from `--seeds 11` on, that many of the first."""
+    way; from `--seeds 11` on, that many of the first. A sample has two of the ways."""
+    sample = Sample.of(metafunc.config)
     for mark in metafunc.definition.iter_markers("faults"):
-        seeds = metafunc.config.getoption("--seeds")
         kinds, most = mark.args
-        every = range(1, 1 + min(most, seeds)) if seeds >= MANY else ()
+        every = range(1, 1 + min(most, sample.seeds or 0)) if (sample.seeds or 0) >= MANY else ()
         metafunc.parametrize(
             ("kind", "number"),
             [
                 (kind, number)
-                for kind in kinds
-                for number in every or [Random(kind).randint(1, certain(most))]
+                for kind in sample.some(kinds, _DRAWN, f"kinds {metafunc.definition.nodeid}")
+                for number in every or [_one(sample, kind, most)]
             ],
         )
+
+
+def _one(sample: Sample, kind: str, most: int) -> int:
+    draws = Random(kind) if sample.everything else sample.random(kind)
+    return draws.randint(1, certain(most))

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab.sample import Sample
 from three_backup.errors import BackupError, BusyError, Exit
 from three_backup.holders import Holder, boot_id, holders
 from three_backup.lock import IfRunning, Patience, RunLock, run_lock
@@ -122,8 +123,10 @@ def wait_for_end(pidfd: int) -> None:
     os.close(pidfd)
 
 
-def test_of_two_that_start_together_one_runs(run: Run, tmp_path: Path) -> None:
-    for _ in range(50):
+def test_of_two_that_start_together_one_runs(
+    run: Run, tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    for _ in range(50 if Sample.of(pytestconfig).everything else 10):
         pair = [run(), run()]
         holding = [owner for owner in pair if said(owner)]
         assert len(holding) == 1

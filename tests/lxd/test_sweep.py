@@ -14,6 +14,7 @@ from tests.lab import faults
 from tests.lab.fault_proxy import proxy
 from tests.lab.faults import PASSING, Fault, certain
 from tests.lab.lab import Lab
+from tests.lab.sample import Sample
 from tests.lxd import inside
 from tests.pipeline.conftest import Host, store
 from tests.pipeline.test_failures import members, started, until
@@ -30,8 +31,7 @@ _SEEDS_HERE = 10
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     faults.parametrize(metafunc)
     if "seed" in metafunc.fixturenames:
-        seeds = metafunc.config.getoption("--seeds")
-        metafunc.parametrize("seed", range(0, seeds, _SEEDS_HERE))
+        metafunc.parametrize("seed", Sample.of(metafunc.config).instants("lxd")[::_SEEDS_HERE])
 
 
 @pytest.fixture(scope="module")

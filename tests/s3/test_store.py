@@ -17,7 +17,7 @@ from three_backup.storage import Storage
 from .conftest import Connect
 
 STORM_SECONDS = 4
-"""tests/pipeline/test_failures.py has a storm of a minute."""
+"""tests/pipeline/test_failures.py has a longer one."""
 
 
 def test_what_was_written_is_read(store: Store) -> None:

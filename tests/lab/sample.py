@@ -1,0 +1,97 @@
+"""The part of exhaustive work that a quick run does: a seed draws it.
+
+Tests that differ only in the version of PostgreSQL, the S3 server, the instant of a kill or the
+place of a fault prove the same. CONTRIBUTING.md lists what is sampled; `--all` runs everything.
+"""
+
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import TypeVar
+
+import pytest
+
+_ROOT = Path(__file__).parents[2]
+_VERSIONS = ("17", "18")
+_DIALECTS = ("seaweed", "moto", "swift")
+_PARAMETERS = {"postgres", "host", "own", "broken", "old", "untouched", "storage"}
+"""The fixtures that take a version or a dialect."""
+_INSTANTS = 10
+_FAR = 10_000
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """seeds: how many instants and places of faults are tried, where somebody says it."""
+
+    seed: str
+    everything: bool
+    seeds: int | None
+
+    @classmethod
+    def of(cls, config: pytest.Config) -> "Sample":
+        option = config.option
+        return cls(option.seed, option.all, option.seeds)
+
+    def some(self, values: Sequence[_T], most: int, key: str) -> list[_T]:
+        """At most so many of the values, in their order; key: names the choice."""
+        if self.everything or self.seeds or len(values) <= most:
+            return list(values)
+        chosen = self.random(key).sample(range(len(values)), most)
+        return [values[number] for number in sorted(chosen)]
+
+    def instants(self, key: str) -> Sequence[int]:
+        """The seeds of a sweep: an odd one, none of those that a run of everything tries."""
+        if self.everything or self.seeds:
+            return range(self.seeds or _INSTANTS)
+        return [1 + 2 * self.random(key).randrange(_INSTANTS, _FAR)]
+
+    def random(self, key: str) -> Random:
+        return Random(f"{self.seed} {key}")
+
+    def drawn(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
+        """The tests that are to run: of versions one a file, of dialects one a test."""
+        if self.everything:
+            return list(items)
+        values: dict[str, set[str]] = defaultdict(set)
+        for item in items:
+            values[_test(item)].update(_values(item))
+        return [item for item in items if self._is_drawn(item, values[_test(item)])]
+
+    def _is_drawn(self, item: pytest.Item, values: Iterable[str]) -> bool:
+        """values: what the same test can be tried on."""
+        dialects = [value for value in _DIALECTS if value in values]
+        versions = [value for value in _VERSIONS if value in values]
+        chosen = {self.random(_test(item)).choice(dialects)} if dialects else set()
+        if versions:
+            version = self.random(item.nodeid.partition("::")[0]).choice(_VERSIONS)
+            chosen.add(version if version in versions else versions[0])
+        return set(_values(item)) <= chosen
+
+
+def commit() -> str:
+    """Its hash, in short; 0 where there is none."""
+    argv = ("git", "rev-parse", "--short", "HEAD")
+    done = subprocess.run(argv, cwd=_ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "0"
+
+
+def _test(item: pytest.Item) -> str:
+    """The same for tests that prove the same."""
+    others = [f"{name}={value!r}" for name, value in _parameters(item) if name not in _PARAMETERS]
+    return " ".join((item.nodeid.partition("[")[0], *others))
+
+
+def _values(item: pytest.Item) -> Iterable[str]:
+    """The versions and dialects that it is tried on."""
+    named = (str(value) for name, value in _parameters(item) if name in _PARAMETERS)
+    return [value.removeprefix("postgres") for value in named]
+
+
+def _parameters(item: pytest.Item) -> Iterable[tuple[str, object]]:
+    found: Mapping[str, object] = item.callspec.params if hasattr(item, "callspec") else {}
+    return found.items()
