@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from three_backup import command
-from three_backup.garbage import collect_less_often
-from three_backup.pieces import PIECE, Hashed, Index, checked
+from three_backup.host.garbage import collect_less_often
+from three_backup.model.hashed_stream import PIECE, Hashed, Index, checked
+from three_backup.model.storage import Storage
 from three_backup.s3.download import read_range
 from three_backup.s3.reader import Readable
 from three_backup.s3.store import Store
 from three_backup.s3.upload import upload
-from three_backup.storage import Storage
 
 BUCKET = "bench"
 KEYS = "sink"

@@ -12,9 +12,9 @@ from tests.bench.measure import Cost
 from tests.bench.report import OURS, Plan, bytes_shown, compare, reached
 from tests.bench.sink import ETAG, Sink, sink
 from tests.bench.tools import Tools
-from three_backup import layout
 from three_backup.demo.clickhouse import ClickhouseServer
-from three_backup.snapshots import SnapshotId
+from three_backup.model import layout
+from three_backup.model.snapshots import SnapshotId
 
 OBJECTS = 10_000
 _BASES = 3

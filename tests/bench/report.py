@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 
 from tests.bench.measure import Cost
-from three_backup import human
+from three_backup.screen import formats
 
 OURS = "three_backup"
 
@@ -77,7 +77,7 @@ def say(line: str) -> None:
 
 
 def bytes_shown(count: float) -> str:
-    return human.size(round(count))
+    return formats.size(round(count))
 
 
 def _columns(costs: Sequence[Cost]) -> list[str]:
@@ -86,8 +86,8 @@ def _columns(costs: Sequence[Cost]) -> list[str]:
         _spread([cost.wall for cost in costs]),
         _spread([cost.cpu for cost in costs]),
         f"{median(cost.server for cost in costs):.2f}",
-        human.size(round(median(cost.memory for cost in costs))),
-        human.size(size) if size else "",
+        formats.size(round(median(cost.memory for cost in costs))),
+        formats.size(size) if size else "",
     ]
 
 

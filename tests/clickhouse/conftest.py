@@ -8,7 +8,7 @@ import pytest
 
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.demo.seaweed import SeaweedServer
-from three_backup.storage import Storage
+from three_backup.model.storage import Storage
 
 from .taking import Taking
 

@@ -7,14 +7,15 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
-from three_backup import layout
-from three_backup.catalog import Catalog
+from three_backup.catalog.catalog import Catalog
 from three_backup.config.settings import Settings
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
+from three_backup.model import layout
+from three_backup.model.objects import ObjectId
+from three_backup.model.snapshots import Manifest, SnapshotId
+from three_backup.model.storage import Storage
 from three_backup.s3.store import Store
-from three_backup.snapshots import Manifest, SnapshotId
 from three_backup.sources.base import Planned, Restored
 from three_backup.sources.clickhouse.source import ClickhouseSource
 from three_backup.sources.jobs import (
@@ -25,7 +26,6 @@ from three_backup.sources.jobs import (
     SnapshotJob,
     Wanted,
 )
-from three_backup.storage import Storage
 
 
 class Taking:

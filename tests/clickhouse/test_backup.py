@@ -4,7 +4,7 @@ import pytest
 
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.errors import BackupError
-from three_backup.snapshots import Kind
+from three_backup.model.snapshots import Kind
 from three_backup.sources.base import ParentUnusableError
 from three_backup.sources.clickhouse import stored
 

@@ -9,7 +9,7 @@ import pytest
 from tests.lab.fault_proxy import proxy
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 from three_backup.sources.clickhouse import sql, stored
 
 from .taking import Taking, rows, table

@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 
 from three_backup.config.settings import Settings
 from three_backup.demo.clickhouse import ClickhouseServer
-from three_backup.findings import Finding, Mark
+from three_backup.model.findings import Finding, Mark
+from three_backup.model.storage import Storage
 from three_backup.s3.store import Store
 from three_backup.sources.clickhouse.source import ClickhouseSource
 from three_backup.sources.jobs import CheckJob
-from three_backup.storage import Storage
 
 NOW = datetime(2026, 11, 23, 10, 17, tzinfo=UTC)
 

@@ -11,11 +11,11 @@ import pytest
 from tests.lab.fault_proxy import Answer, Forward, Request, proxy
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.errors import BackupError, UnreachableError
-from three_backup.snapshots import SnapshotId
+from three_backup.model.snapshots import SnapshotId
+from three_backup.model.storage import Storage
 from three_backup.sources.clickhouse import attempt
 from three_backup.sources.clickhouse.client import connect
 from three_backup.sources.clickhouse.operation import find
-from three_backup.storage import Storage
 
 from .taking import Taking, rows, table
 from .test_backup import insert, make

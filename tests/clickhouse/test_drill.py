@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from three_backup.demo.clickhouse import ClickhouseServer
+from three_backup.model.storage import Storage
 from three_backup.sources.clickhouse.relations import DRILLING
-from three_backup.storage import Storage
 
 from .taking import Taking, leftovers, rows, table
 from .test_backup import insert, make

@@ -10,11 +10,11 @@ import pytest
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.errors import BackupError, UnreachableError
+from three_backup.model.storage import Storage
 from three_backup.s3.store import Store
 from three_backup.sources.clickhouse.client import connect
 from three_backup.sources.clickhouse.discover import discover
 from three_backup.sources.clickhouse.failures import explained
-from three_backup.storage import Storage
 
 from .taking import Taking, rows, table
 

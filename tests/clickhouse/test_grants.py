@@ -9,7 +9,7 @@ import pytest
 
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.errors import BackupError
-from three_backup.storage import Storage
+from three_backup.model.storage import Storage
 
 from .taking import Taking, table, view
 from .test_backup import make

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from three_backup.config.settings import Settings
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
+from three_backup.model.storage import Storage
 from three_backup.sources.clickhouse import sql
 from three_backup.sources.clickhouse.options import cluster_of
-from three_backup.storage import Storage
 
 STORAGE = Storage(
     Path("/"), "https://s3.example.com", "backups", "host", access_key="AK", secret_key="it's"

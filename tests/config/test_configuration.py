@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from three_backup.config.configuration import Configuration
 from three_backup.config.rules import Given, Rule
 from three_backup.errors import ConfigurationError
-from three_backup.objects import ObjectId, matches
-from three_backup.storage import Storage
+from three_backup.model.objects import ObjectId, matches
+from three_backup.model.storage import Storage
 
 from .conftest import Configure
 

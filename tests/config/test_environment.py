@@ -6,7 +6,7 @@ import pytest
 
 from three_backup.config import Configuration, environment_file
 from three_backup.errors import ConfigurationError
-from three_backup.storage import Storage
+from three_backup.model.storage import Storage
 
 TEXT = """
 # credentials

@@ -13,15 +13,15 @@ from tests.config.conftest import Configure
 from three_backup.config import explain
 from three_backup.config.explanation import HIDDEN, default, written
 from three_backup.config.options import OPTIONS, words
-from three_backup.objects import ObjectId
-from three_backup.stages import TARGETS
-from three_backup.storage import Storage
+from three_backup.model.objects import ObjectId
+from three_backup.model.stages import TARGETS
+from three_backup.model.storage import Storage
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = (ROOT / "three_backup" / "three_backup.yaml").read_text()
+EXAMPLE = (ROOT / "three_backup" / "config" / "three_backup.yaml").read_text()
 PAGE = (ROOT / "man" / "three_backup.yaml.5").read_text()
 SCHEMA: dict[str, Any] = json.loads(
-    (ROOT / "three_backup" / "configuration.schema.json").read_text()
+    (ROOT / "three_backup" / "config" / "configuration.schema.json").read_text()
 )
 VALIDATOR = Draft202012Validator(SCHEMA)
 ORDERS = ObjectId("postgres", "table", "shop", "public", "orders")

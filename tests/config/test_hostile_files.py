@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from three_backup.config import load
 from three_backup.config.options import OPTIONS
 from three_backup.errors import ConfigurationError
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 
 from .conftest import Configure
 
-EXAMPLE = (Path(__file__).parents[2] / "three_backup/three_backup.yaml").read_text()
+EXAMPLE = (Path(__file__).parents[2] / "three_backup/config/three_backup.yaml").read_text()
 WEB = ObjectId("lxd", "container", "default", "default", "web")
 
 names = st.sampled_from(sorted(OPTIONS)) | st.text(max_size=9)

@@ -9,10 +9,10 @@ import pytest
 from three_backup.config import load
 from three_backup.config.loading import host_storage
 from three_backup.errors import ConfigurationError, Exit
-from three_backup.lock import IfRunning
-from three_backup.objects import ObjectId
-from three_backup.schedule import Cron
-from three_backup.stages import TARGETS, Stage
+from three_backup.host.locks import IfRunning
+from three_backup.model.objects import ObjectId
+from three_backup.model.schedule import Cron
+from three_backup.model.stages import TARGETS, Stage
 
 from .conftest import Configure
 

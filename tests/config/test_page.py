@@ -7,8 +7,8 @@ import pytest
 
 from three_backup.config.options import OPTIONS, Scope, words
 from three_backup.config.settings import RunSettings, Settings
-from three_backup.stages import TARGETS
-from three_backup.storage import Storage
+from three_backup.model.stages import TARGETS
+from three_backup.model.storage import Storage
 
 from .conftest import Configure
 

@@ -12,8 +12,8 @@ from tests.lab.dialects import certificate_in
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
+from three_backup.model.storage import Storage
 from three_backup.s3.store import Store
-from three_backup.storage import Storage
 
 
 def one(server: PostgresServer, query: str) -> object:

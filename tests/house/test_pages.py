@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from three_backup.errors import Exit
-from three_backup.health import Level
+from three_backup.watching.health import Level
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(path.name for path in (ROOT / "bin").iterdir())

@@ -154,8 +154,8 @@ def _main() -> None:
 
 
 def _warm() -> None:
+    from three_backup.model.storage import Storage
     from three_backup.s3.store import Store
-    from three_backup.storage import Storage
 
     import_module("psycopg")
     for name in TOOLS:

@@ -18,7 +18,7 @@ CORE = (
 )
 PROVED = (
     "three_backup/sources/lxd",
-    "three_backup/points.py",
+    "three_backup/keeping",
     "tests/lxd",
     "tests/lab",
 )

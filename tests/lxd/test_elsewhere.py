@@ -10,8 +10,8 @@ from tests.lab.lab import Lab
 from tests.lxd import inside
 from tests.pipeline.conftest import Host
 from tests.postgres.taking import EVERYWHERE
-from three_backup.objects import ObjectId
-from three_backup.snapshots import Manifest, SnapshotId
+from three_backup.model.objects import ObjectId
+from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.sources.jobs import RestoreJob, Wanted
 from three_backup.sources.lxd.failures import NoDatasetError
 from three_backup.sources.lxd.receive import prepare, received

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
-from three_backup.snapshots import SnapshotId
+from three_backup.model.objects import ObjectId
+from three_backup.model.snapshots import SnapshotId
 from three_backup.sources.lxd import names
 
 BASE = "20261101T031600Z-base"

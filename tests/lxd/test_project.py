@@ -3,7 +3,7 @@
 import pytest
 
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 from three_backup.sources.lxd import project
 
 WEB = ObjectId("lxd", "container", "default", "shop", "web")

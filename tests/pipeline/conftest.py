@@ -20,11 +20,11 @@ import pytest
 from psycopg import sql
 
 from tests.lab.forked import Forked
-from three_backup import records
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
+from three_backup.model import records
+from three_backup.model.storage import Storage
 from three_backup.s3.store import Store
-from three_backup.storage import Storage
 
 SCHEMA = jsonschema.Draft202012Validator(
     json.loads(Path(records.__file__).with_name("record.schema.json").read_text())

@@ -13,7 +13,7 @@ from tests.lab.fault_proxy import Answer, Forward, Request, proxy
 from tests.pipeline.conftest import Host, store
 from tests.pipeline.test_failures import arguments_seen, members, started, until
 from three_backup.demo.clickhouse import ClickhouseServer
-from three_backup.snapshots import SnapshotId
+from three_backup.model.snapshots import SnapshotId
 from three_backup.sources.clickhouse.attempt import Attempt
 
 _NUMBERS = count(1)

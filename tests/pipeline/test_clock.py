@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.pipeline.conftest import Host
-from three_backup.snapshots import SnapshotId
+from three_backup.model.snapshots import SnapshotId
 
 SHIFTED = """
 import os

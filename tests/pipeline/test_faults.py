@@ -18,9 +18,9 @@ from tests.lab.fault_proxy import proxy
 from tests.lab.faults import FAULTS, MANY, PASSING, Fault, certain
 from tests.pipeline.conftest import Host, store
 from tests.pipeline.test_failures import HASH
-from three_backup.catalog import Catalog
+from three_backup.catalog.catalog import Catalog
 from three_backup.demo.clickhouse import ClickhouseServer
-from three_backup.snapshots import Manifest, SnapshotId
+from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.sources.clickhouse import stored
 from three_backup.sources.clickhouse.attempt import folder_key, links
 from three_backup.sources.postgres import index_file

@@ -15,7 +15,7 @@ from tests.lab.fault_proxy import Answer, Forward, Request, proxy, refusal
 from tests.pipeline.conftest import Host, store
 from tests.pipeline.test_failures import HASH
 from three_backup.demo.clickhouse import ClickhouseServer
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 
 MARK = Path(gettempdir()) / "three_backup-was-here"
 WORDS = (

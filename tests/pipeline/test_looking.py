@@ -9,7 +9,7 @@ import pytest
 
 from tests.lab.terminal import COLUMNS, on_terminal
 from tests.pipeline.conftest import BIN, Host
-from three_backup.snapshots import SnapshotId, rfc3339
+from three_backup.model.snapshots import SnapshotId, rfc3339
 
 OURS = os.pathsep.join((str(BIN), str(Path(sys.executable).parent)))
 """A PATH without the programs of any source."""

@@ -21,12 +21,12 @@ from tests.lab.forked import Forked
 from tests.lab.sample import Sample
 from tests.pipeline.conftest import Host, host_beside, store
 from tests.pipeline.test_failures import HASH, members, started, until
-from three_backup.catalog import Catalog
+from three_backup.catalog.catalog import Catalog
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
-from three_backup.layout import path
-from three_backup.snapshots import Manifest
+from three_backup.model.layout import path
+from three_backup.model.snapshots import Manifest
 from three_backup.sources.clickhouse.attempt import folder_key, links
 
 _NUMBERS = count(1)

@@ -12,13 +12,13 @@ from tests.lab.fault_proxy import Answer, Forward, Request, proxy, refusal
 from tests.pipeline.conftest import Host, Outcome, store
 from three_backup import pipe
 from three_backup.demo.clickhouse import ClickhouseServer
-from three_backup.health import Level
-from three_backup.lock import carrier_lock
-from three_backup.objects import ObjectId
+from three_backup.host.locks import carrier_lock
+from three_backup.model.objects import ObjectId
 from three_backup.s3.store import Store
 from three_backup.sources.clickhouse.relations import DRILLING
 from three_backup.sources.postgres import index_file
 from three_backup.sources.postgres.index import Index
+from three_backup.watching.health import Level
 
 _ROWS = "select i as id, md5(i::text) as word, repeat(md5(i::text), 99) as long"
 _DATABASE = "proving"

@@ -9,7 +9,7 @@ import pytest
 
 from three_backup import command
 from three_backup.demo.servers import PostgresServer
-from three_backup.sources.postgres.restoring.scratch import scratch_user
+from three_backup.sources.postgres.scratch.server import scratch_user
 
 from .restoring import Restoring
 from .taking import Taking, run

@@ -13,11 +13,11 @@ from typing import Any
 
 from tests.lab.forked import Forked
 from tests.pipeline.conftest import Host
+from three_backup.catalog.folders import MANIFEST
 from three_backup.demo.daemon import unprivileged_account
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
-from three_backup.local import MANIFEST
-from three_backup.snapshots import Manifest, SnapshotId
+from three_backup.model.snapshots import Manifest, SnapshotId
 
 from .taking import run
 

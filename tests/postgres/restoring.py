@@ -13,7 +13,7 @@ from tests.postgres.taking import EVERYWHERE
 from three_backup.config.settings import Settings
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 from three_backup.sources.base import Planned, Restored
 from three_backup.sources.jobs import Advance, RestoreJob, SnapshotFiles, Wanted
 from three_backup.sources.postgres.connection import quoted

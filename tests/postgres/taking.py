@@ -9,11 +9,13 @@ from pathlib import Path
 
 import psycopg
 
-from three_backup.catalog import Files
+from three_backup.catalog.catalog import Files
 from three_backup.config.settings import Settings
 from three_backup.demo.servers import PostgresServer
-from three_backup.objects import ObjectId
-from three_backup.snapshots import Manifest, SnapshotId
+from three_backup.model.objects import ObjectId
+from three_backup.model.snapshots import Manifest, SnapshotId
+from three_backup.model.stages import Stage
+from three_backup.model.storage import Storage
 from three_backup.sources.jobs import SnapshotJob
 from three_backup.sources.postgres import index_file
 from three_backup.sources.postgres.connection import connect
@@ -22,8 +24,6 @@ from three_backup.sources.postgres.pack import PackReader, decompress_file
 from three_backup.sources.postgres.preflight import read_cluster
 from three_backup.sources.postgres.source import PostgresSource
 from three_backup.sources.postgres.taking.split import server_path
-from three_backup.stages import Stage
-from three_backup.storage import Storage
 
 NOWHERE = Storage(Path("/nowhere"))
 EVERYWHERE = Settings(NOWHERE)

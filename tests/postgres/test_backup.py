@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from three_backup.catalog import Files
+from three_backup.catalog.catalog import Files
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
-from three_backup.snapshots import Kind
+from three_backup.model.snapshots import Kind
 from three_backup.sources.base import ParentUnusableError, why_lacking
 from three_backup.sources.postgres.index import (
     BACKUP_MANIFEST,

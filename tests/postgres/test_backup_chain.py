@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from three_backup.config.settings import Settings
-from three_backup.objects import ObjectId
-from three_backup.snapshots import CarriedObject, Manifest, SnapshotId
+from three_backup.model.objects import ObjectId
+from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId
 from three_backup.sources.postgres.preflight import SUMMARIZE, position
 from three_backup.sources.postgres.source import PostgresSource
 

@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from three_backup.errors import BackupError
-from three_backup.sources.postgres.index import File, Form, Index, Place
-from three_backup.sources.postgres.restoring.chain import (
+from three_backup.sources.postgres.chain.links import (
     Link,
     core_paths,
     database_of,
@@ -14,6 +13,7 @@ from three_backup.sources.postgres.restoring.chain import (
     resolve,
     stand_ins,
 )
+from three_backup.sources.postgres.index import File, Form, Index, Place
 
 ALWAYS = {"PG_VERSION", "backup_label", "global/pg_control"}
 TABLE = "base/5/16400"

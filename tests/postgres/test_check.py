@@ -8,11 +8,11 @@ import pytest
 
 from three_backup.config.settings import Settings
 from three_backup.demo.servers import PostgresServer
-from three_backup.findings import Finding, Mark
-from three_backup.schedule import Cron
+from three_backup.model.findings import Finding, Mark
+from three_backup.model.schedule import Cron
+from three_backup.model.storage import Storage
 from three_backup.sources.jobs import CheckJob
 from three_backup.sources.postgres.source import PostgresSource
-from three_backup.storage import Storage
 
 from .taking import run
 

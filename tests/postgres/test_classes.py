@@ -9,11 +9,11 @@ import pytest
 import zstandard
 
 from tests.lab.forked import Forked
-from three_backup.catalog import Files
+from three_backup.catalog.catalog import Files
 from three_backup.demo.daemon import unprivileged_account
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
-from three_backup.snapshots import Manifest
+from three_backup.model.snapshots import Manifest
 from three_backup.sources.postgres import index_file
 from three_backup.sources.postgres.index import INDEX, Place
 from three_backup.sources.postgres.mapping import relation_of

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 from three_backup.sources.postgres.index import File, Form, Frame, Group, Index, Place
 from three_backup.sources.postgres.index_file import dump, load
 from three_backup.sources.postgres.pack import FRAME_SIZE, compress_file, decompress_file

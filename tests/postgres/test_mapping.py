@@ -7,7 +7,8 @@ import pytest
 
 from three_backup.config.settings import Settings
 from three_backup.demo.servers import PostgresServer
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
+from three_backup.model.stages import TARGETS, Stage
 from three_backup.sources.postgres import mapping
 from three_backup.sources.postgres.classes import Classes, place_of, rose, strictest
 from three_backup.sources.postgres.index import Place
@@ -21,7 +22,6 @@ from three_backup.sources.postgres.mapping import (
     relation_of,
 )
 from three_backup.sources.postgres.taking.settle import objects_of, uncertain_objects
-from three_backup.stages import TARGETS, Stage
 
 from .taking import DISABLED, EVERYWHERE, LOCAL, NOWHERE, ask, run, table
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from three_backup.errors import BackupError
-from three_backup.snapshots import Manifest
+from three_backup.model.snapshots import Manifest
 from three_backup.sources.postgres.index import File, Form, Group, Place
 from three_backup.sources.postgres.pack import (
     FRAME_SIZE,

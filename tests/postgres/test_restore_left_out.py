@@ -5,11 +5,11 @@ from pathlib import Path
 
 from tests.postgres.taking import DISABLED, EVERYWHERE, Taking, ask, run, table
 from three_backup.demo.servers import PostgresServer
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import WholeJob
+from three_backup.sources.postgres.cluster.left_out import SCRIPT, left_out_of
 from three_backup.sources.postgres.index import Index
-from three_backup.sources.postgres.restoring.left_out import SCRIPT, left_out_of
 from three_backup.sources.postgres.source import PostgresSource
 
 WRITABLE = "DO $$ BEGIN WHILE pg_is_in_recovery() LOOP PERFORM pg_sleep(0.1); END LOOP; END $$"

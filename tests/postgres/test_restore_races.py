@@ -13,11 +13,11 @@ import pytest
 
 from tests.postgres.restoring import Restoring, beside, rows, table, view
 from tests.postgres.taking import Taking, ask, run
-from three_backup.catalog import Files
+from three_backup.catalog.catalog import Files
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
-from three_backup.sources.postgres.restoring.opened_chain import OpenedChain
+from three_backup.model.objects import ObjectId
+from three_backup.sources.postgres.chain.opened import OpenedChain
 from three_backup.sources.postgres.restoring.revive import revived
 
 DATABASE = "races"

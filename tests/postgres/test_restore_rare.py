@@ -17,7 +17,7 @@ from tests.postgres.restoring import (
 from tests.postgres.taking import Taking, ask, run
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 from three_backup.sources.base import Restored
 
 RARE = (

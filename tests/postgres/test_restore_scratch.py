@@ -8,17 +8,17 @@ import pytest
 
 from tests.postgres.restoring import Restoring, beside, rows, table
 from tests.postgres.taking import Taking, ask, run
-from three_backup.catalog import Files
+from three_backup.catalog.catalog import Files
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 from three_backup.sources.base import Restored
+from three_backup.sources.postgres.chain.opened import OpenedChain
 from three_backup.sources.postgres.restoring import revive
-from three_backup.sources.postgres.restoring.binaries import Binaries
-from three_backup.sources.postgres.restoring.opened_chain import OpenedChain
 from three_backup.sources.postgres.restoring.revive import revived
-from three_backup.sources.postgres.restoring.scratch import ScratchServer, scratch_server
-from three_backup.sources.postgres.restoring.scratch_folder import PGDATA
+from three_backup.sources.postgres.scratch.binaries import Binaries
+from three_backup.sources.postgres.scratch.folder import PGDATA
+from three_backup.sources.postgres.scratch.server import ScratchServer, scratch_server
 
 MEGABYTE = 1 << 20
 

@@ -8,10 +8,10 @@ import pytest
 
 from tests.postgres.restoring import Restoring, beside, table
 from tests.postgres.taking import Taking, ask, run
-from three_backup.catalog import Files
+from three_backup.catalog.catalog import Files
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
-from three_backup.sources.postgres.restoring.opened_chain import OpenedChain
+from three_backup.sources.postgres.chain.opened import OpenedChain
 from three_backup.sources.postgres.restoring.revive import Revived, revived
 from three_backup.sources.postgres.restoring.target import connect_target
 

@@ -12,12 +12,12 @@ from tests.postgres.taking import EVERYWHERE, Taking, ask, run
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.sources.jobs import WholeJob
-from three_backup.sources.postgres.restoring import cluster
-from three_backup.sources.postgres.restoring.binaries import find_binaries
-from three_backup.sources.postgres.restoring.lay_out import combine
-from three_backup.sources.postgres.restoring.scratch import scratch_server, scratch_user
-from three_backup.sources.postgres.restoring.scratch_folder import PGDATA, own, scratch_folder
-from three_backup.sources.postgres.restoring.wal import check_tablespaces
+from three_backup.sources.postgres.chain.lay_out import combine
+from three_backup.sources.postgres.cluster import restore
+from three_backup.sources.postgres.scratch.binaries import find_binaries
+from three_backup.sources.postgres.scratch.folder import PGDATA, own, scratch_folder
+from three_backup.sources.postgres.scratch.server import scratch_server, scratch_user
+from three_backup.sources.postgres.scratch.wal import check_tablespaces
 from three_backup.sources.postgres.source import PostgresSource
 
 REFUSED = "a tablespace was created in {} while the snapshot was taken; .*--snapshot or --at"
@@ -159,7 +159,7 @@ def test_a_whole_cluster_is_not_handed_over_where_its_start_would_write_into_a_l
         combine(*arguments)
         add_wal(live, arguments[2])
 
-    monkeypatch.setattr(cluster, "combine", combine_with_more_wal)
+    monkeypatch.setattr(restore, "combine", combine_with_more_wal)
     before = contents(space)
     with pytest.raises(BackupError, match=REFUSED.format(space)):
         PostgresSource().restore_whole(

@@ -14,13 +14,13 @@ from tests.postgres.taking import run as run_sql
 from three_backup.command import Program, run
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
-from three_backup.sources.postgres.restoring.binaries import Binaries, find_binaries
-from three_backup.sources.postgres.restoring.scratch import (
+from three_backup.sources.postgres.scratch.binaries import Binaries, find_binaries
+from three_backup.sources.postgres.scratch.folder import PGDATA, scratch_folder
+from three_backup.sources.postgres.scratch.server import (
     ScratchServer,
     scratch_server,
     scratch_user,
 )
-from three_backup.sources.postgres.restoring.scratch_folder import PGDATA, scratch_folder
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run as somebody else")
 
@@ -129,9 +129,9 @@ def test_a_user_who_cannot_reach_the_folder_is_told_apart(
 KILLED = """
 import sys
 from pathlib import Path
-from three_backup.sources.postgres.restoring.binaries import Binaries
-from three_backup.sources.postgres.restoring.scratch import scratch_server, scratch_user
-from three_backup.sources.postgres.restoring.scratch_folder import scratch_folder
+from three_backup.sources.postgres.scratch.binaries import Binaries
+from three_backup.sources.postgres.scratch.server import scratch_server, scratch_user
+from three_backup.sources.postgres.scratch.folder import scratch_folder
 parent, bindir, major = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 user = scratch_user(None)
 with scratch_folder(parent, user) as folder:

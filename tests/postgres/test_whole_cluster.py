@@ -20,8 +20,8 @@ from three_backup.demo.daemon import unprivileged_account
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
-from three_backup.sources.postgres.restoring.building_site import UNFINISHED, check_room
-from three_backup.sources.postgres.restoring.left_out import SCRIPT
+from three_backup.sources.postgres.cluster.building_site import UNFINISHED, check_room
+from three_backup.sources.postgres.cluster.left_out import SCRIPT
 
 from .living import Living, living, write_wal_past
 from .taking import ask, run

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.lab.dialects import MotoServer, SwiftServer
+from three_backup.model.storage import Storage
 from three_backup.s3.store import Store
-from three_backup.storage import Storage
 
 from .files import PART
 

@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.lab.fault_proxy import Answer, Forward, Meddle, Request, proxy, refusal
-from three_backup.findings import Finding, Mark
+from three_backup.model.findings import Finding, Mark
+from three_backup.model.storage import Storage
 from three_backup.s3 import multipart
 from three_backup.s3.failures import MissingError
 from three_backup.s3.probe import FOLDER, probe
 from three_backup.s3.store import Store
-from three_backup.storage import Storage
 
 HOST = "0123456789abcdef"
 Behind = Callable[[Meddle], dict[str, Finding]]

@@ -16,10 +16,10 @@ import pytest
 from tests.lab.fault_proxy import Answer, Forward, Meddle, Request, proxy, refusal
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.errors import BackupError, UnreachableError
+from three_backup.model.storage import Storage
 from three_backup.s3.journal import Journal, begun, read
 from three_backup.s3.store import Store
 from three_backup.s3.upload import SourceChangedError, upload
-from three_backup.storage import Storage
 
 from .conftest import Connect
 from .files import KEY, PART, BrokenOff, fetch, pipe_of, send

@@ -10,9 +10,9 @@ import pytest
 from tests.lab.dialects import certified
 from tests.lab.fault_proxy import Answer, Forward, Request, Storm, proxy, refusal
 from three_backup.errors import BackupError, ConfigurationError, Exit, UnreachableError
+from three_backup.model.storage import Storage
 from three_backup.s3.failures import MissingError
 from three_backup.s3.store import OWNER, Store
-from three_backup.storage import Storage
 
 from .conftest import Connect
 

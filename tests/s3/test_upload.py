@@ -10,10 +10,10 @@ import pytest
 
 from tests.lab.fault_proxy import Answer, Forward, Request, proxy, refusal
 from three_backup.errors import BackupError
+from three_backup.model.storage import Storage
 from three_backup.s3.journal import begun, forget
 from three_backup.s3.store import Store
 from three_backup.s3.upload import SourceChangedError, Uploaded, abandon, upload
-from three_backup.storage import Storage
 
 from .conftest import Connect
 from .files import KEY, PART, PARTS, BrokenOff, fetch, pipe_of, send

@@ -11,9 +11,9 @@ from io import BufferedReader
 from pathlib import Path
 from typing import cast
 
+from three_backup.model.storage import Storage
 from three_backup.s3.store import Store
 from three_backup.s3.upload import upload
-from three_backup.storage import Storage
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ from three_backup.config.options import OPTIONS, Scope
 from three_backup.config.rules import EVERYTHING, Given, Rule, of_source
 from three_backup.config.settings import RunSettings, Settings, is_storage, settings_of
 from three_backup.errors import ConfigurationError
-from three_backup.objects import ObjectId, can_match_below
-from three_backup.storage import Storage
+from three_backup.model.objects import ObjectId, can_match_below
+from three_backup.model.storage import Storage
 
 _Matching = tuple[Rule, ...]
 

@@ -9,9 +9,9 @@ from typing import Any
 from three_backup.config.configuration import Configuration
 from three_backup.config.options import OPTIONS
 from three_backup.config.settings import LOCAL_DIR, RunSettings, Settings, is_storage
-from three_backup.objects import ObjectId
-from three_backup.schedule import Cron
-from three_backup.storage import Storage
+from three_backup.model.objects import ObjectId
+from three_backup.model.schedule import Cron
+from three_backup.model.storage import Storage
 
 HIDDEN = "(hidden)"
 _NONE = "-"

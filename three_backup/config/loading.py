@@ -6,14 +6,14 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from three_backup import layout
 from three_backup.config.configuration import Configuration
 from three_backup.config.environment import BESIDE
 from three_backup.config.options import OPTIONS, option_named
 from three_backup.config.rules import Rule, overridden, understand
 from three_backup.config.sections import Mistake, Section, parse
 from three_backup.errors import ConfigurationError
-from three_backup.storage import Storage
+from three_backup.model import layout
+from three_backup.model.storage import Storage
 
 VARIABLE = "THREE_BACKUP_CONFIG"
 FOR_ALL = Path("/etc/three_backup.yaml")

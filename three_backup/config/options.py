@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from three_backup.lock import IfRunning
-from three_backup.schedule import Cron
-from three_backup.stages import TARGETS, Stage
+from three_backup.host.locks import IfRunning
+from three_backup.model.schedule import Cron
+from three_backup.model.stages import TARGETS, Stage
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _FACTOR = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")

@@ -9,7 +9,7 @@ from typing import Any
 from three_backup.config.options import OPTIONS, Scope, option_named, words
 from three_backup.config.sections import Entry, Mistake, Section
 from three_backup.errors import ConfigurationError
-from three_backup.objects import LEVELS, can_match_below, has_wildcard, matches
+from three_backup.model.objects import LEVELS, can_match_below, has_wildcard, matches
 
 EVERYTHING = "*"
 _SUBTYPES = {

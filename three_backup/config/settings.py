@@ -6,11 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from three_backup.lock import IfRunning
-from three_backup.retention import Limits
-from three_backup.schedule import Cron
-from three_backup.stages import Stage
-from three_backup.storage import Storage
+from three_backup.host.locks import IfRunning
+from three_backup.model.retention import Limits
+from three_backup.model.schedule import Cron
+from three_backup.model.stages import Stage
+from three_backup.model.storage import Storage
 
 MONTHLY = Cron("0 3 1 * *")
 NIGHTLY = Cron("0 3 * * *")

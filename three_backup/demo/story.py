@@ -22,13 +22,14 @@ from datetime import UTC, datetime
 from textwrap import indent
 from typing import Any
 
-from three_backup import human, pipe
+from three_backup import pipe
 from three_backup.demo import shop, visits
 from three_backup.demo.scene import BUCKET, Scene, scene
 from three_backup.demo.shop import DATABASE, LOST_TABLE, Contents
 from three_backup.demo.show import Show
 from three_backup.errors import BackupError
 from three_backup.pipe import Invocation
+from three_backup.screen import formats
 
 _LOST = f"postgres/table/{DATABASE}/public/{LOST_TABLE}"
 _LOST_VISITS = f"clickhouse/table/default/{visits.DATABASE}/{visits.LOST_TABLE}"
@@ -98,12 +99,12 @@ def _open(show: Show, place: Scene, seconds: float) -> None:
     place.write_files()
     shop.create(place.conninfo("postgres"))
     rows = shop.fill(place.conninfo(DATABASE))
-    size = human.size(shop.size(place.conninfo(DATABASE)))
+    size = formats.size(shop.size(place.conninfo(DATABASE)))
     visitors = visits.fill(place.clickhouse)
-    visits_size = human.size(visits.size(place.clickhouse))
+    visits_size = formats.size(visits.size(place.clickhouse))
     show.outcome(
         f"PostgreSQL {place.postgres.version}, ClickHouse and SeaweedFS are up on loopback after "
-        f"{human.duration(seconds)}, in {place.folder}\n"
+        f"{formats.duration(seconds)}, in {place.folder}\n"
         f"PostgreSQL's database {DATABASE} has about {round(rows, -3):,} rows, {size}\n"
         f"ClickHouse's database {visits.DATABASE} has {visitors:,} visits, {visits_size}\n"
         f"{place.configuration} says what goes where:"
@@ -116,7 +117,7 @@ def _open(show: Show, place: Scene, seconds: float) -> None:
 def _back_up_everything(show: Show) -> float:
     show.step("The first run takes base backups; ClickHouse writes its own straight to S3")
     ran = show.run("tb-run")
-    show.success(f"done in {human.duration(ran.seconds)}")
+    show.success(f"done in {formats.duration(ran.seconds)}")
     return ran.seconds
 
 
@@ -125,7 +126,7 @@ def _back_up_what_changed(show: Show, place: Scene) -> tuple[float, _Before]:
     due = datetime.now(UTC).timestamp() // 60 * 60 + 60
     show.outcome(
         f"an incremental is due every minute; customers buy until {_clock(due)} "
-        f"({human.duration(due - time.time())})"
+        f"({formats.duration(due - time.time())})"
     )
     orders = shop.trade(place.conninfo(DATABASE), _reached(due))
     more = visits.visit(place.clickhouse)
@@ -138,7 +139,7 @@ def _back_up_what_changed(show: Show, place: Scene) -> tuple[float, _Before]:
     )
     show.outcome(f"{more:,} more visits; {visits.LOST_TABLE} has {before.visits.rows:,} rows now")
     ran = show.run("tb-run")
-    show.success(f"done in {human.duration(ran.seconds)}")
+    show.success(f"done in {formats.duration(ran.seconds)}")
     return ran.seconds, before
 
 
@@ -174,7 +175,7 @@ def _bring_it_back(show: Show, place: Scene, before: _Before) -> tuple[float, fl
 def _restore(show: Show, *arguments: str) -> float:
     ran = show.watch("tb-restore", *arguments)
     restored = ran.records()[0]["restored"]
-    show.aside(f"{human.size(restored['bytes_read'])} read out of {restored['snapshot']}")
+    show.aside(f"{formats.size(restored['bytes_read'])} read out of {restored['snapshot']}")
     return ran.seconds
 
 
@@ -200,18 +201,20 @@ def _summary(
 ) -> str:
     rows: list[tuple[str, ...]] = [("", "PostgreSQL", f"ClickHouse, {visits.LOST_TABLE}", "")]
     for name, number in (("base backup", 0), ("incremental", 1)):
-        sizes = (human.size(taken[number]["size"]) for taken in (backups.payments, backups.visits))
-        rows.append((name, *sizes, f"{human.duration(backups.seconds[number])} for both"))
+        sizes = (
+            formats.size(taken[number]["size"]) for taken in (backups.payments, backups.visits)
+        )
+        rows.append((name, *sizes, f"{formats.duration(backups.seconds[number])} for both"))
     rows.append(
         (
             "table restored",
-            f"{before.payments.rows:,} rows, {human.duration(restored[0])}",
-            f"{before.visits.rows:,} rows, {human.duration(restored[1])}",
+            f"{before.payments.rows:,} rows, {formats.duration(restored[0])}",
+            f"{before.visits.rows:,} rows, {formats.duration(restored[1])}",
             "",
         )
     )
-    rows.append(("all of it", "", "", human.duration(total)))
-    table = human.table(rows, right=frozenset({1, 2, 3}))
+    rows.append(("all of it", "", "", formats.duration(total)))
+    table = formats.table(rows, right=frozenset({1, 2, 3}))
     return "\nAll is well.\n" + indent(table, "   ")
 
 

@@ -9,7 +9,7 @@ import docopt
 from three_backup import __version__
 from three_backup.config.options import OPTIONS
 from three_backup.errors import UsageError
-from three_backup.progress import When
+from three_backup.screen.progress import When
 
 # docopt-ng names what it could not match in the notation of its own classes.
 _UNMATCHED = re.compile(r"(?:Option|Argument)\((?:None|'[^']*'), '([^']*)'")

@@ -4,9 +4,10 @@ import os
 import sys
 from collections.abc import Callable
 
-from three_backup import stopping
 from three_backup.errors import BackupError, Exit
-from three_backup.garbage import collect_less_often
+from three_backup.host import signals
+from three_backup.host.garbage import collect_less_often
+from three_backup.host.signals import StoppedError
 from three_backup.pipe.arguments import parsed
 from three_backup.pipe.failures import translated
 from three_backup.pipe.invocation import Invocation
@@ -17,7 +18,6 @@ from three_backup.pipe.speech import (
     silenced,
     speak_utf8,
 )
-from three_backup.stopping import StoppedError
 
 
 def main(
@@ -37,7 +37,7 @@ def main(
     collect_less_often()
     name = usage.split(maxsplit=1)[0]
     try:
-        stopping.listen()
+        signals.listen()
         require_output()
         speak_utf8()
         invocation = Invocation(name, parsed(usage, name, argv))

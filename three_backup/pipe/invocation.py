@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any, cast
 
 from three_backup import __version__
-from three_backup.catalog import Catalog
+from three_backup.catalog.catalog import Catalog
 from three_backup.config import Configuration, environment_file, load
 from three_backup.errors import BackupError, Exit, UsageError
-from three_backup.host import machine_id
-from three_backup.objects import ObjectId
+from three_backup.host.machine import machine_id
+from three_backup.model.objects import ObjectId
+from three_backup.model.records import Record, malformed_line
+from three_backup.model.storage import Storage
 from three_backup.pipe.arguments import prefix_to_read, when
 from three_backup.pipe.failures import translated
 from three_backup.pipe.speech import complain
 from three_backup.pipe.tally import Tally
-from three_backup.progress import Transfer, bar
-from three_backup.records import Record, malformed_line
-from three_backup.storage import Storage
-from three_backup.terminal import columns, is_coloured
+from three_backup.screen.progress import Transfer, bar
+from three_backup.screen.terminal import columns, is_coloured
 
 PROGRAM = f"three_backup {__version__}"
 """What manifests name as their author."""

@@ -1,7 +1,7 @@
 """How many records are good and how the others failed: the exit status of a tool."""
 
 from three_backup.errors import BackupError, ConfigurationError, Exit, UnreachableError
-from three_backup.records import Record
+from three_backup.model.records import Record
 
 
 class Tally:

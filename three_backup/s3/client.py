@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from three_backup.errors import ConfigurationError
+from three_backup.model.storage import Storage
 from three_backup.s3.failures import explained
 from three_backup.s3.listing import read_plainly
 from three_backup.s3.patience import Patience, Say
-from three_backup.storage import Storage
 
 THREADS = 4
 """Parts on their way at the same time."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from three_backup.errors import BackupError, ConfigurationError, UnreachableError
-from three_backup.storage import Storage
+from three_backup.model.storage import Storage
 
 
 class MissingError(BackupError):

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Self
 
-from three_backup.durable import sync_directory
+from three_backup.host.durable import sync_directory
 
 SUFFIX = ".journal"
 """How the name of a journal ends."""

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from three_backup import stopping
+from three_backup.host import signals
+from three_backup.model.storage import Storage
 from three_backup.s3.failures import trouble
-from three_backup.storage import Storage
 
 Say = Callable[[str], None]
 
@@ -56,7 +56,7 @@ class Patience:
             return None
         if lost + wait > _QUIET:
             self._say(f"{what}; it is tried again for up to {self._limit}")
-        return None if stopping.pause(wait) else 0
+        return None if signals.pause(wait) else 0
 
     @property
     def _limit(self) -> timedelta:

@@ -13,12 +13,12 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from three_backup.errors import BackupError, UnreachableError
-from three_backup.findings import Finding, Mark, bad, good, note
+from three_backup.model.findings import Finding, Mark, bad, good, note
+from three_backup.model.storage import Storage
 from three_backup.s3 import multipart
 from three_backup.s3.failures import MissingError, explained
 from three_backup.s3.store import Store
 from three_backup.s3.volumes import PARTS
-from three_backup.storage import Storage
 
 FOLDER = "check/"
 """Where the keys of a probe lie, below the prefix."""

@@ -11,12 +11,12 @@ from threading import Lock
 from typing import Any
 
 from three_backup.errors import BackupError, ConfigurationError, UnreachableError
+from three_backup.model.storage import Storage
 from three_backup.s3 import listing
 from three_backup.s3.client import Client, connect, content_md5
 from three_backup.s3.failures import MissingError, RefusedError, explained, place
 from three_backup.s3.listing import Entry
 from three_backup.s3.patience import Say
-from three_backup.storage import Storage
 
 OWNER = "owner.json"
 """The key that names the host which writes below a prefix."""

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from three_backup.config.settings import Settings
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
+from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId
 from three_backup.s3.store import Store
-from three_backup.snapshots import CarriedObject, Manifest, SnapshotId
 
 Advance = Callable[[int], None]
 """Told how many bytes were moved since it was last told."""

@@ -22,19 +22,20 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from three_backup import human, pipe
-from three_backup.discovery import reachable
+from three_backup import pipe
+from three_backup.deciding.discovery import reachable
 from three_backup.errors import BackupError, Exit
-from three_backup.findings import Finding, Mark, bad, note, tried
-from three_backup.objects import selected
+from three_backup.model.findings import Finding, Mark, bad, note, tried
+from three_backup.model.objects import selected
+from three_backup.model.records import of_source
+from three_backup.model.storage import Storage
 from three_backup.pipe import Invocation, translated
-from three_backup.records import of_source
 from three_backup.s3.probe import FOLDER, probe
+from three_backup.screen import formats
+from three_backup.screen.terminal import Colour, painted
 from three_backup.sources import SOURCES, direct_source_of
 from three_backup.sources.base import Source
 from three_backup.sources.jobs import CheckJob
-from three_backup.storage import Storage
-from three_backup.terminal import Colour, painted
 
 Tell = Callable[[Finding], None]
 
@@ -106,7 +107,7 @@ def _writable(folder: Path) -> str:
             free = shutil.disk_usage(folder).free
     except OSError as error:
         raise translated(error) from error
-    return f"{folder} can be written, {human.size(free)} are free"
+    return f"{folder} can be written, {formats.size(free)} are free"
 
 
 def _look_at_s3(invocation: Invocation, storage: Storage, tell: Tell) -> None:
@@ -138,7 +139,7 @@ def _show(invocation: Invocation, id: str, finding: Finding) -> None:
         return
     width = invocation.width or _USUAL_WIDTH
     mark = painted(f"{finding.mark:<4}", _COLOURS[finding.mark], invocation.coloured)
-    said = human.wrapped(f"{finding.subject}: {finding.sentence}", width, _MARGIN)
+    said = formats.wrapped(f"{finding.subject}: {finding.sentence}", width, _MARGIN)
     invocation.write(f"  {mark}  {said.removeprefix(_MARGIN)}\n")
     if finding.remedy:
-        invocation.write(f"{human.wrapped(f'-> {finding.remedy}', width, _MARGIN, '   ')}\n")
+        invocation.write(f"{formats.wrapped(f'-> {finding.remedy}', width, _MARGIN, '   ')}\n")

@@ -15,12 +15,13 @@ Options:
 
 from shutil import which
 
-from three_backup import discovery, pipe
+from three_backup import pipe
+from three_backup.deciding import discovery
 from three_backup.errors import UsageError
-from three_backup.objects import ObjectId, has_wildcard
+from three_backup.model.objects import ObjectId, has_wildcard
 from three_backup.pipe import Invocation
+from three_backup.restoring.nothing_found import Whereabouts
 from three_backup.sources import SOURCES
-from three_backup.whereabouts import Whereabouts
 
 
 def main() -> int:

@@ -29,20 +29,22 @@ from itertools import groupby
 from os import fstat
 from typing import Any
 
-from three_backup import discovery, human, pipe
-from three_backup.carriers import record_of
-from three_backup.catalog import Catalog
-from three_backup.drills import Drills
+from three_backup import pipe
+from three_backup.catalog.carriers import record_of
+from three_backup.catalog.catalog import Catalog
+from three_backup.catalog.drills import Drills
+from three_backup.deciding import discovery
+from three_backup.deciding.holding import outlook, unsupported
 from three_backup.errors import BackupError, UsageError
-from three_backup.objects import selected
-from three_backup.outlook import outlook, unsupported
+from three_backup.model.objects import selected
+from three_backup.model.records import Record
+from three_backup.model.snapshots import SnapshotId, rfc3339
+from three_backup.model.storage import Storage
 from three_backup.pipe import Invocation, translated
-from three_backup.records import Record
-from three_backup.snapshots import SnapshotId, rfc3339
+from three_backup.restoring.nothing_found import Whereabouts
+from three_backup.screen import formats
+from three_backup.screen.terminal import Colour, painted
 from three_backup.sources import SOURCES
-from three_backup.storage import Storage
-from three_backup.terminal import Colour, painted
-from three_backup.whereabouts import Whereabouts
 
 _RIGHT = frozenset({2})
 _TOO_LARGE = 1 << 64
@@ -131,7 +133,7 @@ class _Proved:
         good = record.fields.get("drilled_at")
         if good is None:
             return "never"
-        return human.age(datetime.fromisoformat(good), self._invocation.clock())
+        return formats.age(datetime.fromisoformat(good), self._invocation.clock())
 
 
 def _look_up(
@@ -212,12 +214,14 @@ def _show(invocation: Invocation, listed: Sequence[_Listed], proved: _Proved) ->
         failed = row > 0 and records[row - 1].failed
         return painted(line, Colour.RED if failed else None, invocation.coloured)
 
-    invocation.write(human.table([list(columns), *rows], _RIGHT, invocation.width, paint))
+    invocation.write(formats.table([list(columns), *rows], _RIGHT, invocation.width, paint))
     now = invocation.clock()
     snapshots = [row for one in listed for row in _snapshot_rows(one, now)]
     if snapshots:
         heading = ["SNAPSHOT", "KIND", "SIZE", "AGE", "PLACE"]
-        invocation.write("\n" + human.table([heading, *snapshots], _RIGHT | {3}, invocation.width))
+        invocation.write(
+            "\n" + formats.table([heading, *snapshots], _RIGHT | {3}, invocation.width)
+        )
     for record in records:
         invocation.count(record)
 
@@ -255,7 +259,7 @@ def _kind(record: Record) -> str:
 def _size(record: Record) -> str:
     """Empty where a record gives what is no number of bytes."""
     size = record.fields["size"] if _has(record, "size") else None
-    return human.size(size) if isinstance(size, int) and 0 <= size < _TOO_LARGE else ""
+    return formats.size(size) if isinstance(size, int) and 0 <= size < _TOO_LARGE else ""
 
 
 def _bound(record: Record) -> str:
@@ -268,7 +272,7 @@ def _snapshot_rows(one: _Listed, now: datetime) -> Iterable[list[str]]:
     if one.snapshots:
         yield [one.carrier, "", "", "", ""]
     for snapshot in one.snapshots:
-        size, place = human.size(snapshot["size"]), ", ".join(snapshot["place"])
+        size, place = formats.size(snapshot["size"]), ", ".join(snapshot["place"])
         taken = SnapshotId.parse(snapshot["id"])
-        old = human.age(taken.time if taken else None, now)
+        old = formats.age(taken.time if taken else None, now)
         yield [f"  {snapshot['id']}", str(snapshot["kind"]), size, old, place]

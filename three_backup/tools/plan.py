@@ -16,14 +16,15 @@ Reads records as tb-discover prints them. Adds stage, max_stage, take, todo and 
 from collections.abc import Iterator
 from itertools import groupby
 
-from three_backup import human, pipe
-from three_backup.catalog import Catalog
+from three_backup import pipe
+from three_backup.catalog.catalog import Catalog
 from three_backup.config import explain
+from three_backup.deciding.holding import Outlook, outlook, unsupported
 from three_backup.errors import BackupError, s3_is_away
-from three_backup.objects import ObjectId
-from three_backup.outlook import Outlook, outlook, unsupported
+from three_backup.model.objects import ObjectId
+from three_backup.model.records import Record
 from three_backup.pipe import Invocation
-from three_backup.records import Record
+from three_backup.screen import formats
 from three_backup.sources import direct_source_of
 
 
@@ -46,7 +47,7 @@ def _explain(invocation: Invocation, object_id: ObjectId) -> None:
     for one in explain(configuration, object_id):
         place = f"{configuration.path}:{one.line} ({one.pattern})" if one.line else "default"
         rows.append((one.option, one.value, place))
-    invocation.write(human.table(rows))
+    invocation.write(formats.table(rows))
 
 
 def _planned(invocation: Invocation, carrier: str, records: list[Record]) -> Iterator[Record]:

@@ -39,24 +39,24 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from three_backup import pipe
-from three_backup.carriers import Broken, record_of
-from three_backup.catalog import Catalog
-from three_backup.choice import Choice
+from three_backup.catalog.carriers import Broken, record_of
+from three_backup.catalog.catalog import Catalog
 from three_backup.errors import BackupError, s3_is_away
-from three_backup.finder import Finder, Held
-from three_backup.lock import carrier_lock
+from three_backup.host.locks import carrier_lock
+from three_backup.keeping.points import is_there
+from three_backup.model.records import Record
+from three_backup.model.schedule import host_zone
 from three_backup.pipe import Invocation, translated
-from three_backup.points import is_there
-from three_backup.progress import Transfer
-from three_backup.records import Record
-from three_backup.requests import Party, Request, parties
-from three_backup.restore_summary import RestoreSummary
-from three_backup.schedule import host_zone
+from three_backup.restoring.restore_order import Party, Request, parties
+from three_backup.restoring.snapshot_choice import Choice
+from three_backup.restoring.snapshot_finder import Finder, Held
+from three_backup.restoring.summary import RestoreSummary
+from three_backup.restoring.target_names import Renaming
+from three_backup.restoring.whole_server import restore_whole
+from three_backup.screen.progress import Transfer
 from three_backup.sources import direct_source_of, point_source_of, source_of
 from three_backup.sources.base import LackingError, Planned, Restored
 from three_backup.sources.jobs import RestoreJob, Wanted
-from three_backup.targets import Renaming
-from three_backup.whole_server import restore_whole
 
 _OPTIONS = ("owner", "acl", "without_devices")
 

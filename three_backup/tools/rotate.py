@@ -18,24 +18,25 @@ verdicts in a dry run.
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
-from three_backup import pipe, points
-from three_backup.carriers import is_object
-from three_backup.catalog import Catalog, Stored
+from three_backup import pipe
+from three_backup.catalog.carriers import is_object
+from three_backup.catalog.catalog import Catalog, Stored
 from three_backup.config import Configuration
 from three_backup.config.settings import Settings
-from three_backup.lock import carrier_lock
-from three_backup.objects import ObjectId
-from three_backup.outlook import carried, distinct, verdicts
+from three_backup.deciding.holding import carried, distinct, verdicts
+from three_backup.host.locks import carrier_lock
+from three_backup.keeping import points
+from three_backup.keeping.removal import PATIENCE, clear_unfinished, remove_from_s3, unclaimed
+from three_backup.model.objects import ObjectId
+from three_backup.model.records import Record, of_source
+from three_backup.model.retention import Place, Verdict
+from three_backup.model.snapshots import SnapshotId
+from three_backup.model.stages import Stage
+from three_backup.model.storage import Storage
 from three_backup.pipe import Invocation, Once
-from three_backup.records import Record, of_source
-from three_backup.removal import PATIENCE, clear_unfinished, remove_from_s3, unclaimed
-from three_backup.retention import Place, Verdict
-from three_backup.snapshots import SnapshotId
 from three_backup.sources import direct_source_of, point_source_of
 from three_backup.sources.base import PointHeldError
 from three_backup.sources.jobs import ClearJob
-from three_backup.stages import Stage
-from three_backup.storage import Storage
 
 _STAGES = {Place.LOCAL: Stage.ROTATED_LOCALLY, Place.S3: Stage.ROTATED_S3}
 

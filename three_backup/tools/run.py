@@ -25,19 +25,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from three_backup import last_run, metrics, pipe, summary
+from three_backup import pipe
 from three_backup.command import Pipeline, Program, joined, signal_name
 from three_backup.errors import BackupError, Exit, UsageError
-from three_backup.holders import Holder
-from three_backup.hooks import Event, Hooks
-from three_backup.last_run import Account, LastRun
-from three_backup.lock import IfRunning, Patience, RunLock, run_lock
+from three_backup.host.locks import IfRunning, Patience, RunLock, run_lock
+from three_backup.host.processes import Holder
+from three_backup.host.signals import StoppedError
+from three_backup.model.records import Record, malformed_line
 from three_backup.pipe import Invocation, translated
-from three_backup.progress import HEARTBEAT
-from three_backup.records import Record, malformed_line
-from three_backup.stopping import StoppedError
-from three_backup.summary import Summary
-from three_backup.terminal import Colour, painted
+from three_backup.screen.progress import HEARTBEAT
+from three_backup.screen.terminal import Colour, painted
+from three_backup.watching import last_run, metrics, summary
+from three_backup.watching.hooks import Event, Hooks
+from three_backup.watching.last_run import Account, LastRun
+from three_backup.watching.summary import Summary
 
 _STAGES = ("tb-discover", "tb-plan", "tb-snapshot", "tb-upload", "tb-rotate")
 _WRITING = ("tb-snapshot", "tb-upload", "tb-rotate")

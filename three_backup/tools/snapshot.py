@@ -27,21 +27,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from three_backup import layout, pipe, points
-from three_backup.catalog import Catalog, Stored
+from three_backup import pipe
+from three_backup.catalog.catalog import Catalog, Stored
 from three_backup.config.settings import Settings
+from three_backup.deciding.disk_room import is_full, room_comes
 from three_backup.errors import BackupError, s3_is_away
-from three_backup.lock import carrier_lock
-from three_backup.objects import ObjectId
+from three_backup.host.locks import carrier_lock
+from three_backup.keeping import points
+from three_backup.model import layout
+from three_backup.model.objects import ObjectId
+from three_backup.model.records import Record
+from three_backup.model.snapshots import Kind, Manifest, SnapshotId, chain, next_time, rfc3339
+from three_backup.model.stages import Stage, taken
 from three_backup.pipe import Invocation, Once
-from three_backup.records import Record
-from three_backup.room import is_full, room_comes
 from three_backup.s3.store import Store
-from three_backup.snapshots import Kind, Manifest, SnapshotId, chain, next_time, rfc3339
 from three_backup.sources import direct_source_of, point_source_of, source_of
 from three_backup.sources.base import NothingToTakeError, ParentUnusableError, why_lacking
 from three_backup.sources.jobs import SnapshotJob
-from three_backup.stages import Stage, taken
 
 _OWN = (Stage.SNAPSHOT_BASE, Stage.SNAPSHOT_INCREMENTAL)
 

@@ -25,20 +25,23 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from three_backup import human, last_run, lock, metrics, pipe
-from three_backup.catalog import Catalog
+from three_backup import pipe
+from three_backup.catalog.catalog import Catalog
 from three_backup.config.options import duration
+from three_backup.deciding.due import Clock
 from three_backup.errors import BackupError, Exit, UsageError
-from three_backup.health import Chain, Health, Level, Patience
-from three_backup.last_run import LastRun
-from three_backup.metrics import Measured
+from three_backup.host import locks
+from three_backup.model.records import Record, of_source
+from three_backup.model.schedule import host_zone
+from three_backup.model.snapshots import rfc3339
 from three_backup.pipe import Invocation
-from three_backup.planning import Clock
-from three_backup.records import Record, of_source
-from three_backup.schedule import host_zone
-from three_backup.snapshots import rfc3339
-from three_backup.terminal import Colour, painted
-from three_backup.watch import Watch, Watched
+from three_backup.screen import formats
+from three_backup.screen.terminal import Colour, painted
+from three_backup.watching import last_run, metrics
+from three_backup.watching.health import Chain, Health, Level, Patience
+from three_backup.watching.last_run import LastRun
+from three_backup.watching.metrics import Measured
+from three_backup.watching.overview import Watch, Watched
 
 _HEADING = ("STATE", "CARRIER", "BASE", "INCR", "IN S3", "PROVED", "CHAIN", "NEXT")
 _COLOURS = {Level.OK: Colour.GREEN, Level.WARNING: Colour.YELLOW, Level.CRITICAL: Colour.RED}
@@ -64,7 +67,7 @@ def run(invocation: Invocation) -> int:
     if invocation.arguments["--prometheus"]:
         path = Path(invocation.arguments["--prometheus"])
         metrics.write(path, [_measured(one, last) for one in watched], last)
-    of_the_run = list(_of_the_run(last, lock.run_at_work(folder)))
+    of_the_run = list(_of_the_run(last, locks.run_at_work(folder)))
     level = _level(watched, of_the_run)
     if invocation.arguments["--json"]:
         for record in (record for one in watched for record in _records(one)):
@@ -129,9 +132,9 @@ def _headline(
 
 
 def _all_is_well(watched: Sequence[Watched], now: datetime) -> str:
-    count = human.counted(sum(len(one.objects) for one in watched), "object")
+    count = formats.counted(sum(len(one.objects) for one in watched), "object")
     newest = [one.health.chain.newest for one in watched if one.health.chain]
-    old = human.age(min(newest, default=None), now)
+    old = formats.age(min(newest, default=None), now)
     return f"{count} backed up, every last snapshot at most {old} old"
 
 
@@ -160,17 +163,17 @@ def _show(
     if watched:
         most = 1 if (invocation.width or _WIDE) < _WIDE else 2
         rows = [_HEADING, *(_row(one, now, most) for one in watched)]
-        invocation.write("\n" + human.table(rows, _RIGHT, invocation.width, paint))
+        invocation.write("\n" + formats.table(rows, _RIGHT, invocation.width, paint))
     troubles = [*(line for one in watched for line in _troubles(one)), *of_the_run]
     if troubles:
         width = invocation.width or _USUAL_WIDTH
-        lines = "\n".join(human.wrapped(one, width) for one in troubles)
+        lines = "\n".join(formats.wrapped(one, width) for one in troubles)
         invocation.write(f"\n{lines}\n")
     if last is not None:
-        ago, took = human.age(last.ended_at, now), last.ended_at - last.began_at
+        ago, took = formats.age(last.ended_at, now), last.ended_at - last.began_at
         invocation.write(
             f"\nthe last run ended {ago} ago with status {last.status} "
-            f"and took {human.duration(took.total_seconds())}\n"
+            f"and took {formats.duration(took.total_seconds())}\n"
         )
 
 
@@ -183,7 +186,7 @@ def _row(watched: Watched, now: datetime, most: int) -> list[str]:
     return [
         state,
         watched.carrier,
-        *(human.age(time, now) for time in times),
+        *(formats.age(time, now) for time in times),
         _chain(health.chain),
         _next(health, now, most),
     ]
@@ -197,7 +200,7 @@ def _chain(chain: Chain | None) -> str:
 
 def _next(health: Health, now: datetime, most: int) -> str:
     due = sorted((time, kind) for time, kind in _due(health) if time is not None)
-    return ", ".join(f"{kind} {human.age(now, time)}" for time, kind in due[:most]) or "-"
+    return ", ".join(f"{kind} {formats.age(now, time)}" for time, kind in due[:most]) or "-"
 
 
 def _due(health: Health) -> tuple[tuple[datetime | None, str], ...]:

@@ -22,24 +22,26 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from three_backup import layout, pipe, points
-from three_backup.catalog import Catalog, Stored, in_s3
+from three_backup import pipe
+from three_backup.catalog.catalog import Catalog, Stored, in_s3
 from three_backup.config.settings import Settings
+from three_backup.deciding.holding import carried, distinct, verdicts
 from three_backup.errors import BackupError
-from three_backup.lock import carrier_lock
-from three_backup.outlook import carried, distinct, verdicts
-from three_backup.pieces import INDEX, STREAM, Hashed
+from three_backup.host.locks import carrier_lock
+from three_backup.keeping import points
+from three_backup.model import layout
+from three_backup.model.hashed_stream import INDEX, STREAM, Hashed
+from three_backup.model.records import Record
+from three_backup.model.snapshots import Manifest, SnapshotId, StoredFile
+from three_backup.model.stages import Stage
 from three_backup.pipe import Invocation, Once
-from three_backup.progress import Transfer
-from three_backup.records import Record
 from three_backup.s3.journal import forget
 from three_backup.s3.reader import Readable
 from three_backup.s3.store import Store
 from three_backup.s3.upload import SourceChangedError, Uploaded, abandon, upload
-from three_backup.snapshots import Manifest, SnapshotId, StoredFile
+from three_backup.screen.progress import Transfer
 from three_backup.sources import direct_source_of, point_source_of
 from three_backup.sources.base import PointSource
-from three_backup.stages import Stage
 
 
 @dataclass(frozen=True, slots=True)

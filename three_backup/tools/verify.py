@@ -27,20 +27,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from three_backup import pipe
-from three_backup.candidates import Candidate, candidates
-from three_backup.carriers import record_of
-from three_backup.catalog import Catalog
-from three_backup.drills import Drill, Drills
+from three_backup.catalog.carriers import record_of
+from three_backup.catalog.catalog import Catalog
+from three_backup.catalog.drills import Drill, Drills
 from three_backup.errors import BackupError, BusyError, UnreachableError, UsageError
-from three_backup.lock import carrier_lock
-from three_backup.objects import ObjectId, can_match_below, selected
+from three_backup.host.locks import carrier_lock
+from three_backup.model.objects import ObjectId, can_match_below, selected
+from three_backup.model.records import Record, error_fields
 from three_backup.pipe import Invocation, translated
-from three_backup.progress import bar
-from three_backup.records import Record, error_fields
+from three_backup.restoring.drill_candidates import Candidate, candidates
+from three_backup.restoring.nothing_found import Whereabouts
+from three_backup.screen.progress import bar
 from three_backup.sources import SOURCES, direct_source_of, source_of
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import DrillJob
-from three_backup.whereabouts import Whereabouts
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _COMPARED = ("rows", "content")

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from three_backup import layout
-from three_backup.durable import torn, write_durably
 from three_backup.errors import BackupError
-from three_backup.snapshots import SnapshotId
+from three_backup.host.durable import torn, write_durably
+from three_backup.model import layout
+from three_backup.model.snapshots import SnapshotId
 
 _NOTE = "attempt.json"
 _ID = "three_backup-{}"

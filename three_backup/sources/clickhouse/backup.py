@@ -9,11 +9,11 @@ from contextlib import suppress
 from dataclasses import asdict
 from uuid import uuid4
 
-from three_backup import layout
 from three_backup.errors import BackupError, UnreachableError
-from three_backup.objects import ObjectId
+from three_backup.model import layout
+from three_backup.model.objects import ObjectId
+from three_backup.model.snapshots import CarriedObject, Manifest
 from three_backup.s3.store import Store
-from three_backup.snapshots import CarriedObject, Manifest
 from three_backup.sources.base import ParentUnusableError
 from three_backup.sources.clickhouse import operation, sql, stored
 from three_backup.sources.clickhouse.attempt import (

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
+from three_backup.model.snapshots import Manifest
 from three_backup.s3.store import Store
-from three_backup.snapshots import Manifest
 from three_backup.sources.clickhouse import sql, stored
 from three_backup.sources.clickhouse.attempt import folder_key, links
 from three_backup.sources.clickhouse.options import place_of

@@ -5,9 +5,9 @@ from contextlib import suppress
 from secrets import token_hex
 
 from three_backup.errors import BackupError
-from three_backup.findings import Finding, good, note, tried
-from three_backup.human import counted, size
+from three_backup.model.findings import Finding, good, note, tried
 from three_backup.s3.store import Store
+from three_backup.screen.formats import counted, size
 from three_backup.sources.clickhouse import operation, sql
 from three_backup.sources.clickhouse.client import Client, connect
 from three_backup.sources.clickhouse.options import cluster_of, place_of, s3_settings

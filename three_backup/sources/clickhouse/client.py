@@ -12,9 +12,9 @@ from typing import Any
 
 from three_backup.command import Program, run
 from three_backup.errors import BackupError
+from three_backup.model.storage import Storage
 from three_backup.sources.clickhouse import sql
 from three_backup.sources.clickhouse.failures import explained
-from three_backup.storage import Storage
 
 PROGRAM = "clickhouse-client"
 

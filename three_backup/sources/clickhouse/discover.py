@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from three_backup.objects import selected
+from three_backup.model.objects import selected
 from three_backup.sources.base import Found
 from three_backup.sources.clickhouse.client import connect
 from three_backup.sources.clickhouse.relations import TYPE, all_relations, read_server

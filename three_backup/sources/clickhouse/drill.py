@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
+from three_backup.model.snapshots import CarriedObject
 from three_backup.s3.store import Store
-from three_backup.snapshots import CarriedObject
 from three_backup.sources.base import Restored
 from three_backup.sources.clickhouse import sql, stored
 from three_backup.sources.clickhouse.attempt import folder_key, links

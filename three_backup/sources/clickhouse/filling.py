@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 
 from three_backup.errors import BackupError
+from three_backup.model.snapshots import Manifest
 from three_backup.s3.store import Store
-from three_backup.snapshots import Manifest
 from three_backup.sources.clickhouse import sql, stored
 from three_backup.sources.clickhouse.chain import folders
 from three_backup.sources.clickhouse.relations import MATERIALIZED

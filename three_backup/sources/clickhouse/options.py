@@ -1,7 +1,7 @@
 """What the configuration means for a statement: places in S3, settings, ON CLUSTER."""
 
 from three_backup.config.settings import Settings
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 from three_backup.s3.store import Store
 from three_backup.sources.clickhouse import sql
 from three_backup.sources.clickhouse.relations import ATTEMPTS, Server

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 from three_backup.sources.clickhouse import sql
 from three_backup.sources.clickhouse.client import Client, Row
 

@@ -10,9 +10,9 @@ from typing import Any
 from uuid import uuid4
 
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
+from three_backup.model.snapshots import Manifest
 from three_backup.s3.store import Store
-from three_backup.snapshots import Manifest
 from three_backup.sources.base import LackingError, Restored
 from three_backup.sources.clickhouse import chain, operation, sql
 from three_backup.sources.clickhouse.client import Client, connect

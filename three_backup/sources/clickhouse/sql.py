@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from three_backup.objects import ObjectId
-from three_backup.storage import Storage
+from three_backup.model.objects import ObjectId
+from three_backup.model.storage import Storage
 
 _ESCAPES = {
     "\\": "\\\\",

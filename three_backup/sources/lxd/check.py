@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from three_backup.findings import Finding, good, note, tried
-from three_backup.human import counted
+from three_backup.model.findings import Finding, good, note, tried
+from three_backup.screen.formats import counted
 from three_backup.sources.jobs import CheckJob
 from three_backup.sources.lxd import client
 from three_backup.sources.lxd.names import TYPE

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from three_backup import command
 from three_backup.command import Program
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 from three_backup.sources.lxd import failures, names
 from three_backup.sources.lxd.failures import NotFoundError
 

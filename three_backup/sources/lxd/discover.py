@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId, can_match_below, escape, selected
+from three_backup.model.objects import ObjectId, can_match_below, escape, selected
 from three_backup.sources.base import Found, Unreadable
 from three_backup.sources.lxd import client, names
 from three_backup.sources.lxd.names import CONTAINER, TYPE, VOLUME

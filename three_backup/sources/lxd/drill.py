@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import DrillJob, RestoreJob, Wanted
 from three_backup.sources.lxd import names

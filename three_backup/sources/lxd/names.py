@@ -9,8 +9,8 @@ from dataclasses import replace
 from urllib.parse import quote, unquote, urlencode
 
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
-from three_backup.snapshots import SnapshotId
+from three_backup.model.objects import ObjectId
+from three_backup.model.snapshots import SnapshotId
 
 TYPE = "lxd"
 CONTAINER = "container"

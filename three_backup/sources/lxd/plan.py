@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from three_backup import pieces
 from three_backup.errors import BackupError
+from three_backup.model import hashed_stream
 from three_backup.sources.base import Planned
 from three_backup.sources.jobs import RestoreJob, Wanted
 from three_backup.sources.lxd import client, points
@@ -43,5 +43,5 @@ def _read_from(work: Work) -> dict[str, int]:
     if work.job.at_source:
         sent = Sent(client.dataset(work.wanted.object), work.job.chain[-1].manifest.snapshot)
         return {"local": points.size_of_stream(sent, work.about)}
-    streams = (files.manifest.file(pieces.STREAM) for files in work.job.chain)
+    streams = (files.manifest.file(hashed_stream.STREAM) for files in work.job.chain)
     return {"s3": sum(stream.size for stream in streams if stream is not None)}

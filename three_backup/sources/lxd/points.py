@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
 
-from three_backup.objects import ObjectId
-from three_backup.snapshots import Manifest, SnapshotId
+from three_backup.model.objects import ObjectId
+from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.sources.base import PointHeldError
 from three_backup.sources.lxd import client, names
 from three_backup.sources.lxd.failures import HeldError, NoDatasetError, NotFoundError

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 from three_backup.sources.lxd import client
 from three_backup.sources.lxd.configuration import TRUE
 from three_backup.sources.lxd.failures import NotFoundError

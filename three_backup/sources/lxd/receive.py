@@ -5,9 +5,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
-from three_backup import pieces
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
+from three_backup.model import hashed_stream
+from three_backup.model.objects import ObjectId
 from three_backup.sources.jobs import Advance, RestoreJob, SnapshotFiles, Wanted
 from three_backup.sources.lxd import client, encryption, names, points
 from three_backup.sources.lxd.container import Container
@@ -86,9 +86,9 @@ def remove(object_id: ObjectId) -> None:
 def read_stored(files: SnapshotFiles, advance: Advance) -> tuple[int, Iterator[bytes]]:
     """The size of a stream, and its pieces, none of them unchecked."""
     where = f"{files.manifest.carrier}: snapshot {files.manifest.snapshot}"
-    index = pieces.Index.from_json(files.read(pieces.INDEX), where)
-    read_range = partial(files.read_range, pieces.STREAM)
-    return index.size, _advancing(pieces.checked(index, read_range, where), advance)
+    index = hashed_stream.Index.from_json(files.read(hashed_stream.INDEX), where)
+    read_range = partial(files.read_range, hashed_stream.STREAM)
+    return index.size, _advancing(hashed_stream.checked(index, read_range, where), advance)
 
 
 def _receive(work: Work, lock: Lock | None) -> int:

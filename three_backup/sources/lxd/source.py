@@ -7,9 +7,9 @@ from typing import Any
 
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
-from three_backup.findings import Finding
-from three_backup.objects import ObjectId
-from three_backup.snapshots import Manifest, SnapshotId
+from three_backup.model.findings import Finding
+from three_backup.model.objects import ObjectId
+from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.sources.base import Found, Planned, Restored, Unreadable
 from three_backup.sources.jobs import CheckJob, DrillJob, RestoreJob, Say, SnapshotJob, Wanted
 

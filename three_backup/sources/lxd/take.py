@@ -6,8 +6,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
-from three_backup.snapshots import CarriedObject, Manifest, SnapshotId
+from three_backup.model.objects import ObjectId
+from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId
 from three_backup.sources.base import ParentUnusableError
 from three_backup.sources.jobs import SnapshotJob
 from three_backup.sources.lxd import client, names, points

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 from three_backup.sources.jobs import Wanted
 from three_backup.sources.lxd import client, names, project
 from three_backup.sources.lxd.container import MARK

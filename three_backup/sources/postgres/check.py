@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from three_backup.config.settings import Settings
-from three_backup.findings import Finding, Mark, bad, good, note, tried
-from three_backup.human import counted, duration
+from three_backup.model.findings import Finding, Mark, bad, good, note, tried
+from three_backup.screen.formats import counted, duration
 from three_backup.sources.jobs import CheckJob
 from three_backup.sources.postgres.connection import connect, connect_replication, quoted
 from three_backup.sources.postgres.preflight import (
@@ -18,8 +18,8 @@ from three_backup.sources.postgres.preflight import (
     read_cluster,
 )
 from three_backup.sources.postgres.relations import TYPE, Database, databases
-from three_backup.sources.postgres.restoring.binaries import find_binaries
-from three_backup.sources.postgres.restoring.scratch import scratch_user
+from three_backup.sources.postgres.scratch.binaries import find_binaries
+from three_backup.sources.postgres.scratch.server import scratch_user
 from three_backup.sources.postgres.taking.configuration import sees_all_settings, unread_files
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from three_backup.config.settings import Settings
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
+from three_backup.model.stages import Stage
 from three_backup.sources.postgres.index import Place
 from three_backup.sources.postgres.mapping import FileMap, Owner, database_of, is_of_initdb
-from three_backup.stages import Stage
 
 _Key = TypeVar("_Key")
 _STRICTNESS = {place: rank for rank, place in enumerate(Place)}

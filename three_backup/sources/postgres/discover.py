@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from three_backup.errors import BackupError, UnreachableError
-from three_backup.objects import can_match_below, escape, selected
+from three_backup.model.objects import can_match_below, escape, selected
 from three_backup.sources.base import Found, Unreadable
 from three_backup.sources.postgres.connection import connect
 from three_backup.sources.postgres.preflight import Cluster, read_cluster

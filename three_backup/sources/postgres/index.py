@@ -8,7 +8,7 @@ their own, so that a table is fetched by ranged reads of its frames alone.
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 
 INDEX = "index.zst"
 BACKUP_MANIFEST = "backup_manifest.zst"

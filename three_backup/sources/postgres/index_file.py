@@ -12,7 +12,7 @@ from itertools import islice, starmap
 from typing import Any
 
 from three_backup.errors import BackupError, UsageError
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 from three_backup.sources.postgres.index import File, Form, Frame, Group, Index, Place
 from three_backup.sources.postgres.pack import FRAME_SIZE, compress_file, decompress_file
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from three_backup.errors import BackupError, UnreachableError
-from three_backup.objects import ObjectId, escape
+from three_backup.model.objects import ObjectId, escape
 from three_backup.sources.postgres.connection import ENDED, connect
 from three_backup.sources.postgres.relations import (
     OBJECT_KINDS,

@@ -5,9 +5,9 @@ from typing import Any
 
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
-from three_backup.findings import Finding
-from three_backup.objects import ObjectId
-from three_backup.snapshots import Manifest
+from three_backup.model.findings import Finding
+from three_backup.model.objects import ObjectId
+from three_backup.model.snapshots import Manifest
 from three_backup.sources.base import Found, Planned, Restored, Unreadable
 from three_backup.sources.jobs import (
     CheckJob,
@@ -64,12 +64,12 @@ class PostgresSource:
         return plan(job)
 
     def restore_whole(self, job: WholeJob) -> Restored:
-        from three_backup.sources.postgres.restoring.cluster import restore_cluster
+        from three_backup.sources.postgres.cluster.restore import restore_cluster
 
         return restore_cluster(job)
 
     def plan_whole(self, job: WholeJob) -> Planned:
-        from three_backup.sources.postgres.restoring.cluster import plan_cluster
+        from three_backup.sources.postgres.cluster.restore import plan_cluster
 
         return plan_cluster(job)
 
@@ -79,7 +79,7 @@ class PostgresSource:
         return drill(job)
 
     def read_through(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
-        from three_backup.sources.postgres.restoring.read_through import read_through
+        from three_backup.sources.postgres.chain.read_through import read_through
 
         return read_through(job)
 

@@ -20,7 +20,6 @@ from three_backup.sources.postgres.restoring.needs import (
     read_needs,
     refuse_to_invent,
 )
-from three_backup.sources.postgres.restoring.scratch import ScratchServer
 from three_backup.sources.postgres.restoring.staging import ForeignKey, Staged, place, stage
 from three_backup.sources.postgres.restoring.surroundings import (
     add_labels,
@@ -43,6 +42,7 @@ from three_backup.sources.postgres.restoring.transfer import (
     load,
     put_in_place,
 )
+from three_backup.sources.postgres.scratch.server import ScratchServer
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection

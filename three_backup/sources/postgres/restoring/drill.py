@@ -5,18 +5,18 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import DrillJob, RestoreJob, Wanted
+from three_backup.sources.postgres.chain.opened import OpenedChain
 from three_backup.sources.postgres.restoring.family import (
     MATERIALIZED_VIEW,
     Family,
     read_family,
 )
-from three_backup.sources.postgres.restoring.opened_chain import OpenedChain
 from three_backup.sources.postgres.restoring.restore import DAMAGED
 from three_backup.sources.postgres.restoring.revive import revived
-from three_backup.sources.postgres.restoring.scratch import ScratchServer
+from three_backup.sources.postgres.scratch.server import ScratchServer
 
 if TYPE_CHECKING:
     from hashlib import _Hash as Hash

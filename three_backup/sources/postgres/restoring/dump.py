@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from three_backup.command import Program, run
-from three_backup.sources.postgres.restoring.scratch import ScratchServer
+from three_backup.sources.postgres.scratch.server import ScratchServer
 
 _ENTRY = re.compile(r"\d+; (\d+) (\d+) ")
 _FENCE = re.compile(rb"^\\restrict (\w+)\n", re.MULTILINE)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from three_backup.errors import BackupError
 from three_backup.sources.base import Planned
 from three_backup.sources.jobs import RestoreJob, Wanted
+from three_backup.sources.postgres.chain.opened import OpenedChain
 from three_backup.sources.postgres.restoring.bring_back import Prepared, prepare
 from three_backup.sources.postgres.restoring.dependents import Dependent, read_dependents
 from three_backup.sources.postgres.restoring.family import Family, read_family
 from three_backup.sources.postgres.restoring.needs import Need, read_needs, refuse_to_invent
-from three_backup.sources.postgres.restoring.opened_chain import OpenedChain
 from three_backup.sources.postgres.restoring.refusals import about, look
 from three_backup.sources.postgres.restoring.revive import Revived, databases_of, revived
 from three_backup.sources.postgres.restoring.target import (

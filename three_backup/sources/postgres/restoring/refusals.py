@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 from three_backup.sources.jobs import Wanted
 from three_backup.sources.postgres.restoring.dependents import depended_on, read_dependents
 from three_backup.sources.postgres.restoring.rights import (

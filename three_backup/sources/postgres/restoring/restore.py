@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING
 from three_backup.errors import BackupError
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import RestoreJob, Wanted
+from three_backup.sources.postgres.chain.opened import OpenedChain
 from three_backup.sources.postgres.restoring.bring_back import (
     BroughtBack,
     add_foreign_keys,
     bring_back,
 )
 from three_backup.sources.postgres.restoring.family import Family, read_family
-from three_backup.sources.postgres.restoring.opened_chain import OpenedChain
 from three_backup.sources.postgres.restoring.order import in_order
 from three_backup.sources.postgres.restoring.refusals import Standing, about, look
 from three_backup.sources.postgres.restoring.revive import revived
-from three_backup.sources.postgres.restoring.scratch import ScratchServer
 from three_backup.sources.postgres.restoring.target import (
     create_database,
     database_exists,
     drop_database,
 )
+from three_backup.sources.postgres.scratch.server import ScratchServer
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 from three_backup.sources.jobs import RestoreJob, Say
-from three_backup.sources.postgres.restoring.binaries import find_binaries
-from three_backup.sources.postgres.restoring.chain import database_of
+from three_backup.sources.postgres.chain.links import database_of
+from three_backup.sources.postgres.chain.opened import OpenedChain
 from three_backup.sources.postgres.restoring.family import read_family, read_files
-from three_backup.sources.postgres.restoring.login import let_superuser_in
-from three_backup.sources.postgres.restoring.opened_chain import OpenedChain
-from three_backup.sources.postgres.restoring.scratch import (
+from three_backup.sources.postgres.scratch.binaries import find_binaries
+from three_backup.sources.postgres.scratch.folder import scratch_folder
+from three_backup.sources.postgres.scratch.login import let_superuser_in
+from three_backup.sources.postgres.scratch.server import (
     ScratchServer,
     can_enter,
     scratch_server,
     scratch_user,
 )
-from three_backup.sources.postgres.restoring.scratch_folder import scratch_folder
 
 _PUBLIC_FOLDER = Path("/var/tmp")  # noqa: S108  what is made there is private
 _MOST_ATTEMPTS = 4

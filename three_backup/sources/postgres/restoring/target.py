@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 from three_backup.sources.postgres.connection import connect, quoted
 from three_backup.sources.postgres.restoring.family import Family
 from three_backup.sources.postgres.restoring.rights import may_not_write
-from three_backup.sources.postgres.restoring.scratch_session import plain_rows
+from three_backup.sources.postgres.scratch.session import plain_rows
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection

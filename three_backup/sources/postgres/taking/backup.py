@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from three_backup.errors import BackupError, UnreachableError
-from three_backup.snapshots import Manifest, SnapshotId, stamp
+from three_backup.model.snapshots import Manifest, SnapshotId, stamp
 from three_backup.sources.base import NothingToTakeError, ParentUnusableError
 from three_backup.sources.jobs import SnapshotJob
 from three_backup.sources.postgres import index_file

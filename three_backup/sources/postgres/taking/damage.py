@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from three_backup.errors import BackupError
-from three_backup.objects import ObjectId
+from three_backup.model.objects import ObjectId
 from three_backup.sources.postgres.index import File, Form
 from three_backup.sources.postgres.mapping import database_of, relation_of
 from three_backup.sources.postgres.taking.parent import Parent

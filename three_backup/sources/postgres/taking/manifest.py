@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from three_backup.durable import sync_directory
-from three_backup.objects import ObjectId
-from three_backup.snapshots import CarriedObject, Manifest, StoredFile
+from three_backup.host.durable import sync_directory
+from three_backup.model.objects import ObjectId
+from three_backup.model.snapshots import CarriedObject, Manifest, StoredFile
 from three_backup.sources.base import LACKING
 from three_backup.sources.jobs import SnapshotJob
 from three_backup.sources.postgres.index import (

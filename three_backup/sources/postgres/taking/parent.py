@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from three_backup.errors import BackupError, UnreachableError
-from three_backup.snapshots import Manifest
+from three_backup.model.snapshots import Manifest
 from three_backup.sources.base import ParentUnusableError
 from three_backup.sources.jobs import SnapshotFiles
 from three_backup.sources.postgres import index_file

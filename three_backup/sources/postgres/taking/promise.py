@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from three_backup.config.settings import Settings
-from three_backup.objects import ObjectId
-from three_backup.snapshots import CarriedObject
+from three_backup.model.objects import ObjectId
+from three_backup.model.snapshots import CarriedObject
 from three_backup.sources.postgres.classes import place_of
 from three_backup.sources.postgres.index import Place
 from three_backup.sources.postgres.mapping import FileMap, Unread

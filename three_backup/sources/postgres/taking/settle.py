@@ -4,8 +4,8 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from three_backup.objects import ObjectId
-from three_backup.snapshots import CarriedObject
+from three_backup.model.objects import ObjectId
+from three_backup.model.snapshots import CarriedObject
 from three_backup.sources.postgres.classes import Classes, rose, strictest
 from three_backup.sources.postgres.index import File, Form, Group, Place
 from three_backup.sources.postgres.mapping import FileMap, Owner, database_of, relation_of

@@ -1,0 +1,61 @@
+"""Of a stream no byte is given out whose piece was not checked."""
+
+import hashlib
+from io import BytesIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from three_backup.errors import BackupError
+from three_backup.model.hashed_stream import Hashed, Index, checked
+
+
+def indexed(body: bytes, piece: int) -> Index:
+    hashed = Hashed(BytesIO(body), piece)
+    assert hashed.readall() == body
+    return hashed.index()
+
+
+def read(index: Index, stored: bytes) -> bytes:
+    return b"".join(checked(index, lambda offset, length: stored[offset:][:length], "web"))
+
+
+@given(st.binary(max_size=100), st.integers(1, 40), st.lists(st.integers(1, 50)))
+def test_pieces_are_those_of_the_stream_however_it_was_read(
+    body: bytes, piece: int, reads: list[int]
+) -> None:
+    hashed = Hashed(BytesIO(body), piece)
+    for count in reads:
+        hashed.read(count)
+    hashed.readall()
+    index = Index.from_json(hashed.index().to_json(), "web")
+    cut = [body[start : start + piece] for start in range(0, len(body), piece)]
+    assert index.sha256 == tuple(hashlib.sha256(one).hexdigest() for one in cut)
+    assert read(index, body) == body
+
+
+def test_a_flipped_bit_is_never_given_out() -> None:
+    body = bytes(range(50))
+    index = indexed(body, 10)
+    stored = body[:25] + b"x" + body[26:]
+    given_out: list[bytes] = []
+    with pytest.raises(BackupError, match="the piece at byte 20 is damaged"):
+        given_out.extend(checked(index, lambda at, count: stored[at:][:count], "web"))
+    assert b"".join(given_out) == body[:20]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"v":2,"size":1,"piece":1,"sha256":["a"]}',
+        b'{"v":1,"size":3,"piece":1,"sha256":["a"]}',
+        b'{"v":1,"size":1,"piece":0,"sha256":["a"]}',
+        b'{"v":1,"size":1,"piece":1099511627776,"sha256":["a"]}',
+    ],
+)
+def test_what_is_not_an_index_is_refused(body: bytes) -> None:
+    with pytest.raises(BackupError, match="this is not an index of a stream"):
+        Index.from_json(body, "web")

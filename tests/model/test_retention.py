@@ -1,0 +1,489 @@
+"""Retention never takes what a restore needs, and says why it takes what it takes."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from time import process_time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from three_backup.model.retention import (
+    Candidate,
+    Limits,
+    Place,
+    Verdict,
+    decide,
+    keeps_everything,
+    most_generous,
+)
+from three_backup.model.snapshots import Kind, SnapshotId
+
+DEFAULTS = Limits(bases_local=1, incrementals_local=3, bases_s3=3, incrementals_s3=40)
+NOTHING = Limits(0, 0, 0, 0)
+EVERYTHING = Limits(99, 99, 99, 99)
+
+
+def day(number: int) -> datetime:
+    return datetime(2026, 1, 1, 3, tzinfo=UTC) + timedelta(days=number)
+
+
+def candidate(text: str) -> Candidate:
+    """`5<4 local s3 only unwanted`: the snapshot of day 5, an increment of day 4's, and more."""
+    link, *words = text.split()
+    number, _, parent = link.partition("<")
+    return Candidate(
+        SnapshotId(day(int(number)), day(int(parent)) if parent else None),
+        local="local" in words,
+        s3="s3" in words,
+        wanted_in_s3="unwanted" not in words,
+        local_only="only" in words or "lost" in words,
+        lost="lost" in words,
+    )
+
+
+def kept(texts: Iterable[str], limits: Limits, *, points: bool = False) -> list[str]:
+    """What stays, as `5 local`, oldest first."""
+    verdicts = decide(map(candidate, texts), limits, points=points)
+    return [_short(verdict) for verdict in reversed(verdicts) if verdict.keep]
+
+
+def surplus(texts: Iterable[str], limits: Limits) -> list[int]:
+    verdicts = decide(map(candidate, texts), limits)
+    return sorted((one.snapshot.time - day(0)).days for one in verdicts if one.surplus)
+
+
+def _short(verdict: Verdict) -> str:
+    return f"{(verdict.snapshot.time - day(0)).days} {verdict.place}"
+
+
+def test_local_copies_go_once_s3_has_the_snapshot_though_a_child_stays_here() -> None:
+    chain = ["1 local s3", *(f"{n}<{n - 1} local s3" for n in range(2, 7))]
+    assert kept(chain, DEFAULTS) == [
+        "1 s3", "1 local", "2 s3", "3 s3", "4 s3", "4 local", "5 s3", "5 local", "6 s3", "6 local",
+    ]  # fmt: skip
+
+
+def test_without_s3_a_kept_increment_keeps_its_parents_here() -> None:
+    chain = ["1 local unwanted", *(f"{n}<{n - 1} local unwanted" for n in range(2, 7))]
+    assert len(kept(chain, DEFAULTS)) == 6
+    assert len(kept([*chain, "7 local unwanted"], DEFAULTS)) == 7
+    assert kept([*chain, "7 local unwanted"], Limits(1, 0, 0, 0)) == ["7 local"]
+
+
+def test_the_newest_bases_and_increments_stay_and_all_they_need() -> None:
+    history = ["1 s3", "2<1 s3", "3 s3", "4<3 s3", "5<4 s3", "6 s3", "7<6 s3"]
+    assert kept(history, Limits(0, 0, 2, 2)) == ["3 s3", "4 s3", "5 s3", "6 s3", "7 s3"]
+    assert kept(history, Limits(0, 0, 1, 1)) == ["6 s3", "7 s3"]
+    assert kept(history, Limits(0, 0, 3, 0)) == ["1 s3", "3 s3", "6 s3", "7 s3"]
+
+
+def test_the_newest_chain_stays_whatever_the_limits_say() -> None:
+    assert kept(["1 s3", "2<1 s3", "3<2 s3"], NOTHING) == ["1 s3", "2 s3", "3 s3"]
+    assert kept(["1 local unwanted"], NOTHING) == ["1 local"]
+
+
+def test_what_is_not_yet_in_s3_stays_here() -> None:
+    history = ["1 local s3", "2<1 local", "3<2 local", "4<3 local"]
+    assert kept(history, NOTHING) == ["1 s3", "2 local", "3 local", "4 local"]
+
+
+def test_the_last_base_in_s3_stays_until_the_new_one_is_there() -> None:
+    assert kept(["1 s3", "2 local"], NOTHING) == ["1 s3", "2 local"]
+    assert kept(["1 s3", "2 local s3"], NOTHING) == ["2 s3"]
+
+
+def test_an_increment_here_may_build_on_parents_that_only_s3_has() -> None:
+    history = ["1 s3", "2<1 s3", "3<2 local", "4 local s3"]
+    assert kept(history, Limits(0, 1, 0, 0)) == ["1 s3", "2 s3", "3 local", "4 s3"]
+
+
+def test_what_would_be_removed_from_s3_again_is_surplus_and_not_waited_for() -> None:
+    history = ["1 local", "2<1 local", "3 local", "4<3 local", "5 local s3"]
+    assert surplus(history, Limits(3, 0, 1, 0)) == [1, 2, 3, 4]
+    assert surplus(history, Limits(3, 0, 2, 0)) == [1, 2, 4]
+    assert surplus(history, Limits(3, 1, 1, 0)) == [1, 2, 4]
+    assert surplus(history, Limits(0, 0, 1, 1)) == [1, 2]
+    assert kept(history, Limits(3, 0, 1, 0)) == ["1 local", "3 local", "5 s3", "5 local"]
+    assert kept(history, Limits(1, 0, 1, 0)) == ["5 s3", "5 local"]
+
+
+@pytest.mark.parametrize("points", [False, True])
+@pytest.mark.parametrize("limits", [Limits(4, 4, 1, 1), Limits(1, 9, 1, 3), Limits(3, 2, 3, 40)])
+def test_through_many_bases_no_more_stays_here_than_the_limits_say(
+    limits: Limits, points: bool
+) -> None:
+    history: dict[SnapshotId, Candidate] = {}
+    for number in range(200):
+        parent = day(number - 1) if number % 10 else None
+        taken = SnapshotId(day(number), parent)
+        history[taken] = Candidate(taken, local=True, s3=False)
+        spared = surplus_of(list(history.values()), limits, points)
+        sent = uploaded(list(history.values()), points, spared)
+        kept = {
+            (one.snapshot, one.place) for one in decide(sent, limits, points=points) if one.keep
+        }
+        left = (
+            replace(one, local=(one.id, Place.LOCAL) in kept, s3=(one.id, Place.S3) in kept)
+            for one in sent
+        )
+        history = {one.id: one for one in left if one.local or one.s3}
+    here = [one for one in history.values() if one.local]
+    assert len(here) <= limits.bases_local + limits.incrementals_local + (0 if points else 20)
+
+
+def test_the_newest_chain_and_what_is_never_to_be_in_s3_are_no_surplus() -> None:
+    assert surplus(["1 local", "2<1 local", "3<2 local"], NOTHING) == []
+    assert surplus(["1 local s3", "2<1 local"], NOTHING) == []
+    assert surplus(["1 local unwanted", "2 local unwanted"], NOTHING) == []
+
+
+def test_files_that_are_never_uploaded_keep_their_chain_here() -> None:
+    chain = ["1 local s3 only", "2<1 local s3", "3<2 local s3 only", "4<3 local s3 only"]
+    assert "1 local" in kept(chain, Limits(0, 1, 3, 40))
+    assert "2 local" not in kept(chain, Limits(0, 1, 3, 40))
+    assert {"1 local", "3 local", "4 local"} <= {*kept(chain, NOTHING)}
+
+
+def test_a_parent_that_is_needed_here_keeps_the_files_that_are_never_uploaded() -> None:
+    history = ["1 local s3 only", "2 local unwanted", "3<1 local unwanted", "4<3 s3"]
+    assert kept(history, NOTHING) == ["1 s3", "1 local", "3 local", "4 s3"]
+
+
+def test_what_is_never_uploaded_stays_until_a_newer_chain_holds_it() -> None:
+    assert "1 local" in kept(["1 local s3 only", "2 s3"], NOTHING)
+    assert "1 local" not in kept(["1 local s3 only", "2 local s3 only"], NOTHING)
+    lost = ["2 s3 lost", "3<2 local s3 only", "4 local s3 lost"]
+    assert "1 local" in kept(["1 local s3 only", *lost], NOTHING)
+
+
+def test_what_was_never_uploaded_goes_when_the_newest_here_holds_nothing_of_the_kind() -> None:
+    assert kept(["1 local s3 only", "2 local s3"], DEFAULTS) == ["1 s3", "2 s3", "2 local"]
+
+
+@pytest.mark.parametrize("place", ["s3", "local unwanted"])
+def test_a_broken_chain_does_not_count_and_goes_when_a_newer_one_is_whole(place: str) -> None:
+    history = [f"1 {place}", f"4<3 {place}", f"5<4 {place}", f"6 {place}"]
+    assert kept(history, Limits(1, 9, 1, 9)) == [f"6 {place.split()[0]}"]
+    assert kept(history, Limits(2, 9, 2, 9)) == [f"{n} {place.split()[0]}" for n in (1, 6)]
+
+
+def test_a_broken_chain_stays_while_nothing_newer_can_be_restored() -> None:
+    assert kept(["1 s3", "4<3 s3", "5<4 s3"], NOTHING) == ["1 s3", "4 s3", "5 s3"]
+    assert kept(["4<3 s3", "5<4 s3"], NOTHING) == ["4 s3", "5 s3"]
+
+
+def test_points_need_no_parents_but_the_newest_and_the_parents_of_the_unsent_stay() -> None:
+    history = ["1 local s3", "2<1 local s3", "3<2 local s3", "4<3 local", "5<4 local"]
+    assert kept(history, NOTHING, points=True) == [
+        "1 s3", "2 s3", "3 s3", "3 local", "4 local", "5 local",
+    ]  # fmt: skip
+    sent = ["1 local s3", "2<1 local s3", "3<2 local s3"]
+    assert kept(sent, NOTHING, points=True) == ["1 s3", "2 s3", "3 s3", "3 local"]
+
+
+def test_a_point_whose_parent_is_gone_still_restores() -> None:
+    assert kept(["2<1 local", "3 local s3"], Limits(1, 1, 1, 1), points=True) == [
+        "2 local", "3 s3", "3 local",
+    ]  # fmt: skip
+
+
+def test_a_point_stays_for_the_increments_in_s3_that_nothing_else_completes() -> None:
+    history = ["2<1 local s3", "3<2 s3", "4 local s3"]
+    assert kept(history, Limits(0, 0, 1, 1), points=True) == ["2 local", "3 s3", "4 s3", "4 local"]
+
+
+def test_a_point_that_can_never_be_sent_is_not_waited_for() -> None:
+    history = ["1 s3", "2<1 local", "3 local s3"]
+    assert kept(history, NOTHING, points=True) == ["3 s3", "3 local"]
+
+
+def test_every_verdict_says_why() -> None:
+    history = ["1 local s3", "2<1 local s3", "3 local s3", "4<3 local", "6<5 s3", "7 s3"]
+    said = {_short(one): one.reason for one in decide(map(candidate, history), Limits(1, 1, 2, 0))}
+    assert said == {
+        "7 s3": "one of the newest 2 bases in S3",
+        "6 s3": "cannot be restored: a snapshot that it builds on is gone",
+        "4 local": "the newest incremental on this host",
+        "3 s3": "one of the newest 2 bases in S3",
+        "3 local": "the newest base on this host",
+        "2 s3": "no incrementals are to be kept in S3, and nobody needs it",
+        "2 local": "not the newest incremental on this host, and nobody needs it",
+        "1 s3": "not one of the newest 2 bases in S3, and nobody needs it",
+        "1 local": "not the newest base on this host, and nobody needs it",
+    }
+
+
+def test_ten_thousand_snapshots_of_one_chain_are_decided_at_once() -> None:
+    hours = [day(0) + timedelta(hours=number) for number in range(10_000)]
+    history = [
+        Candidate(SnapshotId(hour, parent), local=False, s3=True)
+        for hour, parent in zip(hours, [None, *hours], strict=False)
+    ]
+    started = process_time()
+    assert all(one.keep for one in decide(history, Limits(1, 3, 3, 5_000)))
+    assert process_time() - started < 5
+
+
+def test_the_most_generous_limits_of_all_objects_count() -> None:
+    assert most_generous([Limits(1, 3, 3, 40), Limits(2, 0, 3, 50)]) == Limits(2, 3, 3, 50)
+
+
+def test_the_example_of_the_overview() -> None:
+    nights = [datetime(2026, 8, 1, 3, tzinfo=UTC) + timedelta(days=n) for n in range(115)]
+    ids = [
+        SnapshotId(night, None if night.day == 1 else night - timedelta(days=1))
+        for night in nights
+    ]
+    left: list[Candidate] = []
+    for id in ids:  # as every night's run finds it
+        history = [*left, Candidate(id, local=True, s3=True)]
+        left = carried_out(history, decide(history, DEFAULTS))
+    assert nights[-1].date().isoformat() == "2026-11-23"
+    assert [f"{one.id.time:%b %d}" for one in left if one.s3] == [
+        "Sep 01",
+        *(f"Oct {number:02}" for number in range(1, 32)),
+        *(f"Nov {number:02}" for number in range(1, 24)),
+    ]
+    assert [f"{one.id.time:%b %d}" for one in left if one.local] == [
+        "Nov 01", "Nov 21", "Nov 22", "Nov 23",
+    ]  # fmt: skip
+    reasons = {
+        f"{one.snapshot.time:%b %d} {one.place}": one.reason for one in decide(left, DEFAULTS)
+    }
+    assert reasons["Oct 14 s3"] == "one of the newest 40 incrementals in S3"
+    assert reasons["Oct 13 s3"] == "20261031T030000Z-incr-20261030T030000Z needs it"
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Candidate]:
+    """Any state that failures, other hands and changed configurations may have left."""
+    history: list[Candidate] = []
+    for number in range(draw(st.integers(0, 9))):
+        parents = st.none() | st.integers(max(0, number - 3), number - 1) if number else st.none()
+        parent = draw(parents)
+        local, s3 = draw(
+            st.sampled_from([(True, False), (False, True), (True, True), (False,) * 2])
+        )
+        snapshot = SnapshotId(day(number), None if parent is None else day(parent))
+        if local or s3:
+            history.append(
+                Candidate(snapshot, local, s3, *(draw(st.booleans()) for _ in range(3)))
+            )
+    return history
+
+
+counts = st.integers(0, 3)
+limits_ = st.builds(Limits, counts, counts, counts, counts)
+
+
+def carried_out(history: Sequence[Candidate], verdicts: Sequence[Verdict]) -> list[Candidate]:
+    removed = {(one.snapshot, one.place) for one in verdicts if not one.keep}
+    left = [
+        replace(
+            one,
+            local=one.local and (one.id, Place.LOCAL) not in removed,
+            s3=one.s3 and (one.id, Place.S3) not in removed,
+        )
+        for one in history
+    ]
+    return [one for one in left if one.local or one.s3]
+
+
+def chain_of(
+    history: Sequence[Candidate], last: Candidate, points: bool
+) -> list[Candidate] | None:
+    """The snapshots that a restore of last reads; None where one is gone."""
+    by_time = {one.id.time: one for one in history}
+    links = [last]
+    while links[-1].id.parent is not None and not (points and links[-1].local):
+        if links[-1].id.parent not in by_time:
+            return None
+        links.append(by_time[links[-1].id.parent])
+    return links
+
+
+def restorable(history: Sequence[Candidate], points: bool = False) -> set[SnapshotId]:
+    return {one.id for one in history if chain_of(history, one, points) is not None}
+
+
+@given(histories(), limits_, st.booleans())
+def test_there_is_one_verdict_a_copy(
+    history: list[Candidate], limits: Limits, points: bool
+) -> None:
+    verdicts = [(one.snapshot, one.place) for one in decide(history, limits, points=points)]
+    copies = {(one.id, Place.LOCAL) for one in history if one.local}
+    copies |= {(one.id, Place.S3) for one in history if one.s3}
+    assert len(verdicts) == len(set(verdicts))
+    assert set(verdicts) == copies
+
+
+@given(histories(), limits_, st.booleans())
+def test_what_is_plainly_kept_as_a_whole_is_kept_one_by_one(
+    history: list[Candidate], limits: Limits, points: bool
+) -> None:
+    if keeps_everything(history, limits):
+        assert all(one.keep for one in decide(history, limits, points=points))
+
+
+@given(histories(), limits_, st.booleans())
+def test_where_all_is_plainly_kept_even_once_uploaded_there_is_no_surplus(
+    history: list[Candidate], limits: Limits, points: bool
+) -> None:
+    if keeps_everything([replace(one, s3=True) for one in history], limits):
+        verdicts = decide(history, limits, points=points)
+        assert all(one.keep and not one.surplus for one in verdicts)
+
+
+def test_what_is_within_the_limits_and_whole_is_plainly_kept() -> None:
+    chain = ["1 local s3", "2<1 local s3", "3<2 s3", "4 s3"]
+    assert keeps_everything(list(map(candidate, chain)), Limits(1, 1, 2, 2))
+    for fewer in (Limits(0, 1, 2, 2), Limits(1, 0, 2, 2), Limits(1, 1, 1, 2), Limits(1, 1, 2, 1)):
+        assert not keeps_everything(list(map(candidate, chain)), fewer)
+    assert not keeps_everything([candidate("2<1 s3")], EVERYTHING)
+
+
+@given(histories(), limits_, st.booleans())
+def test_what_could_be_restored_and_stays_can_still_be_restored(
+    history: list[Candidate], limits: Limits, points: bool
+) -> None:
+    left = carried_out(history, decide(history, limits, points=points))
+    survivors = {one.id for one in left} & restorable(history, points)
+    assert survivors <= restorable(left, points)
+
+
+@given(histories(), limits_, st.booleans())
+def test_the_newest_that_can_be_restored_stays(
+    history: list[Candidate], limits: Limits, points: bool
+) -> None:
+    before = restorable(history, points)
+    left = carried_out(history, decide(history, limits, points=points))
+    if before:
+        assert max(before, key=lambda one: one.time) in restorable(left, points)
+
+
+@given(histories(), limits_, st.booleans())
+def test_the_newest_that_can_be_restored_from_s3_alone_stays(
+    history: list[Candidate], limits: Limits, points: bool
+) -> None:
+    def in_s3(snapshots: list[Candidate]) -> list[Candidate]:
+        return [replace(one, local=False) for one in snapshots if one.s3]
+
+    before = restorable(in_s3(history))
+    left = carried_out(history, decide(history, limits, points=points))
+    if before:
+        assert max(before, key=lambda one: one.time) in restorable(in_s3(left))
+
+
+@given(histories(), limits_)
+def test_a_snapshot_that_stays_here_keeps_the_files_that_are_never_uploaded(
+    history: list[Candidate], limits: Limits
+) -> None:
+    left = {one.id: one for one in carried_out(history, decide(history, limits))}
+    for one in history:
+        for link in chain_of(history, one, points=False) or []:
+            if one.id in left and left[one.id].local and link.local and link.local_only:
+                assert left[link.id].local
+
+
+def uploaded(
+    history: Sequence[Candidate], points: bool, without: Collection[SnapshotId] = ()
+) -> list[Candidate]:
+    """The history once tb-upload has run: a parent goes before its children."""
+    there = {one.id.time for one in history if one.s3}
+    here = {one.id.time for one in history if one.local}
+    after = []
+    for one in history:
+        parent, wanted = one.id.parent, one.local and one.wanted_in_s3 and one.id not in without
+        if wanted and (parent is None or (parent in there and (parent in here or not points))):
+            there.add(one.id.time)
+        after.append(replace(one, s3=one.id.time in there))
+    return after
+
+
+def surplus_of(history: list[Candidate], limits: Limits, points: bool) -> set[SnapshotId]:
+    return {one.snapshot for one in decide(history, limits, points=points) if one.surplus}
+
+
+@given(histories(), limits_, st.booleans())
+def test_without_its_surplus_an_upload_ends_as_it_would_with_it(
+    history: list[Candidate], limits: Limits, points: bool
+) -> None:
+    whole = uploaded(history, points)
+    spared = uploaded(history, points, surplus_of(history, limits, points))
+    left = carried_out(spared, decide(spared, limits, points=points))
+    assert left == carried_out(whole, decide(whole, limits, points=points))
+
+
+@given(histories(), limits_, st.booleans())
+def test_what_is_uploaded_stays_in_s3_and_the_next_run_has_nothing_to_do(
+    history: list[Candidate], limits: Limits, points: bool
+) -> None:
+    before = {one.id for one in history if one.s3}
+    spared = uploaded(history, points, surplus_of(history, limits, points))
+    verdicts = decide(spared, limits, points=points)
+    assert {one.snapshot for one in verdicts if not one.keep and one.place is Place.S3} <= before
+    left = carried_out(spared, verdicts)
+    assert uploaded(left, points, surplus_of(left, limits, points)) == left
+    assert all(one.keep for one in decide(left, limits, points=points))
+
+
+@given(histories(), limits_, st.booleans())
+def test_nothing_that_is_still_to_be_uploaded_goes_before_it_is_in_s3(
+    history: list[Candidate], limits: Limits, points: bool
+) -> None:
+    left = {one.id: one for one in carried_out(history, decide(history, limits, points=points))}
+    after = uploaded(history, points, surplus_of(history, limits, points))
+    whole = restorable(history, points)
+    for one, then in zip(history, after, strict=True):
+        if then.s3 and not one.s3 and one.id in whole:
+            assert left[one.id].local
+
+
+@given(histories(), limits_, st.booleans())
+def test_deciding_again_removes_nothing(
+    history: list[Candidate], limits: Limits, points: bool
+) -> None:
+    left = carried_out(history, decide(history, limits, points=points))
+    assert all(one.keep for one in decide(left, limits, points=points))
+
+
+@given(histories(), st.booleans())
+def test_high_limits_remove_nothing_that_can_be_restored(
+    history: list[Candidate], points: bool
+) -> None:
+    whole = restorable(history)
+    for one in decide(history, EVERYTHING, points=points):
+        assert one.keep or one.snapshot not in whole
+
+
+@given(histories(), limits_, st.booleans())
+def test_children_go_before_their_parents(
+    history: list[Candidate], limits: Limits, points: bool
+) -> None:
+    gone: set[datetime] = set()
+    for one in decide(history, limits, points=points):
+        assert one.snapshot.parent not in gone
+        gone.add(one.snapshot.time)
+
+
+@given(histories(), limits_)
+def test_the_newest_of_each_kind_stay_up_to_the_limits(
+    history: list[Candidate], limits: Limits
+) -> None:
+    whole = restorable(history)
+    left = [one for one in decide(history, limits) if one.keep]
+    for place, kind, limit in (
+        (Place.LOCAL, Kind.BASE, limits.bases_local),
+        (Place.LOCAL, Kind.INCREMENTAL, limits.incrementals_local),
+        (Place.S3, Kind.BASE, limits.bases_s3),
+        (Place.S3, Kind.INCREMENTAL, limits.incrementals_s3),
+    ):
+        there = [
+            one.id
+            for one in history
+            if (one.local if place is Place.LOCAL else one.s3) and one.id.kind is kind
+        ]
+        newest = sorted(whole & {*there}, key=lambda one: one.time)[::-1][:limit]
+        assert {*newest} <= {one.snapshot for one in left if one.place is place}

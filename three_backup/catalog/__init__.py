@@ -1,0 +1,1 @@
+"""Which snapshots exist, here and in S3, and their files."""

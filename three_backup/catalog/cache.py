@@ -1,0 +1,43 @@
+"""The manifests that were read from S3, kept on this host: they never change."""
+
+import hashlib
+import os
+from pathlib import Path
+
+from three_backup.errors import BackupError
+from three_backup.host.durable import write_durably
+from three_backup.model import layout
+from three_backup.model.snapshots import Manifest, SnapshotId
+from three_backup.model.storage import Storage
+
+
+class ManifestCache:
+    """Those of one storage. S3 has them all: what is missing or damaged here is read there."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._local_dir = storage.local_dir
+        place = f"{storage.endpoint}/{storage.bucket}/{storage.prefix}"
+        name = hashlib.sha256(place.encode()).hexdigest()[:16]
+        self._folder = storage.local_dir / "cache" / name
+
+    def read(self, carrier: str, snapshot: SnapshotId) -> Manifest | None:
+        """None where it has to be read from S3."""
+        path = self._path(carrier, snapshot)
+        try:
+            return Manifest.from_json(path.read_bytes(), str(path))
+        except (FileNotFoundError, PermissionError, BackupError):
+            return None
+
+    def keep(self, carrier: str, snapshot: SnapshotId, body: bytes) -> None:
+        # Whoever may not write here (a reader without rights) does without the cache.
+        if not os.access(self._local_dir, os.W_OK):
+            return
+        path = self._path(carrier, snapshot)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_durably(path, body)
+
+    def forget(self, carrier: str, snapshot: SnapshotId) -> None:
+        self._path(carrier, snapshot).unlink(missing_ok=True)
+
+    def _path(self, carrier: str, snapshot: SnapshotId) -> Path:
+        return self._folder / layout.manifest_key(carrier, snapshot)

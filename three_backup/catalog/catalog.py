@@ -1,0 +1,286 @@
+"""Which snapshots exist, on this host and in S3, and their files from whichever has them."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from operator import attrgetter
+from pathlib import Path
+from typing import NamedTuple
+
+from three_backup.catalog.cache import ManifestCache
+from three_backup.catalog.folders import LocalStore
+from three_backup.errors import BackupError, ConfigurationError
+from three_backup.model import layout
+from three_backup.model.snapshots import Manifest, SnapshotId, StoredFile, chain
+from three_backup.model.storage import Storage
+from three_backup.s3.download import read_range
+from three_backup.s3.patience import Say
+from three_backup.s3.store import Store
+
+
+class Stored(NamedTuple):
+    """A complete snapshot and where it lies."""
+
+    id: SnapshotId
+    local: bool
+    s3: bool
+
+
+_time = attrgetter("time")
+
+
+class Catalog:
+    """The snapshots of one storage. Nothing is contacted before it is asked for.
+
+    partial: S3 is left out, so that parents which are not here may lie there.
+    """
+
+    def __init__(self, storage: Storage, say: Say = lambda _: None) -> None:
+        """say: told in a sentence when S3 keeps us waiting."""
+        self.storage = storage
+        self._say = say
+        self.local = LocalStore(storage.local_dir)
+        self.partial = False
+        self._everything: dict[str, str] | None = None
+        self._unlisted: BackupError | None = None
+        self._cache = ManifestCache(storage)
+        self._trusts_host = True
+
+    @cached_property
+    def s3(self) -> Store | None:
+        """None without a bucket."""
+        return Store(self.storage, self._say) if self.storage.bucket else None
+
+    @property
+    def bucket(self) -> Store:
+        """Raises ConfigurationError without a bucket."""
+        if self.s3 is None:
+            raise ConfigurationError(
+                "config.no_bucket",
+                "no bucket is configured",
+                'set s3_bucket and s3_endpoint under "*" in the configuration',
+            )
+        return self.s3
+
+    @property
+    def places(self) -> list[str]:
+        """Where it looks, as a person would say it."""
+        here = [f"in {self.storage.local_dir}"] if self._looks_here else []
+        return here if self.s3 is None else [f"below {self.s3.place()}", *here]
+
+    def list_everything(self) -> None:
+        """From here on answer out of one listing, a request a thousand keys, not one a carrier."""
+        if self._everything is not None:
+            return
+        if self._unlisted is not None:
+            raise self._unlisted  # many carriers shall not wait for it one after the other
+        try:
+            self._everything = self._listed()
+        except BackupError as error:
+            self._unlisted = error
+            raise
+
+    def without_s3(self) -> "Catalog":
+        """The snapshots of this host alone, while S3 is away."""
+        catalog = Catalog(replace(self.storage, bucket=None), self._say)
+        catalog.partial = True
+        return catalog
+
+    def leave_out_local(self) -> None:
+        """From here on answer out of S3 alone, its manifests read anew. Of this host only what is
+        never uploaded is read."""
+        self._trusts_host = False
+
+    def snapshots(self, carrier: str) -> list[Stored]:
+        """Oldest first."""
+        local = set(self.local.snapshots(carrier)) if self._looks_here else set()
+        remote = sorted(self._remote(carrier), key=_time)
+        if not local:
+            return [Stored(one, False, True) for one in remote]
+        there = set(remote)
+        ordered = sorted(local | there, key=_time)
+        return [Stored(one, one in local, one in there) for one in ordered]
+
+    def carriers(self, type: str) -> list[str]:
+        """Every carrier of a source that has a snapshot anywhere, sorted."""
+        self.list_everything()
+        remote = (one for one in self._everything or () if one.startswith(f"{type}/"))
+        local = self.local.carriers(type) if self._looks_here else ()
+        return sorted({*remote, *local})
+
+    def manifest(self, carrier: str, stored: Stored) -> Manifest:
+        """From this host, else from the cache, else from S3."""
+        if stored.local:
+            return self.local.manifest(carrier, stored.id)
+        return self._remote_manifest(carrier, stored.id)
+
+    def files(self, carrier: str, stored: Stored) -> "Files":
+        remote = self._remote_manifest(carrier, stored.id) if stored.s3 else None
+        local = self.local.manifest(carrier, stored.id) if stored.local else None
+        directory = self.local.directory(carrier, stored.id)
+        return Files(local, directory, remote, self.s3)
+
+    def chain(self, carrier: str, snapshots: Sequence[Stored], last: SnapshotId) -> list["Files"]:
+        """The files of the base, of the increments after it and of last, in that order."""
+        links = chain((one.id for one in snapshots), last)
+        if links is None:
+            raise BackupError(
+                "catalog.broken_chain",
+                f"{carrier}: snapshot {last} lacks the snapshot it is an increment of",
+                "restore an older one with --snapshot; tb-list --snapshots names them",
+            )
+        by_id = {one.id: one for one in snapshots}
+        return [self.files(carrier, by_id[link]) for link in links]
+
+    def lost(self, carrier: str, snapshots: Sequence[Stored], last: SnapshotId) -> str | None:
+        """What is never uploaded and gone from this host, of last and of all that it builds on."""
+        links = chain((one.id for one in snapshots), last) or (last,)
+        for stored in (one for one in snapshots if one.id in links):
+            for name in self.lost_files(carrier, stored):
+                return f"{name} of {stored.id} is gone from this host"
+        return None
+
+    def lost_files(self, carrier: str, stored: Stored) -> list[str]:
+        """The files of one snapshot that are never uploaded, without those that are here."""
+        directory = self.local.directory(carrier, stored.id)
+        return [
+            file.name
+            for file in self.manifest(carrier, stored).files
+            if file.local_only and not _is_whole(directory / file.name, file.size)
+        ]
+
+    def forget_cached(self, carrier: str, snapshot: SnapshotId) -> None:
+        self._cache.forget(carrier, snapshot)
+
+    def _listed(self) -> dict[str, str]:
+        names: dict[str, list[str]] = {}
+        last, found = "", []
+        for key in self.s3.all_names(f"{layout.MANIFESTS}/") if self.s3 else ():
+            folder, _, name = key.rpartition("/")
+            if folder != last:
+                last, found = folder, names.setdefault(folder, [])
+            found.append(name)
+        # One text a carrier: a snapshot costs its 40 characters, not an object. Whoever writes
+        # there besides, no name has a slash in it.
+        return {
+            carrier: "/".join(found)
+            for folder, found in names.items()
+            if (carrier := layout.carrier_of_manifests(folder))
+            and any(map(layout.snapshots_of, found))
+        }
+
+    @property
+    def _looks_here(self) -> bool:
+        return self._trusts_host and not self.storage.foreign
+
+    def _remote(self, carrier: str) -> list[SnapshotId]:
+        if self.s3 is None:
+            return []
+        if self._everything is not None:
+            return layout.snapshots_of(self._everything.get(carrier, ""))
+        folder = f"{layout.manifest_folder(carrier)}/"
+        names = (key.removeprefix(folder) for key in self.s3.all_names(folder))
+        return layout.snapshots_of("/".join(name for name in names if "/" not in name))
+
+    def _remote_manifest(self, carrier: str, snapshot: SnapshotId) -> Manifest:
+        cached = self._cache.read(carrier, snapshot) if self._trusts_host else None
+        if cached is not None:
+            return cached
+        key = layout.manifest_key(carrier, snapshot)
+        body = self.bucket.read(key)
+        manifest = Manifest.from_json(body, key)
+        if manifest.carrier != carrier or manifest.snapshot != snapshot:
+            raise BackupError(
+                "manifest.misplaced",
+                f"{key}: this is the manifest of {manifest.carrier} {manifest.snapshot}",
+                "restore another snapshot, and find out who writes to the bucket",
+            )
+        self._cache.keep(carrier, snapshot, body)
+        return manifest
+
+
+class Files:
+    """The files of one snapshot: `sources.jobs.SnapshotFiles` over a folder, over S3, or both."""
+
+    def __init__(
+        self, local: Manifest | None, directory: Path, remote: Manifest | None, s3: Store | None
+    ) -> None:
+        manifest = local or remote
+        if manifest is None:
+            raise ValueError("a stored snapshot lies somewhere")
+        self._manifest = manifest
+        self._local = local
+        self._directory = directory
+        self._remote = remote
+        self._s3 = s3
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._manifest
+
+    def read(self, name: str) -> bytes:
+        """A damaged copy on this host is passed over where S3 has another."""
+        stored = self._file(self._remote or self._manifest, name)
+        damaged = None
+        for copy in self._copies(name, 0, stored.size):
+            if stored.sha256 is None or hashlib.sha256(copy).hexdigest() == stored.sha256:
+                return copy
+            damaged = name
+        raise self._missing(damaged or name, "is damaged" if damaged else "is not stored")
+
+    def read_range(self, name: str, offset: int, length: int) -> bytes:
+        for copy in self._copies(name, offset, length):
+            return copy
+        raise self._missing(name, "is stored only on the host that took it")
+
+    def place(self, name: str) -> str:
+        here = self._local is not None and (self._directory / name).is_file()
+        return "local" if here else "s3"
+
+    def _copies(self, name: str, offset: int, length: int) -> Iterator[bytes]:
+        path = self._directory / name
+        here = self._local is not None or self._file(self._manifest, name).local_only
+        if here and path.is_file():
+            with path.open("rb") as file:
+                file.seek(offset)
+                body = file.read(length)
+            if len(body) == length:
+                yield body
+        if self._remote is not None and self._s3 is not None:
+            stored = self._file(self._remote, name)
+            if not stored.local_only:
+                yield self._read_s3(self._s3, stored, offset, length)
+
+    def _read_s3(self, s3: Store, stored: StoredFile, offset: int, length: int) -> bytes:
+        key = layout.data_key(self._manifest.carrier, self._manifest.snapshot, stored.name)
+        volume_size = stored.volume_size or max(stored.size, 1)
+        return read_range(s3, key, volume_size, stored.size, offset, length)
+
+    def _file(self, manifest: Manifest, name: str) -> StoredFile:
+        stored = manifest.file(name)
+        if stored is None:
+            raise self._missing(name, "is not part of it")
+        return stored
+
+    def _missing(self, name: str, what: str) -> BackupError:
+        return BackupError(
+            "snapshot.file",
+            f"{self._manifest.carrier}: snapshot {self._manifest.snapshot}: {name} {what}",
+            "restore another snapshot with --snapshot; tb-list --snapshots names them",
+        )
+
+
+def _is_whole(path: Path, size: int) -> bool:
+    try:
+        return path.stat().st_size == size
+    except FileNotFoundError:
+        return False
+
+
+def in_s3(manifest: Manifest, volume_sizes: dict[str, int]) -> Manifest:
+    """The manifest as S3 keeps it: it says how each uploaded file is cut into volumes."""
+    files = tuple(
+        replace(stored, volume_size=volume_sizes.get(stored.name)) for stored in manifest.files
+    )
+    return replace(manifest, files=files)

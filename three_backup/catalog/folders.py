@@ -1,0 +1,129 @@
+"""The snapshots of this host: `<local_dir>/<path>/<snapshot id>/manifest.json` and data files."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from three_backup.errors import BackupError
+from three_backup.host.durable import sync_directory, write_durably
+from three_backup.model import layout
+from three_backup.model.snapshots import Manifest, SnapshotId
+
+MANIFEST = "manifest.json"
+_JOURNAL = "journal"
+_UNFINISHED = ".unfinished-"
+
+
+class LocalStore:
+    """A folder of snapshots. A snapshot is there when its manifest is.
+
+    Whoever adds or removes snapshots of a carrier holds the carrier's lock.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def snapshots(self, carrier: str) -> list[SnapshotId]:
+        """Oldest first."""
+        try:
+            entries = list(os.scandir(self._folder(carrier)))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        found = (_snapshot_in(entry) for entry in entries if entry.is_dir())
+        return sorted((one for one in found if one), key=lambda one: one.time)
+
+    def manifest(self, carrier: str, snapshot: SnapshotId) -> Manifest:
+        path = self.directory(carrier, snapshot) / MANIFEST
+        try:
+            return Manifest.from_json(path.read_bytes(), str(path))
+        except FileNotFoundError as error:
+            raise BackupError(
+                "local.missing", f"{carrier}: this host has no snapshot {snapshot}"
+            ) from error
+
+    def directory(self, carrier: str, snapshot: SnapshotId) -> Path:
+        return self._folder(carrier) / str(snapshot)
+
+    def journals(self, carrier: str, snapshot: SnapshotId | None = None) -> Path:
+        """What is being uploaded to S3 and removed there: of one snapshot, or of all."""
+        folder = self.root / _JOURNAL / layout.path(carrier)
+        return folder if snapshot is None else folder / str(snapshot)
+
+    @contextmanager
+    def begin(self, carrier: str, snapshot: SnapshotId) -> Iterator[Path]:
+        """An empty folder to fill with data files; it is gone afterwards unless committed."""
+        self.sweep(carrier)
+        folder = self._folder(carrier) / f"{_UNFINISHED}{snapshot}"
+        folder.mkdir(parents=True, mode=0o700)
+        sync_directory(folder.parent)  # what is made elsewhere for it is found by its name
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def commit(self, unfinished: Path, manifest: Manifest) -> None:
+        """Make a snapshot of the folder: its manifest is written last, then it is renamed."""
+        write_durably(unfinished / MANIFEST, manifest.to_json())
+        sync_directory(unfinished)
+        unfinished.rename(self.directory(manifest.carrier, manifest.snapshot))
+        sync_directory(unfinished.parent)
+
+    def remove(self, carrier: str, snapshot: SnapshotId) -> None:
+        """The manifest first, so that what is half removed is no snapshot."""
+        folder = self.directory(carrier, snapshot)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        sync_directory(folder)
+        shutil.rmtree(folder)
+        _remove_empty_parents(folder.parent, self.root)
+
+    def unfinished(self, carrier: str) -> list[SnapshotId]:
+        """What killed runs began and did not commit."""
+        folders = self._folder(carrier).glob(f"{_UNFINISHED}*")
+        found = (SnapshotId.parse(one.name.removeprefix(_UNFINISHED)) for one in folders)
+        return [one for one in found if one]
+
+    def sweep(self, carrier: str) -> None:
+        """Remove what killed runs left of snapshots that never came to be, or no longer are."""
+        folder = self._folder(carrier)
+        if not folder.is_dir():
+            return
+        for entry in os.scandir(folder):
+            if entry.is_dir(follow_symlinks=False) and _is_leftover(entry):
+                shutil.rmtree(entry.path)
+
+    def carriers(self, type: str) -> Iterator[str]:
+        """The carriers of a source that have snapshots here."""
+        return _carriers(self.root, type)
+
+    def begun(self, type: str) -> Iterator[str]:
+        """The carriers of a source of which something was begun in S3 and not finished."""
+        return _carriers(self.root / _JOURNAL, type)
+
+    def _folder(self, carrier: str) -> Path:
+        return self.root / layout.path(carrier)
+
+
+def _carriers(root: Path, type: str) -> Iterator[str]:
+    for folder, names, _ in os.walk(root / layout.path(type)):
+        if any(SnapshotId.parse(name) for name in names):
+            names.clear()
+            yield layout.carrier(os.path.relpath(folder, root))
+
+
+def _snapshot_in(entry: os.DirEntry[str]) -> SnapshotId | None:
+    snapshot = SnapshotId.parse(entry.name)
+    return snapshot if snapshot and Path(entry.path, MANIFEST).is_file() else None
+
+
+def _is_leftover(entry: os.DirEntry[str]) -> bool:
+    if entry.name.startswith(_UNFINISHED):
+        return True
+    return SnapshotId.parse(entry.name) is not None and _snapshot_in(entry) is None
+
+
+def _remove_empty_parents(folder: Path, root: Path) -> None:
+    while folder != root and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent

@@ -1,0 +1,1 @@
+"""What is due, what may go, and whether there is room for it."""

@@ -1,0 +1,108 @@
+"""The records of what there is: live at the sources, or stored in the catalog."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from shutil import which
+from typing import Any
+
+from three_backup.catalog.carriers import can_hold, record_of
+from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.config import Configuration
+from three_backup.errors import BackupError
+from three_backup.model.objects import ObjectId, can_match_below, selected
+from three_backup.model.records import Record, of_source
+from three_backup.model.snapshots import CarriedObject, Manifest
+from three_backup.sources import SOURCES
+from three_backup.sources.base import Found, Source, Unreadable
+from three_backup.sources.jobs import Say
+
+
+def reachable(patterns: Sequence[str]) -> list[Source]:
+    """The sources whose objects a pattern can select and whose programs are on PATH."""
+    return [
+        source
+        for source in SOURCES
+        if not patterns or any(can_match_below(pattern, source.type) for pattern in patterns)
+        if any(which(program) for program in source.programs)
+    ]
+
+
+def live(
+    patterns: Sequence[str], configuration: Configuration, say: Say
+) -> Iterator[tuple[Record, BackupError | None]]:
+    """The records of the live objects that patterns select, those of one carrier together.
+
+    What cannot be listed is a record too, given with its error and without its object.
+    """
+    for source in reachable(patterns):
+        settings = configuration.source_settings(source.type)
+        try:
+            for found in source.discover(patterns, settings, say):
+                yield _record(found, source.type)
+        except BackupError as error:
+            yield of_source(source.type, source.type), error
+
+
+def stored(
+    patterns: Sequence[str], catalogs: Iterable[Catalog], types: Iterable[str]
+) -> Iterator[tuple[Record, BackupError | None]]:
+    """The records of every object that a snapshot holds, with the ids of these snapshots.
+
+    A manifest that cannot be read is a record of its carrier, given with its error.
+    """
+    for catalog in catalogs:
+        for type in types:
+            if patterns and not any(can_match_below(pattern, type) for pattern in patterns):
+                continue
+            for carrier in catalog.carriers(type):
+                if can_hold(carrier, partial(selected, patterns)):
+                    yield from _stored(catalog, carrier, patterns)
+
+
+def describe(stored: Stored, manifest: Manifest) -> dict[str, Any]:
+    """A snapshot as records tell of it. size: bytes of its data files."""
+    places = [name for name, there in (("local", stored.local), ("s3", stored.s3)) if there]
+    return {
+        "id": str(stored.id),
+        "kind": stored.id.kind,
+        "size": manifest.stored_size,
+        "place": places,
+    }
+
+
+def _stored(
+    catalog: Catalog, carrier: str, patterns: Sequence[str]
+) -> Iterator[tuple[Record, BackupError | None]]:
+    of_another_host = {"s3_prefix": catalog.storage.prefix} if catalog.storage.foreign else {}
+    newest: dict[ObjectId, CarriedObject] = {}
+    holders: dict[ObjectId, list[dict[str, Any]]] = {}
+    for snapshot in catalog.snapshots(carrier):
+        try:
+            manifest = catalog.manifest(carrier, snapshot)
+        except BackupError as error:
+            yield record_of(carrier), error
+            continue
+        described = describe(snapshot, manifest)
+        for carried in manifest.objects:
+            newest[carried.id] = carried
+            holders.setdefault(carried.id, []).append(described)
+    for object_id, carried in newest.items():
+        if selected(patterns, str(object_id)):
+            record = Record.of(
+                object_id,
+                **carried.facts,
+                size=carried.size,
+                carrier=carrier,
+                stored=True,
+                snapshots=holders[object_id],
+                **of_another_host,
+            )
+            yield record, None
+
+
+def _record(found: Found | Unreadable, type: str) -> tuple[Record, BackupError | None]:
+    carrier = {} if found.carrier in (None, str(found.id)) else {"carrier": found.carrier}
+    if isinstance(found, Unreadable):
+        return of_source(found.id, type, **carrier), found.error
+    size = {} if found.size is None else {"size": found.size}
+    return Record.of(found.id, **found.facts, **size, **carrier), None

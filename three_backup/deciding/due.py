@@ -1,0 +1,136 @@
+"""What is due for a carrier, how far its objects have come, and what is left to do. Pure."""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+
+from three_backup.catalog.catalog import Stored
+from three_backup.config.settings import Settings
+from three_backup.model.schedule import Cron, is_due
+from three_backup.model.snapshots import Kind, SnapshotId, chain, rfc3339
+from three_backup.model.stages import Stage, furthest, taken
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """now: aware UTC; zone: where cron strings are read."""
+
+    now: datetime
+    zone: tzinfo
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """The snapshot to take next: its kind, None for none, and why."""
+
+    kind: Kind | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a carrier's snapshots have come. begun: some bytes of an unsynced one are in S3;
+    stale_local, stale_s3: retention would remove something there."""
+
+    newest: Kind | None
+    unsynced: bool
+    begun: bool
+    stale_local: bool
+    stale_s3: bool
+
+
+def next_take(
+    snapshots: Sequence[Stored],
+    settings: Collection[Settings],
+    broken: Callable[[SnapshotId], str | None],
+    clock: Clock,
+    direct: bool = False,
+    partial: bool = False,
+) -> Take:
+    """What to take for a carrier whose objects have the settings; the earliest due counts.
+
+    broken: asked only when an incremental is due; why none can follow the newest snapshot.
+    direct: its server writes snapshots to S3 itself; partial: snapshots may lack some, so that
+    neither a parent nor a base that is missing calls for a new base.
+    """
+    bases = schedules(settings, Kind.BASE, direct)
+    incrementals = schedules(settings, Kind.INCREMENTAL, direct)
+    if not bases:
+        return Take(None, _why_never(settings, direct))
+    if not snapshots:
+        return Take(Kind.BASE, "there is no snapshot yet")
+    newest = snapshots[-1].id
+    if not partial and chain((one.id for one in snapshots), newest) is None:
+        return Take(Kind.BASE, f"a parent of {newest} is gone")
+    bases_taken = (one.id.time for one in reversed(snapshots) if one.id.parent is None)
+    newest_base = next(bases_taken, newest.time)
+    if fired := _fired(bases, newest_base, clock):
+        return Take(Kind.BASE, f"no base snapshot since {rfc3339(fired)}")
+    if fired := _fired(incrementals, newest.time, clock):
+        reason = broken(newest)
+        if reason is not None:
+            return Take(Kind.BASE, reason)
+        return Take(Kind.INCREMENTAL, f"no snapshot since {rfc3339(fired)}")
+    following = min(one.next_firing(clock.now, clock.zone) for one in bases | incrementals)
+    return Take(None, f"nothing is due before {rfc3339(following)}")
+
+
+def schedules(settings: Iterable[Settings], kind: Kind, direct: bool) -> set[Cron]:
+    """The schedules by which a carrier whose objects have the settings gets this kind."""
+    target = taken(kind, direct)
+    return {
+        one.base_schedule if kind is Kind.BASE else one.incremental_schedule
+        for one in settings
+        if one.max_stage.reaches(target)
+    }
+
+
+def stage(progress: Progress, max_stage: Stage, direct: bool = False) -> Stage:
+    """The furthest stage that holds, given that each implies all before it."""
+    if progress.newest is None:
+        return Stage.EXISTS
+    if not max_stage.reaches(Stage.SYNCED_S3):
+        return _lower(Stage.SNAPSHOT_BASE if direct else taken(progress.newest), max_stage)
+    if direct:
+        return Stage.SYNCED_S3 if progress.stale_s3 else Stage.ROTATED_S3
+    if progress.unsynced:
+        return Stage.PARTIALLY_SYNCED if progress.begun else taken(progress.newest)
+    if progress.stale_local:
+        return Stage.SYNCED_S3
+    return Stage.ROTATED_LOCALLY if progress.stale_s3 else Stage.ROTATED_S3
+
+
+def todo(current: Stage, max_stage: Stage, take: Kind | None, direct: bool = False) -> list[Stage]:
+    """The stages to go through, in order, none beyond max_stage."""
+    if current is Stage.EXISTS and take is None:
+        return []
+    ahead = [one for one in _AFTER_SNAPSHOT if not (direct and one is Stage.ROTATED_LOCALLY)]
+    if take is None:
+        ahead = [one for one in ahead if not current.reaches(one)]
+    elif not direct:
+        ahead.insert(0, taken(take))
+    elif take is Kind.BASE and max_stage.reaches(Stage.SYNCED_S3):
+        ahead.insert(0, Stage.SNAPSHOT_BASE)
+    return [one for one in ahead if max_stage.reaches(one)]
+
+
+_AFTER_SNAPSHOT = (Stage.SYNCED_S3, Stage.ROTATED_LOCALLY, Stage.ROTATED_S3)
+
+
+def _why_never(settings: Collection[Settings], direct: bool) -> str:
+    if not settings:
+        return "disabled"
+    highest = furthest(one.max_stage for one in settings)
+    if direct and highest is not Stage.EXISTS:
+        return f"max_stage is {highest}, but these snapshots lie in S3: nothing is taken"
+    return f"max_stage is {highest}"
+
+
+def _lower(one: Stage, other: Stage) -> Stage:
+    return other if one.reaches(other) else one
+
+
+def _fired(schedules: Iterable[Cron], newest: datetime, clock: Clock) -> datetime | None:
+    """The newest firing that no snapshot followed."""
+    due = (one for one in schedules if is_due(one, newest, clock.now, clock.zone))
+    return max((one.last_firing(clock.now, clock.zone) for one in due), default=None)

@@ -1,0 +1,128 @@
+"""Removing snapshots from S3, and what uploads that nobody finished left there.
+
+The manifest goes first, so that what is half removed is no snapshot; an intent on disk sees to it
+that the rest goes too, whenever this host is killed. Whoever removes holds the carrier's lock.
+"""
+
+import json
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.errors import BackupError
+from three_backup.host.durable import write_durably
+from three_backup.model import layout
+from three_backup.model.snapshots import SnapshotId
+from three_backup.s3.journal import Begun, begun, forget
+from three_backup.s3.store import Store
+from three_backup.s3.upload import abandon
+from three_backup.s3.volumes import is_volume_of
+from three_backup.sources import direct_source_of
+from three_backup.sources.jobs import Say
+
+PATIENCE = timedelta(days=1)
+"""How long an upload without a snapshot on this host may lie before it is cleared."""
+
+_REMOVAL = "removal.json"
+
+
+def remove_from_s3(catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
+    manifest = catalog.manifest(carrier, Stored(snapshot, local=False, s3=True))
+    direct = direct_source_of(carrier.partition("/")[0]) is not None
+    files = None if direct else [file.name for file in manifest.files]
+    intent = catalog.local.journals(carrier, snapshot) / _REMOVAL
+    intent.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(intent, json.dumps({"v": 1, "files": files}).encode())
+    catalog.bucket.delete([layout.manifest_key(carrier, snapshot)])
+    _finish(catalog, carrier, snapshot, intent)
+
+
+def clear_unfinished(catalog: Catalog, carrier: str, now: datetime, say: Say) -> None:
+    """Go on with removals that were cut short; clear uploads that nobody will finish."""
+    folder = catalog.local.journals(carrier)
+    if not folder.is_dir():
+        return
+    snapshots = {one.id: one for one in catalog.snapshots(carrier)}
+    for intent in folder.glob(f"*/{_REMOVAL}"):
+        snapshot = SnapshotId.parse(intent.parent.name)
+        if snapshot is None or (snapshot in snapshots and snapshots[snapshot].s3):
+            intent.unlink()  # its manifest is still there: retention decides anew
+        else:
+            _finish(catalog, carrier, snapshot, intent)
+    for upload in begun(folder):
+        snapshot = SnapshotId.parse(upload.journal.parent.name)
+        stored = snapshots.get(snapshot) if snapshot else None
+        if stored is not None and not stored.s3:
+            continue  # it is still to be uploaded, wherever that was begun
+        if _is_ours(catalog, upload):
+            _clear_upload(catalog, stored, upload, now)
+        elif upload.newest_write < now - PATIENCE:
+            _clear_elsewhere(catalog, carrier, upload, say)
+    _remove_empty(folder)
+
+
+def _is_ours(catalog: Catalog, upload: Begun) -> bool:
+    storage = catalog.storage
+    return (upload.plan.bucket, upload.plan.prefix) == (storage.bucket, storage.prefix)
+
+
+def _clear_upload(catalog: Catalog, stored: Stored | None, upload: Begun, now: datetime) -> None:
+    if stored is not None:
+        forget(upload.journal)
+    elif upload.newest_write < now - PATIENCE:
+        abandon(catalog.bucket, upload.journal)
+
+
+def _clear_elsewhere(catalog: Catalog, carrier: str, upload: Begun, say: Say) -> None:
+    """What went to the bucket and prefix that an earlier configuration named."""
+    plan = upload.plan
+    elsewhere = Store(replace(catalog.storage, bucket=plan.bucket, prefix=plan.prefix))
+    manifest = f"{layout.manifest_folder(carrier)}/{upload.journal.parent.name}.json"
+    try:
+        if elsewhere.size(manifest) is None:
+            abandon(elsewhere, upload.journal)
+        else:
+            forget(upload.journal)
+    except BackupError as error:
+        say(
+            f"{carrier}: an upload to {elsewhere.place(plan.key)}, begun under an earlier "
+            f"configuration, cannot be cleared ({error.message}); abort it by hand and remove "
+            f"{upload.journal}"
+        )
+
+
+def unclaimed(catalog: Catalog, carrier: str) -> list[str]:
+    """Keys of data that belong to no snapshot and to no upload or removal of this host."""
+    journals = catalog.local.journals(carrier)
+    claimed = {one.id for one in catalog.snapshots(carrier)}
+    found = []
+    for name in catalog.bucket.folders(f"{layout.DATA}/{layout.path(carrier)}/"):
+        snapshot = SnapshotId.parse(name)
+        if snapshot is None or snapshot in claimed or (journals / name).is_dir():
+            continue
+        folder = layout.data_folder(carrier, snapshot)
+        found += [stored.key for stored in catalog.bucket.all_keys(f"{folder}/")]
+    return found
+
+
+def _finish(catalog: Catalog, carrier: str, snapshot: SnapshotId, intent: Path) -> None:
+    """Delete the volumes of the snapshot's files, and no key besides; files: None where a server
+    wrote them, who alone knows their names."""
+    files = json.loads(intent.read_bytes())["files"]
+    folder = f"{layout.data_folder(carrier, snapshot)}/"
+    if files is None:
+        catalog.bucket.delete_folder(folder)
+    else:
+        owned = [layout.data_key(carrier, snapshot, name) for name in files]
+        keys = [stored.key for stored in catalog.bucket.keys(folder)]
+        catalog.bucket.delete(key for key in keys if any(is_volume_of(one, key) for one in owned))
+    catalog.forget_cached(carrier, snapshot)
+    intent.unlink()
+    _remove_empty(intent.parent)
+
+
+def _remove_empty(folder: Path) -> None:
+    for inner in (*folder.iterdir(), folder):
+        if inner.is_dir() and not any(inner.iterdir()):
+            inner.rmdir()

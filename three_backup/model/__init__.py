@@ -1,0 +1,1 @@
+"""The pure words that everything shares: objects, records, snapshots, schedules, retention."""

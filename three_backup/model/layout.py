@@ -1,0 +1,113 @@
+"""Where the snapshots of a carrier lie: folders below `local_dir`, keys below `s3_prefix`.
+
+A carrier is what holds the snapshots of an object: its id, or `postgres/cluster/<identifier>`.
+Neither keys nor folders begin or end with a slash.
+"""
+
+import re
+from functools import lru_cache
+
+from three_backup.model.snapshots import SNAPSHOT_ID, SnapshotId
+
+MANIFESTS = "manifests"
+DATA = "data"
+
+_LONGEST_SEGMENT = 200
+_OTHER = re.compile(r"[^A-Za-z0-9._-]+")
+_ESCAPED = re.compile(r"(?:=[0-9A-F]{2})+")
+_EMPTY = "=-"
+_CONTINUED = "="
+_SUFFIX = ".json"
+_MANIFEST = re.compile(rf"(?<![^/]){SNAPSHOT_ID}{re.escape(_SUFFIX)}(?![^/])", re.ASCII)
+
+
+def path(carrier: str) -> str:
+    """The carrier in `[A-Za-z0-9._=-]` and `/` only, as folders and keys spell it.
+
+    Other bytes become `=XX`, an empty segment `=-`, `.` and `..` begin with `=2E`; a segment of
+    more than 200 bytes runs over several, all but the last of which end in `=`.
+    """
+    return "/".join(_segment(segment) for segment in carrier.split("/"))
+
+
+def carrier(path_: str) -> str:
+    """The carrier whose path this is; of a path that is nobody's, one that has no snapshots."""
+    return "/".join(map(_name, path_.replace(f"{_CONTINUED}/", "").split("/")))
+
+
+def manifest_folder(carrier: str) -> str:
+    return f"{MANIFESTS}/{path(carrier)}"
+
+
+def manifest_key(carrier: str, snapshot: SnapshotId) -> str:
+    return f"{manifest_folder(carrier)}/{snapshot}{_SUFFIX}"
+
+
+def snapshots_of(names: str) -> list[SnapshotId]:
+    """The snapshots whose manifests have such names in their folder, each once; other names are
+    passed over. names: joined by slashes, since none has one."""
+    each_once = "/".join(dict.fromkeys(names.split("/")))
+    return list(SnapshotId.named(_MANIFEST.findall(each_once)))
+
+
+def carrier_of_manifests(folder: str) -> str | None:
+    """The carrier whose manifest_folder this is; None where it is nobody's."""
+    top, _, rest = folder.partition("/")
+    return _carrier(rest) if top == MANIFESTS else None
+
+
+def data_folder(carrier: str, snapshot: SnapshotId) -> str:
+    return f"{DATA}/{path(carrier)}/{snapshot}"
+
+
+def data_key(carrier: str, snapshot: SnapshotId, file: str) -> str:
+    return f"{data_folder(carrier, snapshot)}/{file}"
+
+
+def parse_data_key(key: str) -> tuple[str, SnapshotId] | None:
+    """The carrier and the snapshot of a data file; None where the key is not one of ours."""
+    top, _, rest = key.partition("/")
+    folder, _, file = rest.rpartition("/")
+    folder, _, name = folder.rpartition("/")
+    return _ours(folder, SnapshotId.parse(name)) if top == DATA and file else None
+
+
+def _ours(folder: str, snapshot: SnapshotId | None) -> tuple[str, SnapshotId] | None:
+    found = _carrier(folder) if snapshot else None
+    return (found, snapshot) if found and snapshot else None
+
+
+@lru_cache(maxsize=16)  # keys are listed folder by folder
+def _carrier(folder: str) -> str | None:
+    found = carrier(folder)
+    return found if path(found) == folder else None
+
+
+def _segment(name: str) -> str:
+    escaped = _OTHER.sub(lambda m: _escape(m[0]), name) or _EMPTY
+    if len(escaped) <= _LONGEST_SEGMENT:
+        return _not_dots(escaped)
+    length = _LONGEST_SEGMENT - len(_CONTINUED)
+    pieces = [escaped[start : start + length] for start in range(0, len(escaped), length)]
+    return f"{_CONTINUED}/".join((*pieces[:-1], _not_dots(pieces[-1])))
+
+
+def _not_dots(segment: str) -> str:
+    return segment.replace(".", "=2E", 1) if segment in (".", "..") else segment
+
+
+def _escape(characters: str) -> str:
+    return "".join(f"={byte:02X}" for byte in characters.encode("utf-8", "surrogatepass"))
+
+
+def _name(segment: str) -> str:
+    if segment == _EMPTY:
+        return ""
+    return _ESCAPED.sub(lambda m: _unescape(m[0]), segment)
+
+
+def _unescape(escaped: str) -> str:
+    try:
+        return bytes.fromhex(escaped.replace("=", "")).decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return escaped

@@ -1,0 +1,156 @@
+"""The lines that the tools exchange: one JSON object a backup object, enriched by each tool."""
+
+import json
+from codecs import BOM_UTF8
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Self
+
+from three_backup.errors import BackupError
+from three_backup.model.objects import ObjectId
+from three_backup.model.stages import Stage
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """A line as it was read; fields that this program does not know pass through unchanged.
+
+    line: that line, without its end; None once a field was changed.
+    """
+
+    fields: Mapping[str, Any]
+    line: str | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def parse(cls, line: bytes) -> Self:
+        """Raises BackupError where the line is not a record of this version."""
+        try:
+            text = line.removeprefix(BOM_UTF8).decode("utf-8", "surrogatepass").strip()
+            fields = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise _malformed(f"not JSON ({error})") from error
+        if not isinstance(fields, dict):
+            raise _malformed("not a JSON object")
+        if fields.get("v") != VERSION:
+            raise _malformed(f'not a record of version {VERSION} (no "v":{VERSION})')
+        record = cls(fields, text)
+        record._check()
+        return record
+
+    @classmethod
+    def of(cls, object_id: ObjectId, **fields: Any) -> Self:
+        """A new record of an object, its names spelt out."""
+        return cls(
+            {
+                "v": VERSION,
+                "id": str(object_id),
+                "type": object_id.type,
+                "subtype": object_id.subtype,
+                "level1": object_id.level1,
+                "level2": object_id.level2,
+                "level3": object_id.level3,
+                **fields,
+            }
+        )
+
+    @property
+    def id(self) -> str:
+        return str(self.fields.get("id", ""))
+
+    @cached_property
+    def object(self) -> ObjectId:
+        """Raises UsageError where the record is not of a single object."""
+        return ObjectId.parse(self.id)
+
+    @property
+    def carrier(self) -> str:
+        return str(self.fields.get("carrier", self.id))
+
+    @property
+    def failed(self) -> bool:
+        return "error" in self.fields
+
+    @property
+    def unsupported(self) -> str | None:
+        """Why its object cannot be backed up: no tool does anything for it."""
+        return self.fields.get("unsupported")
+
+    @property
+    def planned(self) -> bool:
+        return "todo" in self.fields
+
+    @property
+    def todo(self) -> tuple[Stage, ...]:
+        return tuple(Stage(stage) for stage in self.fields.get("todo", ()))
+
+    def with_fields(self, **changes: Any) -> "Record":
+        return Record({**self.fields, **changes})
+
+    def reached(self, *stages: Stage) -> "Record":
+        """The record once the stages are done: todo is shorter and stage further."""
+        if not self.planned:
+            return self.with_fields(stage=stages[-1])
+        left = [stage for stage in self.todo if stage not in stages]
+        return self.with_fields(stage=stages[-1], todo=left)
+
+    def with_error(self, tool: str, error: BackupError) -> "Record":
+        return self.with_fields(error=error_fields(tool, error))
+
+    def is_named_in(self, sentence: str) -> bool:
+        """Whether the sentence itself says what it is about."""
+        return self.carrier in sentence or sentence.startswith(f"{self.fields.get('type')}/")
+
+    def to_line(self) -> str:
+        if self.line is not None:
+            return f"{self.line}\n"
+        return json.dumps(self.fields, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+    def _check(self) -> None:
+        if self.failed:
+            if not isinstance(self.fields["error"], dict):
+                raise _malformed('"error" is not an object')
+            return
+        if not isinstance(self.fields.get("id"), str):
+            raise _malformed('no "id"')
+        _check_stages(self.fields)
+
+
+def error_fields(tool: str, error: BackupError) -> dict[str, str]:
+    fields = {"tool": tool, "code": error.code, "message": error.message}
+    return {**fields, "hint": error.hint} if error.hint else fields
+
+
+def malformed_line(tool: str, number: int, error: BackupError) -> Record:
+    """The record that stands for input line `number`, counted from 1."""
+    return Record({"v": VERSION, "line": number, "error": error_fields(tool, error)})
+
+
+def of_source(id: str, type: str, **fields: Any) -> Record:
+    """The record of a source as a whole, or of a part of it (`postgres/table/prod`)."""
+    return Record({"v": VERSION, "id": id, "type": type, **fields})
+
+
+_STAGES = tuple(Stage)
+_KINDS = ("base", "incremental", None)
+
+
+def _check_stages(fields: Mapping[str, Any]) -> None:
+    named: list[Any] = [fields[name] for name in ("stage", "max_stage") if name in fields]
+    todo = fields.get("todo", [])
+    if not isinstance(todo, list):
+        raise _malformed('"todo" is not a list')
+    _check_each(named + todo, _STAGES, "a stage")
+    _check_each([fields.get("take")], _KINDS, "a kind of snapshot")
+
+
+def _check_each(values: Iterable[Any], allowed: tuple[Any, ...], what: str) -> None:
+    for value in values:
+        if value not in allowed:
+            raise _malformed(f"{value!r} is not {what}")
+
+
+def _malformed(what: str) -> BackupError:
+    return BackupError("input.malformed", what, "feed records as tb-discover prints them")

@@ -1,0 +1,265 @@
+"""Snapshots, their ids, chains and manifests: the values that every part of the program shares."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, NamedTuple, Self
+
+from three_backup.errors import BackupError, UsageError
+from three_backup.model.objects import ObjectId
+
+MANIFEST_VERSION = 1
+_MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+_SEAL = b',"sha256":"%s"}\n'
+_SEALED = re.compile(rb',"sha256":"([^"]*)"\}\n\Z')
+_STAMP = "%Y%m%dT%H%M%SZ"
+_TIME = r"\d{8}T(?!24)\d{6}Z"
+SNAPSHOT_ID = rf"({_TIME})-(?:base|incr-({_TIME}))"
+"""The pattern of the names that snapshots are stored by, in ASCII; its groups: when the snapshot
+was taken, and for an increment when its parent was."""
+_ID = re.compile(SNAPSHOT_ID, re.ASCII)
+
+
+class Kind(StrEnum):
+    BASE = "base"
+    INCREMENTAL = "incremental"
+
+
+class SnapshotId(NamedTuple):
+    """When a snapshot was taken and whose increment it is; `str()` gives the name it is stored by.
+
+    time, parent: aware UTC, whole seconds; no two snapshots of a carrier share a time. A tuple,
+    since half a million may be read.
+    """
+
+    time: datetime
+    parent: datetime | None = None
+
+    @property
+    def kind(self) -> Kind:
+        return Kind.BASE if self.parent is None else Kind.INCREMENTAL
+
+    def __str__(self) -> str:
+        if self.parent is None:
+            return f"{stamp(self.time)}-base"
+        return f"{stamp(self.time)}-incr-{stamp(self.parent)}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """None where text is not the name of a snapshot (somebody else's file, say)."""
+        match = _ID.fullmatch(text)
+        return None if match is None else next(cls.named([match.groups()]), None)
+
+    @classmethod
+    def named(cls, pairs: Iterable[tuple[str | Any, ...]]) -> Iterator[Self]:
+        """The snapshots of such names; pairs: what SNAPSHOT_ID finds in each of them.
+
+        Half a million may be read: one call for each, or strptime, would take twice as long.
+        """
+        read = datetime.fromisoformat
+        for time, parent in pairs:
+            try:
+                taken, before = read(time), read(parent) if parent else None
+            except ValueError:
+                continue
+            if before is None or before < taken:
+                yield cls(taken, before)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A data file of a snapshot.
+
+    size: bytes; sha256: of the whole file, None where an index of the snapshot holds the hashes of
+    its pieces; local_only: never uploaded (what it holds has a max_stage before S3);
+    volume_size: in S3 the file is stored as volumes of this many bytes, the last one shorter.
+    """
+
+    name: str
+    size: int
+    sha256: str | None = None
+    local_only: bool = False
+    volume_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedObject:
+    """An object as a snapshot holds it. facts: the source's own (kind, class), plain JSON."""
+
+    id: ObjectId
+    size: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything that is known of a complete snapshot; where it lies, the snapshot is complete.
+
+    source_size, stored_size: bytes at the source and in the data files. facts: the source's own.
+    program, server: name and version of what made it and what it was made of. host: where.
+    """
+
+    carrier: str
+    snapshot: SnapshotId
+    objects: tuple[CarriedObject, ...]
+    files: tuple[StoredFile, ...]
+    source_size: int
+    stored_size: int
+    facts: Mapping[str, Any]
+    program: str
+    server: str
+    host: str
+
+    def file(self, name: str) -> StoredFile | None:
+        return next((stored for stored in self.files if stored.name == name), None)
+
+    def to_json(self) -> bytes:
+        """With a hash of itself at its end: a byte that was flipped on the way must not be kept in
+        a cache."""
+        return _sealed(
+            {
+                "v": MANIFEST_VERSION,
+                "carrier": self.carrier,
+                "snapshot": str(self.snapshot),
+                "kind": self.snapshot.kind,
+                "time": rfc3339(self.snapshot.time),
+                "parent": self.snapshot.parent and rfc3339(self.snapshot.parent),
+                "source_size": self.source_size,
+                "stored_size": self.stored_size,
+                "program": self.program,
+                "server": self.server,
+                "host": self.host,
+                "files": [_file_to_json(stored) for stored in self.files],
+                "facts": self.facts,
+                "objects": [
+                    {"id": str(carried.id), "size": carried.size, **carried.facts}
+                    for carried in self.objects
+                ],
+            }
+        )
+
+    @classmethod
+    def from_json(cls, body: bytes, where: str) -> Self:
+        """Raises BackupError where body is not a manifest of this version; where names it."""
+        try:
+            fields = json.loads(body)
+            _check_seal(body)
+            if fields["v"] != MANIFEST_VERSION:
+                raise BackupError(
+                    "manifest.version",
+                    f"{where}: the manifest has version {fields['v']}",
+                    "read it with a newer three_backup",
+                )
+            snapshot = SnapshotId.parse(fields["snapshot"])
+            if snapshot is None:
+                raise ValueError(fields["snapshot"])
+            return cls(
+                carrier=str(fields["carrier"]),
+                snapshot=snapshot,
+                objects=tuple(_carried_from_json(carried) for carried in fields["objects"]),
+                files=tuple(_file_from_json(stored) for stored in fields["files"]),
+                source_size=int(fields["source_size"]),
+                stored_size=int(fields["stored_size"]),
+                facts=_Facts(where, fields["facts"]),
+                program=str(fields["program"]),
+                server=str(fields["server"]),
+                host=str(fields["host"]),
+            )
+        except (UsageError, *_MALFORMED) as error:
+            raise BackupError(
+                "manifest.malformed",
+                f"{where}: this is not a manifest ({type(error).__name__}: {error})",
+                "restore an older snapshot; the next base replaces it",
+            ) from error
+
+
+def chain(snapshots: Iterable[SnapshotId], last: SnapshotId) -> list[SnapshotId] | None:
+    """The base, the increments after it and last, in that order; None where a link is missing."""
+    if last.parent is None:
+        return [last]
+    by_time = {snapshot.time: snapshot for snapshot in snapshots}
+    links = [last]
+    while (parent := links[-1].parent) is not None:
+        if parent not in by_time:
+            return None
+        links.append(by_time[parent])
+    return links[::-1]
+
+
+def next_time(now: datetime, newest: datetime | None) -> datetime:
+    """The time of a new snapshot: now in whole seconds, but always after the newest one."""
+    now = now.astimezone(UTC).replace(microsecond=0)
+    return now if newest is None or newest < now else newest + timedelta(seconds=1)
+
+
+def stamp(time: datetime) -> str:
+    return time.astimezone(UTC).strftime(_STAMP)
+
+
+def rfc3339(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class _Facts(dict[str, Any]):
+    """What a source wrote of itself; a fact that is missing is a manifest that lies."""
+
+    def __init__(self, where: str, facts: Mapping[str, Any]) -> None:
+        super().__init__(facts)
+        self._where = where
+
+    def __missing__(self, name: str) -> Any:
+        raise BackupError(
+            "manifest.malformed",
+            f"{self._where}: the manifest lacks {name}",
+            "restore an older snapshot; the next base replaces it",
+        )
+
+
+def _dump(fields: Mapping[str, Any]) -> bytes:
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _sealed(fields: Mapping[str, Any]) -> bytes:
+    body = _dump(fields)
+    digest = hashlib.sha256(body).hexdigest()
+    return body.removesuffix(b"}\n") + _SEAL % digest.encode()
+
+
+def _check_seal(body: bytes) -> None:
+    seal = _SEALED.search(body)
+    if seal and hashlib.sha256(body[: seal.start()] + b"}\n").hexdigest() != seal[1].decode():
+        raise ValueError("its sha256 is another")
+
+
+def _file_to_json(stored: StoredFile) -> dict[str, Any]:
+    fields: dict[str, Any] = {"name": stored.name, "size": stored.size}
+    if stored.sha256 is not None:
+        fields["sha256"] = stored.sha256
+    if stored.local_only:
+        fields["local_only"] = True
+    if stored.volume_size is not None:
+        fields["volume_size"] = stored.volume_size
+    return fields
+
+
+def _file_from_json(fields: Mapping[str, Any]) -> StoredFile:
+    name, size = fields["name"], fields["size"]
+    volume_size = fields.get("volume_size")
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._=-]*", name):
+        raise ValueError(f"file name {name!r}")
+    if not isinstance(size, int) or size < 0:
+        raise ValueError(f"size {size!r}")
+    if volume_size is not None and (not isinstance(volume_size, int) or volume_size < 1):
+        raise ValueError(f"volume size {volume_size!r}")
+    return StoredFile(
+        name, size, fields.get("sha256"), bool(fields.get("local_only")), volume_size
+    )
+
+
+def _carried_from_json(fields: Mapping[str, Any]) -> CarriedObject:
+    facts = {name: value for name, value in fields.items() if name not in ("id", "size")}
+    return CarriedObject(ObjectId.parse(fields["id"]), int(fields["size"]), facts)

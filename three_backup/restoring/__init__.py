@@ -1,0 +1,1 @@
+"""Which snapshot comes back, under which name, in which order."""

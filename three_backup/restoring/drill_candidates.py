@@ -1,0 +1,54 @@
+"""The objects whose newest snapshot in S3 can be put to the proof."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from three_backup.catalog.carriers import Broken, can_hold, is_object
+from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.errors import BackupError
+from three_backup.model.objects import ObjectId
+from three_backup.model.snapshots import SnapshotId
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An object and the newest snapshot of its carrier. What of it is not in that is no loss: the
+    object was dropped, or disabled."""
+
+    object: ObjectId
+    size: int | None
+    catalog: Catalog
+    carrier: str
+    stored: Stored
+
+    @property
+    def place(self) -> tuple[str, SnapshotId]:
+        return self.carrier, self.stored.id
+
+
+def candidates(
+    catalogs: Sequence[Catalog], types: Iterable[str], wanted: Callable[[str], bool]
+) -> Iterator[Candidate | Broken]:
+    """wanted: by id. A carrier that is an object itself costs no request before it is drilled."""
+    for type in types:
+        for catalog in catalogs:
+            for carrier in catalog.carriers(type):
+                if can_hold(carrier, wanted):
+                    yield from _of_carrier(catalog, carrier, wanted)
+
+
+def _of_carrier(
+    catalog: Catalog, carrier: str, wanted: Callable[[str], bool]
+) -> Iterator[Candidate | Broken]:
+    newest = catalog.snapshots(carrier)[-1]
+    if is_object(carrier):
+        yield Candidate(ObjectId.parse(carrier), None, catalog, carrier, newest)
+        return
+    try:
+        manifest = catalog.manifest(carrier, newest)
+    except BackupError as error:
+        yield carrier, error
+        return
+    for carried in manifest.objects:
+        if wanted(str(carried.id)):
+            yield Candidate(carried.id, carried.size, catalog, carrier, newest)

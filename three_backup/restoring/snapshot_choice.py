@@ -1,0 +1,49 @@
+"""Which snapshots may be restored: as --snapshot and --at say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from typing import Any, Self
+
+from three_backup.errors import UsageError
+from three_backup.model.snapshots import SnapshotId
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One snapshot, or those that are not after a time, or all."""
+
+    snapshot: SnapshotId | None
+    at: datetime | None
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any], zone: tzinfo) -> Self:
+        """zone: of a time that names none. Raises UsageError for what can only be a slip."""
+        snapshot, at = arguments["--snapshot"], arguments["--at"]
+        if snapshot is not None and at is not None:
+            raise UsageError(
+                "restore.choice", "--snapshot and --at exclude one another", "give one"
+            )
+        return cls(snapshot and _snapshot(snapshot), at and _time(at, zone))
+
+    def allows(self, snapshot: SnapshotId) -> bool:
+        if self.snapshot is not None:
+            return snapshot == self.snapshot
+        return self.at is None or snapshot.time <= self.at
+
+
+def _snapshot(text: str) -> SnapshotId:
+    snapshot = SnapshotId.parse(text)
+    if snapshot is None:
+        hint = "give one as tb-list --snapshots prints it"
+        raise UsageError("restore.snapshot", f"{text!r} is not a snapshot", hint)
+    return snapshot
+
+
+def _time(text: str, zone: tzinfo) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        hint = "write 2026-11-23T03:00:00Z, or 2026-11-23 03:00 for the host's time zone"
+        raise UsageError("restore.time", f"{text!r} is not a time", hint) from error
+    return time if time.tzinfo else time.replace(tzinfo=zone)

@@ -1,0 +1,158 @@
+"""Which snapshot an object is restored out of."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from three_backup.catalog.carriers import Broken, is_object
+from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.errors import BackupError
+from three_backup.model.objects import ObjectId, can_match_below, has_wildcard, matches
+from three_backup.model.snapshots import CarriedObject, SnapshotId
+from three_backup.restoring.nothing_found import Whereabouts
+from three_backup.restoring.snapshot_choice import Choice
+from three_backup.sources import SOURCES
+
+_Carrier = tuple[Catalog, str]
+_SHARED = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An object in a snapshot that holds it. gone: a newer one, just as eligible, does not."""
+
+    object: CarriedObject
+    catalog: Catalog
+    carrier: str
+    stored: Stored
+    gone: bool = False
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know who restores it, thinking of the newest snapshot."""
+        if not self.gone:
+            return ()
+        return (f"newer snapshots than {self.stored.id} do not hold it: it was gone by then",)
+
+    @property
+    def place(self) -> tuple[str, SnapshotId]:
+        return self.carrier, self.stored.id
+
+
+class Finder:
+    """Finds the newest allowed snapshot of an object; reads no manifest twice, and none of a
+    carrier that cannot hold it."""
+
+    def __init__(self, catalogs: Sequence[Catalog], choice: Choice) -> None:
+        self._catalogs = catalogs
+        self._choice = choice
+        self._whereabouts = Whereabouts(catalogs)
+        self._listed: dict[str, dict[str, list[_Carrier]]] = {}
+        self._objects: dict[tuple[str, SnapshotId], dict[ObjectId, CarriedObject]] = {}
+
+    def one(self, object_id: ObjectId) -> Held:
+        """Out of whichever snapshot held it last. Raises BackupError where none did, or where a
+        newer one cannot be read."""
+        held = self._last(object_id)
+        if held is None:
+            raise self._not_held(str(object_id))
+        return held
+
+    def all(self, pattern: str) -> list[Held | Broken]:
+        """What the newest allowed snapshots hold of what the pattern selects.
+
+        Without a wildcard the pattern may be an id: then every snapshot is looked through.
+        """
+        if not has_wildcard(pattern) and is_object(pattern):
+            found = self._by_id(ObjectId.parse(pattern))
+        else:
+            found = self._by_pattern(pattern)
+        if not found:
+            raise self._not_held(pattern)
+        return found
+
+    def _by_id(self, object_id: ObjectId) -> list[Held | Broken]:
+        try:
+            held = self._last(object_id)
+        except BackupError as error:
+            return [(str(object_id), error)]
+        return [] if held is None else [held]
+
+    def _by_pattern(self, pattern: str) -> list[Held | Broken]:
+        newest: dict[ObjectId, Held] = {}
+        broken: list[Broken] = []
+        types = [one.type for one in SOURCES if can_match_below(pattern, one.type)]
+        for found in (found for type in types for found in self._newest(type, pattern)):
+            if not isinstance(found, Held):
+                broken.append(found)
+                continue
+            other = newest.get(found.object.id)
+            if other is None or other.stored.id.time < found.stored.id.time:
+                newest[found.object.id] = found
+        return [*newest.values(), *broken]
+
+    def _last(self, object_id: ObjectId) -> Held | None:
+        """The newest snapshots of all carriers first: what is older is not read."""
+        carriers = self._carriers(object_id.type)
+        shared, own = carriers.get(_SHARED, []), carriers.get(str(object_id), [])
+        snapshots = [
+            (stored, catalog, carrier, stored is not allowed[0])
+            for catalog, carrier in (*shared, *own)
+            for allowed in [self._allowed(catalog, carrier)]
+            for stored in allowed
+        ]
+        snapshots.sort(key=lambda one: one[0].id.time, reverse=True)
+        for stored, catalog, carrier, gone in snapshots:
+            carried = self._held(catalog, carrier, stored).get(object_id)
+            if carried is not None:
+                return Held(carried, catalog, carrier, stored, gone)
+        return None
+
+    def _newest(self, type: str, pattern: str) -> Iterator[Held | Broken]:
+        for id, carriers in self._carriers(type).items():
+            if id == _SHARED or matches(pattern, id):
+                for catalog, carrier in carriers:
+                    for stored in self._allowed(catalog, carrier)[:1]:
+                        yield from self._matching(catalog, carrier, stored, pattern)
+
+    def _matching(
+        self, catalog: Catalog, carrier: str, stored: Stored, pattern: str
+    ) -> Iterator[Held | Broken]:
+        try:
+            held = self._held(catalog, carrier, stored)
+        except BackupError as error:
+            yield carrier, error
+            return
+        for object_id, carried in held.items():
+            if matches(pattern, str(object_id)):
+                yield Held(carried, catalog, carrier, stored)
+
+    def _carriers(self, type: str) -> dict[str, list[_Carrier]]:
+        """By the id of the one object that they hold, or together under _SHARED."""
+        if type not in self._listed:
+            listed = self._listed[type] = {}
+            for catalog in self._catalogs:
+                for carrier in catalog.carriers(type):
+                    id = carrier if is_object(carrier) else _SHARED
+                    listed.setdefault(id, []).append((catalog, carrier))
+        return self._listed[type]
+
+    def _allowed(self, catalog: Catalog, carrier: str) -> list[Stored]:
+        """Newest first."""
+        found = catalog.snapshots(carrier)
+        return [one for one in reversed(found) if self._choice.allows(one.id)]
+
+    def _held(
+        self, catalog: Catalog, carrier: str, stored: Stored
+    ) -> dict[ObjectId, CarriedObject]:
+        place = carrier, stored.id
+        if place not in self._objects:
+            objects = catalog.manifest(carrier, stored).objects
+            self._objects[place] = {carried.id: carried for carried in objects}
+        return self._objects[place]
+
+    def _not_held(self, pattern: str) -> BackupError:
+        return self._whereabouts.not_found(
+            "restore.not_found",
+            f"{pattern}: no snapshot that may be restored holds it",
+            "tb-list --stored --snapshots shows what there is",
+        )

@@ -1,0 +1,88 @@
+"""What a restore brought back, or would bring back, told to a person at its end."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from three_backup.model.records import Record
+from three_backup.screen.formats import counted, duration, size, table
+from three_backup.watching.summary import outcome_table, paragraph, remark
+
+_MOST_ROWS = 200
+
+
+class Outcome(StrEnum):
+    """What became of an object; the heads of the columns."""
+
+    RESTORED = "restored"
+    RESTORABLE = "can be restored"
+    FAILED = "failed"
+    REFUSED = "refused"
+
+
+@dataclass(slots=True)
+class RestoreSummary:
+    """dry_run: nothing was restored, only looked at. planned: a row of the table for each."""
+
+    dry_run: bool
+    outcomes: dict[str, Counter[Outcome]] = field(default_factory=dict)
+    failures: Counter[str] = field(default_factory=Counter)
+    rows: int | None = None
+    bytes_read: int = 0
+    planned: list[Sequence[str]] = field(default_factory=list)
+
+    def add(self, record: Record) -> None:
+        if record.failed:
+            remark(self.failures, record)
+        type = record.fields.get("type")
+        if type is not None:
+            self.outcomes.setdefault(type, Counter())[self._outcome(record)] += 1
+        done = record.fields.get("restored") or record.fields.get("would_restore") or {}
+        if "rows" in done:
+            self.rows = (self.rows or 0) + done["rows"]
+        self.bytes_read += done.get("bytes_read", 0)
+        if self.dry_run and len(self.planned) < _MOST_ROWS:
+            self.planned.append(_row(record))
+
+    def text(self, seconds: float) -> str:
+        """In 78 columns; what failed is listed where it may have scrolled away."""
+        blocks = [
+            table([["OBJECT", "WOULD BECOME", "READ"], *self.planned]) if self.planned else "",
+            self._headline + "\n",
+            outcome_table(self.outcomes, tuple(Outcome)),
+            table([[f"  {what}", told] for what, told in self._sums(seconds)]),
+            paragraph("failed", self.failures) if self._objects > 1 else "",
+        ]
+        return "\n".join(block for block in blocks if block)
+
+    @property
+    def _objects(self) -> int:
+        return sum(one.total() for one in self.outcomes.values())
+
+    @property
+    def _headline(self) -> str:
+        failed = self.failures.total()
+        if failed:
+            return f"{failed} of {counted(self._objects, 'object')} failed"
+        if self.dry_run:
+            return f"nothing was touched; {counted(self._objects, 'object')} can be restored"
+        return f"{counted(self._objects, 'object')} restored"
+
+    def _outcome(self, record: Record) -> Outcome:
+        if record.failed:
+            return Outcome.REFUSED if self.dry_run else Outcome.FAILED
+        return Outcome.RESTORABLE if self.dry_run else Outcome.RESTORED
+
+    def _sums(self, seconds: float) -> Iterator[tuple[str, str]]:
+        if self.rows is not None:
+            yield "rows", str(self.rows)
+        yield "to read" if self.dry_run else "read", size(self.bytes_read)
+        yield "took", duration(seconds)
+
+
+def _row(record: Record) -> Sequence[str]:
+    if record.failed:
+        return record.id, "refused", ""
+    plan = record.fields["would_restore"]
+    return record.id, plan["target"], size(plan["bytes_read"])

@@ -1,0 +1,53 @@
+"""Where restored objects go: under their own names, or under others."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from three_backup.errors import UsageError
+from three_backup.model.objects import ObjectId
+
+_LEVELS = ("level1", "level2", "level3")
+
+
+@dataclass(frozen=True, slots=True)
+class Renaming:
+    """names: what replaces a level; suffixes: what is appended to it afterwards."""
+
+    names: Mapping[str, str]
+    suffixes: Mapping[str, str]
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Self:
+        """As the options --level1 to --level3-suffix say."""
+        names = {level: arguments[f"--{level}"] for level in _LEVELS}
+        suffixes = {level: arguments[f"--{level}-suffix"] for level in _LEVELS}
+        return cls(_given(names), _given(suffixes))
+
+    def target(self, object_id: ObjectId) -> ObjectId:
+        own = {level: str(getattr(object_id, level)) for level in _LEVELS}
+        named = {**own, **self.names}
+        return replace(
+            object_id,
+            **{level: name + self.suffixes.get(level, "") for level, name in named.items()},
+        )
+
+    def targets(self, objects: Iterable[ObjectId]) -> dict[ObjectId, ObjectId]:
+        """By the object. Raises UsageError where two would get one name."""
+        targets: dict[ObjectId, ObjectId] = {}
+        owners: dict[ObjectId, ObjectId] = {}
+        for object_id in objects:
+            target = self.target(object_id)
+            other = owners.setdefault(target, object_id)
+            if other != object_id:
+                raise UsageError(
+                    "restore.clash",
+                    f"{other} and {object_id} would both become {target}",
+                    "restore them one by one, or use --level3-suffix",
+                )
+            targets[object_id] = target
+        return targets
+
+
+def _given(options: Mapping[str, str | None]) -> dict[str, str]:
+    return {level: name for level, name in options.items() if name is not None}

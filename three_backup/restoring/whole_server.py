@@ -1,0 +1,151 @@
+"""A whole server out of one snapshot, as `tb-restore --pgdata` brings it back."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.errors import UsageError
+from three_backup.host.locks import carrier_lock
+from three_backup.model.objects import selected
+from three_backup.model.records import Record, of_source
+from three_backup.pipe import Invocation
+from three_backup.restoring.nothing_found import Whereabouts
+from three_backup.restoring.snapshot_choice import Choice
+from three_backup.sources import WHOLE
+from three_backup.sources.base import Planned, Restored, WholeSource
+from three_backup.sources.jobs import WholeJob
+
+_OF_OBJECTS = (
+    "--level1",
+    "--level2",
+    "--level3",
+    "--level1-suffix",
+    "--level2-suffix",
+    "--level3-suffix",
+    "--overwrite",
+    "--owner",
+    "--acl",
+    "--without-devices",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """A server that can come back as a whole, and its newest snapshot that may be restored."""
+
+    source: WholeSource
+    catalog: Catalog
+    carrier: str
+    stored: Stored
+
+
+def restore_whole(invocation: Invocation, catalogs: Sequence[Catalog], choice: Choice) -> None:
+    """Restore the one server that the patterns select; its record is emitted."""
+    _check(invocation.arguments)
+    moved = dict(map(_mapping, invocation.arguments["--tablespace-mapping"]))
+    server = _selected(catalogs, invocation.arguments["PATTERN"], choice)
+    record = of_source(server.carrier, server.source.type, carrier=server.carrier)
+    invocation.emit(
+        invocation.attempt(record, lambda record: _restored(invocation, record, server, moved))
+    )
+
+
+def _check(arguments: Mapping[str, Any]) -> None:
+    for option in _OF_OBJECTS:
+        if arguments[option]:
+            raise UsageError(
+                "restore.choice",
+                f"--pgdata and {option} exclude one another: all comes back as it was",
+                "restore tables into a running server, or a whole cluster with --pgdata",
+            )
+    if not arguments["PATTERN"]:
+        raise UsageError(
+            "restore.pattern", "--pgdata needs to know of which cluster", "add 'postgres/*'"
+        )
+
+
+def _mapping(text: str) -> tuple[str, str]:
+    old, equals, new = text.partition("=")
+    if not (equals and Path(old).is_absolute() and Path(new).is_absolute()):
+        raise UsageError(
+            "restore.mapping", f"{text!r} does not map a folder", "write /old/folder=/new/folder"
+        )
+    return old.rstrip("/"), str(Path(new))
+
+
+def _selected(catalogs: Sequence[Catalog], patterns: Sequence[str], choice: Choice) -> _Server:
+    servers = list(_servers(catalogs, patterns, choice))
+    if not servers:
+        raise Whereabouts(catalogs).not_found(
+            "restore.not_found",
+            f"{', '.join(patterns)}: no snapshot of a whole cluster that may be restored is "
+            "selected by that",
+            "name a cluster, not tables ('postgres/*', or postgres/cluster/ID); tb-list --stored "
+            "--snapshots shows what there is",
+        )
+    if len(servers) > 1:
+        carriers = " and ".join(server.carrier for server in servers)
+        raise UsageError(
+            "restore.clusters",
+            f"there are snapshots of {carriers}",
+            f"name one of them, as {servers[0].carrier}",
+        )
+    return servers[0]
+
+
+def _servers(
+    catalogs: Sequence[Catalog], patterns: Sequence[str], choice: Choice
+) -> Iterator[_Server]:
+    for catalog in catalogs:
+        for source in WHOLE:
+            for carrier in catalog.carriers(source.type):
+                stored = [one for one in catalog.snapshots(carrier) if choice.allows(one.id)]
+                if stored and selected(patterns, carrier):
+                    yield _Server(source, catalog, carrier, stored[-1])
+
+
+def _restored(
+    invocation: Invocation, record: Record, server: _Server, moved: Mapping[str, str]
+) -> Record:
+    catalog, started = server.catalog, time.monotonic()
+    chain = catalog.chain(server.carrier, catalog.snapshots(server.carrier), server.stored.id)
+    total = sum(files.manifest.stored_size for files in chain)
+    directory = Path(invocation.arguments["--pgdata"]).absolute()
+    dry_run = bool(invocation.arguments["--dry-run"])
+    with ExitStack() as stack:
+        if not dry_run:
+            folder = catalog.storage.local_dir
+            stack.enter_context(carrier_lock(folder, server.carrier, shared=True))
+        job = WholeJob(
+            chain=chain,
+            directory=directory,
+            moved=moved,
+            owner=invocation.arguments["--pgdata-owner"],
+            source_settings=invocation.configuration.source_settings(server.source.type),
+            advance=stack.enter_context(invocation.bar(server.carrier, total)),
+            say=invocation.say,
+        )
+        if dry_run:
+            planned = server.source.plan_whole(job)
+            links = [str(files.manifest.snapshot) for files in chain]
+            fields = _fields(server, directory, planned)
+            return record.with_fields(would_restore={**fields, "chain": links})
+        restored = server.source.restore_whole(job)
+    for note in restored.notes:
+        invocation.say(f"{directory}: {note}")
+    seconds = round(time.monotonic() - started, 3)
+    fields = _fields(server, directory, restored)
+    return record.with_fields(restored={**fields, "seconds": seconds})
+
+
+def _fields(server: _Server, directory: Path, restored: Restored | Planned) -> dict[str, Any]:
+    return {
+        "target": str(directory),
+        "snapshot": str(server.stored.id),
+        **restored.facts,
+        **({"notes": list(restored.notes)} if restored.notes else {}),
+    }

@@ -1,0 +1,58 @@
+"""Read all that a chain stores, frame by frame, and say whose bytes are not what they were."""
+
+from collections.abc import Iterator
+
+from three_backup.errors import BackupError
+from three_backup.model.objects import ObjectId
+from three_backup.sources.base import Restored
+from three_backup.sources.jobs import DrillJob, SnapshotFiles
+from three_backup.sources.postgres import index_file
+from three_backup.sources.postgres.chain.opened import Counted
+from three_backup.sources.postgres.index import INDEX, Index, Place
+from three_backup.sources.postgres.mapping import relation_of
+from three_backup.sources.postgres.pack import damaged_groups
+
+
+def read_through(job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
+    """Raises BackupError where an index, or what belongs to all, is damaged."""
+    chain = [Counted(files, job.advance) for files in job.chain]
+    damaged: dict[ObjectId, BackupError] = {}
+    for files in chain:
+        for id, error in _damaged(files):
+            damaged.setdefault(id, error)
+    bytes_read = sum(files.bytes_read for files in chain)
+    for id in dict.fromkeys((*(carried.id for carried in job.objects), *damaged)):
+        if id in damaged:
+            error = damaged[id]
+            yield id, BackupError(error.code, f"{id}: {error.message}", error.hint)
+        else:
+            yield id, Restored({"bytes_read": bytes_read})
+
+
+def _damaged(files: SnapshotFiles) -> Iterator[tuple[ObjectId, BackupError]]:
+    """The objects that one snapshot cannot give back."""
+    snapshot = files.manifest.snapshot
+    for stored in files.manifest.files:
+        if stored.sha256 is not None:
+            files.read(stored.name)
+    index = index_file.load(files.read(INDEX), str(snapshot))
+    owners = _owners(index)
+    for number, error in damaged_groups(files, index.groups):
+        placed = BackupError(error.code, f"{snapshot}: {error.message}", error.hint)
+        if index.groups[number].place is Place.CORE or number not in owners:
+            raise placed
+        yield from ((id, placed) for id in owners[number])
+
+
+def _owners(index: Index) -> dict[int, set[ObjectId]]:
+    """Whose files are in each group."""
+    of_relation: dict[str, set[ObjectId]] = {}
+    for id, relations in index.objects.items():
+        for relation in relations:
+            of_relation.setdefault(relation, set()).add(id)
+    owners: dict[int, set[ObjectId]] = {}
+    for path, file in index.files.items():
+        known = of_relation.get(relation_of(path) or "")
+        if file.group is not None and known:
+            owners.setdefault(file.group, set()).update(known)
+    return owners

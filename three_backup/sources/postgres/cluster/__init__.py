@@ -1,0 +1,1 @@
+"""A whole cluster: a data directory out of a chain."""

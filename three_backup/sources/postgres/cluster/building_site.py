@@ -1,0 +1,176 @@
+"""The folders that a whole cluster is restored into: empty before, whole afterwards.
+
+All of it is made inside the data directory, in a folder whose name says that it is not finished,
+and moved up at the end, `PG_VERSION` last: without that file no server starts. What fails takes
+away again all that it made; what is killed is recognised by the next restore, which says so.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from three_backup.errors import BackupError
+from three_backup.host.durable import sync_directory
+from three_backup.screen import formats
+from three_backup.sources.postgres.scratch.folder import own
+from three_backup.sources.postgres.scratch.server import can_enter
+
+UNFINISHED = "tb-restore-unfinished"
+_FOLDERS = "folders"
+_COMBINED = "combined"
+_LAST = "PG_VERSION"
+
+
+@dataclass(frozen=True, slots=True)
+class BuildingSite:
+    """directory: the data directory to be; tablespaces: where each will lie, by its oid."""
+
+    directory: Path
+    tablespaces: Mapping[int, Path]
+    user: str | None
+
+    @property
+    def folder(self) -> Path:
+        """Where to work; it goes with the block."""
+        return self.directory / UNFINISHED
+
+    @property
+    def combined(self) -> Path:
+        """The data directory until it is whole."""
+        return self.folder / _COMBINED
+
+    @property
+    def folders(self) -> Sequence[Path]:
+        return [self.directory, *self.tablespaces.values()]
+
+    def move_in(self) -> None:
+        """Make it the data directory, durably, if all in it is durable."""
+        for entry in sorted(self.combined.iterdir(), key=lambda entry: entry.name == _LAST):
+            if entry.name == _LAST:
+                sync_directory(self.directory)
+            entry.rename(self.directory / entry.name)
+        shutil.rmtree(self.folder)
+        sync_directory(self.directory)
+        for folder in self.folders:
+            sync_directory(folder.parent)
+
+
+@contextmanager
+def building_site(
+    directory: Path, tablespaces: Mapping[int, Path], user: str | None
+) -> Iterator[BuildingSite]:
+    """Raises BackupError, and touches nothing, where a folder cannot be had or is not empty."""
+    site = BuildingSite(directory, tablespaces, user)
+    check_folders(site)
+    made = [folder for folder in site.folders if not folder.exists()]
+    try:
+        for folder in (*site.folders, site.folder):
+            _make(folder, user)
+        (site.folder / _FOLDERS).write_bytes(b"\n".join(map(os.fsencode, site.folders)))
+        yield site
+    except BaseException:
+        _clear(site.folders, made)
+        raise
+
+
+def check_folders(site: BuildingSite) -> None:
+    """Raises BackupError where a folder cannot be had or is not empty."""
+    _check_apart(site.folders)
+    for folder in site.folders:
+        _check_free(folder, site.user)
+
+
+def check_room(needed: Mapping[Path, int]) -> None:
+    """Raises BackupError where a folder's disk has less room than all that is to lie there."""
+    by_disk: dict[int, tuple[Path, int]] = {}
+    for folder, size in needed.items():
+        first, known = by_disk.get(folder.stat().st_dev, (folder, 0))
+        by_disk[folder.stat().st_dev] = first, known + size
+    for folder, size in by_disk.values():
+        disk = os.statvfs(folder)
+        free = disk.f_bavail * disk.f_frsize
+        if free < size:
+            raise BackupError(
+                "postgres.no_room",
+                f"{folder}: the restore needs {formats.size(size)} there while it works, "
+                f"{formats.size(free)} are free",
+                "make room, or restore into a folder on a larger disk",
+            )
+
+
+def _check_apart(folders: Sequence[Path]) -> None:
+    for one in folders:
+        for other in folders:
+            if one is not other and (one == other or other in one.parents):
+                raise BackupError(
+                    "postgres.tablespace_inside",
+                    f"{one}: it cannot be used, it is {'' if one == other else 'inside of '}"
+                    f"{other}, which is to be filled as well",
+                    "give each tablespace a folder of its own (--tablespace-mapping OLD=NEW)",
+                )
+
+
+def _check_free(folder: Path, user: str | None) -> None:
+    if not folder.parent.is_dir():
+        raise _refused(folder, f"the folder {folder.parent} is missing", "make it")
+    if not can_enter(folder.parent, user):
+        who = f"user {user}, who will own it," if user else "this user"
+        raise _refused(folder, f"{who} may not enter {folder.parent}", "open it (chmod o+x)")
+    if os.path.lexists(folder):
+        _check_empty(folder)
+    elif not os.access(folder.parent, os.W_OK):
+        raise _refused(folder, f"{folder.parent} may not be written to", "")
+
+
+def _check_empty(folder: Path) -> None:
+    if not folder.is_dir():
+        raise _refused(folder, "it is not a folder", "")
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise _refused(folder, "it belongs to another user", "")
+    if (folder / UNFINISHED).is_dir():
+        raise _unfinished(folder)
+    if any(folder.iterdir()):
+        raise _refused(folder, "it is not empty", "empty it")
+
+
+def _refused(folder: Path, why: str, remedy: str) -> BackupError:
+    return BackupError(
+        "postgres.no_folder",
+        f"{folder}: it cannot be restored into, {why}",
+        f"{remedy or 'let its owner or root restore'}, or name another folder (--pgdata DIR; for "
+        "a tablespace --tablespace-mapping OLD=NEW)",
+    )
+
+
+def _unfinished(folder: Path) -> BackupError:
+    others: list[str] = []
+    with suppress(FileNotFoundError):  # killed before it was written, so before all else
+        others = os.fsdecode((folder / UNFINISHED / _FOLDERS).read_bytes()).split("\n")[1:]
+    tablespaces = f" and its tablespaces, {', '.join(others)}," if others else ""
+    return BackupError(
+        "postgres.unfinished",
+        f"{folder}: an earlier tb-restore was killed while it filled it, or still does",
+        f"if none is at work there, empty it{tablespaces} and begin again",
+    )
+
+
+def _make(folder: Path, user: str | None) -> None:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+    own(folder, user)
+
+
+def _clear(folders: Sequence[Path], made: Sequence[Path]) -> None:
+    """All of them were empty, or not there."""
+    for folder in folders:
+        with suppress(FileNotFoundError):
+            for entry in list(os.scandir(folder)):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    Path(entry.path).unlink()
+            if folder in made:
+                folder.rmdir()

@@ -1,0 +1,221 @@
+"""Restore a whole cluster: a data directory that PostgreSQL itself has found to be complete."""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from three_backup.command import Program, run
+from three_backup.errors import BackupError
+from three_backup.sources.base import Planned, Restored
+from three_backup.sources.jobs import WholeJob
+from three_backup.sources.postgres.chain.lay_out import MANIFEST, combine
+from three_backup.sources.postgres.chain.links import length_of
+from three_backup.sources.postgres.chain.opened import OpenedChain, Whole
+from three_backup.sources.postgres.cluster.building_site import (
+    BuildingSite,
+    building_site,
+    check_folders,
+    check_room,
+)
+from three_backup.sources.postgres.cluster.configuration import (
+    configuration_files,
+    configuration_notes,
+    recovery_settings,
+)
+from three_backup.sources.postgres.cluster.left_out import SCRIPT, LeftOut, left_out_of
+from three_backup.sources.postgres.cluster.output_manifest import add_files
+from three_backup.sources.postgres.index import Form, Index
+from three_backup.sources.postgres.scratch.binaries import Binaries, find_binaries
+from three_backup.sources.postgres.scratch.folder import own
+from three_backup.sources.postgres.scratch.server import can_enter, scratch_user
+from three_backup.sources.postgres.scratch.wal import check_tablespaces
+
+_FIRST_TO_LINK = 18
+_ON_DISK = 4096
+
+
+def restore_cluster(job: WholeJob) -> Restored:
+    """Fill job.directory; facts: bytes_read, left_out.
+
+    Nothing of it is there before pg_verifybackup agrees with it, and all of it is durable.
+    """
+    user, binaries = _means(job)
+    chain = OpenedChain(job.chain, job.advance, lambda size: None)
+    whole, tablespaces = chain.whole(), _placed(chain.newest, job.moved)
+    with building_site(job.directory, tablespaces, user) as site:
+        options = _link_option(site, binaries)
+        check_room(_needed(site, chain.newest, whole, linked=bool(options)))
+        _combine(site, chain, whole, binaries, options)
+        check_tablespaces(binaries, site.combined, site.user, site.tablespaces)
+        left_out = left_out_of(chain.newest, whole.left_out)
+        notes = _complete(site, chain, left_out)
+        _verify(site, binaries)
+        site.move_in()
+    restored: dict[str, object] = {"bytes_read": chain.bytes_read}
+    if left_out.objects:
+        restored["left_out"] = [str(id) for id in left_out.objects]
+    return Restored(restored, (*notes, *left_out.notes(job.directory)))
+
+
+def plan_cluster(job: WholeJob) -> Planned:
+    user, _ = _means(job)
+    chain = OpenedChain(job.chain, job.advance, lambda size: None)
+    whole, tablespaces = chain.whole(), _placed(chain.newest, job.moved)
+    site = BuildingSite(job.directory, tablespaces, user)
+    check_folders(site)
+    reads = chain.reads_of(whole.links)
+    left_out = left_out_of(chain.newest, whole.left_out)
+    facts = {
+        "bytes_read": reads.total(),
+        "read_from": dict(reads),
+        "names": [str(folder) for folder in site.folders],
+        "creates": [str(folder) for folder in site.folders if not folder.exists()],
+    }
+    return Planned(facts, tuple(left_out.notes(job.directory)))
+
+
+def _means(job: WholeJob) -> tuple[str | None, Binaries]:
+    """The user whose it shall be, and the programs to make it with."""
+    user = _owner(job)
+    major = int(job.chain[-1].manifest.facts["version"]) // 10000
+    binaries = find_binaries(major, job.source_settings.pg_bindir, os.environ)
+    _check_reach(binaries, user)
+    return user, binaries
+
+
+def _owner(job: WholeJob) -> str | None:
+    if job.owner is not None and os.geteuid() != 0:
+        raise BackupError(
+            "postgres.owner",
+            f"{job.directory}: only root can give it to user {job.owner}",
+            "run tb-restore as root, or as that user without --pgdata-owner",
+        )
+    return scratch_user(job.owner or job.source_settings.scratch_user)
+
+
+def _check_reach(binaries: Binaries, user: str | None) -> None:
+    if not can_enter(binaries.folder, user):
+        raise BackupError(
+            "postgres.scratch_reach",
+            f"postgres: user {user}, who is to own the data directory, cannot enter "
+            f"{binaries.folder}",
+            "open its parents for that user (chmod o+x), or set pg_bindir",
+        )
+
+
+def _placed(newest: Index, moved: Mapping[str, str]) -> dict[int, Path]:
+    """Where each tablespace that lies outside of the data directory shall lie."""
+    outside = {oid: path for oid, path in newest.tablespaces.items() if path.startswith("/")}
+    unknown = set(moved).difference(outside.values())
+    if unknown:
+        known = ", ".join(sorted(outside.values())) or "none"
+        raise BackupError(
+            "postgres.tablespace",
+            f"{min(unknown)}: no tablespace of the snapshot lies there",
+            f"its tablespaces lie in: {known}",
+        )
+    return {oid: Path(moved.get(path, path)) for oid, path in outside.items()}
+
+
+def _link_option(site: BuildingSite, binaries: Binaries) -> list[str]:
+    """Linking what is whole already spares its room, on one file system."""
+    disks = {folder.stat().st_dev for folder in site.folders}
+    return ["--link"] if binaries.major >= _FIRST_TO_LINK and len(disks) == 1 else []
+
+
+def _needed(site: BuildingSite, newest: Index, whole: Whole, linked: bool) -> dict[Path, int]:
+    """The bytes that will lie below each folder when it needs most."""
+    needed = dict.fromkeys(site.folders, 0)
+    stored = [file for link in whole.links for file in link.fetch]
+    changed = {file.path for file in stored if file.form is Form.BLOCKS}
+    for link in whole.links:
+        needed[site.directory] += sum(_on_disk(file.size) for file in link.files)
+    for path, file in newest.files.items():
+        if path not in whole.left_out and (path in changed or not linked):
+            size = file.size if file.blocks is None else length_of(file)
+            needed[_folder_of(site, path)] += _on_disk(size)
+    return needed
+
+
+def _on_disk(size: int) -> int:
+    return -(-size // _ON_DISK) * _ON_DISK
+
+
+def _folder_of(site: BuildingSite, path: str) -> Path:
+    top, _, rest = path.partition("/")
+    oid = rest.partition("/")[0]
+    if top == "pg_tblspc" and oid.isdigit():
+        return site.tablespaces.get(int(oid), site.directory)
+    return site.directory
+
+
+def _combine(
+    site: BuildingSite,
+    chain: OpenedChain,
+    whole: Whole,
+    binaries: Binaries,
+    options: Sequence[str],
+) -> None:
+    spaces = [_make_spaces(site, number) for number in range(len(whole.links))]
+    directories = chain.lay_out_whole(whole, site.folder, site.user)
+    mapped = [
+        f"--tablespace-mapping={_escaped(spaces[-1][oid])}={_escaped(folder)}"
+        for oid, folder in site.tablespaces.items()
+    ]
+    combine(binaries, directories, site.combined, site.user, [*options, *mapped])
+    for directory in (*directories, *(folder for made in spaces for folder in made.values())):
+        shutil.rmtree(directory)
+
+
+def _make_spaces(site: BuildingSite, number: int) -> dict[int, Path]:
+    """Folders for the tablespaces of a link, which it points to as a data directory does."""
+    spaces = {oid: site.folder / f"space{number}-{oid}" for oid in site.tablespaces}
+    link = site.folder / f"link{number}"
+    pointers = link / "pg_tblspc"
+    for folder in (link, pointers, *spaces.values()):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        own(folder, site.user)
+    for oid, folder in spaces.items():
+        (pointers / str(oid)).symlink_to(folder)
+    return spaces
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace("=", "\\=")
+
+
+def _complete(site: BuildingSite, chain: OpenedChain, left_out: LeftOut) -> list[str]:
+    """Put there what no backup has, and let the manifest name it; notes of what was made up."""
+    saved, pgdata = chain.configuration(), site.combined
+    configuration = {
+        name: text.encode("utf-8", "surrogateescape")
+        for name, text in configuration_files(saved).items()
+        if not (pgdata / name).exists()
+    }
+    added = dict.fromkeys(left_out.files, b"") | configuration
+    if left_out.relations:
+        added[SCRIPT] = left_out.script(site.directory).encode()
+    for path, content in added.items():
+        _append(pgdata / path, content, site.user)
+    add_files(pgdata / MANIFEST, added)
+    (pgdata / "standby.signal").unlink(missing_ok=True)
+    _append(pgdata / "recovery.signal", b"", site.user)
+    settings = recovery_settings(bool(left_out.relations)).encode()
+    _append(pgdata / "postgresql.auto.conf", settings, site.user)
+    return list(configuration_notes(saved, configuration))
+
+
+def _append(path: Path, content: bytes, user: str | None) -> None:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    with path.open("ab") as file:
+        file.write(content)
+    for one in (path.parent, path):
+        own(one, user)
+
+
+def _verify(site: BuildingSite, binaries: Binaries) -> None:
+    """Have PostgreSQL compare every byte with the manifest, and make all of it durable."""
+    for program in (("pg_verifybackup", "--quiet"), ("initdb", "--sync-only")):
+        argv = [binaries[program[0]], program[1], str(site.combined)]
+        run(Program(argv, user=site.user, code="postgres.combine", what="postgres"))

@@ -1,0 +1,1 @@
+"""The private server that brings a snapshot to life."""

@@ -1,0 +1,246 @@
+"""The scratch server: it brings a laid-out data directory to life for one restore, in private.
+
+Nothing of the source's configuration takes part: no preload libraries, no workers, no archiving,
+no network, no triggers on its events. Relations that were not laid out are missing on purpose, so
+invalid pages are ignored while it recovers, and looked at afterwards.
+"""
+
+import os
+import pwd
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from three_backup.command import Program, run
+from three_backup.errors import BackupError
+from three_backup.sources.postgres.scratch.binaries import Binaries
+from three_backup.sources.postgres.scratch.folder import (
+    PGDATA,
+    own,
+    scratch_folder,
+    stop_server,
+)
+from three_backup.sources.postgres.scratch.session import (
+    PORT,
+    scratch_session,
+    session_environment,
+)
+from three_backup.sources.postgres.scratch.wal import check_tablespaces
+
+if TYPE_CHECKING:
+    from three_backup.sources.postgres.connection import Connection
+
+_SOCKET_NAME = f".s.PGSQL.{PORT}"
+_LONGEST_SOCKET_PATH = 107
+_SHORT = Path("/tmp")  # noqa: S108  the folder made there is private
+_DEFAULT_USERS = ("postgres", "nobody")
+_LOG = "server.log"
+_LOG_END = 64 << 10
+_QUOTED_LINES = 3
+# hot_standby stays on: where it is off, pg_ctl takes a server that still recovers for a ready one.
+_SETTINGS = {
+    "listen_addresses": "",
+    "port": str(PORT),
+    "unix_socket_permissions": "0700",
+    "shared_preload_libraries": "",
+    "ignore_invalid_pages": "on",
+    "allow_in_place_tablespaces": "on",
+    "event_triggers": "off",
+    "autovacuum": "off",
+    "archive_mode": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_logical_replication_workers": "0",
+    "summarize_wal": "off",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "logging_collector": "off",
+    "log_min_messages": "warning",
+    "lc_messages": "C",
+    "timezone": "UTC",
+    "jit": "off",
+}
+# Recovery needs room for as many of these as the source had.
+_CONTROLLED = (
+    "max_connections",
+    "max_worker_processes",
+    "max_prepared_xacts",
+    "max_locks_per_xact",
+)
+# pg_dump locks all the tables of a database at once, and a tree is moved in one transaction.
+_FEWEST_LOCKS = 1024
+_SPELLED = {
+    "max_prepared_xacts": "max_prepared_transactions",
+    "max_locks_per_xact": "max_locks_per_transaction",
+}
+_INVALID_PAGE = re.compile(
+    rb"page \d+ of relation ((?:base|pg_tblspc)/[\w/]*?\d+|global/\d+)(?:_\w+)? "
+    rb"(?:does not exist|is uninitialized)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScratchServer:
+    """A running scratch server. superuser: the name of the source's bootstrap superuser."""
+
+    binaries: Binaries
+    superuser: str
+    socket_folder: Path
+    log: Path
+
+    @property
+    def pgdata(self) -> Path:
+        return self.log.with_name(PGDATA)
+
+    def connect(self, database: str) -> AbstractContextManager["Connection"]:
+        """A session in which every statement is its own transaction."""
+        return scratch_session(self.socket_folder, self.superuser, database)
+
+    def program(self, name: str, *arguments: str, database: str) -> Program:
+        """A client program of the server's version that connects to the database here."""
+        environment = session_environment(self.socket_folder, self.superuser, database)
+        return Program([self.binaries[name], *arguments], environment)
+
+    def invalid_pages(self) -> set[str]:
+        """The relation files of which recovery missed pages, as `base/5/16391`."""
+        with self.log.open("rb") as lines:
+            found = (_INVALID_PAGE.search(line) for line in lines)
+            return {match[1].decode() for match in found if match is not None}
+
+
+def scratch_user(configured: str | None) -> str | None:
+    """Who the server runs as; None is ourselves, since only root cannot be a server."""
+    if os.geteuid() != 0:
+        return None
+    for name in [configured] if configured else _DEFAULT_USERS:
+        try:
+            return pwd.getpwnam(name).pw_name
+        except KeyError:
+            continue
+    raise BackupError(
+        "postgres.scratch_user",
+        f"postgres: there is no user {configured or ' or '.join(_DEFAULT_USERS)} that the "
+        "scratch server could run as",
+        "set scratch_user to an unprivileged user",
+    )
+
+
+def can_enter(folder: Path, user: str | None) -> bool:
+    """Whether the user can pass through all of the folder's path."""
+    try:
+        run(Program(["test", "-x", str(folder)], user=user))
+    except BackupError:
+        return False
+    return True
+
+
+@contextmanager
+def scratch_server(
+    binaries: Binaries, folder: Path, user: str | None, superuser: str
+) -> Iterator[ScratchServer]:
+    """Start the server on `pgdata` in the folder, and stop it with the block."""
+    _check_reach(binaries, folder, user)
+    check_tablespaces(binaries, folder / PGDATA, user)
+    with ExitStack() as stack:
+        sockets = _socket_folder(stack, folder, user)
+        server = ScratchServer(binaries, superuser, sockets, folder / _LOG)
+        _configure(server, folder, user)
+        stack.callback(stop_server, folder / PGDATA)
+        start(server, user)
+        yield server
+
+
+def start(server: ScratchServer, user: str | None) -> None:
+    """Let it recover, and wait until it can be connected to."""
+    try:
+        run(
+            Program(
+                [
+                    server.binaries["pg_ctl"],
+                    "start",
+                    "--wait",
+                    "--timeout=604800",  # recovery takes what it takes; pg_ctl sees a dead server
+                    f"--pgdata={server.pgdata}",
+                    f"--log={server.log}",
+                    "--silent",
+                ],
+                user=user,
+            )
+        )
+    except BackupError as error:
+        raise BackupError(
+            "postgres.scratch_start",
+            "postgres: the scratch server did not start: "
+            + (_end_of_log(server.log) or error.message),
+        ) from error
+
+
+def _check_reach(binaries: Binaries, folder: Path, user: str | None) -> None:
+    unreachable = next(
+        (path for path in (binaries.folder, folder) if not can_enter(path, user)), None
+    )
+    if unreachable is not None:
+        raise BackupError(
+            "postgres.scratch_reach",
+            f"postgres: user {user}, whom the scratch server runs as, cannot enter {unreachable}",
+            "open its parents for that user (chmod o+x), or set pg_bindir, scratch_dir or "
+            "scratch_user",
+        )
+
+
+def _socket_folder(stack: ExitStack, folder: Path, user: str | None) -> Path:
+    """The folder itself, or a short one where the path of a socket would be too long."""
+    if len(os.fsencode(folder / _SOCKET_NAME)) <= _LONGEST_SOCKET_PATH:
+        return folder
+    return stack.enter_context(scratch_folder(_SHORT, user))
+
+
+def _configure(server: ScratchServer, folder: Path, user: str | None) -> None:
+    pgdata = folder / PGDATA
+    for name in ("postgresql.auto.conf", "recovery.signal", "standby.signal"):
+        (pgdata / name).unlink(missing_ok=True)
+    settings = {
+        **_SETTINGS,
+        **_controlled(server.binaries, pgdata),
+        "unix_socket_directories": f'"{server.socket_folder}"',
+        "hba_file": str(folder / "hba.conf"),
+        "ident_file": str(folder / "ident.conf"),
+    }
+    lines = [f"{name} = {_quoted(value)}\n" for name, value in settings.items()]
+    _write(pgdata / "postgresql.conf", lines, user)
+    _write(folder / "hba.conf", ["local all all peer map=scratch\n"], user)
+    superuser = server.superuser.replace('"', '""')
+    ours = pwd.getpwuid(os.geteuid()).pw_name
+    _write(folder / "ident.conf", [f'scratch "{ours}" "{superuser}"\n'], user)
+
+
+def _controlled(binaries: Binaries, pgdata: Path) -> Mapping[str, str]:
+    said = run(Program([binaries["pg_controldata"], str(pgdata)], code="postgres.control_file"))
+    found = dict(re.findall(r"^(\w+) setting: +(\d+)$", said, re.MULTILINE))
+    locks = max(_FEWEST_LOCKS, int(found.get("max_locks_per_xact", 0)))
+    found["max_locks_per_xact"] = str(locks)
+    return {_SPELLED.get(name, name): found[name] for name in _CONTROLLED if name in found}
+
+
+def _write(path: Path, lines: list[str], user: str | None) -> None:
+    path.unlink(missing_ok=True)
+    path.write_text("".join(lines))
+    path.chmod(0o600)
+    own(path, user)
+
+
+def _end_of_log(log: Path) -> str:
+    if not log.exists():
+        return ""
+    with log.open("rb") as readable:
+        readable.seek(max(0, log.stat().st_size - _LOG_END))
+        lines = readable.read().decode("utf-8", "replace").splitlines()
+    telling = [line for line in lines if re.search(r"\b(FATAL|PANIC|ERROR|HINT|DETAIL):", line)]
+    return "; ".join(line.partition("] ")[2] or line for line in telling[-_QUOTED_LINES:])
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"

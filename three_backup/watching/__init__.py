@@ -1,0 +1,1 @@
+"""How everything stands, and who is told of it."""

@@ -1,0 +1,166 @@
+"""What the last runs made of each carrier: the one thing that is remembered, for who looks on.
+
+`<local_dir>/last_run.json`. Nothing that is backed up or removed is decided by it; without it a
+failure before the first snapshot, and an object that is gone at its source, would go unnoticed.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from three_backup.host.durable import write_durably
+from three_backup.model.records import Record
+from three_backup.model.snapshots import Kind, SnapshotId, rfc3339
+from three_backup.model.stages import Stage
+from three_backup.watching.summary import Outcome, outcome_of, sentence_of
+
+_NAME = "last_run.json"
+_VERSION = 1
+_FAILURES = (Outcome.FAILED, Outcome.UNFINISHED)
+_LEFT_ALONE = (Outcome.DISABLED, Outcome.UNSUPPORTED)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What became of a carrier, or of a source that could not be listed.
+
+    failing_since: the first of the runs, one after the other, that failed with it. base, newest,
+    uploaded: when the newest base, the newest snapshot and the newest one in S3 were taken.
+    size: bytes of its objects at the source. Times are aware UTC.
+    """
+
+    objects: int = 0
+    disabled: bool = False
+    why: str | None = None
+    failing_since: datetime | None = None
+    base: datetime | None = None
+    newest: datetime | None = None
+    uploaded: datetime | None = None
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """status: its exit status; deaths: sentences on stages that did not end by themselves;
+    listed: the types of sources that the last runs could list as a whole; carriers: by name."""
+
+    began_at: datetime
+    ended_at: datetime
+    status: int
+    deaths: tuple[str, ...] = ()
+    listed: tuple[str, ...] = ()
+    carriers: Mapping[str, Made] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        return json.dumps({"v": _VERSION, **_plain(self)}, default=_plain).encode() + b"\n"
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self | None:
+        """None where it was written by another version, whose word is dispensable."""
+        try:
+            fields = json.loads(body)
+            if fields.pop("v") != _VERSION:
+                return None
+            carriers = {name: Made(**_timed(one)) for name, one in fields["carriers"].items()}
+            deaths, listed = tuple(fields["deaths"]), tuple(fields["listed"])
+            return cls(
+                **{**_timed(fields), "deaths": deaths, "listed": listed, "carriers": carriers}
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+
+@dataclass(slots=True)
+class Account:
+    """Records are added one by one; what is kept is a line a carrier."""
+
+    made: dict[str, Made] = field(default_factory=dict)
+
+    def add(self, record: Record) -> None:
+        if record.id:  # else it stands for a malformed line
+            before = self.made.get(record.carrier, Made(disabled=True))
+            self.made[record.carrier] = _with(before, record)
+
+    def closed(self, before: LastRun | None, run: LastRun, patterns: Sequence[str]) -> LastRun:
+        """The run with what it saw, and with what it had no eyes for as it was known before."""
+        old = before.carriers if before else {}
+        made = {name: _since(one, old.get(name), run.began_at) for name, one in self.made.items()}
+        types = {name.partition("/")[0] for name in made}
+        failed = {name.partition("/")[0] for name, one in made.items() if not one.objects}
+        listed = set() if patterns or run.deaths else types - failed
+        kept = {name: one for name, one in old.items() if name.partition("/")[0] not in listed}
+        known = {*(before.listed if before else ()), *listed}
+        return replace(run, listed=tuple(sorted(known)), carriers={**kept, **made})
+
+
+def read(local_dir: Path) -> LastRun | None:
+    """None where no run has ended yet."""
+    try:
+        return LastRun.parse((local_dir / _NAME).read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def write(local_dir: Path, run: LastRun) -> None:
+    write_durably(local_dir / _NAME, run.to_json())
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON does not know. Of ten thousand carriers asdict copies everything first."""
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    return {one.name: getattr(value, one.name) for one in fields(value)}
+
+
+def _with(made: Made, record: Record) -> Made:
+    outcome, fields = outcome_of(record), record.fields
+    failing = outcome in _FAILURES
+    newest = _time_of((fields.get("snapshot") or {}).get("id") or fields.get("newest"))
+    return Made(
+        objects=made.objects + ("subtype" in fields),
+        disabled=made.disabled and outcome in _LEFT_ALONE,
+        why=made.why or (sentence_of(record) if failing else None),
+        base=_latest(made.base, _base(record)),
+        newest=_latest(made.newest, newest),
+        uploaded=_latest(made.uploaded, newest if _is_in_s3(record) else _known(record, "s3")),
+        size=made.size + int(fields.get("size", 0)),
+    )
+
+
+def _base(record: Record) -> datetime | None:
+    taken = record.fields.get("snapshot") or {}
+    return _time_of(taken["id"]) if taken.get("kind") == Kind.BASE else _known(record, "base")
+
+
+def _known(record: Record, which: str) -> datetime | None:
+    """What the plan says that there was before."""
+    return _time_of(record.fields.get(f"newest_{which}"))
+
+
+def _is_in_s3(record: Record) -> bool:
+    stage = record.fields.get("stage")
+    return stage is not None and Stage(stage).reaches(Stage.SYNCED_S3)
+
+
+def _time_of(text: str | None) -> datetime | None:
+    snapshot = SnapshotId.parse(text) if text else None
+    return snapshot.time if snapshot else None
+
+
+def _latest(*times: datetime | None) -> datetime | None:
+    return max((one for one in times if one is not None), default=None)
+
+
+def _since(made: Made, before: Made | None, began_at: datetime) -> Made:
+    if made.why is None:
+        return made
+    return replace(made, failing_since=(before and before.failing_since) or began_at)
+
+
+def _timed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("began_at", "ended_at", "failing_since", "base", "newest", "uploaded")
+    read = {name: datetime.fromisoformat(fields[name]) for name in names if fields.get(name)}
+    return {**fields, **read}

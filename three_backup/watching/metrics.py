@@ -1,0 +1,111 @@
+"""Metrics for Prometheus, in the format of the node exporter's textfile collector."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from three_backup.host.durable import write_durably
+from three_backup.watching.last_run import LastRun
+
+_READABLE = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A carrier. base, newest, uploaded: when the newest were taken, None for never."""
+
+    carrier: str
+    objects: int
+    base: datetime | None
+    newest: datetime | None
+    uploaded: datetime | None
+    failing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Metric:
+    name: str
+    help: str
+    samples: Sequence[tuple[str, float]]
+    """Labels in braces, or nothing, with the value."""
+
+
+def of_run(run: LastRun) -> list[Measured]:
+    """What the run knows without asking S3 again."""
+    return [
+        Measured(carrier, one.objects, one.base, one.newest, one.uploaded, one.why is not None)
+        for carrier, one in sorted(run.carriers.items())
+        if not one.disabled
+    ]
+
+
+def text(measured: Iterable[Measured], run: LastRun | None) -> str:
+    every = list(measured)
+    return "".join(_lines(metric) for metric in (*_of_carriers(every), *_of_the_run(run)))
+
+
+def write(path: Path, measured: Iterable[Measured], run: LastRun | None) -> None:
+    """The whole or what was there before; the collector, who is another user, may read it."""
+    write_durably(path, text(measured, run).encode(), _READABLE)
+
+
+def _of_carriers(measured: Sequence[Measured]) -> Iterator[_Metric]:
+    times = (
+        ("base", "base snapshot", [one.base for one in measured]),
+        ("snapshot", "snapshot", [one.newest for one in measured]),
+        ("upload", "snapshot in S3", [one.uploaded for one in measured]),
+    )
+    for name, what, values in times:
+        yield _Metric(
+            f"three_backup_newest_{name}_timestamp_seconds",
+            f"When the newest {what} of the carrier was taken; absent without any.",
+            [
+                (_labels(carrier=one.carrier), time.timestamp())
+                for one, time in zip(measured, values, strict=True)
+                if time is not None
+            ],
+        )
+    yield _Metric(
+        "three_backup_objects",
+        "How many objects the snapshots of the carrier hold.",
+        [(_labels(carrier=one.carrier), one.objects) for one in measured],
+    )
+    yield _Metric(
+        "three_backup_failing",
+        "1 where the last run that saw the carrier failed with it or left it undone.",
+        [(_labels(carrier=one.carrier), one.failing) for one in measured],
+    )
+
+
+def _of_the_run(run: LastRun | None) -> Iterator[_Metric]:
+    if run is None:
+        return
+    yield _Metric(
+        "three_backup_last_run_timestamp_seconds",
+        "When the last run of tb-run ended.",
+        [("", int(run.ended_at.timestamp()))],
+    )
+    yield _Metric(
+        "three_backup_last_run_duration_seconds",
+        "How long it took.",
+        [("", (run.ended_at - run.began_at).total_seconds())],
+    )
+    yield _Metric(
+        "three_backup_last_run_status",
+        "Its exit status, 0 where all was well.",
+        [("", run.status)],
+    )
+
+
+def _lines(metric: _Metric) -> str:
+    samples = "".join(f"{metric.name}{labels} {value:.15g}\n" for labels, value in metric.samples)
+    return f"# HELP {metric.name} {metric.help}\n# TYPE {metric.name} gauge\n{samples}"
+
+
+def _labels(**labels: str) -> str:
+    return "{" + ",".join(f'{name}="{_escaped(text)}"' for name, text in labels.items()) + "}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

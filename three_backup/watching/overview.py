@@ -1,0 +1,176 @@
+"""How every carrier that is known stands: by the catalog and the last run, no source is asked."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from three_backup.catalog.carriers import is_object
+from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.catalog.drills import Drills
+from three_backup.config import Configuration
+from three_backup.config.settings import Settings
+from three_backup.deciding.due import Clock
+from three_backup.deciding.holding import distinct
+from three_backup.errors import BackupError, UnreachableError
+from three_backup.model.objects import ObjectId, can_match_below, selected
+from three_backup.model.snapshots import CarriedObject, rfc3339
+from three_backup.sources import SOURCES, direct_source_of, point_source_of
+from three_backup.watching import health, size_alarms
+from three_backup.watching.health import Health, Level, Patience
+from three_backup.watching.last_run import LastRun, Made
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A carrier, or a source that the last run could not list. objects: those selected, as the
+    newest snapshot has them; gone: the last run that could list its source saw nothing of it;
+    disabled: nothing of it is to be backed up; proved: when the last good drill of each object
+    was, by its id."""
+
+    carrier: str
+    objects: tuple[CarriedObject, ...]
+    health: Health
+    gone: bool = False
+    disabled: bool = False
+    proved: Mapping[str, datetime] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What to look at, and how. last: None where no run has ended yet."""
+
+    configuration: Configuration
+    patterns: Sequence[str]
+    last: LastRun | None
+    patience: Patience
+    clock: Clock
+
+    def look(self, catalogs: Iterable[Catalog]) -> list[Watched]:
+        """Everything that is selected, the worst first. Raises BackupError where S3 is silent."""
+        found = {one.carrier: one for catalog in catalogs for one in self._stored(catalog)}
+        unstored = [one for one in self._unstored() if one.carrier not in found]
+        chosen = [*(one for one in found.values() if one.objects), *unstored]
+        return sorted(chosen, key=lambda one: (-one.health.level, one.carrier))
+
+    def _stored(self, catalog: Catalog) -> Iterator[Watched]:
+        drills = Drills(catalog.s3) if catalog.s3 else None
+        for type in (source.type for source in SOURCES):
+            for carrier in catalog.carriers(type):
+                snapshots = catalog.snapshots(carrier)
+                objects, unreadable = _objects(carrier, snapshots, catalog)
+                # Two storages may share the folder of this host.
+                if any(self._lies_in(catalog, one) for one in objects):
+                    yield self._watched(carrier, objects, snapshots, catalog, drills, unreadable)
+
+    def _lies_in(self, catalog: Catalog, carried: CarriedObject) -> bool:
+        storage = self.configuration.settings(carried.id).storage
+        return replace(storage, timeout=catalog.storage.timeout) == catalog.storage
+
+    def _watched(
+        self,
+        carrier: str,
+        objects: Sequence[CarriedObject],
+        snapshots: Sequence[Stored],
+        catalog: Catalog,
+        drills: Drills | None,
+        unreadable: Sequence[str],
+    ) -> Watched:
+        settings = distinct(self.configuration.settings(one.id) for one in objects)
+        made = self.last.carriers.get(carrier) if self.last else None
+        gone = made is None and self.last is not None and _type(carrier) in self.last.listed
+        alarms = [
+            *unreadable,
+            *(() if unreadable else self._alarms(carrier, snapshots, settings, catalog)),
+            *(_failed(drills, objects) if drills else ()),
+        ]
+        judged = self._judged(carrier, snapshots, settings, made, alarms)
+        if gone or not settings:
+            judged = replace(
+                judged, level=Level.OK, troubles=(), next_base=None, next_incremental=None
+            )
+        chosen = tuple(one for one in objects if selected(self.patterns, str(one.id)))
+        proved = _proved(drills, chosen) if drills else {}
+        return Watched(carrier, chosen, judged, gone, disabled=not settings, proved=proved)
+
+    def _alarms(
+        self,
+        carrier: str,
+        snapshots: Sequence[Stored],
+        settings: Sequence[Settings],
+        catalog: Catalog,
+    ) -> list[str]:
+        if all(one.size_alarm is None for one in settings):
+            return []  # the manifests need not be read
+        return list(size_alarms.alarms(carrier, snapshots, self.configuration.settings, catalog))
+
+    def _unstored(self) -> Iterator[Watched]:
+        """What the last run saw, snapshots or not."""
+        for carrier, made in (self.last.carriers if self.last else {}).items():
+            if made.disabled or not self._is_selected(carrier):
+                continue
+            if is_object(carrier):
+                settings = [self.configuration.settings(ObjectId.parse(carrier))]
+            elif made.objects:
+                settings = [self.configuration.source_settings(_type(carrier))]
+            else:
+                settings = []  # a source as a whole
+            yield Watched(carrier, (), self._judged(carrier, (), settings, made))
+
+    def _is_selected(self, carrier: str) -> bool:
+        if is_object(carrier):
+            return selected(self.patterns, carrier)
+        return not self.patterns or any(
+            can_match_below(one, _type(carrier)) for one in self.patterns
+        )
+
+    def _judged(
+        self,
+        carrier: str,
+        snapshots: Sequence[Stored],
+        settings: Sequence[Settings],
+        made: Made | None,
+        alarms: Sequence[str] = (),
+    ) -> Health:
+        type = _type(carrier)
+        return health.judge(
+            snapshots,
+            settings,
+            made,
+            self.patience,
+            self.clock,
+            direct=direct_source_of(type) is not None,
+            points=point_source_of(type) is not None,
+            alarms=alarms,
+        )
+
+
+def _objects(
+    carrier: str, snapshots: Sequence[Stored], catalog: Catalog
+) -> tuple[Sequence[CarriedObject], Sequence[str]]:
+    """Those of the newest manifest that can be read, and what is said of newer ones."""
+    if is_object(carrier):  # its manifest would tell no more: ten thousand are not fetched
+        return [CarriedObject(ObjectId.parse(carrier), 0)], ()
+    unreadable: list[str] = []
+    for stored in reversed(snapshots):
+        try:
+            return catalog.manifest(carrier, stored).objects, unreadable
+        except UnreachableError:
+            raise
+        except BackupError as error:
+            unreadable.append(str(error))
+    raise BackupError("status.unreadable", unreadable[0])
+
+
+def _proved(drills: Drills, objects: Sequence[CarriedObject]) -> Mapping[str, datetime]:
+    found = ((str(one.id), drills.last_good(str(one.id))) for one in objects)
+    return {id: time for id, time in found if time is not None}
+
+
+def _failed(drills: Drills, objects: Sequence[CarriedObject]) -> Iterator[str]:
+    for id in (str(one.id) for one in objects):
+        if time := drills.last_failed(id):
+            yield f"{id}: the drill of {rfc3339(time)} failed, tb-verify says why"
+
+
+def _type(carrier: str) -> str:
+    return carrier.partition("/")[0]

@@ -1,0 +1,203 @@
+"""What a run did, told to a person: records are added one by one, only sums are kept."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from textwrap import indent
+from typing import Any, TypeVar
+
+from three_backup.model.records import Record
+from three_backup.model.snapshots import Kind
+from three_backup.screen.formats import counted, duration, size, table, wrapped
+
+Column = TypeVar("Column", bound=str)
+
+_WIDTH = 78
+_MOST_REMARKS = 20
+_INDENT = "  "
+_PLACES = (("local", "local"), ("s3", "in S3"))
+
+
+class Outcome(StrEnum):
+    """What became of an object; the heads of the columns."""
+
+    BACKED_UP = "backed up"
+    UP_TO_DATE = "up to date"
+    DISABLED = "disabled"
+    UNSUPPORTED = "not supported"
+    UNFINISHED = "unfinished"
+    FAILED = "failed"
+
+
+@dataclass(slots=True)
+class Summary:
+    """outcomes: of the objects, by type. taken, uploaded, removed: sums over the carriers.
+    remarks: sentences on what failed or was left undone, with the number of records each is on.
+    """
+
+    outcomes: dict[str, Counter[Outcome]] = field(default_factory=dict)
+    taken: Counter[str] = field(default_factory=Counter)
+    uploaded: Counter[str] = field(default_factory=Counter)
+    removed: Counter[str] = field(default_factory=Counter)
+    remarks: dict[Outcome, Counter[str]] = field(default_factory=dict)
+    errors: int = 0
+    _seen: set[tuple[str, str]] = field(default_factory=set)
+
+    def add(self, record: Record) -> None:
+        outcome = outcome_of(record)
+        if "subtype" in record.fields:  # else it stands for a whole source or a malformed line
+            self.outcomes.setdefault(record.fields["type"], Counter())[outcome] += 1
+        self.errors += record.failed
+        self._remark(record, outcome)
+        if snapshot := self._first(record, "snapshot"):
+            sizes = {name: snapshot[name] for name in ("source_size", "stored_size")}
+            self.taken.update({snapshot["kind"]: 1, **sizes})
+        if uploaded := self._first(record, "uploaded"):
+            sizes = {name: uploaded[name] for name in ("bytes", "resumed")}
+            self.uploaded.update({"snapshots": len(uploaded["snapshots"]), **sizes})
+        if removed := self._first(record, "removed"):
+            self.removed.update({place: len(removed[place]) for place in ("local", "s3")})
+
+    @property
+    def objects(self) -> int:
+        return sum(one.total() for one in self.outcomes.values())
+
+    @property
+    def failed(self) -> int:
+        return sum(one[Outcome.FAILED] for one in self.outcomes.values())
+
+    def _first(self, record: Record, name: str) -> Mapping[str, Any] | None:
+        """What the records of a carrier share, with the first of them only."""
+        fields: Mapping[str, Any] | None = record.fields.get(name)
+        if fields is None or (name, record.carrier) in self._seen:
+            return None
+        self._seen.add((name, record.carrier))
+        return fields
+
+    def _remark(self, record: Record, outcome: Outcome) -> None:
+        if outcome in (Outcome.FAILED, Outcome.UNFINISHED):
+            remark(self.remarks.setdefault(outcome, Counter()), record)
+
+
+def text(summary: Summary, seconds: float, deaths: Sequence[str]) -> str:
+    """The summary in 78 columns. deaths: sentences on stages that did not end by themselves."""
+    blocks = [
+        headline(summary, deaths) + "\n",
+        outcome_table(summary.outcomes, tuple(Outcome)),
+        indent(table(list(_sums(summary, seconds))), _INDENT),
+        *_remarks(summary.remarks, deaths),
+    ]
+    return "\n".join(block for block in blocks if block)
+
+
+def facts(summary: Summary, seconds: float, deaths: Sequence[str]) -> dict[str, Any]:
+    """The summary as plain JSON, for programs."""
+    failures = [*deaths, *summary.remarks.get(Outcome.FAILED, ())]
+    return {
+        "headline": headline(summary, deaths),
+        "objects": summary.objects,
+        "failed": summary.failed,
+        "seconds": round(seconds, 1),
+        "outcomes": {
+            type: {outcome.value: count for outcome, count in counts.items()}
+            for type, counts in summary.outcomes.items()
+        },
+        "taken": dict(summary.taken),
+        "uploaded": dict(summary.uploaded),
+        "removed": dict(summary.removed),
+        "failures": failures,
+    }
+
+
+def outcome_table(outcomes: Mapping[str, Counter[Column]], order: Sequence[Column]) -> str:
+    """A line a type; columns that would be empty are left out."""
+    columns = [one for one in order if any(counts[one] for counts in outcomes.values())]
+    if not columns:
+        return ""
+    rows = [
+        [type, str(counts.total()), *(str(counts[one] or "-") for one in columns)]
+        for type, counts in outcomes.items()
+    ]
+    right = frozenset(range(1, len(columns) + 2))
+    return indent(table([["", "objects", *columns], *rows], right), _INDENT)
+
+
+def paragraph(heading: str, remarks: Counter[str], others: Sequence[str] = ()) -> str:
+    """Sentences under a heading, those on many objects with their number; others come first."""
+    sentences = [*others, *map(_on_objects, remarks.items())]
+    lines = [f"{heading}:", *(wrapped(one, _WIDTH) for one in sentences)]
+    return "\n".join(lines) + "\n" if sentences else ""
+
+
+def remark(remarks: Counter[str], record: Record) -> None:
+    """Add what the record says of its failure, or of what nobody did; each sentence once."""
+    sentence = sentence_of(record)
+    if sentence in remarks or len(remarks) < _MOST_REMARKS:
+        remarks[sentence] += 1
+    else:
+        remarks["and others, which standard error names"] += 1
+
+
+def outcome_of(record: Record) -> Outcome:
+    """What became of the object, by what the last stage left of its record."""
+    if record.failed:
+        return Outcome.FAILED
+    if record.fields.get("disabled"):
+        return Outcome.DISABLED
+    if record.unsupported:
+        return Outcome.UNSUPPORTED
+    if record.todo:
+        return Outcome.UNFINISHED
+    uploaded = record.fields.get("uploaded") or {}
+    done = record.fields.get("snapshot") or uploaded.get("snapshots")
+    return Outcome.BACKED_UP if done else Outcome.UP_TO_DATE
+
+
+def sentence_of(record: Record) -> str:
+    """Why the object failed or was left undone, and the remedy."""
+    if not record.failed:
+        return f"{record.carrier}: {record.fields.get('why') or 'nobody did it'}"
+    error = record.fields["error"]
+    message, hint = str(error.get("message", "")), error.get("hint")
+    if not record.is_named_in(message):
+        message = f"{record.carrier}: {message}"
+    return f"{message}; {hint}" if hint else message
+
+
+def headline(summary: Summary, deaths: Sequence[str]) -> str:
+    """The run in a few words."""
+    if summary.failed:
+        return f"{summary.failed} of {counted(summary.objects, 'object')} failed"
+    if summary.errors or deaths:
+        return "the run failed"
+    if not summary.objects:
+        return "there is nothing to back up"
+    left = sum(one[Outcome.UNFINISHED] for one in summary.outcomes.values())
+    if left:
+        return f"{left} of {counted(summary.objects, 'object')} left unfinished"
+    return f"all is well with {counted(summary.objects, 'object')}"
+
+
+def _sums(summary: Summary, seconds: float) -> Iterator[Sequence[str]]:
+    taken, uploaded, removed = summary.taken, summary.uploaded, summary.removed
+    if kinds := [f"{taken[kind]} {kind}" for kind in Kind if taken[kind]]:
+        source, stored = size(taken["source_size"]), size(taken["stored_size"])
+        yield "snapshots", f"{', '.join(kinds)}: {source} at the source, {stored} stored"
+    if uploaded["snapshots"]:
+        there = f", {size(uploaded['resumed'])} of it earlier" if uploaded["resumed"] else ""
+        count = counted(uploaded["snapshots"], "snapshot")
+        yield "uploaded", f"{count}: {size(uploaded['bytes'])}{there}"
+    if places := [f"{removed[one]} {where}" for one, where in _PLACES if removed[one]]:
+        yield "removed", ", ".join(places)
+    yield "took", duration(seconds)
+
+
+def _remarks(remarks: Mapping[Outcome, Counter[str]], deaths: Sequence[str]) -> Iterator[str]:
+    for outcome, others in ((Outcome.FAILED, deaths), (Outcome.UNFINISHED, ())):
+        yield paragraph(outcome, remarks.get(outcome, Counter()), others)
+
+
+def _on_objects(remark: tuple[str, int]) -> str:
+    sentence, count = remark
+    return f"{sentence} ({count} objects)" if count > 1 else sentence
