@@ -20,9 +20,9 @@ _NUMBERS = count(1)
 @pytest.fixture(scope="module")
 def host(
     server_folder: Path,
+    lab: Lab,
     postgres17: PostgresServer,
     seaweed: SeaweedServer,
-    lab: Lab,
     tools: Forked,
 ) -> Iterator[Host]:
     """Shared by a module, LXD its only source. Every module finds LXD as the lab was built."""
