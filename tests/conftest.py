@@ -1,4 +1,5 @@
-"""The real servers that tests run on, each started when the first test asks for it."""
+"""The real servers that tests run on, each started by the first test that needs it; and the choice
+of the tests to run."""
 
 import os
 import shutil
@@ -41,16 +42,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """SIGTERM ends the servers too, as Ctrl-C does; a busy machine is no failure of a test."""
+    """Let SIGTERM end the servers as Ctrl-C does; let no test fail because the machine is busy;
+    choose which tests on LXD run."""
     hypothesis.settings.register_profile(
         "busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )
     hypothesis.settings.load_profile("busy")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
     option = config.option
     option.seed = option.seed or commit()
-    if not hasattr(option, "lxd"):  # a worker is told
+    if not hasattr(option, "lxd"):  # a worker gets it from the controller
         is_chosen = config.args_source is not config.ArgsSource.TESTPATHS or option.keyword
         option.lxd = "chosen" if is_chosen else ""
         if not is_chosen:
@@ -98,8 +100,9 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Choose what is to run; with `-n`, say what stays together on one worker: what needs the
-    machine of the lab, the tests of a file that share something, and some of any other file."""
+    """Choose the tests to run. With `-n`, group those that must run on one worker: all that need
+    the lab's machine, the tests of a file that share fixtures, and up to twelve of any other file.
+    """
     chosen = items
     if not any("::" in argument for argument in config.args):
         chosen = Sample.of(config).drawn(items)
@@ -119,7 +122,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _rank(item: pytest.Item) -> int:
-    """What takes long comes first: that which needs the machine of the lab, there is one."""
+    """Order slow tests first: those on the lab's machine, of which there is one, then _LONGEST."""
     return (
         -1
         if _needs_lab(item)
@@ -130,12 +133,14 @@ def _rank(item: pytest.Item) -> int:
 
 
 def _shares(item: pytest.Item) -> bool:
-    """Whether it uses what the tests of a file share."""
+    """Whether the test uses a fixture that the tests of a file or a class share."""
     manager = item.session._fixturemanager
     found = [
         manager.getfixturedefs(name, item) or () for name in getattr(item, "fixturenames", ())
     ]
-    return any(one.scope in ("module", "class") for definitions in found for one in definitions)
+    return any(
+        fixture.scope in ("module", "class") for definitions in found for fixture in definitions
+    )
 
 
 def _path(item: pytest.Item) -> str:
@@ -149,7 +154,8 @@ def _needs_lab(item: pytest.Item) -> bool:
 
 @pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
-    """A tool that runs within a test sets handlers: whatever starts later would inherit them."""
+    """Restore the signal handlers after a test: a tool that runs within it sets its own, and later
+    processes would inherit them."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [(number, signal.getsignal(number)) for number in numbers]
     yield
@@ -159,7 +165,7 @@ def signals() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def server_folder() -> Iterator[Path]:
-    """A folder with a short path (sockets) that every user can pass (PostgreSQL is not root)."""
+    """A folder with a short path, for sockets; PostgreSQL, which is not root, can traverse it."""
     folder = Path(tempfile.mkdtemp(prefix="tb-"))
     folder.chmod(0o711)
     yield folder
@@ -168,7 +174,7 @@ def server_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def tools(server_folder: Path) -> Iterator[Forked]:
-    """The tools without the start of Python."""
+    """The tools, forked from one process, so that Python need not start for each."""
     with forked(server_folder / "forked") as tools:
         yield tools
 
@@ -187,7 +193,7 @@ def postgres18(server_folder: Path) -> Iterator[PostgresServer]:
 
 @pytest.fixture(params=["postgres17", "postgres18"])
 def postgres(request: pytest.FixtureRequest) -> PostgresServer:
-    """Runs the test once on every version."""
+    """A server of each version in turn; the test runs once on each."""
     server = request.getfixturevalue(request.param)
     assert isinstance(server, PostgresServer)
     return server
@@ -207,7 +213,7 @@ def seaweed(server_folder: Path) -> Iterator[SeaweedServer]:
 
 @pytest.fixture(scope="session")
 def lab(server_folder: Path) -> Iterator[Lab]:
-    """LXD on ZFS in a machine, as it was when that was built."""
+    """LXD on ZFS in a machine, in the state in which the machine was built."""
     image = cache.ready()
     if image is None:
         pytest.skip("the LXD lab is not built; tests/run builds it")

@@ -1,4 +1,4 @@
-"""The screens of the README, as the tools print them: python -m tests.screens writes them anew."""
+"""The screens of the README, as the tools print them; python -m tests.screens rewrites them."""
 
 import re
 import subprocess
@@ -13,7 +13,7 @@ _BETWEEN = re.compile(r"(?<=<!-- screens: python -m tests\.screens -->\n).*?(?=<
 
 
 def screens() -> str:
-    """What an administrator sees on a day on which ClickHouse stops, in Markdown."""
+    """Return, in Markdown, what an administrator sees on a day when ClickHouse stops."""
     with scene(keep=False) as place:
         place.write_files()
         nightly = place.configuration.read_text().replace('"* * * * *"', "0 3 * * *")
@@ -25,14 +25,14 @@ def screens() -> str:
 
 
 def printed() -> str:
-    """The screens that the README shows."""
+    """Return the screens that the README shows now."""
     found = _BETWEEN.search(README.read_text())
     assert found is not None
     return found[0]
 
 
 def without_figures(text: str) -> str:
-    """The same for every run: numbers, times, sizes and the room they take left out."""
+    """Replace numbers, times, sizes and the space around them, which differ from run to run."""
     figures = re.sub(r"(?:\d[\d.,:TZ-]*(?: ?(?:min|[kMGT]?B|[smhd])\b)?\s*)+", "# ", text)
     return re.sub(r"(?<= )(?:[-#] )+", "# ", " ".join(figures.split()))
 
@@ -49,7 +49,7 @@ def _commands(place: Scene) -> Iterator[str]:
 def _screen(place: Scene, command: str) -> str:
     done = subprocess.run(
         ("/bin/sh", "-c", f"{command} 2>&1"),
-        env={**place.environ, "COLUMNS": ""},  # nobody looks
+        env={**place.environ, "COLUMNS": ""},  # there is no terminal
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,

@@ -1,4 +1,4 @@
-"""What can go wrong, said once: a code for programs, a sentence and a remedy for people."""
+"""The errors: each has a code for programs, a sentence and a remedy for people."""
 
 from enum import IntEnum
 
@@ -18,19 +18,15 @@ class Exit(IntEnum):
 
 
 class BackupError(Exception):
-    """A failure that a person has to read.
-
-    code: dotted and stable, for programs (`s3.denied`); message: one sentence, the object first;
-    hint: the remedy, may be empty.
-    """
+    """A failure that a person has to read."""
 
     status = Exit.FAILED
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
         super().__init__(code, message, hint)
-        self.code = code
-        self.message = message
-        self.hint = hint
+        self.code = code  # dotted and stable, for programs (`s3.denied`)
+        self.message = message  # one sentence, the object first
+        self.hint = hint  # the remedy; may be empty
 
     def __str__(self) -> str:
         return f"{self.message}; {self.hint}" if self.hint else self.message
@@ -55,18 +51,20 @@ class UnreachableError(BackupError):
 
 
 class BusyError(BackupError):
-    """Somebody else holds the lock."""
+    """Another process holds the lock."""
 
     status = Exit.BUSY
 
 
 _REFUSALS = frozenset({"s3.clock", "s3.denied", "s3.no_bucket", "s3.region", "s3.signature"})
-"""How S3 answers every request alike; see `s3.failures`."""
+"""Codes of refusals that every request would meet; see `s3.failures`."""
 
 
 def s3_is_away(error: BackupError) -> bool:
-    """Whether S3, though configured, can be used for nothing at present: no answer, or a refusal
-    of whatever is asked. Not a mistake in the configuration, nor one damaged key."""
+    """Whether S3 is configured but unusable at present: no answer, or every request is refused.
+
+    False for a mistake in the configuration and for one damaged key.
+    """
     if isinstance(error, ConfigurationError):
         return False
     return isinstance(error, UnreachableError) or error.code in _REFUSALS

@@ -32,7 +32,7 @@ class _Server:
         self._folder = ""
 
     def fill(self, rows: int) -> int:
-        """Bytes of the table."""
+        """Make the table, and return its size in bytes."""
         self.server.execute(_MAKE)
         self.server.execute(_FILL.format(rows=rows))
         self.server.execute("optimize table visits final")

@@ -1,8 +1,8 @@
-"""Programs that move one file to or from S3, each as it would be written with its library:
+"""Programs that move one file to or from S3, each as one would write it with its library:
 
     python -m tests.bench.clients CLIENT ENDPOINT [FILE]
 
-Without FILE what comes on stdin is sent. Downloads go to /dev/null, in order.
+Without FILE, stdin is sent. Downloads go to /dev/null, in order.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ KEY = "file"
 
 
 def _ours(endpoint: str, file: Path | None) -> None:
-    """As tb-upload sends the file of a snapshot, or stdin."""
+    """Send the file as tb-upload sends the file of a snapshot; without a file, send stdin."""
     if file is None:
         with Path("/dev/stdin").open("rb", buffering=0) as source:
             _send(endpoint, source, None)
@@ -38,7 +38,7 @@ def _ours(endpoint: str, file: Path | None) -> None:
 
 
 def _ours_stream(endpoint: str, file: Path | None) -> None:
-    """As tb-upload sends the stream of a point: out of a program, hashed by the piece."""
+    """Send what a program prints, hashed piece by piece, as tb-upload sends a point's stream."""
     with command.stream(command.Program(("cat", str(file)))) as readable:
         hashed = Hashed(readable)
         _send(endpoint, hashed, None)
@@ -46,7 +46,7 @@ def _ours_stream(endpoint: str, file: Path | None) -> None:
 
 
 def _ours_download(endpoint: str, file: Path | None) -> None:
-    """As tb-restore reads a stream: each piece checked before it is given on."""
+    """Read as tb-restore reads a stream: each piece is checked before it is passed on."""
     assert file is not None
     index = index_of(file)
     where = partial(read_range, _store(endpoint), KEY, index.size, index.size)
@@ -77,7 +77,10 @@ CLIENTS: dict[str, Callable[[str, Path | None], None]] = {
 
 
 def index_of(file: Path) -> Index:
-    """Written by the first who asks, beside the file: it comes with a snapshot."""
+    """Return the index of the file. The first call writes it, beside the file.
+
+    A snapshot comes with its index; so a benchmark makes it before it measures.
+    """
     written = file.with_suffix(".index")
     if not written.exists():
         with file.open("rb") as source:

@@ -1,4 +1,4 @@
-"""A PostgreSQL server to back up, an S3 server to restore from, and who takes part."""
+"""A PostgreSQL server to back up, an S3 server to restore from, and the tools compared."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ _SETTINGS = {
 
 
 class Cluster:
-    """peer: pgBackRest, None where it cannot be had."""
+    """The two servers, and one method for each tool that is compared."""
 
     def __init__(
         self, folder: Path, server: PostgresServer, s3: SeaweedServer, certificate: Path
@@ -40,7 +40,7 @@ class Cluster:
         self._s3 = s3
         self.tools = Tools(folder, s3, (server.pid,), server.environ, pg_bindir=server.bindir)
         self._certificate = certificate
-        self.peer: PgBackRest | None = None
+        self.peer: PgBackRest | None = None  # None where pgBackRest cannot be had
         self._streamed = folder / "pg_basebackup"
         self._streamed.mkdir()
 
@@ -56,7 +56,10 @@ class Cluster:
         return size_of(self.server.pgdata / "base")
 
     def find_peer(self, in_s3: bool = False) -> None:
-        """in_s3: its repository lies there, not beside the server."""
+        """Set up pgBackRest, or say why it is skipped.
+
+        in_s3: keep its repository in S3, not beside the server.
+        """
         try:
             self.peer = PgBackRest(
                 self.folder / "peer", self.server, self._repository if in_s3 else None
@@ -67,23 +70,28 @@ class Cluster:
             self.peer.cost("stanza-create")
 
     def ours(self, options: str, tools: Tools | None = None) -> Cost:
-        """A snapshot of the whole cluster, as cron would have it taken; tools: configured in
-        another way than usual."""
+        """Take a snapshot of the whole cluster, as cron would.
+
+        tools: tools to use instead of the usual ones, configured differently.
+        """
         line = f"tb-discover -s postgres | tb-snapshot {options}"
         cost = (tools or self.tools).cost(line)
         snapshot = json.loads(cost.output.splitlines()[0])["snapshot"]
         return cost.of_size(snapshot["stored_size"])
 
     def tools_with(self, **options: object) -> Tools:
-        """Configured so besides, with snapshots of their own."""
+        """Return tools with these extra options, and with snapshots of their own."""
         folder = self.folder / "-".join(options)
         folder.mkdir()
         server, s3 = self.server, self._s3
         return Tools(folder, s3, (server.pid,), server.environ, pg_bindir=server.bindir, **options)
 
     def theirs(self, kind: str, level: int = 3) -> Cost:
-        """kind: full or incr; level: of zstd. The server archives its log only meanwhile, since
-        only pgBackRest needs that."""
+        """Take a backup with pgBackRest. The server archives its log only while that runs, since
+        only pgBackRest needs it.
+
+        kind: full or incr; level: the level of zstd.
+        """
         assert self.peer is not None
         with self._archiving(self.peer.archives):
             cost = self.peer.cost(f"backup --type={kind} --compress-level={level}")
@@ -94,13 +102,13 @@ class Cluster:
         return self._tarred(line)
 
     def streamed_increment(self) -> Cost:
-        """Of what was streamed last."""
+        """Stream an increment on top of what was streamed last."""
         manifest = f"--incremental={self._streamed}/backup_manifest"
         line = f"pg_basebackup -c fast -Ft -X fetch {manifest} -D - | zstd -q -T0 -3 > {self._tar}"
         return self._tarred(line)
 
     def plain(self, parent: bool) -> Cost:
-        """pg_basebackup into a folder; parent: on top of the one before."""
+        """Run pg_basebackup into a folder; parent: as an increment of the one before."""
         new, old = self._streamed / "new", self._streamed / "old"
         if new.exists():
             shutil.rmtree(old, ignore_errors=True)
@@ -110,7 +118,7 @@ class Cluster:
         return cost.of_size(size_of(new))
 
     def tools_by_tls(self) -> Tools:
-        """Which go to the bucket the way that pgBackRest takes."""
+        """Return tools that reach the bucket by TLS, as pgBackRest does."""
         return self.tools_with(s3_endpoint=self._s3.secure_endpoint, s3_ca_file=self._certificate)
 
     @property
@@ -151,7 +159,10 @@ def cluster(folder: Path) -> Iterator[Cluster]:
 
 
 def fill(made: Cluster, accounts: int, documents: int) -> None:
-    """accounts: rows of pgbench, in hundred thousands; documents: rows that look like JSON."""
+    """Fill the database.
+
+    accounts: rows of pgbench, in hundred thousands; documents: rows that look like JSON.
+    """
     made.shell(f"pgbench -i -q -s {accounts} {DATABASE} 2>&1 | tail -1 >&2")
     made.execute(
         "create table documents as select i as id, format("

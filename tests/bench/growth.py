@@ -1,4 +1,4 @@
-"""Ten and a hundred times the work: what it costs, and whether a unit costs the same."""
+"""The cost of ten and a hundred times the work, and whether a unit of work costs the same."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,11 +21,11 @@ _BAR = 50
 
 @dataclass(frozen=True, slots=True)
 class _Work:
-    """name: with the size of the largest; prepared: in an empty folder, for a share of that size,
-    something to be run."""
+    """A kind of work that is measured at several sizes."""
 
-    name: str
+    name: str  # says the size at full scale
     prepared: Callable[[Path, float], Iterator[Run]]
+    """Takes an empty folder and a share of the full size, and yields what is to be run."""
 
 
 def run(plan: Plan) -> None:
@@ -35,7 +35,7 @@ def run(plan: Plan) -> None:
 
 
 def _cost(plan: Plan, work: _Work, factor: int) -> Cost:
-    """The one of median CPU."""
+    """Run the work so many times, and return the cost with the median CPU."""
     share = plan.scale * factor / _FACTORS[-1]
     with tempfile.TemporaryDirectory(dir=plan.folder) as name:
         folder = Path(name)

@@ -1,4 +1,4 @@
-"""PostgreSQL with 10,000 tables: full, and incremental with three of them touched."""
+"""PostgreSQL with 10,000 tables: a full backup, and an increment with three tables changed."""
 
 from tests.bench.cluster import Cluster, cluster
 from tests.bench.report import OURS, Bar, Plan, Run, compare

@@ -1,4 +1,4 @@
-"""What a line of shell costs: seconds on the wall, CPU of its programs and servers, memory."""
+"""Measure a line of shell: wall time, CPU time of its programs and servers, and memory."""
 
 import os
 import subprocess
@@ -20,17 +20,15 @@ _SAMPLED_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """wall, cpu, server: seconds, cpu of the programs and of the servers together, server of those
-    alone; memory: bytes, of all programs that ran at the same time; largest: of the largest of
-    them; size: bytes that came of it, 0 where that is of no interest; output: what was printed."""
+    """The cost of one run."""
 
-    wall: float
-    cpu: float
-    server: float
-    memory: int
-    largest: int
-    output: str
-    size: int = 0
+    wall: float  # seconds
+    cpu: float  # CPU seconds of the programs and the servers together
+    server: float  # CPU seconds of the servers alone
+    memory: int  # peak bytes of all programs that ran at the same time
+    largest: int  # peak bytes of the largest program
+    output: str  # what the line printed
+    size: int = 0  # bytes of the result; 0 where that is of no interest
 
     def of_size(self, size: int) -> "Cost":
         return replace(self, size=size)
@@ -44,9 +42,11 @@ def measure(
     fed_by: Sequence[str | Path] = (),
     account: Account | None = None,
 ) -> Cost:
-    """Run the line to its end; SystemExit where it fails. servers: the pids whose CPU counts, with
-    that of their children. stdin: a file; fed_by: a program whose output goes in by a pipe, and
-    whose cost does not count."""
+    """Run the line to its end. Raises SystemExit where it fails.
+
+    servers: pids whose CPU counts, with that of their children. stdin: a file to read. fed_by: a
+    program whose output is piped in, and whose cost does not count.
+    """
     runs_as = account or Account()
     with tempfile.TemporaryFile() as output, _opened(stdin, fed_by) as source:
         server, started = _cpu_of(servers), time.monotonic()
@@ -74,14 +74,15 @@ def measure(
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files below it."""
+    """Return the bytes of all files below the folder."""
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 class _Watch:
-    """Looks at the memory of a process and of all below it, as long as the block lasts.
+    """Sample the memory of a process and of its descendants while the block lasts.
 
-    The kernel keeps each one's peak: between two looks only what was born and died is missed.
+    The kernel keeps the peak of each process, so only a process that starts and ends between two
+    samples is missed.
     """
 
     def __init__(self, pid: int) -> None:
@@ -138,7 +139,7 @@ def _cpu_of(servers: Sequence[int]) -> float:
 
 
 def _cpu(pid: int) -> float:
-    """Seconds of the process and of its children that have ended."""
+    """Return the CPU seconds of the process and of its children that have ended."""
     with suppress(FileNotFoundError, ProcessLookupError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return sum(map(int, fields[11:15])) / _TICK

@@ -1,4 +1,4 @@
-"""tb-run where nothing is due, with 10,000 objects and 43 snapshots of each in S3."""
+"""A tb-run with nothing due, for 10,000 objects with 43 snapshots of each in S3."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping
@@ -30,14 +30,14 @@ _ENTRY = (
 
 
 class Manifests:
-    """Lists the manifests of so many tables, a thousand keys an answer."""
+    """List the manifests of so many tables, a thousand keys per answer."""
 
     def __init__(self, prefix: str, objects: int, now: datetime) -> None:
         snapshots = list(_snapshots(now))
         keys = (
-            f"{prefix}/{layout.manifest_key(f'{_CLUSTER}/{name}', one)}"
+            f"{prefix}/{layout.manifest_key(f'{_CLUSTER}/{name}', snapshot)}"
             for name in names(objects)
-            for one in snapshots
+            for snapshot in snapshots
         )
         self.keys = sorted(keys)
 
@@ -59,11 +59,11 @@ class Manifests:
 
 @dataclass(frozen=True, slots=True)
 class BackedUp:
-    """Objects with all that retention keeps of them. manifests: how many of all."""
+    """Objects with all the snapshots that retention keeps."""
 
     tools: Tools
     s3: Sink
-    manifests: int
+    manifests: int  # the number of manifests of all objects
 
     def run(self) -> Cost:
         return self.tools.cost("tb-run -q -s clickhouse")
@@ -90,7 +90,7 @@ def run(plan: Plan) -> None:
         reached("requests", made.s3.requests / plan.runs, most, lambda count: f"{count:.0f}")
         cpu = median(cost.cpu for cost in costs)
         reached("CPU of the tools", cpu, _CPU_SECONDS, lambda seconds: f"{seconds:.2f} s")
-        reached("memory of a tool", max(one.largest for one in costs), _MEMORY, bytes_shown)
+        reached("memory of a tool", max(each.largest for each in costs), _MEMORY, bytes_shown)
 
 
 def names(objects: int) -> Iterator[str]:
@@ -98,7 +98,8 @@ def names(objects: int) -> Iterator[str]:
 
 
 def _snapshots(now: datetime) -> Iterator[SnapshotId]:
-    """As the defaults of retention leave them, none of them due: the newest is a base of today."""
+    """Yield the snapshots that the default retention leaves. Nothing is due: the newest is a base
+    taken today."""
     newest = now.replace(microsecond=0)
     days = (_BASES - 1) * (_INCREMENTALS // (_BASES - 1) + 1)
     bases = [newest - timedelta(days=days * n // (_BASES - 1)) for n in range(_BASES)]

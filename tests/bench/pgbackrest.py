@@ -1,4 +1,4 @@
-"""pgBackRest out of Debian's packages, unpacked in a folder and run with libraries of theirs."""
+"""Run pgBackRest from Debian's packages, unpacked in a folder, with Debian's own libraries."""
 
 import os
 import shlex
@@ -63,7 +63,7 @@ repo1-storage-ca-file={s3.ca_file}
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A bucket; the one way to it that pgBackRest knows is TLS."""
+    """A bucket that pgBackRest reaches by TLS, the only way it supports."""
 
     bucket: str
     endpoint: str
@@ -73,7 +73,7 @@ class Repository:
 
 
 class PgBackRest:
-    """With a repository beside the server, whose account it runs as, or in S3."""
+    """pgBackRest with a repository beside the server or in S3. It runs as the server's account."""
 
     def __init__(self, folder: Path, server: PostgresServer, s3: Repository | None = None) -> None:
         """Raises BackupError where the packages cannot be had."""
@@ -96,7 +96,7 @@ class PgBackRest:
 
     @property
     def archives(self) -> str:
-        """The archive_command that it needs."""
+        """The archive_command that pgBackRest needs."""
         return f"{self._program} archive-push %p"
 
     def cost(self, arguments: str) -> Cost:
@@ -105,22 +105,22 @@ class PgBackRest:
         return measure(line, environ, (self._server.pid,), account=self._account)
 
     def shell(self, line: str) -> Cost:
-        """A line in which `$pgbackrest` is the program."""
+        """Run a line of shell in which `$pgbackrest` names the program."""
         environ = {**self._server.environ, "HOME": "/", "pgbackrest": str(self._program)}
         return measure(line, environ, account=self._account)
 
     def give(self, path: Path) -> None:
-        """What it shall write to."""
+        """Give the path to the account of pgBackRest, so that it can write there."""
         self._account.own(path)
 
     def size(self) -> int:
-        """Bytes of the newest backup; 0 where it lies in S3."""
+        """Return the bytes of the newest backup; 0 where the repository is in S3."""
         newest = self._repository / "backup/bench/latest"
         return size_of(newest.resolve()) if newest.exists() else 0
 
 
 def _unpacked() -> Path:
-    """Downloaded once, into the user's cache."""
+    """Return the folder of the unpacked packages, downloaded once into the user's cache."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(base) / "three_backup" / f"pgbackrest-{_SUITE}"
     if not folder.exists():
@@ -136,7 +136,10 @@ def _unpacked() -> Path:
 
 
 def _download(folder: Path) -> None:
-    """From the mirror that apt uses here, with lists and a state of apt's own in the folder."""
+    """Download the packages from the mirror that apt uses here.
+
+    apt keeps its lists and its state in the folder. Raises BackupError where apt has no mirror.
+    """
     mirror = image.mirror() if shutil.which("apt-get") else None
     if mirror is None:
         raise BackupError("bench.peer", f"{NAME} comes from Debian's packages, and apt has none")

@@ -1,4 +1,4 @@
-"""The pipe itself: 100,000 records through five tools, and how long each tool takes to start."""
+"""Measure the pipe alone: 100,000 records through five tools, and how fast each tool starts."""
 
 import json
 import sys
@@ -21,7 +21,7 @@ _SHELL_SCRIPT = "tb-demo"
 
 @contextmanager
 def planned(folder: Path, count: int) -> Iterator[tuple[Tools, Path]]:
-    """The tools, and a file of so many records to run through five of them."""
+    """Yield the tools, and a file of so many records for `through_five`."""
     with sink() as server:
         yield Tools(folder, server, (), {}), _records(folder / "records", count)
 
@@ -31,7 +31,7 @@ def through_five(tools: Tools, records: Path) -> Cost:
 
 
 def run(plan: Plan) -> None:
-    """No bar: what is to be reached is that nobody waits for it."""
+    """Compare with jq. There is no bar to reach: it is enough that nobody waits for the pipe."""
     count = plan.scaled(RECORDS)
     with planned(plan.folder, count) as (tools, records):
         five = " | ".join(["jq -c ."] * 5)
@@ -53,7 +53,7 @@ def _starts(plan: Plan, tools: Tools) -> None:
 
 
 def _records(path: Path, count: int) -> Path:
-    """Planned, with nothing left to do."""
+    """Write records that are planned and have nothing left to do."""
     with path.open("w") as file:
         for number in range(count):
             record = {

@@ -1,4 +1,4 @@
-"""PostgreSQL: a full backup of 3 GB, and increments of one per cent of the rows."""
+"""PostgreSQL: a full backup of 3 GB, and increments after one per cent of the rows changed."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -71,9 +71,9 @@ def incremental(plan: Plan) -> None:
 def _next_update(
     made: Cluster, conditions: Mapping[str, str], turns: Iterator[int], sizes: Mapping[str, int]
 ) -> None:
-    """Other rows in every turn: those that were updated once lie together from then on."""
+    """Update other rows in every turn: rows once updated lie together from then on."""
     turn = next(turns) % 100
-    rows = {table: one.format(turn=turn, **sizes) for table, one in conditions.items()}
+    rows = {table: where.format(turn=turn, **sizes) for table, where in conditions.items()}
     made.execute(*(update.format(**rows) for update in _UPDATES), "checkpoint")
 
 

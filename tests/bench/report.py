@@ -1,4 +1,4 @@
-"""Rows of the benchmark: who takes part, how often, what is to be reached; printed as Markdown."""
+"""Run the rows of the benchmark, check their bars, and print the results as Markdown."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,12 +22,11 @@ MEASURES: Mapping[str, Value] = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """scale: of the sizes that the rows are meant for; runs: of each who takes part; folder: empty
-    at the beginning of a row, everybody may pass through it."""
+    """How a row is to be run."""
 
-    scale: float
-    runs: int
-    folder: Path
+    scale: float  # multiplies the sizes that the rows are meant for
+    runs: int  # of each contestant
+    folder: Path  # empty when a row begins; every account may traverse it
 
     def scaled(self, full: int, least: int = 1) -> int:
         return max(least, round(full * self.scale))
@@ -35,10 +34,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """Ours shall cost at most so many times what the best of the peers does; None: it is told."""
+    """An upper bound on our cost, relative to that of the best peer."""
 
-    measure: str
-    most: float | None
+    measure: str  # a key of MEASURES
+    most: float | None  # the highest ratio allowed; None: only report the ratio
     peers: Sequence[str]
 
 
@@ -49,8 +48,10 @@ def compare(
     bars: Sequence[Bar] = (),
     before: Callable[[], object] = lambda: None,
 ) -> dict[str, list[Cost]]:
-    """Run all of them in turn, after `before`, so many times. Bars without a peer are passed
-    over."""
+    """Run `before` and then each contestant in turn, `runs` times, and print the results.
+
+    Bars none of whose peers took part are skipped.
+    """
     costs: dict[str, list[Cost]] = {name: [] for name in contestants}
     for _ in range(runs):
         before()
@@ -68,7 +69,7 @@ def compare(
 
 
 def reached(what: str, value: float, most: float, shown: Callable[[float], str]) -> None:
-    """A bar that is no ratio."""
+    """Print a value beside its upper bound; for bounds that are no ratio."""
     say(f"- {what}: {shown(value)}, {_reached(value, most, shown)}")
 
 
@@ -92,7 +93,7 @@ def _columns(costs: Sequence[Cost]) -> list[str]:
 
 
 def _verdict(bar: Bar, costs: Mapping[str, Sequence[Cost]]) -> str:
-    """The ratio of each run, since what else the machine does weighs on both alike."""
+    """Compare run by run: other load on the machine then weighs on both sides alike."""
     value = MEASURES[bar.measure]
     peers = [peer for peer in bar.peers if peer in costs]
     best = min(peers, key=lambda peer: median(map(value, costs[peer])))
@@ -110,6 +111,6 @@ def _number(value: float) -> str:
 
 
 def _spread(values: Sequence[float]) -> str:
-    """The median, and the least and the most."""
+    """Format the median; with more than one value, the least and the most too."""
     middle = f"{median(values):.2f}"
     return middle if len(values) == 1 else f"{middle} ({min(values):.2f}-{max(values):.2f})"

@@ -1,5 +1,8 @@
-"""An S3 server that costs next to nothing, so that the client is what is measured: it discards
-what it receives before it is copied, and what it gives comes out of one file, by sendfile."""
+"""An S3 server that costs almost nothing, so that a benchmark measures the client.
+
+The kernel discards the received bytes before it copies them; what the server gives comes from one
+file, by sendfile.
+"""
 
 import os
 import re
@@ -17,7 +20,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from three_backup.demo.daemon import LOOPBACK
 
 ETAG = '"00000000000000000000000000000000-1"'
-"""Is nobody's MD5, and looks so: nobody compares it."""
+"""Not an MD5, and of the form that tells clients so: they do not compare it."""
 
 _ROOM = 8 << 20
 _HEAD_END = b"\r\n\r\n"
@@ -26,19 +29,19 @@ _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 class Listing(Protocol):
     def __call__(self, query: Mapping[str, str]) -> bytes:
-        """The answer to ListObjectsV2."""
+        """Return the answer to ListObjectsV2."""
 
 
 @dataclass(slots=True)
 class Sink:
-    """given: what every GET gets a range of; listing: answers lists of keys; requests: so far."""
+    """The state of the server."""
 
-    given: Path | None = None
-    listing: Listing | None = None
+    given: Path | None = None  # every GET returns this file, or a range of it
+    listing: Listing | None = None  # answers the requests that list keys
     access_key: str = "sink"
     secret_key: str = "sink"
     endpoint: str = ""
-    requests: int = 0
+    requests: int = 0  # received so far
     sizes: dict[str, int] = field(default_factory=dict)
     uploads: dict[str, int] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -80,7 +83,7 @@ class _Request:
 
 
 class _Connection(BaseRequestHandler):
-    """HTTP by hand: the one of the standard library copies every body."""
+    """Speak HTTP without the standard library, which copies every body."""
 
     sink: Sink
     request: socket.socket
@@ -113,7 +116,7 @@ class _Connection(BaseRequestHandler):
         return _Request(method, unquote(parts.path), query, headers)
 
     def _body(self, request: _Request) -> bytes:
-        """What the client asks for in XML; the bytes of an object are dropped by the kernel."""
+        """Return the body of a request. The kernel drops what a PUT sends."""
         left = request.length
         kept, self._came = self._came[:left], self._came[left:]
         left -= len(kept)

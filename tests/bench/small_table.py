@@ -1,4 +1,4 @@
-"""One table of 5,000 rows out of 3 GB, from S3 alone, by TLS."""
+"""Restore one table of 5,000 rows out of 3 GB, from S3 alone, by TLS."""
 
 import json
 import shutil
@@ -42,7 +42,7 @@ def run(plan: Plan) -> None:
 
 
 def _ours(made: Cluster, tools: Tools) -> Cost:
-    """Of this host nothing is left."""
+    """Restore the table with no local files left."""
     shutil.rmtree(tools.local)
     made.execute("drop table if exists small_back")
     cost = tools.cost(f"tb-restore --level3-suffix _back {_TABLE}")
@@ -50,7 +50,7 @@ def _ours(made: Cluster, tools: Tools) -> Cost:
 
 
 def _theirs(peer: PgBackRest, folder: Path) -> Cost:
-    """A database is the least that it can leave out or bring back: then the table is dumped."""
+    """Restore the database and dump the table: pgBackRest restores no less than a database."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700)
     peer.give(folder)

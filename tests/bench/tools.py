@@ -21,8 +21,11 @@ class S3Server(Protocol):
 
 
 class Tools:
-    """servers: pids whose CPU counts; environ: how the servers are found; options: of the
-    configuration."""
+    """Write a configuration to the folder, and run the tools with it.
+
+    servers: pids whose CPU counts; environ: lets the tools find the servers; options: further
+    options of the configuration.
+    """
 
     def __init__(
         self,

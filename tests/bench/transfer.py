@@ -1,4 +1,4 @@
-"""Upload and download of 2 GB, against a server that costs nothing."""
+"""Upload and download of 2 GB, with a server that costs almost nothing."""
 
 import os
 import shutil
@@ -74,7 +74,7 @@ class Clients:
         }
 
     def ours(self, client: str, file: Path | None = None, fed: Path | None = None) -> Cost:
-        """What clients.py has, boto3's too."""
+        """Run a client of clients.py: ours, or that of boto3."""
         named = str(file or "")
         line = f"exec {sys.executable} -m tests.bench.clients {client} {self._endpoint} {named}"
         return self._cost(line, fed)
@@ -88,7 +88,7 @@ class Clients:
 
 
 def random_file(path: Path, size: int) -> Path:
-    """That nothing can compress; read, so that it lies in the memory of the host."""
+    """Write a file that cannot be compressed. Being fresh, it lies in the page cache."""
     block = os.urandom(_BLOCK)
     with path.open("wb") as file:
         for number in range(0, size, _BLOCK):

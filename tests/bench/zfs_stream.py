@@ -1,4 +1,4 @@
-"""A stream of 1 GB, as `zfs send` writes one, to S3; and what ten times as much does to memory."""
+"""Upload of a 1 GB stream like that of `zfs send`; and the memory that ten times as much takes."""
 
 import shutil
 from pathlib import Path
@@ -15,8 +15,8 @@ _GROWN = 1.1
 
 
 def run(plan: Plan) -> None:
-    """The recorded stream comes out of a program, and what it holds cannot be compressed: `zfs
-    send -c` writes blocks as they lie on disk."""
+    """Upload a recorded stream from a program. It cannot be compressed, since `zfs send -c` writes
+    blocks as they lie on disk."""
     recorded = random_file(plan.folder / "recorded", plan.scaled(_SIZE))
     with sink() as server:
         clients = Clients(server)

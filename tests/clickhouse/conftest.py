@@ -1,4 +1,4 @@
-"""A ClickHouse server that the tests of this folder find the way the tools find it."""
+"""Fixtures: a ClickHouse server that tests find as the tools do, and its storage."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -17,7 +17,7 @@ _NUMBERS = count(1)
 
 @pytest.fixture
 def live(clickhouse: ClickhouseServer, monkeypatch: pytest.MonkeyPatch) -> ClickhouseServer:
-    """`CLICKHOUSE_*` and PATH lead to it."""
+    """A server to which `CLICKHOUSE_*` and PATH lead."""
     for name, value in clickhouse.environ.items():
         monkeypatch.setenv(name, value)
     return clickhouse
@@ -25,7 +25,7 @@ def live(clickhouse: ClickhouseServer, monkeypatch: pytest.MonkeyPatch) -> Click
 
 @pytest.fixture
 def database(live: ClickhouseServer) -> Iterator[str]:
-    """An empty database, dropped after the test with its copies."""
+    """An empty database, dropped with its copies after the test."""
     name = f"shop{next(_NUMBERS)}"
     live.execute(f"CREATE DATABASE {name}")
     yield name

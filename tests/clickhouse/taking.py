@@ -1,4 +1,4 @@
-"""Takes and restores snapshots of a live server as the tools do, without starting processes."""
+"""Take and restore snapshots of a live server as the tools do, without starting processes."""
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -29,16 +29,15 @@ from three_backup.sources.jobs import (
 
 
 class Taking:
-    """settings: of the source; said: what was meant for people; moved: bytes; beats: how
-    often it was told of none."""
+    """Takes, restores and drills snapshots of one server."""
 
     def __init__(self, server: ClickhouseServer, storage: Storage) -> None:
         self.server = server
         self.storage = storage
-        self.settings = Settings(storage)
-        self.said: list[str] = []
-        self.moved = 0
-        self.beats = 0
+        self.settings = Settings(storage)  # of the source
+        self.said: list[str] = []  # messages for people
+        self.moved = 0  # bytes
+        self.beats = 0  # the number of reports of progress with 0 bytes
         self._hours = count()
 
     @property
@@ -55,7 +54,10 @@ class Taking:
         parent: Manifest | None = None,
         meanwhile: Callable[[], None] | None = None,
     ) -> Manifest:
-        """meanwhile: called whenever something was moved."""
+        """Take a snapshot: a base, or an incremental on top of the parent.
+
+        meanwhile: called after every report of progress with more than 0 bytes.
+        """
 
         def advance(size: int) -> None:
             self.moved += size
@@ -68,7 +70,7 @@ class Taking:
         journals = self.journals(object_id)
         journals.mkdir(parents=True, exist_ok=True)
         stored = next(
-            (one for one in catalog.snapshots(carrier) if parent and one.id == parent.snapshot),
+            (have for have in catalog.snapshots(carrier) if parent and have.id == parent.snapshot),
             None,
         )
         job = SnapshotJob(
@@ -90,11 +92,11 @@ class Taking:
         return manifest
 
     def skip(self, hours: int) -> None:
-        """The next snapshot is taken so much later."""
+        """Set the time of the next snapshot to so many hours after the first."""
         self._hours = count(hours)
 
     def chain(self, object_id: ObjectId, *changes: str) -> list[Manifest]:
-        """A base, and an incremental after each of the changes."""
+        """Take a base, and an incremental after each of the changes."""
         taken = [self.take(object_id)]
         for change in changes:
             self.server.execute(change)
@@ -113,7 +115,7 @@ class Taking:
     def restore(
         self, object_id: ObjectId, *, overwrite: bool = False, last: int = -1, **levels: str
     ) -> Restored:
-        """Under the levels given. Raises what it ended with."""
+        """Restore under the given levels. Raises the error that it ended with."""
         job = self._restore_job(object_id, overwrite, last, levels)
         ((_, outcome),) = ClickhouseSource().restore(job)
         if isinstance(outcome, BackupError):
@@ -121,7 +123,7 @@ class Taking:
         return outcome
 
     def plan(self, object_id: ObjectId, *, overwrite: bool = False, **levels: str) -> Planned:
-        """What restore() would do. Raises what it would end with."""
+        """Plan what restore() would do. Raises the error that it would end with."""
         job = self._restore_job(object_id, overwrite, -1, levels)
         ((_, outcome),) = ClickhouseSource().plan(job)
         if isinstance(outcome, BackupError):
@@ -129,7 +131,7 @@ class Taking:
         return outcome
 
     def drill(self, object_id: ObjectId) -> Restored:
-        """Raises what it ended with."""
+        """Drill the newest snapshot. Raises the error that it ended with."""
         chain = self._chain(object_id, -1)
         job = DrillJob(
             objects=chain[-1].manifest.objects,
@@ -179,7 +181,7 @@ def view(database: str, name: str) -> ObjectId:
 
 
 def rows(server: ClickhouseServer, object_id: ObjectId) -> Sequence[tuple[Any, ...]]:
-    """Its number of rows and a hash over all of them."""
+    """Return the number of rows and a hash over all of them."""
     name = f"`{object_id.level2}`.`{object_id.level3.replace('`', '``')}`"
     return server.rows(f"SELECT count(), sum(cityHash64(*)) FROM {name}")
 

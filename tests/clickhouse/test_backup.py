@@ -1,4 +1,4 @@
-"""What the server writes to S3 is a snapshot: whole, checked, an increment where it says so."""
+"""Snapshots that the server writes to S3: complete, checked, and incremental where they say so."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def test_a_base_holds_all_and_an_incremental_what_changed(
     assert changed.facts["base_uuid"] == base.facts["uuid"]
     assert empty.facts["base_uuid"] == changed.facts["uuid"]
     assert empty.facts["chain"][-1]["keys"] == 1
-    assert [len(one.facts["chain"]) for one in (base, changed, empty)] == [1, 2, 3]
+    assert [len(taken.facts["chain"]) for taken in (base, changed, empty)] == [1, 2, 3]
     assert taking.moved >= base.stored_size
 
 

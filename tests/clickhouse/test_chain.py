@@ -1,5 +1,4 @@
-"""A chain that is reached one way and another way comes back by both, and nothing is rewritten
-without need."""
+"""A chain that two endpoints reach is restored by both, and is rewritten only where needed."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -20,7 +19,7 @@ BODY = b"<config><base_backup>%s</base_backup><contents/></config>"
 
 @pytest.fixture
 def hits(live: ClickhouseServer, database: str, taking: Taking) -> ObjectId:
-    """A table with a chain of four."""
+    """A table with a chain of four snapshots."""
     make(live, database, 100)
     hits = table(database, "hits")
     taking.chain(hits, insert(database, 1), insert(database, 2), insert(database, 3))
@@ -29,7 +28,7 @@ def hits(live: ClickhouseServer, database: str, taking: Taking) -> ObjectId:
 
 @pytest.fixture
 def elsewhere(live: ClickhouseServer, taking: Taking) -> Iterator[Taking]:
-    """The same bucket by an endpoint that is there during the test only."""
+    """The same bucket by another endpoint, which exists during the test only."""
     with proxy(taking.storage.endpoint or "", lambda _, forward: forward()) as endpoint:
         yield Taking(live, replace(taking.storage, endpoint=endpoint))
 

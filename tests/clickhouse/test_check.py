@@ -1,4 +1,4 @@
-"""What is said of a server before the first backup, and what is left of the trial."""
+"""Checks of a server before the first backup; the trial backup leaves nothing in S3."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,7 +19,7 @@ def findings(storage: Storage) -> dict[str, Finding]:
     store = Store(storage) if storage.bucket else None
     job = CheckJob(Settings(storage), NOW, store, "check/clickhouse/")
     found: Iterator[Finding] = ClickhouseSource().check(job)
-    return {one.subject: one for one in found}
+    return {finding.subject: finding for finding in found}
 
 
 def test_the_server_is_seen_to_write_and_nothing_is_left(

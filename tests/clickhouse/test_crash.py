@@ -1,4 +1,4 @@
-"""Whoever is killed in the middle, the next run ends well and nothing is written twice."""
+"""A kill of the tool or the server: the next run ends well, and nothing is written twice."""
 
 import threading
 from collections.abc import Iterator
@@ -24,11 +24,11 @@ LONG = 10
 
 
 class KilledError(BaseException):
-    """What a SIGKILL looks like to who comes after: nothing was cleaned up."""
+    """Stands for a SIGKILL: a BaseException, so nothing is cleaned up."""
 
 
 class Gate:
-    """A way to S3 that holds back what makes a backup complete until it is opened."""
+    """A proxy to S3 that delays the key that completes a backup, until it is opened."""
 
     def __init__(self) -> None:
         self.opened = threading.Event()
@@ -48,18 +48,18 @@ def gate() -> Iterator[Gate]:
 
 @pytest.fixture
 def storage(storage: Storage, gate: Gate) -> Iterator[Storage]:
-    """S3 behind the gate."""
+    """The storage, with S3 behind the gate."""
     with proxy(storage.endpoint or "", gate.meddle) as endpoint:
         yield replace(storage, endpoint=endpoint)
 
 
 def noted(taking: Taking, database: str) -> list[attempt.Attempt]:
     hits = table(database, "hits")
-    return [one.attempt for one in attempt.noted(str(hits), taking.journals(hits))]
+    return [note.attempt for note in attempt.noted(str(hits), taking.journals(hits))]
 
 
 def begin_and_die(taking: Taking, database: str) -> attempt.Attempt:
-    """Somebody asks the server for a base, and is killed while it works."""
+    """Ask the server for a base, and die while the server works on it."""
 
     def die() -> None:
         raise KilledError

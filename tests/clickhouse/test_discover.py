@@ -1,4 +1,4 @@
-"""What a server holds is listed as what it is, and nothing of its own."""
+"""Discovery: each object is listed with its kind, and the server's own tables are left out."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from three_backup.sources.clickhouse.discover import discover
 
 
 def found(database: str, *patterns: str) -> dict[str, Found]:
-    """By their names, those of the database."""
+    """Discover, and return the objects of the database by their names."""
     listed = list(discover(patterns))
-    assert all(one.carrier == str(one.id) for one in listed)
-    return {one.id.level3: one for one in listed if one.id.level2 == database}
+    assert all(each.carrier == str(each.id) for each in listed)
+    return {item.id.level3: item for item in listed if item.id.level2 == database}
 
 
 def test_every_kind_is_listed_as_what_it_is(live: ClickhouseServer, database: str) -> None:
@@ -32,8 +32,8 @@ def test_every_kind_is_listed_as_what_it_is(live: ClickhouseServer, database: st
     ):
         live.execute(statement.replace("{}", database))
     described = {
-        name: (one.id.subtype, one.facts["kind"], one.facts["engine"], "data" in one.facts)
-        for name, one in found(database).items()
+        name: (item.id.subtype, item.facts["kind"], item.facts["engine"], "data" in item.facts)
+        for name, item in found(database).items()
     }
     assert described == {
         "hits": ("table", "table", "MergeTree", False),
@@ -68,7 +68,7 @@ def test_a_table_that_only_looks_like_that_of_a_view_is_listed(
 
 
 def test_databases_of_the_server_itself_are_left_out(live: ClickhouseServer) -> None:
-    databases = {one.id.level2 for one in discover(())}
+    databases = {item.id.level2 for item in discover(())}
     assert databases.isdisjoint({"system", "information_schema", "INFORMATION_SCHEMA"})
 
 
@@ -85,4 +85,4 @@ def test_the_macro_names_the_cluster(server_folder: Path, monkeypatch: pytest.Mo
             monkeypatch.setenv(name, value)
         server.execute("CREATE DATABASE shop")
         server.execute("CREATE TABLE shop.hits (id UInt8) ENGINE Log")
-        assert [str(one.id) for one in discover(())] == ["clickhouse/table/prod/shop/hits"]
+        assert [str(item.id) for item in discover(())] == ["clickhouse/table/prod/shop/hits"]

@@ -1,4 +1,4 @@
-"""A drill, and what a restore replaces, leave nothing, however large the table is."""
+"""Drills and overwriting restores leave nothing behind, however large the table is."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ LIMITED = "<clickhouse><max_table_size_to_drop>10000</max_table_size_to_drop>"
 
 @pytest.fixture(scope="module")
 def limited(server_folder: Path) -> Iterator[ClickhouseServer]:
-    """A server for which ten kilobytes are too large a table to be dropped by mistake."""
+    """A server with max_table_size_to_drop set to ten kilobytes."""
     server = ClickhouseServer(server_folder / "ch-limited")
     configuration = server.folder / "config.xml"
     configuration.write_text(configuration.read_text().replace("<clickhouse>", LIMITED, 1))

@@ -1,4 +1,4 @@
-"""What ClickHouse says becomes a sentence with a remedy, and holds no secret."""
+"""Errors of ClickHouse become a sentence with a remedy and without secrets."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -26,7 +26,7 @@ SECRET = "a'b\\c" + "d" * 40
 def elsewhere(
     server_folder: Path, seaweed: SeaweedServer
 ) -> Iterator[tuple[ClickhouseServer, Storage]]:
-    """A server with named collections, right ones and wrong ones, and its storage."""
+    """A server with valid and invalid named collections, and its storage."""
     seaweed.create_bucket("collections")
     keys = {"access_key_id": seaweed.access_key, "secret_access_key": seaweed.secret_key}
     url = f"{seaweed.endpoint}/collections/"
@@ -95,7 +95,7 @@ def test_with_a_named_collection_no_key_of_ours_is_sent(
     assert rows(server, table("shop", "again")) == rows(server, hits)
     foreign = Taking(server, replace(through.storage, foreign=True))
     foreign.settings = through.settings
-    foreign.restore(hits, level3="again", overwrite=True)  # nothing is rewritten for that
+    foreign.restore(hits, level3="again", overwrite=True)  # a foreign storage rewrites nothing
     moved = Taking(server, replace(through.storage, prefix="moved"))
     for key in through.stored_keys(""):
         moved.store.write(key, through.store.read(key))

@@ -1,4 +1,4 @@
-"""A materialized view that fills another table comes back in its own place or not at all."""
+"""A materialized view that fills another table is restored in its own place or not at all."""
 
 import pytest
 

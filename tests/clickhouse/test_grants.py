@@ -1,4 +1,4 @@
-"""The grants that the page lists are enough, each for what it is listed for."""
+"""The grants that the manual page lists suffice, each for the purpose it is listed for."""
 
 import re
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ CONFIGURATION = (
 
 
 class Restricted:
-    """A server whose one user may do all, or what the page grants another user."""
+    """A server whose default user may do everything, or only what `grant` grants."""
 
     def __init__(self, folder: Path) -> None:
         self.server = ClickhouseServer(folder)
@@ -46,7 +46,7 @@ class Restricted:
         configuration.write_text(text.replace("<clickhouse>", CONFIGURATION.format(self._users)))
 
     def grant(self, *grants: str) -> None:
-        """Restarts the server; nothing grants all."""
+        """Restart the server with these grants; without any, the user may do everything."""
         self.server.stop()
         queries = "".join(f"<query>{escape(grant)}</query>" for grant in grants)
         self._users.write_text(USERS.format(f"<grants>{queries}</grants>" if grants else ""))
@@ -85,12 +85,12 @@ def taking(restricted: Restricted, storage: Storage, monkeypatch: pytest.MonkeyP
 
 
 def granted(user: str) -> list[str]:
-    """What the page grants the user, by the version of the server here."""
+    """Return the grants that the page lists for the user, on servers 25.7 and newer."""
     newer = re.compile(r"-- 25\.7 and newer: (GRANT .*)")
     text = newer.sub(rf"\n\1 TO {user};", PAGE.read_text())
     statements = re.findall(rf"^(GRANT [^;]*?)\s+TO {user};", text, re.MULTILINE)
     assert len(statements) > 3
-    return [" ".join(one.split()) for one in statements if one != "GRANT S3 ON *.*"]
+    return [" ".join(grant.split()) for grant in statements if grant != "GRANT S3 ON *.*"]
 
 
 OBJECTS = [
@@ -105,12 +105,12 @@ def test_the_page_grants_what_backups_and_restores_and_drills_need(
     restricted: Restricted, taking: Taking
 ) -> None:
     restricted.grant(*granted("backup"))
-    for one in OBJECTS:
-        taking.chain(one, "SELECT 1")
+    for object_id in OBJECTS:
+        taking.chain(object_id, "SELECT 1")
     restricted.grant(*granted("restore"))
-    for one in OBJECTS:
-        taking.restore(one, overwrite=True)
-        taking.restore(one, level2="another")
+    for object_id in OBJECTS:
+        taking.restore(object_id, overwrite=True)
+        taking.restore(object_id, level2="another")
     restricted.grant(*granted("verify"))
     assert taking.drill(OBJECTS[0]).facts["rows"] == 100
     with pytest.raises(BackupError) as refused:

@@ -1,4 +1,4 @@
-"""What was backed up comes back: equal, checked, under any name, or the target is untouched."""
+"""Restores: equal, checked, under any name; a restore that fails leaves the target untouched."""
 
 from dataclasses import replace
 
@@ -214,7 +214,7 @@ def test_a_restore_clears_up_behind_one_that_was_killed(
 
 
 def _names_used(server: ClickhouseServer, database: str) -> list[str]:
-    """Of the tables that restores went through, by the ids of their operations."""
+    """Return the temporary table names of the newest restore, from the id of its operation."""
     found = server.rows(
         "SELECT id FROM system.backups WHERE status = 'RESTORED' ORDER BY start_time DESC LIMIT 1"
     )

@@ -1,4 +1,4 @@
-"""Statements, as they are sent."""
+"""The SQL statements as they are sent."""
 
 from pathlib import Path
 

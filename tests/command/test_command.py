@@ -1,4 +1,4 @@
-"""Programs are run without a shell, and none of their failures is lost."""
+"""Programs run without a shell, and none of their failures is lost."""
 
 import os
 import pwd

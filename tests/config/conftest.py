@@ -1,4 +1,4 @@
-"""Configurations out of texts."""
+"""A fixture that loads a configuration from a text."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ Configure = Callable[[str], Configuration]
 
 @pytest.fixture
 def configure(tmp_path: Path) -> Configure:
-    """Writes a configuration that only its owner reads, and loads it."""
+    """A function that writes a configuration readable only by its owner, and loads it."""
 
     def written(text: str) -> Configuration:
         path = tmp_path / "three_backup.yaml"

@@ -1,4 +1,4 @@
-"""What holds for an object is merged from every section that matches it; the lower wins."""
+"""The settings of an object are merged from all sections that match it; the lower one wins."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def test_what_may_hold_for_objects_that_cannot_be_listed_is_asked_by_their_prefi
     )
 
     def below(prefix: str) -> set[tuple[bool, str]]:
-        return {(one.disable, one.max_stage) for one in configuration.settings_below(prefix)}
+        return {(each.disable, each.max_stage) for each in configuration.settings_below(prefix)}
 
     assert below("postgres/table/prod") == {(False, "rotated_s3"), (True, "rotated_s3")}
     assert below("postgres/table/logs") == {(False, "snapshot_base")}
@@ -87,7 +87,11 @@ def test_each_option_is_that_of_the_last_section_that_matches_and_has_it(
     for line, pattern in enumerate(patterns, 1):
         options = data.draw(st.dictionaries(st.sampled_from(OPTIONS), st.integers(1, 9)))
         rules.append(
-            Rule(pattern, line, {name: Given(one, line, pattern) for name, one in options.items()})
+            Rule(
+                pattern,
+                line,
+                {name: Given(value, line, pattern) for name, value in options.items()},
+            )
         )
         expected |= options if matches(pattern, str(object_id)) else {}
     settings = Configuration(None, tuple(rules), HERE).settings(object_id)
@@ -169,7 +173,7 @@ def test_every_storage_that_objects_may_have_is_listed_once(configure: Configure
         """
     )
     storages = configuration.storages()
-    assert [(one.bucket, str(one.local_dir)) for one in storages] == [
+    assert [(storage.bucket, str(storage.local_dir)) for storage in storages] == [
         ("all", str(configuration.defaults.local_dir)),
         ("databases", str(configuration.defaults.local_dir)),
         ("databases", "/fast"),

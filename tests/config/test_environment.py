@@ -1,4 +1,4 @@
-"""Credentials of the sources come from a .env file, and never replace what is set."""
+"""A .env file gives credentials of the sources, and never replaces variables that are set."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What holds for an object and why: told by tb-plan --explain, the example and the schema."""
+"""The settings of an object and their origin: tb-plan --explain, the example and the schema."""
 
 import json
 import re
@@ -47,7 +47,7 @@ def test_every_option_is_told_with_the_section_that_gives_it(configure: Configur
             disable: true
         """
     )
-    told = {one.option: one for one in explain(configuration, ORDERS)}
+    told = {setting.option: setting for setting in explain(configuration, ORDERS)}
     assert list(told) == list(OPTIONS)
     bases = told["max_base_snapshots_s3"]
     assert (bases.value, bases.line, bases.pattern) == ("7", 6, "postgres/table/shop*")

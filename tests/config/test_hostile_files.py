@@ -1,4 +1,4 @@
-"""Whatever a configuration holds it is loaded or refused with a sentence."""
+"""Any configuration file is loaded, or refused with a sentence."""
 
 from contextlib import suppress
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where the configuration is found, what its text may say, and how mistakes are told."""
+"""How a configuration is found, what its text may say, and how its mistakes are reported."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -19,7 +19,7 @@ _DEFAULT = re.compile(r"^Default:\n\.Ql ([^\n]+?)(?: [,;.]|\.)?$", re.MULTILINE)
 
 
 def entries() -> dict[str, str]:
-    """What the page says of each option."""
+    """Return the text of the page for each option."""
     _, *parts = _HEAD.split(PAGE)
     heads, texts = parts[::2], parts[1::2]
     return {

@@ -1,4 +1,4 @@
-"""What is due, how far an object has come, what is left to do."""
+"""Which snapshot is due, which stage an object has reached, and what is left to do."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,7 +35,7 @@ def incremental(parent: Stored, **ago: int) -> Stored:
 
 
 def whole(_: SnapshotId) -> None:
-    """The source has nothing against an increment."""
+    """Stand for a source that has no objection to an incremental."""
 
 
 def test_the_first_snapshot_is_a_base() -> None:
@@ -149,7 +149,7 @@ def test_nothing_beyond_max_stage_is_ever_to_do(
     current: Stage, max_stage: Stage, take: Kind | None
 ) -> None:
     planned = todo(current, max_stage, take)
-    assert all(max_stage.reaches(one) for one in planned)
+    assert all(max_stage.reaches(ahead) for ahead in planned)
     assert planned == sorted(planned, key=lambda one: one.rank)
     assert Stage.PARTIALLY_SYNCED not in planned
 
@@ -191,4 +191,4 @@ def test_what_is_written_to_s3_goes_through_four_stages_only(
     ahead = todo(reached, max_stage, kind, direct=True)
     assert {reached, *ahead} <= four
     assert (Stage.SNAPSHOT_BASE in ahead) <= (Stage.SYNCED_S3 in ahead)
-    assert all(max_stage.reaches(one) for one in ahead)
+    assert all(max_stage.reaches(next_stage) for next_stage in ahead)

@@ -1,4 +1,4 @@
-"""The servers under all other tests, and under tb-demo."""
+"""The servers that tb-demo and all other tests run."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""tb-demo cleans up behind itself, however it ends."""
+"""tb-demo cleans up after itself, however it ends."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from three_backup.errors import Exit
 
 @pytest.fixture
 def demo(server_folder: Path) -> Iterator["subprocess.Popen[str]"]:
-    """tb-demo, just started, with TMPDIR all for itself."""
+    """A tb-demo process that has just started, with a TMPDIR of its own."""
     environ = {**os.environ, "TMPDIR": str(server_folder / "show")}
     (server_folder / "show").mkdir(exist_ok=True, mode=0o711)
     argv = (sys.executable, "-u", "-m", "three_backup.demo")
@@ -40,7 +40,7 @@ def read_until(process: "subprocess.Popen[str]", wanted: str) -> None:
 
 
 def running_in(folder: Path) -> list[str]:
-    """The command lines of all processes that name the folder."""
+    """Return the command lines of all running processes that contain the folder's path."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(FileNotFoundError, ProcessLookupError):

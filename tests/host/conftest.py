@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-# A stage inherits the lock as the stages of tb-run do. One that is "unnamed" is a stage whose
-# tb-run was killed before it could write its number into the file.
+# A stage inherits the lock, as the stages of tb-run do. "unnamed" stands for a stage whose tb-run
+# was killed before it could write the stage's pid into the file.
 RUN = """
 import subprocess, sys
 from datetime import UTC, datetime
@@ -62,7 +62,7 @@ Start = Callable[..., Owner]
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Owner]]:
-    """Starts a script with arguments; all are killed after the test."""
+    """A function that starts a script with arguments; all scripts are killed after the test."""
     with ExitStack() as stack:
 
         def start(script: str, *arguments: object) -> Owner:
@@ -83,7 +83,7 @@ def start() -> Iterator[Callable[..., Owner]]:
 
 @pytest.fixture
 def run(start: Start, tmp_path: Path) -> Start:
-    """A run that wants the lock of tmp_path; stage: "", "named" or "unnamed"."""
+    """A function that starts a run for the lock of tmp_path; stage: "", "named" or "unnamed"."""
     return lambda action="skip", stage="": start(RUN, tmp_path, action, stage)
 
 
@@ -94,7 +94,7 @@ def stubborn_run(start: Start, tmp_path: Path) -> Start:
 
 @pytest.fixture
 def anothers_run(start: Start, tmp_path: Path) -> Start:
-    """Of a user who is not root, whose tests are skipped."""
+    """A function that starts a run of another user. The test is skipped unless root runs it."""
     if os.geteuid() != 0:
         pytest.skip("only root can be another user")
     return lambda: start(ANOTHERS, tmp_path, "skip", "")
@@ -102,7 +102,10 @@ def anothers_run(start: Start, tmp_path: Path) -> Start:
 
 @pytest.fixture
 def refused_run(start: Start) -> Start:
-    """What another user than root is told who runs in a folder."""
+    """A function that lets another user try a run in a folder and prints what that user is told.
+
+    The test is skipped unless root runs it.
+    """
     if os.geteuid() != 0:
         pytest.skip("only root can be another user")
     return lambda folder: start(REFUSED, folder)

@@ -1,4 +1,4 @@
-"""One run at a time, whatever became of the one before."""
+"""One run at a time, however the previous run ended."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def take(folder: Path, patience: Patience = SKIP) -> AbstractContextManager[RunL
 
 
 def said(owner: Owner) -> list[str]:
-    """The line that an owner prints once it holds the lock."""
+    """Return the words of the next line that the owner prints: "held" once it holds the lock."""
     assert owner.stdout is not None
     return owner.stdout.readline().split()
 
@@ -271,7 +271,7 @@ def test_who_only_waits_is_not_killed_with_the_owner(run: Run, tmp_path: Path) -
     said(owner)
     waiting = run("wait")
     said(waiting)
-    with suppress(BusyError), take(tmp_path, AT_ONCE):  # the one that waits may be faster
+    with suppress(BusyError), take(tmp_path, AT_ONCE):  # the waiting run may be faster
         pass
     assert owner.wait(10) == -signal.SIGTERM
     assert said(waiting)[0] == "held"

@@ -1,4 +1,4 @@
-"""What the documents tell a person to write is understood."""
+"""Examples in the README and the pages name existing commands, options and settings."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ _OPTION = re.compile(r"(?<=\s)(--?[a-z][\w-]*)")
 
 
 def examples(document: Path) -> list[tuple[str, str]]:
-    """Every command of ours in the code of a document, with its arguments."""
+    """Return every tb-* command in a document's code, with its arguments."""
     lines = _CODE.findall(document.read_text())
     return [found for line in lines for found in _COMMAND.findall(line)]
 

@@ -1,4 +1,4 @@
-"""What pip installs."""
+"""The contents of the wheel that pip installs."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The files in the wheel. Built as the demo does it: from a copy of what it says is needed."""
+    """The names in a wheel, built as bin/tb-demo does: from a copy of what it calls `needed`."""
     folder = tmp_path_factory.mktemp("wheel")
     needed = re.search(r'^needed="(.*)"$', (ROOT / "bin" / "tb-demo").read_text(), re.MULTILINE)
     assert needed is not None
@@ -52,5 +52,5 @@ def test_the_wheel_has_every_file_of_the_package(installed: list[str]) -> None:
 
 
 def _below(names: list[str], folder: str) -> set[str]:
-    """The names below a folder of the wheel's own data folder."""
+    """Return the paths below a folder of the wheel's .data folder."""
     return {name.partition(f".data/{folder}")[2] for name in names if f".data/{folder}" in name}

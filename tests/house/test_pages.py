@@ -1,4 +1,4 @@
-"""The commands, their usage texts and their pages say the same."""
+"""Commands, their usage texts and their pages agree."""
 
 import re
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ _DEFAULT = re.compile(r"\[default: (.+?)\]")
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option as it is written: `-c`, `--config`, `FILE`; text: what is said of it."""
+    """An option as a usage text or a page writes it."""
 
-    short: str
-    long: str
-    metavar: str
+    short: str  # "-c", or ""
+    long: str  # "--config"
+    metavar: str  # "FILE", or ""
 
 
 def usage(command: str) -> str:
@@ -49,13 +49,13 @@ def section(text: str, name: str) -> str:
 
 
 def usage_options(command: str) -> dict[Option, str]:
-    """What the usage text says of each option, continuation lines left out."""
+    """Return each option's description in the usage text, without continuation lines."""
     found = _USAGE_OPTION.findall(usage(command))
     return {Option(short, long, metavar): text for short, long, metavar, text in found}
 
 
 def page_options(command: str) -> dict[Option, str]:
-    """What the page says of each option."""
+    """Return each option's description on the page."""
     text = section(page(command), "OPTIONS")
     matches = list(_PAGE_OPTION.finditer(text))
     ends = [following.start() for _, following in pairwise(matches)] + [len(text)]
@@ -124,6 +124,6 @@ def test_a_command_is_three_lines(command: str) -> None:
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command != "tb-demo"])
 def test_the_usage_is_what_generic_completers_read(command: str) -> None:
-    """bash's _longopt and zsh's _gnu_generic look for these at the beginning of a line."""
+    """bash's _longopt and zsh's _gnu_generic look for options at the beginning of a line."""
     completed = re.findall(r"^ *(?:-\w, )?(--[A-Za-z0-9][-A-Za-z0-9]+)", usage(command), re.M)
     assert completed == [option.long for option in usage_options(command)]

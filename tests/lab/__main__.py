@@ -1,7 +1,7 @@
 """Build the LXD lab if it is not there yet: python -m tests.lab [--packages]
 
---packages prints which of Debian's packages are missing for that. Exits 69 where it cannot be
-built, having printed why.
+--packages only prints which of Debian's packages are missing. Where the lab cannot be built, the
+program prints why and exits with 69.
 """
 
 import os
@@ -22,7 +22,7 @@ def main() -> int:
         print(obstacle)
         return Exit.UNREACHABLE
     print("building the LXD lab, about 10 minutes, once", file=sys.stderr)
-    os.umask(0o022)  # other users of the machine read its files
+    os.umask(0o022)  # other users inside the lab's machine read its files
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         cache.build()

@@ -1,4 +1,4 @@
-"""Where the lab's machine lies between runs, built once: outside the checkout, for all of them."""
+"""The built image of the lab's machine, kept outside the checkouts and shared by all of them."""
 
 import fcntl
 import hashlib
@@ -20,20 +20,20 @@ PACKAGES = {
     "mkfs.ext4": "e2fsprogs",
     "ssh": "openssh-client",
 }
-"""What each of the programs that we need is called by apt."""
+"""The programs that the lab needs, with the Debian package of each."""
 
 _HERE = Path(__file__).parent
 _MAKERS = ("image.py", "machine.py", "provision.sh", "guest/**/*")
 
 
 def home() -> Path:
-    """Where it is kept between runs."""
+    """Return the folder that holds images between runs."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "three_backup"
 
 
 def ready() -> Path | None:
-    """The folder of the image that these files build, None where it is not built."""
+    """Return the folder of the image that the present files build, or None if it is not built."""
     folder = home() / _name()
     return folder if folder.exists() else None
 
@@ -43,7 +43,7 @@ def missing_packages() -> list[str]:
 
 
 def obstacle() -> str | None:
-    """Why it cannot be built here, with the remedy; None if it can."""
+    """Return why the image cannot be built here, with the remedy; None if it can be."""
     if platform.machine() != "x86_64":
         return "its machine is an x86_64, this one is not"
     if missing := missing_packages():
@@ -56,7 +56,7 @@ def obstacle() -> str | None:
 
 
 def build() -> None:
-    """What was cut short before goes, and so does what older files built."""
+    """Build the image, unless it is built. Remove unfinished images and those of older files."""
     with _alone() as folder:
         if ready():
             return
@@ -85,7 +85,7 @@ def _alone() -> Iterator[Path]:
 
 
 def _name() -> str:
-    """The same as long as the same files make the image and save it under the same processor."""
+    """Return a name that changes with the files that make the image and with the accelerator."""
     digest = hashlib.sha256(accelerator().encode())
     for path in sorted(path for pattern in _MAKERS for path in _HERE.glob(pattern)):
         if path.is_file():

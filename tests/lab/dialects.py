@@ -1,4 +1,4 @@
-"""S3 servers that are not SeaweedFS, with what the tests need of one, and TLS before any."""
+"""S3 servers other than SeaweedFS, as the tests need them, and certificates for TLS."""
 
 import signal
 import ssl
@@ -20,7 +20,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 class Dialect:
-    """An S3 server in a process of its own, ready within the block."""
+    """An S3 server in its own process, ready within the block."""
 
     access_key: str
     secret_key: str
@@ -49,7 +49,7 @@ class Dialect:
         self._client.create_bucket(Bucket=name)
 
     def delete_bucket(self, name: str) -> None:
-        """With everything in it."""
+        """Delete the bucket with everything in it."""
         for upload in self._client.list_multipart_uploads(Bucket=name).get("Uploads", ()):
             named = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
             self._client.abort_multipart_upload(Bucket=name, **named)
@@ -59,7 +59,7 @@ class Dialect:
         self._client.delete_bucket(Bucket=name)
 
     def _module(self) -> tuple[str, ...]:
-        """The server's, and its arguments."""
+        """Return the Python module of the server and its arguments."""
         raise NotImplementedError
 
     @property
@@ -74,7 +74,7 @@ class Dialect:
         )
 
     def _is_ready(self) -> bool:
-        """Whoever asks without a key is refused by then."""
+        """Whether the server answers; it refuses a request without a key, which is an answer."""
         try:
             urllib.request.urlopen(self.endpoint).close()  # noqa: S310
         except urllib.error.HTTPError:
@@ -85,7 +85,7 @@ class Dialect:
 
 
 class MotoServer(Dialect):
-    """moto, which speaks as AWS does and takes any secret for right."""
+    """moto, which speaks as AWS does and accepts any secret."""
 
     access_key = secret_key = "moto"
 
@@ -94,7 +94,7 @@ class MotoServer(Dialect):
 
 
 class SwiftServer(Dialect):
-    """OpenStack Swift, which knows its region, and no upload of more than a thousand parts."""
+    """OpenStack Swift, which checks the region and allows at most a thousand parts per upload."""
 
     access_key, secret_key = "lab:administrator", "hushhush"
     region = "ru-1"
@@ -110,7 +110,7 @@ class SwiftServer(Dialect):
 
 @contextmanager
 def certified(folder: Path) -> Iterator[tuple[Path, ssl.SSLContext]]:
-    """A certificate for this host that is its own authority, and a server's context with it."""
+    """Yield a self-signed certificate for this host, and a server's TLS context with it."""
     certificate, key = certificate_in(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
@@ -118,7 +118,7 @@ def certified(folder: Path) -> Iterator[tuple[Path, ssl.SSLContext]]:
 
 
 def certificate_in(folder: Path) -> tuple[Path, Path]:
-    """Such a certificate, and its key."""
+    """Make a self-signed certificate for this host; return the files of it and of its key."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     argv = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2"
     subject = ("-subj", "/CN=localhost", "-addext", f"subjectAltName=IP:{LOOPBACK}")

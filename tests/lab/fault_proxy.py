@@ -1,4 +1,4 @@
-"""A real HTTP proxy before a real S3 server, which can spoil what passes through it."""
+"""An HTTP proxy in front of a real S3 server, which can spoil requests and answers."""
 
 import http.client
 import socket
@@ -21,31 +21,30 @@ class Request:
     body: bytes
 
     def is_(self, method: str, parameter: str = "") -> bool:
-        """Whether it is such a request; parameter: in the query (`uploadId`)."""
+        """Whether the request has this method and, if given, this query parameter (`uploadId`)."""
         names = [pair.partition("=")[0] for pair in urlsplit(self.path).query.split("&")]
         return self.method == method and (not parameter or parameter in names)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """status: 0 closes the connection without any answer; sent: how many bytes of the body really
-    go out before it is closed."""
+    """An answer for the client."""
 
-    status: int
+    status: int  # 0: close the connection without an answer
     headers: Mapping[str, str]
     body: bytes
-    sent: int | None = None
+    sent: int | None = None  # close the connection after so many bytes of the body; None: send all
 
 
 Forward = Callable[[], Answer]
 Meddle = Callable[[Request, Forward], Answer]
-"""Given a request and what forwards it; returns the answer that the client shall see."""
+"""Return the answer for the client, given the request and what forwards it."""
 
 Cut = Callable[[Request], int | None]
-"""Given a request without its body; after how many bytes of that the connection is reset, or None
-to let it pass."""
+"""Return the number of bytes of the body after which the connection is reset, or None to let the
+request pass. The request is given without its body."""
 _RESET = struct.pack("ii", 1, 0)
-"""SO_LINGER for no time: what closes then does so by a reset."""
+"""SO_LINGER with no time: closing the socket then resets the connection."""
 
 
 def refusal(status: int, code: str, message: str = "") -> Answer:
@@ -54,7 +53,7 @@ def refusal(status: int, code: str, message: str = "") -> Answer:
 
 
 class Storm:
-    """Refuses every request until the seconds are over that follow the first one."""
+    """Refuse every request for some seconds after the first one."""
 
     def __init__(self, seconds: float, answer: Answer) -> None:
         self._seconds = seconds
@@ -78,7 +77,10 @@ def proxy(
     context: ssl.SSLContext | None = None,
     cut: Cut = lambda request: None,
 ) -> Iterator[str]:
-    """The endpoint of a proxy before another endpoint; context: it speaks TLS."""
+    """Yield the endpoint of a proxy in front of another endpoint.
+
+    context: serve by TLS with it.
+    """
     upstream = urlsplit(endpoint).netloc
 
     class Handler(BaseHTTPRequestHandler):

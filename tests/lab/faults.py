@@ -1,4 +1,4 @@
-"""One request to S3 out of many is spoiled, and what a test is told of it."""
+"""Spoil one request to S3 out of many, and tell the test which one."""
 
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -10,7 +10,7 @@ from tests.lab.fault_proxy import Answer, Forward, Request, refusal
 from tests.lab.sample import Sample
 
 PASSING = ("hiccup", "torn", "slow")
-"""What a run survives that has time."""
+"""The kinds that a run survives if it has time."""
 FAULTS = ("away", "lost", "denied", *PASSING)
 MANY = 11
 _DRAWN = 2
@@ -20,18 +20,18 @@ _AWAY = Answer(0, {}, b"")
 
 @dataclass
 class Fault:
-    """What becomes of the n-th request of ours, and of those after it. Requests of ClickHouse's
-    server are not counted and pass.
+    """A meddler of the proxy that spoils the n-th request of ours, and perhaps those after it.
 
-    kind: `away`: from then on nobody answers; `lost`: the same, but the n-th is carried out;
-    `denied`: it is refused for good; `hiccup`: for the moment; `torn`: half of its answer arrives;
-    `slow`: its answer is late; `flipped`: a bit of it is another.
+    Requests of ClickHouse's server pass and are not counted.
     """
 
+    # away: no request from the n-th on is answered; lost: the same, but the n-th is carried out;
+    # denied: the n-th is refused for good; hiccup: it is refused for the moment; torn: half of its
+    # answer arrives; slow: its answer is late; flipped: its answer has one wrong bit.
     kind: str = ""
-    number: int = 0
-    seen: int = 0
-    injected: list[str] = field(default_factory=list)
+    number: int = 0  # n, counted from 1; 0: nothing is spoiled
+    seen: int = 0  # requests so far
+    injected: list[str] = field(default_factory=list)  # the faults that happened
 
     def arm(self, kind: str, number: int) -> None:
         self.kind, self.number, self.seen = kind, number, 0
@@ -67,13 +67,16 @@ class Fault:
 
 
 def certain(most: int) -> int:
-    """How many requests there are in any run, of as many as there are at most."""
+    """Return how many requests every run surely makes, if it makes at most so many."""
     return most // 4
 
 
 def parametrize(metafunc: pytest.Metafunc) -> None:
-    """For a test marked with kinds and a number of requests: one of them that is certain in each
-    way; from `--seeds 11` on, that many of the first. A sample has two of the ways."""
+    """Parametrize a test that is marked with kinds of faults and its highest number of requests.
+
+    Each kind spoils one request that every run makes; from `--seeds 11` on, each of the first
+    `seeds` requests in turn. A sample takes two of the kinds.
+    """
     sample = Sample.of(metafunc.config)
     for mark in metafunc.definition.iter_markers("faults"):
         kinds, most = mark.args

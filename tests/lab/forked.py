@@ -1,10 +1,10 @@
-"""The tools in processes forked from one that has imported them.
+"""Run the tools in processes forked from one that has imported them.
 
-The suite starts thousands of tools, and the start of Python would be most of their work. `bindir`
-holds a stand-in for each: it hands its command line, environment, folder and standard streams to
-a server, waits for the process that the server forks, and ends as that one did. Such a process
-belongs to the server's group and obeys the server's limits. Tests of processes, signals, locks
-and limits therefore run the programs in bin/.
+The suite starts thousands of tools, and starting Python would be most of their work. `bindir`
+holds a stand-in for each tool: it hands its command line, environment, folder and standard streams
+to a server, waits for the process that the server forks, and ends with the same status. Such a
+process belongs to the server's process group and obeys the server's limits. So tests of processes,
+signals, locks and limits run the programs in bin/ instead.
 """
 
 import gc
@@ -34,13 +34,13 @@ _STAND_IN = Path(__file__).with_name("forked_stand_in.py")
 
 
 class Forked:
-    """bindir: to be first on PATH."""
+    """The stand-ins of the tools, and a client of the server."""
 
     def __init__(self, folder: Path) -> None:
-        self.bindir = folder / "bin"
+        self.bindir = folder / "bin"  # must come first on PATH
         self.socket = folder / "socket"
         self.bindir.mkdir(parents=True)
-        folder.chmod(0o700)  # what asks as another user would be run as this one
+        folder.chmod(0o700)  # the server would run another user's request as this user
         source = _STAND_IN.read_text()
         for name in TOOLS:
             program = self.bindir / f"tb-{name}"
@@ -50,8 +50,10 @@ class Forked:
     def run(
         self, folder: Path, environ: Mapping[str, str], argv: Sequence[str], stdin: str = ""
     ) -> tuple[int, str, str]:
-        """The exit status, standard output and standard error of a single tool, in the folder,
-        without a shell or a stand-in."""
+        """Run one tool in the folder, without a shell or a stand-in.
+
+        Returns its exit status, standard output and standard error.
+        """
         (folder / "stdin").write_text(stdin)
         streams = [
             os.open(folder / name, flags, 0o600)
@@ -75,7 +77,7 @@ class Forked:
 
 @contextmanager
 def forked(folder: Path) -> Iterator[Forked]:
-    """Serves within the block; the folder, which is made, has a short path."""
+    """Run the server within the block. The folder is made; its path must be short."""
     tools = Forked(folder)
     argv = (sys.executable, "-m", "tests.lab.forked", str(tools.socket))
     with subprocess.Popen(
@@ -90,7 +92,7 @@ def forked(folder: Path) -> Iterator[Forked]:
 
 
 class _Server:
-    """Forks whenever it is asked, and passes on how each process ended."""
+    """A server that forks a process for each request, and returns its exit status."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
@@ -100,7 +102,7 @@ class _Server:
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
 
     def serve(self) -> None:
-        """Until standard input is closed; whatever still runs then is killed."""
+        """Serve until standard input is closed, then kill what still runs."""
         while True:
             for key, _ in self._selector.select():
                 if key.data is None:
@@ -127,7 +129,7 @@ class _Server:
         )
 
     def _kill(self, pid: int, connection: socket.socket) -> None:
-        """Whoever waited for the process has gone."""
+        """Kill the process, as its client has disconnected."""
         if pid in self._running:
             self._selector.unregister(connection)
             os.kill(pid, signal.SIGKILL)
@@ -137,7 +139,7 @@ class _Server:
         self._selector.unregister(pidfd)
         os.close(pidfd)
         _, status = os.waitpid(pid, 0)
-        with suppress(KeyError):  # it was killed
+        with suppress(KeyError):  # _kill has unregistered it already
             self._selector.unregister(connection)
         with connection, suppress(OSError):
             connection.send(b"%d" % os.waitstatus_to_exitcode(status))
@@ -161,7 +163,7 @@ def _warm() -> None:
     for name in TOOLS:
         import_module(f"three_backup.tools.{name}")
     _ = Store(Storage(Path("/"), "http://127.0.0.1:9", "b", "", "us-east-1", "k", "s")).client
-    gc.freeze()  # what is never looked at again is shared with what is forked
+    gc.freeze()  # the collector skips these things, so forked processes share their memory
 
 
 def _become(
@@ -184,10 +186,10 @@ def _become(
         status = import_module(f"three_backup.tools.{tool}").main()
     except SystemExit as ended:
         status = int(ended.code or 0)
-    except BaseException:  # noqa: BLE001 - as an interpreter ends
+    except BaseException:  # noqa: BLE001 - the interpreter would print it too
         traceback.print_exc()
     for output in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # closed by the tool itself, or by whoever read it
+        with suppress(OSError, ValueError):  # the tool or the reader has closed it
             output.flush()
     os._exit(status)
 

@@ -1,4 +1,4 @@
-"""A machine of the lab that runs, and the programs of this host that reach into it."""
+"""The running machine of the lab, and programs on this host that run inside it."""
 
 import json
 import shlex
@@ -17,10 +17,10 @@ exec {python} -I -S {stand_in} {config} {calls} {program} "$@"
 
 
 class Lab:
-    """bindir: to be first on PATH; its programs are those of the machine."""
+    """A running machine with stand-ins for its programs."""
 
     def __init__(self, machine: Machine, folder: Path) -> None:
-        self.bindir = folder / "bin"
+        self.bindir = folder / "bin"  # must come first on PATH; holds the stand-ins
         self._machine = machine
         self._calls = folder / "calls"
         self.bindir.mkdir()
@@ -38,16 +38,19 @@ class Lab:
             program.chmod(0o755)
 
     def sh(self, line: str, input: str | bytes | None = None) -> str:
-        """What a shell line of root prints in the machine; raises BackupError where it fails."""
+        """Run a shell line as root in the machine, and return what it prints.
+
+        Raises BackupError where it fails.
+        """
         return self._machine.ssh(line, input)
 
     def rewind(self) -> None:
-        """Make the machine again what it was when it was built."""
+        """Reset the machine to the state in which it was built."""
         self._machine.rewind()
 
     @contextmanager
     def calls(self) -> Iterator[list[list[str]]]:
-        """The command lines of `lxc`, `zfs` and `zpool` while the block runs, known at its end."""
+        """Yield a list that holds, after the block, the `lxc`, `zfs` and `zpool` calls in it."""
         seen: list[list[str]] = []
         before = len(self._logged())
         yield seen

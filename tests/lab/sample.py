@@ -1,4 +1,4 @@
-"""The part of exhaustive work that a quick run does: a seed draws it.
+"""Draw by a seed the part of exhaustive tests that a quick run does.
 
 Tests that differ only in the version of PostgreSQL, the S3 server, the instant of a kill or the
 place of a fault prove the same. CONTRIBUTING.md lists what is sampled; `--all` runs everything.
@@ -26,11 +26,11 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """seeds: how many instants and places of faults are tried, where somebody says it."""
+    """The choice of what a run of the tests does."""
 
     seed: str
     everything: bool
-    seeds: int | None
+    seeds: int | None  # the number of kills and faults to try; None: not given
 
     @classmethod
     def of(cls, config: pytest.Config) -> "Sample":
@@ -38,14 +38,14 @@ class Sample:
         return cls(option.seed, option.all, option.seeds)
 
     def some(self, values: Sequence[_T], most: int, key: str) -> list[_T]:
-        """At most so many of the values, in their order; key: names the choice."""
+        """Draw at most so many of the values, and keep their order; key: names the choice."""
         if self.everything or self.seeds or len(values) <= most:
             return list(values)
         chosen = self.random(key).sample(range(len(values)), most)
         return [values[number] for number in sorted(chosen)]
 
     def instants(self, key: str) -> Sequence[int]:
-        """The seeds of a sweep: an odd one, none of those that a run of everything tries."""
+        """Return the seeds of a sweep. A sample has one, odd, that a run of everything lacks."""
         if self.everything or self.seeds:
             return range(self.seeds or _INSTANTS)
         return [1 + 2 * self.random(key).randrange(_INSTANTS, _FAR)]
@@ -54,7 +54,7 @@ class Sample:
         return Random(f"{self.seed} {key}")
 
     def drawn(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
-        """The tests that are to run: of versions one a file, of dialects one a test."""
+        """Choose the tests to run: one version per file, and one dialect per test."""
         if self.everything:
             return list(items)
         values: dict[str, set[str]] = defaultdict(set)
@@ -63,7 +63,7 @@ class Sample:
         return [item for item in items if self._is_drawn(item, values[_test(item)])]
 
     def _is_drawn(self, item: pytest.Item, values: Iterable[str]) -> bool:
-        """values: what the same test can be tried on."""
+        """Whether the test is chosen; values: the versions and dialects it can run on."""
         dialects = [value for value in _DIALECTS if value in values]
         versions = [value for value in _VERSIONS if value in values]
         chosen = {self.random(_test(item)).choice(dialects)} if dialects else set()
@@ -74,20 +74,20 @@ class Sample:
 
 
 def commit() -> str:
-    """Its hash, in short; 0 where there is none."""
+    """Return the short hash of the checked-out commit; 0 where there is none."""
     argv = ("git", "rev-parse", "--short", "HEAD")
     done = subprocess.run(argv, cwd=_ROOT, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "0"
 
 
 def _test(item: pytest.Item) -> str:
-    """The same for tests that prove the same."""
+    """Return a text that is the same for tests that prove the same."""
     others = [f"{name}={value!r}" for name, value in _parameters(item) if name not in _PARAMETERS]
     return " ".join((item.nodeid.partition("[")[0], *others))
 
 
 def _values(item: pytest.Item) -> Iterable[str]:
-    """The versions and dialects that it is tried on."""
+    """Return the versions and dialects that the test runs on."""
     named = (str(value) for name, value in _parameters(item) if name in _PARAMETERS)
     return [value.removeprefix("postgres") for value in named]
 

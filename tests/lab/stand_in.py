@@ -1,8 +1,9 @@
-"""A program of the lab's machine, run as if it were one of this host.
+"""Run a program in the lab's machine as if it were on this host.
 
     stand_in.py SSH_CONFIG CALLS PROGRAM [ARGUMENT ...]
 
-Appends its command line to the file CALLS, as JSON. LAB_USER: who it is there, else root.
+The command line is appended to the file CALLS, as JSON. The variable LAB_USER names the user in
+the machine; by default root.
 """
 
 import json

@@ -1,8 +1,8 @@
-"""OpenStack Swift that speaks S3, all of its servers in one process and one copy of each object:
+"""OpenStack Swift with S3: all its servers in one process, and one copy of each S3 key:
 
     python -m tests.lab.swift_engine FOLDER PORT USER SECRET REGION
 
-FOLDER: made by it. USER: `account:name`, the access key too.
+FOLDER is made. USER is `account:name`, and the access key as well.
 """
 
 import os
@@ -90,11 +90,11 @@ def main() -> None:
 
 
 def _no_sync(_: object) -> None:
-    """Nothing shall outlive it."""
+    """Replace fsync: no file needs to outlive the server."""
 
 
 def _listed(folder: Path, name: str) -> int:
-    """A port, to which the ring of such a server leads."""
+    """Choose a port, and write the ring of such a server that leads to it."""
     (port,) = free_ports(1)
     ring = RingBuilder(_PARTITIONS_POWER, replicas=1, min_part_hours=0)
     device = {"region": 1, "zone": 1, "ip": LOOPBACK, "port": port, "device": "one", "weight": 1}
@@ -105,7 +105,7 @@ def _listed(folder: Path, name: str) -> int:
 
 
 def _serve(folder: Path, name: str, port: int, written: str, **more: str) -> Any:
-    """A green thread."""
+    """Start the server in a green thread, and return that."""
     file = folder / f"{name}.conf"
     file.write_text(written.format(folder=folder, name=name, **more))
     app = wsgi.loadapp(str(file), {"log_name": name})

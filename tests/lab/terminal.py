@@ -1,4 +1,4 @@
-"""A terminal with nobody before it."""
+"""Run a program on a pseudo-terminal."""
 
 import fcntl
 import os
@@ -12,7 +12,7 @@ COLUMNS = 80
 
 
 def on_terminal(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[int, str]:
-    """The exit status of a program, and what it shows of its standard error."""
+    """Run a program; return its exit status, and what the terminal shows of its stderr."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
     program = subprocess.Popen(
@@ -27,7 +27,7 @@ def on_terminal(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[int, s
     try:
         while piece := os.read(ours, 4096):
             shown += piece
-    except OSError:  # EIO is how a terminal ends
+    except OSError:  # a terminal ends with EIO
         pass
     os.close(ours)
     return program.wait(), shown.decode()

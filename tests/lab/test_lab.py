@@ -1,4 +1,4 @@
-"""The lab itself: programs of its machine behave as if they were installed here."""
+"""The lab itself: the programs of its machine behave as if they were installed on this host."""
 
 import os
 import subprocess

@@ -1,7 +1,7 @@
-"""Whether all tests on LXD run, or the core of them: the machine that they need is emulated.
+"""Decide whether all tests on LXD run, or only the core, since their machine is emulated.
 
-All of them run where something changed that they prove since they were last seen green on this
-host, and where everything is asked for.
+All run with `--all`, and where the code that they prove changed since all of them were last green
+on this host.
 """
 
 import hashlib
@@ -25,13 +25,13 @@ PROVED = (
 
 
 def changed() -> bool:
-    """Whether what they prove is not what it was when all of them were green."""
+    """Whether the code that they prove changed since all of them were green."""
     record = _record()
     return not record.exists() or record.read_text() != _digest()
 
 
 def remember() -> None:
-    """All of them are green; where the lab is not built they were skipped."""
+    """Record that all of them are green; not where the lab is not built, as they were skipped."""
     if cache.ready():
         _record().write_text(_digest())
 

@@ -1,4 +1,4 @@
-"""A host beside the lab's LXD, on which the tools run as an administrator runs them."""
+"""A fixture: a host with the lab's LXD, where the tools run as an administrator runs them."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ def host(
     seaweed: SeaweedServer,
     tools: Forked,
 ) -> Iterator[Host]:
-    """Shared by a module, LXD its only source. Every module finds LXD as the lab was built."""
+    """A host for one module, with LXD as its only source. Each module finds LXD as first built."""
     bucket = f"lxd-{next(_NUMBERS)}"
     seaweed.create_bucket(bucket)
     folder = server_folder / bucket

@@ -1,4 +1,4 @@
-"""What the lab's LXD holds, made and looked at by its own programs and never through ours."""
+"""Make and inspect what the lab's LXD holds, with its own programs and never with ours."""
 
 import json
 from typing import Any
@@ -15,7 +15,7 @@ cd /
 umount /mnt
 """
 
-# LXD shows the device of a volume only to what uses it.
+# LXD shows the device of a block volume only while something uses the volume.
 _BLOCK = """
 set -e
 zfs set volmode=dev {zvol}
@@ -34,7 +34,7 @@ def instance(lab: Lab, name: str, project: str = "default") -> Any:
 
 
 NIC = "nic network=wire name=eth1 hwaddr=00:16:3e:0a:0b:0c ipv4.address=10.77.0.7"
-"""With what LXD gives no two instances of a bridge."""
+"""A network card with a MAC and an address, which no two instances on a bridge may share."""
 
 
 def create_network(lab: Lab) -> None:
@@ -47,22 +47,24 @@ def exists(lab: Lab, name: str, project: str = "default") -> bool:
 
 
 def tree(lab: Lab, dataset: str) -> str:
-    """Every path of a dataset that is not mounted, with type, mode, owner, links and content, but
-    for the file where LXD itself notes the configuration."""
+    """List every path of an unmounted dataset with type, mode, owner, links and content.
+
+    The file where LXD notes the configuration is left out.
+    """
     return lab.sh(_TREE.format(dataset=dataset))
 
 
 def change(lab: Lab, dataset: str, script: str) -> None:
-    """Run a shell script in the root folder of a dataset that is not mounted."""
+    """Run a shell script in the root folder of an unmounted dataset."""
     lab.sh(f"set -e\nmount -t zfs {dataset} /mnt\ncd /mnt\n{script}\ncd /\numount /mnt")
 
 
 def block(lab: Lab, zvol: str, line: str) -> str:
-    """What a shell line prints that names the device of a block volume as `/dev/zvol/...`."""
+    """Run a shell line that uses a block volume as `/dev/zvol/...`; return what it prints."""
     return lab.sh(_BLOCK.format(zvol=zvol, line=line))
 
 
 def points(lab: Lab, dataset: str) -> list[str]:
-    """The snapshots of a dataset, oldest first."""
+    """Return the snapshots of a dataset, oldest first."""
     listed = lab.sh(f"zfs list -Ho name -s createtxg -t snapshot -d 1 {dataset}")
     return [line.partition("@")[2] for line in listed.split()]

@@ -1,5 +1,5 @@
-"""Where no increment can follow, a base is taken, and why is said. What the operator does with
-LXD's own programs is in nobody's way."""
+"""Where no incremental can follow, a base is taken and the reason is told. What the operator does
+with LXD's own programs does no harm."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ SAFE = "lxd/container/secret/default/safe"
 
 @pytest.fixture(scope="module")
 def based(host: Host, lab: Lab) -> Host:
-    """Containers with a base in S3 each, one of them encrypted."""
+    """A host with containers that each have a base in S3; one container is encrypted."""
     make = [f"lxc init tiny {name}" for name in NAMES]
     lab.sh(" && ".join((*make, "lxc init tiny safe -s secret")))
     inside.change(lab, "tank/secret/containers/safe", "echo whisper > rootfs/word")
@@ -33,13 +33,13 @@ def dataset(name: str) -> str:
 
 
 def point(lab: Lab, name: str) -> str:
-    """The name that LXD knows the only point of a container by."""
+    """Return the name that LXD gives the only point of a container."""
     (only,) = inside.points(lab, dataset(name))
     return only.removeprefix("snapshot-")
 
 
 def taken(host: Host, id: str) -> dict[str, Any]:
-    """An increment was asked for."""
+    """Ask for an incremental of the object, and return its record."""
     (record,) = host.good(f"tb-discover -s {id} | tb-snapshot --incremental | tb-upload").records
     return record
 

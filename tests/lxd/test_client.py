@@ -1,4 +1,4 @@
-"""What LXD reads as YAML is what was meant, whatever somebody wrote into a description."""
+"""LXD reads from YAML exactly what was written, whatever text a description holds."""
 
 import yaml
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""A restored instance is what it was, but for what this host lacks."""
+"""A restored instance is configured as it was, except for what this host lacks."""
 
 from typing import Any
 
@@ -87,7 +87,7 @@ def test_all_that_is_missing_is_named_and_nothing_else_left_out() -> None:
         devices={"eth0": NIC, "data": DATA, "kvm": limits}, profiles=["default", "web"]
     )
     lacking = missing(configuration, BARE)
-    assert [one.what for one in lacking] == [
+    assert [absent.what for absent in lacking] == [
         "profile web",
         "network lxdbr0",
         "volume data of pool default",
@@ -124,7 +124,7 @@ def test_a_path_that_the_host_lacks_is_named_and_left_out() -> None:
     gone = {"type": "disk", "source": "/srv/gone", "path": "/b"}
     configuration = stored(devices={"a": there, "b": gone})
     lacking = missing(configuration, HERE)
-    assert [one.what for one in lacking] == ["path /srv/gone of the host"]
+    assert [absent.what for absent in lacking] == ["path /srv/gone of the host"]
     left = restored(configuration, {"root": ROOT}, lacking, HERE, True)
     assert left["devices"] == {"a": there}
 
@@ -135,7 +135,7 @@ def test_what_a_profile_wants_and_the_host_lacks_is_masked() -> None:
     here = Here("default", profiles, *(frozenset(), frozenset(), frozenset()))
     configuration = stored(devices={})
     lacking = missing(configuration, here)
-    assert [one.what for one in lacking] == ["path /srv/gone of the host"]
+    assert [absent.what for absent in lacking] == ["path /srv/gone of the host"]
     left = restored(configuration, {"root": ROOT}, lacking, here, True)
     assert left["devices"] == {"b": {"type": "none"}}
     assert missing(stored(devices={"b": {"type": "none"}}), here) == []

@@ -1,4 +1,4 @@
-"""What LXD holds is listed whole, with as many calls as there are pools."""
+"""Discovery lists all that LXD holds, with three calls and one for each pool."""
 
 import pytest
 
@@ -43,7 +43,7 @@ def filled(lab: Lab) -> None:
     )
 
 
-# The lab cannot run a real one.
+# The lab cannot run a real virtual machine, so the type is set in LXD's database.
 MACHINE = """
 set -e
 lxc init --empty guest
@@ -57,7 +57,7 @@ lxd sql global "INSERT INTO instances_devices_config (instance_device_id, key, v
 
 @pytest.fixture(scope="module")
 def machine(lab: Lab) -> str:
-    """An instance that LXD takes for a virtual machine, with a disk that has no path."""
+    """The id of an instance that LXD takes for a virtual machine; one of its disks has no path."""
     lab.sh(MACHINE)
     return "lxd/container/default/default/guest"
 
@@ -69,12 +69,12 @@ def found(host: Host, *patterns: str) -> dict[str, dict[str, object]]:
 
 def test_every_container_and_volume_is_listed_and_nothing_else(host: Host) -> None:
     listed = found(host)
-    wanted = {f"lxd/container/{one}" for one in (*CONTAINERS, "folder/default/flat")}
-    wanted |= {f"lxd/volume/{one}" for one in (*VOLUMES, "folder/default/flat")}
+    wanted = {f"lxd/container/{name}" for name in (*CONTAINERS, "folder/default/flat")}
+    wanted |= {f"lxd/volume/{name}" for name in (*VOLUMES, "folder/default/flat")}
     assert set(listed) == wanted
-    for id in (f"lxd/container/{one}" for one in CONTAINERS):
+    for id in (f"lxd/container/{name}" for name in CONTAINERS):
         assert int(str(listed[id]["size"])) > 1_000_000
-    kinds = {listed[f"lxd/volume/{one}"]["kind"] for one in VOLUMES}
+    kinds = {listed[f"lxd/volume/{name}"]["kind"] for name in VOLUMES}
     assert kinds == {"filesystem volume", "block volume"}
 
 

@@ -1,4 +1,4 @@
-"""What the place of a restore lacks or forbids is told before anything is received."""
+"""A restore names what its target lacks or forbids before it receives anything."""
 
 import os
 from dataclasses import replace
@@ -25,8 +25,11 @@ NOTE = "\U0001f389 \u0416"
 
 @pytest.fixture(scope="module", autouse=True)
 def trees(host: Host, lab: Lab) -> dict[str, str]:
-    """A volume that changed by more than its quota, and a container in a project with limits:
-    what was in them when the last of two snapshots was taken. The container is lost."""
+    """The trees of a volume and a container at the last of two snapshots.
+
+    The volume changed by more than its quota. The container was in a project with limits, and is
+    lost.
+    """
     limits = "-c limits.memory=1GiB -c limits.cpu=4 -c limits.processes=500"
     features = "-c features.images=false -c features.profiles=false"
     lab.sh(
@@ -59,7 +62,7 @@ def made(lab: Lab) -> str:
 
 
 def refused(host: Host, lab: Lab, command: str) -> str:
-    """What is said, with --dry-run too; nothing is made."""
+    """Check that the command is refused, with --dry-run too, and makes nothing; return why."""
     before = made(lab)
     planned, done = host.sh(f"{command} --dry-run"), host.sh(command)
     assert (planned.status, done.status) == (1, 1)
@@ -115,7 +118,7 @@ def test_a_project_with_limits_says_what_to_allow_and_then_takes_it_back(
     config = inside.instance(lab, "web", "tight")["config"]
     assert (config["limits.memory"], config["user.note"]) == ("300MiB", NOTE)
     assert inside.tree(lab, DATASETS[WEB]) == trees[WEB]
-    lab.sh("lxc config device remove web third --project tight")  # a restriction else
+    lab.sh("lxc config device remove web third --project tight")  # would break a restriction
     lab.sh("lxc project unset tight restricted.containers.lowlevel")
     assert ALLOW in refused(host, lab, f"tb-restore --without-devices --overwrite {WEB}")
     lab.sh("lxc project set tight limits.memory=500MiB")
@@ -137,7 +140,7 @@ def test_nothing_is_received_where_the_pool_makes_zvols_for_files(host: Host, la
 def test_what_lxd_made_elsewhere_is_not_made_anew_by_zfs(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where a project has no volumes of its own, and nobody saw it."""
+    """Restore into a project without volumes of its own, as if no check had noticed that."""
     monkeypatch.setenv("PATH", f"{lab.bindir}{os.pathsep}{os.environ['PATH']}")
     site, before = ObjectId.parse(SITE), made(lab)
     work = prepare(job(site), Wanted(site, replace(site, level2="plain")))
@@ -147,7 +150,7 @@ def test_what_lxd_made_elsewhere_is_not_made_anew_by_zfs(
 
 
 class Stored:
-    """A snapshot that nobody is to read."""
+    """A snapshot whose files must not be read."""
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest

@@ -1,4 +1,4 @@
-"""What LXD and ZFS say becomes a sentence with its remedy."""
+"""Errors of LXD and ZFS become a sentence with a remedy."""
 
 import os
 from pathlib import Path

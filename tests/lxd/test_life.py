@@ -1,5 +1,5 @@
-"""The life of a container with a volume: a base and two increments, and each of them comes back,
-in place and elsewhere, out of S3 alone."""
+"""The life of a container with volumes: a base and two incrementals, each restored from S3 alone,
+in place and elsewhere."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,12 +25,12 @@ ZVOL = "tank/lxd/custom/shop_disk"
 
 @dataclass
 class Life:
-    """taken: the snapshots' fields of each point, by id; trees, disks: what was there then."""
+    """What three runs took, and what there was at each of them."""
 
-    taken: list[dict[str, Any]] = field(default_factory=list)
-    trees: list[dict[str, str]] = field(default_factory=list)
-    disks: list[str] = field(default_factory=list)
-    configuration: dict[str, Any] = field(default_factory=dict)
+    taken: list[dict[str, Any]] = field(default_factory=list)  # the records of a run, by id
+    trees: list[dict[str, str]] = field(default_factory=list)  # of the datasets, by id
+    disks: list[str] = field(default_factory=list)  # the SHA-256 of the block volume
+    configuration: dict[str, Any] = field(default_factory=dict)  # of the container, at the end
 
 
 def sha256(lab: Lab, zvol: str) -> str:
@@ -76,14 +76,14 @@ def change(lab: Lab, number: int) -> None:
 
 @pytest.fixture(scope="module")
 def life(host: Host, lab: Lab) -> Life:
-    """Three points of everything; then the host and LXD's objects are lost."""
+    """Three snapshots of each object; then the local files and LXD's objects are lost."""
     fill(lab)
     life = Life()
     for number in range(3):
         if number:
             change(lab, number)
         done = host.good(POINT).records
-        life.taken.append({one["id"]: one for one in done})
+        life.taken.append({record["id"]: record for record in done})
         life.trees.append({id: inside.tree(lab, dataset) for id, dataset in DATASETS.items()})
         life.disks.append(sha256(lab, ZVOL))
     life.configuration = inside.instance(lab, "web", "shop")
@@ -98,15 +98,15 @@ def life(host: Host, lab: Lab) -> Life:
 
 
 def ids(life: Life, object: str) -> Sequence[str]:
-    return [one[object]["snapshot"]["id"] for one in life.taken]
+    return [records[object]["snapshot"]["id"] for records in life.taken]
 
 
 @pytest.mark.parametrize("object", [WEB, SITE, DISK])
 def test_after_a_base_come_increments_of_what_changed(life: Life, object: str) -> None:
-    taken = [one[object]["snapshot"] for one in life.taken]
-    assert [one["kind"] for one in taken] == ["base", "incremental", "incremental"]
-    sent = [one[object]["uploaded"]["bytes"] for one in life.taken]
-    assert all(one < sent[0] / 4 for one in sent[1:]) if object != SITE else min(sent) > 0
+    taken = [records[object]["snapshot"] for records in life.taken]
+    assert [snapshot["kind"] for snapshot in taken] == ["base", "incremental", "incremental"]
+    sent = [records[object]["uploaded"]["bytes"] for records in life.taken]
+    assert all(size < sent[0] / 4 for size in sent[1:]) if object != SITE else min(sent) > 0
     assert life.taken[-1][object]["stage"] == "rotated_s3"
 
 
@@ -128,10 +128,10 @@ def test_a_dry_run_says_what_it_would_read_and_make(host: Host, life: Life, lab:
     assert "network wire" in refused.stderr
     would = host.good(f"tb-restore --dry-run --without-devices --level3 alone {WEB} {SITE}")
     assert "nothing was touched; 2 objects can be restored" in would.stderr
-    plan = {one["id"]: one["would_restore"] for one in would.records}[WEB]
+    plan = {record["id"]: record["would_restore"] for record in would.records}[WEB]
     assert plan["chain"] == ids(life, WEB)
     assert plan["read_from"] == {"s3": plan["bytes_read"]}
-    stored = [one[WEB]["uploaded"]["bytes"] for one in life.taken]
+    stored = [records[WEB]["uploaded"]["bytes"] for records in life.taken]
     assert 0 < plan["bytes_read"] <= sum(stored)
     assert inside.query(lab, "/1.0/instances?project=shop") == []
 
@@ -235,7 +235,7 @@ def test_the_next_run_says_why_it_takes_a_base_of_what_was_restored(
 
 
 def described(instance: dict[str, Any]) -> dict[str, Any]:
-    """What makes an instance what it is, without what LXD works out at each start and renaming."""
+    """Return the configuration of an instance without what LXD sets at each start or renaming."""
     keys = ("architecture", "description", "devices", "ephemeral", "profiles")
     own = ("volatile.idmap.", "volatile.last_state.", "volatile.apply_", "volatile.cloud-init.")
     config = {

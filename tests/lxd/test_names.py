@@ -1,4 +1,4 @@
-"""An object is found where LXD put it, and a point of ours is told from any other snapshot."""
+"""Datasets are named as LXD names them, and our points are told from all other snapshots."""
 
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -55,7 +55,7 @@ def test_any_name_passes_through_the_api(name: str, project: str) -> None:
     parts = urlsplit(names.url(volume, "snapshots", name))
     top, _, own = parts.path.partition("/custom/")
     assert top == "/1.0/storage-pools/pool/volumes"
-    assert [unquote(one) for one in own.split("/")] == [name, "snapshots", name]
+    assert [unquote(segment) for segment in own.split("/")] == [name, "snapshots", name]
     assert parse_qs(parts.query, keep_blank_values=True) == {"project": [volume.level2]}
 
 

@@ -1,4 +1,4 @@
-"""What a project would refuse in the end is refused first, with what helps."""
+"""A restore that its project would refuse in the end is refused at once, with a remedy."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The worst day of a container: the commands of three_backup-recovery(7), exactly as printed."""
+"""Recovery of a lost container by the commands of three_backup-recovery(7), exactly as printed."""
 
 from tests.lab.lab import Lab
 from tests.lxd import inside

@@ -1,4 +1,4 @@
-"""Who may not what reads which right is missing."""
+"""A user without the needed rights is told which right is missing."""
 
 import os
 
@@ -26,7 +26,7 @@ def test_who_cannot_speak_to_lxd_reads_so_and_the_status_says_unreachable(host: 
 
 
 def test_a_check_says_what_answers_and_what_is_in_the_way(host: Host) -> None:
-    found = {one["finding"]["subject"]: one["finding"] for one in checked(host, "root").records}
+    found = {line["finding"]["subject"]: line["finding"] for line in checked(host, "root").records}
     assert found["lxd"]["mark"] == "good"
     assert "with 1 instance" in found["lxd"]["sentence"]
     assert found["pool default"] == {
@@ -34,7 +34,7 @@ def test_a_check_says_what_answers_and_what_is_in_the_way(host: Host) -> None:
         "subject": "pool default",
         "sentence": "ZFS has it as tank/lxd",
     }
-    (other,) = [one for one in found.values() if one["mark"] == "note"]
+    (other,) = [finding for finding in found.values() if finding["mark"] == "note"]
     assert "only pools on ZFS are backed up yet" in other["sentence"]
     outside = checked(host, "outsider")
     assert outside.status != 0

@@ -1,4 +1,4 @@
-"""Points of LXD and snapshots in S3 go as retention says; what somebody needs stays, said so."""
+"""Retention deletes points of LXD and snapshots in S3; what is still needed stays and is named."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ FORCED = "tb-discover -s lxd/container | tb-snapshot --base | tb-upload | tb-rot
 
 @pytest.fixture(scope="module")
 def first(host: Host, lab: Lab) -> dict[str, Any]:
-    """Records of a first base of each; of local ones the newest is to stay alone."""
+    """The records of a first base of each container. Locally only the newest base is kept."""
     lab.sh(" && ".join(f"lxc init tiny {name}" for name in NAMES))
     inside.change(lab, dataset("plain"), "echo one > rootfs/word")
     host.configure(max_base_snapshots_local=1, max_incremental_snapshots_local=0)
@@ -34,7 +34,7 @@ def restored(host: Host, name: str, record: dict[str, Any]) -> str:
 def test_a_run_with_nothing_due_asks_no_more_than_a_discovery(
     host: Host, lab: Lab, first: dict[str, Any]
 ) -> None:
-    assert {one["snapshot"]["kind"] for one in first.values()} == {"base"}
+    assert {base["snapshot"]["kind"] for base in first.values()} == {"base"}
     with lab.calls() as discovery:
         host.good("tb-discover -s lxd/container")
     with lab.calls() as run:
@@ -53,8 +53,10 @@ def test_points_go_but_for_what_somebody_holds_and_restore_needs_none(
     inside.change(lab, dataset("plain"), "echo two > rootfs/word")
 
     tried = host.good(FORCED.format("--dry-run")).records
-    gone = [one for record in tried for one in record["verdicts"] if not one["keep"]]
-    assert {one["snapshot"] for one in gone} >= {one["snapshot"]["id"] for one in first.values()}
+    gone = [verdict for record in tried for verdict in record["verdicts"] if not verdict["keep"]]
+    assert {verdict["snapshot"] for verdict in gone} >= {
+        base["snapshot"]["id"] for base in first.values()
+    }
     assert all(old[name] in inside.points(lab, dataset(name)) for name in NAMES)
 
     outcome = host.good("tb-discover -s lxd/container | tb-rotate")
@@ -62,8 +64,8 @@ def test_points_go_but_for_what_somebody_holds_and_restore_needs_none(
     assert "hold" in outcome.stderr
     assert inside.points(lab, dataset("held"))[:2] == [old["held"], "snapshot-mine"]
     for name in ("copied", "plain"):
-        (left,) = (one for one in inside.points(lab, dataset(name)) if "snapshot-" in one)
-        assert left != old[name]  # of what was copied LXD keeps a `deleted-` one, for the copy
+        (left,) = (point for point in inside.points(lab, dataset(name)) if "snapshot-" in point)
+        assert left != old[name]  # LXD keeps the copied point as `deleted-...`, for the copy
     assert inside.tree(lab, dataset("twin")) == twin
     assert inside.tree(lab, restored(host, "old", first["plain"])) == then
 

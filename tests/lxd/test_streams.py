@@ -1,4 +1,4 @@
-"""What goes through a pipe arrives whole or not at all, and goes on where it was cut."""
+"""A stream arrives whole or not at all, and an upload that was cut resumes where it stopped."""
 
 import os
 import signal
@@ -46,14 +46,14 @@ esac
 
 @pytest.fixture(scope="module", autouse=True)
 def big(lab: Lab) -> None:
-    """A container whose stream makes two parts of an upload: it does not compress."""
+    """Make a container whose stream fills two parts of an upload, as it does not compress."""
     lab.sh("lxc init tiny big")
     inside.change(lab, DATASET, "head -c 20000000 /dev/urandom > rootfs/noise")
 
 
 @pytest.fixture
 def path(host: Host) -> Iterator[Path]:
-    """A folder before all others on the host's PATH."""
+    """A folder that comes first on the host's PATH."""
     folder, before = host.folder / "first", host.environ["PATH"]
     folder.mkdir(exist_ok=True)
     host.environ["PATH"] = f"{folder}{os.pathsep}{before}"
@@ -74,7 +74,7 @@ def parts(host: Host) -> int:
 
 
 def data(host: Host) -> list[str]:
-    return [one.key for one in store(host).all_keys("data/")]
+    return [found.key for found in store(host).all_keys("data/")]
 
 
 def test_a_stream_that_breaks_is_no_object_and_the_next_run_sends_it(
@@ -137,7 +137,7 @@ def test_a_restore_that_was_killed_leaves_nothing_that_the_next_one_does_not_tak
     until(lambda: members(process.pid) == [])
     assert not inside.exists(lab, "late")
     (path / "zfs").unlink()
-    assert [one["id"] for one in host.good("tb-discover -s lxd/container/*/*/*").records] == [
+    assert [found["id"] for found in host.good("tb-discover -s lxd/container/*/*/*").records] == [
         BIG.replace("big", "again"),
         BIG,
     ]

@@ -1,5 +1,5 @@
-"""A container's requests to S3 fail in turn, and its runs are killed at any instant: the next run
-ends well, and what is listed comes back. `--seeds N` tries more of both."""
+"""Faults in requests to S3 and kills at any instant, with a container: the next run ends well, and
+all listed snapshots can be restored. `--seeds N` tries more of both."""
 
 import os
 import random
@@ -25,7 +25,7 @@ REQUESTS = 40
 _FORCED = f"tb-discover -s {WEB} | tb-snapshot {{}} | tb-upload | tb-rotate"
 _RUNS = (f"tb-run -s {WEB}", _FORCED.format("--incremental"), _FORCED.format("--base"))
 _SEEDS_HERE = 10
-"""One of so many seeds is tried: all that a container takes happens in an emulated machine."""
+"""One seed in so many is tried, since containers live in an emulated machine, which is slow."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -41,7 +41,7 @@ def fault() -> Fault:
 
 @pytest.fixture(scope="module", autouse=True)
 def swept(host: Host, lab: Lab, fault: Fault) -> Iterator[None]:
-    """A container, and a way to S3 that can be spoiled."""
+    """A container, and a proxy to S3 that can inject faults."""
     lab.sh("lxc init tiny swept")
     with proxy(host.s3.endpoint, fault) as endpoint:
         host.environ["ENDPOINT"] = endpoint
@@ -90,7 +90,7 @@ def test_a_run_that_is_killed_at_any_instant_is_healed_by_the_next_one(
 def kill_in_the_middle(host: Host, chance: random.Random) -> None:
     line = f"{{ {chance.choice(_RUNS)}; }} > /dev/null 2>&1"
     with started(host, "/bin/sh", "-c", line) as run:
-        time.sleep(chance.uniform(0.2, 12))  # the instant is what is tried, not waited for
+        time.sleep(chance.uniform(0.2, 12))  # tries this instant; waits for nothing
         with suppress(ProcessLookupError):
             os.killpg(run.pid, chance.choice((signal.SIGKILL, signal.SIGTERM)))
     until(lambda: members(run.pid) == [], seconds=300)
@@ -107,13 +107,17 @@ def configure(host: Host, s3_timeout: str = "5m") -> None:
 
 
 def nothing_is_left_behind(host: Host, lab: Lab) -> None:
-    """No point that no snapshot on this host has, no data without a manifest, no upload."""
+    """Check that each point has a local snapshot, all data a manifest, and no upload is open."""
     assert not list(host.local_dir.rglob(".unfinished-*"))
     assert not [path for path in (host.local_dir / "journal").rglob("*") if path.is_file()]
     (listed,) = host.good(f"tb-list --stored --json -s {WEB}").records
-    local = {f"snapshot-tb-{one['id']}" for one in listed["snapshots"] if "local" in one["place"]}
+    local = {
+        f"snapshot-tb-{snapshot['id']}"
+        for snapshot in listed["snapshots"]
+        if "local" in snapshot["place"]
+    }
     assert set(inside.points(lab, DATASET)) == local
-    keys = [one.key.split("/") for one in store(host).all_keys("")]
+    keys = [found.key.split("/") for found in store(host).all_keys("")]
     manifests = {key[-1].removesuffix(".json") for key in keys if key[0] == "manifests"}
     assert {key[-2] for key in keys if key[0] == "data"} == manifests
     assert "Uploads" not in store(host).client.list_multipart_uploads(Bucket=host.bucket)

@@ -1,4 +1,4 @@
-"""Containers and volumes are proved by receiving them, and damage is found and named."""
+"""Drills of containers and volumes receive them; damage is found and named."""
 
 from hashlib import sha256
 
@@ -19,7 +19,7 @@ BOTH = f"'{PROOF}' '{STORE}'"
 
 @pytest.fixture(scope="module", autouse=True)
 def chains(host: Host, lab: Lab) -> None:
-    """Two points of each in S3, and a container that needs what is gone."""
+    """Take two snapshots of each to S3; the container needs a profile that is gone."""
     lab.sh("lxc profile create extra && lxc init tiny proof -p default -p extra")
     lab.sh("lxc storage volume create default store")
     take = f"tb-discover -s {PROOF} -s {STORE} | tb-snapshot"
@@ -31,7 +31,7 @@ def chains(host: Host, lab: Lab) -> None:
 
 
 def left(lab: Lab) -> str:
-    """What a drill would leave."""
+    """List the datasets and instances that a drill has left behind."""
     names = lab.sh("zfs list -Ho name -r tank/lxd; lxc list --format csv -c n")
     return "\n".join(name for name in names.split() if "tb-restore" in name)
 
@@ -42,7 +42,7 @@ def test_what_comes_back_is_received_whole_and_gone_again(host: Host, lab: Lab) 
     lab.sh(f"lxc init --empty {leftover}")
     proved = by_id(host.good(f"tb-verify {BOTH}"))
     assert sorted(proved) == [PROOF, STORE]
-    assert {one["drilled"]["how"] for one in proved.values()} == {"restored"}
+    assert {record["drilled"]["how"] for record in proved.values()} == {"restored"}
     assert proved[PROOF]["drilled"]["bytes_read"] > 1_000_000
     assert left(lab) == ""
     listed = by_id(host.good("tb-list --stored --drills --json"))
@@ -52,7 +52,7 @@ def test_what_comes_back_is_received_whole_and_gone_again(host: Host, lab: Lab) 
 
 def test_a_damaged_byte_is_found_and_the_object_named(host: Host, lab: Lab) -> None:
     s3 = store(host)
-    keys = [one.key for one in s3.all_keys(f"data/{PROOF}/") if "-incr-" in one.key]
+    keys = [stored.key for stored in s3.all_keys(f"data/{PROOF}/") if "-incr-" in stored.key]
     (key,) = [key for key in keys if key.endswith("stream.00001")]
     for how in ("", "--read-only"):
         with damaged(s3, key, len(s3.read(key)) // 2):

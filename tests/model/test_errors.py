@@ -1,4 +1,4 @@
-"""Which failures mean that S3 is away, so that what lies on this host has to do."""
+"""Which errors mean that S3 is away, so that only local snapshots can be used."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Of a stream no byte is given out whose piece was not checked."""
+"""A stream gives out only bytes whose piece has been checked."""
 
 import hashlib
 from io import BytesIO
@@ -31,7 +31,7 @@ def test_pieces_are_those_of_the_stream_however_it_was_read(
     hashed.readall()
     index = Index.from_json(hashed.index().to_json(), "web")
     cut = [body[start : start + piece] for start in range(0, len(body), piece)]
-    assert index.sha256 == tuple(hashlib.sha256(one).hexdigest() for one in cut)
+    assert index.sha256 == tuple(hashlib.sha256(chunk).hexdigest() for chunk in cut)
     assert read(index, body) == body
 
 

@@ -1,4 +1,4 @@
-"""Every name has a place of its own, in characters that every store takes."""
+"""Each name has its own path, made of characters that every store accepts."""
 
 import re
 from datetime import UTC, datetime

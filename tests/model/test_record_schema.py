@@ -1,4 +1,4 @@
-"""The published schema and three_backup-records(5) say what records are."""
+"""The published schema and three_backup-records(5) describe the records as they are."""
 
 import json
 import re
@@ -89,7 +89,7 @@ def test_the_schema_has_the_ids_of_snapshots(snapshot: str) -> None:
 
 
 def described() -> dict[str, str]:
-    """What the page says of each field."""
+    """Return the text of the page for each field."""
     _, *parts = re.split(r"^\.It Cm (.+)\n", PAGE, flags=re.MULTILINE)
     return {
         field: re.split(r"^\.El", text, flags=re.MULTILINE)[0]
@@ -103,7 +103,7 @@ def test_the_page_describes_exactly_the_fields_of_the_schema() -> None:
 
 
 @pytest.mark.parametrize(
-    "field", [name for name, one in SCHEMA["properties"].items() if "properties" in one]
+    "field", [name for name, schema in SCHEMA["properties"].items() if "properties" in schema]
 )
 def test_the_page_describes_what_is_inside_a_field(field: str) -> None:
     inside = SCHEMA["properties"][field]["properties"]

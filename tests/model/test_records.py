@@ -1,4 +1,4 @@
-"""The lines between the tools."""
+"""Records: the lines that the tools exchange."""
 
 import json
 

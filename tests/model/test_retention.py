@@ -1,4 +1,4 @@
-"""Retention never takes what a restore needs, and says why it takes what it takes."""
+"""Retention never removes what a restore needs, and each verdict gives its reason."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
@@ -30,7 +30,11 @@ def day(number: int) -> datetime:
 
 
 def candidate(text: str) -> Candidate:
-    """`5<4 local s3 only unwanted`: the snapshot of day 5, an increment of day 4's, and more."""
+    """Parse a candidate: `5<4 local s3` is day 5's snapshot, an incremental of day 4's, in both
+    places.
+
+    unwanted: not wanted in S3; only: has local-only files; lost: has lost them.
+    """
     link, *words = text.split()
     number, _, parent = link.partition("<")
     return Candidate(
@@ -44,14 +48,14 @@ def candidate(text: str) -> Candidate:
 
 
 def kept(texts: Iterable[str], limits: Limits, *, points: bool = False) -> list[str]:
-    """What stays, as `5 local`, oldest first."""
+    """Decide, and return the copies that stay, as `5 local`, oldest first."""
     verdicts = decide(map(candidate, texts), limits, points=points)
     return [_short(verdict) for verdict in reversed(verdicts) if verdict.keep]
 
 
 def surplus(texts: Iterable[str], limits: Limits) -> list[int]:
     verdicts = decide(map(candidate, texts), limits)
-    return sorted((one.snapshot.time - day(0)).days for one in verdicts if one.surplus)
+    return sorted((verdict.snapshot.time - day(0)).days for verdict in verdicts if verdict.surplus)
 
 
 def _short(verdict: Verdict) -> str:
@@ -122,14 +126,18 @@ def test_through_many_bases_no_more_stays_here_than_the_limits_say(
         spared = surplus_of(list(history.values()), limits, points)
         sent = uploaded(list(history.values()), points, spared)
         kept = {
-            (one.snapshot, one.place) for one in decide(sent, limits, points=points) if one.keep
+            (verdict.snapshot, verdict.place)
+            for verdict in decide(sent, limits, points=points)
+            if verdict.keep
         }
         left = (
-            replace(one, local=(one.id, Place.LOCAL) in kept, s3=(one.id, Place.S3) in kept)
-            for one in sent
+            replace(
+                stored, local=(stored.id, Place.LOCAL) in kept, s3=(stored.id, Place.S3) in kept
+            )
+            for stored in sent
         )
-        history = {one.id: one for one in left if one.local or one.s3}
-    here = [one for one in history.values() if one.local]
+        history = {stored.id: stored for stored in left if stored.local or stored.s3}
+    here = [stored for stored in history.values() if stored.local]
     assert len(here) <= limits.bases_local + limits.incrementals_local + (0 if points else 20)
 
 
@@ -201,7 +209,10 @@ def test_a_point_that_can_never_be_sent_is_not_waited_for() -> None:
 
 def test_every_verdict_says_why() -> None:
     history = ["1 local s3", "2<1 local s3", "3 local s3", "4<3 local", "6<5 s3", "7 s3"]
-    said = {_short(one): one.reason for one in decide(map(candidate, history), Limits(1, 1, 2, 0))}
+    said = {
+        _short(verdict): verdict.reason
+        for verdict in decide(map(candidate, history), Limits(1, 1, 2, 0))
+    }
     assert said == {
         "7 s3": "one of the newest 2 bases in S3",
         "6 s3": "cannot be restored: a snapshot that it builds on is gone",
@@ -222,7 +233,7 @@ def test_ten_thousand_snapshots_of_one_chain_are_decided_at_once() -> None:
         for hour, parent in zip(hours, [None, *hours], strict=False)
     ]
     started = process_time()
-    assert all(one.keep for one in decide(history, Limits(1, 3, 3, 5_000)))
+    assert all(verdict.keep for verdict in decide(history, Limits(1, 3, 3, 5_000)))
     assert process_time() - started < 5
 
 
@@ -237,20 +248,21 @@ def test_the_example_of_the_overview() -> None:
         for night in nights
     ]
     left: list[Candidate] = []
-    for id in ids:  # as every night's run finds it
+    for id in ids:  # one run each night
         history = [*left, Candidate(id, local=True, s3=True)]
         left = carried_out(history, decide(history, DEFAULTS))
     assert nights[-1].date().isoformat() == "2026-11-23"
-    assert [f"{one.id.time:%b %d}" for one in left if one.s3] == [
+    assert [f"{stored.id.time:%b %d}" for stored in left if stored.s3] == [
         "Sep 01",
         *(f"Oct {number:02}" for number in range(1, 32)),
         *(f"Nov {number:02}" for number in range(1, 24)),
     ]
-    assert [f"{one.id.time:%b %d}" for one in left if one.local] == [
+    assert [f"{stored.id.time:%b %d}" for stored in left if stored.local] == [
         "Nov 01", "Nov 21", "Nov 22", "Nov 23",
     ]  # fmt: skip
     reasons = {
-        f"{one.snapshot.time:%b %d} {one.place}": one.reason for one in decide(left, DEFAULTS)
+        f"{verdict.snapshot.time:%b %d} {verdict.place}": verdict.reason
+        for verdict in decide(left, DEFAULTS)
     }
     assert reasons["Oct 14 s3"] == "one of the newest 40 incrementals in S3"
     assert reasons["Oct 13 s3"] == "20261031T030000Z-incr-20261030T030000Z needs it"
@@ -258,7 +270,7 @@ def test_the_example_of_the_overview() -> None:
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[Candidate]:
-    """Any state that failures, other hands and changed configurations may have left."""
+    """Draw any state that failures, people or changed configurations may have left."""
     history: list[Candidate] = []
     for number in range(draw(st.integers(0, 9))):
         parents = st.none() | st.integers(max(0, number - 3), number - 1) if number else st.none()
@@ -279,23 +291,23 @@ limits_ = st.builds(Limits, counts, counts, counts, counts)
 
 
 def carried_out(history: Sequence[Candidate], verdicts: Sequence[Verdict]) -> list[Candidate]:
-    removed = {(one.snapshot, one.place) for one in verdicts if not one.keep}
+    removed = {(verdict.snapshot, verdict.place) for verdict in verdicts if not verdict.keep}
     left = [
         replace(
-            one,
-            local=one.local and (one.id, Place.LOCAL) not in removed,
-            s3=one.s3 and (one.id, Place.S3) not in removed,
+            stored,
+            local=stored.local and (stored.id, Place.LOCAL) not in removed,
+            s3=stored.s3 and (stored.id, Place.S3) not in removed,
         )
-        for one in history
+        for stored in history
     ]
-    return [one for one in left if one.local or one.s3]
+    return [stored for stored in left if stored.local or stored.s3]
 
 
 def chain_of(
     history: Sequence[Candidate], last: Candidate, points: bool
 ) -> list[Candidate] | None:
-    """The snapshots that a restore of last reads; None where one is gone."""
-    by_time = {one.id.time: one for one in history}
+    """Return the snapshots that a restore of the last one reads; None where one is gone."""
+    by_time = {stored.id.time: stored for stored in history}
     links = [last]
     while links[-1].id.parent is not None and not (points and links[-1].local):
         if links[-1].id.parent not in by_time:
@@ -305,16 +317,18 @@ def chain_of(
 
 
 def restorable(history: Sequence[Candidate], points: bool = False) -> set[SnapshotId]:
-    return {one.id for one in history if chain_of(history, one, points) is not None}
+    return {stored.id for stored in history if chain_of(history, stored, points) is not None}
 
 
 @given(histories(), limits_, st.booleans())
 def test_there_is_one_verdict_a_copy(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
-    verdicts = [(one.snapshot, one.place) for one in decide(history, limits, points=points)]
-    copies = {(one.id, Place.LOCAL) for one in history if one.local}
-    copies |= {(one.id, Place.S3) for one in history if one.s3}
+    verdicts = [
+        (verdict.snapshot, verdict.place) for verdict in decide(history, limits, points=points)
+    ]
+    copies = {(stored.id, Place.LOCAL) for stored in history if stored.local}
+    copies |= {(stored.id, Place.S3) for stored in history if stored.s3}
     assert len(verdicts) == len(set(verdicts))
     assert set(verdicts) == copies
 
@@ -324,16 +338,16 @@ def test_what_is_plainly_kept_as_a_whole_is_kept_one_by_one(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
     if keeps_everything(history, limits):
-        assert all(one.keep for one in decide(history, limits, points=points))
+        assert all(verdict.keep for verdict in decide(history, limits, points=points))
 
 
 @given(histories(), limits_, st.booleans())
 def test_where_all_is_plainly_kept_even_once_uploaded_there_is_no_surplus(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
-    if keeps_everything([replace(one, s3=True) for one in history], limits):
+    if keeps_everything([replace(stored, s3=True) for stored in history], limits):
         verdicts = decide(history, limits, points=points)
-        assert all(one.keep and not one.surplus for one in verdicts)
+        assert all(verdict.keep and not verdict.surplus for verdict in verdicts)
 
 
 def test_what_is_within_the_limits_and_whole_is_plainly_kept() -> None:
@@ -349,7 +363,7 @@ def test_what_could_be_restored_and_stays_can_still_be_restored(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
     left = carried_out(history, decide(history, limits, points=points))
-    survivors = {one.id for one in left} & restorable(history, points)
+    survivors = {stored.id for stored in left} & restorable(history, points)
     assert survivors <= restorable(left, points)
 
 
@@ -360,7 +374,7 @@ def test_the_newest_that_can_be_restored_stays(
     before = restorable(history, points)
     left = carried_out(history, decide(history, limits, points=points))
     if before:
-        assert max(before, key=lambda one: one.time) in restorable(left, points)
+        assert max(before, key=lambda snapshot: snapshot.time) in restorable(left, points)
 
 
 @given(histories(), limits_, st.booleans())
@@ -368,42 +382,47 @@ def test_the_newest_that_can_be_restored_from_s3_alone_stays(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
     def in_s3(snapshots: list[Candidate]) -> list[Candidate]:
-        return [replace(one, local=False) for one in snapshots if one.s3]
+        return [replace(stored, local=False) for stored in snapshots if stored.s3]
 
     before = restorable(in_s3(history))
     left = carried_out(history, decide(history, limits, points=points))
     if before:
-        assert max(before, key=lambda one: one.time) in restorable(in_s3(left))
+        assert max(before, key=lambda snapshot: snapshot.time) in restorable(in_s3(left))
 
 
 @given(histories(), limits_)
 def test_a_snapshot_that_stays_here_keeps_the_files_that_are_never_uploaded(
     history: list[Candidate], limits: Limits
 ) -> None:
-    left = {one.id: one for one in carried_out(history, decide(history, limits))}
-    for one in history:
-        for link in chain_of(history, one, points=False) or []:
-            if one.id in left and left[one.id].local and link.local and link.local_only:
+    left = {stored.id: stored for stored in carried_out(history, decide(history, limits))}
+    for stored in history:
+        for link in chain_of(history, stored, points=False) or []:
+            if stored.id in left and left[stored.id].local and link.local and link.local_only:
                 assert left[link.id].local
 
 
 def uploaded(
     history: Sequence[Candidate], points: bool, without: Collection[SnapshotId] = ()
 ) -> list[Candidate]:
-    """The history once tb-upload has run: a parent goes before its children."""
-    there = {one.id.time for one in history if one.s3}
-    here = {one.id.time for one in history if one.local}
+    """Return the history after a tb-upload, which sends a parent before its children."""
+    there = {stored.id.time for stored in history if stored.s3}
+    here = {stored.id.time for stored in history if stored.local}
     after = []
-    for one in history:
-        parent, wanted = one.id.parent, one.local and one.wanted_in_s3 and one.id not in without
+    for stored in history:
+        parent, wanted = (
+            stored.id.parent,
+            stored.local and stored.wanted_in_s3 and stored.id not in without,
+        )
         if wanted and (parent is None or (parent in there and (parent in here or not points))):
-            there.add(one.id.time)
-        after.append(replace(one, s3=one.id.time in there))
+            there.add(stored.id.time)
+        after.append(replace(stored, s3=stored.id.time in there))
     return after
 
 
 def surplus_of(history: list[Candidate], limits: Limits, points: bool) -> set[SnapshotId]:
-    return {one.snapshot for one in decide(history, limits, points=points) if one.surplus}
+    return {
+        verdict.snapshot for verdict in decide(history, limits, points=points) if verdict.surplus
+    }
 
 
 @given(histories(), limits_, st.booleans())
@@ -420,25 +439,30 @@ def test_without_its_surplus_an_upload_ends_as_it_would_with_it(
 def test_what_is_uploaded_stays_in_s3_and_the_next_run_has_nothing_to_do(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
-    before = {one.id for one in history if one.s3}
+    before = {stored.id for stored in history if stored.s3}
     spared = uploaded(history, points, surplus_of(history, limits, points))
     verdicts = decide(spared, limits, points=points)
-    assert {one.snapshot for one in verdicts if not one.keep and one.place is Place.S3} <= before
+    assert {
+        verdict.snapshot for verdict in verdicts if not verdict.keep and verdict.place is Place.S3
+    } <= before
     left = carried_out(spared, verdicts)
     assert uploaded(left, points, surplus_of(left, limits, points)) == left
-    assert all(one.keep for one in decide(left, limits, points=points))
+    assert all(verdict.keep for verdict in decide(left, limits, points=points))
 
 
 @given(histories(), limits_, st.booleans())
 def test_nothing_that_is_still_to_be_uploaded_goes_before_it_is_in_s3(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
-    left = {one.id: one for one in carried_out(history, decide(history, limits, points=points))}
+    left = {
+        stored.id: stored
+        for stored in carried_out(history, decide(history, limits, points=points))
+    }
     after = uploaded(history, points, surplus_of(history, limits, points))
     whole = restorable(history, points)
-    for one, then in zip(history, after, strict=True):
-        if then.s3 and not one.s3 and one.id in whole:
-            assert left[one.id].local
+    for stored, then in zip(history, after, strict=True):
+        if then.s3 and not stored.s3 and stored.id in whole:
+            assert left[stored.id].local
 
 
 @given(histories(), limits_, st.booleans())
@@ -446,7 +470,7 @@ def test_deciding_again_removes_nothing(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
     left = carried_out(history, decide(history, limits, points=points))
-    assert all(one.keep for one in decide(left, limits, points=points))
+    assert all(verdict.keep for verdict in decide(left, limits, points=points))
 
 
 @given(histories(), st.booleans())
@@ -454,8 +478,8 @@ def test_high_limits_remove_nothing_that_can_be_restored(
     history: list[Candidate], points: bool
 ) -> None:
     whole = restorable(history)
-    for one in decide(history, EVERYTHING, points=points):
-        assert one.keep or one.snapshot not in whole
+    for verdict in decide(history, EVERYTHING, points=points):
+        assert verdict.keep or verdict.snapshot not in whole
 
 
 @given(histories(), limits_, st.booleans())
@@ -463,9 +487,9 @@ def test_children_go_before_their_parents(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
     gone: set[datetime] = set()
-    for one in decide(history, limits, points=points):
-        assert one.snapshot.parent not in gone
-        gone.add(one.snapshot.time)
+    for verdict in decide(history, limits, points=points):
+        assert verdict.snapshot.parent not in gone
+        gone.add(verdict.snapshot.time)
 
 
 @given(histories(), limits_)
@@ -473,7 +497,7 @@ def test_the_newest_of_each_kind_stay_up_to_the_limits(
     history: list[Candidate], limits: Limits
 ) -> None:
     whole = restorable(history)
-    left = [one for one in decide(history, limits) if one.keep]
+    left = [verdict for verdict in decide(history, limits) if verdict.keep]
     for place, kind, limit in (
         (Place.LOCAL, Kind.BASE, limits.bases_local),
         (Place.LOCAL, Kind.INCREMENTAL, limits.incrementals_local),
@@ -481,9 +505,9 @@ def test_the_newest_of_each_kind_stay_up_to_the_limits(
         (Place.S3, Kind.INCREMENTAL, limits.incrementals_s3),
     ):
         there = [
-            one.id
-            for one in history
-            if (one.local if place is Place.LOCAL else one.s3) and one.id.kind is kind
+            stored.id
+            for stored in history
+            if (stored.local if place is Place.LOCAL else stored.s3) and stored.id.kind is kind
         ]
-        newest = sorted(whole & {*there}, key=lambda one: one.time)[::-1][:limit]
-        assert {*newest} <= {one.snapshot for one in left if one.place is place}
+        newest = sorted(whole & {*there}, key=lambda snapshot: snapshot.time)[::-1][:limit]
+        assert {*newest} <= {verdict.snapshot for verdict in left if verdict.place is place}

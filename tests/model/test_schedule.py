@@ -1,4 +1,4 @@
-"""When a cron string fires, on days when clocks are set as on any other."""
+"""When a cron string fires, also on days when clocks change."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from three_backup.errors import ConfigurationError
 from three_backup.model.schedule import Cron, host_zone, is_due
 
-BERLIN = ZoneInfo("Europe/Berlin")  # forward 2026-03-29 01:00Z, back 2026-10-25 01:00Z
-LORD_HOWE = ZoneInfo("Australia/Lord_Howe")  # half an hour: forward 2026-10-03 15:30Z
-APIA = ZoneInfo("Pacific/Apia")  # had no 2011-12-30 at all
+BERLIN = ZoneInfo("Europe/Berlin")  # clocks go forward 2026-03-29 01:00Z, back 2026-10-25 01:00Z
+LORD_HOWE = ZoneInfo("Australia/Lord_Howe")  # half an hour forward at 2026-10-03 15:30Z
+APIA = ZoneInfo("Pacific/Apia")  # skipped the day 2011-12-30
 MOSCOW = ZoneInfo("Europe/Moscow")
 
 
@@ -30,14 +30,14 @@ def at(text: str) -> datetime:
         ("0 3 * * 7", UTC, "2026-11-23 10:00", "2026-11-22 03:00"),
         ("@monthly", UTC, "2026-11-23 10:00", "2026-11-01 00:00"),
         ("0 0 29 2 *", UTC, "2026-11-23 10:00", "2024-02-29 00:00"),
-        # 02:30 does not exist: it happens when clocks jump to 03:00
+        # 02:30 does not exist: the schedule fires when clocks jump to 03:00
         ("30 2 * * *", BERLIN, "2026-03-29 00:59:59", "2026-03-28 01:30"),
         ("30 2 * * *", BERLIN, "2026-03-29 01:00", "2026-03-29 01:00"),
         ("30 2 * * *", BERLIN, "2026-03-30 00:00", "2026-03-29 01:00"),
         ("30 2 * * *", BERLIN, "2026-03-30 00:30", "2026-03-30 00:30"),
         ("15 2 * * *", LORD_HOWE, "2026-10-03 16:00", "2026-10-03 15:30"),
         ("0 12 * * *", APIA, "2011-12-30 11:00", "2011-12-30 10:00"),
-        # 02:30 occurs twice: it happens the first time
+        # 02:30 occurs twice: the schedule fires the first time
         ("30 2 * * *", BERLIN, "2026-10-25 00:29", "2026-10-24 00:30"),
         ("30 2 * * *", BERLIN, "2026-10-25 00:30", "2026-10-25 00:30"),
         ("30 2 * * *", BERLIN, "2026-10-25 01:10", "2026-10-25 00:30"),
@@ -187,7 +187,7 @@ def test_a_zone_that_nobody_knows_is_refused_with_the_remedy(tmp_path: Path) -> 
 
 
 def _tzif(rule: str) -> bytes:
-    """A zone file of version 2 that holds one rule and no history."""
+    """Build a zone file of version 2 that holds one rule and no history."""
     counts = b"\0\0\0\0" * 4 + b"\0\0\0\1" + b"\0\0\0\4"
     header = b"TZif2" + b"\0" * 15 + counts
     block = b"\0\0\x2a\x30" + b"\0\0" + b"MSK\0"

@@ -1,4 +1,4 @@
-"""Snapshot ids, chains, manifests."""
+"""Snapshot ids, chains and manifests."""
 
 import json
 from datetime import UTC, datetime, timedelta

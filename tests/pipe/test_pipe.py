@@ -1,4 +1,4 @@
-"""The runtime that all tools share, tried with a tool of two lines."""
+"""The runtime that all tools share, tested with a tiny tool."""
 
 import json
 import os
@@ -84,7 +84,7 @@ def echo(tool: str, *argv: str, stdin: str = "") -> subprocess.CompletedProcess[
 
 @contextmanager
 def running(tool: str) -> Iterator[subprocess.Popen[bytes]]:
-    """The tool once it has answered a record, so that its handlers are in place."""
+    """Start the tool, and yield it once it answers a record: then its handlers are in place."""
     with subprocess.Popen(
         [sys.executable, tool],
         stdin=subprocess.PIPE,

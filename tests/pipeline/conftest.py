@@ -1,4 +1,4 @@
-"""A host on which the tools run as an administrator runs them: a configuration and a shell."""
+"""A host with a configuration and a shell: tests run the tools as an administrator does."""
 
 import json
 import os
@@ -30,7 +30,7 @@ SCHEMA = jsonschema.Draft202012Validator(
     json.loads(Path(records.__file__).with_name("record.schema.json").read_text())
 )
 NEVER_AGAIN = {"base_schedule": "0 0 29 2 *", "incremental_schedule": "0 0 29 2 *"}
-"""What has a snapshot is not due again while the tests run, at whatever hour they do."""
+"""Due on 29 February only: at whatever hour tests run, no object is due again after a snapshot."""
 _NUMBERS = count(1)
 BIN = Path(__file__).parents[2] / "bin"
 
@@ -43,7 +43,7 @@ class Outcome:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """The records on standard output, each held to the published schema."""
+        """The records on standard output, each validated against the published schema."""
         found = [json.loads(line) for line in self.stdout.splitlines()]
         for record in found:
             SCHEMA.validate(record)
@@ -83,14 +83,14 @@ class Host:
 
     @property
     def real(self) -> Self:
-        """The same host, on which each tool is a process of its own, started by the shell."""
+        """The same host, with the programs of bin/ instead of forked tools (lab/forked.py)."""
         other = copy(self)
         path = self.environ["PATH"].replace(f"{self.tools.bindir}{os.pathsep}", "")
         other.environ, other._is_real = {**self.environ, "PATH": path}, True
         return other
 
     def configure(self, sections: str = "", **everything: object) -> None:
-        """Write the configuration: sections first, then what holds for everything."""
+        """Write the configuration: sections, then options of "*"; None leaves an option out."""
         options = {
             "s3_endpoint": self.s3.endpoint,
             "s3_bucket": self.bucket,
@@ -109,7 +109,7 @@ class Host:
     def sh(
         self, command: str, stdin: str = "", environ: Mapping[str, str] | None = None
     ) -> Outcome:
-        """Run a line as a shell does."""
+        """Run a command line in /bin/sh."""
         done = subprocess.run(
             ["/bin/sh", "-c", command],
             input=stdin,
@@ -128,7 +128,7 @@ class Host:
         return Outcome(*self.tools.run(self.folder, self.environ, argv, stdin))
 
     def good(self, command: str, stdin: str = "") -> Outcome:
-        """Run a line that must succeed; what it prints, if records, are records."""
+        """Run a command line that must succeed; if it prints records, check them."""
         outcome = self.sh(command, stdin)
         assert outcome.status == 0, outcome.stderr + outcome.stdout
         assert not outcome.stdout.startswith("{") or outcome.records
@@ -150,12 +150,12 @@ class Host:
         return f"postgres/table/{self.database}/{schema}/{name}"
 
     def wipe(self) -> None:
-        """The host is lost; only S3 is left."""
+        """Delete local_dir, as if the host were lost: only S3 is left."""
         shutil.rmtree(self.local_dir, ignore_errors=True)
 
 
 def store(host: Host, prefix: str = "host") -> Store:
-    """What lies in the host's bucket below the prefix."""
+    """Return the store of the host's bucket below the prefix."""
     s3 = host.s3
     storage = Storage(host.local_dir, s3.endpoint, host.bucket, prefix)
     return Store(replace(storage, access_key=s3.access_key, secret_key=s3.secret_key))
@@ -169,7 +169,7 @@ def host(
     bucket: str,
     tools: Forked,
 ) -> Iterator[Host]:
-    """A host beside PostgreSQL 17, or beside the server that the test's parameter names."""
+    """A host with PostgreSQL 17, or with the server fixture that the test's parameter names."""
     server = request.getfixturevalue(getattr(request, "param", "postgres17"))
     with host_beside(server_folder, server, seaweed, bucket, tools) as made:
         yield made
@@ -179,7 +179,7 @@ def host(
 def host_of_module(
     server_folder: Path, postgres17: PostgresServer, seaweed: SeaweedServer, tools: Forked
 ) -> Iterator[Host]:
-    """A host that the tests of a module share, for tests that only look."""
+    """A host that the tests of a module share, mostly tests that only look."""
     bucket = f"looked-at-{next(_NUMBERS)}"
     seaweed.create_bucket(bucket)
     with host_beside(server_folder, postgres17, seaweed, bucket, tools) as made:

@@ -1,4 +1,4 @@
-"""ClickHouse and PostgreSQL through the same tools, as an administrator runs them."""
+"""ClickHouse and PostgreSQL with the same tools, run as an administrator does."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ ONLY = "-s clickhouse"
 
 @pytest.fixture
 def mixed(host: Host, clickhouse: ClickhouseServer) -> Iterator[Host]:
-    """A host with a table in PostgreSQL, a table and a view in ClickHouse."""
+    """A host with a table in PostgreSQL, and a table and a view in ClickHouse."""
     database = f"visits{next(_NUMBERS)}"
     clickhouse.execute(f"CREATE DATABASE {database}")
     clickhouse.execute(
@@ -218,8 +218,8 @@ def test_no_secret_shows_anywhere(mixed: Host) -> None:
             mixed.good(f"tb-restore --level3-suffix _2 {hits(mixed)}"),
         ]
     assert any(b"clickhouse-client" in line or b"clickhouse_client" in line for line in seen)
-    texts = [text.encode() for one in outcomes for text in (one.stdout, one.stderr)]
+    texts = [text.encode() for outcome in outcomes for text in (outcome.stdout, outcome.stderr)]
     texts += [path.read_bytes() for path in mixed.local_dir.rglob("*") if path.is_file()]
-    texts += [store(mixed).read(one.key) for one in store(mixed).all_keys("")]
+    texts += [store(mixed).read(entry.key) for entry in store(mixed).all_keys("")]
     for secret in secrets:
         assert not any(secret in text for text in (*texts, *seen))

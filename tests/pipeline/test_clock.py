@@ -1,4 +1,4 @@
-"""Clocks are wrong, are corrected, and have no room for two snapshots in a second."""
+"""Backups under a wrong or corrected clock, and two snapshots within a second."""
 
 import os
 from collections.abc import Callable
@@ -25,13 +25,13 @@ Shift = Callable[[int], None]
 
 @pytest.fixture
 def host(host: Host) -> Host:
-    """The clock is set when a tool starts, by what Python reads then."""
+    """A host with real processes: sitecustomize.py shifts the clock as Python starts."""
     return host.real
 
 
 @pytest.fixture
 def shift(host: Host) -> Shift:
-    """What sets the clock of the tools ahead, by seconds."""
+    """A function that sets the clock of the tools ahead by seconds, or back."""
     folder = host.folder / "clock"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(SHIFTED)
@@ -47,8 +47,8 @@ def shift(host: Host) -> Shift:
 
 def snapshots(host: Host) -> list[SnapshotId]:
     listed = host.good("tb-list --stored --json").records[0]["snapshots"]
-    found = [SnapshotId.parse(one["id"]) for one in listed]
-    return [one for one in found if one is not None]
+    found = [SnapshotId.parse(snapshot["id"]) for snapshot in listed]
+    return [snapshot for snapshot in found if snapshot is not None]
 
 
 def test_a_clock_that_was_ahead_and_is_corrected_keeps_no_backup_away(
@@ -65,8 +65,8 @@ def test_a_clock_that_was_ahead_and_is_corrected_keeps_no_backup_away(
     looked = host.sh("tb-status")
     assert "Traceback" not in looked.stderr
     host.wipe()
-    for number, (one, rows) in enumerate(((first, 10), (second, 11))):
-        host.good(f"tb-restore --snapshot {one} --level3 v{number} {host.table('visits')}")
+    for number, (snapshot, rows) in enumerate(((first, 10), (second, 11))):
+        host.good(f"tb-restore --snapshot {snapshot} --level3 v{number} {host.table('visits')}")
         assert host.rows(COUNT.replace("visits", f"v{number}")) == [(rows,)]
 
 
@@ -78,7 +78,7 @@ def test_snapshots_follow_one_another_where_the_clock_does_not(host: Host, shift
         shift(int(host.environ["AHEAD"]) - 30)
         host.good("tb-discover | tb-snapshot --incremental | tb-upload")
     first, second, third = snapshots(host)
-    assert [one.time - first.time for one in (second, third)] == [
+    assert [snapshot.time - first.time for snapshot in (second, third)] == [
         timedelta(seconds=1),
         timedelta(seconds=2),
     ]

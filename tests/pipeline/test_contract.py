@@ -1,4 +1,4 @@
-"""What every source promises, tried on each of them through the tools. A new source joins here."""
+"""The promises of every source, tested on each through the tools. Add new sources here."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ FORCED = "tb-discover {select} | tb-snapshot --incremental | tb-upload | tb-rota
 
 
 class Server(Protocol):
-    """The server of a source: `things` is its table of numbers 1 to 20,000 with a word each."""
+    """A source's server with a table `things`: the numbers 1 to 20,000, each with a word."""
 
     @property
     def id(self) -> str: ...
@@ -24,10 +24,10 @@ class Server(Protocol):
     def host(self) -> Host: ...
 
     def change(self, number: int) -> None:
-        """Give the number a row that no other time has."""
+        """Add a row that is unique to the number."""
 
     def content(self, name: str = "things", group: str = "") -> list[tuple[object, ...]]:
-        """All rows of the table; group: appended to its level2."""
+        """Return all rows of the table; group is appended to its level2."""
 
     def drop(self) -> None: ...
 
@@ -86,7 +86,7 @@ class Clickhouse:
 
 @dataclass(frozen=True, slots=True)
 class Lxd:
-    """A container whose table is a file."""
+    """A container in which the table is a file."""
 
     host: Host
     lab: Lab
@@ -118,7 +118,7 @@ class Lxd:
 
 @pytest.fixture(params=["postgres", "clickhouse", "lxd"])
 def server(request: pytest.FixtureRequest, host: Host) -> Iterator[Server]:
-    """Filled, and the only one that the host's tools can reach."""
+    """The filled server of each source in turn, which the host's tools can reach."""
     if request.param == "postgres":
         postgres = Postgres(host)
         postgres.fill()
@@ -153,13 +153,13 @@ def test_each_link_of_a_chain_of_three_comes_back_from_s3_alone_as_it_was(server
         server.change(number)
         then.append(server.content())
         taken.append(host.good(forced(server)).records[0]["snapshot"])
-    assert [one["kind"] for one in taken] == ["base", "incremental", "incremental"]
-    assert [one["parent"] is None for one in taken] == [True, False, False]
-    assert all(one["stored_size"] < taken[0]["stored_size"] / 2 for one in taken[1:])
+    assert [link["kind"] for link in taken] == ["base", "incremental", "incremental"]
+    assert [link["parent"] is None for link in taken] == [True, False, False]
+    assert all(link["stored_size"] < taken[0]["stored_size"] / 2 for link in taken[1:])
     host.wipe()
     server.drop()
     (stored,) = host.good(f"tb-discover --stored -s '{server.id}'").records
-    assert [one["id"] for one in stored["snapshots"]] == [one["id"] for one in taken]
+    assert [link["id"] for link in stored["snapshots"]] == [link["id"] for link in taken]
     for number, snapshot in enumerate(taken):
         restore = f"tb-restore --snapshot {snapshot['id']} --level3-suffix {number}"
         host.good(f"{restore} '{server.id}'")
@@ -195,7 +195,7 @@ def test_a_run_takes_what_is_due_once_and_rotates_to_what_restores(server: Serve
     then = server.content()
     host.good(f"tb-discover {select} | tb-snapshot --base | tb-upload | tb-rotate")
     (stored,) = host.good(f"tb-discover --stored {select}").records
-    assert [one["kind"] for one in stored["snapshots"]] == ["base"]
+    assert [snapshot["kind"] for snapshot in stored["snapshots"]] == ["base"]
     host.wipe()
     server.drop()
     host.good(f"tb-restore '{server.id}'")

@@ -1,4 +1,4 @@
-"""One manifest that is damaged in S3 keeps nobody from anything else that is stored there."""
+"""A damaged manifest in S3 does not affect anything else that is stored there."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -16,7 +16,7 @@ _TABLES = ("api", "db", "web")
 
 @pytest.fixture
 def stored(host: Host, clickhouse: ClickhouseServer) -> Iterator[Host]:
-    """A host with three tables of ClickHouse in S3 alone, each with a snapshot."""
+    """A host with three ClickHouse tables, whose snapshots lie only in S3."""
     database = host.environ["VISITS"] = f"stored{next(_NUMBERS)}"
     clickhouse.execute(f"CREATE DATABASE {database}")
     for name in _TABLES:
@@ -37,16 +37,16 @@ def table(host: Host, name: str) -> str:
 
 
 def damage(host: Host, part: str) -> str:
-    """The first key of a manifest that has the part in it, damaged from now on."""
+    """Damage the first manifest whose key contains the part; return its key."""
     s3 = store(host)
-    key = min(one.key for one in s3.all_keys("manifests/") if part in one.key)
+    key = min(entry.key for entry in s3.all_keys("manifests/") if part in entry.key)
     body = s3.read(key)
     s3.write(key, body[:60] + bytes([body[60] ^ 1]) + body[61:])
     return key
 
 
 def failed(outcome: Outcome) -> dict[str, bool]:
-    """Of each record, whether it failed; on standard error is a sentence for each that did."""
+    """Return whether each record failed; check that stderr has the message of each failure."""
     found: dict[str, dict[str, Any]] = {record["id"]: record for record in outcome.records}
     for record in found.values():
         assert "error" not in record or record["error"]["message"] in outcome.stderr
@@ -78,7 +78,7 @@ def test_of_a_cluster_what_can_be_read_is_listed_and_restored(host: Host) -> Non
     host.wipe()
     damage(host, "postgres/cluster/")
     orders = host.table("orders")
-    (cluster,) = {one["carrier"] for one in host.good("tb-discover").records}
+    (cluster,) = {record["carrier"] for record in host.good("tb-discover").records}
     for options in ("", "--snapshots", "--stages"):
         listed = host.sh(f"tb-list --stored --json {options}")
         assert (listed.status, failed(listed)) == (1, {cluster: True, orders: False})

@@ -1,4 +1,4 @@
-"""Every command that a page gives as an example does what it is an example of."""
+"""Every example command of the pages works as printed."""
 
 import re
 import shutil
@@ -11,14 +11,14 @@ from tests.house.test_pages import PAGES, section
 from tests.pipeline.conftest import Host
 from three_backup.demo.clickhouse import ClickhouseServer
 
-# The story of minutes, a container, a cluster with tablespaces: they have tests of their own.
+# Tested elsewhere: the demo, which takes minutes, and restores of containers and clusters.
 _LEFT_OUT = re.compile(r"^tb-demo|^tb-restore .*(?:lxd/|--pgdata)")
 _CRONTAB = re.compile(r"(?:[\d*/]+ ){5}/usr/local/bin/")
 _DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 
 
 def _examples() -> list[str]:
-    """The command lines of all pages, as mandoc prints them, each once."""
+    """Return the example command lines of all pages as mandoc prints them, without duplicates."""
     texts = [page.read_text() for page in PAGES if "\n.Sh EXAMPLES\n" in page.read_text()]
     found = [section(text, "EXAMPLES") for text in texts]
     lines = [line for text in found for line in re.findall(r"^\.Dl (.*)$", text, re.MULTILINE)]
@@ -28,8 +28,8 @@ def _examples() -> list[str]:
 
 @pytest.fixture(scope="module")
 def shop(host_of_module: Host, clickhouse: ClickhouseServer) -> Iterator[Host]:
-    """A host whose databases are called as those of the pages, all backed up."""
-    host = host_of_module.real  # as an administrator types them
+    """A host with the databases that the pages name, all backed up."""
+    host = host_of_module.real  # the pages' commands run as if typed
     path = f"{clickhouse.bindir}:{host.environ['PATH']}"
     host.environ.update({**clickhouse.environ, "PATH": path})
     for database in ("shop", "prod"):
@@ -46,7 +46,7 @@ def shop(host_of_module: Host, clickhouse: ClickhouseServer) -> Iterator[Host]:
 
 
 def _back_up_another_host(host: Host) -> None:
-    """db1, which had a database that is here no more."""
+    """Store snapshots of another host, db1, whose database `lost` exists no more."""
     host.execute("create database lost")
     host.execute("create table orders as select 2 as id", "lost")
     disabled = "".join(

@@ -1,4 +1,4 @@
-"""What goes wrong is said, costs nobody else, and is healed by the next run."""
+"""Failures are reported, affect nothing else, and are repaired by the next run."""
 
 import json
 import os
@@ -23,7 +23,7 @@ HASH = "select count(*), md5(string_agg(t::text, '|' order by id)) from noise t"
 
 @pytest.fixture
 def noisy(host: Host) -> Host:
-    """A host with a table of some size."""
+    """A host with a table of 50,000 rows."""
     host.execute(
         "create table noise as select i as id, md5(random()::text) as word"
         " from generate_series(1, 50000) i"
@@ -33,7 +33,7 @@ def noisy(host: Host) -> Host:
 
 @pytest.fixture
 def noisier(host: Host) -> Host:
-    """A host whose table makes an upload of several parts: it does not compress."""
+    """A host whose table does not compress, so that its upload has several parts."""
     host.execute("create table noise (id int, word bytea)")
     with host.connect() as connection, connection.cursor() as cursor:
         rows = [(number, os.urandom(MEGABYTE)) for number in range(72)]
@@ -43,7 +43,7 @@ def noisier(host: Host) -> Host:
 
 @contextmanager
 def started(host: Host, *argv: str) -> Iterator[subprocess.Popen[str]]:
-    """The tool in a process group of its own, with records to read where it reads any."""
+    """Start a program in a process group of its own, with empty standard input."""
     with subprocess.Popen(
         argv,
         stdin=subprocess.DEVNULL,
@@ -65,7 +65,7 @@ def until(happened: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def sent_parts(host: Host) -> int:
-    """How many parts the journals of this host name."""
+    """Return how many uploaded parts the journals of this host name."""
     journals = (host.local_dir / "journal").rglob("s3.pack.journal")
     return sum(path.read_bytes().count(b'"part":') for path in journals)
 
@@ -84,7 +84,7 @@ def members(group: int) -> list[int]:
 
 @contextmanager
 def arguments_seen() -> Iterator[set[bytes]]:
-    """The command lines of all processes that run while the block does."""
+    """Collect the command lines of all processes that run during the block."""
     seen: set[bytes] = set()
     done = threading.Event()
 
@@ -104,7 +104,7 @@ def arguments_seen() -> Iterator[set[bytes]]:
 
 
 def is_green(host: Host) -> None:
-    """A plain run ends well, leaves nothing behind, and everything restores from S3 alone."""
+    """Check that a run succeeds, nothing is left behind, and `noise` restores from S3 alone."""
     then = host.rows(HASH)
     host.good("tb-run")
     assert not list((host.local_dir / "journal").rglob("*.journal"))
@@ -130,12 +130,11 @@ def test_an_upload_that_was_killed_goes_on_where_it_stopped(noisier: Host) -> No
 
 
 class Hanging:
-    """A way to S3 on which one part of an upload passes; those after it wait for ever, unless they
-    come once it is free."""
+    """Lets one part of an upload pass to S3 and holds back the parts after it."""
 
     def __init__(self) -> None:
-        self.free = threading.Event()
-        self.over = threading.Event()
+        self.free = threading.Event()  # once set, parts that come pass
+        self.over = threading.Event()  # ends the parts that are held back, unanswered
         self._first = threading.Lock()
 
     def __call__(self, request: Request, forward: Forward) -> Answer:
@@ -147,7 +146,7 @@ class Hanging:
 
 
 class AwayForParts:
-    """A server that takes no part, for the moment."""
+    """Refuses every part with 503 SlowDown, and counts them."""
 
     def __init__(self) -> None:
         self.refused = 0
@@ -160,7 +159,7 @@ class AwayForParts:
 
 
 def is_silent_for_hours(lock: Path) -> bool:
-    """Puts the last beat of the run's heart back, unless one is still to come."""
+    """Set the run's heartbeat back two hours; return whether no beat followed within a second."""
     two_hours_ago = time() - 7200
     os.utime(lock, (two_hours_ago, two_hours_ago))
     sleep(1)
@@ -228,7 +227,7 @@ def test_a_storm_is_waited_for(noisy: Host, pytestconfig: pytest.Config) -> None
         outcome = noisy.good("tb-run")
     assert storm.refused > seconds / 10
     assert "is tried again for up to" in outcome.stderr
-    assert outcome.stderr.count("is tried again for up to") <= 4  # once a tool
+    assert outcome.stderr.count("is tried again for up to") <= 4  # at most once per tool
     noisy.configure()
     is_green(noisy)
 
@@ -269,7 +268,7 @@ def test_snapshots_are_taken_while_s3_is_away_and_uploaded_when_it_is_back(noisy
     noisy.configure()
     is_green(noisy)
     snapshots = noisy.good("tb-list --stored --json").records[0]["snapshots"]
-    assert [one["kind"] for one in snapshots] == ["base", "incremental", "incremental"]
+    assert [snapshot["kind"] for snapshot in snapshots] == ["base", "incremental", "incremental"]
 
 
 def test_what_lies_on_this_host_is_restored_while_s3_is_away(noisy: Host) -> None:
@@ -284,7 +283,7 @@ def test_what_lies_on_this_host_is_restored_while_s3_is_away(noisy: Host) -> Non
 
 @contextmanager
 def refusing(host: Host) -> Iterator[list[str]]:
-    """S3 refuses whatever it is asked meanwhile; gives what that was."""
+    """Let S3 refuse every request during the block; yield the paths that were requested."""
     asked: list[str] = []
 
     def refuse(request: Request, forward: Forward) -> Answer:
@@ -400,7 +399,9 @@ def test_a_flipped_byte_in_s3_is_found_and_nothing_is_restored(noisy: Host) -> N
     noisy.good("tb-run")
     noisy.wipe()
     noisy.execute("alter table noise rename to mislaid")
-    (key,) = [one.key for one in store(noisy).keys("data/") if one.key.endswith("s3.pack.00001")]
+    (key,) = [
+        entry.key for entry in store(noisy).keys("data/") if entry.key.endswith("s3.pack.00001")
+    ]
     body = bytearray(store(noisy).read(key))
     body[len(body) // 2] ^= 1
     store(noisy).write(key, bytes(body))
@@ -413,7 +414,7 @@ def test_a_flipped_byte_in_s3_is_found_and_nothing_is_restored(noisy: Host) -> N
 def test_a_manifest_in_anothers_place_is_refused(noisy: Host) -> None:
     noisy.good("tb-run")
     noisy.wipe()
-    (key,) = [one.key for one in store(noisy).keys("manifests/")]
+    (key,) = [entry.key for entry in store(noisy).keys("manifests/")]
     moved = key.replace("Z-base", "Z-base").replace("/2", "/3", 1)
     store(noisy).write(moved, store(noisy).read(key))
     refused = noisy.sh(f"tb-restore {noisy.table('noise')} --level3-suffix _2")
@@ -453,7 +454,7 @@ def test_no_secret_of_ours_shows_anywhere(host: Host) -> None:
     assert [outcome.status for outcome in outcomes] == [0, 0, 0, 0]
     said = [(outcome.stdout + outcome.stderr).encode() for outcome in outcomes]
     files = [path.read_bytes() for path in host.local_dir.rglob("*") if path.is_file()]
-    manifests = [store(host).read(one.key) for one in store(host).keys("manifests/")]
+    manifests = [store(host).read(entry.key) for entry in store(host).keys("manifests/")]
     assert any(b"tb-snapshot" in line for line in seen)
     for secret in secrets:
         for text in (*said, *files, *manifests, *seen):

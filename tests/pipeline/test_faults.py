@@ -1,7 +1,7 @@
-"""Every request to S3 of a backup, an upload, a rotation and a restore fails once, in turn.
+"""Every S3 request of a backup, an upload, a rotation and a restore fails once, in turn.
 
 After each fault the next run is green, and every byte of every snapshot that is listed is in S3.
-`--seeds N` spoils the first N requests in each way, not only one out of all.
+From N = 11 on, `--seeds N` spoils the first N requests in each way, instead of one of all.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from three_backup.sources.postgres import index_file
 from three_backup.sources.postgres.index import INDEX
 
 REQUESTS = 40
-"""As many as the tools make at most while a fault is awaited, and a few more."""
+"""The most requests of the tools in one cycle, and a few more."""
 OF_CLICKHOUSE = 42
 OF_RESTORES = 12
 _NUMBERS = count(1)
@@ -44,7 +44,7 @@ def fault() -> Fault:
 
 @pytest.fixture(scope="module")
 def host(host_of_module: Host, fault: Fault) -> Iterator[Host]:
-    """A host whose way to S3 is spoiled."""
+    """A host whose requests to S3 pass through the fault."""
     host = host_of_module
     host.execute(
         "create table noise as select i as id, md5(i::text) as word"
@@ -57,7 +57,7 @@ def host(host_of_module: Host, fault: Fault) -> Iterator[Host]:
 
 @pytest.fixture
 def as_each_time(pytestconfig: pytest.Config) -> None:
-    """Longer sweeps leave more snapshots behind, about which more requests are made."""
+    """Skip after longer sweeps: they leave more snapshots behind, which cost more requests."""
     if (pytestconfig.getoption("--seeds") or 0) >= MANY:
         pytest.skip("requests are counted after the sweep that is made each time")
 
@@ -93,8 +93,10 @@ def test_and_all_of_it_restores(host: Host, fault: Fault) -> None:
     then = host.rows(HASH)
     host.wipe()
     snapshots = host.tool("tb-list", "--stored", "--json").records[0]["snapshots"]
-    for number, one in enumerate(snapshots):
-        host.good(f"tb-restore --snapshot {one['id']} --level3 r{number} {host.table('noise')}")
+    for number, snapshot in enumerate(snapshots):
+        host.good(
+            f"tb-restore --snapshot {snapshot['id']} --level3 r{number} {host.table('noise')}"
+        )
     assert host.rows(HASH.replace("noise", f"r{len(snapshots) - 1}")) == then
 
 
@@ -122,7 +124,7 @@ def test_every_request_of_a_restore_may_fail(
 
 @pytest.fixture(scope="module")
 def visited(host: Host, clickhouse: ClickhouseServer) -> Iterator[tuple[Host, str]]:
-    """The same, with a table in ClickHouse."""
+    """The host with a table `hits` in ClickHouse, and its database."""
     name = f"swept{next(_NUMBERS)}"
     clickhouse.execute(f"CREATE DATABASE {name}")
     clickhouse.execute(
@@ -172,7 +174,7 @@ def test_no_request_for_clickhouse_is_out_of_the_sweeps_reach(
 
 
 def _most_requests(host: Host, fault: Fault, id: str) -> int:
-    """Of a run that takes a snapshot and lets an older one go."""
+    """Return the most requests of a cycle that takes a snapshot and removes an older one."""
     _configure(host, "")
     seen = []
     for kind in ("--base", "--incremental") * 2:
@@ -183,7 +185,7 @@ def _most_requests(host: Host, fault: Fault, id: str) -> int:
 
 
 def is_near(seen: int, reach: int) -> bool:
-    """A sweep that goes far beyond the last request spoils nothing there."""
+    """Return whether a sweep covers all requests and ends soon: beyond, it spoils nothing."""
     return reach * 3 / 5 < seen <= reach
 
 
@@ -192,7 +194,7 @@ def _kind_of_snapshot(kind: str, number: int) -> str:
 
 
 def _configure(host: Host, kind: str) -> None:
-    """A run that is to survive the fault has time for it."""
+    """Configure the proxy, and time to retry if the tools have to survive the fault."""
     host.configure(
         s3_endpoint=host.environ["ENDPOINT"],
         s3_timeout="5m" if kind in PASSING else "0s",
@@ -203,7 +205,7 @@ def _configure(host: Host, kind: str) -> None:
 
 
 def _cycle(host: Host, select: tuple[str, ...], kind: str) -> set[int]:
-    """What the tools of a run ended with, each fed what the one before it printed."""
+    """Run the tools, each fed the output of the one before; return their exit statuses."""
     statuses, records, said = set(), "", ""
     for name, *argv in (("discover", *select), ("snapshot", kind), ("upload",), ("rotate",)):
         outcome = host.tool(f"tb-{name}", *argv, stdin=records)
@@ -214,20 +216,20 @@ def _cycle(host: Host, select: tuple[str, ...], kind: str) -> set[int]:
 
 
 def _every_byte_is_there(host: Host) -> None:
-    """In S3 alone, by the hashes that the snapshots hold."""
+    """Check the data in S3, without local files, against the hashes that the snapshots hold."""
     catalog = Catalog(replace(store(host).storage, local_dir=host.folder / "nothing"))
     for carrier in catalog.carriers("postgres"):
         snapshots = catalog.snapshots(carrier)
-        for one in snapshots:
-            for files in catalog.chain(carrier, snapshots, one.id):
+        for snapshot in snapshots:
+            for files in catalog.chain(carrier, snapshots, snapshot.id):
                 index = index_file.load(files.read(INDEX), carrier)
                 for group in index.groups:
                     for frame in group.frames:
                         piece = files.read_range(group.place.pack, frame.offset, frame.stored)
                         assert hashlib.sha256(piece).digest() == frame.sha256
     for carrier in catalog.carriers("clickhouse"):
-        for one in catalog.snapshots(carrier):
-            _is_whole(catalog, carrier, catalog.manifest(carrier, one))
+        for snapshot in catalog.snapshots(carrier):
+            _is_whole(catalog, carrier, catalog.manifest(carrier, snapshot))
 
 
 def _is_whole(catalog: Catalog, carrier: str, manifest: Manifest) -> None:
@@ -237,8 +239,8 @@ def _is_whole(catalog: Catalog, carrier: str, manifest: Manifest) -> None:
 
 
 def _nothing_else_is_there(host: Host) -> None:
-    """No data without a manifest, no open upload, nothing unfinished on this host."""
-    keys = [one.key.split("/") for one in store(host).all_keys("")]
+    """Check that no data lacks a manifest, no upload is open, nothing here is unfinished."""
+    keys = [entry.key.split("/") for entry in store(host).all_keys("")]
     manifests = {key[-1].removesuffix(".json") for key in keys if key[0] == "manifests"}
     folders = {part for key in keys if key[0] == "data" for part in key if SnapshotId.parse(part)}
     assert folders == manifests

@@ -1,4 +1,4 @@
-"""A host that has nothing but the configuration: what there is, and everything back in order."""
+"""A host with only the configuration lists what is stored and restores it in working order."""
 
 from collections.abc import Iterator
 
@@ -26,7 +26,7 @@ VISITS = (
 
 @pytest.fixture(scope="module")
 def lost(host_of_module: Host, clickhouse: ClickhouseServer) -> Iterator[Host]:
-    """A host that backed up both kinds of servers, and whose databases are gone since."""
+    """A host that backed up both servers and then lost its local files."""
     host = host_of_module
     environ = {**clickhouse.environ, "PATH": f"{clickhouse.bindir}:{host.environ['PATH']}"}
     host.environ.update(environ)
@@ -45,7 +45,7 @@ def lost(host_of_module: Host, clickhouse: ClickhouseServer) -> Iterator[Host]:
 
 @pytest.fixture
 def empty(lost: Host, clickhouse: ClickhouseServer) -> Host:
-    """Fresh servers, and not a file of the old host."""
+    """The host without its databases and local files: only S3 is left."""
     lost.wipe()
     clickhouse.execute(f"DROP DATABASE IF EXISTS {lost.database} SYNC")
     lost.execute(f"drop database if exists {lost.database} with (force)", "postgres")
@@ -62,8 +62,8 @@ def everything_is_back(host: Host, clickhouse: ClickhouseServer) -> None:
 
 
 def contents(host: Host, prefix: str = "") -> dict[str, object]:
-    """Of the bucket: every key with when it was written."""
-    return {one.key: one._replace(key="") for one in store(host, prefix).all_keys("")}
+    """Return the size and the time of every key in the bucket."""
+    return {entry.key: entry._replace(key="") for entry in store(host, prefix).all_keys("")}
 
 
 def test_everything_that_is_selected_comes_back_in_an_order_that_works(
@@ -72,13 +72,13 @@ def test_everything_that_is_selected_comes_back_in_an_order_that_works(
     stored = empty.good(f"tb-discover --stored -s '*/{empty.database}/*'").stdout
     outcome = empty.good("tb-restore", stored)
     everything_is_back(empty, clickhouse)
-    notes = {one["level3"]: one["restored"].get("notes") for one in outcome.records}
+    notes = {record["level3"]: record["restored"].get("notes") for record in outcome.records}
     assert len(notes) == 8
     assert "newer snapshots" in notes.pop("left_early")[0]
     created = [f"the database {empty.database} was not there, now created"]
-    assert [one for one in notes.values() if one] == [created]
+    assert [noted for noted in notes.values() if noted] == [created]
     summary = outcome.stderr[outcome.stderr.index("8 objects restored") :].split()
-    rows = sum(one["restored"].get("rows", 0) for one in outcome.records)
+    rows = sum(record["restored"].get("rows", 0) for record in outcome.records)
     assert summary[summary.index("rows") + 1] == str(rows) == "1551"
     assert {"postgres", "clickhouse", "read", "took"} <= set(summary)
 
@@ -91,13 +91,13 @@ def test_what_another_host_stored_is_read_and_never_written(
     chosen = f"-s '*/{empty.database}/*'"
     assert empty.good(f"tb-discover --stored {chosen}").records == []
     records = empty.good(f"tb-discover --stored --s3-prefix host {chosen}")
-    assert {one["s3_prefix"] for one in records.records} == {"host"}
+    assert {record["s3_prefix"] for record in records.records} == {"host"}
     listed = empty.good(f"tb-list --stored --s3-prefix host --snapshots {chosen} < /dev/null")
     assert "incremental" in listed.stdout
     for tool in ("tb-restore", "tb-rotate"):
         refused = empty.sh(tool, records.stdout)
         assert refused.status == 1
-        assert {one["error"]["code"] for one in refused.records} == {"input.foreign"}
+        assert {record["error"]["code"] for record in refused.records} == {"input.foreign"}
     empty.good("tb-restore --s3-prefix host", records.stdout)
     everything_is_back(empty, clickhouse)
     assert contents(empty) == before
@@ -177,19 +177,19 @@ def test_a_dry_run_says_what_will_be_read_and_made_and_touches_nothing(
     assert empty.rows(query, "postgres") == []
     database = f"SELECT name FROM system.databases WHERE name = '{empty.database}'"
     assert clickhouse.rows(database) == []
-    plans = {one["level3"]: one["would_restore"] for one in planned.records}
+    plans = {record["level3"]: record["would_restore"] for record in planned.records}
     assert all(f"database {empty.database}" in plan["creates"] for plan in plans.values())
     assert plans["orders"]["names"] == ["public.orders", "public.orders_pkey"]
     assert plans["early"]["depends_on"][-1] == "view public.late"
     assert [len(plans[name]["chain"]) for name in ("orders", "left_early")] == [2, 1]
     done = empty.good("tb-restore", stored).records
-    read = {one["level3"]: one["restored"]["bytes_read"] for one in done}
+    read = {record["level3"]: record["restored"]["bytes_read"] for record in done}
     # ClickHouse may read a byte more or less of its description of a backup.
     assert {name: plan["bytes_read"] for name, plan in plans.items()} == pytest.approx(read, abs=9)
     assert all(plan["read_from"].get("s3", 0) == plan["bytes_read"] for plan in plans.values())
     refused = empty.sh("tb-restore --dry-run", stored)
     assert refused.status == 1
-    assert {one["error"]["code"] for one in refused.records} == {
+    assert {record["error"]["code"] for record in refused.records} == {
         "postgres.target_exists",
         "clickhouse.exists",
     }

@@ -1,4 +1,4 @@
-"""A disk that filled while S3 was away is emptied by the runs that follow, without a person."""
+"""A disk that filled while S3 was away is freed by the next runs, without manual help."""
 
 from typing import Any
 
@@ -23,8 +23,8 @@ def filled(host: Host) -> Host:
 
 
 def leave(host: Host, room: int) -> None:
-    """So many bytes besides what lies there."""
-    used = sum(one.stat().st_blocks * 512 for one in host.local_dir.rglob("*"))
+    """Resize the disk of local_dir to have room for this many more bytes."""
+    used = sum(path.stat().st_blocks * 512 for path in host.local_dir.rglob("*"))
     _mount("mount", "-o", f"remount,size={used + room}", str(host.local_dir))
 
 

@@ -1,6 +1,6 @@
-"""Whatever stands in a record or a name is at most refused: nothing of it is carried out.
+"""Hostile text in records and names is at most refused, never executed.
 
-A word is hostile where it means something to SQL, a shell, an option parser or a file system.
+A word is hostile if it means something to SQL, a shell, an option parser or a file system.
 """
 
 import json
@@ -70,7 +70,7 @@ def host(host_of_module: Host, clickhouse: ClickhouseServer) -> Iterator[Host]:
 
 @pytest.fixture(autouse=True)
 def untouched(host: Host) -> Iterator[None]:
-    """What hostile words would do is not done."""
+    """Check after each test that no hostile word took effect."""
     MARK.unlink(missing_ok=True)
     then, around = host.rows(HASH), sorted(host.folder.parent.iterdir())
     yield
@@ -84,7 +84,7 @@ def records(host: Host) -> list[dict[str, Any]]:
 
 
 def spoiled(record: dict[str, Any]) -> Iterator[str]:
-    """The record with each of its fields, and some that it lacks, as something else."""
+    """Yield the record as lines, each with a bad value in one field that it has or lacks."""
     others = ("stage", "todo", "take", "carrier", "snapshot", "error", "stored", "s3_prefix")
     for name in (*record, *others):
         for value in (*VALUES, *WORDS):
@@ -166,8 +166,8 @@ def test_a_key_that_nobody_may_delete_is_said_and_costs_nothing(
     host.configure()
     snapshots = host.good(f"tb-list --stored --snapshots --json -s {host.table('noise')}").records
     assert len(snapshots[0]["snapshots"]) >= 2
-    for one in snapshots[0]["snapshots"]:
-        host.good(f"tb-restore --snapshot {one['id']} --level3 back {host.table('noise')}")
+    for snapshot in snapshots[0]["snapshots"]:
+        host.good(f"tb-restore --snapshot {snapshot['id']} --level3 back {host.table('noise')}")
         assert host.rows(HASH.replace("noise", "back")) == host.rows(HASH)
         host.execute("drop table back")
     host.configure(**TIGHT)

@@ -1,4 +1,4 @@
-"""A record says that there is a snapshot only where that holds its object."""
+"""A record names a snapshot only if that snapshot holds its object."""
 
 from tests.pipeline.conftest import Host
 

@@ -1,4 +1,4 @@
-"""What an administrator sees and asks for: lists, selections, points in time, slips."""
+"""Lists, selections, restores to a time, mistakes and status, as an administrator sees them."""
 
 import json
 import os
@@ -17,7 +17,7 @@ OURS = os.pathsep.join((str(BIN), str(Path(sys.executable).parent)))
 
 @pytest.fixture(scope="module")
 def looked_at(host_of_module: Host) -> Host:
-    """A host with two snapshots in S3, none of which a test may change."""
+    """A host with two snapshots in S3, which tests must not change."""
     host = host_of_module
     host.execute("create table customers (id int); insert into customers values (1)")
     host.execute("create view everybody as select * from customers")
@@ -69,7 +69,7 @@ def test_a_table_is_stored_from_the_first_snapshot_that_has_it(host: Host) -> No
 
 def stages(host: Host) -> dict[str, str]:
     listed = host.good(f"tb-discover -s '*/{host.database}/*' | tb-list --stages --json").records
-    return {one["level3"]: one["stage"] for one in listed}
+    return {record["level3"]: record["stage"] for record in listed}
 
 
 def test_a_disabled_object_is_shown_as_one(looked_at: Host) -> None:
@@ -123,7 +123,7 @@ def test_what_cannot_be_read_keeps_its_carrier_from_being_rotated(looked_at: Hos
         '- postgres:\n    incremental_schedule: "* * * * *"\n'
         "    max_base_snapshots_s3: 1\n    max_incremental_snapshots_s3: 0\n"
     )
-    with open(due, "w") as file:  # noqa: PTH123  beside the configuration, whatever its suffix
+    with open(due, "w") as file:  # noqa: PTH123  due is a str
         file.write(section + looked_at.config.read_text())
     lines = "".join(json.dumps(record) + "\n" for record in (*found, locked))
     planned = looked_at.sh(f"tb-plan -c {due}", lines)
@@ -131,7 +131,7 @@ def test_what_cannot_be_read_keeps_its_carrier_from_being_rotated(looked_at: Hos
     for record in planned.records[:-1]:
         assert not {"rotated_locally", "rotated_s3"} & set(record["todo"])
     rotated = looked_at.sh(
-        f"tb-rotate -c {due}", "".join(json.dumps(one) + "\n" for one in (locked, *found))
+        f"tb-rotate -c {due}", "".join(json.dumps(fields) + "\n" for fields in (locked, *found))
     )
     assert not any("removed" in record for record in rotated.records)
 
@@ -264,7 +264,7 @@ def test_a_run_has_a_bar_in_a_line_of_its_own_where_somebody_looks(host: Host) -
     *frames, last = shown.split("\r")
     assert all(len(frame) <= COLUMNS for frame in frames)
     bars = [frame for frame in frames if "B/s" in frame]
-    (cluster,) = {one["carrier"] for one in host.good("tb-discover").records}
+    (cluster,) = {record["carrier"] for record in host.good("tb-discover").records}
     assert {frame.split(":")[0] for frame in bars} == {cluster}
     assert "B/s" not in last
 

@@ -151,8 +151,8 @@ def test_retention_keeps_what_the_limits_say_and_what_that_needs(shop: Host) -> 
     shop.good("tb-discover | tb-snapshot --base | tb-upload | tb-rotate")
     shop.good(FORCED)
     listed = shop.good("tb-list --json --snapshots < /dev/null").records[0]["snapshots"]
-    local = [one["kind"] for one in listed if "local" in one["place"]]
-    remote = [one["kind"] for one in listed if "s3" in one["place"]]
+    local = [snapshot["kind"] for snapshot in listed if "local" in snapshot["place"]]
+    remote = [snapshot["kind"] for snapshot in listed if "s3" in snapshot["place"]]
     assert local == ["base", "incremental"]
     assert remote == [
         "base",
@@ -164,7 +164,7 @@ def test_retention_keeps_what_the_limits_say_and_what_that_needs(shop: Host) -> 
     ]
     shop.good(FORCED)
     listed = shop.good("tb-list --json --snapshots < /dev/null").records[0]["snapshots"]
-    assert [one["kind"] for one in listed if "s3" in one["place"]] == [
+    assert [snapshot["kind"] for snapshot in listed if "s3" in snapshot["place"]] == [
         "base",
         "incremental",
         "incremental",
@@ -181,7 +181,7 @@ def test_rotation_shows_before_it_does(shop: Host) -> None:
     shop.good("tb-discover | tb-snapshot --base | tb-upload")
     shown = shop.good("tb-discover | tb-rotate --dry-run")
     verdicts = shown.records[0]["verdicts"]
-    assert [one["keep"] for one in verdicts if one["place"] == "s3"] == [True, False]
+    assert [verdict["keep"] for verdict in verdicts if verdict["place"] == "s3"] == [True, False]
     assert "(s3): remove, not the newest base in S3, and nobody needs it" in shown.stderr
     assert len(shop.good("tb-list --json --snapshots < /dev/null").records[0]["snapshots"]) == 2
     removed = shop.good("tb-discover | tb-rotate").records[0]["removed"]

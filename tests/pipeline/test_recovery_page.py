@@ -1,4 +1,4 @@
-"""The worst day is rehearsed: the commands of three_backup-recovery(7), exactly as printed."""
+"""The commands of three_backup-recovery(7) work exactly as printed."""
 
 import re
 from collections.abc import Iterator
@@ -28,24 +28,24 @@ _HITS = (
     "CREATE VIEW shop.few AS SELECT id FROM shop.hits WHERE id < 10",
 )
 _IN_A_MACHINE = ["A container or a volume is lost, or broken"]
-"""Rehearsed by tests/lxd: LXD and ZFS run in a virtual machine."""
+"""Tested by tests/lxd, since LXD and ZFS run in a virtual machine."""
 _ORDERS = "select count(*), sum(length(note)), md5(string_agg(note, ',' order by id)) from orders"
 
 
 def commands(section: str) -> list[str]:
-    """What the section tells to type, in its order."""
+    """Return the commands of a section, in their order."""
     texts = [text for name, text in _SECTION.findall(_PAGE) if name == section]
     assert texts, section
     return re.findall(r"^\.Dl (.*)$", texts[0], re.MULTILINE)
 
 
 class Worst(Host):
-    """The host db1 and both of its servers, each with a database `shop`, backed up once."""
+    """The host db1 and both of its servers; their databases `shop` are backed up once."""
 
     clickhouse: ClickhouseServer
 
     def follow(self, section: str) -> None:
-        """Type what the page says; every command must end well."""
+        """Run the section's commands; each must succeed."""
         for command in commands(section):
             self.good(command)
 
@@ -55,7 +55,7 @@ class Worst(Host):
         )
 
     def become_another(self) -> None:
-        """What was stored so far is that of another host."""
+        """Make another host the owner of what is stored."""
         store(self, "db1").claim("the lost host", adopt=True)
 
     def lose_postgres(self) -> None:
@@ -69,7 +69,7 @@ class Worst(Host):
 def worst(
     server_folder: Path, clickhouse: ClickhouseServer, seaweed: SeaweedServer, tools: Forked
 ) -> Iterator[Worst]:
-    """With a PostgreSQL of its own: all of it is lost, and all of it comes back."""
+    """A host with a PostgreSQL server of its own: tests lose and restore the whole server."""
     folder = server_folder / "db1"
     folder.mkdir(mode=0o711)
     seaweed.create_bucket("worst")

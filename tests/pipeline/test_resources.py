@@ -1,6 +1,6 @@
-"""Where room, rights or file descriptors run out a sentence says so, and the next run is green.
+"""A lack of room, rights or file descriptors is reported, and the next run is green.
 
-`--seeds N` tries more sizes of the disk than the few that are tried each time.
+`--seeds N` tries more sizes of the disk than a usual run.
 """
 
 import os
@@ -18,7 +18,7 @@ from tests.pipeline.test_failures import HASH, MEGABYTE, is_green
 
 CYCLE = "tb-discover | tb-snapshot {} | tb-upload | tb-rotate"
 ROOM = 8 * MEGABYTE
-"""More than a snapshot of the test takes on this host."""
+"""Bytes, more than a snapshot of the test takes on this host."""
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 
@@ -42,7 +42,7 @@ def noisy(host: Host) -> Host:
 
 @contextmanager
 def disk(folder: Path, options: str) -> Iterator[None]:
-    """A disk of its own in the place of the folder."""
+    """Mount a tmpfs on the folder during the block."""
     folder.mkdir(mode=0o711, exist_ok=True)
     _mount("mount", "-t", "tmpfs", "-o", f"mode=0711,{options}", "tmpfs", str(folder))
     try:
@@ -58,7 +58,7 @@ def _mount(*argv: str) -> None:
 
 
 def said(outcome: Outcome, sentence: str) -> None:
-    """The failure is a sentence, and no more than that."""
+    """Check that the failure is this sentence, without a traceback."""
     assert outcome.status == 1, outcome.stderr
     assert sentence in outcome.stderr.lower()
     assert "Traceback" not in outcome.stderr
@@ -73,7 +73,7 @@ def test_a_disk_that_is_full_is_said_and_with_room_again_all_is_well(
         if kind == "incremental":
             noisy.good(CYCLE.format("--base"))
             noisy.execute("update noise set word = sha512(word)")
-        used = sum(one.stat().st_blocks * 512 for one in noisy.local_dir.rglob("*"))
+        used = sum(path.stat().st_blocks * 512 for path in noisy.local_dir.rglob("*"))
         _mount("mount", "-o", f"remount,size={used + room}", str(noisy.local_dir))
         outcome = noisy.sh(CYCLE.format(f"--{kind}"))
         if outcome.status != 0:

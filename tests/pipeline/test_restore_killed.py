@@ -1,4 +1,4 @@
-"""tb-restore that is killed halfway leaves the target as it was, and the next one cleans up."""
+"""A killed tb-restore leaves the target as it was, and the next one cleans up."""
 
 import os
 import select

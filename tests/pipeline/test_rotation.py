@@ -1,4 +1,4 @@
-"""What retention removes comes back by no later run, and a failure keeps everything."""
+"""No later run uploads what retention removed, and a failure keeps everything."""
 
 import json
 import subprocess
@@ -23,7 +23,11 @@ def test_what_s3_would_not_keep_is_uploaded_by_no_later_run(host: Host) -> None:
     assert len(first["uploaded"]["snapshots"]) == 1
     assert first["removed"] == {"local": [], "s3": []}
     (listed, *_) = host.good("tb-list --json --snapshots < /dev/null").records
-    assert [one["place"] for one in listed["snapshots"]] == [["local"], ["local"], ["local", "s3"]]
+    assert [snapshot["place"] for snapshot in listed["snapshots"]] == [
+        ["local"],
+        ["local"],
+        ["local", "s3"],
+    ]
     again = host.good("tb-discover | tb-upload | tb-rotate").records[0]
     assert again["uploaded"]["snapshots"] == []
     assert again["removed"] == {"local": [], "s3": []}
@@ -49,7 +53,7 @@ def test_a_record_that_failed_keeps_the_snapshots_of_its_carrier_wherever_it_sta
     host.good("tb-discover | tb-snapshot --base")
     taken = host.good("tb-discover | tb-snapshot --base").records
     failed = {**taken[-1], "error": {"tool": "x", "code": "x", "message": "x"}}
-    lines = [json.dumps(one) for one in (*taken[:-1], failed)]
+    lines = [json.dumps(record) for record in (*taken[:-1], failed)]
     lines.insert(1, "nonsense")
     done = host.tool("tb-rotate", stdin="\n".join(lines))
     assert done.status == 1

@@ -1,7 +1,6 @@
-"""Whatever is killed at whatever instant: the next run ends well, and all that is listed restores.
+"""Whatever is killed at whatever instant, the next run succeeds and all listed snapshots restore.
 
-`--seeds N` tries more instants than the few that are tried each time. ClickHouse is there at every
-other one.
+`--seeds N` tries more instants than a usual run. Odd seeds include ClickHouse.
 """
 
 import os
@@ -52,7 +51,7 @@ class Noise(Protocol):
     def change(self, attempt: int) -> None: ...
 
     def hash(self, name: str = "noise") -> object:
-        """Of its content, or of another table's."""
+        """Return a hash of the content of the table with this name."""
 
 
 class OfPostgres:
@@ -78,7 +77,7 @@ class OfClickhouse:
         self.server: Server = server
         self._engine, self._database = server, host.database
         host.environ["PATH"] = f"{server.bindir}{os.pathsep}{host.environ['PATH']}"
-        host.environ |= {name: one for name, one in server.environ.items() if name != "PATH"}
+        host.environ |= {name: value for name, value in server.environ.items() if name != "PATH"}
         server.execute(f"CREATE DATABASE {self._database}")
         server.execute(
             f"CREATE TABLE {self._database}.noise ENGINE MergeTree ORDER BY id AS "
@@ -101,7 +100,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Mortal:
-    """Servers that nobody else needs."""
+    """Servers that no other test uses, since they are killed."""
 
     postgres: PostgresServer
     seaweed: SeaweedServer
@@ -152,9 +151,9 @@ def test_what_is_killed_at_any_instant_is_healed_by_the_next_run(
 
 
 def kill_in_the_middle(host: Host, servers: Sequence[Server], chance: random.Random) -> None:
-    """A server that was killed is there again when everybody has given it up."""
+    """Kill something during a run. Start killed servers again once every tool has ended."""
     with started(host, "/bin/sh", "-c", f"{{ {chance.choice(RUNS)}; }} > /dev/null 2>&1") as run:
-        time.sleep(chance.uniform(0.2, 3))  # the instant is what is tried, not waited for
+        time.sleep(chance.uniform(0.2, 3))  # a random instant, no wait for something
         how = chance.choice((signal.SIGKILL, signal.SIGTERM))
         chance.choice(
             (
@@ -171,7 +170,7 @@ def kill_in_the_middle(host: Host, servers: Sequence[Server], chance: random.Ran
 
 
 def kill_one(pid: int, how: signal.Signals) -> None:
-    """Unless it has ended before the instant."""
+    """Send the signal, unless the process has ended; pid 0 stands for none."""
     with suppress(ProcessLookupError):
         if pid:
             os.kill(pid, how)
@@ -187,20 +186,20 @@ def nothing_is_left_behind(host: Host) -> None:
         place
         for type in ("postgres", "clickhouse")
         for carrier in catalog.carriers(type)
-        for one in catalog.snapshots(carrier)
-        for place in places(catalog.manifest(carrier, one))
+        for snapshot in catalog.snapshots(carrier)
+        for place in places(catalog.manifest(carrier, snapshot))
     }
-    keys = [one.key for one in store(host).keys("data/")]
+    keys = [entry.key for entry in store(host).keys("data/")]
     assert [key for key in keys if not key.startswith(tuple(known))] == []
 
 
 def places(manifest: Manifest) -> Iterator[str]:
-    """Where the data of a snapshot lies."""
+    """Yield the prefixes of the snapshot's data."""
     if manifest.carrier.startswith("postgres"):
         yield f"data/{path(manifest.carrier)}/{manifest.snapshot}/"
     else:
         yield from (
-            f"{folder_key(manifest.carrier, one.folder)}/" for one in links(manifest.facts)
+            f"{folder_key(manifest.carrier, link.folder)}/" for link in links(manifest.facts)
         )
 
 

@@ -1,4 +1,4 @@
-"""Snapshots are proved by bringing them back, and damage is found and named."""
+"""tb-verify proves snapshots by restoring them, and finds and names damage."""
 
 import json
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ _DATABASE = "proving"
 
 @pytest.fixture
 def proving(host: Host, clickhouse: ClickhouseServer) -> Iterator[Host]:
-    """A host with a chain of two for each server in S3, and nothing else."""
+    """A host with a chain of two for each server, only in S3."""
     host.execute(f"create table orders as {_ROWS} from generate_series(1, 2000) i")
     host.execute("create index on orders (word)")
     host.execute(f"create table others as {_ROWS} from generate_series(1, 50) i")
@@ -65,17 +65,17 @@ def errors(outcome: Outcome) -> dict[str, str]:
 
 
 def drills(host: Host) -> list[str]:
-    return [one.key for one in store(host).all_keys("drills/")]
+    return [entry.key for entry in store(host).all_keys("drills/")]
 
 
 def index_keys(s3: Store) -> list[str]:
-    """Of the snapshots of PostgreSQL, the oldest first."""
+    """Return the index keys of the PostgreSQL snapshots, oldest first."""
     found = (stored.key for stored in s3.all_keys("data/postgres/"))
     return sorted(key for key in found if "/index.zst" in key)
 
 
 def frame_of(index: Index, object: str) -> int:
-    """Where in its pack the first frame of the object's rows begins."""
+    """Return where in its pack the first frame of the object's rows begins."""
     (relation, *_) = index.objects[ObjectId.parse(object)]
     group = index.files[relation].group
     assert group is not None
@@ -84,7 +84,7 @@ def frame_of(index: Index, object: str) -> int:
 
 @contextmanager
 def damaged(s3: Store, key: str, at: int) -> Iterator[None]:
-    """One bit of the key is another meanwhile."""
+    """Flip one bit of the key's content during the block."""
     body = s3.read(key)
     s3.write(key, body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :])
     yield
@@ -113,7 +113,7 @@ def test_what_comes_back_is_counted_checked_and_remembered(
     }
     content = proved[orders]["drilled"]["content"]
     assert by_id(proving.good(drill))[orders]["drilled"]["content"] == content
-    assert proved[orders]["drilled"]["indexes"] > 1  # its own and that of its large values
+    assert proved[orders]["drilled"]["indexes"] > 1  # its own and that of its TOAST table
     assert clickhouse.rows(f"SELECT count() FROM system.databases WHERE name = '{leftover}'") == [
         (0,)
     ]
@@ -132,9 +132,11 @@ def test_damage_of_data_index_and_manifest_is_found_and_named(proving: Host) -> 
     index = index_file.load(s3.read(index_keys(s3)[0]), "test")
     pack = index_keys(s3)[0].replace("index.zst", "s3.pack")
     (manifest,) = [
-        one.key for one in s3.all_keys("manifests/postgres/") if one.key.endswith("base.json")
+        entry.key
+        for entry in s3.all_keys("manifests/postgres/")
+        if entry.key.endswith("base.json")
     ]
-    (last,) = [one.key for one in s3.all_keys("manifests/postgres/") if "-incr-" in one.key]
+    (last,) = [entry.key for entry in s3.all_keys("manifests/postgres/") if "-incr-" in entry.key]
     both = f"'{orders}' '{others}'"
     for how in ("", "--read-only"):
         with damaged(s3, pack, frame_of(index, orders) + 9):
@@ -155,15 +157,15 @@ def test_damage_of_data_index_and_manifest_is_found_and_named(proving: Host) -> 
                 assert f"{key}: this is not a manifest" in found.stderr
         assert proving.good(f"tb-verify {how} {both}").status == 0
     (part,) = [
-        one.key
-        for one in s3.all_keys("data/clickhouse/")
-        if "-base/" in one.key and one.key.endswith("data.bin")
+        entry.key
+        for entry in s3.all_keys("data/clickhouse/")
+        if "-base/" in entry.key and entry.key.endswith("data.bin")
     ]
     with damaged(s3, part, s3.read(part).__len__() // 2):
         found = proving.sh(f"tb-verify {hits()}")
         assert (found.status, list(errors(found))) == (1, [hits()])
         assert found.stderr.startswith(f"tb-verify: {hits()}: ")
-    failed = [one.key for one in s3.all_keys("drills/") if one.key.endswith("failed.json")]
+    failed = [entry.key for entry in s3.all_keys("drills/") if entry.key.endswith("failed.json")]
     assert [key.split("/")[-2] for key in failed] == ["hits"]
     warned = proving.sh("tb-status")
     assert warned.status == Level.WARNING
@@ -175,7 +177,7 @@ def test_damage_of_data_index_and_manifest_is_found_and_named(proving: Host) -> 
 def test_the_same_snapshot_has_to_give_the_same_each_time(proving: Host) -> None:
     s3, others = store(proving), proving.table("others")
     proving.good(f"tb-verify {others}")
-    (key,) = [one.key for one in s3.all_keys("drills/")]
+    (key,) = [entry.key for entry in s3.all_keys("drills/")]
     s3.write(key, json.dumps({**json.loads(s3.read(key)), "rows": 49}).encode())
     differs = proving.sh(f"tb-verify {others}")
     assert differs.status == 1

@@ -1,4 +1,4 @@
-"""A PostgreSQL server that the tests of this folder find the way the tools find it."""
+"""PostgreSQL servers that tests find as the tools do, by `PG*`."""
 
 import shutil
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ _NUMBERS = count(1)
 
 @pytest.fixture
 def live(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> PostgresServer:
-    """Both versions, one after the other; `PG*` lead to it."""
+    """A server of each version in turn; `PG*` lead to it."""
     for name, value in postgres.environ.items():
         monkeypatch.setenv(name, value)
     return postgres
@@ -36,7 +36,7 @@ def database(live: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture
 def parent(server_folder: Path) -> Iterator[Path]:
-    """A folder that the account of servers can enter, gone after the test."""
+    """A folder that the account of servers can enter, deleted after the test."""
     folder = server_folder / f"parent{next(_NUMBERS)}"
     folder.mkdir(mode=0o711)
     yield folder
@@ -45,7 +45,7 @@ def parent(server_folder: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def taking(tmp_path: Path) -> Taking:
-    """Of the server that `PG*` lead to."""
+    """Takes snapshots of the server that `PG*` lead to."""
     return Taking(tmp_path)
 
 
@@ -59,7 +59,7 @@ def restoring(server_folder: Path) -> Iterator[Restoring]:
 
 @pytest.fixture(scope="session", params=[17, 18])
 def old(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[PostgresServer]:
-    """A server of its own: with prepared transactions, few locks, and without checksums."""
+    """A server of each version with prepared transactions and few locks, without checksums."""
     folder = server_folder / f"old{request.param}"
     settings = {"max_prepared_transactions": "5", "max_locks_per_transaction": "10"}
     with PostgresServer(folder, request.param, settings) as server:
@@ -73,7 +73,7 @@ def old(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[Postgre
 
 @pytest.fixture
 def rare(old: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A database of that server, to which `PG*` lead; `copy` beside it is dropped as well."""
+    """A database of `old`, to which `PG*` lead; the database `copy` is dropped as well."""
     for name, value in old.environ.items():
         monkeypatch.setenv(name, value)
     run(old, "postgres", "CREATE DATABASE rare")

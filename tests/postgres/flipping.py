@@ -1,4 +1,4 @@
-"""A wire that does not carry every byte as it is."""
+"""A proxy that changes bytes on their way from a PostgreSQL server."""
 
 import select
 import socket
@@ -11,7 +11,7 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 @contextmanager
 def flipping_proxy(server: Path, word: bytes, other: bytes) -> Iterator[int]:
-    """The port of a way to the server's socket, on which its answers have other for word."""
+    """Run a proxy to the server's socket; in answers, other replaces word. Yields the port."""
 
     class Carrier(BaseRequestHandler):
         def handle(self) -> None:
@@ -28,7 +28,7 @@ def flipping_proxy(server: Path, word: bytes, other: bytes) -> Iterator[int]:
 
 
 def _carry(client: socket.socket, upstream: socket.socket, word: bytes, other: bytes) -> None:
-    """Until either side has said its last."""
+    """Carry bytes both ways until either side closes."""
     while True:
         readable, _, _ = select.select((client, upstream), (), ())
         for source in readable:

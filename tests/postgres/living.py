@@ -1,4 +1,4 @@
-"""A host whose snapshots are older than they are, and one turn of it: discover, plan, snapshot."""
+"""A host that makes its snapshots older: each turn (discover, plan, snapshot) finds one due."""
 
 import json
 import shutil
@@ -29,16 +29,16 @@ _SCHEDULES = {"base_schedule": '"0 0 29 2 *"', "incremental_schedule": '"* * * *
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """What one object's record said after tb-plan and after tb-snapshot; stderr of all tools."""
+    """One object's records of a turn, and how the tools ended."""
 
-    planned: dict[str, Any]
-    taken: dict[str, Any]
-    stderr: str
-    status: int
+    planned: dict[str, Any]  # the record after tb-plan
+    taken: dict[str, Any]  # the record after tb-snapshot
+    stderr: str  # of all tools
+    status: int  # of tb-snapshot
 
     @property
     def kind(self) -> str | None:
-        """Of the snapshot that was taken."""
+        """The kind of the snapshot that was taken, if any."""
         snapshot = self.taken.get("snapshot")
         return snapshot and str(snapshot["kind"])
 
@@ -48,7 +48,7 @@ class Turn:
 
 
 class Living(Host):
-    """A host with a folder of its own that keeps its snapshots to itself, or in a bucket."""
+    """A host with a folder of its own, and with a bucket or without."""
 
     def configure(self, sections: str = "", **everything: object) -> None:
         super().configure(
@@ -56,7 +56,7 @@ class Living(Host):
         )
 
     def turn(self, object: str, options: str = "") -> Turn:
-        """An hour later: what is planned, and what becomes of it."""
+        """Age the snapshots, then discover, plan and take one; options are tb-snapshot's."""
         self.age()
         outcome = self.sh(f"tb-discover | tb-plan | tee plan | tb-snapshot {options}")
         assert outcome.stdout, outcome.stderr
@@ -69,16 +69,16 @@ class Living(Host):
         )
 
     def age(self) -> None:
-        """Every snapshot of this host was taken an hour earlier."""
+        """Make every snapshot on this host an hour older."""
         for folder in self._folders():
             _age(folder)
 
     def snapshots(self) -> list[str]:
-        """Of this host, the oldest first."""
+        """Return the snapshots on this host, oldest first."""
         return [folder.name for folder in self._folders()]
 
     def beside(self, server: PostgresServer) -> "Living":
-        """The same host, which finds another server now."""
+        """Return the same host with another server."""
         return Living(self.folder, self.database, server, self.s3, self.bucket, self.tools)
 
     def _folders(self) -> list[Path]:
@@ -90,7 +90,7 @@ class Living(Host):
 def living(
     folder: Path, server: PostgresServer, s3: SeaweedServer, tools: Forked, bucket: str = ""
 ) -> Iterator[Living]:
-    """A host beside the server, with the server's database `postgres`."""
+    """A host with the server's database `postgres`; an empty bucket means none."""
     own = folder / f"host{next(_NUMBERS)}"
     own.mkdir(mode=0o711)
     yield Living(own, "postgres", server, s3, bucket, tools)
@@ -98,7 +98,7 @@ def living(
 
 @contextmanager
 def standby_of(primary: PostgresServer, folder: Path) -> Iterator[PostgresServer]:
-    """A server that follows the primary, until it is promoted."""
+    """A standby of the primary, until a test promotes it."""
     standby = PostgresServer(folder / f"standby{next(_NUMBERS)}", primary.version)
     argv = (standby.bindir / "pg_basebackup", "--pgdata", standby.pgdata, "--checkpoint=fast")
     subprocess.run(argv, env=primary.environ, check=True, capture_output=True)
@@ -116,7 +116,7 @@ def standby_of(primary: PostgresServer, folder: Path) -> Iterator[PostgresServer
 
 
 def write_wal_past(server: PostgresServer, lsn: str) -> None:
-    """Within a second, however far that is."""
+    """Write WAL until the position is past lsn, which takes less than a second."""
     run(
         server,
         "postgres",

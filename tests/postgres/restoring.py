@@ -1,4 +1,4 @@
-"""Restores out of snapshots of a test's server, and looking at what came back."""
+"""Restores snapshots of a test's server and looks at what came back."""
 
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -22,28 +22,29 @@ from three_backup.sources.postgres.source import PostgresSource
 
 @dataclass(frozen=True)
 class Restoring:
-    """Restores into the server that `PG*` names; scratch servers live in the folder.
-    said: every sentence that was meant for people."""
+    """Restores into the server that `PG*` names."""
 
-    folder: Path
-    said: list[str] = field(default_factory=list)
+    folder: Path  # for scratch servers
+    said: list[str] = field(default_factory=list)  # every sentence meant for people
 
     def all(
         self, chain: Sequence[SnapshotFiles], *wanted: Wanted, **options: Any
     ) -> dict[ObjectId, Restored | BackupError]:
-        """The outcomes by the ids of the targets; nothing may be left in the folder."""
+        """Return the outcomes by the ids of the targets; check that the folder is left empty."""
         try:
             job = self.job(chain, *wanted, **options)
-            return {one.target: outcome for one, outcome in PostgresSource().restore(job)}
+            return {
+                requested.target: outcome for requested, outcome in PostgresSource().restore(job)
+            }
         finally:
             assert list(self.folder.iterdir()) == []
 
     def plans(
         self, chain: Sequence[SnapshotFiles], *wanted: Wanted, **options: Any
     ) -> dict[ObjectId, Planned | BackupError]:
-        """What would become of each, by the ids of the targets; nothing is left in the folder."""
+        """Return the plans by the ids of the targets; check that the folder is left empty."""
         job = self.job(chain, *wanted, **options)
-        outcomes = {one.target: outcome for one, outcome in PostgresSource().plan(job)}
+        outcomes = {requested.target: outcome for requested, outcome in PostgresSource().plan(job)}
         assert list(self.folder.iterdir()) == []
         return outcomes
 
@@ -68,7 +69,7 @@ class Restoring:
         )
 
     def one(self, chain: Sequence[SnapshotFiles], wanted: Wanted, **options: Any) -> Restored:
-        """Raises what the restore of the object ended with."""
+        """Restore one object; raise its BackupError if it fails."""
         (outcome,) = self.all(chain, wanted, **options).values()
         if isinstance(outcome, BackupError):
             raise outcome
@@ -98,14 +99,14 @@ def session(server: PostgresServer, database: str) -> "Iterator[psycopg.Connecti
 
 
 def rows(server: PostgresServer, object: ObjectId) -> list[tuple[Any, ...]]:
-    """All rows of a table or view, in an order of their own."""
+    """Return all rows of a table or view as text, sorted."""
     name = f"{quoted(object.level2)}.{quoted(object.level3)}"
     with session(server, object.level1) as connection:
         return connection.execute(f"SELECT t::text FROM {name} t ORDER BY 1".encode()).fetchall()
 
 
 def definitions(server: PostgresServer, database: str) -> list[str]:
-    """What pg_dump says of the whole database."""
+    """Return the lines of pg_dump's schema of the whole database."""
     argv = (
         server.bindir / "pg_dump",
         "--schema-only",
@@ -118,8 +119,7 @@ def definitions(server: PostgresServer, database: str) -> list[str]:
 
 
 def inhabitants(server: PostgresServer, database: str) -> set[tuple[str, ...]]:
-    """Every schema, relation, type, function and extension that the database has, by its name
-    and its number."""
+    """Return every schema, relation, type, function and extension: kind, oid and name."""
     query = """
         SELECT 'schema', oid::text, nspname FROM pg_namespace WHERE nspname !~ '^pg_temp'
         UNION ALL SELECT 'relation', oid::text, oid::regclass::text

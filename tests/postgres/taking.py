@@ -1,4 +1,4 @@
-"""Takes snapshots of a live server and lays them out, as tests need it."""
+"""Takes snapshots of a live server and lays them out for tests."""
 
 import struct
 import subprocess
@@ -33,16 +33,14 @@ MIDWAY = 1 << 20
 
 
 class Taking:
-    """Snapshots in a folder, one after another. settings: of objects that are not EVERYWHERE;
-    said: every sentence that was meant for people; moved, expected: bytes, of all snapshots;
-    carrier: None for that of the server."""
+    """Takes snapshots into a folder; by their ids, an hour lies between two."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.settings: dict[ObjectId, Settings] = {}
-        self.said: list[str] = []
-        self.moved = self.expected = 0
-        self.carrier: str | None = None
+        self.settings: dict[ObjectId, Settings] = {}  # of objects that are not EVERYWHERE
+        self.said: list[str] = []  # every sentence meant for people
+        self.moved = self.expected = 0  # bytes of all snapshots
+        self.carrier: str | None = None  # None: that of the server
         self._hours = count()
 
     def take(
@@ -52,8 +50,11 @@ class Taking:
         midway: Callable[[], None] | None = None,
         idle: Callable[[], None] | None = None,
     ) -> Files:
-        """meanwhile: called once when the stream has begun; midway: after a megabyte of it; idle:
-        whenever nothing came for a while."""
+        """Take a snapshot; an incremental if there is a parent.
+
+        meanwhile is called once when the stream has begun, midway once after a megabyte of it,
+        and idle whenever nothing came for a while.
+        """
         begun = self.moved
         waiting = [(1, meanwhile), (MIDWAY, midway)]
 
@@ -101,7 +102,7 @@ def index_of(snapshot: Files) -> Index:
 
 
 def contents(snapshot: Files, files: Sequence[File]) -> dict[str, bytes]:
-    """The stored bytes of the files, by path."""
+    """Return the stored bytes of the files, by path."""
     found = {file.path: bytearray(file.size) for file in files}
     for file, offset, piece in PackReader(snapshot, index_of(snapshot).groups).pieces(files):
         found[file.path][offset : offset + len(piece)] = piece
@@ -109,7 +110,7 @@ def contents(snapshot: Files, files: Sequence[File]) -> dict[str, bytes]:
 
 
 def combined(chain: Sequence[Files], server: PostgresServer, folder: Path) -> Path:
-    """A data directory out of the whole chain, that PostgreSQL itself found to be complete."""
+    """Combine the chain into a data directory with PostgreSQL's own programs, and verify it."""
     laid_out: list[Path] = []
     for snapshot in chain:
         target = folder / str(snapshot.manifest.snapshot)
@@ -130,7 +131,7 @@ def run(server: PostgresServer, database: str, *statements: str) -> None:
 
 
 def ask(server: PostgresServer, database: str, query: str) -> str:
-    """The one value that the query gives, as text."""
+    """Return the query's only value as text."""
     with psycopg.connect(server.conninfo(database)) as connection:
         ((value,),) = connection.execute(query.encode())
         return str(value)

@@ -112,7 +112,7 @@ def test_how_much_a_base_will_move_is_known_as_it_begins(
     known: list[int] = []
     base = taking.take(meanwhile=lambda: known.append(taking.expected))
     assert known == [taking.expected]
-    assert 0.3 * taking.moved < taking.expected < 1.2 * taking.moved  # WAL comes besides
+    assert 0.3 * taking.moved < taking.expected < 1.2 * taking.moved  # WAL comes on top
     taking.take(base)
     assert [taking.expected] == known
 
@@ -310,7 +310,7 @@ def test_no_snapshot_is_taken_of_a_tablespace_that_comes_meanwhile(
 def test_no_snapshot_is_taken_of_a_tablespace_that_comes_before_its_checkpoint_ends(
     live: PostgresServer, database: str, taking: Taking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It stands in the list that the backup begins with, and in its WAL."""
+    """The backup itself lists such a tablespace, and its WAL has the creation."""
     run(live, database, *_USERS)
     with ExitStack() as made:
 
@@ -369,7 +369,10 @@ def test_an_incremental_of_two_thousand_quiet_tables_is_next_to_nothing(
     )
     base = taking.take()
     increment = taking.take(base)
-    assert len([one for one in increment.manifest.objects if one.id.level1 == database]) == 2000
+    assert (
+        len([carried for carried in increment.manifest.objects if carried.id.level1 == database])
+        == 2000
+    )
     assert increment.manifest.stored_size < 500_000
 
 
@@ -400,7 +403,7 @@ def _pgbench(server: PostgresServer, database: str, *arguments: str) -> None:
 
 @contextmanager
 def _load(server: PostgresServer, database: str) -> Iterator[None]:
-    """Transactions all the time."""
+    """Run pgbench during the block."""
     argv: tuple[str | Path, ...] = (
         server.bindir / "pgbench",
         "--client=2",
@@ -421,7 +424,7 @@ def _load(server: PostgresServer, database: str) -> Iterator[None]:
 
 @contextmanager
 def _tablespace(server: PostgresServer, database: str) -> Iterator[None]:
-    """An extra tablespace with a table in it."""
+    """Create a tablespace with a table in it for the block."""
     folder = server.folder / "elsewhere"
     run(server, database, f"COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; mkdir -p {folder}'")
     run(server, database, f"CREATE TABLESPACE elsewhere LOCATION '{folder}'")
@@ -434,7 +437,7 @@ def _tablespace(server: PostgresServer, database: str) -> Iterator[None]:
 
 @contextmanager
 def _transaction(server: PostgresServer, database: str, statement: str) -> Iterator[str]:
-    """A table that is made in a transaction, still open; gives where the table lies."""
+    """Run the statement that creates `unseen` in a transaction, left open; yield its path."""
     import psycopg
 
     with psycopg.connect(server.conninfo(database)) as connection:

@@ -1,4 +1,4 @@
-"""The plan says why no increment can follow, from the records alone."""
+"""The plan says why no incremental can follow, from the records alone."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The server's manifest decides whether what arrived is what was sent."""
+"""The server's manifest tells whether all files arrived as they were sent."""
 
 import hashlib
 
@@ -43,7 +43,7 @@ def test_no_manifest_fails() -> None:
 
 
 def _manifest() -> bytes:
-    """As PostgreSQL writes it."""
+    """Return a manifest as PostgreSQL writes it."""
     body = b"""{ "PostgreSQL-Backup-Manifest-Version": 2,
 "System-Identifier": 7711344212023250896,
 "Files": [

@@ -1,4 +1,4 @@
-"""What stands in the way of a snapshot is said with its remedy, and nothing wrong is taken."""
+"""An obstacle to a snapshot is reported with its remedy, and no wrong snapshot is taken."""
 
 import shutil
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ _WORK = "CREATE TABLE work AS SELECT generate_series(1, 20000) AS id"
 
 @pytest.fixture
 def own(server_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresServer]:
-    """A server of the test's own, to be broken."""
+    """A server that only this test uses and may break."""
     with PostgresServer(server_folder / f"own{next(_NUMBERS)}", 17) as server:
         _point_to(server, monkeypatch)
         yield server
@@ -50,7 +50,7 @@ def test_login_replication_and_connect_are_enough(
 def test_an_archive_that_takes_nothing_holds_no_backup_up(
     own: PostgresServer, taking: Taking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server would wait for its archive for ever: the WAL of a backup comes with it."""
+    """The backup brings its own WAL; waiting for this archive would never end."""
     monkeypatch.setattr(replication, "_SILENCE", 10.0)
     run(
         own,
@@ -112,7 +112,7 @@ def test_a_snapshot_that_is_interrupted_ends_quietly_and_at_once(
         taking.take(meanwhile=interrupt)
     assert caplog.records == []
     while ask(live, "postgres", "SELECT count(*) FROM pg_replication_slots") != "0":
-        pass  # the server notices in its own time
+        pass  # the server takes a moment to notice
 
 
 def test_one_byte_changed_on_the_way_fails_the_snapshot(

@@ -1,4 +1,4 @@
-"""Which link of a chain gives which file, for chains that hypothesis makes up."""
+"""The link of a chain that each file comes from, for chains that hypothesis makes up."""
 
 import pytest
 from hypothesis import given
@@ -27,11 +27,11 @@ def file(path: str, form: Form = Form.FULL, place: Place = Place.S3, blocks: int
 
 def index(*files: File) -> Index:
     core = [file(path, place=Place.CORE) for path in ALWAYS]
-    return Index({one.path: one for one in (*core, *files)}, (), {})
+    return Index({stored.path: stored for stored in (*core, *files)}, (), {})
 
 
 def given_paths(link: Link) -> set[str]:
-    return {one.path for one in link.files} | set(link.same)
+    return {stored.path for stored in link.files} | set(link.same)
 
 
 @given(st.lists(st.sampled_from([Form.FULL, *DELTAS, Form.SAME]), max_size=6))
@@ -53,7 +53,7 @@ def test_a_file_is_followed_to_its_newest_whole_copy(forms: list[Form]) -> None:
         assert (TABLE in given_paths(link)) == (number >= newest_whole)
         if number >= newest_whole:
             stored = form in (Form.FULL, Form.BLOCKS)
-            assert (TABLE in {one.path for one in link.fetch}) == stored
+            assert (TABLE in {fetched.path for fetched in link.fetch}) == stored
             assert (TABLE in link.same) == (form is Form.SAME)
 
 

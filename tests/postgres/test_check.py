@@ -1,4 +1,4 @@
-"""What is said of a server before the first backup, with the remedy."""
+"""Findings about a server before its first backup, with their remedies."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ def settings(bindir: Path) -> Settings:
 
 
 def findings(chosen: Settings) -> dict[str, Finding]:
-    return {one.subject: one for one in PostgresSource().check(CheckJob(chosen, NOW))}
+    return {finding.subject: finding for finding in PostgresSource().check(CheckJob(chosen, NOW))}
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def role(live: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
 
 def test_a_server_that_is_prepared_is_good(live: PostgresServer) -> None:
     found = findings(settings(live.bindir))
-    assert {one.mark for one in found.values()} == {Mark.GOOD}
+    assert {finding.mark for finding in found.values()} == {Mark.GOOD}
     assert set(found) == {
         "postgres",
         "backups",

@@ -1,4 +1,4 @@
-"""What may lie where, from end to end: through the tools, out of S3 alone and on this host."""
+"""Places where each class of data may lie, end to end: with the tools, in S3 and on this host."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -45,7 +45,7 @@ def host(
     bucket: str,
     tools: Forked,
 ) -> Iterator[Living]:
-    """Beside both versions, one after the other, with tables of its own that are left to it."""
+    """A host with each version in turn, and with TABLES, which a test may change."""
     with living(server_folder, postgres, seaweed, tools, bucket) as host:
         for name in TABLES:
             host.execute(
@@ -61,7 +61,7 @@ def content(host: Living, table: str) -> tuple[object, ...]:
 
 
 def local_packs(host: Living) -> list[Path]:
-    """Oldest first."""
+    """Return the local.pack of each snapshot, oldest first."""
     return sorted(host.local_dir.rglob("local.pack"), key=lambda path: path.parent.name)
 
 
@@ -73,13 +73,13 @@ def change(host: Living, number: int) -> None:
 
 
 def taken(host: Living, command: str = FORCED) -> dict[str, Any]:
-    """The record of `users` after a snapshot."""
+    """Take a snapshot by the command; return the record of `users`."""
     records = host.good(command).records
     return next(record for record in records if record["id"] == host.table("users"))
 
 
 def strict(host: Living) -> str:
-    """Sections that keep `nearby` on this host and leave `hidden` out."""
+    """Return sections that keep `nearby` on this host and leave `hidden` out."""
     return NEARBY.format(host.table("nearby")) + DISABLED.format(host.table("hidden"))
 
 
@@ -125,7 +125,7 @@ def without(contents: Mapping[str, object], *names: str) -> dict[str, object]:
 
 
 def refusal(host: Living, command: str) -> str:
-    """The one sentence with which a command fails, before its summary."""
+    """Run a command that must fail; return its only sentence before the summary."""
     outcome = host.sh(command)
     assert outcome.status == 1
     said = [line for line in outcome.stderr.splitlines() if line.startswith("tb-restore: ")]
@@ -134,7 +134,7 @@ def refusal(host: Living, command: str) -> str:
 
 
 def restored(host: Living, snapshot: str, *names: str) -> dict[str, object]:
-    """What is in the tables of these names when a snapshot brings them back beside the present."""
+    """Restore the tables from a snapshot beside the present ones; return the contents by name."""
     ids = " ".join(map(host.table, names))
     host.good(f"tb-restore --snapshot {snapshot} --level3-suffix _back {ids}")
     found: dict[str, object] = {name: content(host, f"{name}_back") for name in names}
@@ -169,7 +169,7 @@ def test_nothing_of_a_stricter_class_is_in_a_byte_that_goes_to_s3(host: Living) 
 
 
 def decompressed(path: Path) -> bytes:
-    """Every byte of a pack, whatever the index says of it."""
+    """Return every byte of a pack, whether the index names it or not."""
     with (
         path.open("rb") as file,
         zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as frames,
@@ -178,7 +178,7 @@ def decompressed(path: Path) -> bytes:
 
 
 def core(files: Files, statistics: Collection[str]) -> bytes:
-    """Without what is said to hold traces of every table."""
+    """Return the core without WAL and statistics, which may hold traces of every table."""
     index = index_file.load(files.read(INDEX), "test")
     wanted = [
         file
@@ -246,7 +246,7 @@ def test_a_chain_whose_older_rows_are_gone_from_this_host_begins_anew(host: Livi
 
 @pytest.fixture
 def locked(host: Living) -> Iterator[Living]:
-    """A host whose role may not connect to one of the databases, `locked`, which has a table."""
+    """A host whose role may not connect to the database `locked`, which has a table."""
     host.execute("create role guest login replication")
     host.execute("create database locked")
     host.execute("create table users as select 'inside' as word, 1 as id", "locked")
@@ -320,7 +320,7 @@ def test_a_database_that_takes_no_connections_is_said_and_no_failure(host: Livin
 
 
 def places(host: Living, snapshot: str, database: str, table: str) -> set[Place]:
-    """Where the files of a table went, by their paths: nobody may know the table's name."""
+    """Return the places of a table's files, found by path: the index may not know the name."""
     (path,) = host.rows(f"select pg_relation_filepath('{table}')", database)[0]
     (stored,) = host.local_dir.glob(f"postgres/cluster/*/{snapshot}/{INDEX}")
     index = index_file.load(stored.read_bytes(), snapshot)

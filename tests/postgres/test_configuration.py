@@ -19,7 +19,7 @@ _NAMES = ("postgresql.conf", "pg_hba.conf", "pg_ident.conf")
 
 
 class Debian(PostgresServer):
-    """A server whose configuration lies in a folder of its own, as Debian has it."""
+    """A server whose configuration lies in a folder of its own, as on Debian."""
 
     @property
     def etc(self) -> Path:
@@ -66,12 +66,12 @@ def host(
 
 
 def rebuilt(host: Living) -> Rebuilt:
-    one = Rebuilt(host, host.folder / "rebuilt")
-    one.folder.mkdir(mode=0o711)
-    one.outcome = host.sh(f"tb-restore --pgdata {one.pgdata} 'postgres/*'")
-    assert one.restored["target"] == str(one.pgdata)
-    assert one.verified()
-    return one
+    back = Rebuilt(host, host.folder / "rebuilt")
+    back.folder.mkdir(mode=0o711)
+    back.outcome = host.sh(f"tb-restore --pgdata {back.pgdata} 'postgres/*'")
+    assert back.restored["target"] == str(back.pgdata)
+    assert back.verified()
+    return back
 
 
 def test_a_saved_configuration_is_in_force_but_names_no_place_of_the_old_server(
@@ -115,7 +115,7 @@ def test_a_check_names_the_grants_with_which_a_role_saves_all_of_it(
 
     def found() -> tuple[str, str]:
         records = host.sh("tb-check --json -s postgres").records
-        (finding,) = (one["finding"] for one in records if "configuration" in str(one))
+        (finding,) = (record["finding"] for record in records if "configuration" in str(record))
         return finding["mark"], finding.get("remedy", "")
 
     mark, remedy = found()

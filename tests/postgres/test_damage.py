@@ -1,4 +1,4 @@
-"""A page with a wrong checksum stops no backup, and no snapshot promises what it belongs to."""
+"""A page with a wrong checksum stops no backup, but no snapshot promises its table."""
 
 import shutil
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ _FAILED = b"E\0\0\0\x10SFATAL\0Mno\0\0"
 
 @pytest.fixture(scope="module", params=[17, 18])
 def broken(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[PostgresServer]:
-    """A server of this module, whose files are written to behind its back."""
+    """A server of each version, whose files this module's tests damage."""
     with PostgresServer(server_folder / f"damaged{request.param}", request.param) as server:
         yield server
     shutil.rmtree(server.folder)
@@ -33,7 +33,7 @@ def broken(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[Post
 
 @pytest.fixture
 def shop(broken: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A database with two tables, to whose server `PG*` lead."""
+    """A database with two tables; `PG*` lead to its server."""
     for name, value in broken.environ.items():
         monkeypatch.setenv(name, value)
     run(broken, "postgres", "CREATE DATABASE shop")
@@ -44,7 +44,7 @@ def shop(broken: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[st
 
 @contextmanager
 def damaged(server: PostgresServer, relation: str) -> Iterator[str]:
-    """A byte of a page of the relation is another one meanwhile; gives the path of its file."""
+    """Change a byte of the relation's file during the block; yield the file's path."""
     path = ask(server, "shop", f"SELECT pg_relation_filepath('{relation}')")
     _flip(server, server.pgdata / path)
     yield path
@@ -61,7 +61,7 @@ def _flip(server: PostgresServer, file: Path) -> None:
 
 
 def promised(snapshot: Files) -> set[str]:
-    carried = (one.id for one in snapshot.manifest.objects)
+    carried = (object.id for object in snapshot.manifest.objects)
     return {id.level3 for id in carried if id.level1 == "shop"}
 
 
@@ -107,7 +107,7 @@ def test_a_damaged_catalog_spoils_its_database_alone(
     with damaged(broken, "pg_description") as path:
         base = taking.take()
         assert promised(base) == set()
-        assert table("postgres", "other") in {one.id for one in base.manifest.objects}
+        assert table("postgres", "other") in {carried.id for carried in base.manifest.objects}
         assert f": {path}, a file of {table(shop, 'bad')} and 1 more, has " in taking.said[0]
     run(broken, "postgres", "DROP TABLE other")
 

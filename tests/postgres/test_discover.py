@@ -1,4 +1,4 @@
-"""Tables and views are listed as what they are, and nothing in the way of one hides the others."""
+"""Tables and views are listed with their kinds, and an obstacle to one hides no other."""
 
 import re
 import time
@@ -34,7 +34,9 @@ def test_each_kind_is_named_as_what_it_is(live: PostgresServer, database: str) -
         "CREATE SEQUENCE sales.numbers",
     )
     found = _found(f"postgres/*/{database}/*")
-    assert {str(one.id).removeprefix("postgres/"): one.facts["kind"] for one in found} == {
+    assert {
+        str(object.id).removeprefix("postgres/"): object.facts["kind"] for object in found
+    } == {
         f"table/{database}/sales/orders": "table",
         f"table/{database}/sales/passing": "unlogged table",
         f"table/{database}/sales/parts": "partitioned table",
@@ -67,7 +69,9 @@ def test_a_record_says_how_large_the_table_is_and_where_the_server_stands(
 
 def test_only_what_a_pattern_selects_is_listed(live: PostgresServer, database: str) -> None:
     run(live, database, "CREATE TABLE users (id int)", "CREATE TABLE orders (id int)")
-    assert [one.id.level3 for one in _found(f"postgres/table/{database}/public/u*")] == ["users"]
+    assert [object.id.level3 for object in _found(f"postgres/table/{database}/public/u*")] == [
+        "users"
+    ]
     assert _found("lxd", "clickhouse/*") == []
 
 
@@ -103,13 +107,13 @@ def test_a_database_that_refuses_us_is_unreadable_and_the_others_are_listed(
     finally:
         run(live, "template1", "DROP TABLE shared")
         run(live, "postgres", "DROP ROLE guest")
-    refused = [one for one in listed if isinstance(one, Unreadable)]
-    assert [one.id for one in refused] == [f"postgres/table/{database}"]
+    refused = [entry for entry in listed if isinstance(entry, Unreadable)]
+    assert [unreadable.id for unreadable in refused] == [f"postgres/table/{database}"]
     assert refused[0].error.code == "postgres.no_connect"
     assert refused[0].error.hint == (
         f'run as a superuser: GRANT CONNECT ON DATABASE "{database}" TO "guest"'
     )
-    names = [str(one.id) for one in listed if isinstance(one, Found)]
+    names = [str(entry.id) for entry in listed if isinstance(entry, Found)]
     assert "postgres/table/template1/public/shared" in names
 
 
@@ -124,7 +128,7 @@ def test_a_database_that_no_pattern_can_reach_is_not_contacted(
         _found("postgres/table/postgres/*")
     finally:
         run(live, "postgres", "DROP ROLE guest")
-    assert [one.error.code for one in reached if isinstance(one, Unreadable)] == [
+    assert [entry.error.code for entry in reached if isinstance(entry, Unreadable)] == [
         "postgres.no_connection_slot"
     ]
 
@@ -141,7 +145,7 @@ def test_two_thousand_tables_are_listed_quickly_and_in_order(
     began = time.monotonic()
     found = _found(f"postgres/table/{database}")
     assert time.monotonic() - began < 10
-    names = [one.id.level3 for one in found]
+    names = [object.id.level3 for object in found]
     assert len(names) == 2000
     assert names == sorted(names)
 
@@ -156,8 +160,8 @@ def test_a_server_that_is_not_there_makes_the_source_unreachable(
 
 def _found(*patterns: str) -> list[Found]:
     listed = list(PostgresSource().discover(patterns, EVERYWHERE, _unexpected))
-    assert all(isinstance(one, Found) for one in listed)
-    return [one for one in listed if isinstance(one, Found)]
+    assert all(isinstance(entry, Found) for entry in listed)
+    return [entry for entry in listed if isinstance(entry, Found)]
 
 
 @contextmanager

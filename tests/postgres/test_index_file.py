@@ -1,4 +1,4 @@
-"""An index comes back as it was, and nothing that merely looks like one is believed."""
+"""An index is loaded as it was dumped, and a malformed or hostile one is refused."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What befalls a server, and what the next run makes of its chain."""
+"""Events in a server's life, and how the next run goes on with its chain."""
 
 import os
 import re
@@ -28,7 +28,7 @@ _CONTENT = "select count(*), md5(string_agg(t::text, '|' order by t::text)) from
 
 @pytest.fixture(scope="module", params=[17, 18])
 def own(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[PostgresServer]:
-    """A server of this module, to be broken, on each version."""
+    """A server of each version, which this module's tests may break."""
     with PostgresServer(server_folder / f"life{request.param}", request.param) as server:
         yield server
     shutil.rmtree(server.folder)
@@ -38,7 +38,7 @@ def own(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[Postgre
 def host(
     own: PostgresServer, server_folder: Path, seaweed: SeaweedServer, tools: Forked
 ) -> Iterator[Living]:
-    """A host without a bucket beside it."""
+    """A host with this server, without a bucket."""
     run(own, "postgres", "create table work (id int, word text)", _MORE)
     with living(server_folder, own, seaweed, tools) as host:
         yield host
@@ -67,7 +67,7 @@ def content(host: Living, table: str = "work") -> tuple[object, ...]:
 
 
 def comes_back(host: Living, snapshot: str | None = None) -> tuple[object, ...]:
-    """What is in the table when it is restored beside the present one."""
+    """Restore `work` beside the present table; return its content."""
     which = f"--snapshot {snapshot}" if snapshot else ""
     host.good(f"tb-restore {which} --level3 back {WORK}")
     found = content(host, "back")
@@ -76,7 +76,7 @@ def comes_back(host: Living, snapshot: str | None = None) -> tuple[object, ...]:
 
 
 def goes_on(host: Living) -> None:
-    """The chain goes on from its newest snapshot, and its end is what is there now."""
+    """Check that an incremental follows the newest snapshot and restores what is there now."""
     host.execute(_MORE)
     turn = host.turn(WORK)
     assert (turn.kind, turn.status) == ("incremental", 0), turn.stderr
@@ -141,7 +141,7 @@ def test_summarize_wal_turned_off_and_on_takes_bases_and_names_the_remedy(host: 
     assert f"no incremental can follow: {remedy}" in off.stderr
     host.execute(_MORE)
     host.execute("select pg_switch_wal()")
-    host.execute("checkpoint")  # what was written since the base is nowhere to be read any more
+    host.execute("checkpoint")  # WAL since the base can no longer be read
     configured(host, summarize_wal="on")
     until(lambda: host.rows("show summarize_wal") == [("on",)])
     on = host.turn(WORK)
@@ -251,7 +251,7 @@ def test_an_upgrade_of_the_major_version_is_another_carrier(
 
 
 def upgrade(older: PostgresServer, newer: PostgresServer) -> None:
-    """What pg_upgrade does: 17 becomes 18, rows and all."""
+    """Upgrade a cluster from 17 to 18 with pg_upgrade, rows included."""
     environ = {"PATH": os.environ["PATH"], "LC_ALL": "C"}
     argv = (
         newer.bindir / "pg_upgrade",
@@ -267,7 +267,7 @@ def upgrade(older: PostgresServer, newer: PostgresServer) -> None:
 
 @pytest.fixture
 def large(host: Living) -> Living:
-    """A host whose backup is longer than what a socket holds."""
+    """A host whose backup is larger than a socket's buffer."""
     host.execute("create table large as select repeat('x', 900) from generate_series(1, 40000)")
     return host
 
@@ -291,7 +291,7 @@ def test_a_server_that_stops_in_the_middle_costs_that_snapshot_only(
 def test_whoever_is_disconnected_learns_whether_the_server_lives(
     own: PostgresServer, monkeypatch: pytest.MonkeyPatch, how: str, code: str
 ) -> None:
-    """Its last words are the same: terminating connection due to administrator command."""
+    """The message is always the same: terminating connection due to administrator command."""
     for name, value in own.environ.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(BackupError) as caught:
@@ -327,7 +327,7 @@ def test_a_slot_that_lost_its_wal_is_explained_and_the_chain_goes_on(large: Livi
 
 
 def stopped_halfway(host: Living, happens: Callable[[], None]) -> tuple[int, str]:
-    """What a base says and ends with that is met by something while it streams."""
+    """Let something happen while a base streams; return tb-snapshot's status and stderr."""
     host.good("tb-discover > found")
     with started(host, "/bin/sh", "-c", "exec tb-snapshot --base < found > taken") as process:
         until(lambda: streamed(host) > 0)
@@ -342,7 +342,7 @@ def stopped_halfway(host: Living, happens: Callable[[], None]) -> tuple[int, str
 
 
 def streamed(host: Living) -> int:
-    """How many bytes of a backup are sent; 0 before one began."""
+    """Return how many bytes of a backup are sent; 0 before a backup began."""
     query = "select coalesce(max(backup_streamed), 0) from pg_stat_progress_basebackup"
     ((size,),) = host.rows(query)
     return int(size)

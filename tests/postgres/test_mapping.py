@@ -1,4 +1,4 @@
-"""Files are told apart by where they lie; their places follow the strictest of all their names."""
+"""Files are identified by path; a file's place is the strictest of all names of its table."""
 
 from collections.abc import Callable, Iterator
 
@@ -191,7 +191,7 @@ def test_a_database_that_is_closed_to_all_but_superusers_holds_nothing_up(
 
 @pytest.fixture
 def crowded(live: PostgresServer, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A database for which the role that asks has one connection."""
+    """A database to which the role that asks has one connection."""
     run(live, "postgres", "CREATE ROLE guest LOGIN")
     run(live, "postgres", f"ALTER DATABASE {database} CONNECTION LIMIT 1")
     monkeypatch.setenv("PGUSER", "guest")
@@ -200,7 +200,7 @@ def crowded(live: PostgresServer, database: str, monkeypatch: pytest.MonkeyPatch
 
 
 class Until:
-    """Pauses of which the first ends what is waited for."""
+    """Pauses; after each, `ends` is called to end what is waited for."""
 
     def __init__(self, ends: Callable[[], None]) -> None:
         self._ends = ends

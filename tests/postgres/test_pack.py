@@ -1,4 +1,4 @@
-"""What is written to packs comes back by ranges, or not at all."""
+"""Data in packs is read back by ranges exactly as written, or refused."""
 
 import os
 import struct
@@ -29,9 +29,10 @@ _PLACES = st.sampled_from(Place)
 
 @dataclass
 class _Folder:
-    """Packs in a folder. reads: every range that was asked for."""
+    """Packs in a folder."""
 
     path: Path
+    # Every range that was asked for: name, offset, length.
     reads: list[tuple[str, int, int]] = field(default_factory=list)
 
     @property
@@ -135,8 +136,10 @@ def test_threads_that_compress_give_way_to_the_one_that_receives(tmp_path: Path)
     with PackWriter(tmp_path, 1, 1) as packs:
         packs.write(packs.begin_group(Place.S3.pack), memoryview(b"abc"))
         packs.finish()
-        threads = [one for one in threading.enumerate() if one.name.startswith("compress")]
-        given_way = [os.getpriority(os.PRIO_PROCESS, one.native_id or 0) for one in threads]
+        threads = [
+            thread for thread in threading.enumerate() if thread.name.startswith("compress")
+        ]
+        given_way = [os.getpriority(os.PRIO_PROCESS, thread.native_id or 0) for thread in threads]
     assert given_way == [19]
     assert os.getpriority(os.PRIO_PROCESS, 0) == before
 
@@ -182,7 +185,7 @@ def test_a_small_file_that_is_damaged_or_a_bomb_is_refused(stored: bytes) -> Non
 
 
 def _leaves_of_an_index(count: int) -> Iterator[bytes]:
-    """As a primary key has them: pointers from the front, rows and their keys from the end."""
+    """Yield leaves of a primary key: pointers from the front, rows and their keys from the end."""
     for leaf in range(count):
         numbers = range(leaf * 366, (leaf + 1) * 366)
         tuples = [struct.pack("<HHHHq", 0, n // 80, n % 80 + 1, 16, n) for n in reversed(numbers)]
@@ -197,7 +200,7 @@ def _pending_or_pack(place: Place) -> str:
 def _pack(
     folder: Path, packs: list[str], bodies: list[tuple[int, bytes]], places: list[Place]
 ) -> tuple[list[File], tuple[Group, ...]]:
-    """One file a body, in the group that goes with it."""
+    """Write each body as a file into its group; move the groups to their places."""
     files = []
     with PackWriter(folder, 3, 2) as writer:
         groups = [writer.begin_group(pack) for pack in packs]

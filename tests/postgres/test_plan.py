@@ -1,4 +1,4 @@
-"""What a restore would do is said beforehand, and finding it out changes nothing."""
+"""A plan says what a restore would do, and planning changes nothing."""
 
 import pytest
 
@@ -46,8 +46,8 @@ def test_a_plan_names_what_is_made_needed_and_in_the_way(
     assert customer.facts["depends_on"] == ["schema public", "type public.mood"]
     assert isinstance(orders, Planned)
     assert "attic.orders_id_seq" in orders.facts["names"]
-    errors = [one for one in plans.values() if isinstance(one, BackupError)]
-    assert [one.code for one in errors] == ["postgres.target_exists"] * 2
+    errors = [plan for plan in plans.values() if isinstance(plan, BackupError)]
+    assert [error.code for error in errors] == ["postgres.target_exists"] * 2
     (alone,) = restoring.plans(chain, beside(view(shop, "big"), level1="elsewhere")).values()
     assert isinstance(alone, BackupError)
     assert "cannot be without table public.orders" in alone.message

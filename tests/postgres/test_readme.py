@@ -1,4 +1,4 @@
-"""What the README tells an administrator to prepare is enough, to the letter."""
+"""The preparations in the README are enough when followed to the letter."""
 
 import re
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
 def block(begin: str) -> str:
-    """The indented block of the README that begins so."""
+    """Return the indented block of the README that begins with this text."""
     found = re.search(rf"^    {re.escape(begin)}.*\n(?: {{4}}.*\n)*", _README, re.MULTILINE)
     assert found is not None, begin
     return re.sub(r"^ {4}", "", found[0], flags=re.MULTILINE)
@@ -25,7 +25,7 @@ def block(begin: str) -> str:
 
 @pytest.fixture(params=[17, 18])
 def untouched(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[PostgresServer]:
-    """A server as it is before anybody prepared it: without summaries, open to its owner only."""
+    """A server that nobody has prepared: without summaries, open to its owner only."""
     version = request.param
     settings = {"summarize_wal": "off"}
     with PostgresServer(server_folder / f"readme{version}", version, settings) as server:

@@ -1,4 +1,4 @@
-"""Tables and views come back equal, in place, beside and over, or the target stays as it was."""
+"""Tables and views come back equal (in place, beside, over), or the target is unchanged."""
 
 import shutil
 from collections.abc import Iterator
@@ -60,15 +60,15 @@ def test_every_kind_of_object_comes_back_equal_into_a_new_database(
     run(live, animals, *zoo.MORE_CHANGES)
     chain.append(taking.take(chain[-1]))
 
-    outcomes = restoring.all(chain, *(beside(one, level1="copy") for one in objects))
+    outcomes = restoring.all(chain, *(beside(object, level1="copy") for object in objects))
 
     failures = [outcome for outcome in outcomes.values() if isinstance(outcome, BackupError)]
     assert failures == []
     run(live, animals, "TRUNCATE app.fleeting")  # unlogged: no backup has its rows
     assert definitions(live, "copy") == definitions(live, animals)
-    for one in objects:
-        if one.level3 != "later":
-            assert rows(live, replace(one, level1="copy")) == rows(live, one), one
+    for object in objects:
+        if object.level3 != "later":
+            assert rows(live, replace(object, level1="copy")) == rows(live, object), object
     assert ask(live, "copy", "SELECT nextval('app.shared')") == ask(
         live, animals, "SELECT nextval('app.shared')"
     )
@@ -90,20 +90,20 @@ def test_odd_names_come_back_where_they_were_and_beside(
                 f'INSERT INTO "{quoted}"."{quoted}" SELECT FROM generate_series(1, 3)'.encode()
             )
     objects = [table(database, name, name) for name in zoo.ODD_NAMES]
-    before = {one: rows(live, one) for one in objects}
+    before = {object: rows(live, object) for object in objects}
     chain = [taking.take()]
     for name in zoo.ODD_NAMES:
         quoted = name.replace('"', '""')
         run(live, database, f'DROP SCHEMA "{quoted}" CASCADE')
 
     outcomes = restoring.all(chain, *map(in_place, objects))
-    assert [one for one in outcomes.values() if isinstance(one, BackupError)] == []
-    assert {one: rows(live, one) for one in objects} == before
+    assert [outcome for outcome in outcomes.values() if isinstance(outcome, BackupError)] == []
+    assert {object: rows(live, object) for object in objects} == before
 
-    wanted = [beside(one, level3=f"{one.level3[:20]}_copy") for one in objects]
+    wanted = [beside(object, level3=f"{object.level3[:20]}_copy") for object in objects]
     outcomes = restoring.all(chain, *wanted)
-    assert [one for one in outcomes.values() if isinstance(one, BackupError)] == []
-    assert {one.object: rows(live, one.target) for one in wanted} == before
+    assert [outcome for outcome in outcomes.values() if isinstance(outcome, BackupError)] == []
+    assert {copy.object: rows(live, copy.target) for copy in wanted} == before
     assert len(indexes(live, wanted[0].target)) == 1
 
 
@@ -166,14 +166,17 @@ def test_what_depends_on_one_another_is_replaced_together_or_not_at_all(
     live: PostgresServer, shop: str, taking: Taking, restoring: Restoring
 ) -> None:
     orders, customer, big = table(shop, "orders"), table(shop, "customer"), view(shop, "big")
-    before, names = [rows(live, one) for one in (orders, customer, big)], definitions(live, shop)
+    before, names = (
+        [rows(live, object) for object in (orders, customer, big)],
+        definitions(live, shop),
+    )
     chain = [taking.take()]
     run(live, shop, "UPDATE orders SET what = 'x'", "UPDATE customer SET name = 'y'")
 
     outcomes = restoring.all(chain, *map(in_place, (orders, customer, big)), overwrite=True)
 
-    assert [one for one in outcomes.values() if isinstance(one, BackupError)] == []
-    assert [rows(live, one) for one in (orders, customer, big)] == before
+    assert [outcome for outcome in outcomes.values() if isinstance(outcome, BackupError)] == []
+    assert [rows(live, object) for object in (orders, customer, big)] == before
     assert definitions(live, shop) == names
     run(live, shop, "CREATE VIEW later AS SELECT * FROM customer", "DELETE FROM orders")
     outcomes = restoring.all(chain, *map(in_place, (orders, customer, big)), overwrite=True)
@@ -205,8 +208,8 @@ def test_copies_that_are_restored_together_belong_together(
 ) -> None:
     chain = [taking.take()]
     objects = [view(shop, "big"), table(shop, "orders"), table(shop, "customer")]
-    outcomes = restoring.all(chain, *(beside(one, level2="attic") for one in objects))
-    assert [one for one in outcomes.values() if isinstance(one, BackupError)] == []
+    outcomes = restoring.all(chain, *(beside(object, level2="attic") for object in objects))
+    assert [outcome for outcome in outcomes.values() if isinstance(outcome, BackupError)] == []
     assert "FROM attic.orders" in ask(live, shop, "SELECT pg_get_viewdef('attic.big'::regclass)")
     assert "REFERENCES attic.customer" in ask(
         live,
@@ -289,7 +292,7 @@ def test_names_that_were_swapped_in_the_chain_lead_to_the_right_rows(
     run(live, shop, *swap, "VACUUM FULL a")
     chain.append(taking.take(chain[-1]))
     outcomes = restoring.all(chain, in_place(a), beside(b, level3="d"), overwrite=True)
-    assert [one for one in outcomes.values() if isinstance(one, BackupError)] == []
+    assert [outcome for outcome in outcomes.values() if isinstance(outcome, BackupError)] == []
     assert (rows(live, a), rows(live, table(shop, "d"))) == ([("(b)",)], [("(a)",)])
 
 
@@ -300,7 +303,7 @@ def test_two_tables_can_swap_their_names_on_the_way(
     run(live, shop, "CREATE TABLE a AS SELECT 'a'", "CREATE TABLE b AS SELECT 'b'")
     chain = [taking.take()]
     outcomes = restoring.all(chain, beside(a, level3="b"), beside(b, level3="a"), overwrite=True)
-    assert [one for one in outcomes.values() if isinstance(one, BackupError)] == []
+    assert [outcome for outcome in outcomes.values() if isinstance(outcome, BackupError)] == []
     assert (rows(live, a), rows(live, b)) == ([("(b)",)], [("(a)",)])
 
 
@@ -405,7 +408,8 @@ def test_a_damaged_table_is_noticed_and_does_not_stop_the_others(
     pack.write_bytes(content)
 
     wanted = [
-        beside(one, level3=f"{one.level3}_copy") for one in (orders, table(shop, "customer"))
+        beside(object, level3=f"{object.level3}_copy")
+        for object in (orders, table(shop, "customer"))
     ]
     broken, whole = restoring.all(chain, *wanted).values()
 

@@ -19,7 +19,7 @@ def test_a_table_of_more_than_one_segment_comes_back_whole(
     insert = "INSERT INTO large SELECT i, '' FROM generate_series({}, {}) i"
     run(live, database, insert.format(1, 10), "CHECKPOINT")
     path = ask(live, database, "SELECT pg_relation_filepath('large')")
-    os.truncate(live.pgdata / path, SEGMENT)  # pages without rows: nobody has to write them
+    os.truncate(live.pgdata / path, SEGMENT)  # a hole: pages without rows
     run(live, database, insert.format(11, 20))
     chain = [taking.take()]
     run(live, database, insert.format(21, 30), "UPDATE large SET i = -i WHERE i IN (1, 15)")
@@ -44,7 +44,7 @@ def test_a_few_of_ten_thousand_tables_come_back(
     run(old, rare, f"UPDATE t{MANY // 2} SET i = -1")
     chain.append(taking.take(chain[-1]))
     wanted = [table(rare, f"t{number}") for number in (1, MANY // 2, MANY)]
-    outcomes = restoring.all(chain, *(beside(one, level1="copy") for one in wanted))
-    assert [one for one in outcomes.values() if isinstance(one, BackupError)] == []
-    for one in wanted:
-        assert rows(old, table("copy", one.level3)) == rows(old, one)
+    outcomes = restoring.all(chain, *(beside(object, level1="copy") for object in wanted))
+    assert [outcome for outcome in outcomes.values() if isinstance(outcome, BackupError)] == []
+    for object in wanted:
+        assert rows(old, table("copy", object.level3)) == rows(old, object)

@@ -1,4 +1,4 @@
-"""What a whole cluster comes back without is named, and mended as far as it can be reached."""
+"""Data left out of a whole cluster's restore is named, and mended where connections work."""
 
 import subprocess
 from pathlib import Path
@@ -16,7 +16,7 @@ WRITABLE = "DO $$ BEGIN WHILE pg_is_in_recovery() LOOP PERFORM pg_sleep(0.1); EN
 
 
 def restored(taking: Taking, directory: Path) -> Restored:
-    """The cluster as it is now, in the directory."""
+    """Take a snapshot and restore it as a whole cluster into the directory."""
     return PostgresSource().restore_whole(
         WholeJob(
             chain=[taking.take()],
@@ -31,7 +31,7 @@ def restored(taking: Taking, directory: Path) -> Restored:
 
 
 def mend(server: PostgresServer) -> str:
-    """What the script says on stderr; it has to succeed."""
+    """Run the script, which must succeed; return its stderr."""
     argv = (server.bindir / "psql", "-X", "-d", "postgres", "-f", server.pgdata / SCRIPT)
     done = subprocess.run(argv, env=server.environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -30,11 +30,11 @@ BALANCES = {
     "pgbench_tellers": "tbalance",
     "pgbench_history": "delta",
 }
-"""Every transaction of pgbench adds the same number to one row in each of them."""
+"""Columns with equal sums: a pgbench transaction adds the same number in every table."""
 
 
 def first_shapes(schema: str) -> list[str]:
-    """What is there before; each row has a part in TOAST."""
+    """Return statements that create the tables; every 50th row has a part in TOAST."""
     plain = [
         f"""CREATE TABLE {name} AS
             SELECT i, '{name}' AS n, CASE WHEN i % 50 = 0 THEN (SELECT string_agg(md5(g::text), '')
@@ -61,7 +61,7 @@ def first_shapes(schema: str) -> list[str]:
 
 
 def shapes(schema: str, number: int) -> list[str]:
-    """What happens to them during a backup; the second time much of it goes back."""
+    """Return statements to run during a backup; the second time undoes much of the first."""
     first = number == 1
     joining, leaving = ("m4", "m1") if first else ("m1", "m4")
     bounds = {"m1": "FROM (10) TO (20)", "m4": "FROM (40) TO (50)"}
@@ -99,7 +99,7 @@ def shapes(schema: str, number: int) -> list[str]:
 
 
 def there_after(schema: str, number: int) -> list[ObjectId]:
-    """What of it exists when the backup ends."""
+    """Return the objects that exist when the backup ends."""
     young = [f"young{n}" for n in range(1, number + 1)]
     staying = ["gone2"] if number == 1 else []
     names = (*PLAIN, "bystander", *young, *staying, "m", "m1", "m2", "m3", "m4")
@@ -122,7 +122,7 @@ def racetrack(server_folder: Path, live: PostgresServer) -> Iterator[PostgresSer
 
 @contextmanager
 def load(server: PostgresServer) -> Iterator[None]:
-    """pgbench at work; it must be so to the end."""
+    """Run pgbench during the block; check that it lasts until the end."""
     pgbench = [str(server.bindir / "pgbench"), "--no-vacuum", "--client=2", "--rate=400"]
     argv = [*pgbench, "--time=600", DATABASE]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -147,8 +147,8 @@ def race(live: PostgresServer, taking: Taking, number: int, parent: Files | None
 
 
 def check_indexes(restoring: Restoring, chain: list[Files], objects: list[ObjectId]) -> int:
-    """How many B-trees amcheck finds to agree with their tables on the scratch server."""
-    wanted = restoring.job(chain, *(beside(one, level1="copy") for one in objects))
+    """Check B-trees on the scratch server against their tables (amcheck); return how many."""
+    wanted = restoring.job(chain, *(beside(object, level1="copy") for object in objects))
     query = """
         SELECT count(public.bt_index_check(i.indexrelid, true))
           FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
@@ -182,21 +182,23 @@ def test_races_under_load_in_a_base_and_in_an_incremental(
     chain: list[Files] = []
     for number in (1, 2):
         chain.append(race(live, taking, number, chain[-1] if chain else None))
-        shaped = [one for schema in WHEN for one in there_after(schema, number)]
-        then = {one: rows(live, one) for one in shaped}
+        shaped = [object for schema in WHEN for object in there_after(schema, number)]
+        then = {object: rows(live, object) for object in shaped}
         gone = [table(DATABASE, f"gone{number}", schema) for schema in WHEN]
         copy, wanted = f"copy{number}", [*shaped, *busy, *gone]
 
-        outcomes = restoring.all(chain, *(beside(one, level1=copy) for one in wanted))
+        outcomes = restoring.all(chain, *(beside(object, level1=copy) for object in wanted))
 
-        failures = [str(one) for one in outcomes.values() if isinstance(one, BackupError)]
+        failures = [
+            str(outcome) for outcome in outcomes.values() if isinstance(outcome, BackupError)
+        ]
         assert len(failures) == len(gone)
         assert all("did not exist at the end of the snapshot" in failure for failure in failures)
-        for one, expected in then.items():
-            assert rows(live, replace(one, level1=copy)) == expected, one
+        for object, expected in then.items():
+            assert rows(live, replace(object, level1=copy)) == expected, object
         sums = {
             ask(live, copy, f"SELECT sum({what}) FROM {name}") for name, what in BALANCES.items()
         }
         assert len(sums) == 1
-    everything = [one for schema in WHEN for one in there_after(schema, 2)]
+    everything = [object for schema in WHEN for object in there_after(schema, 2)]
     assert check_indexes(restoring, chain, [*everything, *busy]) > 60

@@ -1,4 +1,4 @@
-"""What a cluster has gathered in ten years comes back too, or what does not is said."""
+"""Rare features of old clusters come back too; what does not come back is named."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -110,13 +110,13 @@ def test_rare_kinds_come_back_equal_into_a_new_database(
     objects += [view(rare, name, "rare") for name in VIEWS]
     chain = [taking.take()]
 
-    outcomes = restoring.all(chain, *(beside(one, level1="copy") for one in objects))
+    outcomes = restoring.all(chain, *(beside(object, level1="copy") for object in objects))
 
     assert failures(outcomes) == []
     assert definitions(old, "copy") == definitions(old, rare)
-    for one in objects:
-        if one.level3 != "far":
-            assert rows(old, replace(one, level1="copy")) == rows(old, one), one
+    for object in objects:
+        if object.level3 != "far":
+            assert rows(old, replace(object, level1="copy")) == rows(old, object), object
 
 
 def test_a_transaction_that_was_prepared_neither_blocks_nor_comes_back(

@@ -1,4 +1,4 @@
-"""Who may not write into the target is told before anything is read, by a dry run as well."""
+"""A role that may not write into the target is told before any read, by a dry run as well."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""How much of a cluster a restore lays out, and what it does where a part of that is missing."""
+"""The amount of a cluster that a restore lays out, and pages that are missing from it."""
 
 import os
 from contextlib import AbstractContextManager
@@ -24,7 +24,7 @@ MEGABYTE = 1 << 20
 
 
 def filled(name: str, megabytes: float) -> tuple[str, str]:
-    """A table of that size that nobody but the test vacuums."""
+    """Return statements that create a table of that size, without autovacuum."""
     return (
         f"CREATE TABLE {name} (i int, filler char(1000)) WITH (autovacuum_enabled = off)",
         f"INSERT INTO {name} SELECT i, '' FROM generate_series(1, {int(megabytes * 910)}) i",
@@ -32,7 +32,7 @@ def filled(name: str, megabytes: float) -> tuple[str, str]:
 
 
 def on_scratch(restoring: Restoring, chain: list[Files], object: ObjectId) -> tuple[set[str], int]:
-    """The relations of which recovery missed pages, and the bytes that pgdata takes on disk."""
+    """Return the relations whose pages recovery missed, and the bytes of pgdata without WAL."""
     job = restoring.job(chain, beside(object, level3="copy"))
     with revived(
         job, OpenedChain(chain, lambda size: None, lambda size: None), [object]
@@ -79,8 +79,7 @@ def test_pages_that_are_missing_fail_the_table_they_are_of_and_no_other(
     }
 
     def lose() -> None:
-        """The disk forgets the pages of one, which WAL goes on to speak of without their content:
-        so it does where there are no checksums."""
+        """Vacuum all, then truncate `lost`: without checksums, that WAL has no page contents."""
         run(old, rare, "VACUUM lost", "VACUUM large", "VACUUM small", "VACUUM whole")
         os.truncate(old.pgdata / paths["lost"], 0)
 

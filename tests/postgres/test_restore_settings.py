@@ -1,4 +1,4 @@
-"""What the source set for its databases and roles changes no value, and stops no restore."""
+"""Settings of databases and roles change no restored value, and stop no restore."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,7 +43,7 @@ def test_values_come_back_equal_whatever_the_source_was_set_to(
     live: PostgresServer, database: str, taking: Taking, restoring: Restoring
 ) -> None:
     run(live, database, VALUES)
-    run(live, "postgres", *(f"ALTER DATABASE {database} SET {one}" for one in ODD[:5]))
+    run(live, "postgres", *(f"ALTER DATABASE {database} SET {setting}" for setting in ODD[:5]))
     run(
         live, "postgres", *(f"ALTER ROLE postgres IN DATABASE {database} SET {o}" for o in ODD[5:])
     )
@@ -63,7 +63,7 @@ def test_values_come_back_equal_whatever_the_target_and_the_environment_are_set_
 ) -> None:
     run(live, database, VALUES)
     chain = [taking.take()]
-    run(live, "postgres", *(f"ALTER DATABASE {database} SET {one}" for one in ODD[:6]))
+    run(live, "postgres", *(f"ALTER DATABASE {database} SET {setting}" for setting in ODD[:6]))
     monkeypatch.setenv("PGDATESTYLE", "SQL, DMY")
     restoring.one(chain, beside(table(database, "t"), level3="copy"))
     monkeypatch.delenv("PGDATESTYLE")
@@ -73,7 +73,7 @@ def test_values_come_back_equal_whatever_the_target_and_the_environment_are_set_
 
 @pytest.fixture
 def second(old: PostgresServer, rare: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Another superuser, as whom `PG*` lead to the server."""
+    """Another superuser, as which `PG*` connect to the server."""
     run(old, "postgres", "CREATE ROLE second SUPERUSER LOGIN")
     monkeypatch.setenv("PGUSER", "second")
     yield "second"
@@ -82,7 +82,7 @@ def second(old: PostgresServer, rare: str, monkeypatch: pytest.MonkeyPatch) -> I
 
 @contextmanager
 def altered(server: PostgresServer, attributes: str) -> Iterator[None]:
-    """The bootstrap superuser with these attributes."""
+    """Give the bootstrap superuser these attributes during the block."""
     conninfo = server.conninfo().replace("user=postgres", "user=second")
     with psycopg.connect(conninfo, autocommit=True) as connection:
         connection.execute(f"ALTER ROLE postgres {attributes}".encode())

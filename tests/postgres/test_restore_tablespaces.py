@@ -1,4 +1,4 @@
-"""Nothing that a snapshot brings to life reaches into the tablespaces of a server that lives."""
+"""No server started from a snapshot writes into the tablespaces of a live server."""
 
 import shutil
 import subprocess
@@ -25,7 +25,7 @@ REFUSED = "a tablespace was created in {} while the snapshot was taken; .*--snap
 
 @pytest.fixture
 def space(live: PostgresServer, parent: Path) -> Iterator[Path]:
-    """Where a tablespace `late` may be created, which is dropped after the test."""
+    """A folder for the tablespace `late`, which is dropped after the test."""
     folder = parent / "space"
     folder.mkdir()
     shutil.chown(folder, live.pgdata.owner(), live.pgdata.group())
@@ -43,12 +43,12 @@ def create(live: PostgresServer, space: Path) -> None:
 
 
 def go_on(live: PostgresServer) -> None:
-    """The table has other pages on the disk than what the WAL says of its beginning."""
+    """Change the pages on disk, so that replaying the earlier WAL would change them back."""
     run(live, "postgres", "UPDATE busy SET i = -i", "CHECKPOINT")
 
 
 def add_wal(live: PostgresServer, pgdata: Path) -> None:
-    """As if the backup had ended only now."""
+    """Copy the server's later WAL into pgdata, as if the backup had ended only now."""
     run(live, "postgres", "SELECT pg_switch_wal()")
     first = min(path.name for path in (pgdata / "pg_wal").glob("0*"))
     for segment in (live.pgdata / "pg_wal").glob("0*"):

@@ -1,4 +1,4 @@
-"""The scratch server is private, starts whatever the source was set to, and leaves nothing."""
+"""The scratch server is private, starts despite settings of the source, and leaves nothing."""
 
 import os
 import select
@@ -31,7 +31,7 @@ def binaries(live: PostgresServer) -> Binaries:
 
 
 def copy_of(live: PostgresServer, folder: Path) -> None:
-    """The cluster as `pgdata` in the folder."""
+    """Copy the cluster into `pgdata` in the folder."""
     pgdata = folder / PGDATA
     argv = [str(live.bindir / "pg_basebackup"), "--checkpoint=fast", "--no-sync"]
     subprocess.run([*argv, f"--pgdata={pgdata}"], check=True)
@@ -168,7 +168,7 @@ def test_the_next_run_clears_what_a_killed_one_left_and_nothing_that_lives(
 
 
 def left_over(parent: Path, live: PostgresServer) -> Path:
-    """A folder that looks like one of a killed run, with the live server's data directory."""
+    """Make a folder as a killed run leaves it, with a link to the live server's data directory."""
     folder = parent / "three_backup-restore-left"
     folder.mkdir(mode=0o755)
     (folder / PGDATA).symlink_to(live.pgdata)

@@ -1,4 +1,4 @@
-"""The archives of BASE_BACKUP are taken apart whatever the pieces they come in."""
+"""Archives of BASE_BACKUP are taken apart, whatever the sizes of their pieces."""
 
 import io
 import tarfile

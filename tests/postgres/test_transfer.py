@@ -1,4 +1,4 @@
-"""Names that follow a table, and what a transfer to the target puts up with."""
+"""Names that follow a table's new name: they fit and are free."""
 
 from hypothesis import given
 from hypothesis import strategies as st

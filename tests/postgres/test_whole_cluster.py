@@ -1,4 +1,4 @@
-"""A whole cluster comes back as a data directory that PostgreSQL finds complete, and starts."""
+"""A whole cluster comes back as a data directory that PostgreSQL verifies and starts."""
 
 import os
 import shutil
@@ -63,12 +63,11 @@ select count(bt_index_check(c.oid, true)) from pg_class c
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A host that lost all but its bucket. snapshots: the oldest first; then: what the kept
-    tables held when each was taken."""
+    """A host that lost all but its bucket."""
 
     host: Living
-    snapshots: Sequence[str]
-    then: Sequence[dict[str, str]]
+    snapshots: Sequence[str]  # oldest first
+    then: Sequence[dict[str, str]]  # what the kept tables held at each snapshot
 
     def restore(self, options: str = "", pattern: str = "'postgres/*'") -> "Rebuilt":
         rebuilt = Rebuilt(self.host, self.host.folder / f"rebuilt{next(_NUMBERS)}")
@@ -81,7 +80,7 @@ class Lost:
 
 
 class Rebuilt:
-    """A restored data directory, and its tablespaces beside it."""
+    """A restored data directory with its tablespaces beside it."""
 
     def __init__(self, host: Host, folder: Path) -> None:
         self.folder = folder
@@ -91,7 +90,7 @@ class Rebuilt:
 
     @staticmethod
     def mapped(server: PostgresServer, folder: Path) -> str:
-        """Options that map every tablespace of the server into the folder."""
+        """Return options that map every tablespace of the server into the folder."""
         return " ".join(
             f"--tablespace-mapping {server.folder / name}={folder / name}" for name in _SPACES
         )
@@ -104,7 +103,7 @@ class Rebuilt:
         return restored
 
     def verified(self) -> bool:
-        """What PostgreSQL's own program says of it."""
+        """Check the data directory with PostgreSQL's own pg_verifybackup."""
         argv = (self._server.bindir / "pg_verifybackup", self.pgdata)
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.stdout == "backup successfully verified\n", done.stderr
@@ -112,7 +111,7 @@ class Rebuilt:
 
     @contextmanager
     def running(self) -> Iterator[PostgresServer]:
-        """Its server, with sockets of its own."""
+        """Run its server during the block, with sockets of its own."""
         server = PostgresServer(self.folder, self._server.version, bindir=self._server.bindir)
         with (self.pgdata / "postgresql.auto.conf").open("a") as settings:
             settings.write(f"port = {server.port}\n")
@@ -122,13 +121,13 @@ class Rebuilt:
 
 
 def wait_for_promotion(server: PostgresServer) -> None:
-    """It takes connections a moment before it can be written to."""
+    """Wait until the server accepts writes, a moment after it accepts connections."""
     until(lambda: ask(server, "postgres", "select pg_is_in_recovery()") == "False")
 
 
 @pytest.fixture(scope="module", params=[17, 18])
 def own(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[PostgresServer]:
-    """A server of this module with tablespaces, on each version."""
+    """A server of each version with tablespaces, for this module."""
     folder = server_folder / f"whole{request.param}"
     with PostgresServer(folder, request.param) as server:
         for name in _SPACES:
@@ -143,7 +142,7 @@ def own(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[Postgre
 def lost(
     own: PostgresServer, server_folder: Path, seaweed: SeaweedServer, tools: Forked
 ) -> Iterator[Lost]:
-    """A chain of three in a bucket, taken while pgbench wrote."""
+    """A host whose bucket has a chain of three, taken while pgbench wrote."""
     bucket = f"whole{own.version}"
     seaweed.create_bucket(bucket)
     bench = (own.bindir / "pgbench", "--no-vacuum")
@@ -164,7 +163,7 @@ def lost(
 
 
 def _turn(host: Living, number: int) -> dict[str, str]:
-    """Some change, a snapshot, and what is in it."""
+    """Change the tables, take a snapshot, return what the kept tables hold in it."""
     for table in (*_KEPT, "at_home"):
         host.execute(_MORE.format(table, number * 1000))
     host.execute(
@@ -183,7 +182,7 @@ def _turn(host: Living, number: int) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def rebuilt(lost: Lost) -> Rebuilt:
-    """Out of the whole chain, by all tests that only look."""
+    """A cluster restored from the whole chain, shared by all tests that only look."""
     return lost.restore()
 
 
@@ -192,7 +191,7 @@ def contents(server: PostgresServer) -> dict[str, str]:
 
 
 def mend(rebuilt: Rebuilt, server: PostgresServer) -> None:
-    """What the restore says to do when the server has started."""
+    """Run the script as the restore says to, once the server has started."""
     command = (server.bindir / "psql", "-X", "-d", "postgres", "-f", rebuilt.pgdata / SCRIPT)
     assert " ".join(map(str, command[1:])) in rebuilt.outcome.stderr
     done = subprocess.run(command, env=server.environ, capture_output=True, text=True, check=False)

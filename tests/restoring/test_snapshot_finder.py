@@ -1,4 +1,4 @@
-"""A manifest that cannot be read costs the objects of its snapshot, and nobody else."""
+"""A manifest that cannot be read affects only the objects of its own snapshot."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ def catalog(tmp_path: Path) -> Catalog:
 
 
 def keep(catalog: Catalog, carrier: str, day: int, *ids: str, readable: bool = True) -> SnapshotId:
-    """A snapshot of the day that holds the objects; without any the carrier is the object."""
+    """Store a snapshot of the day that holds the objects; by default the carrier is the object."""
     snapshot = SnapshotId(datetime(2026, 11, day, tzinfo=UTC))
     objects = tuple(CarriedObject(ObjectId.parse(id), 7) for id in ids or (carrier,))
     with catalog.local.begin(carrier, snapshot) as folder:
@@ -63,11 +63,11 @@ def test_a_pattern_finds_the_healthy_and_names_the_damaged(catalog: Catalog) -> 
     keep(catalog, f"{SHOP}/c", 1)
     keep(catalog, "clickhouse/table/default/other/d", 1, readable=False)
     found = finder(catalog).all(f"{SHOP}/*")
-    held = [str(one.object.id) for one in found if isinstance(one, Held)]
+    held = [str(result.object.id) for result in found if isinstance(result, Held)]
     assert held == [f"{SHOP}/a", f"{SHOP}/c"]
-    ((carrier, error),) = [one for one in found if not isinstance(one, Held)]
+    ((carrier, error),) = [result for result in found if not isinstance(result, Held)]
     assert (carrier, error.code) == (f"{SHOP}/b", "manifest.malformed")
-    assert [type(one) for one in finder(catalog).all(f"{SHOP}/b")] == [tuple]
+    assert [type(result) for result in finder(catalog).all(f"{SHOP}/b")] == [tuple]
 
 
 def test_an_older_manifest_that_cannot_be_read_hides_no_newer_snapshot(catalog: Catalog) -> None:

@@ -1,4 +1,4 @@
-"""The S3 servers that the suite runs on: add the name of a fixture to run it on one more."""
+"""The S3 servers of the suite: to run it on one more, add the name of its fixture to SERVERS."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -59,13 +59,13 @@ def store(storage: Storage) -> Store:
 
 @pytest.fixture
 def connect(storage: Storage) -> Connect:
-    """A store whose storage differs in the fields that are named."""
+    """A function that returns a store whose storage differs in the named fields."""
     return lambda **changes: Store(replace(storage, **changes))
 
 
 @pytest.fixture(scope="session")
 def content() -> bytes:
-    """Bytes that no two ranges have in common."""
+    """Random bytes, so that no two ranges are equal."""
     return os.urandom(8 * PART)
 
 

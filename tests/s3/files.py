@@ -1,4 +1,4 @@
-"""Send and fetch a file in volumes of two parts; streams that pipe, break off, or are watched."""
+"""Send and fetch a file in volumes of two parts; make streams that break off, and pipes."""
 
 import io
 import os
@@ -14,14 +14,14 @@ from three_backup.s3.store import Store
 from three_backup.s3.upload import Uploaded, upload
 
 PART = 5 * 1024 * 1024
-"""Bytes: the smallest part that servers take, but for the last."""
+"""Bytes of the smallest part that servers accept, except for the last part."""
 
 PARTS = 2
 KEY = "data/file"
 
 
 class BrokenOff(io.BytesIO):
-    """Cannot be read beyond a certain point, as a file on a broken disk."""
+    """A file that cannot be read beyond a certain point, as on a broken disk."""
 
     def __init__(self, content: bytes, readable: int) -> None:
         super().__init__(content)
@@ -42,7 +42,7 @@ class BrokenOff(io.BytesIO):
 
 @contextmanager
 def pipe_of(content: bytes) -> Iterator[io.BufferedReader]:
-    """The reading end of a pipe that content is written to."""
+    """Yield the reading end of a pipe that the content is written to."""
     reading, writing = os.pipe()
     writer = threading.Thread(target=_write, args=(writing, content))
     writer.start()
@@ -70,4 +70,4 @@ def _write(descriptor: int, content: bytes) -> None:
         with os.fdopen(descriptor, "wb") as end:
             end.write(content)
     except BrokenPipeError:
-        pass  # the reader had enough
+        pass  # the reader stopped early

@@ -1,4 +1,4 @@
-"""What is listed and read of the manifests in S3, and what is remembered of it."""
+"""Listing, reading and caching the manifests in S3."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Ranges of a file are found in its volumes."""
+"""Reading ranges of a file from its volumes."""
 
 import io
 from pathlib import Path
@@ -14,12 +14,12 @@ from .conftest import Connect
 from .files import PART, fetch, send
 
 SMALL = 10
-"""Bytes of a volume, where the volumes are written one by one."""
+"""Bytes of a volume in the tests that write volumes one by one."""
 
 
 @pytest.fixture
 def small(store: Store) -> Store:
-    """25 bytes in three volumes."""
+    """A store that holds 25 bytes in three volumes."""
     content = bytes(range(25))
     for number in range(3):
         volume = content[number * SMALL : (number + 1) * SMALL]

@@ -1,4 +1,4 @@
-"""A journal tells what happened, however it was cut short."""
+"""A journal tells what happened, wherever it was cut short."""
 
 import os
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Lists of keys are read as fast as servers write them, and however they write them."""
+"""The fast reading of key lists, and unusual lists that are left to botocore."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,10 +35,10 @@ def filled(store: Store) -> Store:
 
 
 def test_keys_are_read_whatever_is_in_them(filled: Store) -> None:
-    found = {one.key: one for one in filled.all_keys("")}
+    found = {entry.key: entry for entry in filled.all_keys("")}
     assert set(found) == set(KEYS)
     assert [found[key].size for key in KEYS] == [len(key.encode()) for key in KEYS]
-    assert all(one.modified.tzinfo for one in found.values())
+    assert all(entry.modified.tzinfo for entry in found.values())
 
 
 def test_they_are_read_as_botocore_reads_them(
@@ -93,7 +93,7 @@ def test_unusual_entries_are_read_as_botocore_reads_them(
         monkeypatch.setattr("three_backup.s3.client.read_plainly", lambda **_: None)
         theirs = connect(endpoint=endpoint)
         assert entries == list(theirs.all_keys(""))
-        assert names == list(theirs.all_names("")) == [one.key for one in entries]
+        assert names == list(theirs.all_names("")) == [entry.key for entry in entries]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is said of an S3 server: of a good one, and of those that lack something."""
+"""The findings about an S3 server, for a good one and for servers that lack something."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,16 +23,19 @@ def now() -> datetime:
 
 
 def findings(storage: Storage) -> dict[str, Finding]:
-    """By subject; of several the worst."""
+    """Probe, and return the findings by subject; of several for one subject, the worst."""
     found: list[Finding] = []
     probe(storage, HOST, now, found.append)
     order = list(Mark)
-    return {one.subject: one for one in sorted(found, key=lambda one: order.index(one.mark))}
+    return {
+        finding.subject: finding
+        for finding in sorted(found, key=lambda finding: order.index(finding.mark))
+    }
 
 
 @pytest.fixture
 def behind(storage: Storage) -> Behind:
-    """The storage as it is seen through a proxy that meddles."""
+    """A function that returns the findings for the storage behind a proxy that meddles."""
 
     def through(meddle: Meddle) -> dict[str, Finding]:
         with proxy(str(storage.endpoint), meddle) as endpoint:
@@ -43,7 +46,11 @@ def behind(storage: Storage) -> Behind:
 
 def test_a_good_server_is_found_good_and_left_empty(storage: Storage) -> None:
     found = findings(storage)
-    lacking = {subject: one.mark for subject, one in found.items() if one.mark is not Mark.GOOD}
+    lacking = {
+        subject: finding.mark
+        for subject, finding in found.items()
+        if finding.mark is not Mark.GOOD
+    }
     unchecked = {"checksums": Mark.NOTE} if storage.access_key == "moto" else {}
     assert lacking == unchecked
     assert {"multipart", "deleting", "ranges", "listing"} <= set(found)
@@ -101,7 +108,7 @@ def test_a_server_without_multipart_or_ranges_is_not_good(behind: Behind) -> Non
         return forward()
 
     found = behind(meddle)
-    assert {name for name, one in found.items() if one.mark is Mark.BAD} == {
+    assert {name for name, finding in found.items() if finding.mark is Mark.BAD} == {
         "multipart",
         "open uploads",
         "part numbers",
@@ -116,7 +123,7 @@ def test_a_key_that_may_not_list_uploads_is_told_what_that_costs(behind: Behind)
     found = behind(meddle)
     assert found["open uploads"].mark is Mark.NOTE
     assert "s3:ListBucketMultipartUploads" in found["open uploads"].remedy
-    assert Mark.BAD not in {one.mark for one in found.values()}
+    assert Mark.BAD not in {finding.mark for finding in found.values()}
 
 
 def test_a_store_that_deletes_one_by_one_will_do(behind: Behind) -> None:
@@ -125,7 +132,7 @@ def test_a_store_that_deletes_one_by_one_will_do(behind: Behind) -> None:
 
     found = behind(meddle)
     assert found["deleting"].mark is Mark.NOTE
-    assert Mark.BAD not in {one.mark for one in found.values()}
+    assert Mark.BAD not in {finding.mark for finding in found.values()}
 
 
 def test_a_clock_that_is_wrong_is_told_before_the_server_refuses(storage: Storage) -> None:

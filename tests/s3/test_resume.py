@@ -1,4 +1,4 @@
-"""An upload that was interrupted goes on inside the same multipart upload, and is never wrong."""
+"""An interrupted upload resumes in the same multipart upload, and never stores wrong bytes."""
 
 import io
 import re
@@ -30,7 +30,7 @@ SIZE = 3 * PART + 11
 
 
 def break_off(store: Store, content: bytes, journal: Path, parts: int) -> None:
-    """Upload that many parts, and no more."""
+    """Upload so many parts, and fail."""
     with pytest.raises(OSError, match="broken off"):
         send(store, BrokenOff(content[:SIZE], parts * PART + 1), journal)
 
@@ -341,7 +341,7 @@ def _process(storage: Storage, journal: Path) -> Iterator[subprocess.Popen[bytes
 
 
 def _encrypting(store: Store) -> Meddle:
-    """ETags as of a bucket with SSE-KMS: 32 digits that are no MD5."""
+    """Return a meddler that gives ETags as a bucket with SSE-KMS: 32 digits that are no MD5."""
 
     def meddle(request: Request, forward: Forward) -> Answer:
         if request.is_("POST", "uploadId"):
@@ -356,7 +356,7 @@ def _encrypting(store: Store) -> Meddle:
 
 
 def _complete(store: Store, request: Request) -> Answer:
-    """The request cannot be passed on with other ETags: it is signed."""
+    """Complete the upload anew: the signed request cannot be forwarded with other ETags."""
     url = urlsplit(request.path)
     etags = [_reversed(match).decode() for match in _ETAG.finditer(request.body)]
     parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]

@@ -1,4 +1,4 @@
-"""What every S3 server must do for us, and what we make of its refusals."""
+"""What every S3 server must do for us, and how its refusals are reported."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,7 +17,7 @@ from three_backup.s3.store import OWNER, Store
 from .conftest import Connect
 
 STORM_SECONDS = 4
-"""tests/pipeline/test_failures.py has a longer one."""
+"""Seconds of a storm; tests/pipeline/test_failures.py has a longer one."""
 
 
 def test_what_was_written_is_read(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Files and streams go into volumes and come back, whatever their length."""
+"""Files and streams of any length are stored in volumes and read back equal."""
 
 import io
 import os

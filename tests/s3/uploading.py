@@ -1,8 +1,8 @@
 """A process that uploads, for tests that kill it or measure it: `python -m tests.s3.uploading`.
 
-argv: endpoint, bucket, access key, secret key, journal, threads, part size. What comes on stdin is
-uploaded as the key `file`; a line on stdout for each part tells how far it came, the last line
-tells by how many bytes its memory grew.
+argv: endpoint, bucket, access key, secret key, journal, threads, part size. It uploads stdin as
+the key `file`. It prints one line per part with the bytes sent, and at last one line with the
+bytes by which its memory grew.
 """
 
 import re
@@ -27,7 +27,7 @@ def main() -> None:
         secret_key=secret_key,
     )
     store = Store(storage)
-    store.write("warm-up", bytes(1024))  # what boto3 takes in any case
+    store.write("warm-up", bytes(1024))  # what boto3 always takes does not count as growth
     before = _peak()
     upload(
         store,
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def _peak() -> int:
-    """Of this program alone: what getrusage tells includes the one that started it."""
+    """Return the peak memory of this program alone: getrusage includes that of its parent."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found
     return 1024 * int(found[1])

@@ -1,4 +1,4 @@
-"""Who looks on sees a bar, who does not sees nothing, and the lock of the run sees a heartbeat."""
+"""A bar is drawn on a terminal only, and progress is a heartbeat for the lock of the run."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ with bar("outer", None) as outer, bar("inner", None) as inner:
 
 
 def drawn(script: str, environment: Mapping[str, str] | None = None) -> str:
-    """What the script shows on a terminal."""
+    """Run the script on a terminal, and return what it shows."""
     argv = (sys.executable, "-c", script)
     status, shown = on_terminal(argv, {**os.environ, "TERM": "xterm", **(environment or {})})
     assert status == 0

@@ -1,4 +1,4 @@
-"""tb-run over real processes: a pipeline of stages that do as the test says."""
+"""tb-run with real processes, whose stages are scripts of the test."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def record(name: str, **fields: object) -> dict[str, object]:
 
 @dataclass
 class Installation:
-    """A folder with tb-run and stages, each a copy of its input unless it is given a script."""
+    """A folder with tb-run and its stages, which copy their input unless a test scripts them."""
 
     folder: Path
     running: list[subprocess.Popen[str]] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Installation:
         (self.folder / name).write_text(script)
 
     def discovers(self, *records: dict[str, object], then: str = "") -> None:
-        lines = "".join(json.dumps(one) + "\n" for one in records)
+        lines = "".join(json.dumps(fields) + "\n" for fields in records)
         self.stage("tb-discover", f"print({lines!r}, end='', flush=True)\n{then}")
 
     def start(self, *arguments: str, options: str = "") -> subprocess.Popen[str]:
@@ -75,13 +75,13 @@ class Installation:
         return started
 
     def run(self, *arguments: str, options: str = "") -> tuple[int, str, str]:
-        """The exit status, standard output and standard error."""
+        """Return the exit status, standard output and standard error."""
         started = self.start(*arguments, options=options)
         output, errors = started.communicate(timeout=60)
         return started.returncode, output, errors
 
     def members(self) -> dict[str, int]:
-        """The processes that the lock file names; who has just begun may not be in it yet."""
+        """Return the processes that the lock file names; it may lack one that has just begun."""
         claim = json.loads((self.state / "locks/run").read_text())
         return {member["name"]: member["pid"] for member in claim["members"]}
 
@@ -105,7 +105,7 @@ def first_line(started: subprocess.Popen[str]) -> str:
 
 
 def ended(pidfds: list[int]) -> bool:
-    """Whether the processes end; waits for that."""
+    """Wait for the processes to end; return False if none does for 20 seconds."""
     waiting = set(pidfds)
     while waiting:
         done, _, _ = select.select(list(waiting), [], [], 20)
@@ -356,7 +356,7 @@ def test_the_commands_of_the_operator_are_told_how_the_run_went(
 ) -> None:
     told = installation.folder / "told"
     tell = f"sh -c 'echo $THREE_BACKUP_EVENT $THREE_BACKUP_STATUS >> {told}'"
-    options = "".join(f"    on_{one}: {tell}\n" for one in ("start", "success", "failure"))
+    options = "".join(f"    on_{event}: {tell}\n" for event in ("start", "success", "failure"))
     installation.discovers(record("users"))
     assert installation.run("-q", options=options) == (0, "", "")
     installation.discovers(record("users", error=ERROR))

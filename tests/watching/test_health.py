@@ -1,4 +1,4 @@
-"""What is late, and how bad that is."""
+"""Which backups are late, and how severe that is."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -116,5 +116,5 @@ def test_a_point_on_this_host_is_good_without_its_parents() -> None:
     point = Stored(SnapshotId(NOW - timedelta(hours=7), BASE.id.time), local=True, s3=False)
     found = judge([point], [NEAR], None, PATIENCE, Clock(NOW, UTC), points=True)
     assert found.incremental == point.id.time
-    assert not any("cannot be restored" in one for one in found.troubles)
+    assert not any("cannot be restored" in trouble for trouble in found.troubles)
     assert judge([point], [NEAR], None, PATIENCE, Clock(NOW, UTC)).incremental is None

@@ -1,4 +1,4 @@
-"""Who is told of a run, and what: nothing there can spoil a backup."""
+"""Hooks and pings that report a run; their failures never spoil a backup."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ Pings = list[tuple[str, str]]
 
 @pytest.fixture
 def pinged() -> Iterator[tuple[str, Pings]]:
-    """A URL and what was sent to it: the path and the body."""
+    """A URL, and the list of what was sent to it: path and body."""
     pings: Pings = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -74,7 +74,7 @@ def test_only_the_command_of_the_event_is_run(tmp_path: Path) -> None:
 )
 def test_a_command_that_fails_or_hangs_is_a_warning(argv: tuple[str, ...], sentence: str) -> None:
     warnings = said(Hooks({Event.SUCCESS: argv}, timeout=0.2 if "sleep" in argv else 60))
-    assert [one.startswith(sentence) for one in warnings] == [True] * bool(sentence)
+    assert [warning.startswith(sentence) for warning in warnings] == [True] * bool(sentence)
 
 
 def test_the_url_is_pinged_as_healthchecks_reads_it(pinged: tuple[str, Pings]) -> None:

@@ -1,4 +1,4 @@
-"""What is remembered of runs, and what becomes of it in Prometheus."""
+"""The record of the last run, and the metrics for Prometheus made of it."""
 
 import stat
 from datetime import UTC, datetime, timedelta

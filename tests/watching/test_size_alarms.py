@@ -1,4 +1,4 @@
-"""An object that collapses or explodes is told of; one that lives is not."""
+"""Alarms name an object whose size jumps up or down; ordinary growth raises none."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +24,7 @@ def manifest(snapshot: SnapshotId, size: int) -> Manifest:
 
 
 def said(folder: Path, factor: float | None, *sizes: int) -> list[str]:
-    """What is said of a base, an increment and so on, in which the object has these sizes."""
+    """Store a base and incrementals in which the object has these sizes; return the alarms."""
     catalog = Catalog(Storage(folder))
     snapshots: list[SnapshotId] = []
     for day, size in enumerate(sizes):

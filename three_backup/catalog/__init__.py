@@ -1,1 +1,1 @@
-"""Which snapshots exist, here and in S3, and their files."""
+"""The snapshots on this host and in S3, and their files."""

@@ -1,4 +1,4 @@
-"""The manifests that were read from S3, kept on this host: they never change."""
+"""Cache on this host of the manifests read from S3; a manifest never changes."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from three_backup.model.storage import Storage
 
 
 class ManifestCache:
-    """Those of one storage. S3 has them all: what is missing or damaged here is read there."""
+    """The cached manifests of one storage; S3 replaces a missing or damaged one."""
 
     def __init__(self, storage: Storage) -> None:
         self._local_dir = storage.local_dir
@@ -21,7 +21,7 @@ class ManifestCache:
         self._folder = storage.local_dir / "cache" / name
 
     def read(self, carrier: str, snapshot: SnapshotId) -> Manifest | None:
-        """None where it has to be read from S3."""
+        """Return the manifest, or None if it has to be read from S3."""
         path = self._path(carrier, snapshot)
         try:
             return Manifest.from_json(path.read_bytes(), str(path))
@@ -29,7 +29,7 @@ class ManifestCache:
             return None
 
     def keep(self, carrier: str, snapshot: SnapshotId, body: bytes) -> None:
-        # Whoever may not write here (a reader without rights) does without the cache.
+        # A user who may only read goes without the cache.
         if not os.access(self._local_dir, os.W_OK):
             return
         path = self._path(carrier, snapshot)

@@ -1,4 +1,4 @@
-"""Which snapshots exist, on this host and in S3, and their files from whichever has them."""
+"""The catalog: the snapshots on this host and in S3, and their files from either."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -31,17 +31,14 @@ _time = attrgetter("time")
 
 
 class Catalog:
-    """The snapshots of one storage. Nothing is contacted before it is asked for.
-
-    partial: S3 is left out, so that parents which are not here may lie there.
-    """
+    """The snapshots of one storage; S3 is contacted only when an answer needs it."""
 
     def __init__(self, storage: Storage, say: Say = lambda _: None) -> None:
-        """say: told in a sentence when S3 keeps us waiting."""
+        """say: called with a sentence when S3 keeps us waiting."""
         self.storage = storage
         self._say = say
         self.local = LocalStore(storage.local_dir)
-        self.partial = False
+        self.partial = False  # S3 is left out: parents missing here may lie there
         self._everything: dict[str, str] | None = None
         self._unlisted: BackupError | None = None
         self._cache = ManifestCache(storage)
@@ -49,12 +46,12 @@ class Catalog:
 
     @cached_property
     def s3(self) -> Store | None:
-        """None without a bucket."""
+        """The store, or None without a bucket."""
         return Store(self.storage, self._say) if self.storage.bucket else None
 
     @property
     def bucket(self) -> Store:
-        """Raises ConfigurationError without a bucket."""
+        """The store. Raises ConfigurationError without a bucket."""
         if self.s3 is None:
             raise ConfigurationError(
                 "config.no_bucket",
@@ -65,16 +62,19 @@ class Catalog:
 
     @property
     def places(self) -> list[str]:
-        """Where it looks, as a person would say it."""
+        """The places that are searched, in words for a person."""
         here = [f"in {self.storage.local_dir}"] if self._looks_here else []
         return here if self.s3 is None else [f"below {self.s3.place()}", *here]
 
     def list_everything(self) -> None:
-        """From here on answer out of one listing, a request a thousand keys, not one a carrier."""
+        """Answer from one listing from now on: a request per thousand keys, not per carrier.
+
+        Raises BackupError, and the same one in each later call.
+        """
         if self._everything is not None:
             return
         if self._unlisted is not None:
-            raise self._unlisted  # many carriers shall not wait for it one after the other
+            raise self._unlisted  # else each carrier would wait for S3 in turn
         try:
             self._everything = self._listed()
         except BackupError as error:
@@ -82,35 +82,37 @@ class Catalog:
             raise
 
     def without_s3(self) -> "Catalog":
-        """The snapshots of this host alone, while S3 is away."""
+        """Return a catalog of this host's snapshots alone, for when S3 is away."""
         catalog = Catalog(replace(self.storage, bucket=None), self._say)
         catalog.partial = True
         return catalog
 
     def leave_out_local(self) -> None:
-        """From here on answer out of S3 alone, its manifests read anew. Of this host only what is
-        never uploaded is read."""
+        """Answer from S3 alone from now on, and read its manifests anew.
+
+        On this host only files that are never uploaded are still read.
+        """
         self._trusts_host = False
 
     def snapshots(self, carrier: str) -> list[Stored]:
-        """Oldest first."""
+        """Return the carrier's snapshots, oldest first."""
         local = set(self.local.snapshots(carrier)) if self._looks_here else set()
         remote = sorted(self._remote(carrier), key=_time)
         if not local:
-            return [Stored(one, False, True) for one in remote]
+            return [Stored(snapshot, False, True) for snapshot in remote]
         there = set(remote)
         ordered = sorted(local | there, key=_time)
-        return [Stored(one, one in local, one in there) for one in ordered]
+        return [Stored(snapshot, snapshot in local, snapshot in there) for snapshot in ordered]
 
     def carriers(self, type: str) -> list[str]:
-        """Every carrier of a source that has a snapshot anywhere, sorted."""
+        """Return every carrier of a source that has a snapshot anywhere, sorted."""
         self.list_everything()
-        remote = (one for one in self._everything or () if one.startswith(f"{type}/"))
+        remote = (carrier for carrier in self._everything or () if carrier.startswith(f"{type}/"))
         local = self.local.carriers(type) if self._looks_here else ()
         return sorted({*remote, *local})
 
     def manifest(self, carrier: str, stored: Stored) -> Manifest:
-        """From this host, else from the cache, else from S3."""
+        """Read the manifest from this host, else from the cache, else from S3."""
         if stored.local:
             return self.local.manifest(carrier, stored.id)
         return self._remote_manifest(carrier, stored.id)
@@ -122,27 +124,30 @@ class Catalog:
         return Files(local, directory, remote, self.s3)
 
     def chain(self, carrier: str, snapshots: Sequence[Stored], last: SnapshotId) -> list["Files"]:
-        """The files of the base, of the increments after it and of last, in that order."""
-        links = chain((one.id for one in snapshots), last)
+        """Return the files of the base, of the incrementals after it and of last, in order."""
+        links = chain((stored.id for stored in snapshots), last)
         if links is None:
             raise BackupError(
                 "catalog.broken_chain",
                 f"{carrier}: snapshot {last} lacks the snapshot it is an increment of",
                 "restore an older one with --snapshot; tb-list --snapshots names them",
             )
-        by_id = {one.id: one for one in snapshots}
+        by_id = {stored.id: stored for stored in snapshots}
         return [self.files(carrier, by_id[link]) for link in links]
 
     def lost(self, carrier: str, snapshots: Sequence[Stored], last: SnapshotId) -> str | None:
-        """What is never uploaded and gone from this host, of last and of all that it builds on."""
-        links = chain((one.id for one in snapshots), last) or (last,)
-        for stored in (one for one in snapshots if one.id in links):
+        """Name a never-uploaded file that last needs and this host has lost, in a sentence.
+
+        None if there is none. last needs its own files and those of every snapshot it builds on.
+        """
+        links = chain((snapshot.id for snapshot in snapshots), last) or (last,)
+        for stored in (snapshot for snapshot in snapshots if snapshot.id in links):
             for name in self.lost_files(carrier, stored):
                 return f"{name} of {stored.id} is gone from this host"
         return None
 
     def lost_files(self, carrier: str, stored: Stored) -> list[str]:
-        """The files of one snapshot that are never uploaded, without those that are here."""
+        """Return the snapshot's never-uploaded files that this host lacks or has incomplete."""
         directory = self.local.directory(carrier, stored.id)
         return [
             file.name
@@ -161,8 +166,8 @@ class Catalog:
             if folder != last:
                 last, found = folder, names.setdefault(folder, [])
             found.append(name)
-        # One text a carrier: a snapshot costs its 40 characters, not an object. Whoever writes
-        # there besides, no name has a slash in it.
+        # One string per carrier: a snapshot costs 40 characters instead of a Python object.
+        # A slash can join the names: none contains one, whoever wrote the key.
         return {
             carrier: "/".join(found)
             for folder, found in names.items()
@@ -201,7 +206,7 @@ class Catalog:
 
 
 class Files:
-    """The files of one snapshot: `sources.jobs.SnapshotFiles` over a folder, over S3, or both."""
+    """The files of one snapshot in a folder, in S3 or both; a `sources.jobs.SnapshotFiles`."""
 
     def __init__(
         self, local: Manifest | None, directory: Path, remote: Manifest | None, s3: Store | None
@@ -220,7 +225,7 @@ class Files:
         return self._manifest
 
     def read(self, name: str) -> bytes:
-        """A damaged copy on this host is passed over where S3 has another."""
+        """Return a whole file; if the local copy is damaged, read the one in S3."""
         stored = self._file(self._remote or self._manifest, name)
         damaged = None
         for copy in self._copies(name, 0, stored.size):
@@ -279,7 +284,7 @@ def _is_whole(path: Path, size: int) -> bool:
 
 
 def in_s3(manifest: Manifest, volume_sizes: dict[str, int]) -> Manifest:
-    """The manifest as S3 keeps it: it says how each uploaded file is cut into volumes."""
+    """Return the manifest as S3 keeps it, with the volume size in bytes of each uploaded file."""
     files = tuple(
         replace(stored, volume_size=volume_sizes.get(stored.name)) for stored in manifest.files
     )

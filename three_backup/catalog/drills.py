@@ -1,7 +1,7 @@
-"""When each object was last proved to come back, as S3 remembers it.
+"""The last good and the last failed drill of each object, stored in S3.
 
-Two keys an object, `good.json` and `failed.json`: how old the last drill of either outcome is
-stands in a listing, so that nobody reads thousands of keys to see it.
+Each object has two keys, `good.json` and `failed.json`. A listing tells how old each is, so that
+nobody has to read thousands of keys.
 """
 
 import json
@@ -23,14 +23,13 @@ _FAILED = "failed.json"
 
 @dataclass(frozen=True, slots=True)
 class Drill:
-    """One drill of one object. seconds: how long it took to bring back; facts: what was found
-    (rows, content), or the error."""
+    """One drill of one object."""
 
     object: ObjectId
     snapshot: str
     time: datetime
-    seconds: float
-    facts: Mapping[str, Any]
+    seconds: float  # how long the restore took
+    facts: Mapping[str, Any]  # what was found (rows, content), or the error
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -43,31 +42,31 @@ class Drill:
 
 
 class Drills:
-    """Those of one prefix; listed once, a request a thousand keys, when first asked for."""
+    """The drills below one prefix; listed once, when first needed, a request per 1000 keys."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def last_good(self, id: str) -> datetime | None:
-        """By the server's clock."""
+        """Return the time of the last good drill, by the server's clock; None if there is none."""
         return self._listed.get((id, _GOOD))
 
     def last_failed(self, id: str) -> datetime | None:
-        """None where none failed since the last good one."""
+        """Return the time of a drill that failed after the last good one, or None."""
         return self._listed.get((id, _FAILED))
 
     def facts(self, object_id: ObjectId) -> Mapping[str, Any]:
-        """What the last good drill found; nothing where there was none."""
+        """Return what the last good drill found; empty if there is none."""
         if self.last_good(str(object_id)) is None:
             return {}
         try:
             fields = json.loads(self._store.read(_key(object_id, _GOOD)))
-        except ValueError:  # what cannot be read proves nothing, and is written anew
+        except ValueError:  # a malformed result proves nothing; the next drill rewrites it
             return {}
         return fields if isinstance(fields, dict) else {}
 
     def remember(self, drill: Drill, good: bool) -> None:
-        """A good drill makes an earlier failure out of date."""
+        """Store the drill; a good one deletes an earlier failure."""
         body = {"v": 1, "id": str(drill.object), **drill.fields}
         key = _key(drill.object, _GOOD if good else _FAILED)
         self._store.write(key, json.dumps(body, ensure_ascii=False).encode() + b"\n")

@@ -17,22 +17,24 @@ _UNFINISHED = ".unfinished-"
 
 
 class LocalStore:
-    """A folder of snapshots. A snapshot is there when its manifest is.
+    """A folder of snapshots. A snapshot exists if its manifest exists.
 
-    Whoever adds or removes snapshots of a carrier holds the carrier's lock.
+    The caller holds the carrier's lock when it adds or removes snapshots.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def snapshots(self, carrier: str) -> list[SnapshotId]:
-        """Oldest first."""
+        """Return the carrier's snapshots, oldest first."""
         try:
             entries = list(os.scandir(self._folder(carrier)))
         except (FileNotFoundError, NotADirectoryError):
             return []
         found = (_snapshot_in(entry) for entry in entries if entry.is_dir())
-        return sorted((one for one in found if one), key=lambda one: one.time)
+        return sorted(
+            (snapshot for snapshot in found if snapshot), key=lambda snapshot: snapshot.time
+        )
 
     def manifest(self, carrier: str, snapshot: SnapshotId) -> Manifest:
         path = self.directory(carrier, snapshot) / MANIFEST
@@ -47,31 +49,34 @@ class LocalStore:
         return self._folder(carrier) / str(snapshot)
 
     def journals(self, carrier: str, snapshot: SnapshotId | None = None) -> Path:
-        """What is being uploaded to S3 and removed there: of one snapshot, or of all."""
+        """Return the folder of the journals of one snapshot, or of all the carrier's.
+
+        They tell what is being uploaded to S3 or removed there.
+        """
         folder = self.root / _JOURNAL / layout.path(carrier)
         return folder if snapshot is None else folder / str(snapshot)
 
     @contextmanager
     def begin(self, carrier: str, snapshot: SnapshotId) -> Iterator[Path]:
-        """An empty folder to fill with data files; it is gone afterwards unless committed."""
+        """Yield an empty folder to fill with data files; remove it unless it was committed."""
         self.sweep(carrier)
         folder = self._folder(carrier) / f"{_UNFINISHED}{snapshot}"
         folder.mkdir(parents=True, mode=0o700)
-        sync_directory(folder.parent)  # what is made elsewhere for it is found by its name
+        sync_directory(folder.parent)  # if we are killed, unfinished() must find it
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def commit(self, unfinished: Path, manifest: Manifest) -> None:
-        """Make a snapshot of the folder: its manifest is written last, then it is renamed."""
+        """Turn the folder into a snapshot: write the manifest last, then rename the folder."""
         write_durably(unfinished / MANIFEST, manifest.to_json())
         sync_directory(unfinished)
         unfinished.rename(self.directory(manifest.carrier, manifest.snapshot))
         sync_directory(unfinished.parent)
 
     def remove(self, carrier: str, snapshot: SnapshotId) -> None:
-        """The manifest first, so that what is half removed is no snapshot."""
+        """Remove a snapshot, its manifest first: a half-removed snapshot is none."""
         folder = self.directory(carrier, snapshot)
         (folder / MANIFEST).unlink(missing_ok=True)
         sync_directory(folder)
@@ -79,13 +84,13 @@ class LocalStore:
         _remove_empty_parents(folder.parent, self.root)
 
     def unfinished(self, carrier: str) -> list[SnapshotId]:
-        """What killed runs began and did not commit."""
+        """Return the snapshots that killed runs began and did not commit."""
         folders = self._folder(carrier).glob(f"{_UNFINISHED}*")
-        found = (SnapshotId.parse(one.name.removeprefix(_UNFINISHED)) for one in folders)
-        return [one for one in found if one]
+        found = (SnapshotId.parse(folder.name.removeprefix(_UNFINISHED)) for folder in folders)
+        return [snapshot for snapshot in found if snapshot]
 
     def sweep(self, carrier: str) -> None:
-        """Remove what killed runs left of snapshots that never came to be, or no longer are."""
+        """Remove the rest of snapshots that killed runs did not finish, or half removed."""
         folder = self._folder(carrier)
         if not folder.is_dir():
             return
@@ -94,11 +99,11 @@ class LocalStore:
                 shutil.rmtree(entry.path)
 
     def carriers(self, type: str) -> Iterator[str]:
-        """The carriers of a source that have snapshots here."""
+        """Yield the carriers of a source that have snapshots here."""
         return _carriers(self.root, type)
 
     def begun(self, type: str) -> Iterator[str]:
-        """The carriers of a source of which something was begun in S3 and not finished."""
+        """Yield the carriers of a source with something begun in S3 and not finished."""
         return _carriers(self.root / _JOURNAL, type)
 
     def _folder(self, carrier: str) -> Path:

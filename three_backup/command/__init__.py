@@ -1,4 +1,4 @@
-"""The one way to run another program: an argv, never a shell, its failure a sentence."""
+"""Run other programs: by argv, never through a shell; a failure becomes a sentence."""
 
 from three_backup.command.child import signal_name
 from three_backup.command.pipeline import Pipeline, joined

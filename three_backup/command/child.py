@@ -1,4 +1,4 @@
-"""A child process: started as its program says, ended for certain, whatever signal comes."""
+"""A child process: started as its Program says, and always ended, whatever signal comes."""
 
 import os
 import pwd
@@ -26,7 +26,7 @@ def start(
     stderr: int | None,
     inherited: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """The program, running, its stdout a pipe. inherited: descriptors that it keeps open."""
+    """Start the program, its stdout a pipe. inherited: descriptors that it keeps open."""
     account = None if program.user is None else _account(program)
     try:
         return subprocess.Popen(
@@ -48,12 +48,12 @@ def start(
 
 @contextmanager
 def signals_deferred() -> Iterator[None]:
-    """What a signal raises waits for the end of the block: in its middle it orphans a child."""
+    """Delay what a signal raises to the end of the block; within, it would orphan a child."""
     came: list[signal.Signals] = []
     handlers: dict[signal.Signals, Callable[[int, None], object]] = {}
     try:
         with ExitStack() as stack:
-            if threading.current_thread() is threading.main_thread():  # nowhere else is it raised
+            if threading.current_thread() is threading.main_thread():  # no other runs handlers
                 for number in _ENDING:
                     handler = signal.getsignal(number)
                     if callable(handler):
@@ -69,7 +69,7 @@ def signals_deferred() -> Iterator[None]:
 
 
 def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """SIGTERM, a grace, SIGKILL, for those that still run."""
+    """End the processes that still run: SIGTERM, up to GRACE seconds, SIGKILL."""
     running = [process for process in processes if process.poll() is None]
     for process in running:
         process.terminate()
@@ -81,7 +81,7 @@ def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 def wait(
     processes: Sequence[subprocess.Popen[bytes]], seconds: float
 ) -> list[subprocess.Popen[bytes]]:
-    """Those that have not ended when the seconds are over."""
+    """Wait for the processes; return those that have not ended after so many seconds."""
     deadline = time.monotonic() + seconds
     for process in processes:
         with suppress(subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""Programs that are joined by pipes, and speak for themselves."""
+"""Programs that are joined by pipes and write their errors to our stderr."""
 
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -15,25 +15,25 @@ _AFTER_INTERRUPT = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Programs that run, each reading what the one before it prints. output: of the last one."""
+    """Running programs; each reads what the one before it prints."""
 
     processes: Sequence[subprocess.Popen[bytes]]
-    output: IO[bytes]
+    output: IO[bytes]  # stdout of the last program
 
     @property
     def pids(self) -> list[int]:
         return [process.pid for process in self.processes]
 
     def statuses(self) -> list[int]:
-        """How each ended, once all have: an exit status, or a signal as its negative number."""
+        """Wait for all; return their exit statuses, a signal as its negative number."""
         return [process.wait() for process in self.processes]
 
 
 @contextmanager
 def joined(programs: Sequence[Program], inherited: Sequence[int] = ()) -> Iterator[Pipeline]:
-    """first | second | ... | last, their stderr ours; they have ended when the block has.
+    """Run first | second | ... | last with our stderr, and end them with the block.
 
-    inherited: descriptors that every one of them keeps open.
+    inherited: descriptors that every program keeps open.
     """
     processes: list[subprocess.Popen[bytes]] = []
     output: int | IO[bytes] = subprocess.DEVNULL
@@ -42,11 +42,11 @@ def joined(programs: Sequence[Program], inherited: Sequence[int] = ()) -> Iterat
             with signals_deferred():
                 processes.append(start(program, output, None, inherited))
             if not isinstance(output, int):
-                output.close()  # or its writer never hears that its reader is gone
+                output.close()  # else its writer gets no SIGPIPE when its reader is gone
             output = cast(IO[bytes], processes[-1].stdout)
         yield Pipeline(processes, BufferedReader(cast(RawIOBase, output)))
     except KeyboardInterrupt:
-        wait(processes, _AFTER_INTERRUPT)  # from the terminal they have heard of it themselves
+        wait(processes, _AFTER_INTERRUPT)  # Ctrl-C in a terminal reaches them, too
         raise
     finally:
         if not isinstance(output, int):

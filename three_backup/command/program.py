@@ -1,4 +1,4 @@
-"""What to run, as whom, and how to speak of its failure."""
+"""What to run, as which user, and how to report its failure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,29 +7,24 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program that is to be run.
-
-    environment: on top of our own, None removes a variable; user: run as that user with none of
-    our groups, in its name and from `/` unless cwd says otherwise. code, what: of the BackupError,
-    what stands before its sentence; package: what to install where the program is missing; redact:
-    takes secrets out of what the program printed on stderr; timeout: seconds after which `run`
-    ends it, None for never.
-    """
+    """A program to run."""
 
     argv: Sequence[str]
+    # On top of our own environment; None removes a variable.
     environment: Mapping[str, str | None] = field(default_factory=dict)
+    # Run as this user: without our groups, with its HOME, USER and LOGNAME.
     user: str | None = None
-    cwd: Path | None = None
-    code: str = "command.failed"
-    what: str = ""
-    package: str = ""
-    redact: Callable[[str], str] = str
-    timeout: float | None = None
+    cwd: Path | None = None  # None: `/` if user is set, else ours
+    code: str = "command.failed"  # of the BackupError
+    what: str = ""  # stands before the sentence of the BackupError
+    package: str = ""  # to install if the program is missing
+    redact: Callable[[str], str] = str  # removes secrets from what the program printed on stderr
+    timeout: float | None = None  # seconds after which `run` ends it; None: never
 
     @property
     def name(self) -> str:
         return Path(self.argv[0]).name
 
     def about(self, sentence: str) -> str:
-        """The sentence, after what it is about."""
+        """Return the sentence with what it is about in front."""
         return f"{self.what}: {sentence}" if self.what else sentence

@@ -1,4 +1,4 @@
-"""Run a program and have what it prints, or feed it; whatever fails is a BackupError."""
+"""Run a program to read what it prints, or feed it; every failure is a BackupError."""
 
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -14,9 +14,9 @@ _BUFFER_SIZE = 1 << 20
 
 
 def run(program: Program, input: str | bytes | None = None) -> str:
-    """What the program printed on stdout. Without input its stdin is /dev/null.
+    """Return what the program printed on stdout. Without input its stdin is /dev/null.
 
-    A program that leaves a server behind must give it another stdout: this waits for its end.
+    This waits until stdout is closed: a server that the program leaves behind must not inherit it.
     """
     given = input.encode() if isinstance(input, str) else input
     stdin = subprocess.DEVNULL if given is None else subprocess.PIPE
@@ -27,12 +27,12 @@ def run(program: Program, input: str | bytes | None = None) -> str:
 
 
 def pipe(left: Program, right: Program) -> str:
-    """left | right: what right printed on stdout. Raises where either failed."""
+    """Run left | right and return what right printed. Raises BackupError if either failed."""
     with (
         watched(left, subprocess.DEVNULL) as writer,
         watched(right, writer.stdout) as reader,
     ):
-        writer.stdout.close()  # or the writer never hears that the reader is gone
+        writer.stdout.close()  # else the writer gets no SIGPIPE when the reader is gone
         output = reader.output()
         check(writer, reader)
     return output.decode("utf-8", "surrogateescape")
@@ -40,26 +40,28 @@ def pipe(left: Program, right: Program) -> str:
 
 @contextmanager
 def stream(program: Program) -> Iterator[BufferedIOBase]:
-    """What the program prints on stdout, while it prints it.
+    """Yield the program's stdout, to be read while it runs.
 
-    It has ended only when the program exited 0: the last read raises otherwise. A program that is
-    not read to its end is ended with the block.
+    The stream ends only if the program exits 0; otherwise the last read raises BackupError. A
+    program that is not read to its end is ended with the block.
     """
     with (
         watched(program, subprocess.DEVNULL) as child,
         BufferedReader(_CheckedOutput(child), _BUFFER_SIZE) as readable,
     ):
-        with suppress(OSError):  # users may have so many of this size
+        with suppress(OSError):  # Linux limits how much a user may have in pipes
             fcntl(child.stdout, F_SETPIPE_SZ, _BUFFER_SIZE)
         yield readable
 
 
 def feed(program: Program, pieces: Iterable[bytes]) -> None:
-    """Write the pieces to the program's stdin. What is raised between them ends it before it can
-    take what it has for the whole."""
+    """Write the pieces to the program's stdin.
+
+    If pieces raises, the program is ended before it can take what it has for the whole.
+    """
     with watched(program, subprocess.PIPE) as child:
         stdin = cast(IO[bytes], child.process.stdin)
-        with suppress(BrokenPipeError):  # it says itself why it reads no more
+        with suppress(BrokenPipeError):  # check tells why the program stopped reading
             for piece in pieces:
                 left = memoryview(piece)
                 while left:

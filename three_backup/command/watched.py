@@ -1,4 +1,4 @@
-"""A child that is watched: what it prints on stderr is kept, and how it ended is checked."""
+"""A watched child: its stderr is kept and its exit status is checked."""
 
 import os
 import signal
@@ -15,14 +15,14 @@ from three_backup.command.child import end, signal_name, signals_deferred, start
 from three_backup.command.program import Program
 from three_backup.errors import BackupError
 
-_HEAD_LINES = 2  # clickhouse-client says whom it heard it from, then the code, then its advice
+_HEAD_LINES = 2  # clickhouse-client prints which server failed, then the code, then advice
 _TAIL_LINES = 40
 _LINE_BYTES = 2000
 _QUOTED_LINES = 3
 
 
 class Tail:
-    """The first and the last lines that a program prints on stderr, however many it prints."""
+    """The first and the last lines of a program's stderr; those between are dropped."""
 
     def __init__(self, readable: IO[bytes]) -> None:
         self._readable = readable
@@ -32,7 +32,7 @@ class Tail:
         self._thread.start()
 
     def sentence(self, name: str) -> str:
-        self._thread.join(timeout=1)  # a server that the program left behind may hold it open
+        self._thread.join(timeout=1)  # a server that the program left behind may hold stderr open
         kept = (*self._head, *tuple(self._lines))
         lines = (line.decode("utf-8", "replace").strip() for line in kept)
         meaningful = list(dict.fromkeys(line.removeprefix(f"{name}: ") for line in lines if line))
@@ -51,7 +51,7 @@ class Tail:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A program that was started, its stdout a pipe."""
+    """A started program; its stdout is a pipe."""
 
     program: Program
     process: subprocess.Popen[bytes]
@@ -62,11 +62,14 @@ class Watched:
         return cast(IO[bytes], self.process.stdout)
 
     def output(self, given: bytes | None = None) -> bytes:
-        """All that it prints on stdout. given: for its stdin, which must be a pipe then."""
+        """Return all that the program prints on stdout. Raises BackupError after its timeout.
+
+        given: for its stdin, which must then be a pipe.
+        """
         program, began = self.program, time.monotonic()
         while program.timeout is None or time.monotonic() - began < program.timeout:
             try:
-                # A signal on the brink of a blocking read is heard within the second.
+                # At most a second: a signal just before a blocking read is handled after it.
                 return self.process.communicate(given, timeout=min(1, program.timeout or 1))[0]
             except subprocess.TimeoutExpired:
                 given = None  # it is being written already
@@ -74,7 +77,7 @@ class Watched:
         raise BackupError(program.code, program.about(sentence))
 
     def failure(self) -> str | None:
-        """A sentence, once the program has ended."""
+        """Wait for the end; return a sentence about the failure, None if there is none."""
         status = self.process.wait()
         if status == 0:
             return None
@@ -85,7 +88,7 @@ class Watched:
 
 @contextmanager
 def watched(program: Program, stdin: int | IO[bytes]) -> Iterator[Watched]:
-    """The program, running; it has ended when the block has, whatever happens in there."""
+    """Start the program, and end it with the block, whatever happens in there."""
     processes: list[subprocess.Popen[bytes]] = []
     try:
         with signals_deferred():
@@ -100,7 +103,10 @@ def watched(program: Program, stdin: int | IO[bytes]) -> Iterator[Watched]:
 
 
 def check(*children: Watched) -> None:
-    """Raises where one failed. Whose reader failed and who died of that is not to blame."""
+    """Raise BackupError if a child failed.
+
+    The first is not blamed if it died of SIGPIPE because the last, its reader, failed.
+    """
     failures = [child.failure() for child in children]
     if failures[-1] and children[0].process.returncode == -signal.SIGPIPE:
         failures = failures[1:]

@@ -1,4 +1,4 @@
-"""The configuration as the tools ask it: what holds for this object, this source, this run."""
+"""The merged configuration: the settings of an object, of a source and of the run."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,13 +16,12 @@ _Matching = tuple[Rule, ...]
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """path: None where there is no file and the defaults hold; rules: as written, the lower wins;
-    defaults: the folder and the prefix of a host that names none; warnings: for people."""
+    """The rules of the configuration file, and the settings that they give."""
 
-    path: Path | None
-    rules: tuple[Rule, ...]
-    defaults: Storage
-    warnings: tuple[str, ...] = ()
+    path: Path | None  # None: there is no file, and the defaults hold
+    rules: tuple[Rule, ...]  # as written; the lower one wins
+    defaults: Storage  # this host's folder and prefix, where no section names them
+    warnings: tuple[str, ...] = ()  # for people
     _merged: dict[tuple[str, ...], Settings] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -31,17 +30,23 @@ class Configuration:
     )
 
     def settings(self, object_id: ObjectId) -> Settings:
-        """Found once: an object is asked for several times, and there may be ten thousand."""
+        """Return the settings of an object.
+
+        Cached: each object is asked for several times, and there may be ten thousand.
+        """
         if object_id not in self._found:
             self._found[object_id] = self._settings(self._matching(object_id))
         return self._found[object_id]
 
     def given(self, object_id: ObjectId) -> dict[str, Given]:
-        """What sections say of the object and of the run, by option, each with its line."""
+        """Return what sections say of the object and of the run, by option, each with its line."""
         return _merge(self._matching(object_id))
 
     def settings_below(self, prefix: str) -> list[Settings]:
-        """What may hold for objects whose ids begin with `prefix/` and are not known further."""
+        """Return the settings that may hold for objects whose ids begin with `prefix/`.
+
+        One for each pattern that can match there; the rest of the ids need not be known.
+        """
         patterns = (rule.pattern for rule in self.rules if can_match_below(rule.pattern, prefix))
         whole = self._covering(f"{prefix}/*")
         return [
@@ -52,7 +57,7 @@ class Configuration:
         ]
 
     def source_settings(self, type: str) -> Settings:
-        """What holds for a source as a whole: its own sections and that of everything."""
+        """Return the settings of a source as a whole: of its own sections and of "*"."""
         patterns = (EVERYTHING, *of_source(type))
         return self._settings(tuple(rule for rule in self.rules if rule.pattern in patterns))
 
@@ -60,19 +65,21 @@ class Configuration:
     def run(self) -> RunSettings:
         given = _merge(tuple(rule for rule in self.rules if rule.pattern == EVERYTHING))
         wanted = {
-            name: one.value for name, one in given.items() if OPTIONS[name].scope is Scope.RUN
+            name: option.value
+            for name, option in given.items()
+            if OPTIONS[name].scope is Scope.RUN
         }
         local_dir = given["local_dir"].value if "local_dir" in given else self.defaults.local_dir
         return RunSettings(local_dir, **wanted)
 
     def storages(self) -> list[Storage]:
-        """Every storage that a section, with those that cover it, names; none twice."""
+        """Return every storage that a section names, with those that cover it; none twice."""
         patterns = dict.fromkeys((EVERYTHING, *(rule.pattern for rule in self.rules)))
         found = (self._settings(self._covering(pattern)).storage for pattern in patterns)
         return list(dict.fromkeys(found))
 
     def unmatched(self, ids: Iterable[ObjectId], types: Iterable[str]) -> list[str]:
-        """The patterns that could match an object of the types, and match none of the ids."""
+        """Return the patterns that could match objects of the types but match none of the ids."""
         types = tuple(types)
         waiting = [
             rule
@@ -85,7 +92,7 @@ class Configuration:
         return [rule.pattern for rule in waiting]
 
     def require_agreement(self, carrier: str, object_ids: Iterable[ObjectId]) -> None:
-        """Raises ConfigurationError where objects of one carrier are to lie in several places."""
+        """Raise ConfigurationError where objects of one carrier are to lie in several places."""
         first: ObjectId | None = None
         for object_id in object_ids:
             first = first or object_id
@@ -102,13 +109,13 @@ class Configuration:
         )
 
     def _settings(self, matching: _Matching) -> Settings:
-        # Ten thousand objects match a handful of different sets of sections.
+        # Cached: ten thousand objects match only a handful of different sets of sections.
         key = tuple(rule.pattern for rule in matching)
         if key not in self._merged:
             given = _merge(matching)
             own = {
-                name: one.value
-                for name, one in given.items()
+                name: option.value
+                for name, option in given.items()
                 if OPTIONS[name].scope is not Scope.RUN
             }
             self._merged[key] = settings_of(own, self.defaults)
@@ -131,8 +138,8 @@ class Configuration:
     def _place(self, given: dict[str, Given], name: str) -> str:
         if name not in given:
             return "the default"
-        one = given[name]
-        return f"{self.path}:{one.line} ({one.pattern!r})"
+        option = given[name]
+        return f"{self.path}:{option.line} ({option.pattern!r})"
 
 
 def _merge(matching: _Matching) -> dict[str, Given]:

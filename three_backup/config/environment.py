@@ -1,4 +1,4 @@
-"""Credentials of the sources out of a .env file, for the clients that read their environment."""
+"""Credentials of the sources from a .env file, for clients that read their environment."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ _PREFIXES = ("PG", "CLICKHOUSE_")
 def environment_file(
     configuration: Configuration, path: Path | None, environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """The variables to add to environ: those of path, else of .env beside the configuration.
+    """Return the variables to add to environ: from path, else from .env beside the configuration.
 
     Only PG* and CLICKHOUSE_* count, and what is already set wins. Raises ConfigurationError where
     path cannot be read.

@@ -1,4 +1,4 @@
-"""Which value of an option holds for an object, and which line gave it."""
+"""Explains which value of an option holds for an object, and which line gave it."""
 
 import shlex
 from collections.abc import Iterator
@@ -20,37 +20,38 @@ _UNITS = (("h", 3600), ("m", 60), ("s", 1))
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """An option in words. value: as it could be written, a secret is not; line, pattern: of the
-    section that gives it, None for the default."""
+    """An option in words."""
 
     option: str
-    value: str
-    line: int | None = None
-    pattern: str | None = None
+    value: str  # as it could be written in a configuration; a secret is hidden
+    line: int | None = None  # where the option is given; None: it is the default
+    pattern: str | None = None  # of the section that gives it; None: it is the default
 
 
 def explain(configuration: Configuration, object_id: ObjectId) -> Iterator[Explained]:
-    """Every option there is, in the order of three_backup.yaml(5)."""
+    """Yield every option there is, in the order of three_backup.yaml(5)."""
     given = configuration.given(object_id)
     for name, option in OPTIONS.items():
         if name in given:
-            one = given[name]
-            value = HIDDEN if option.secret else written(one.value)
-            yield Explained(name, value, one.line, one.pattern)
+            entry = given[name]
+            value = HIDDEN if option.secret else written(entry.value)
+            yield Explained(name, value, entry.line, entry.pattern)
         else:
             yield Explained(name, written(default(name, configuration.defaults)))
 
 
 def default(name: str, host: Storage) -> Any:
-    """What holds where nothing is said; host: the folder and the prefix of this host."""
+    """Return the default of an option. host: the folder and the prefix of this host."""
     if is_storage(name):
         return getattr(host, name if name == LOCAL_DIR else name.removeprefix("s3_"))
-    defaults = {one.name: one.default for one in (*fields(Settings), *fields(RunSettings))}
+    defaults = {
+        option.name: option.default for option in (*fields(Settings), *fields(RunSettings))
+    }
     return defaults[name]
 
 
 def written(value: Any) -> str:
-    """A value as it stands in a configuration; `-` for none."""
+    """Return a value as it is written in a configuration; `-` for none."""
     match value:
         case None:
             return _NONE
@@ -69,5 +70,5 @@ def written(value: Any) -> str:
 
 
 def _duration(seconds: int) -> str:
-    unit, length = next(one for one in _UNITS if seconds % one[1] == 0)
+    unit, length = next(pair for pair in _UNITS if seconds % pair[1] == 0)
     return f"{seconds // length}{unit}"

@@ -1,4 +1,4 @@
-"""Find the configuration, read it, and report all that is wrong with it at once."""
+"""Finds and reads the configuration, and reports all mistakes in it at once."""
 
 import os
 import socket
@@ -22,7 +22,7 @@ _STATE = "three_backup"
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Configuration:
-    """The configuration at path, else where it is looked for, else the defaults.
+    """Return the configuration at path, else the one in the usual places, else the defaults.
 
     Raises ConfigurationError with every mistake in it, one a line.
     """
@@ -38,7 +38,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Configuration:
 
 
 def host_storage(environ: Mapping[str, str], user: int, host: str) -> Storage:
-    """Where snapshots lie unless the configuration says otherwise; user: 0 is root."""
+    """Return where snapshots lie unless the configuration says otherwise. user: 0 is root."""
     if user == 0:
         state = Path("/var/lib")
     else:
@@ -70,12 +70,12 @@ def _text(path: Path) -> str:
 
 
 def _lines(path: Path, mistakes: Sequence[Mistake]) -> str:
-    return "\n".join(f"{path}:{one.line}: {one.sentence}" for one in sorted(mistakes))
+    return "\n".join(f"{path}:{mistake.line}: {mistake.sentence}" for mistake in sorted(mistakes))
 
 
 def _warnings(path: Path, sections: Sequence[Section], rules: Sequence[Rule]) -> Iterator[str]:
-    for one in sorted(overridden(rules)):
-        yield f"{path}:{one.line}: {one.sentence}"
+    for mistake in sorted(overridden(rules)):
+        yield f"{path}:{mistake.line}: {mistake.sentence}"
     for file in dict.fromkeys(_files_with_secrets(path, sections)):
         if os.access(file, os.F_OK) and file.stat().st_mode & stat.S_IROTH:
             yield f"{file}: it holds secrets and everybody may read it; chmod 600 {file}"

@@ -1,4 +1,4 @@
-"""The words of the configuration, and how each is read. Adding one is a line of the table."""
+"""The option names of the configuration, and how each is read. A new one is a line of OPTIONS."""
 
 import re
 import shlex
@@ -26,28 +26,28 @@ _FALSE = ("false", "no", "off")
 
 
 class Scope(StrEnum):
-    """Whom an option is for, and so in which sections it may stand."""
+    """What an option applies to, and so in which sections it may stand."""
 
-    OBJECT = "object"  # any
-    SOURCE = "source"  # "*", and those of a source as a whole
-    RUN = "run"  # "*"
+    OBJECT = "object"  # any section
+    SOURCE = "source"  # "*", and sections of a source as a whole
+    RUN = "run"  # "*" only
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """convert: raises ValueError or ConfigurationError, the sentence says what is expected;
-    secret: is never shown and may be named as `<name>_file`; alias: another spelling of the
-    name."""
+    """How the value of one option is read."""
 
-    convert: Callable[[str], Any]
+    convert: Callable[[str], Any]  # its ValueError or ConfigurationError says what is expected
     scope: Scope = Scope.OBJECT
-    secret: bool = False
-    alias: str | None = None
+    secret: bool = False  # never shown; may also be given as `<name>_file`
+    alias: str | None = None  # another spelling of the name
 
 
 def option_named(word: str) -> tuple[str, bool] | None:
-    """The name of the option that word means, and whether word names a file that holds its value;
-    None for a word that is not known."""
+    """Return the name of the option that word means, and whether its value stands in a file.
+
+    None for an unknown word.
+    """
     if word in OPTIONS:
         return word, False
     name = _ALIASES.get(word)
@@ -55,7 +55,7 @@ def option_named(word: str) -> tuple[str, bool] | None:
 
 
 def words() -> tuple[str, ...]:
-    """Every word that may stand in a section."""
+    """Return every word that may stand in a section."""
     return (*OPTIONS, *_ALIASES, *_FILES)
 
 
@@ -88,7 +88,7 @@ def _factor(text: str) -> float:
 
 
 def duration(text: str) -> timedelta:
-    """Raises ValueError that says how a duration is written."""
+    """Parse a duration; the ValueError for a bad one says how durations are written."""
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is not a duration; write 45s, 90m, 24h or 2d")

@@ -1,4 +1,4 @@
-"""Sections whose options were understood, and everything that is wrong with them."""
+"""Turns sections into rules with converted options, and finds everything wrong with them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A section: which objects, and what holds for them, by the names of the options."""
+    """A section: the pattern of its objects, and its options by name."""
 
     pattern: str
     line: int
@@ -41,7 +41,7 @@ class Rule:
         return matches(self.pattern, object_id)
 
     def covers(self, pattern: str) -> bool:
-        """Whether it matches all that pattern matches."""
+        """Return whether the rule matches all that pattern matches."""
         narrow = pattern.rstrip("/")
         if not has_wildcard(narrow) and narrow.count("/") < LEVELS - 1:
             narrow += "/"
@@ -49,12 +49,15 @@ class Rule:
 
 
 def of_source(type: str) -> tuple[str, ...]:
-    """The patterns of sections that hold for a source as a whole."""
+    """Return the patterns of sections that hold for a source as a whole."""
     return type, f"{type}/*"
 
 
 def understand(sections: Sequence[Section], folder: Path) -> tuple[list[Rule], list[Mistake]]:
-    """folder: where files that sections name are looked for."""
+    """Convert sections to rules, and return the mistakes in them.
+
+    folder: where files that sections name are looked for.
+    """
     rules, mistakes = [], [*_repeated(sections), *_unmatchable(sections)]
     for section in sections:
         options, wrong = _options(section, folder)
@@ -64,7 +67,7 @@ def understand(sections: Sequence[Section], folder: Path) -> tuple[list[Rule], l
 
 
 def overridden(rules: Sequence[Rule]) -> Iterator[Mistake]:
-    """Where a broader section undoes what a narrower one above it says: seldom what is meant."""
+    """Yield each option of a broad section that overrides a narrow one above: seldom intended."""
     for number, lower in enumerate(rules):
         for upper in rules[:number]:
             for name in _OVERRIDABLE:
@@ -103,7 +106,7 @@ def _unmatchable(sections: Sequence[Section]) -> Iterator[Mistake]:
 
 
 def _why_nothing_matches(pattern: str) -> str:
-    """Empty where something can."""
+    """Return why the pattern can match nothing; empty if it can match something."""
     if not pattern:
         return f'write "{EVERYTHING}" for everything'
     if pattern.rstrip("/").count("/") >= LEVELS:
@@ -135,7 +138,7 @@ def _options(section: Section, folder: Path) -> tuple[dict[str, Given], list[Mis
 def _named(
     entry: Entry, pattern: str, options: Mapping[str, Given], folder: Path
 ) -> tuple[str, str]:
-    """The name of the option and its text; raises ValueError where it cannot stand here."""
+    """Return the option's name and text; raise ValueError where it cannot stand here."""
     named = option_named(entry.word)
     if named is None:
         raise ValueError(f"there is no such option{_did_you_mean(entry.word, words())}")

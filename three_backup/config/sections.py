@@ -1,6 +1,6 @@
 """The configuration as it is written: sections of options, each with its line.
 
-Every value is read as text, so that a key of digits stays what it is.
+Every value is read as text, so that one of digits only (0123) stays as it is.
 """
 
 import re
@@ -11,16 +11,16 @@ import yaml
 
 from three_backup.config.options import option_named
 
-# Examples are cut short like this. At the beginning of a line it is YAML and ends the document.
+# An indented "..." cuts an example short, and is removed: unindented it ends a YAML document.
 _ELLIPSIS = re.compile(r"^[ ]+\.\.\.[ ]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Mistake:
-    """line: counted from 1; sentence: what is wrong, and the remedy."""
+    """Something wrong in the configuration."""
 
-    line: int
-    sentence: str
+    line: int  # counted from 1
+    sentence: str  # what is wrong, and the remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Section:
 
 
 def parse(text: str) -> tuple[list[Section], list[Mistake]]:
-    """The sections in the order they are written, and what cannot be read as one."""
+    """Return the sections in the order they are written, and what cannot be read as a section."""
     try:
         root = yaml.compose(_ELLIPSIS.sub("", text), yaml.BaseLoader)
     except yaml.YAMLError as error:
@@ -54,7 +54,7 @@ def parse(text: str) -> tuple[list[Section], list[Mistake]]:
 
 
 def _not_yaml(error: yaml.YAMLError) -> Mistake:
-    # str(error) would quote the line, with whatever secret it holds.
+    # str(error) would quote the line, and any secret in it.
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
         return Mistake(1, "it holds characters that no text has; save it as UTF-8")
     problem = ", ".join(filter(None, (error.context, error.problem)))

@@ -20,14 +20,7 @@ _S3 = "s3_"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the configuration says of one object; the defaults are those of an empty file.
-
-    disable: the object is not backed up. size_alarm: how many times larger or smaller than before
-    an object may be without an alarm, None for any. pg_bindir, scratch_user, scratch_dir: how
-    PostgreSQL's scratch server is run (None: found by itself). compression_level: zstd's.
-    clickhouse_named_collection: holds the keys of S3 at the server, which gets ours without one;
-    clickhouse_timeout: how long it may move nothing before it is given up.
-    """
+    """The settings of one object; the defaults are those of an empty file."""
 
     storage: Storage
     base_schedule: Cron = MONTHLY
@@ -37,14 +30,18 @@ class Settings:
     max_base_snapshots_s3: int = 3
     max_incremental_snapshots_s3: int = 40
     max_stage: Stage = Stage.ROTATED_S3
-    disable: bool = False
+    disable: bool = False  # the object is not backed up
+    # How many times larger or smaller than before an object may be without an alarm; None: any.
     size_alarm: float | None = None
-    compression_level: int = 1
+    compression_level: int = 1  # of zstd
+    # How PostgreSQL's scratch server is run; None: found by itself.
     pg_bindir: Path | None = None
     scratch_user: str | None = None
     scratch_dir: Path | None = None
+    # Holds the S3 credentials at the server; None: the server gets ours.
     clickhouse_named_collection: str | None = None
     clickhouse_on_cluster: bool = False
+    # How long the server may move nothing before it is given up.
     clickhouse_timeout: timedelta = timedelta(minutes=10)
 
     @property
@@ -59,30 +56,33 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class RunSettings:
-    """What holds for a whole run. local_dir: where its lock lies; kill_after: how long another run
-    may be at work before if_running may end it; prometheus_file: where metrics are written;
-    on_*: commands that are told of a run, ping_url: a URL that is."""
+    """The settings of a whole run."""
 
-    local_dir: Path
+    local_dir: Path  # the lock of the run lies here
     if_running: IfRunning = IfRunning.SKIP
+    # How long another run may be at work before if_running may end it.
     kill_after: timedelta = timedelta(hours=24)
-    prometheus_file: Path | None = None
+    prometheus_file: Path | None = None  # metrics are written here
+    # Commands that are told of the run.
     on_start: tuple[str, ...] | None = None
     on_success: tuple[str, ...] | None = None
     on_failure: tuple[str, ...] | None = None
     hook_timeout: timedelta = timedelta(minutes=1)
-    ping_url: str | None = field(default=None, repr=False)
+    ping_url: str | None = field(default=None, repr=False)  # a URL that is told of the run
 
 
 def settings_of(options: Mapping[str, Any], defaults: Storage) -> Settings:
-    """options: merged, by name. defaults: the folder and the prefix of a host that names none."""
+    """Build the settings from merged options by name.
+
+    defaults: the folder and the prefix where the options name none.
+    """
     stored = {name: value for name, value in options.items() if is_storage(name)}
     others = {name: value for name, value in options.items() if not is_storage(name)}
     return Settings(_storage(stored, defaults), **others)
 
 
 def is_storage(name: str) -> bool:
-    """Whether the option says where snapshots lie: the objects of a carrier must agree in it."""
+    """Return whether the option says where snapshots lie: a carrier's objects must agree on it."""
     return name == LOCAL_DIR or name.startswith(_S3)
 
 

@@ -1,1 +1,1 @@
-"""What is due, what may go, and whether there is room for it."""
+"""Decides what is due, what may be removed, and whether there will be room for a snapshot."""

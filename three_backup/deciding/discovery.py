@@ -1,4 +1,4 @@
-"""The records of what there is: live at the sources, or stored in the catalog."""
+"""Records of objects: those live at the sources, or those stored in the catalog."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -18,7 +18,7 @@ from three_backup.sources.jobs import Say
 
 
 def reachable(patterns: Sequence[str]) -> list[Source]:
-    """The sources whose objects a pattern can select and whose programs are on PATH."""
+    """Return the sources with a program on PATH whose objects a pattern can select."""
     return [
         source
         for source in SOURCES
@@ -30,9 +30,9 @@ def reachable(patterns: Sequence[str]) -> list[Source]:
 def live(
     patterns: Sequence[str], configuration: Configuration, say: Say
 ) -> Iterator[tuple[Record, BackupError | None]]:
-    """The records of the live objects that patterns select, those of one carrier together.
+    """Yield the records of the live objects that patterns select, those of one carrier together.
 
-    What cannot be listed is a record too, given with its error and without its object.
+    What cannot be listed yields a record as well, without an object but with the error.
     """
     for source in reachable(patterns):
         settings = configuration.source_settings(source.type)
@@ -46,9 +46,9 @@ def live(
 def stored(
     patterns: Sequence[str], catalogs: Iterable[Catalog], types: Iterable[str]
 ) -> Iterator[tuple[Record, BackupError | None]]:
-    """The records of every object that a snapshot holds, with the ids of these snapshots.
+    """Yield a record of every object that a snapshot holds, with the ids of these snapshots.
 
-    A manifest that cannot be read is a record of its carrier, given with its error.
+    A manifest that cannot be read yields a record of its carrier, with the error.
     """
     for catalog in catalogs:
         for type in types:
@@ -60,7 +60,7 @@ def stored(
 
 
 def describe(stored: Stored, manifest: Manifest) -> dict[str, Any]:
-    """A snapshot as records tell of it. size: bytes of its data files."""
+    """Return the fields of a snapshot for a record. size: bytes of its data files."""
     places = [name for name, there in (("local", stored.local), ("s3", stored.s3)) if there]
     return {
         "id": str(stored.id),

@@ -1,4 +1,4 @@
-"""Whether a full disk of this host empties by itself, so that a later run has room there."""
+"""Tells whether a full disk of this host will empty by itself, so that a later run has room."""
 
 import errno
 from collections.abc import Collection, Sequence
@@ -17,7 +17,7 @@ from three_backup.model.stages import Stage
 
 
 def is_full(error: BackupError | OSError) -> bool:
-    """Whether that is what the error says, in whatever words."""
+    """Return whether the error, or its cause, means a full disk or an exhausted quota."""
     cause = error if isinstance(error, OSError) else error.__cause__
     return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
@@ -29,32 +29,32 @@ def room_comes(
     catalog: Catalog,
     snapshots: Sequence[Stored],
 ) -> bool:
-    """Whether tb-rotate will remove something here, once tb-upload has sent what it sends.
+    """Return whether tb-rotate will remove something here once tb-upload has sent its part.
 
-    snapshots: of the record's carrier, oldest first.
+    snapshots: those of the record's carrier, oldest first.
     """
     stages = record.todo if record.planned else tuple(Stage)
     wanted = settings.max_stage.reaches(Stage.ROTATED_LOCALLY) and Stage.ROTATED_LOCALLY in stages
     if not wanted or catalog.s3 is None:
         return False
     carrier = record.carrier
-    with suppress(BackupError):  # what is in the way is the full disk
+    with suppress(BackupError):  # the error to report is the full disk
         held = carried(carrier, [record.object], configuration, catalog, snapshots)
         enabled = distinct(held.values())
         decided = verdicts(carrier, snapshots, enabled, catalog)
-        sent = _sent(snapshots, {one.snapshot for one in decided if one.surplus})
+        sent = _sent(snapshots, {verdict.snapshot for verdict in decided if verdict.surplus})
         decided = verdicts(carrier, sent, enabled, catalog)
-        return any(one.place is Place.LOCAL and not one.keep for one in decided)
+        return any(verdict.place is Place.LOCAL and not verdict.keep for verdict in decided)
     return False
 
 
 def _sent(snapshots: Sequence[Stored], surplus: Collection[SnapshotId]) -> list[Stored]:
-    """The snapshots as they lie when tb-upload is through with them."""
+    """Return the snapshots with the places that they will have after tb-upload."""
     there: set[datetime] = set()
     lying = []
-    for one in snapshots:
-        has_parent = one.id.parent is None or one.id.parent in there
-        s3 = one.s3 or (one.local and has_parent and one.id not in surplus)
-        lying.append(one._replace(s3=s3))
-        there.update([one.id.time] if s3 else ())
+    for snapshot in snapshots:
+        has_parent = snapshot.id.parent is None or snapshot.id.parent in there
+        s3 = snapshot.s3 or (snapshot.local and has_parent and snapshot.id not in surplus)
+        lying.append(snapshot._replace(s3=s3))
+        there.update([snapshot.id.time] if s3 else ())
     return lying

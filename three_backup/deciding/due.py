@@ -1,4 +1,4 @@
-"""What is due for a carrier, how far its objects have come, and what is left to do. Pure."""
+"""Decides what is due for a carrier, how far its objects are, and what is left to do. Pure."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,30 +13,29 @@ from three_backup.model.stages import Stage, furthest, taken
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """now: aware UTC; zone: where cron strings are read."""
+    """The time, and the time zone of schedules."""
 
-    now: datetime
-    zone: tzinfo
+    now: datetime  # aware UTC
+    zone: tzinfo  # of cron strings
 
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """The snapshot to take next: its kind, None for none, and why."""
+    """The snapshot to take next, and why."""
 
-    kind: Kind | None
+    kind: Kind | None  # None: no snapshot
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a carrier's snapshots have come. begun: some bytes of an unsynced one are in S3;
-    stale_local, stale_s3: retention would remove something there."""
+    """How far a carrier's snapshots have come."""
 
-    newest: Kind | None
-    unsynced: bool
-    begun: bool
-    stale_local: bool
-    stale_s3: bool
+    newest: Kind | None  # None: there is no snapshot
+    unsynced: bool  # S3 lacks a snapshot that retention would keep there
+    begun: bool  # some bytes of an unsynced snapshot are in S3
+    stale_local: bool  # retention would remove something on this host
+    stale_s3: bool  # retention would remove something in S3
 
 
 def next_take(
@@ -47,11 +46,11 @@ def next_take(
     direct: bool = False,
     partial: bool = False,
 ) -> Take:
-    """What to take for a carrier whose objects have the settings; the earliest due counts.
+    """Decide what to take for a carrier whose objects have the settings; the earliest due counts.
 
-    broken: asked only when an incremental is due; why none can follow the newest snapshot.
-    direct: its server writes snapshots to S3 itself; partial: snapshots may lack some, so that
-    neither a parent nor a base that is missing calls for a new base.
+    broken: returns why no incremental can follow the newest snapshot, if so; asked only when one
+    is due. direct: the carrier's server writes snapshots to S3 itself. partial: snapshots may lack
+    some, so that neither a missing parent nor a missing base calls for a new base.
     """
     bases = schedules(settings, Kind.BASE, direct)
     incrementals = schedules(settings, Kind.INCREMENTAL, direct)
@@ -60,9 +59,9 @@ def next_take(
     if not snapshots:
         return Take(Kind.BASE, "there is no snapshot yet")
     newest = snapshots[-1].id
-    if not partial and chain((one.id for one in snapshots), newest) is None:
+    if not partial and chain((stored.id for stored in snapshots), newest) is None:
         return Take(Kind.BASE, f"a parent of {newest} is gone")
-    bases_taken = (one.id.time for one in reversed(snapshots) if one.id.parent is None)
+    bases_taken = (stored.id.time for stored in reversed(snapshots) if stored.id.parent is None)
     newest_base = next(bases_taken, newest.time)
     if fired := _fired(bases, newest_base, clock):
         return Take(Kind.BASE, f"no base snapshot since {rfc3339(fired)}")
@@ -71,22 +70,22 @@ def next_take(
         if reason is not None:
             return Take(Kind.BASE, reason)
         return Take(Kind.INCREMENTAL, f"no snapshot since {rfc3339(fired)}")
-    following = min(one.next_firing(clock.now, clock.zone) for one in bases | incrementals)
+    following = min(cron.next_firing(clock.now, clock.zone) for cron in bases | incrementals)
     return Take(None, f"nothing is due before {rfc3339(following)}")
 
 
 def schedules(settings: Iterable[Settings], kind: Kind, direct: bool) -> set[Cron]:
-    """The schedules by which a carrier whose objects have the settings gets this kind."""
+    """Return the schedules by which a carrier whose objects have the settings gets this kind."""
     target = taken(kind, direct)
     return {
-        one.base_schedule if kind is Kind.BASE else one.incremental_schedule
-        for one in settings
-        if one.max_stage.reaches(target)
+        own.base_schedule if kind is Kind.BASE else own.incremental_schedule
+        for own in settings
+        if own.max_stage.reaches(target)
     }
 
 
 def stage(progress: Progress, max_stage: Stage, direct: bool = False) -> Stage:
-    """The furthest stage that holds, given that each implies all before it."""
+    """Return the furthest stage that holds; each stage implies all before it."""
     if progress.newest is None:
         return Stage.EXISTS
     if not max_stage.reaches(Stage.SYNCED_S3):
@@ -101,17 +100,17 @@ def stage(progress: Progress, max_stage: Stage, direct: bool = False) -> Stage:
 
 
 def todo(current: Stage, max_stage: Stage, take: Kind | None, direct: bool = False) -> list[Stage]:
-    """The stages to go through, in order, none beyond max_stage."""
+    """Return the stages to go through, in order, none beyond max_stage."""
     if current is Stage.EXISTS and take is None:
         return []
-    ahead = [one for one in _AFTER_SNAPSHOT if not (direct and one is Stage.ROTATED_LOCALLY)]
+    ahead = [step for step in _AFTER_SNAPSHOT if not (direct and step is Stage.ROTATED_LOCALLY)]
     if take is None:
-        ahead = [one for one in ahead if not current.reaches(one)]
+        ahead = [step for step in ahead if not current.reaches(step)]
     elif not direct:
         ahead.insert(0, taken(take))
     elif take is Kind.BASE and max_stage.reaches(Stage.SYNCED_S3):
         ahead.insert(0, Stage.SNAPSHOT_BASE)
-    return [one for one in ahead if max_stage.reaches(one)]
+    return [step for step in ahead if max_stage.reaches(step)]
 
 
 _AFTER_SNAPSHOT = (Stage.SYNCED_S3, Stage.ROTATED_LOCALLY, Stage.ROTATED_S3)
@@ -120,7 +119,7 @@ _AFTER_SNAPSHOT = (Stage.SYNCED_S3, Stage.ROTATED_LOCALLY, Stage.ROTATED_S3)
 def _why_never(settings: Collection[Settings], direct: bool) -> str:
     if not settings:
         return "disabled"
-    highest = furthest(one.max_stage for one in settings)
+    highest = furthest(own.max_stage for own in settings)
     if direct and highest is not Stage.EXISTS:
         return f"max_stage is {highest}, but these snapshots lie in S3: nothing is taken"
     return f"max_stage is {highest}"
@@ -131,6 +130,6 @@ def _lower(one: Stage, other: Stage) -> Stage:
 
 
 def _fired(schedules: Iterable[Cron], newest: datetime, clock: Clock) -> datetime | None:
-    """The newest firing that no snapshot followed."""
-    due = (one for one in schedules if is_due(one, newest, clock.now, clock.zone))
-    return max((one.last_firing(clock.now, clock.zone) for one in due), default=None)
+    """Return the newest firing that no snapshot followed."""
+    due = (cron for cron in schedules if is_due(cron, newest, clock.now, clock.zone))
+    return max((cron.last_firing(clock.now, clock.zone) for cron in due), default=None)

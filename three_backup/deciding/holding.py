@@ -1,4 +1,4 @@
-"""How a carrier stands and what is due for it: configuration, catalog and source put together."""
+"""Combines configuration, catalog and source: how a carrier stands, and what is due for it."""
 
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -30,28 +30,26 @@ from three_backup.sources import direct_source_of, point_source_of, source_of
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What is the same for all objects of a carrier. snapshots: oldest first; held: what the
-    newest of them has; unreadable: a part of the carrier could not be listed, so that nothing of
-    it may be rotated; direct: its server writes snapshots to S3 itself."""
+    """The part of a plan that all objects of a carrier share."""
 
     take: Take
     progress: Progress
-    snapshots: Sequence[Stored]
-    held: Collection[ObjectId]
-    unreadable: bool
+    snapshots: Sequence[Stored]  # oldest first
+    held: Collection[ObjectId]  # the objects in the newest snapshot
+    unreadable: bool  # a part of the carrier could not be listed: nothing of it may be rotated
     now: datetime
-    direct: bool = False
+    direct: bool = False  # the carrier's server writes snapshots to S3 itself
 
     @property
     def newest(self) -> SnapshotId | None:
-        return self._newest(lambda one: True)
+        return self._newest(lambda stored: True)
 
     @property
     def from_the_future(self) -> bool:
         return self.newest is not None and is_from_the_future(self.newest.time, self.now)
 
     def planned(self, record: Record, settings: Settings) -> Record:
-        """The record with its stage and what is left to do."""
+        """Return the record with its stage and what is left to do."""
         planned_at = {"planned_at": rfc3339(self.now)}
         if settings.disable:
             return record.with_fields(
@@ -69,7 +67,7 @@ class Outlook:
             stage = due.stage(self.progress, settings.max_stage, self.direct)
         todo = due.todo(stage, settings.max_stage, kind, self.direct)
         if self.unreadable and not _ROTATIONS.isdisjoint(todo):
-            todo = [one for one in todo if one not in _ROTATIONS]
+            todo = [step for step in todo if step not in _ROTATIONS]
             why += "; nothing is rotated while a part of the carrier cannot be read"
         return record.with_fields(
             stage=stage,
@@ -78,17 +76,17 @@ class Outlook:
             todo=todo,
             why=why,
             newest=_named(self.newest),
-            newest_base=_named(self._newest(lambda one: one.id.kind is Kind.BASE)),
-            newest_s3=_named(self._newest(lambda one: one.s3)),
+            newest_base=_named(self._newest(lambda stored: stored.id.kind is Kind.BASE)),
+            newest_s3=_named(self._newest(lambda stored: stored.s3)),
             **planned_at,
         )
 
     def _newest(self, meant: Callable[[Stored], bool]) -> SnapshotId | None:
-        return next((one.id for one in reversed(self.snapshots) if meant(one)), None)
+        return next((stored.id for stored in reversed(self.snapshots) if meant(stored)), None)
 
 
 def unsupported(record: Record) -> Record:
-    """What is planned for an object that cannot be backed up: nothing, and why."""
+    """Return the record of an object that cannot be backed up, planned for nothing, and why."""
     return record.with_fields(
         stage=Stage.EXISTS, max_stage=Stage.EXISTS, take=None, todo=[], why=record.unsupported
     )
@@ -104,11 +102,11 @@ def outlook(
     catalog: Catalog,
     now: datetime,
 ) -> Outlook:
-    """records: those of the carrier, at least one of them of a live object."""
+    """Work out how a carrier stands. records: those of it, at least one of a live object."""
     live = {record.object: record for record in records if not record.failed}
     snapshots = catalog.snapshots(carrier)
     held = _held(carrier, live, catalog, snapshots)
-    settings = {one: configuration.settings(one) for one in (*live, *held)}
+    settings = {object_id: configuration.settings(object_id) for object_id in (*live, *held)}
     type = next(iter(live)).type
     source, direct = source_of(type), direct_source_of(type) is not None
 
@@ -149,8 +147,11 @@ def carried(
     catalog: Catalog,
     snapshots: Sequence[Stored],
 ) -> dict[ObjectId, Settings]:
-    """The settings of everything a carrier carries: what is live, and what its newest snapshot
-    holds though a selection may have kept it from us."""
+    """Return the settings of everything a carrier carries.
+
+    That is the live objects, and those in its newest snapshot: a selection may have left these
+    out of live.
+    """
     ids = list(live)
     held = _held(carrier, ids, catalog, snapshots)
     return {object_id: configuration.settings(object_id) for object_id in (*ids, *held)}
@@ -159,48 +160,50 @@ def carried(
 def _held(
     carrier: str, live: Iterable[ObjectId], catalog: Catalog, snapshots: Sequence[Stored]
 ) -> list[ObjectId]:
-    """What the newest snapshot has: not a table that came after it, or while it was taken."""
+    """Return the objects in the newest snapshot, without tables created during it or later."""
     if not snapshots:
         return []
-    alone = [one for one in live if str(one) == carrier]
-    return alone or [one.id for one in catalog.manifest(carrier, snapshots[-1]).objects]
+    alone = [object_id for object_id in live if str(object_id) == carrier]
+    return alone or [held.id for held in catalog.manifest(carrier, snapshots[-1]).objects]
 
 
 def distinct(settings: Iterable[Settings]) -> list[Settings]:
-    """Each once, without those of disabled objects: ten thousand objects share a few."""
-    return list({id(one): one for one in settings if not one.disable}.values())
+    """Return each settings once, none of disabled objects: ten thousand objects share a few."""
+    return list({id(own): own for own in settings if not own.disable}.values())
 
 
 def verdicts(
     carrier: str, snapshots: Sequence[Stored], settings: Sequence[Settings], catalog: Catalog
 ) -> list[Verdict]:
-    """What retention says of each copy, children before their parents.
+    """Return the verdict of retention on each copy, children before their parents.
 
-    settings: of the enabled objects that the carrier carries; without any nothing is removed.
+    settings: of the enabled objects that the carrier carries; without any, nothing is removed.
     """
     if not settings:
         return []
-    wanted = any(one.max_stage.reaches(Stage.SYNCED_S3) for one in settings)
+    wanted = any(own.max_stage.reaches(Stage.SYNCED_S3) for own in settings)
     candidates = _candidates(carrier, snapshots, wanted, catalog)
     points = point_source_of(carrier.partition("/")[0]) is not None
-    return decide(candidates, most_generous(one.limits for one in settings), points=points)
+    return decide(candidates, most_generous(own.limits for own in settings), points=points)
 
 
 def _candidates(
     carrier: str, snapshots: Sequence[Stored], wanted: bool, catalog: Catalog
 ) -> list[Candidate]:
-    # Manifests that lie in S3 only are read where something here could depend on them.
-    apart = any(one.local and _has_local_files(carrier, one, catalog) for one in snapshots)
+    # A manifest in S3 is read only where some snapshot on this host has files never uploaded.
+    apart = any(
+        stored.local and _has_local_files(carrier, stored, catalog) for stored in snapshots
+    )
     return [
         Candidate(
-            one.id,
-            one.local,
-            one.s3,
+            stored.id,
+            stored.local,
+            stored.s3,
             wanted,
-            local_only=apart and _has_local_files(carrier, one, catalog),
-            lost=apart and bool(catalog.lost_files(carrier, one)),
+            local_only=apart and _has_local_files(carrier, stored, catalog),
+            lost=apart and bool(catalog.lost_files(carrier, stored)),
         )
-        for one in snapshots
+        for stored in snapshots
     ]
 
 
@@ -212,13 +215,13 @@ def _progress(
     carrier: str, snapshots: Sequence[Stored], settings: Sequence[Settings], catalog: Catalog
 ) -> Progress:
     decided = _decided(carrier, snapshots, settings, catalog)
-    surplus = {one.snapshot for one in decided if one.surplus}
-    unsynced = [one for one in snapshots if not one.s3 and one.id not in surplus]
-    stale = {one.place for one in decided if not one.keep}
+    surplus = {verdict.snapshot for verdict in decided if verdict.surplus}
+    unsynced = [stored for stored in snapshots if not stored.s3 and stored.id not in surplus]
+    stale = {verdict.place for verdict in decided if not verdict.keep}
     return Progress(
         snapshots[-1].id.kind if snapshots else None,
         unsynced=bool(unsynced),
-        begun=any(_is_begun(carrier, one.id, catalog) for one in unsynced),
+        begun=any(_is_begun(carrier, stored.id, catalog) for stored in unsynced),
         stale_local=Place.LOCAL in stale,
         stale_s3=Place.S3 in stale,
     )
@@ -227,15 +230,15 @@ def _progress(
 def _decided(
     carrier: str, snapshots: Sequence[Stored], settings: Sequence[Settings], catalog: Catalog
 ) -> list[Verdict]:
-    """What retention says; nothing where it plainly keeps all, even once all is uploaded."""
-    uploaded = [one if one.s3 else one._replace(s3=True) for one in snapshots]
-    if settings and keeps_everything(uploaded, most_generous(one.limits for one in settings)):
+    """Return the verdicts; none where retention plainly keeps all, even once all is uploaded."""
+    uploaded = [stored if stored.s3 else stored._replace(s3=True) for stored in snapshots]
+    if settings and keeps_everything(uploaded, most_generous(own.limits for own in settings)):
         return []
     return verdicts(carrier, snapshots, settings, catalog)
 
 
 def _is_begun(carrier: str, snapshot: SnapshotId, catalog: Catalog) -> bool:
-    """Whether some bytes of the snapshot are in S3, though not all."""
+    """Return whether some bytes of the snapshot are in S3, though not all."""
     if begun(catalog.local.journals(carrier, snapshot)):
         return True
     store = catalog.s3

@@ -1,1 +1,1 @@
-"""A show on embedded servers: what tb-demo plays, and the servers that the tests run on too."""
+"""What tb-demo shows, and the embedded servers that it and the tests run on."""

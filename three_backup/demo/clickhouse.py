@@ -1,4 +1,4 @@
-"""ClickHouse out of a Python wheel: the real engine, and a `clickhouse-client` that finds it."""
+"""ClickHouse from a Python wheel: the real engine, and a `clickhouse-client` that finds it."""
 
 import json
 import os
@@ -28,7 +28,7 @@ exec {python} -S -E {client} {socket} "$@"
 class ClickhouseServer:
     """One engine in a folder of its own; a context manager starts and stops it.
 
-    collections: named collections, macros: the server's, as they stand in its configuration.
+    collections: named collections; macros: those of the server; both as in its configuration.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ClickhouseServer:
 
     @property
     def environ(self) -> dict[str, str]:
-        """What a program needs in its environment to find this server and its client."""
+        """The environment variables by which a program finds this server and its client."""
         return {
             "CLICKHOUSE_USER": _USER,
             "CLICKHOUSE_PASSWORD": self.password,
@@ -59,7 +59,7 @@ class ClickhouseServer:
         return self._daemon.pid
 
     def start(self) -> None:
-        """Returns when statements are taken."""
+        """Start the engine; return when it takes statements."""
         if find_spec("chdb") is None:
             raise BackupError(
                 "demo.wheel",
@@ -81,7 +81,7 @@ class ClickhouseServer:
         self.rows(statement, **settings)
 
     def rows(self, statement: str, **settings: str) -> list[tuple[Any, ...]]:
-        """Raises BackupError with what the server says."""
+        """Run a statement and return its rows; raises BackupError with what the server says."""
         request = {
             "query": statement,
             "format": "JSONCompactEachRow",

@@ -1,5 +1,7 @@
-"""As much of `clickhouse-client` as our tools, the tests and a curious person use, for an engine
-on a socket. Run with `python -S`: it needs the standard library only, and starts at once.
+"""A stand-in for `clickhouse-client` that talks to an engine on a socket.
+
+It does as much as our tools, the tests and a curious person use. Run it with `python -S`: it needs
+the standard library only, and starts at once.
 """
 
 import json
@@ -82,7 +84,7 @@ def _options(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _asked(path: str, request: dict[str, Any], options: dict[str, Any]) -> bytes:
-    """A server that dies amid an answer looks like one that never was there."""
+    """Return the server's answer; a server that dies while answering counts as not there."""
     printed = b""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
@@ -103,7 +105,7 @@ def _asked(path: str, request: dict[str, Any], options: dict[str, Any]) -> bytes
 
 
 def _complain(code: int, text: str, statement: str, options: dict[str, Any]) -> int:
-    """As the real one does, which repeats the statement with the keys that stand in it."""
+    """Report an error as the real client does: it repeats the statement with its credentials."""
     said = _VERSION.sub("", text.strip())
     if code != _SYNTAX:
         said = said.removeprefix(f"Code: {code}. DB::Exception: ")

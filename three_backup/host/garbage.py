@@ -1,4 +1,4 @@
-"""How often Python looks for garbage that holds itself."""
+"""How often Python looks for reference cycles."""
 
 import gc
 
@@ -6,6 +6,9 @@ _OBJECTS = 20_000
 
 
 def collect_less_often() -> None:
-    """It looks after each 700 new objects: a tenth of what a tool costs, where modules, records
-    and files come by the ten thousand and hardly ever make a cycle."""
+    """Collect after each _OBJECTS new objects; by default Python does so after each 700.
+
+    That is a tenth of what a tool costs: it makes modules, records and files by the ten thousand,
+    and hardly ever a cycle.
+    """
     gc.set_threshold(_OBJECTS, *gc.get_threshold()[1:])

@@ -1,7 +1,7 @@
-"""Locks: one run at a time, one tool at a time on a carrier, and a dead owner is no obstacle.
+"""Locks: one run at a time, one tool at a time on a carrier; a dead owner never blocks.
 
-A lock is a flock: the kernel frees it with its last holder. The file is never unlinked, and what
-stands in it only tells who took it; a free lock with old content is the normal state.
+A lock is a flock: the kernel frees it when its last holder ends. The file is never unlinked. Its
+content only tells who took the lock; a free lock with old content is normal.
 """
 
 import fcntl
@@ -24,11 +24,11 @@ from three_backup.model.snapshots import rfc3339
 _FOLDER = "locks"
 _RUN = "run"
 _SETTLE = 1.0
-"""Seconds in which whoever has just taken a lock has said so in its file."""
+"""Seconds within which a process that took a lock has written its claim."""
 
 
 class IfRunning(StrEnum):
-    """What a new run does where another one holds the lock."""
+    """The choice of a new run if another one holds the lock."""
 
     SKIP = "skip"
     WAIT = "wait"
@@ -37,25 +37,24 @@ class IfRunning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """What a run that holds the lock may expect of the next one.
+    """When a new run may kill the one that holds the lock.
 
-    It is killed only when it is older than kill_after or has moved nothing for silent_after: who
-    is merely slow would else be killed by every run that cron starts, for ever. grace: seconds
-    between SIGTERM and SIGKILL.
+    Either kill_after or silent_after must have passed: else a run that is merely slow would be
+    killed by the next one that cron starts, for ever.
     """
 
     if_running: IfRunning = IfRunning.SKIP
-    kill_after: timedelta = timedelta(hours=24)
-    silent_after: timedelta = timedelta(hours=1)
-    grace: float = 60
+    kill_after: timedelta = timedelta(hours=24)  # since the run began
+    silent_after: timedelta = timedelta(hours=1)  # since its last heartbeat
+    grace: float = 60  # seconds between SIGTERM and SIGKILL
 
 
 @dataclass(frozen=True, slots=True)
 class RunLock:
     """The lock of a run, held while any process has its descriptor open.
 
-    Every stage inherits the descriptor: a stage that outlives tb-run keeps the next run away. The
-    file's modification time is the heartbeat of the run.
+    Every tool of the run inherits the descriptor: one that outlives tb-run keeps the next run
+    away. The file's modification time is the heartbeat of the run.
     """
 
     path: Path
@@ -63,7 +62,7 @@ class RunLock:
     since: datetime
 
     def name(self, members: Iterable[Holder]) -> None:
-        """Say in the file which processes make up this run."""
+        """Write into the file which processes make up this run."""
         _write(self.descriptor, Claim(boot_id(), self.since, tuple(members)))
 
     def beat(self) -> None:
@@ -72,7 +71,7 @@ class RunLock:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What stands in a lock file: who took the lock, and when."""
+    """The content of a lock file: who took the lock, and when."""
 
     boot_id: str
     since: datetime
@@ -85,7 +84,10 @@ class Claim:
 
     @classmethod
     def parse(cls, content: bytes) -> Self | None:
-        """None where the first line is not a claim; what follows it is older and longer."""
+        """Parse the first line; None if it is not a claim.
+
+        What follows that line is the rest of an older, longer claim.
+        """
         try:
             fields = json.loads(content.partition(b"\n")[0])
             members = tuple(Holder(**member) for member in fields["members"])
@@ -101,7 +103,7 @@ def run_lock(
     clock: Callable[[], datetime],
     say: Callable[[str], None],
 ) -> Iterator[RunLock]:
-    """The lock of this run. Raises BusyError where another one has it and is to keep it."""
+    """Hold the lock of this run. Raises BusyError if another run has it and may keep it."""
     path = local_dir / _FOLDER / _RUN
     descriptor = _take_for_run(path, patience, clock, say)
     try:
@@ -113,16 +115,16 @@ def run_lock(
 
 
 def run_at_work(local_dir: Path) -> tuple[datetime, bool] | None:
-    """When the newest run began, and whether it is still at work; None without any."""
+    """Return when the newest run began and whether it still works; None if there is none."""
     claim = _read(local_dir / _FOLDER / _RUN)
     return None if claim is None else (claim.since, bool(_living(claim)))
 
 
 @contextmanager
 def carrier_lock(local_dir: Path, carrier: str, shared: bool = False) -> Iterator[None]:
-    """The snapshots of the carrier are ours to change; shared: ours to read, as others may.
+    """Hold the lock for changing the carrier's snapshots, or for reading them if shared.
 
-    Raises BusyError that says who works on them.
+    Many may read at once. Raises BusyError that names the holder.
     """
     path = local_dir / _FOLDER / escaped(carrier)
     try:
@@ -160,7 +162,7 @@ def _take_for_run(
 
 
 def _wait_for(path: Path) -> int:
-    """Ask again and again: a signal on the brink of a blocking flock is heard when that ends."""
+    """Poll: with a blocking flock, a signal just before it would be handled only after it."""
     while True:
         with suppress(BlockingIOError):
             return _take(path, fcntl.LOCK_EX)
@@ -196,7 +198,7 @@ def _check_patience(path: Path, claim: Claim | None, patience: Patience, now: da
 
 
 def _take(path: Path, operation: int) -> int:
-    """The descriptor of the lock, at once. Raises BlockingIOError where it is held."""
+    """Take the lock at once; return its descriptor. Raises BlockingIOError if it is held."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
@@ -234,9 +236,9 @@ def _read(path: Path) -> Claim | None:
 
 
 def _write(descriptor: int, claim: Claim) -> None:
-    """The line first, then the cut: a reader finds one whole claim or the other."""
+    """Write the line, then cut the rest: a reader finds the old or the new claim, whole."""
     line = claim.to_line()
-    with suppress(OSError):  # a full disk: the flock is the lock, and a run may make room
+    with suppress(OSError):  # on a full disk: the flock suffices, and the run may free space
         os.pwrite(descriptor, line, 0)
         os.ftruncate(descriptor, len(line))
 
@@ -253,7 +255,7 @@ def _living(claim: Claim | None) -> list[Holder]:
 
 
 def _owner(path: Path) -> str:
-    """Who holds the lock, and since when if the file tells."""
+    """Describe who holds the lock, and since when if the file tells."""
     claim, found = _read(path), holders(path)
     named = [member for member in _living(claim) if member in found or not found]
     if claim is not None and named:

@@ -1,4 +1,4 @@
-"""Who holds a lock: processes known by more than their number, and how they are ended."""
+"""Find the processes that hold a lock, and end them without mistaking one for another."""
 
 import os
 import select
@@ -11,26 +11,22 @@ from pathlib import Path
 from typing import Self
 
 _PROC = Path("/proc")
-_START_TIME = 22 - 3  # of the fields of /proc/PID/stat, counted from the state, the third
+_START_TIME = 22 - 3  # index of field 22 of /proc/PID/stat, counted from field 3
 _ENDED = ("Z", "X")
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """A process.
+    """A process; start_time and the boot id tell it from a later one of the same number."""
 
-    name: of its program, for people. start_time: in clock ticks since the machine started; it and
-    the boot id tell it from a later process of the same number. uid: whose it is.
-    """
-
-    name: str = field(compare=False)
+    name: str = field(compare=False)  # of its program, for people
     pid: int
-    start_time: int
-    uid: int
+    start_time: int  # in clock ticks since the machine started
+    uid: int  # of its owner
 
     @classmethod
     def of(cls, pid: int, name: str = "") -> Self | None:
-        """None where it has ended. name: read from its command line where none is given."""
+        """Return the process, None if it has ended. name: default: from its command line."""
         folder = _PROC / str(pid)
         try:
             command, _, rest = (folder / "stat").read_text(errors="replace").rpartition(")")
@@ -54,10 +50,10 @@ def boot_id() -> str:
 
 
 def holders(path: Path) -> list[Holder]:
-    """The processes that hold a flock on the file, those that inherited it too.
+    """Return the processes that hold a flock on the file, including those that inherited it.
 
-    Whoever only waits for it is none. Only processes that we may look at are found: for root all,
-    otherwise our own.
+    A process that only waits for the flock is not among them. Root finds all processes, other
+    users only their own.
     """
     status = path.stat()
     found = (
@@ -69,9 +65,10 @@ def holders(path: Path) -> list[Holder]:
 
 
 def end(victims: Iterable[Holder], grace: float) -> list[Holder]:
-    """SIGTERM, grace seconds, SIGKILL; those that are still there after as many seconds more.
+    """End the processes with SIGTERM and then SIGKILL; return those that are still alive.
 
-    A signal reaches the very process that was meant, never one that got its number later.
+    grace: seconds to wait after each of the two signals. A signal never reaches a later process
+    of the same number.
     """
     with ExitStack() as stack:
         running = {holder: pidfd for holder in victims if (pidfd := _pidfd(holder)) is not None}
@@ -84,7 +81,7 @@ def end(victims: Iterable[Holder], grace: float) -> list[Holder]:
 
 
 def _script(folder: Path) -> str | None:
-    """The tool that an interpreter runs there: `python3 /usr/bin/tb-upload` is tb-upload."""
+    """Return the tool that the interpreter runs: tb-upload for `python3 /usr/bin/tb-upload`."""
     words = (folder / "cmdline").read_text(errors="replace").split("\0")[:3]
     names = (Path(word).name for word in words)
     return next((name for name in names if name.startswith("tb-")), None)
@@ -96,7 +93,7 @@ def _pids() -> Iterator[int]:
 
 def _descriptors(pid: int, wanted: os.stat_result) -> list[str]:
     numbers = []
-    with suppress(OSError):  # it has ended, or is somebody else's
+    with suppress(OSError):  # it has ended, or is another user's
         for entry in os.scandir(_PROC / str(pid) / "fd"):
             with suppress(OSError):
                 status = entry.stat()
@@ -130,7 +127,7 @@ def _send(pidfds: Iterable[int], number: signal.Signals) -> None:
 
 
 def _still_running(running: dict[Holder, int], grace: float) -> dict[Holder, int]:
-    """What is left of them once all have ended or the seconds of grace are over."""
+    """Wait up to grace seconds until all have ended; return those that have not."""
     waiting = dict(running)
     deadline = time.monotonic() + grace
     while waiting and (left := deadline - time.monotonic()) > 0:

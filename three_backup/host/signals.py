@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: all is unwound, and no thread waits for a server any longer."""
+"""Ctrl-C and SIGTERM: they unwind the stack and wake every thread that waits in pause."""
 
 import signal
 from threading import Event
@@ -9,18 +9,18 @@ _told = Event()
 
 
 class StoppedError(BaseException):
-    """SIGTERM came; everything is unwound as for Ctrl-C."""
+    """SIGTERM came; the stack unwinds as for Ctrl-C."""
 
 
 def listen() -> None:
-    """From now on either signal ends the tool; one that the shell had it ignore stays ignored."""
+    """Let SIGTERM and Ctrl-C end the tool; a Ctrl-C that the shell had ignored stays ignored."""
     signal.signal(signal.SIGTERM, _stop)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
 
 
 def pause(seconds: float) -> bool:
-    """Wait, in any thread; whether the tool was told to stop."""
+    """Wait, in any thread; return whether the tool was told to stop."""
     return _told.wait(seconds)
 
 

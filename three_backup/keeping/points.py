@@ -1,8 +1,8 @@
-"""Snapshots that lie in their source as points: this host's manifests are made to agree with them.
+"""Makes this host's manifests agree with the points that lie in their source.
 
 Somebody may have removed points behind our back (`lxc restore`, `zfs destroy`), a run may have
 been killed between a point and its manifest, and the manifests of this host may be lost though S3
-has them. Whoever calls holds the carrier's lock.
+has them. The caller holds the carrier's lock.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from three_backup.sources.jobs import Say
 
 
 def reconcile(source: PointSource, catalog: Catalog, carrier: str, say: Say) -> list[Stored]:
-    """The snapshots of the carrier, oldest first, once each local one has its point."""
+    """Make the local snapshots those that have a point; return all snapshots, oldest first."""
     for snapshot in catalog.local.unfinished(carrier):
         source.remove(carrier, snapshot)
     catalog.local.sweep(carrier)
@@ -30,15 +30,15 @@ def reconcile(source: PointSource, catalog: Catalog, carrier: str, say: Say) -> 
 
 
 def is_there(manifest: Manifest, points: Mapping[SnapshotId, str]) -> bool:
-    """Whether the point is one of those, and no other of its name."""
+    """Return whether points has the point of the manifest, and not another of the same name."""
     guid: str = manifest.facts["guid"]
     return points.get(manifest.snapshot) == guid
 
 
 def remove(source: PointSource, catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
-    """The point first: a manifest without its point is noticed, a point without manifest is not.
+    """Remove the point, then the manifest. Raises PointHeldError.
 
-    Raises PointHeldError.
+    In this order, as a manifest without its point is noticed, a point without manifest is not.
     """
     source.remove(carrier, snapshot)
     catalog.local.remove(carrier, snapshot)

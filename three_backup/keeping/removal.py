@@ -1,7 +1,8 @@
-"""Removing snapshots from S3, and what uploads that nobody finished left there.
+"""Removes snapshots from S3, and what unfinished uploads left there.
 
-The manifest goes first, so that what is half removed is no snapshot; an intent on disk sees to it
-that the rest goes too, whenever this host is killed. Whoever removes holds the carrier's lock.
+The manifest goes first, so that a half-removed snapshot no longer counts as one. An intent on disk
+makes a later run remove the rest, whenever this host is killed. The caller holds the carrier's
+lock.
 """
 
 import json
@@ -39,11 +40,11 @@ def remove_from_s3(catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None
 
 
 def clear_unfinished(catalog: Catalog, carrier: str, now: datetime, say: Say) -> None:
-    """Go on with removals that were cut short; clear uploads that nobody will finish."""
+    """Continue removals that were cut short, and clear uploads that nobody will finish."""
     folder = catalog.local.journals(carrier)
     if not folder.is_dir():
         return
-    snapshots = {one.id: one for one in catalog.snapshots(carrier)}
+    snapshots = {known.id: known for known in catalog.snapshots(carrier)}
     for intent in folder.glob(f"*/{_REMOVAL}"):
         snapshot = SnapshotId.parse(intent.parent.name)
         if snapshot is None or (snapshot in snapshots and snapshots[snapshot].s3):
@@ -54,7 +55,7 @@ def clear_unfinished(catalog: Catalog, carrier: str, now: datetime, say: Say) ->
         snapshot = SnapshotId.parse(upload.journal.parent.name)
         stored = snapshots.get(snapshot) if snapshot else None
         if stored is not None and not stored.s3:
-            continue  # it is still to be uploaded, wherever that was begun
+            continue  # still to be uploaded, whichever bucket and prefix it was begun in
         if _is_ours(catalog, upload):
             _clear_upload(catalog, stored, upload, now)
         elif upload.newest_write < now - PATIENCE:
@@ -75,7 +76,7 @@ def _clear_upload(catalog: Catalog, stored: Stored | None, upload: Begun, now: d
 
 
 def _clear_elsewhere(catalog: Catalog, carrier: str, upload: Begun, say: Say) -> None:
-    """What went to the bucket and prefix that an earlier configuration named."""
+    """Clear an upload to a bucket and prefix that an earlier configuration named."""
     plan = upload.plan
     elsewhere = Store(replace(catalog.storage, bucket=plan.bucket, prefix=plan.prefix))
     manifest = f"{layout.manifest_folder(carrier)}/{upload.journal.parent.name}.json"
@@ -93,9 +94,9 @@ def _clear_elsewhere(catalog: Catalog, carrier: str, upload: Begun, say: Say) ->
 
 
 def unclaimed(catalog: Catalog, carrier: str) -> list[str]:
-    """Keys of data that belong to no snapshot and to no upload or removal of this host."""
+    """Return the data keys that belong to no snapshot and to no upload or removal of this host."""
     journals = catalog.local.journals(carrier)
-    claimed = {one.id for one in catalog.snapshots(carrier)}
+    claimed = {known.id for known in catalog.snapshots(carrier)}
     found = []
     for name in catalog.bucket.folders(f"{layout.DATA}/{layout.path(carrier)}/"):
         snapshot = SnapshotId.parse(name)
@@ -107,8 +108,11 @@ def unclaimed(catalog: Catalog, carrier: str) -> list[str]:
 
 
 def _finish(catalog: Catalog, carrier: str, snapshot: SnapshotId, intent: Path) -> None:
-    """Delete the volumes of the snapshot's files, and no key besides; files: None where a server
-    wrote them, who alone knows their names."""
+    """Delete the volumes of the snapshot's files, and no other keys.
+
+    Where a server wrote the files (None in the intent), only it knows their names: then the whole
+    folder goes.
+    """
     files = json.loads(intent.read_bytes())["files"]
     folder = f"{layout.data_folder(carrier, snapshot)}/"
     if files is None:
@@ -116,7 +120,9 @@ def _finish(catalog: Catalog, carrier: str, snapshot: SnapshotId, intent: Path) 
     else:
         owned = [layout.data_key(carrier, snapshot, name) for name in files]
         keys = [stored.key for stored in catalog.bucket.keys(folder)]
-        catalog.bucket.delete(key for key in keys if any(is_volume_of(one, key) for one in owned))
+        catalog.bucket.delete(
+            key for key in keys if any(is_volume_of(file, key) for file in owned)
+        )
     catalog.forget_cached(carrier, snapshot)
     intent.unlink()
     _remove_empty(intent.parent)

@@ -1,1 +1,1 @@
-"""The pure words that everything shares: objects, records, snapshots, schedules, retention."""
+"""Pure values and rules: objects, records, snapshots, stages, schedules, retention."""

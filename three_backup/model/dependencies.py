@@ -1,4 +1,4 @@
-"""The copies of a carrier's snapshots, and which of them others need. Pure."""
+"""The copies of a carrier's snapshots, and which of them other copies need. Pure."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,49 +15,59 @@ class Place(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A complete snapshot. local, s3: where it lies; wanted_in_s3: it should come to lie there;
-    local_only: it has files that are never uploaded; lost: these are not here any more."""
+    """A complete snapshot, as retention judges it."""
 
     id: SnapshotId
-    local: bool
-    s3: bool
-    wanted_in_s3: bool = True
-    local_only: bool = False
-    lost: bool = False
+    local: bool  # it lies on this host
+    s3: bool  # it lies in S3
+    wanted_in_s3: bool = True  # it is to be uploaded
+    local_only: bool = False  # it has files that are never uploaded
+    lost: bool = False  # these files are no longer on this host
 
 
 @dataclass(eq=False, slots=True)
 class Copy:
-    """Made once for each and compared by identity: half a million may have to be looked at."""
+    """One copy of a snapshot.
+
+    Known makes each once and compares it by identity: there may be half a million.
+    """
 
     id: SnapshotId
     place: Place
 
 
 class Known:
-    """The snapshots that there are and how they hang together."""
+    """The snapshots of a carrier and how they depend on each other."""
 
     def __init__(self, snapshots: Iterable[Candidate], points: bool) -> None:
-        self.points = points
-        self.newest_first = sorted(snapshots, key=lambda one: one.id.time, reverse=True)
-        self._by_time = {one.id.time: one for one in self.newest_first}
+        self.points = points  # local copies are points: they restore without their parents
+        self.newest_first = sorted(snapshots, key=lambda snapshot: snapshot.id.time, reverse=True)
+        self._by_time = {snapshot.id.time: snapshot for snapshot in self.newest_first}
         self.here = {
-            one.id.time: Copy(one.id, Place.LOCAL) for one in self.newest_first if one.local
+            snapshot.id.time: Copy(snapshot.id, Place.LOCAL)
+            for snapshot in self.newest_first
+            if snapshot.local
         }
-        self.in_s3 = {one.id.time: Copy(one.id, Place.S3) for one in self.newest_first if one.s3}
+        self.in_s3 = {
+            snapshot.id.time: Copy(snapshot.id, Place.S3)
+            for snapshot in self.newest_first
+            if snapshot.s3
+        }
         self._complete: set[datetime] = set()
         self._complete_in_s3: set[datetime] = set()
-        for one in reversed(self.newest_first):
-            if any(map(self.restorable, self.copies(one))):
-                self._complete.add(one.id.time)
-            if one.s3 and (one.id.parent is None or one.id.parent in self._complete_in_s3):
-                self._complete_in_s3.add(one.id.time)
+        for snapshot in reversed(self.newest_first):
+            if any(map(self.restorable, self.copies(snapshot))):
+                self._complete.add(snapshot.id.time)
+            if snapshot.s3 and (
+                snapshot.id.parent is None or snapshot.id.parent in self._complete_in_s3
+            ):
+                self._complete_in_s3.add(snapshot.id.time)
 
-    def copies(self, one: Candidate) -> Iterator[Copy]:
-        if one.local:
-            yield self.here[one.id.time]
-        if one.s3:
-            yield self.in_s3[one.id.time]
+    def copies(self, snapshot: Candidate) -> Iterator[Copy]:
+        if snapshot.local:
+            yield self.here[snapshot.id.time]
+        if snapshot.s3:
+            yield self.in_s3[snapshot.id.time]
 
     def restorable(self, copy: Copy) -> bool:
         """Whether every link that the copy builds on lies somewhere."""
@@ -69,33 +79,42 @@ class Known:
         return None if snapshot.parent is None else self._by_time.get(snapshot.parent)
 
     def newest_complete(self) -> Candidate | None:
-        return next((one for one in self.newest_first if one.id.time in self._complete), None)
+        return next(
+            (snapshot for snapshot in self.newest_first if snapshot.id.time in self._complete),
+            None,
+        )
 
     def newest_complete_in_s3(self) -> Candidate | None:
         complete = self._complete_in_s3
-        return next((one for one in self.newest_first if one.id.time in complete), None)
+        return next(
+            (snapshot for snapshot in self.newest_first if snapshot.id.time in complete), None
+        )
 
     def newest_with_local_files(self) -> Candidate | None:
-        """The newest through which all that is never uploaded can be restored; None where the
-        newest one here holds nothing of the kind any more. Points have no files."""
-        for one in () if self.points else self.newest_first:
-            if one.local and self.restorable(self.here[one.id.time]):
-                held = [link for link in (one, *self._ancestors(one.id)) if link.local_only]
+        """Return the newest local snapshot whose chain still has all files never uploaded.
+
+        None if there is none, or if that chain holds no such files any more. Points have no files.
+        """
+        for snapshot in () if self.points else self.newest_first:
+            if snapshot.local and self.restorable(self.here[snapshot.id.time]):
+                held = [
+                    link for link in (snapshot, *self._ancestors(snapshot.id)) if link.local_only
+                ]
                 if all(link.local and not link.lost for link in held):
-                    return one if held else None
+                    return snapshot if held else None
         return None
 
-    def best_copy(self, one: Candidate) -> Copy:
-        """The copy that is kept if one must be."""
-        in_s3 = self.in_s3.get(one.id.time)
-        if in_s3 is not None and (self.restorable(in_s3) or not one.local):
+    def best_copy(self, snapshot: Candidate) -> Copy:
+        """Return the copy to keep if only one is kept."""
+        in_s3 = self.in_s3.get(snapshot.id.time)
+        if in_s3 is not None and (self.restorable(in_s3) or not snapshot.local):
             return in_s3
-        return self.here[one.id.time]
+        return self.here[snapshot.id.time]
 
     def needs(self, copy: Copy, walked: set[tuple[datetime, bool]]) -> Iterator[Copy]:
-        """The copies of other snapshots without whose bytes this one is worth nothing.
+        """Yield the copies of other snapshots without which this copy cannot be restored.
 
-        walked: how far chains were followed already; these parts are left out and added to.
+        walked: the steps of chains that were followed already: they are skipped, new ones added.
         """
         if self.points and copy.place is Place.LOCAL:
             return

@@ -1,4 +1,4 @@
-"""What a look at a server found: what works, what does not, and what to do about it."""
+"""The findings of a check of a server: what works, what does not, and the remedy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,19 +9,18 @@ from three_backup.errors import BackupError
 
 class Mark(StrEnum):
     GOOD = "good"
-    NOTE = "note"
+    NOTE = "note"  # backups work, but less well, or there is something to know
     BAD = "bad"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """NOTE: backups work, but less well, or something is to be known. subject: a word or two;
-    sentence: what was seen; remedy: the option, statement or command that changes it."""
+    """One finding of a check."""
 
     mark: Mark
-    subject: str
-    sentence: str
-    remedy: str = ""
+    subject: str  # a word or two
+    sentence: str  # what was seen
+    remedy: str = ""  # the option, statement or command that changes it
 
 
 def good(subject: str, sentence: str) -> Finding:
@@ -37,7 +36,7 @@ def bad(subject: str, error: BackupError) -> Finding:
 
 
 def tried(subject: str, act: Callable[[], str]) -> Finding:
-    """What act says of its success, or its failure."""
+    """Return a finding of what act says of its success, or of the BackupError it raises."""
     try:
         return good(subject, act())
     except BackupError as error:

@@ -1,4 +1,4 @@
-"""A stream of unknown length and the sha256 of each of its pieces: none is used unchecked."""
+"""A stream of unknown length with a sha256 per piece; no piece is used unchecked."""
 
 import hashlib
 import json
@@ -11,26 +11,26 @@ from typing import Any
 from three_backup.errors import BackupError
 
 STREAM = "stream"
-"""The file of a snapshot that is one stream."""
+"""Name of the data file of a snapshot that is one stream."""
 
 INDEX = "stream.index"
-"""The file beside it that holds the hashes."""
+"""Name of the file beside it that holds the hashes."""
 
 PIECE = 16 * 1024 * 1024
 _VERSION = 1
 _MALFORMED = (ValueError, KeyError, TypeError, RecursionError)
 
 ReadRange = Callable[[int, int], bytes]
-"""offset, length: exactly these bytes of the stream."""
+"""Takes offset and length; returns exactly these bytes of the stream."""
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """size: bytes of the stream; piece: of each piece but the last; sha256: hex, of each piece."""
+    """The hashes of the pieces of a stream."""
 
-    size: int
-    piece: int
-    sha256: tuple[str, ...]
+    size: int  # bytes of the stream
+    piece: int  # bytes of each piece but the last
+    sha256: tuple[str, ...]  # of each piece, in hex
 
     def to_json(self) -> bytes:
         fields = {"v": _VERSION, "size": self.size, "piece": self.piece, "sha256": self.sha256}
@@ -38,7 +38,7 @@ class Index:
 
     @classmethod
     def from_json(cls, body: bytes, where: str) -> "Index":
-        """Raises BackupError where body is not an index of this version; where names it."""
+        """Parse an index. Raises BackupError, naming where, if body is not of this version."""
         try:
             fields = json.loads(body)
             index = cls(int(fields["size"]), int(fields["piece"]), tuple(fields["sha256"]))
@@ -56,7 +56,7 @@ class Index:
 
 
 class Hashed(RawIOBase):
-    """Passes a stream on, and hashes its pieces meanwhile. It cannot go back."""
+    """A reader that passes a stream on and hashes its pieces. It cannot seek."""
 
     def __init__(self, source: BufferedIOBase, piece: int = PIECE) -> None:
         self._source = source
@@ -79,7 +79,7 @@ class Hashed(RawIOBase):
         return count
 
     def index(self) -> Index:
-        """Once all of the stream was read."""
+        """Return the index. Call it after the whole stream was read."""
         if self._size % self._piece:
             self._close_piece()
         return Index(self._size, self._piece, tuple(self._digests))
@@ -90,7 +90,10 @@ class Hashed(RawIOBase):
 
 
 def checked(index: Index, read_range: ReadRange, where: str) -> Iterator[bytes]:
-    """The pieces of the stream, each compared with its hash before it is given out."""
+    """Yield the pieces of the stream, each after its hash was compared.
+
+    Raises BackupError for a damaged piece. where: names the stream in the error.
+    """
     for number, piece in enumerate(_read_ahead(index, read_range)):
         if hashlib.sha256(piece).hexdigest() != index.sha256[number]:
             raise BackupError(
@@ -102,7 +105,7 @@ def checked(index: Index, read_range: ReadRange, where: str) -> Iterator[bytes]:
 
 
 def _read_ahead(index: Index, read_range: ReadRange) -> Iterator[bytes]:
-    """The pieces in their order. While one is hashed and used, the next one comes in."""
+    """Yield the pieces in order; read the next one while the caller uses this one."""
     coming: Future[bytes] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
         for offset in range(0, index.size, index.piece):

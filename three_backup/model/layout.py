@@ -1,7 +1,7 @@
 """Where the snapshots of a carrier lie: folders below `local_dir`, keys below `s3_prefix`.
 
-A carrier is what holds the snapshots of an object: its id, or `postgres/cluster/<identifier>`.
-Neither keys nor folders begin or end with a slash.
+A carrier holds the snapshots of one object or of many: it is the id of the object, or
+`postgres/cluster/<identifier>`. Keys and folders neither begin nor end with a slash.
 """
 
 import re
@@ -22,16 +22,16 @@ _MANIFEST = re.compile(rf"(?<![^/]){SNAPSHOT_ID}{re.escape(_SUFFIX)}(?![^/])", r
 
 
 def path(carrier: str) -> str:
-    """The carrier in `[A-Za-z0-9._=-]` and `/` only, as folders and keys spell it.
+    """Spell the carrier as folders and keys do, in `[A-Za-z0-9._=-]` and `/` only.
 
-    Other bytes become `=XX`, an empty segment `=-`, `.` and `..` begin with `=2E`; a segment of
-    more than 200 bytes runs over several, all but the last of which end in `=`.
+    Other bytes become `=XX`, an empty segment `=-`; `.` and `..` begin with `=2E`. A segment of
+    more than 200 bytes is cut into several, and all but the last end in `=`.
     """
     return "/".join(_segment(segment) for segment in carrier.split("/"))
 
 
 def carrier(path_: str) -> str:
-    """The carrier whose path this is; of a path that is nobody's, one that has no snapshots."""
+    """Return the carrier of a path; for any other path, a carrier that has no snapshots."""
     return "/".join(map(_name, path_.replace(f"{_CONTINUED}/", "").split("/")))
 
 
@@ -44,14 +44,16 @@ def manifest_key(carrier: str, snapshot: SnapshotId) -> str:
 
 
 def snapshots_of(names: str) -> list[SnapshotId]:
-    """The snapshots whose manifests have such names in their folder, each once; other names are
-    passed over. names: joined by slashes, since none has one."""
+    """Return the snapshots whose manifests have these names, each once; ignore other names.
+
+    names: without their folder, joined by slashes, since no name contains one.
+    """
     each_once = "/".join(dict.fromkeys(names.split("/")))
     return list(SnapshotId.named(_MANIFEST.findall(each_once)))
 
 
 def carrier_of_manifests(folder: str) -> str | None:
-    """The carrier whose manifest_folder this is; None where it is nobody's."""
+    """Return the carrier of a manifest folder; None if it is no carrier's."""
     top, _, rest = folder.partition("/")
     return _carrier(rest) if top == MANIFESTS else None
 
@@ -65,7 +67,7 @@ def data_key(carrier: str, snapshot: SnapshotId, file: str) -> str:
 
 
 def parse_data_key(key: str) -> tuple[str, SnapshotId] | None:
-    """The carrier and the snapshot of a data file; None where the key is not one of ours."""
+    """Return the carrier and the snapshot of a data file; None if the key is not ours."""
     top, _, rest = key.partition("/")
     folder, _, file = rest.rpartition("/")
     folder, _, name = folder.rpartition("/")

@@ -1,4 +1,4 @@
-"""What is backed up, how it is named, and how names are selected."""
+"""Objects: what is backed up, their ids, and the globs that select them."""
 
 import re
 from collections.abc import Iterable
@@ -17,17 +17,14 @@ _WILDCARD = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True, slots=True, order=True)
 class ObjectId:
-    """One table, view, container or volume: `type/subtype/level1/level2/level3`.
-
-    level1..level3 are the names as the source spells them: LXD pool, project, name; PostgreSQL
-    database, schema, name; ClickHouse cluster, database, name.
-    """
+    """One table, view, container or volume: `type/subtype/level1/level2/level3`."""
 
     type: str
     subtype: str
-    level1: str
-    level2: str
-    level3: str
+    # The names as the source spells them:
+    level1: str  # LXD pool, PostgreSQL database, ClickHouse cluster
+    level2: str  # LXD project, PostgreSQL schema, ClickHouse database
+    level3: str  # name
 
     def __str__(self) -> str:
         levels = (self.level1, self.level2, self.level3)
@@ -35,12 +32,12 @@ class ObjectId:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises UsageError where text is not an id."""
+        """Parse an id. Raises UsageError if text is not one."""
         parts = text.split("/")
         try:
             if len(parts) == LEVELS and parts[0] and parts[1]:
                 return cls(parts[0], parts[1], *map(unescape, parts[2:]))
-        except UnicodeDecodeError:  # %FF say
+        except UnicodeDecodeError:  # %FF, for instance
             pass
         raise UsageError(
             "id.malformed",
@@ -50,7 +47,7 @@ class ObjectId:
 
 
 def escape(name: str) -> str:
-    """Percent-encode what would read as a separator, a wildcard or a control character."""
+    """Percent-encode separators, wildcards and control characters."""
     return _RESERVED.sub(lambda m: _percent(m[0]), name)
 
 

@@ -1,4 +1,4 @@
-"""The lines that the tools exchange: one JSON object a backup object, enriched by each tool."""
+"""The lines that the tools exchange: a JSON object per object, to which each tool adds."""
 
 import json
 from codecs import BOM_UTF8
@@ -16,17 +16,15 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Record:
-    """A line as it was read; fields that this program does not know pass through unchanged.
-
-    line: that line, without its end; None once a field was changed.
-    """
+    """A line as it was read; fields that this program does not know pass through unchanged."""
 
     fields: Mapping[str, Any]
+    # The line without its end; None once a field was changed.
     line: str | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def parse(cls, line: bytes) -> Self:
-        """Raises BackupError where the line is not a record of this version."""
+        """Parse a line. Raises BackupError if it is not a record of this version."""
         try:
             text = line.removeprefix(BOM_UTF8).decode("utf-8", "surrogatepass").strip()
             fields = json.loads(text)
@@ -42,7 +40,7 @@ class Record:
 
     @classmethod
     def of(cls, object_id: ObjectId, **fields: Any) -> Self:
-        """A new record of an object, its names spelt out."""
+        """Make a new record of an object; its names become fields."""
         return cls(
             {
                 "v": VERSION,
@@ -62,7 +60,7 @@ class Record:
 
     @cached_property
     def object(self) -> ObjectId:
-        """Raises UsageError where the record is not of a single object."""
+        """The object. Raises UsageError if the record is not of a single object."""
         return ObjectId.parse(self.id)
 
     @property
@@ -75,7 +73,7 @@ class Record:
 
     @property
     def unsupported(self) -> str | None:
-        """Why its object cannot be backed up: no tool does anything for it."""
+        """Why the object cannot be backed up; no tool acts on it then. None if it can."""
         return self.fields.get("unsupported")
 
     @property
@@ -90,7 +88,7 @@ class Record:
         return Record({**self.fields, **changes})
 
     def reached(self, *stages: Stage) -> "Record":
-        """The record once the stages are done: todo is shorter and stage further."""
+        """Return the record with the stages done: the last is its stage, none is in todo."""
         if not self.planned:
             return self.with_fields(stage=stages[-1])
         left = [stage for stage in self.todo if stage not in stages]
@@ -100,7 +98,7 @@ class Record:
         return self.with_fields(error=error_fields(tool, error))
 
     def is_named_in(self, sentence: str) -> bool:
-        """Whether the sentence itself says what it is about."""
+        """Whether the sentence itself names the carrier or an id of the record's source."""
         return self.carrier in sentence or sentence.startswith(f"{self.fields.get('type')}/")
 
     def to_line(self) -> str:
@@ -124,12 +122,12 @@ def error_fields(tool: str, error: BackupError) -> dict[str, str]:
 
 
 def malformed_line(tool: str, number: int, error: BackupError) -> Record:
-    """The record that stands for input line `number`, counted from 1."""
+    """Return the record that stands for a malformed input line; number counts from 1."""
     return Record({"v": VERSION, "line": number, "error": error_fields(tool, error)})
 
 
 def of_source(id: str, type: str, **fields: Any) -> Record:
-    """The record of a source as a whole, or of a part of it (`postgres/table/prod`)."""
+    """Return the record of a whole source, or of a part of it (`postgres/table/prod`)."""
     return Record({"v": VERSION, "id": id, "type": type, **fields})
 
 

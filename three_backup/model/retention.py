@@ -1,7 +1,7 @@
-"""Which snapshots of a carrier stay, and which may go: decided here, carried out elsewhere.
+"""Retention: decides which snapshots of a carrier stay and which may go; it removes none.
 
-A snapshot may lie on this host, in S3 or both; each copy gets a verdict of its own. Restore takes
-every link of a chain from wherever it lies, so a parent stays only where somebody needs its bytes.
+A snapshot may lie on this host, in S3 or both; each copy gets its own verdict. Restore takes every
+link of a chain from wherever it lies, so a copy of a parent stays only if another copy needs it.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -36,7 +36,7 @@ class Limits:
 
 
 class Placed(Protocol):
-    """A complete snapshot and where it lies: a Candidate, say."""
+    """A complete snapshot and where it lies, such as a Candidate."""
 
     @property
     def id(self) -> SnapshotId: ...
@@ -48,34 +48,33 @@ class Placed(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of one copy of a snapshot, and why, in words for a person. surplus: it could
-    be uploaded, but would be removed from S3 again, so that nobody uploads it."""
+    """Whether one copy of a snapshot stays, and why."""
 
     snapshot: SnapshotId
     place: Place
     keep: bool
-    reason: str
-    surplus: bool = False
+    reason: str  # in words for a person
+    surplus: bool = False  # not worth uploading: it would be removed from S3 again
 
 
 def most_generous(limits: Iterable[Limits]) -> Limits:
-    """The highest of each; limits: at least one."""
+    """Return the highest of each limit. limits: at least one."""
     every = tuple(limits)
     return Limits(
-        max(one.bases_local for one in every),
-        max(one.incrementals_local for one in every),
-        max(one.bases_s3 for one in every),
-        max(one.incrementals_s3 for one in every),
+        max(each.bases_local for each in every),
+        max(each.incrementals_local for each in every),
+        max(each.bases_s3 for each in every),
+        max(each.incrementals_s3 for each in every),
     )
 
 
 def decide(
     snapshots: Iterable[Candidate], limits: Limits, *, points: bool = False
 ) -> list[Verdict]:
-    """The verdicts on all copies of one carrier's snapshots, children before their parents.
+    """Return the verdicts on all copies of one carrier's snapshots, children before parents.
 
-    points: a local copy is a state of the source itself, as in ZFS: it restores without its
-    parents, and increments, the next one and those not yet uploaded, are made from it.
+    points: local copies are points, states of the source itself (as in ZFS). A point restores
+    without its parents; the next incremental, and those not yet uploaded, are made from points.
     """
     known = Known(snapshots, points)
     surplus = _surplus(known, limits)
@@ -94,11 +93,13 @@ def decide(
 
 
 def keeps_everything(snapshots: Collection[Placed], limits: Limits) -> bool:
-    """Whether decide would plainly keep every copy, found in less time: no limit is
-    passed, and every parent lies somewhere. Where it is not plain, decide has to be asked."""
+    """Whether decide is sure to keep every copy; this takes less time than decide.
+
+    True if no limit is exceeded and every parent lies somewhere. If False, ask decide.
+    """
     there: dict[Place, list[datetime | None]] = {
-        Place.LOCAL: [one.id.parent for one in snapshots if one.local],
-        Place.S3: [one.id.parent for one in snapshots if one.s3],
+        Place.LOCAL: [snapshot.id.parent for snapshot in snapshots if snapshot.local],
+        Place.S3: [snapshot.id.parent for snapshot in snapshots if snapshot.s3],
     }
     for place, parents in there.items():
         bases = parents.count(None)
@@ -106,7 +107,7 @@ def keeps_everything(snapshots: Collection[Placed], limits: Limits) -> bool:
             return False
         if len(parents) - bases > _limit(limits, place, Kind.INCREMENTAL):
             return False
-    times = {one.id.time for one in snapshots}
+    times = {snapshot.id.time for snapshot in snapshots}
     return times.issuperset(filter(None, chain(*there.values())))
 
 
@@ -114,29 +115,36 @@ _WHERE = {Place.LOCAL: "on this host", Place.S3: "in S3"}
 
 
 def _surplus(known: Known, limits: Limits) -> set[SnapshotId]:
-    """What would be removed from S3 if all lay there that can still be uploaded."""
-    uploaded = {one.id: one for one in _uploaded(known)}
+    """Return the snapshots that would be removed from S3 again if all were uploaded."""
+    uploaded = {snapshot.id: snapshot for snapshot in _uploadable(known)}
     if not uploaded:
         return set()
-    then = Known((uploaded.get(one.id, one) for one in known.newest_first), known.points)
+    then = Known(
+        (uploaded.get(snapshot.id, snapshot) for snapshot in known.newest_first), known.points
+    )
     kept = _kept(then, limits, surplus=())
-    return {one.id for one in uploaded.values() if then.in_s3[one.id.time] not in kept}
+    return {
+        snapshot.id for snapshot in uploaded.values() if then.in_s3[snapshot.id.time] not in kept
+    }
 
 
-def _uploaded(known: Known) -> Iterator[Candidate]:
-    """What S3 lacks and can get, as it lies then."""
-    there = {one.id.time for one in known.newest_first if one.s3}
-    for one in reversed(known.newest_first):
-        if one.s3 or not one.local or not one.wanted_in_s3:
+def _uploadable(known: Known) -> Iterator[Candidate]:
+    """Yield the snapshots that can still be uploaded, as they lie after that, oldest first.
+
+    An incremental needs its parent in S3; if it is a point, also at the source.
+    """
+    there = {snapshot.id.time for snapshot in known.newest_first if snapshot.s3}
+    for snapshot in reversed(known.newest_first):
+        if snapshot.s3 or not snapshot.local or not snapshot.wanted_in_s3:
             continue
-        parent = one.id.parent
+        parent = snapshot.id.parent
         if parent is None or (parent in there and (parent in known.here or not known.points)):
-            there.add(one.id.time)
-            yield replace(one, s3=True)
+            there.add(snapshot.id.time)
+            yield replace(snapshot, s3=True)
 
 
 def _kept(known: Known, limits: Limits, surplus: Collection[SnapshotId]) -> dict[Copy, str]:
-    """The copies that stay, and why."""
+    """Return the copies that stay, each with the reason."""
     kept: dict[Copy, str] = {}
     for copy, reason in _wanted(known, limits, surplus):
         kept.setdefault(copy, reason)
@@ -153,11 +161,11 @@ def _kept(known: Known, limits: Limits, surplus: Collection[SnapshotId]) -> dict
 def _wanted(
     known: Known, limits: Limits, surplus: Collection[SnapshotId]
 ) -> Iterator[tuple[Copy, str]]:
-    """The copies that are kept for their own sake."""
+    """Yield the copies that are kept for their own sake, each with the reason."""
     for place, copies in ((Place.LOCAL, known.here), (Place.S3, known.in_s3)):
         for kind in Kind:
             limit = _limit(limits, place, kind)
-            meant = (one for one in copies.values() if one.id.kind is kind)
+            meant = (possible for possible in copies.values() if possible.id.kind is kind)
             for copy in islice(filter(known.restorable, meant), limit):
                 yield copy, _rank(limit, kind, place)
     yield from _unsent(known, surplus)
@@ -165,17 +173,23 @@ def _wanted(
 
 
 def _unsent(known: Known, surplus: Collection[SnapshotId]) -> Iterator[tuple[Copy, str]]:
-    """What will never come to S3, since its parent is gone there or here, is not waited for."""
-    for one in reversed(list(_uploaded(known))):
-        if one.id in surplus:
+    """Yield the local copies that wait for their upload, and the points it is made from.
+
+    A snapshot that can never be uploaded, because its parent is gone, does not wait.
+    """
+    for snapshot in reversed(list(_uploadable(known))):
+        if snapshot.id in surplus:
             continue
-        yield known.here[one.id.time], "not yet in S3"
-        if known.points and one.id.parent is not None:
-            yield known.here[one.id.parent], f"{one.id} is not yet in S3 and is made from it"
+        yield known.here[snapshot.id.time], "not yet in S3"
+        if known.points and snapshot.id.parent is not None:
+            yield (
+                known.here[snapshot.id.parent],
+                f"{snapshot.id} is not yet in S3 and is made from it",
+            )
 
 
 def _last_resorts(known: Known) -> Iterator[tuple[Copy, str]]:
-    """What is kept whatever the limits say."""
+    """Yield the copies that are kept whatever the limits say, each with the reason."""
     newest = known.newest_complete()
     if newest is not None:
         yield known.best_copy(newest), "the newest that can be restored"
@@ -185,17 +199,19 @@ def _last_resorts(known: Known) -> Iterator[tuple[Copy, str]]:
     with_local_files = known.newest_with_local_files()
     if with_local_files is not None:
         yield known.here[with_local_files.id.time], "the newest of what is never uploaded"
-    points = [one for one in known.newest_first if one.local] if known.points else []
-    for one in points[:1]:
-        yield known.here[one.id.time], "the next increment is made from it"
+    points = (
+        [snapshot for snapshot in known.newest_first if snapshot.local] if known.points else []
+    )
+    for point in points[:1]:
+        yield known.here[point.id.time], "the next increment is made from it"
     for copy in _broken_but_newest(known, newest):
         yield copy, "its parent is gone, yet nothing newer can be restored"
 
 
 def _broken_but_newest(known: Known, newest: Candidate | None) -> Iterator[Copy]:
-    for one in known.newest_first:
-        if newest is None or one.id.time >= newest.id.time:
-            yield from (copy for copy in known.copies(one) if not known.restorable(copy))
+    for snapshot in known.newest_first:
+        if newest is None or snapshot.id.time >= newest.id.time:
+            yield from (copy for copy in known.copies(snapshot) if not known.restorable(copy))
 
 
 def _expendable(known: Known, copy: Copy, limits: Limits) -> str:

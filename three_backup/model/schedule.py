@@ -1,4 +1,4 @@
-"""Cron strings, read in the time zone of the host: when one fired last, and what is due."""
+"""Cron schedules in the time zone of the host: when one fired last, and what is due."""
 
 import re
 from bisect import bisect_left
@@ -19,22 +19,25 @@ _HASHED = re.compile(r"(?<![a-z])[rh](?![a-z])", re.IGNORECASE)
 _LEAP_DAY = datetime.fromisoformat("2024-02-29")
 _SECOND = timedelta(seconds=1)
 _CLOCK_SLACK = timedelta(minutes=1)
-"""Clocks are corrected, and the second snapshot within a second is dated into the next one."""
+"""A newest snapshot this far ahead is no error.
+
+Clocks are corrected, and the second snapshot within a second is dated to the next second.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """Five fields as in crontab(5), or `@daily` and its kin.
+    """A schedule: five fields as in crontab(5), or `@daily` and its kin.
 
-    A firing whose hour does not exist, because clocks were set forward, happens when they are
-    set; one whose hour occurs twice happens the first time only.
+    A firing in an hour that clocks skip happens when they are set forward. A firing in an hour
+    that occurs twice happens the first time only.
     """
 
     text: str
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises ConfigurationError where text is not a schedule, or one that never fires."""
+        """Parse a schedule. Raises ConfigurationError if text is none or never fires."""
         text = " ".join(text.split())
         wrong = _what_is_wrong(text)
         if wrong:
@@ -46,18 +49,18 @@ class Cron:
         return cls(text)
 
     def last_firing(self, now: datetime, zone: tzinfo) -> datetime:
-        """The newest firing that is not after now, in UTC."""
+        """Return the newest firing that is not after now, in UTC."""
         return _last_firing(self.text, _second(now), zone)
 
     def next_firing(self, now: datetime, zone: tzinfo) -> datetime:
-        """The oldest firing that is after now, in UTC."""
+        """Return the first firing after now, in UTC."""
         return _next_firing(self.text, _second(now), zone)
 
 
 def is_due(schedule: Cron, newest: datetime | None, now: datetime, zone: tzinfo) -> bool:
     """Whether the schedule fired since newest was taken; missed firings count once.
 
-    A newest from the future says nothing of what was missed, so the schedule is due.
+    A newest from the future does not tell what was missed, so the schedule is due.
     """
     if newest is None or is_from_the_future(newest, now):
         return True
@@ -70,7 +73,10 @@ def is_from_the_future(newest: datetime, now: datetime) -> bool:
 
 
 def host_zone(environ: Mapping[str, str], localtime: Path = _LOCALTIME) -> tzinfo:
-    """The time zone of the host: $TZ, a name or a file in full, else /etc/localtime, else UTC."""
+    """Return the time zone of the host: $TZ, else /etc/localtime, else UTC.
+
+    $TZ is a name or the full path of a file. Raises ConfigurationError if it cannot be read.
+    """
     name = environ.get("TZ", "").removeprefix(":") or str(localtime)
     try:
         return _read_zone(name) if name.startswith("/") else ZoneInfo(name)
@@ -118,25 +124,30 @@ def _wall_clock(instant: datetime, zone: tzinfo) -> datetime:
 
 
 def _second(now: datetime) -> datetime:
-    """Nothing fires within a second either. In UTC, since elsewhere the two instants of an hour
-    that occurs twice are equal."""
+    """Cut now to whole seconds, in UTC: nothing fires within a second, so caches hit more often.
+
+    In other zones the two instants of an hour that occurs twice would be equal.
+    """
     return now.astimezone(UTC).replace(microsecond=0)
 
 
 def _minute(wall: datetime) -> datetime:
-    """Nothing fires within a minute, so that whoever asks in the same one is answered at once."""
+    """Cut wall to whole minutes: nothing fires within one, so caches hit more often."""
     return wall.replace(second=0, microsecond=0)
 
 
 def _set_back(now: datetime, zone: tzinfo) -> timedelta:
-    """How much further clocks may have shown already, in an hour that they show twice."""
+    """Return how far clocks were set back, if now is in the second pass of a repeated hour.
+
+    Clocks may have shown a time that much later already. Otherwise zero.
+    """
     local = now.astimezone(zone)
     first = local.replace(fold=0)
     return (now - first.astimezone(UTC)) if local.fold else timedelta()
 
 
 def _instant(wall: datetime, zone: tzinfo) -> datetime:
-    """When clocks first show wall or, where they jump over it, when they jump."""
+    """Return when clocks first show wall or, if they jump over it, when they jump."""
     local = wall.replace(tzinfo=zone)
     instant = local.astimezone(UTC)
     if _wall_clock(instant, zone) == wall:
@@ -168,7 +179,7 @@ def _next_firing(text: str, now: datetime, zone: tzinfo) -> datetime:
 
 @lru_cache(maxsize=1024)
 def _previous(text: str, wall: datetime) -> datetime:
-    """The newest firing that is before wall."""
+    """Return the newest firing before wall."""
     from croniter import croniter
 
     found: datetime = croniter(text, wall).get_prev(datetime)

@@ -1,4 +1,4 @@
-"""Snapshots, their ids, chains and manifests: the values that every part of the program shares."""
+"""Snapshots, their ids, chains and manifests."""
 
 import hashlib
 import json
@@ -19,8 +19,10 @@ _SEALED = re.compile(rb',"sha256":"([^"]*)"\}\n\Z')
 _STAMP = "%Y%m%dT%H%M%SZ"
 _TIME = r"\d{8}T(?!24)\d{6}Z"
 SNAPSHOT_ID = rf"({_TIME})-(?:base|incr-({_TIME}))"
-"""The pattern of the names that snapshots are stored by, in ASCII; its groups: when the snapshot
-was taken, and for an increment when its parent was."""
+"""Pattern, in ASCII, of the name that a snapshot is stored by.
+
+Its groups: when the snapshot was taken, and for an incremental when its parent was.
+"""
 _ID = re.compile(SNAPSHOT_ID, re.ASCII)
 
 
@@ -30,14 +32,14 @@ class Kind(StrEnum):
 
 
 class SnapshotId(NamedTuple):
-    """When a snapshot was taken and whose increment it is; `str()` gives the name it is stored by.
+    """The id of a snapshot; `str()` gives the name it is stored by.
 
-    time, parent: aware UTC, whole seconds; no two snapshots of a carrier share a time. A tuple,
-    since half a million may be read.
+    A tuple, since half a million may be read.
     """
 
-    time: datetime
-    parent: datetime | None = None
+    # Both in aware UTC and whole seconds; no two snapshots of a carrier share a time.
+    time: datetime  # when it was taken
+    parent: datetime | None = None  # when its parent was taken; None for a base
 
     @property
     def kind(self) -> Kind:
@@ -50,15 +52,16 @@ class SnapshotId(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """None where text is not the name of a snapshot (somebody else's file, say)."""
+        """Parse a stored name; None if text is not one (somebody else's file, for instance)."""
         match = _ID.fullmatch(text)
         return None if match is None else next(cls.named([match.groups()]), None)
 
     @classmethod
     def named(cls, pairs: Iterable[tuple[str | Any, ...]]) -> Iterator[Self]:
-        """The snapshots of such names; pairs: what SNAPSHOT_ID finds in each of them.
+        """Yield the snapshots of these names, without those that have impossible times.
 
-        Half a million may be read: one call for each, or strptime, would take twice as long.
+        pairs: the groups that SNAPSHOT_ID finds in each name. All in one call, without strptime:
+        half a million may be read, which would else take twice as long.
         """
         read = datetime.fromisoformat
         for time, parent in pairs:
@@ -72,54 +75,49 @@ class SnapshotId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A data file of a snapshot.
-
-    size: bytes; sha256: of the whole file, None where an index of the snapshot holds the hashes of
-    its pieces; local_only: never uploaded (what it holds has a max_stage before S3);
-    volume_size: in S3 the file is stored as volumes of this many bytes, the last one shorter.
-    """
+    """A data file of a snapshot."""
 
     name: str
-    size: int
+    size: int  # bytes
+    # Of the whole file; None if an index of the snapshot holds the hashes of its pieces.
     sha256: str | None = None
-    local_only: bool = False
-    volume_size: int | None = None
+    local_only: bool = False  # never uploaded: what it holds has a max_stage before S3
+    volume_size: int | None = None  # bytes of each of its volumes in S3 but the last
 
 
 @dataclass(frozen=True, slots=True)
 class CarriedObject:
-    """An object as a snapshot holds it. facts: the source's own (kind, class), plain JSON."""
+    """An object as a snapshot holds it."""
 
     id: ObjectId
     size: int
+    # The source's own facts (kind, class), as plain JSON.
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Everything that is known of a complete snapshot; where it lies, the snapshot is complete.
-
-    source_size, stored_size: bytes at the source and in the data files. facts: the source's own.
-    program, server: name and version of what made it and what it was made of. host: where.
-    """
+    """All that is known of a snapshot, which is complete wherever its manifest lies."""
 
     carrier: str
     snapshot: SnapshotId
     objects: tuple[CarriedObject, ...]
     files: tuple[StoredFile, ...]
-    source_size: int
-    stored_size: int
-    facts: Mapping[str, Any]
-    program: str
-    server: str
-    host: str
+    source_size: int  # bytes at the source
+    stored_size: int  # bytes in the data files
+    facts: Mapping[str, Any]  # the source's own
+    program: str  # name and version of the program that took it
+    server: str  # name and version of the server it was taken of
+    host: str  # where it was taken
 
     def file(self, name: str) -> StoredFile | None:
         return next((stored for stored in self.files if stored.name == name), None)
 
     def to_json(self) -> bytes:
-        """With a hash of itself at its end: a byte that was flipped on the way must not be kept in
-        a cache."""
+        """Encode the manifest, with a hash of itself at its end.
+
+        The hash keeps a manifest with a byte flipped in transit out of the cache.
+        """
         return _sealed(
             {
                 "v": MANIFEST_VERSION,
@@ -144,7 +142,10 @@ class Manifest:
 
     @classmethod
     def from_json(cls, body: bytes, where: str) -> Self:
-        """Raises BackupError where body is not a manifest of this version; where names it."""
+        """Parse a manifest.
+
+        Raises BackupError, naming where, if body is damaged or not a manifest of this version.
+        """
         try:
             fields = json.loads(body)
             _check_seal(body)
@@ -178,7 +179,7 @@ class Manifest:
 
 
 def chain(snapshots: Iterable[SnapshotId], last: SnapshotId) -> list[SnapshotId] | None:
-    """The base, the increments after it and last, in that order; None where a link is missing."""
+    """Return the base, the incrementals after it and last; None if a link is missing."""
     if last.parent is None:
         return [last]
     by_time = {snapshot.time: snapshot for snapshot in snapshots}
@@ -191,7 +192,7 @@ def chain(snapshots: Iterable[SnapshotId], last: SnapshotId) -> list[SnapshotId]
 
 
 def next_time(now: datetime, newest: datetime | None) -> datetime:
-    """The time of a new snapshot: now in whole seconds, but always after the newest one."""
+    """Return the time of a new snapshot: now in whole seconds, but after the newest one."""
     now = now.astimezone(UTC).replace(microsecond=0)
     return now if newest is None or newest < now else newest + timedelta(seconds=1)
 
@@ -205,7 +206,7 @@ def rfc3339(time: datetime) -> str:
 
 
 class _Facts(dict[str, Any]):
-    """What a source wrote of itself; a fact that is missing is a manifest that lies."""
+    """The source's own facts in a manifest; a missing one raises BackupError."""
 
     def __init__(self, where: str, facts: Mapping[str, Any]) -> None:
         super().__init__(facts)

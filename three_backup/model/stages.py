@@ -7,7 +7,7 @@ from three_backup.model.snapshots import Kind
 
 
 class Stage(StrEnum):
-    """In order; each implies all before it."""
+    """The stages of an object in order; each implies all before it."""
 
     EXISTS = "exists"
     SNAPSHOT_BASE = "snapshot_base"
@@ -27,11 +27,11 @@ class Stage(StrEnum):
 
 _RANKS = {stage: rank for rank, stage in enumerate(Stage)}
 TARGETS = tuple(stage for stage in Stage if stage is not Stage.PARTIALLY_SYNCED)
-"""What max_stage may say: partially_synced is a state, never a target."""
+"""The values of max_stage; partially_synced is a state, never a target."""
 
 
 def taken(kind: Kind, direct: bool = False) -> Stage:
-    """The stage that an object is at once a snapshot of the kind was taken.
+    """Return the stage of an object right after a snapshot of the kind was taken.
 
     direct: its server writes snapshots to S3 itself.
     """

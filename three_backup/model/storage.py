@@ -7,26 +7,21 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """The folder and the bucket that a configuration names for an object.
-
-    endpoint: a URL; bucket: None where no bucket is configured; prefix: without slashes at its
-    ends; access_key, secret_key: None leaves the choice to boto3's own chain; ca_file: the
-    certificates of authorities to trust, None for those that everybody trusts; timeout: how long a
-    request is repeated; foreign: the prefix is another host's, which is read and never written,
-    and local_dir holds no snapshot of it.
-    """
+    """The folder and the bucket that a configuration names for an object."""
 
     local_dir: Path
-    endpoint: str | None = None
-    bucket: str | None = None
-    prefix: str = ""
+    endpoint: str | None = None  # a URL
+    bucket: str | None = None  # None: none is configured
+    prefix: str = ""  # without slashes at its ends
     region: str | None = None
+    # If access_key and secret_key are None, boto3 searches for credentials itself.
     access_key: str | None = field(default=None, repr=False)
     secret_key: str | None = field(default=None, repr=False)
     addressing_style: str = "path"
     storage_class: str | None = None
-    ca_file: Path | None = None
-    timeout: timedelta = timedelta(minutes=5)
+    ca_file: Path | None = None  # certificates of the authorities to trust; None: the usual ones
+    timeout: timedelta = timedelta(minutes=5)  # how long a request is repeated
+    # The prefix is another host's: it is only read, and local_dir holds no snapshot of it.
     foreign: bool = False
 
     def of_another_host(self, prefix: str) -> "Storage":

@@ -1,4 +1,4 @@
-"""What stands on the command line: read by the usage text, and what is meant by it."""
+"""Reads the command line by the usage text, and converts what is given there."""
 
 import re
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _UNMATCHED = re.compile(r"(?:Option|Argument)\((?:None|'[^']*'), '([^']*)'")
 
 
 def parsed(usage: str, name: str, argv: list[str] | None) -> Mapping[str, Any]:
-    """By option and name. Raises UsageError where the usage text does not allow them."""
+    """Return the arguments by option and name; UsageError where the usage text forbids them."""
     try:
         return docopt.docopt(usage, argv, version=f"{name} {__version__}")
     except docopt.DocoptExit as error:
@@ -26,7 +26,7 @@ def parsed(usage: str, name: str, argv: list[str] | None) -> Mapping[str, Any]:
 
 
 def when(arguments: Mapping[str, Any]) -> When:
-    """When bars are drawn, of a tool that has any."""
+    """Return when bars are drawn; AUTO for a tool that has none."""
     word = arguments.get("--progress") or When.AUTO
     if word not in tuple(When):
         raise UsageError("usage", f"--progress {word} is not known", "say auto, always or never")
@@ -34,7 +34,7 @@ def when(arguments: Mapping[str, Any]) -> When:
 
 
 def prefix_to_read(arguments: Mapping[str, Any]) -> str | None:
-    """Of the other host whose snapshots shall be read."""
+    """Return the S3 prefix of the other host whose snapshots shall be read; None: our own."""
     given = arguments.get("--s3-prefix")
     try:
         return None if given is None else str(OPTIONS["s3_prefix"].convert(given))

@@ -1,4 +1,4 @@
-"""The boundary of a tool: what stops it becomes a sentence and an exit status."""
+"""The boundary of a tool: whatever stops the tool becomes a sentence and an exit status."""
 
 import os
 import sys
@@ -26,11 +26,11 @@ def main(
     argv: list[str] | None = None,
     unable: Callable[[str, BackupError], int] | None = None,
 ) -> int:
-    """Run a tool: usage is its `--help`, the first word of it its name.
+    """Run a tool, and return its exit status.
 
-    run may return an exit status of its own; otherwise the records that passed decide. unable:
-    says of a tool of this name why it cannot do its work, and returns the exit status; without it
-    that is said on standard error.
+    usage: its `--help` text, which begins with its name. run: may return an exit status of its
+    own; otherwise the records that passed decide. unable: given the name and the error, says why
+    the tool cannot do its work, and returns the exit status; without it standard error says so.
     """
     fill_closed_descriptors()
     os.umask(0o077)
@@ -42,7 +42,7 @@ def main(
         speak_utf8()
         invocation = Invocation(name, parsed(usage, name, argv))
         if "--config" in invocation.arguments:
-            _ = invocation.configuration  # its mistakes are told whatever comes in
+            _ = invocation.configuration  # its mistakes are told even without records
         status = run(invocation)
         sys.stdout.flush()
         return int(invocation.status if status is None else status)

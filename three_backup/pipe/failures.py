@@ -1,4 +1,4 @@
-"""Failures: what the operating system refused, and what failed for a carrier as a whole."""
+"""Failures: those of the operating system, and those of a carrier as a whole."""
 
 import errno
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _ROOM = "make room there, or name another folder with local_dir or scratch_dir"
 
 
 def translated(error: OSError) -> BackupError:
-    """What the operating system refused, as a sentence."""
+    """Turn a refusal of the operating system into a sentence for people."""
     what = error.strerror or str(error)
     where = f"{error.filename}: " if error.filename else ""
     hint = _ROOM if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
@@ -20,7 +20,7 @@ def translated(error: OSError) -> BackupError:
 
 
 class Once(Generic[Outcome]):
-    """What is done once for all records of a carrier; a failure, too, is everybody's."""
+    """Acts once for all records of a carrier; they share the outcome, a failure, too."""
 
     def __init__(self) -> None:
         self._outcomes: dict[str, Outcome | BackupError] = {}

@@ -1,4 +1,4 @@
-"""One run of a tool: its configuration, its storages, and its records from line to line."""
+"""One run of a tool: its configuration, its storages, and its records in and out."""
 
 import os
 import platform
@@ -29,15 +29,15 @@ from three_backup.screen.progress import Transfer, bar
 from three_backup.screen.terminal import columns, is_coloured
 
 PROGRAM = f"three_backup {__version__}"
-"""What manifests name as their author."""
+"""The program that manifests name as their author."""
 
 _PIECE = 1 << 16
 _LINGERING = 0.1
-"""Seconds. Ten thousand records that need nothing cost each tool twice as much one by one."""
+"""Seconds. Flushed one by one, ten thousand records that need nothing cost each tool double."""
 
 
 class Invocation:
-    """One run of a tool: what it was asked, and the way its records and sentences take."""
+    """One run of a tool: its arguments, and where its records and sentences go."""
 
     def __init__(self, name: str, arguments: Mapping[str, Any]) -> None:
         self.name = name
@@ -50,14 +50,14 @@ class Invocation:
 
     @cached_property
     def configuration(self) -> Configuration:
-        """Loaded at first use, with the variables of its .env put into the environment."""
+        """The configuration, loaded at first use, with its .env put into our environment."""
         environment = self.arguments.get("--env-file")
         configuration = load(_path(self.arguments.get("--config")), os.environ)
         os.environ.update(environment_file(configuration, _path(environment), os.environ))
         return configuration
 
     def warn(self) -> None:
-        """Say what the configuration is to be warned of: only tools that head a pipeline do."""
+        """Say the warnings about the configuration: only tools that head a pipeline do."""
         for warning in self.configuration.warnings:
             self.say(warning)
 
@@ -72,11 +72,11 @@ class Invocation:
 
     @property
     def host_id(self) -> str:
-        """What tells this host from any other that might write to the same prefix."""
+        """The id that tells this host from any other that might write to the same prefix."""
         return machine_id() or self.host
 
     def catalog(self, storage: Storage) -> Catalog:
-        """The catalog of a storage, or of the prefix to read instead; the same one each time."""
+        """Return the catalog of a storage, or of the prefix to read instead; each is made once."""
         prefix = prefix_to_read(self.arguments)
         if prefix is not None:
             storage = storage.of_another_host(prefix)
@@ -86,11 +86,11 @@ class Invocation:
 
     @property
     def width(self) -> int | None:
-        """Of the terminal at standard output; None where nobody looks on."""
+        """How many characters fit a line of standard output; None where nobody looks on."""
         return columns(sys.stdout, os.environ)
 
     def bar(self, label: str, total: int | None) -> AbstractContextManager[Transfer]:
-        """Progress, drawn or not as --progress says."""
+        """Return a progress bar, drawn or not as --progress says."""
         return bar(label, total, self._progress)
 
     @property
@@ -99,7 +99,7 @@ class Invocation:
 
     @property
     def catalogs(self) -> list[Catalog]:
-        """Of every storage that the configuration names."""
+        """The catalogs of every storage that the configuration names."""
         found = (self.catalog(storage) for storage in self.configuration.storages())
         return list(dict.fromkeys(found))
 
@@ -108,7 +108,7 @@ class Invocation:
         return tuple(self.arguments.get("--select") or ())
 
     def records(self) -> Iterator[Record]:
-        """The records on standard input; a malformed line is one that carries its error."""
+        """Yield the records on standard input; a malformed line yields one with its error."""
         if sys.stdin is None or sys.stdin.isatty():
             raise UsageError(
                 "input.terminal",
@@ -128,8 +128,7 @@ class Invocation:
                 yield malformed_line(self.name, number, numbered)
 
     def _taken(self, record: Record) -> Record:
-        """It has failed where it is of no object, or of the prefix of a host that we were not told
-        to read."""
+        """Return the record, failed if it names no object or a prefix that we may not read."""
         if record.failed:
             return record
         try:
@@ -147,14 +146,16 @@ class Invocation:
             )
 
     def each(self, act: Callable[[Record], Record]) -> None:
-        """Every record through act. One that failed before is copied, and one whose object cannot
-        be backed up; one that fails flows on."""
+        """Pass every record through act and emit it; a record that fails is emitted, too.
+
+        A record that failed before, or whose object cannot be backed up, is only copied.
+        """
         for record in self.records():
             idle = record.failed or record.unsupported
             self.emit(record if idle else self.attempt(record, act))
 
     def attempt(self, record: Record, act: Callable[[Record], Record]) -> Record:
-        """The per-record boundary: what act raises becomes the record's error."""
+        """Run act on a record; what it raises becomes the record's error."""
         try:
             return act(record)
         except BackupError as error:
@@ -163,14 +164,17 @@ class Invocation:
             return self.fail(record, translated(error))
 
     def fail(self, record: Record, error: BackupError) -> Record:
-        """The record with the error, which is said once however many records share it."""
+        """Return the record with the error, which is said once however many records share it."""
         self.say(str(error) if record.is_named_in(error.message) else f"{record.carrier}: {error}")
         self._tally.fail(error)
         return record.with_error(self.name, error)
 
     def emit(self, record: Record) -> None:
-        """Pass the record on: at once, unless nothing is left to do for it and it took no time;
-        then at the latest before the next one is waited for."""
+        """Count the record and pass it on.
+
+        At once, unless nothing is left to do for it and the last one went a moment ago: then at
+        the latest before the next one is waited for.
+        """
         self.count(record)
         sys.stdout.write(record.to_line())
         now, urgent = time.monotonic(), record.failed or record.todo or not record.planned
@@ -179,33 +183,33 @@ class Invocation:
             self._passed_on = now
 
     def count(self, record: Record) -> None:
-        """Have the record decide on the exit status, as every record does that is emitted."""
+        """Count the record for the exit status; emit does so itself."""
         self._tally.count(record)
 
     def write(self, text: str) -> None:
-        """Text for standard output: records, or the table and summary of tools for people."""
+        """Write to standard output: records, or the table and summary of tools for people."""
         sys.stdout.write(text)
         sys.stdout.flush()
 
     @staticmethod
     def show(text: str) -> None:
-        """Text for the person at standard error, where standard output is for records."""
+        """Write text for people to standard error, where standard output is for records."""
         complain(text.rstrip("\n"))
 
     def say(self, sentence: str) -> None:
-        """A sentence for the person at standard error, once."""
+        """Write a sentence for people to standard error, each one only once."""
         if sentence not in self._said:
             self._said.add(sentence)
             complain(f"{self.name}: {sentence}")
 
     @property
     def status(self) -> Exit:
-        """What the records that were counted come to."""
+        """The exit status that follows from the counted records."""
         return self._tally.status
 
 
 def _lines(input: BufferedReader) -> Iterator[bytes]:
-    """Its lines. What was written to standard output is there before more is waited for."""
+    """Yield the lines of input; flush standard output before waiting for more of them."""
     begun: list[bytes] = []
     while piece := input.read1(_PIECE):
         first, *others = piece.split(b"\n")

@@ -1,11 +1,11 @@
-"""How many records are good and how the others failed: the exit status of a tool."""
+"""Counts good and failed records: they decide on the exit status of a tool."""
 
 from three_backup.errors import BackupError, ConfigurationError, Exit, UnreachableError
 from three_backup.model.records import Record
 
 
 class Tally:
-    """What the records of one run come to."""
+    """The counts of the records of one run."""
 
     def __init__(self) -> None:
         self._good = 0
@@ -20,7 +20,7 @@ class Tally:
             self._good += 1
 
     def fail(self, error: BackupError) -> None:
-        """Remember of which kind the error is; the record that has it is counted by itself."""
+        """Remember the kind of the error; the record that has it is counted separately."""
         self._unreachable += isinstance(error, UnreachableError)
         self._misconfigured += isinstance(error, ConfigurationError)
 

@@ -1,1 +1,1 @@
-"""Which snapshot comes back, under which name, in which order."""
+"""Decides which snapshots are restored, under which names, and in which order."""

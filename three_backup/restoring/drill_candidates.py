@@ -1,4 +1,4 @@
-"""The objects whose newest snapshot in S3 can be put to the proof."""
+"""Finds the objects whose newest snapshot in S3 a drill can prove."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,10 @@ from three_backup.model.snapshots import SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An object and the newest snapshot of its carrier. What of it is not in that is no loss: the
-    object was dropped, or disabled."""
+    """An object in the newest snapshot of its carrier.
+
+    An object that this snapshot lacks is no loss: it was dropped, or disabled.
+    """
 
     object: ObjectId
     size: int | None
@@ -29,7 +31,10 @@ class Candidate:
 def candidates(
     catalogs: Sequence[Catalog], types: Iterable[str], wanted: Callable[[str], bool]
 ) -> Iterator[Candidate | Broken]:
-    """wanted: by id. A carrier that is an object itself costs no request before it is drilled."""
+    """Yield the wanted objects, or the carrier and the error where a manifest cannot be read.
+
+    wanted: by id. A carrier that is an object itself costs no request before its drill.
+    """
     for type in types:
         for catalog in catalogs:
             for carrier in catalog.carriers(type):

@@ -1,6 +1,6 @@
-"""What to say where nothing at all is stored: where that is, and where else something is.
+"""Explains that nothing at all is stored: in which places, and where else something is.
 
-On a new host this is the first thing to go wrong: its prefix is not that of the lost one.
+On a new host this is the first thing to go wrong: its prefix is not that of the lost host.
 """
 
 import shlex
@@ -13,14 +13,14 @@ from three_backup.sources import SOURCES
 
 
 class Whereabouts:
-    """Of all that is stored; nothing is asked before somebody does not find something."""
+    """Explains an empty result; lists S3 only after a lookup failed."""
 
     def __init__(self, catalogs: Sequence[Catalog]) -> None:
         self._catalogs = catalogs
 
     @cached_property
     def nothing(self) -> BackupError | None:
-        """None where there is a snapshot of anything, or S3 could not be asked."""
+        """The error that nothing is stored; None if anything is, or S3 could not be asked."""
         catalogs = self._catalogs
         if any(catalog.partial for catalog in catalogs):
             return None
@@ -32,7 +32,7 @@ class Whereabouts:
         )
 
     def not_found(self, code: str, sentence: str, hint: str) -> BackupError:
-        """That what was asked for is not there, or why nothing is."""
+        """Return the error that the wanted thing is not there, or why nothing is there at all."""
         if self.nothing is None:
             return BackupError(code, sentence, hint)
         return BackupError(code, f"{sentence}: {self.nothing.message}", self.nothing.hint)

@@ -1,4 +1,4 @@
-"""What is to be restored, and in which order."""
+"""Requests for a restore, and the order in which they are met."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from three_backup.sources.jobs import Wanted
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A record, the snapshot that its object is restored out of, and the id it shall have."""
+    """A record, the snapshot to restore its object from, and the id that it shall have."""
 
     record: Record
     held: Held
@@ -29,15 +29,20 @@ Party = Sequence[Request]
 
 
 def parties(requests: Iterable[Request]) -> list[Party]:
-    """Those first to which others may refer: by the source's order, and, since what exists longer
-    is not there for the sake of what is gone, the newer snapshot before the older."""
+    """Group the requests by snapshot, those first to which others may refer.
+
+    The source's order of subtypes comes first. Then newer snapshots go before older ones, as an
+    object that still existed in the newer one does not depend on an object that was gone by then.
+    """
     found: dict[tuple[str, SnapshotId], list[Request]] = {}
     for request in requests:
         found.setdefault(request.held.place, []).append(request)
     newest_first = sorted(found.values(), key=lambda party: party[0].held.place[1].time)[::-1]
-    return sorted(newest_first, key=_rank)
+    return sorted(newest_first, key=_subtype_rank)
 
 
-def _rank(party: Party) -> int:
+def _subtype_rank(party: Party) -> int:
     objects = [request.held.object.id for request in party]
-    return min(source_of(one.type).subtypes.index(one.subtype) for one in objects)
+    return min(
+        source_of(object_id.type).subtypes.index(object_id.subtype) for object_id in objects
+    )

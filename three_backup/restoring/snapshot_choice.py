@@ -1,4 +1,4 @@
-"""Which snapshots may be restored: as --snapshot and --at say."""
+"""The snapshots that may be restored, by --snapshot and --at."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,14 +11,17 @@ from three_backup.model.snapshots import SnapshotId
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One snapshot, or those that are not after a time, or all."""
+    """The snapshots that may be restored: one, or those not after a time, or all."""
 
     snapshot: SnapshotId | None
     at: datetime | None
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any], zone: tzinfo) -> Self:
-        """zone: of a time that names none. Raises UsageError for what can only be a slip."""
+        """Read the options. zone: of a time that names none.
+
+        Raises UsageError for what can only be a slip: both options, or a malformed one.
+        """
         snapshot, at = arguments["--snapshot"], arguments["--at"]
         if snapshot is not None and at is not None:
             raise UsageError(

@@ -1,4 +1,4 @@
-"""Which snapshot an object is restored out of."""
+"""Finds the snapshot that an object is restored from."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ _SHARED = ""
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """An object in a snapshot that holds it. gone: a newer one, just as eligible, does not."""
+    """An object in a snapshot that holds it."""
 
     object: CarriedObject
     catalog: Catalog
     carrier: str
     stored: Stored
-    gone: bool = False
+    gone: bool = False  # a newer allowed snapshot of the carrier lacks the object
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know who restores it, thinking of the newest snapshot."""
+        """Sentences for a person who expects to restore the newest snapshot."""
         if not self.gone:
             return ()
         return (f"newer snapshots than {self.stored.id} do not hold it: it was gone by then",)
@@ -39,8 +39,10 @@ class Held:
 
 
 class Finder:
-    """Finds the newest allowed snapshot of an object; reads no manifest twice, and none of a
-    carrier that cannot hold it."""
+    """Finds the newest allowed snapshot of an object.
+
+    Reads no manifest twice, and none of a carrier that cannot hold the object.
+    """
 
     def __init__(self, catalogs: Sequence[Catalog], choice: Choice) -> None:
         self._catalogs = catalogs
@@ -50,17 +52,20 @@ class Finder:
         self._objects: dict[tuple[str, SnapshotId], dict[ObjectId, CarriedObject]] = {}
 
     def one(self, object_id: ObjectId) -> Held:
-        """Out of whichever snapshot held it last. Raises BackupError where none did, or where a
-        newer one cannot be read."""
+        """Return the object in the last allowed snapshot that holds it.
+
+        Raises BackupError where none holds it, or where a newer one cannot be read.
+        """
         held = self._last(object_id)
         if held is None:
             raise self._not_held(str(object_id))
         return held
 
     def all(self, pattern: str) -> list[Held | Broken]:
-        """What the newest allowed snapshots hold of what the pattern selects.
+        """Return the objects that the pattern selects in the newest allowed snapshots.
 
-        Without a wildcard the pattern may be an id: then every snapshot is looked through.
+        Without a wildcard the pattern may be an id: then every allowed snapshot is looked through.
+        Raises BackupError where nothing is found.
         """
         if not has_wildcard(pattern) and is_object(pattern):
             found = self._by_id(ObjectId.parse(pattern))
@@ -80,7 +85,7 @@ class Finder:
     def _by_pattern(self, pattern: str) -> list[Held | Broken]:
         newest: dict[ObjectId, Held] = {}
         broken: list[Broken] = []
-        types = [one.type for one in SOURCES if can_match_below(pattern, one.type)]
+        types = [source.type for source in SOURCES if can_match_below(pattern, source.type)]
         for found in (found for type in types for found in self._newest(type, pattern)):
             if not isinstance(found, Held):
                 broken.append(found)
@@ -91,7 +96,7 @@ class Finder:
         return [*newest.values(), *broken]
 
     def _last(self, object_id: ObjectId) -> Held | None:
-        """The newest snapshots of all carriers first: what is older is not read."""
+        """Look through the snapshots of all carriers, the newest first; read none after a hit."""
         carriers = self._carriers(object_id.type)
         shared, own = carriers.get(_SHARED, []), carriers.get(str(object_id), [])
         snapshots = [
@@ -100,7 +105,7 @@ class Finder:
             for allowed in [self._allowed(catalog, carrier)]
             for stored in allowed
         ]
-        snapshots.sort(key=lambda one: one[0].id.time, reverse=True)
+        snapshots.sort(key=lambda entry: entry[0].id.time, reverse=True)
         for stored, catalog, carrier, gone in snapshots:
             carried = self._held(catalog, carrier, stored).get(object_id)
             if carried is not None:
@@ -127,7 +132,7 @@ class Finder:
                 yield Held(carried, catalog, carrier, stored)
 
     def _carriers(self, type: str) -> dict[str, list[_Carrier]]:
-        """By the id of the one object that they hold, or together under _SHARED."""
+        """Return carriers by the id of the one object that they hold; all others under _SHARED."""
         if type not in self._listed:
             listed = self._listed[type] = {}
             for catalog in self._catalogs:
@@ -137,9 +142,9 @@ class Finder:
         return self._listed[type]
 
     def _allowed(self, catalog: Catalog, carrier: str) -> list[Stored]:
-        """Newest first."""
+        """Return the allowed snapshots of the carrier, newest first."""
         found = catalog.snapshots(carrier)
-        return [one for one in reversed(found) if self._choice.allows(one.id)]
+        return [stored for stored in reversed(found) if self._choice.allows(stored.id)]
 
     def _held(
         self, catalog: Catalog, carrier: str, stored: Stored

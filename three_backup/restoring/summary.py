@@ -1,4 +1,4 @@
-"""What a restore brought back, or would bring back, told to a person at its end."""
+"""The summary at the end of a restore: what it brought back, or would bring back."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ _MOST_ROWS = 200
 
 
 class Outcome(StrEnum):
-    """What became of an object; the heads of the columns."""
+    """The outcome of an object; the values are column headings."""
 
     RESTORED = "restored"
     RESTORABLE = "can be restored"
@@ -23,14 +23,14 @@ class Outcome(StrEnum):
 
 @dataclass(slots=True)
 class RestoreSummary:
-    """dry_run: nothing was restored, only looked at. planned: a row of the table for each."""
+    """The sums over the records of a restore."""
 
-    dry_run: bool
+    dry_run: bool  # nothing was restored, only looked at
     outcomes: dict[str, Counter[Outcome]] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
     rows: int | None = None
     bytes_read: int = 0
-    planned: list[Sequence[str]] = field(default_factory=list)
+    planned: list[Sequence[str]] = field(default_factory=list)  # dry run: a table row each
 
     def add(self, record: Record) -> None:
         if record.failed:
@@ -46,7 +46,7 @@ class RestoreSummary:
             self.planned.append(_row(record))
 
     def text(self, seconds: float) -> str:
-        """In 78 columns; what failed is listed where it may have scrolled away."""
+        """Return the summary in 78 columns; lists failures, which may have scrolled away."""
         blocks = [
             table([["OBJECT", "WOULD BECOME", "READ"], *self.planned]) if self.planned else "",
             self._headline + "\n",
@@ -58,7 +58,7 @@ class RestoreSummary:
 
     @property
     def _objects(self) -> int:
-        return sum(one.total() for one in self.outcomes.values())
+        return sum(counts.total() for counts in self.outcomes.values())
 
     @property
     def _headline(self) -> str:

@@ -1,4 +1,4 @@
-"""Where restored objects go: under their own names, or under others."""
+"""The names under which objects are restored: their own, or others."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -12,14 +12,14 @@ _LEVELS = ("level1", "level2", "level3")
 
 @dataclass(frozen=True, slots=True)
 class Renaming:
-    """names: what replaces a level; suffixes: what is appended to it afterwards."""
+    """New names for the levels of ids, by level."""
 
-    names: Mapping[str, str]
-    suffixes: Mapping[str, str]
+    names: Mapping[str, str]  # each replaces a level
+    suffixes: Mapping[str, str]  # each is appended afterwards
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self:
-        """As the options --level1 to --level3-suffix say."""
+        """Read the options --level1 to --level3-suffix."""
         names = {level: arguments[f"--{level}"] for level in _LEVELS}
         suffixes = {level: arguments[f"--{level}-suffix"] for level in _LEVELS}
         return cls(_given(names), _given(suffixes))
@@ -33,7 +33,7 @@ class Renaming:
         )
 
     def targets(self, objects: Iterable[ObjectId]) -> dict[ObjectId, ObjectId]:
-        """By the object. Raises UsageError where two would get one name."""
+        """Return the target of each object; raise UsageError where two would get the same one."""
         targets: dict[ObjectId, ObjectId] = {}
         owners: dict[ObjectId, ObjectId] = {}
         for object_id in objects:

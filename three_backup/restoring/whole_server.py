@@ -1,4 +1,4 @@
-"""A whole server out of one snapshot, as `tb-restore --pgdata` brings it back."""
+"""Restores a whole server from one snapshot, for `tb-restore --pgdata`."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +35,7 @@ _OF_OBJECTS = (
 
 @dataclass(frozen=True, slots=True)
 class _Server:
-    """A server that can come back as a whole, and its newest snapshot that may be restored."""
+    """A server that can be restored as a whole, and its newest snapshot that may be restored."""
 
     source: WholeSource
     catalog: Catalog
@@ -44,7 +44,7 @@ class _Server:
 
 
 def restore_whole(invocation: Invocation, catalogs: Sequence[Catalog], choice: Choice) -> None:
-    """Restore the one server that the patterns select; its record is emitted."""
+    """Restore the one server that the patterns select, and emit its record."""
     _check(invocation.arguments)
     moved = dict(map(_mapping, invocation.arguments["--tablespace-mapping"]))
     server = _selected(catalogs, invocation.arguments["PATTERN"], choice)
@@ -103,7 +103,11 @@ def _servers(
     for catalog in catalogs:
         for source in WHOLE:
             for carrier in catalog.carriers(source.type):
-                stored = [one for one in catalog.snapshots(carrier) if choice.allows(one.id)]
+                stored = [
+                    snapshot
+                    for snapshot in catalog.snapshots(carrier)
+                    if choice.allows(snapshot.id)
+                ]
                 if stored and selected(patterns, carrier):
                     yield _Server(source, catalog, carrier, stored[-1])
 

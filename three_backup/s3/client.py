@@ -1,4 +1,4 @@
-"""The boto3 client, set up for what S3-compatible servers really understand."""
+"""The boto3 client, configured for what S3-compatible servers really support."""
 
 import base64
 import hashlib
@@ -14,7 +14,7 @@ from three_backup.s3.listing import read_plainly
 from three_backup.s3.patience import Patience, Say
 
 THREADS = 4
-"""Parts on their way at the same time."""
+"""Parts in transfer at the same time."""
 
 _CONNECT_SECONDS = 10
 _READ_SECONDS = 60
@@ -25,11 +25,12 @@ Client = Any
 
 
 def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
-    """A client that several threads may share. say: told when S3 keeps us waiting; count: called
-    for every HTTP request.
+    """Return a client that several threads may share.
 
-    Keys are listed as they are: ClickHouse's hold `%`, and a store that says it encoded them, but
-    did not, would have us decode them into others.
+    say: told when S3 keeps us waiting; count: called for every HTTP request.
+
+    Keys are listed unencoded. Those of ClickHouse contain `%`: if a server claimed to have encoded
+    them and had not, we would decode them into other keys.
     """
     from botocore.handlers import (  # type: ignore[import-untyped]
         set_list_objects_encoding_type_url,
@@ -41,7 +42,7 @@ def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
     events.register("needs-retry.s3", Patience(storage, say).pause)
     events.register("before-sign.s3.DeleteObjects", _with_content_md5)
     events.register("before-sign.s3.UploadPart", _with_unsigned_body)
-    # Spelled so, it comes before botocore looks for an error in the answer, which is shorter then.
+    # This event comes before botocore searches the answer for an error: less is left to search.
     events.register("before-parse.*.ListObjectsV2", read_plainly)
     events.register("before-send.s3", lambda **_: count())
     events.unregister(
@@ -51,12 +52,12 @@ def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
 
 
 def content_md5(digest: bytes) -> str:
-    """An MD5 as the header Content-MD5 spells it; with it the server checks what it receives."""
+    """Spell an MD5 as the header Content-MD5 does; the server checks the body against it."""
     return base64.b64encode(digest).decode()
 
 
 def _client(storage: Storage) -> Client:
-    """As boto3 makes it. Raises ConfigurationError where it cannot."""
+    """Make the client. Raises ConfigurationError if boto3 cannot."""
     _check_ca_file(storage.ca_file)
     try:
         with explained(storage):
@@ -87,14 +88,14 @@ def _check_ca_file(path: Path | None) -> None:
 
 @cache
 def _session() -> Any:
-    """Shared: it reads megabytes of JSON for its first client."""
-    # Imported here: a quarter of a second, which tools that need no S3 shall not wait.
+    """Return the one session: it reads megabytes of JSON for its first client."""
+    # Imported here: it takes a quarter of a second, too long for tools that need no S3.
     from boto3.session import Session  # type: ignore[import-untyped]
     from botocore.loaders import Loader  # type: ignore[import-untyped]
     from botocore.session import get_session  # type: ignore[import-untyped]
 
     session, loader = get_session(), Loader()
-    # It would look for all services that there are, through four hundred folders.
+    # The loader would search four hundred folders for all services.
     loader.list_available_services = lambda type_name: ["s3"]
     session.register_component("data_loader", loader)
     return Session(botocore_session=session)
@@ -110,7 +111,7 @@ def _config(storage: Storage) -> Any:
         read_timeout=_READ_SECONDS,
         tcp_keepalive=True,
         max_pool_connections=2 * THREADS,
-        retries={"mode": "standard"},  # whose handler gives way to Patience
+        retries={"mode": "standard"},  # connect replaces its handler by Patience
         # Checksums in trailers, boto3's default, break Ceph, Swift, R2 and others.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -123,7 +124,7 @@ def _config(storage: Storage) -> Any:
 
 
 def _with_content_md5(request: Any, **_: Any) -> None:
-    """Older Swift and Ceph demand this header on DeleteObjects and refuse what replaced it."""
+    """Send Content-MD5: older Swift and Ceph demand it and refuse the newer checksum headers."""
     for name in list(request.headers):
         if name.lower().startswith(("x-amz-checksum-", "x-amz-sdk-checksum-")):
             del request.headers[name]
@@ -133,7 +134,10 @@ def _with_content_md5(request: Any, **_: Any) -> None:
 
 
 def _with_unsigned_body(request: Any, **_: Any) -> None:
-    """The MD5 of a part is signed, in a header: hashing it again is a third of the CPU time."""
+    """Leave the body of a part unsigned: its MD5 is in a signed header.
+
+    Hashing the body again would take a third of the CPU time.
+    """
     from botocore.config import Config
 
     if "Content-MD5" in request.headers:

@@ -1,4 +1,4 @@
-"""Read pieces of a file that is stored as numbered volumes."""
+"""Read ranges of a file that is stored as numbered volumes."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,17 +10,17 @@ from three_backup.s3.store import Store
 from three_backup.s3.volumes import volume_key
 
 PIECE = 16 * 1024 * 1024
-"""Bytes asked for by one request."""
+"""Bytes that one request asks for, at most."""
 
 
 def read_range(
     store: Store, key: str, volume_size: int, size: int, offset: int, length: int
 ) -> bytes:
-    """Exactly length bytes of the file from offset on, a long range by several threads at once.
+    """Return exactly length bytes of the file from offset on; several threads read a long range.
 
-    volume_size, size: as the manifest has them. The content is not checked here: the caller knows
-    the sha256 of what it asked for and compares before it uses a byte. Memory: twice length while
-    several pieces are joined.
+    volume_size, size: from the manifest. The content is not checked: the caller knows its sha256
+    and compares it before using a byte. Memory: twice length while several pieces are joined.
+    Raises BackupError if the range reaches beyond size.
     """
     if offset < 0 or length < 0 or offset + length > size:
         raise BackupError(

@@ -1,4 +1,4 @@
-"""What botocore raises, said in sentences: the one place where its exceptions are interpreted."""
+"""Turn what botocore raises into sentences; no other module interprets its exceptions."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from three_backup.model.storage import Storage
 
 
 class MissingError(BackupError):
-    """The key, or the multipart upload, is not there."""
+    """The key or the multipart upload does not exist."""
 
 
 class RefusedError(BackupError):
@@ -18,14 +18,14 @@ class RefusedError(BackupError):
 
 
 def place(storage: Storage, key: str = "") -> str:
-    """How a person finds it; key: relative to the prefix."""
+    """Return the s3:// address of a key, for a person. key: relative to the prefix."""
     parts = (storage.bucket or "", storage.prefix, key)
     return "s3://" + "/".join(part for part in parts if part)
 
 
 @contextmanager
 def explained(storage: Storage, key: str = "") -> Iterator[None]:
-    """Out of the block comes BackupError, and nothing that is botocore's."""
+    """Raise every exception of botocore in the block as a BackupError."""
     from botocore import exceptions, parsers  # type: ignore[import-untyped]
 
     try:
@@ -40,8 +40,10 @@ def explained(storage: Storage, key: str = "") -> Iterator[None]:
 def trouble(
     response: tuple[Any, Mapping[str, Any]] | None, error: Exception | None, storage: Storage
 ) -> str | None:
-    """What came of one try of a request, where the same request may fare better later; None where
-    it was answered for good. response: as botocore has it, the parsed one second."""
+    """Say why one try of a request failed if a later try may succeed; None if it is settled.
+
+    response: as botocore has it; its second item is the parsed answer.
+    """
     if response is None:
         failure = None if error is None else _raised(error, storage, "")
     else:
@@ -51,13 +53,13 @@ def trouble(
 
 @dataclass(frozen=True, slots=True)
 class _Meaning:
-    """quoted: the sentence also gives the words of the server or of botocore."""
+    """The BackupError that a failure becomes."""
 
     kind: type[BackupError]
     code: str
     sentence: str
     hint: str = ""
-    quoted: bool = False
+    quoted: bool = False  # also quote the server or botocore
 
 
 _CARRIES_ON = "check s3_endpoint and the network; the next run carries on where this one stopped"
@@ -166,10 +168,10 @@ _ANSWERS = {
     "MethodNotAllowed": _REFUSED,
     "InvalidRequest": _REFUSED,
 }
-"""By the code of the answer."""
+"""By the error code of the answer."""
 
 _HEAD_STATUSES = {301: _REGION, 404: _MISSING}
-"""By its HTTP status, where it had no body because the request was a HEAD."""
+"""By the HTTP status of an answer to HEAD, which has no body."""
 
 _STATUSES = {
     301: _NOT_S3,
@@ -186,7 +188,7 @@ _STATUSES = {
     503: _ILL,
     504: _ILL,
 }
-"""By its HTTP status, where it had no body, or none of S3's."""
+"""By the HTTP status of an answer that has no body, or a body that is not S3's."""
 
 _EXCEPTIONS = {
     "NoCredentialsError": _NO_KEYS,
@@ -201,15 +203,15 @@ _EXCEPTIONS = {
     "ConnectionError": _NO_CONNECTION,
     "HTTPClientError": _NO_CONNECTION,
 }
-"""By the name of a class of botocore's, the narrower classes first to be found."""
+"""By the name of botocore's exception class; the narrowest class that is named here counts."""
 
 
 _PASSING = frozenset({"s3.throttled", "s3.tls", "s3.unavailable", "s3.unreachable"})
-"""What a request is repeated for; a connection over TLS may be cut at its beginning, too."""
+"""Codes of failures after which a request is repeated; a TLS handshake may be cut off, too."""
 
 
 def _answered(response: Mapping[str, Any], head: bool, storage: Storage, key: str) -> BackupError:
-    """What the server says can be quoted: it never saw our secret."""
+    """Turn an answer into an error. It may quote the server, which never saw our secret."""
     error = response.get("Error", {})
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code, said = str(error.get("Code", "")), str(error.get("Message") or "")

@@ -1,8 +1,8 @@
-"""What an upload has done so far, on disk: JSON lines, one file for every file being uploaded.
+"""The journal of an upload: JSON lines on disk, one journal for every file being uploaded.
 
-A line is added when something has happened, so that a SIGKILL or a power cut leaves at worst a
-torn last line, which is passed over. What nobody else knows (the id of an upload) is fsynced; what
-the server can tell again is only written. A journal says where to look, the server what is true.
+A line is added after each event, so a SIGKILL or a power cut leaves at worst a torn last line,
+which is ignored. What nobody else knows (the id of an upload) is fsynced; what the server can tell
+again is only written. A journal says where to look; the server says what is true.
 """
 
 import hashlib
@@ -25,16 +25,13 @@ _VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is uploaded, where to, and how it is cut; fixed for as long as the journal lives.
-
-    key: relative to the prefix; part_size: bytes; parts: of a volume.
-    """
+    """The target of an upload and how it is cut; fixed while the journal exists."""
 
     bucket: str
     prefix: str
-    key: str
-    part_size: int
-    parts: int
+    key: str  # relative to the prefix
+    part_size: int  # bytes
+    parts: int  # per volume
 
     @property
     def volume_size(self) -> int:
@@ -43,22 +40,21 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class SentPart:
-    """size: bytes; md5: hex, of what was sent; etag: what the server answered."""
+    """A part that the server acknowledged."""
 
-    size: int
-    md5: str
-    etag: str
+    size: int  # bytes
+    md5: str  # hex, of what was sent
+    etag: str  # the server's answer
 
 
 @dataclass(slots=True)
 class Volume:
-    """upload_id: None for a volume stored by one request; opening: an upload may have been begun
-    whose id nobody heard; complete: the key was made."""
+    """The progress of one volume."""
 
-    upload_id: str | None = None
+    upload_id: str | None = None  # None for a volume stored by one request
     parts: dict[int, SentPart] = field(default_factory=dict)
-    complete: bool = False
-    opening: bool = False
+    complete: bool = False  # the key was made
+    opening: bool = False  # an upload may have begun whose id never reached us
 
     @property
     def size(self) -> int:
@@ -67,11 +63,11 @@ class Volume:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """An upload whose journal was not forgotten. newest_write: aware UTC."""
+    """An upload whose journal still exists."""
 
     journal: Path
     plan: Plan
-    newest_write: datetime
+    newest_write: datetime  # aware UTC
 
 
 class Journal:
@@ -80,8 +76,8 @@ class Journal:
     def __init__(self, path: Path, plan: Plan) -> None:
         """Continue the journal of this key at path, or begin a new one.
 
-        What has begun keeps the part size that it began with. A journal of another bucket or
-        prefix is put aside, or nobody would know of the upload there any more.
+        An upload that has begun keeps its part size. A journal of another bucket, prefix or key is
+        put aside: nothing else knows of the upload there.
         """
         _change_places(path, plan)
         found = read(path)
@@ -98,13 +94,19 @@ class Journal:
         self._file.close()
 
     def opening(self, number: int) -> None:
-        """No upload may be begun before this has returned: its answer may not reach us."""
+        """Note that an upload is about to begin.
+
+        Begin it only after this has returned: the answer with its id may never reach us.
+        """
         self.volumes[number] = Volume(opening=True)
         self._add({"volume": number, "opening": True})
         self.sync()
 
     def opened(self, number: int, upload_id: str) -> None:
-        """No part may be sent before this has returned: from then on the upload is found."""
+        """Note the id of an upload.
+
+        Send parts only after this has returned: from then on a later run finds the upload.
+        """
         self.volumes[number] = Volume(upload_id)
         self._add({"volume": number, "upload": upload_id})
         self.sync()
@@ -119,7 +121,7 @@ class Journal:
         self.sync()
 
     def dropped(self, number: int) -> None:
-        """The volume will be sent anew."""
+        """Note that the volume will be sent anew."""
         self.volumes.pop(number, None)
         self._add({"volume": number, "dropped": True})
         self.sync()
@@ -133,14 +135,14 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a journal says; volumes by their number."""
+    """The content of a journal."""
 
     plan: Plan
-    volumes: dict[int, Volume]
+    volumes: dict[int, Volume]  # by number
 
 
 def read(path: Path) -> Written | None:
-    """None where there is no journal, or none of this version that can be read."""
+    """Read a journal; None if there is none, or none that this version can read."""
     try:
         lines = _whole_lines(path.read_bytes())
         return _replayed(next(lines), lines)
@@ -149,7 +151,7 @@ def read(path: Path) -> Written | None:
 
 
 def begun(directory: Path) -> list[Begun]:
-    """The uploads whose journals lie anywhere below directory, the longest untouched first."""
+    """Return the uploads whose journals lie below directory, the longest untouched first."""
     found = []
     for path in directory.rglob(f"*{SUFFIX}"):
         written = read(path)
@@ -160,16 +162,16 @@ def begun(directory: Path) -> list[Begun]:
 
 
 def forget(journal: Path) -> None:
-    """Remove the journal, once the manifest that names the file is written.
+    """Remove the journal. Call it once the manifest that names the file is written.
 
-    Until then it is what tells a later run that the volumes are complete, so that nothing is
-    sent again by a run that follows one killed between the last volume and the manifest.
+    Until then only the journal says that the volumes are complete. If a run is killed between the
+    last volume and the manifest, the next run need not send anything again.
     """
     journal.unlink(missing_ok=True)
 
 
 def _change_places(path: Path, plan: Plan) -> None:
-    """Have the journal of the plan's key at path, if there is one."""
+    """Move the journal of the plan's key to path, if it exists, and any other one aside."""
     found = read(path)
     if found is not None and _target(found.plan) != _target(plan):
         if found.volumes:
@@ -190,10 +192,10 @@ def _aside(path: Path, plan: Plan) -> Path:
 
 
 def _rewritten(path: Path, lines: Iterable[Mapping[str, Any]]) -> IO[bytes]:
-    """A journal of these lines alone, put in place whole and open for more."""
+    """Replace the journal by these lines, whole or not at all; return it open for more."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.new")
-    file = new.open("wb", buffering=0)  # what is written survives our own death
+    file = new.open("wb", buffering=0)  # unbuffered: written lines survive our death
     try:
         file.write(b"".join(map(_encoded, lines)))
         os.fsync(file.fileno())
@@ -227,7 +229,7 @@ def _encoded(line: Mapping[str, Any]) -> bytes:
 
 
 def _whole_lines(body: bytes) -> Iterator[dict[str, Any]]:
-    """The lines before the first that a power cut tore or left as zeros."""
+    """Yield the lines before the first one that a power cut tore or left as zeros."""
     for line in body.splitlines(keepends=True):
         try:
             decoded = json.loads(line) if line.endswith(b"\n") else None

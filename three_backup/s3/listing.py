@@ -1,5 +1,4 @@
-"""Reads lists of keys: botocore takes a tenth of a millisecond for a key, and there may be half a
-million."""
+"""Parse listings faster than botocore, which takes 0.1 ms per key, for half a million keys."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,18 +15,20 @@ _CONTENTS = "Contents"
 
 
 class Entry(NamedTuple):
-    """One key of a list. size: bytes; modified: aware, by the server's clock."""
+    """One key of a listing."""
 
     key: str
-    size: int
-    modified: datetime
+    size: int  # bytes
+    modified: datetime  # aware, by the server's clock
 
 
 def read_plainly(
     response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any
 ) -> None:
-    """Take the keys out of an answer to ListObjectsV2 before botocore parses it, if it spells them
-    as every server known does; else botocore reads them as well."""
+    """Take the keys out of an answer to ListObjectsV2 before botocore parses it.
+
+    An answer that is not spelt as all known servers spell it is left to botocore.
+    """
     body: bytes = response_dict["body"]
     begin, end = body.find(_OPENED), body.rfind(_CLOSED) + len(_CLOSED)
     if response_dict["status_code"] != 200 or not 0 <= begin < end:
@@ -41,7 +42,7 @@ def read_plainly(
 
 
 def keys(answer: Mapping[str, Any]) -> Sequence[str]:
-    """Those of an answer to ListObjectsV2, whoever read it."""
+    """Return the keys of an answer to ListObjectsV2, whether we or botocore parsed it."""
     contents = answer.get(_CONTENTS, ())
     if isinstance(contents, _Contents):
         return contents.keys
@@ -49,7 +50,10 @@ def keys(answer: Mapping[str, Any]) -> Sequence[str]:
 
 
 def entries(answer: Mapping[str, Any]) -> Sequence[Entry]:
-    """The same, with all that is known of each. Raises what botocore does where it is not XML."""
+    """Return the keys of an answer to ListObjectsV2 with their sizes and times.
+
+    Raises botocore's ResponseParserError if the answer is malformed.
+    """
     contents = answer.get(_CONTENTS, ())
     if isinstance(contents, _Contents):
         return contents.entries()
@@ -57,11 +61,13 @@ def entries(answer: Mapping[str, Any]) -> Sequence[Entry]:
 
 
 class _Contents:
-    """The entries of one answer, as it spells them. Whoever wants the keys alone does not wait for
-    the rest, and all keys are looked for at once: half of what it takes entry by entry."""
+    """The entries of one answer, still as XML; sizes and times are parsed only on demand.
+
+    All keys are searched for at once, which takes half the time of a search entry by entry.
+    """
 
     def __init__(self, text: str, count: int) -> None:
-        """Raises ValueError where there are not so many keys, or something else among them."""
+        """Raise ValueError if text has not exactly count keys, or anything but keys."""
         found = _KEY.findall(text)
         if len(found) != count or "<CommonPrefixes>" in text:
             raise ValueError("an entry of no key, or of several, or no entry at all")

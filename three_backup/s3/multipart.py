@@ -11,31 +11,31 @@ from three_backup.s3.store import Store
 
 
 class ListedTwiceError(BackupError):
-    """The server lists a part number twice: which of both it would take is unknown."""
+    """The server lists a part number twice; which of the two it would use is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListedPart:
-    """A part as the server has it; etag: without quotes, mostly but not always the MD5 in hex."""
+    """A part as the server has it."""
 
     size: int
-    etag: str
+    etag: str  # without quotes; mostly, but not always, the MD5 in hex
 
 
 def begin(store: Store, key: str) -> str:
-    """The id of a new upload."""
+    """Begin an upload and return its id."""
     with explained(store.storage, key):
         answer = store.client.create_multipart_upload(**store.names(key), **_storage_class(store))
     upload_id = str(answer["UploadId"])
     if answer["ResponseMetadata"].get("RetryAttempts"):
-        abort_unknown(store, key, upload_id)  # begun by a try whose answer was lost
+        abort_unknown(store, key, upload_id)  # the answer to an earlier try was lost
     return upload_id
 
 
 def send_part(
     store: Store, key: str, upload_id: str, number: int, body: bytearray, md5: bytes
 ) -> str:
-    """The ETag of the part, without quotes."""
+    """Send a part and return its ETag, without quotes."""
     with explained(store.storage, key):
         answer = store.client.upload_part(
             **store.names(key),
@@ -48,7 +48,7 @@ def send_part(
 
 
 def send_whole(store: Store, key: str, body: bytearray, md5: bytes) -> str:
-    """The ETag of a key stored by a single request, without quotes."""
+    """Store a key by a single request and return its ETag, without quotes."""
     with explained(store.storage, key):
         answer = store.client.put_object(
             **store.names(key), **_storage_class(store), Body=body, ContentMD5=content_md5(md5)
@@ -57,7 +57,10 @@ def send_whole(store: Store, key: str, body: bytearray, md5: bytes) -> str:
 
 
 def parts(store: Store, key: str, upload_id: str) -> dict[int, ListedPart]:
-    """The parts that arrived. Raises MissingError without the upload, or ListedTwiceError."""
+    """Return the parts that arrived, by number.
+
+    Raises MissingError if the upload does not exist, and ListedTwiceError.
+    """
     found: dict[int, ListedPart] = {}
     listed: dict[str, Any] = {"UploadId": upload_id}
     while True:
@@ -77,7 +80,7 @@ def parts(store: Store, key: str, upload_id: str) -> dict[int, ListedPart]:
 
 
 def complete(store: Store, key: str, upload_id: str, etags: Mapping[int, str]) -> None:
-    """Make the key out of the parts. Raises MissingError without the upload."""
+    """Join the parts into the key. Raises MissingError if the upload does not exist."""
     named = [{"PartNumber": number, "ETag": f'"{etags[number]}"'} for number in sorted(etags)]
     with explained(store.storage, key):
         store.client.complete_multipart_upload(
@@ -86,7 +89,7 @@ def complete(store: Store, key: str, upload_id: str, etags: Mapping[int, str]) -
 
 
 def abort(store: Store, key: str, upload_id: str) -> None:
-    """Give the parts up; an upload that is not there was given up already."""
+    """Abort an upload; one that does not exist was aborted already."""
     try:
         with explained(store.storage, key):
             store.client.abort_multipart_upload(**store.names(key), UploadId=upload_id)
@@ -95,14 +98,14 @@ def abort(store: Store, key: str, upload_id: str) -> None:
 
 
 def abort_unknown(store: Store, key: str, known: str | None = None) -> None:
-    """Give up every upload of the key but the known one, as far as the server lists them."""
+    """Abort every upload of the key but the known one, as far as the server lists them."""
     for upload_id in open_uploads(store, key):
         if upload_id != known:
             abort(store, key, upload_id)
 
 
 def open_uploads(store: Store, key: str) -> list[str]:
-    """The ids of the uploads of a key; none where the server or a policy does not list them."""
+    """Return the ids of the uploads of a key; none if the server or a policy hides them."""
     full = store.names(key)["Key"]
     listed: dict[str, Any] = {"Bucket": store.storage.bucket, "Prefix": full}
     try:
@@ -112,7 +115,7 @@ def open_uploads(store: Store, key: str) -> list[str]:
         raise
     except BackupError:
         return []
-    return [one["UploadId"] for one in answer.get("Uploads", ()) if one["Key"] == full]
+    return [found["UploadId"] for found in answer.get("Uploads", ()) if found["Key"] == full]
 
 
 def _storage_class(store: Store) -> dict[str, str]:

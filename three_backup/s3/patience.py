@@ -1,5 +1,7 @@
-"""How long a request is repeated that S3 does not answer as it should: by the time that is lost,
-not by the number of tries, since a provider that throttles does so for minutes."""
+"""How long a request that S3 fails is repeated.
+
+The limit is a time, not a number of tries: a provider that throttles does so for minutes.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +15,7 @@ from three_backup.s3.failures import trouble
 Say = Callable[[str], None]
 
 _STRANGER = 15.0
-"""Seconds for a server that never answered: a mistyped address is told soon."""
+"""Limit in seconds for a server that never answered: a mistyped address is reported soon."""
 _QUIET = 3.0
 """Seconds that may be lost before somebody is told."""
 _LONGEST_PAUSE = 10.0
@@ -21,10 +23,10 @@ _SINCE = "three_backup.since"
 
 
 class Patience:
-    """Of all requests of one client, which threads share.
+    """The patience with all requests of one client; its threads share it.
 
-    Once it has run out, nothing is repeated until the server answers again: a thousand carriers
-    shall not wait for it one after the other.
+    Once it has run out, nothing is repeated until the server answers again: else a thousand
+    carriers would wait for it one after the other.
     """
 
     def __init__(self, storage: Storage, say: Say) -> None:
@@ -41,7 +43,10 @@ class Patience:
         request_dict: Mapping[str, Any],
         **_: Any,
     ) -> float | None:
-        """botocore asks after every try: 0 for one more, when it is time, None for none."""
+        """Wait before the next try and return 0, or return None for no more tries.
+
+        botocore calls this after every try.
+        """
         what = trouble(response, caught_exception, self._storage)
         if response is not None:
             self._known = True

@@ -1,7 +1,7 @@
-"""Does an S3 server do what we ask of it? A handful of small keys below `check/` tell.
+"""Probe an S3 server with a few small keys below `check/`: does it do what we need?
 
-Every request that a backup, a restore or a rotation makes is made once, so that what passes here
-the key is allowed to do. Whoever probes next clears away what a kill left.
+Each request that a backup, a restore or a rotation makes is made once, so that a pass also proves
+what the access key is allowed to do. The next probe clears away what a killed one left.
 """
 
 import hashlib
@@ -21,30 +21,30 @@ from three_backup.s3.store import Store
 from three_backup.s3.volumes import PARTS
 
 FOLDER = "check/"
-"""Where the keys of a probe lie, below the prefix."""
+"""Folder of the keys of a probe, below the prefix."""
 
 Tell = Callable[[Finding], None]
 
 _PATIENCE = timedelta(seconds=5)
-"""How long a request is repeated: who asks is waiting."""
+"""How long a request is repeated: a person is waiting."""
 
 _SMALLEST_PART = 5 * 1024 * 1024
-"""What every server takes as a part that is not the last; ours are larger."""
+"""Bytes that every server accepts as a part that is not the last; our parts are larger."""
 
 _SKEW = 300.0
-"""Seconds by which clocks may differ without a word; servers refuse a quarter of an hour."""
+"""Seconds by which clocks may differ without a note; servers refuse a quarter of an hour."""
 
 _BODY = b"tb-check was here\n"
 _PLAIN, _WHOLE = f"{FOLDER}plain", f"{FOLDER}whole"
 _ODD, _PERCENT = f"{FOLDER}=D0=B6/a.b_c-d=2E", f"{FOLDER}a%2Fb"
 _OPEN = f"{FOLDER}open/"
-"""What lies there are the ids of uploads, for who clears up: not every server lists them."""
+"""Folder of keys that hold the ids of open uploads, for clear: not every server lists them."""
 
 
 def probe(storage: Storage, host: str, clock: Callable[[], datetime], tell: Tell) -> None:
-    """Tell what works and what does not, one after the other; nothing is left behind.
+    """Tell what works and what does not, one finding after the other; leave nothing behind.
 
-    storage: with a bucket. host: an id of this host, to tell whether the prefix is its own.
+    storage: with a bucket. host: the id of this host, to tell whether the prefix is its own.
     """
     storage = replace(storage, timeout=min(storage.timeout, _PATIENCE))
     store = Store(storage)
@@ -71,7 +71,7 @@ def _try(subject: str, step: Callable[[], Iterator[Finding]], tell: Tell) -> Non
 
 
 def _reached(store: Store, clock: Callable[[], datetime]) -> Finding:
-    """The answer to a listing: the network, the keys, the region, the clock and the bucket."""
+    """Try a listing: it needs the network, the access keys, the region, clock and bucket."""
     with explained(store.storage):
         names = {"Bucket": store.storage.bucket, "Prefix": store.names(FOLDER)["Key"]}
         answer = store.client.list_objects_v2(**names, MaxKeys=1)
@@ -83,7 +83,7 @@ def _reached(store: Store, clock: Callable[[], datetime]) -> Finding:
 
 
 def _skew(headers: Mapping[str, str], now: datetime) -> float:
-    """Seconds between the server's clock and ours; 0 where it does not tell."""
+    """Return the seconds between the server's clock and ours; 0 if it does not tell."""
     try:
         said = parsedate_to_datetime(headers.get("date", ""))
     except ValueError:
@@ -92,7 +92,7 @@ def _skew(headers: Mapping[str, str], now: datetime) -> float:
 
 
 def _unreached(storage: Storage, error: BackupError) -> Finding:
-    """The failure, with the option that heals it if one is found."""
+    """Return a finding of the failure, with the option that cures it if one is found."""
     for option, value, other in _alternatives(storage, error):
         try:
             next(Store(other).all_keys(FOLDER), None)
@@ -114,7 +114,7 @@ def _alternatives(storage: Storage, error: BackupError) -> Iterator[tuple[str, s
 
 
 def _regions(error: BackupError) -> list[str]:
-    """Servers that know better say `expecting 'eu-1'`."""
+    """Return the region that the server asks for: some say `expecting 'eu-1'`."""
     _, found, rest = error.message.partition("expecting '")
     return [rest.partition("'")[0]] if found else []
 
@@ -195,7 +195,7 @@ class _Probe:
         key, first, last = f"{FOLDER}parts", bytearray(os.urandom(_SMALLEST_PART)), bytearray(b"x")
         upload_id = self._begin(key)
         etags = {1: self._send(self.store, key, upload_id, 1, first)}
-        resumed = Store(self.store.storage)  # as the next run comes
+        resumed = Store(self.store.storage)  # as the next run would
         if set(multipart.parts(resumed, key, upload_id)) != {1}:
             raise _other("a part that arrived is not listed (ListParts)")
         etags[2] = self._send(resumed, key, upload_id, 2, last)
@@ -255,7 +255,7 @@ class _Probe:
         )
 
     def clear(self) -> Iterator[Finding]:
-        """Give up what is being uploaded and delete what was stored, by us or before us."""
+        """Abort the uploads and delete the keys of this probe and of killed ones before it."""
         for stored in list(self.store.all_keys(_OPEN)):
             upload_id, _, key = self.store.read(stored.key).decode().partition(" ")
             multipart.abort(self.store, key, upload_id)

@@ -1,4 +1,4 @@
-"""Cut a stream into parts, looking one byte ahead for its end."""
+"""Cut a stream into parts, reading one byte ahead to find its end."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,28 +9,27 @@ Readable = RawIOBase | BufferedIOBase
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """body: its bytes, as long as nobody else is given the buffer; size: of them; last: the stream
-    ends with this part."""
+    """A part of a stream."""
 
-    body: bytearray
-    size: int
-    last: bool
+    body: bytearray  # valid until its buffer is reused
+    size: int  # bytes
+    last: bool  # the stream ends with this part
 
     def md5(self) -> bytes:
-        """Most of what sending costs: several threads may do it at the same time."""
+        """Hash the body, which is most of the cost of sending; threads may do it in parallel."""
         return hashlib.md5(self.body, usedforsecurity=False).digest()
 
 
 class PartReader:
-    """Reads a stream that stands at its beginning. offset: bytes of the parts read so far."""
+    """A reader of a stream, which must stand at its beginning."""
 
     def __init__(self, source: Readable) -> None:
         self._source = source
         self._ahead = b""
-        self.offset = 0
+        self.offset = 0  # bytes of the parts read so far
 
     def fill(self, buffer: bytearray) -> Part:
-        """Read the next part into buffer; a shorter part, the last one, shortens the buffer."""
+        """Read the next part into buffer; if the last part is shorter, shorten the buffer."""
         size = len(self._ahead)
         with memoryview(buffer) as view:
             view[:size] = self._ahead

@@ -10,9 +10,9 @@ Send = Callable[[], None]
 
 
 class Senders:
-    """A context manager that waits for the parts it was given, on failure too: they are few.
+    """A context manager that at its end waits for all parts, even after a failure: they are few.
 
-    There is one buffer more than there are threads: the reader fills it meanwhile, then waits.
+    There is one buffer more than there are threads: the reader fills it while they send.
     """
 
     def __init__(self, threads: int, part_size: int) -> None:
@@ -31,7 +31,7 @@ class Senders:
         self._pool.shutdown()
 
     def buffer(self) -> bytearray:
-        """A free buffer, of a part's size. Raises what a thread raised."""
+        """Wait for a free buffer of a part's size. Raises what a thread raised."""
         buffer = self._free.get()
         self._check()
         return buffer if len(buffer) == self._part_size else bytearray(self._part_size)
@@ -40,7 +40,7 @@ class Senders:
         self._free.put(buffer)
 
     def send(self, buffer: bytearray, send: Send) -> None:
-        """Call it in a thread; the buffer is free again when it is done."""
+        """Call send in a thread; the buffer is free again when it is done."""
         future = self._pool.submit(send)
         self._sending.append(future)
         future.add_done_callback(partial(self._sent, buffer))

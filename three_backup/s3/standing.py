@@ -1,4 +1,4 @@
-"""What of a volume is in S3 already, by the journal of an earlier run and by the server."""
+"""How much of a volume S3 has already, by the journal of an earlier run and the server."""
 
 from dataclasses import dataclass, field
 
@@ -13,21 +13,18 @@ from three_backup.s3.volumes import volume_key
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Nothing, an open upload with the parts that arrived, or the complete key.
-
-    sent: of these parts, what the journal knows; listed: what the server has.
-    """
+    """The state of a volume in S3: nothing, an open upload with some parts, or the whole key."""
 
     upload_id: str | None = None
-    listed: dict[int, ListedPart] = field(default_factory=dict)
-    sent: dict[int, SentPart] = field(default_factory=dict)
+    listed: dict[int, ListedPart] = field(default_factory=dict)  # what the server has
+    sent: dict[int, SentPart] = field(default_factory=dict)  # what the journal knows
     complete: bool = False
 
     def arrived(self, number: int, part: Part) -> SentPart | None:
-        """The part as it is in S3; None if that is another one, or none.
+        """Return the part as it is in S3; None if S3 has another one, or none.
 
-        An ETag that is not the MD5 (encrypted buckets, R2) proves the part only together with
-        the journal's word on what was sent when it was answered.
+        If an ETag is not the MD5 (encrypted buckets, R2), the journal must prove the part: it
+        tells which MD5 was sent when the server answered with this ETag.
         """
         listed, sent = self.listed.get(number), self.sent.get(number)
         if listed is None or listed.size != part.size:
@@ -40,7 +37,7 @@ class Standing:
 
 
 def standing(store: Store, journal: Journal, number: int) -> Standing:
-    """How far the volume came. What cannot be continued is dropped: here it begins anew."""
+    """Return what S3 has of the volume; drop a volume that cannot be continued."""
     volume = journal.volumes.get(number)
     if volume is None:
         return Standing()
@@ -52,14 +49,14 @@ def standing(store: Store, journal: Journal, number: int) -> Standing:
     except ListedTwiceError:
         return drop(store, journal, number)
     except MissingError:
-        pass  # it may have been completed and the answer lost: the key will tell
+        pass  # perhaps it was completed and the answer lost: the key will tell
     if volume.parts and store.size(key) == volume.size:
         return Standing(None, _as_listed(volume), dict(volume.parts), complete=True)
     return drop(store, journal, number)
 
 
 def drop(store: Store, journal: Journal, number: int) -> Standing:
-    """Give up what there is of a volume, which no manifest names yet."""
+    """Abort and delete what S3 has of a volume; no manifest names it yet."""
     key = volume_key(journal.plan.key, number)
     give_up(store, key, journal.volumes[number])
     store.delete([key])  # or a later run could take an old volume of the same size for the new one
@@ -68,7 +65,7 @@ def drop(store: Store, journal: Journal, number: int) -> Standing:
 
 
 def give_up(store: Store, key: str, volume: Volume) -> None:
-    """The upload of a volume that is not complete."""
+    """Abort the upload of a volume that is not complete."""
     if volume.opening:
         multipart.abort_unknown(store, key)
     elif volume.upload_id is not None and not volume.complete:

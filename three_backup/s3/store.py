@@ -1,4 +1,4 @@
-"""A bucket and a prefix in it: list, read, write and delete what lies there."""
+"""List, read, write and delete the keys below a prefix of a bucket."""
 
 import hashlib
 import json
@@ -25,70 +25,73 @@ _OUR_KEY = re.compile(r"[A-Za-z0-9._/=-]+")
 _DELETED_AT_ONCE = 1000
 _BODY_ATTEMPTS = 4
 _PREFIXES = 100
-"""So many are looked at where somebody asks which there are; each costs a request."""
+"""At most so many are looked at by Store.prefixes; each costs a request."""
 _GONE = frozenset({"NoSuchKey", "404"})
 
 
 class Store:
     """The keys below one prefix of one bucket; every key given or returned is relative to it.
 
-    requests: HTTP requests made so far, repeated ones included. deletes_one_by_one: the server was
-    seen to offer nothing else. Threads may share a Store.
-    Every method raises BackupError with a code `s3.*`; see failures. Nothing is asked of the
-    server before the first call that needs an answer.
+    Threads may share a Store. Every method raises BackupError with a code `s3.*`; see failures.
+    Nothing is asked of the server before the first call that needs an answer.
     """
 
     def __init__(self, storage: Storage, say: Say = lambda _: None) -> None:
-        """say: told in a sentence when the server keeps us waiting."""
+        """say: called with a sentence when the server keeps us waiting."""
         if not storage.bucket:
             raise ConfigurationError("s3.no_bucket", "no bucket is configured", "set s3_bucket")
         self.storage = storage
-        self.requests = 0
+        self.requests = 0  # HTTP requests so far, repeated ones included
         self._say = say
         self._counting = Lock()
         self._claimed = False
-        self.deletes_one_by_one = False
+        self.deletes_one_by_one = False  # the server refused DeleteObjects
 
     @cached_property
     def client(self) -> Client:
         return connect(self.storage, self._say, self._count)
 
     def names(self, key: str) -> dict[str, Any]:
-        """The parameters by which boto3 is told of a key."""
+        """Return the parameters that name the key to boto3."""
         return {"Bucket": self.storage.bucket, "Key": self._full(key)}
 
     def place(self, key: str = "") -> str:
-        """How a person finds the key."""
+        """Return the s3:// address of the key, for a person."""
         return place(self.storage, key)
 
     def keys(self, prefix: str) -> Iterator[Entry]:
-        """Every key that begins with prefix, in no order; only names such as we give."""
+        """Yield every key that begins with prefix, in no order, if it is spelt as ours are."""
         return (found for found in self.all_keys(prefix) if _OUR_KEY.fullmatch(found.key))
 
     def all_keys(self, prefix: str, at_once: int | None = None) -> Iterator[Entry]:
-        """Every key that begins with prefix, in no order, whoever named it; at_once: how many an
-        answer may hold, by default as many as the server likes."""
+        """Yield every key that begins with prefix, in no order, whoever named it.
+
+        at_once: how many keys an answer may hold; None leaves it to the server.
+        """
         start = len(self._full(""))
         for answer in self._listed(prefix, **({"MaxKeys": at_once} if at_once else {})):
             with explained(self.storage, prefix):
                 found = listing.entries(answer)
-            yield from (one._replace(key=one.key[start:]) for one in found)
+            yield from (entry._replace(key=entry.key[start:]) for entry in found)
 
     def all_names(self, prefix: str) -> Iterator[str]:
-        """The same, and no more of them than their names."""
+        """Yield the names of all_keys, without their sizes and times."""
         start = len(self._full(""))
         for answer in self._listed(prefix):
             yield from (key[start:] for key in listing.keys(answer))
 
     def folders(self, prefix: str) -> Iterator[str]:
-        """The names of what lies in the folder prefix, which ends in a slash, as folders."""
+        """Yield the names of the folders directly in prefix, which ends in a slash."""
         start = len(self._full(prefix))
         for answer in self._listed(prefix, Delimiter="/"):
             for found in answer.get("CommonPrefixes", ()):
                 yield found["Prefix"][start:].rstrip("/")
 
     def prefixes(self) -> list[str]:
-        """The prefixes beside this one below which some host writes; none that we may not see."""
+        """Return the prefixes beside this one below which some host writes.
+
+        At most _PREFIXES are looked at. Empty if we may not see them.
+        """
         above = self.storage.prefix.rpartition("/")[0]
         beside = Store(replace(self.storage, prefix=above), self._say)
         try:
@@ -100,11 +103,11 @@ class Store:
         return [prefix for prefix in found if prefix != self.storage.prefix]
 
     def read(self, key: str) -> bytes:
-        """The whole of a small key. Raises MissingError where there is none."""
+        """Return the whole of a small key. Raises MissingError if it does not exist."""
         return self._body(key, {})[0]
 
     def read_range(self, key: str, offset: int, length: int) -> bytes:
-        """Exactly length bytes. Their content is not checked: the caller knows its sha256."""
+        """Return exactly length bytes, unchecked: the caller knows their sha256."""
         if length == 0:
             return b""
         last = offset + length - 1
@@ -120,14 +123,14 @@ class Store:
         )
 
     def write(self, key: str, body: bytes) -> None:
-        """Store a small key, a manifest say, in the bucket's usual storage class."""
+        """Store a small key, such as a manifest, in the bucket's usual storage class."""
         self._refuse_foreign(key)
         digest = hashlib.md5(body, usedforsecurity=False).digest()
         with explained(self.storage, key):
             self.client.put_object(**self.names(key), Body=body, ContentMD5=content_md5(digest))
 
     def size(self, key: str) -> int | None:
-        """Bytes stored under the key; None where there is nothing."""
+        """Return the bytes stored under the key; None if it does not exist."""
         try:
             with explained(self.storage, key):
                 return int(self.client.head_object(**self.names(key))["ContentLength"])
@@ -135,7 +138,7 @@ class Store:
             return None
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete in the order given, a thousand at a time; what is not there is deleted already.
+        """Delete the keys in order, a thousand at a time; a missing key counts as deleted.
 
         Raises BackupError after the first thousand of which some could not be deleted.
         """
@@ -153,9 +156,11 @@ class Store:
                 )
 
     def delete_folder(self, folder: str) -> None:
-        """Delete every key below folder, which ends in a slash, those at its top first: a server
-        that reads a snapshot begins there (ClickHouse with `.backup`), so that what is half
-        deleted is none."""
+        """Delete every key below folder, which ends in a slash, those at its top first.
+
+        A server that reads a snapshot begins at the top (ClickHouse with `.backup`), so a
+        half-deleted snapshot is none.
+        """
         keys = [found.key for found in self.all_keys(folder)]
         top = min((key.count("/") for key in keys), default=0)
         self.delete(key for key in keys if key.count("/") == top)
@@ -165,7 +170,7 @@ class Store:
         """Make sure that this host, and no other, writes below the prefix.
 
         host: an id that outlives a reboot. adopt: take the prefix over from another host. Asks
-        the server only the first time.
+        the server only the first time. Raises ConfigurationError if another host writes there.
         """
         if self._claimed:
             return
@@ -182,7 +187,7 @@ class Store:
         self._claimed = True
 
     def owner(self) -> str | None:
-        """The id of the host that writes below the prefix; None where nobody does."""
+        """Return the id of the host that writes below the prefix; None if there is none."""
         try:
             body = self.read(OWNER)
         except MissingError:
@@ -197,7 +202,7 @@ class Store:
             ) from error
 
     def create_bucket(self) -> None:
-        """For tb-demo and tests; a bucket that is ours already is as good."""
+        """Create the bucket, for tb-demo and tests; one that is ours already will do."""
         with explained(self.storage):
             try:
                 self.client.create_bucket(Bucket=self.storage.bucket)
@@ -205,7 +210,7 @@ class Store:
                 return
 
     def _refuse_foreign(self, key: str) -> None:
-        """Whatever a caller is after: what another host wrote is never changed."""
+        """Raise BackupError if the prefix is another host's: its keys are never changed."""
         if self.storage.foreign:
             raise BackupError(
                 "s3.foreign",
@@ -221,7 +226,7 @@ class Store:
             self.requests += 1
 
     def _listed(self, prefix: str, **options: str | int) -> Iterator[Mapping[str, Any]]:
-        """The answers to a listing, up to a thousand keys each."""
+        """Yield the answers to a listing, up to a thousand keys each."""
         full = self._full(prefix)
         listed: dict[str, Any] = {"Bucket": self.storage.bucket, "Prefix": full, **options}
         while True:
@@ -243,7 +248,10 @@ class Store:
     def _body(
         self, key: str, options: Mapping[str, str], attempts: int = _BODY_ATTEMPTS
     ) -> tuple[bytes, str]:
-        """The body and its Content-Range. botocore repeats requests, but no body cut short."""
+        """Return the body and its Content-Range.
+
+        A body cut short is asked for again here: botocore repeats only failed requests.
+        """
         with explained(self.storage, key):
             answer = self.client.get_object(**self.names(key), **options)
         try:
@@ -255,7 +263,7 @@ class Store:
         return self._body(key, options, attempts - 1)
 
     def _delete(self, keys: list[str]) -> dict[str, str]:
-        """The keys that are still there, with the server's reason."""
+        """Delete the keys; return those still there, with the server's reason."""
         if not self.deletes_one_by_one:
             try:
                 return self._delete_together(keys)

@@ -1,7 +1,7 @@
 """Send a file or a stream as numbered volumes, and carry on where an earlier run stopped.
 
-A finished part is never taken on trust: the stream is read again, and a part is skipped only if
-its MD5 is that of the part which the server has. A volume that differs is sent anew.
+A finished part is never trusted: the stream is read again, and a part is skipped only if its MD5
+is that of the part on the server. A volume that differs is sent anew.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from three_backup.s3.volumes import PART_SIZE, PARTS, is_volume_of, volume_key
 
 
 class SourceChangedError(BackupError):
-    """The stream is not what an earlier run began to send, or not as long as was announced.
+    """The stream is not the one that an earlier run began to send, or has not the given size.
 
     The next call sends the volume in question from its beginning.
     """
@@ -32,13 +32,12 @@ class SourceChangedError(BackupError):
 
 @dataclass(frozen=True, slots=True)
 class Uploaded:
-    """size: bytes of the whole file; volume_size: bytes of each volume but the last, for the
-    manifest; resumed: bytes that were in S3 already."""
+    """A file that was uploaded."""
 
-    size: int
-    volume_size: int
+    size: int  # bytes of the whole file
+    volume_size: int  # bytes of each volume but the last, for the manifest
     volumes: int
-    resumed: int
+    resumed: int  # bytes that were in S3 already
 
 
 def upload(
@@ -55,14 +54,16 @@ def upload(
 ) -> Uploaded:
     """Send all of source, which stands at its beginning, as the volumes of key.
 
-    size: bytes to come, None where nobody knows; journal: a file ending in `.journal`, the same
-    on every call for this key; advance: told of bytes sent, resume of those found in S3, advance
-    where it is None, both from any thread; part_size: of an upload that has not begun, 5 MiB at
-    least; parts: of a volume. Memory: threads + 1 parts.
+    size: bytes to come; None if unknown.
+    journal: a file ending in `.journal`, the same in every call for this key.
+    advance: told of bytes sent; resume: told of bytes found in S3, default: advance. Any thread
+    may call them.
+    part_size: bytes, at least 5 MiB; an upload that has begun keeps its own. parts: per volume.
+    Memory: threads + 1 parts.
 
-    Raises BackupError, SourceChangedError among them, and what reading source raises. Whatever
-    happens, uploads stay open and the journal stays, for the next call. It stays after success
-    too: forget(journal) it once the manifest that names the file is written.
+    Raises BackupError, also as SourceChangedError, and what reading source raises. After a failure
+    open uploads and the journal stay for the next call. After success the journal stays, too:
+    forget(journal) once the manifest that names the file is written.
     """
     plan = Plan(str(store.storage.bucket), store.storage.prefix, key, part_size, parts)
     with (
@@ -81,7 +82,7 @@ def upload(
 def abandon(store: Store, journal: Path) -> None:
     """Abort the uploads that the journal names, delete the volumes of its key, and forget it.
 
-    For what nobody will finish: the caller has made sure that no manifest names the file.
+    For an upload that nobody will finish: the caller has made sure that no manifest names it.
     """
     written = read(journal)
     if written is not None:
@@ -95,12 +96,12 @@ def abandon(store: Store, journal: Path) -> None:
         for number, volume in written.volumes.items():
             give_up(store, volume_key(plan.key, number), volume)
         found = [stored.key for stored in store.keys(f"{plan.key}.")]
-        store.delete(one for one in found if is_volume_of(plan.key, one))
+        store.delete(key for key in found if is_volume_of(plan.key, key))
     forget(journal)
 
 
 class _DiffersError(Exception):
-    """The stream does not go on as the volume in S3 does."""
+    """The stream differs from the volume in S3."""
 
 
 @dataclass(slots=True)
@@ -117,7 +118,7 @@ class _Upload:
     _etags_are_md5: bool = False
 
     def store_volume(self, number: int) -> bool:
-        """Whether the stream goes on behind the volume."""
+        """Store a volume; return whether the stream goes on after it."""
         start, resumed = self.reader.offset, self.resumed
         try:
             return self._store(number, standing(self.store, self.journal, number))
@@ -131,12 +132,12 @@ class _Upload:
         return self._store(number, begins_anew)
 
     def drop_volumes_after(self, last: int) -> None:
-        """Those of an earlier run whose stream was longer."""
+        """Drop the volumes that an earlier run with a longer stream left."""
         for number in [number for number in self.journal.volumes if number > last]:
             drop(self.store, self.journal, number)
 
     def _store(self, number: int, known: Standing) -> bool:
-        """Raises _DiffersError where the stream is not the one that the known parts came from."""
+        """Store a volume. Raises _DiffersError if the known parts come from another stream."""
         upload_id, part_number, last = known.upload_id, 0, False
         while not last and part_number < self.journal.plan.parts:
             part_number += 1
@@ -182,13 +183,13 @@ class _Upload:
         self._record(number, 1, SentPart(part.size, md5.hex(), etag))
 
     def _send_part(self, number: int, upload_id: str, part_number: int, part: Part) -> None:
-        """Runs in a thread."""
+        """Send one part, in a thread of senders."""
         key, md5 = self._key(number), part.md5()
         etag = multipart.send_part(self.store, key, upload_id, part_number, part.body, md5)
         self._record(number, part_number, SentPart(part.size, md5.hex(), etag))
 
     def _record(self, number: int, part_number: int, sent: SentPart) -> None:
-        is_md5 = sent.etag == sent.md5  # where it once was the MD5, it always is
+        is_md5 = sent.etag == sent.md5  # a server that once answers with the MD5 always does
         with self._lock:
             if self._etags_are_md5 and not is_md5:
                 raise BackupError(
@@ -213,7 +214,7 @@ class _Upload:
         key, volume = self._key(number), self.journal.volumes[number]
         etags = {part_number: sent.etag for part_number, sent in volume.parts.items()}
         self.journal.sync()  # once completed, only the journal knows the MD5s of the parts
-        with suppress(MissingError):  # a repeated request, the first answer to which was lost
+        with suppress(MissingError):  # a repeated request: its first answer was lost
             multipart.complete(self.store, key, upload_id, etags)
         if self.store.size(key) != volume.size:
             raise BackupError(

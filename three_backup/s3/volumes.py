@@ -6,11 +6,11 @@ PART_SIZE = 16 * 1024 * 1024
 """Bytes of a part, the unit of sending and resuming; every server takes 5 MiB and more."""
 
 PARTS = 1000
-"""Parts of a volume: what the strictest servers (Swift, hence Selectel) take in one upload."""
+"""Parts of a volume: as many as the strictest servers (Swift, hence Selectel) allow."""
 
 
 def volume_key(key: str, number: int) -> str:
-    """number: from 1."""
+    """Return the key of a volume; number counts from 1."""
     return f"{key}.{number:05d}"
 
 

@@ -1,1 +1,1 @@
-"""What a person sees: numbers and tables, the terminal, progress."""
+"""Output for people: numbers and tables, the terminal, progress."""

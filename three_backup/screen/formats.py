@@ -8,11 +8,11 @@ _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _NARROWEST = 12
 _DAY = 86400
 _AGES = (("s", 1, 60), ("m", 60, 60), ("h", 3600, 48))
-"""A unit, its seconds, and how many of it are told before the next one is."""
+"""A unit, its seconds, and the count at which the next unit takes over."""
 
 
 def size(count: int) -> str:
-    """1234567 becomes `1.2 MB`; units of a thousand, three digits."""
+    """Format bytes: 1234567 becomes `1.23 MB`; units of a thousand, three digits."""
     value, unit = float(count), 0
     while value >= 999.5 and unit < len(_UNITS) - 1:
         value, unit = value / 1000, unit + 1
@@ -20,7 +20,7 @@ def size(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 days 4 h`."""
+    """Format seconds: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 days 4 h`."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     whole = timedelta(seconds=round(seconds))
@@ -34,7 +34,7 @@ def duration(seconds: float) -> str:
 
 
 def age(time: datetime | None, now: datetime) -> str:
-    """How long ago, in one unit: `40s`, `12m`, `3h`, `26h`, `5d`; `-` for never."""
+    """Format how long ago time was, in one unit: `40s`, `12m`, `26h`, `5d`; `-` for never."""
     if time is None:
         return "-"
     seconds = max(0, int((now - time).total_seconds()))
@@ -45,12 +45,12 @@ def age(time: datetime | None, now: datetime) -> str:
 
 
 def counted(count: int, word: str) -> str:
-    """`1 object`, `3 objects`."""
+    """Format a count with its word: `1 object`, `3 objects`."""
     return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def wrapped(sentence: str, width: int, margin: str = "  ", further: str = "  ") -> str:
-    """In lines of the width, those after the first further in; ids are not broken."""
+    """Wrap a sentence to width; lines after the first are further in, and ids are not broken."""
     return fill(
         sentence,
         max(width, _NARROWEST),
@@ -62,7 +62,7 @@ def wrapped(sentence: str, width: int, margin: str = "  ", further: str = "  ") 
 
 
 def shortened(text: str, width: int) -> str:
-    """With its end and some of its beginning where it is too long: ids differ at their ends."""
+    """Cut a long text to its end and some of its beginning: ids differ at their ends."""
     if len(text) <= width:
         return text
     head = max(0, width - 1) // 3
@@ -75,10 +75,10 @@ def table(
     width: int | None = None,
     paint: Callable[[int, str], str] = lambda row, line: line,
 ) -> str:
-    """Columns as wide as their widest cell, two blanks apart; those in right are aligned there.
+    """Format rows in columns as wide as their widest cell, two blanks apart.
 
-    width: what the lines have, None for no end; the widest columns are cut to fit. paint: given
-    the number of a row and its line.
+    right: the numbers of right-aligned columns. width: of the lines, None for no limit; the widest
+    columns are cut to fit. paint: colours a line, given the number of its row and its text.
     """
     widths = _fitting([max(map(len, column)) for column in zip(*rows, strict=True)], width)
     return "".join(
@@ -87,11 +87,11 @@ def table(
 
 
 def _fitting(widths: list[int], width: int | None) -> list[int]:
-    """The widths, the widest cut until the line fits or every column is narrow."""
+    """Return the widths, the widest cut until the line fits or every column is narrow."""
     room = None if width is None else width - 2 * (len(widths) - 1)
     while room is not None and sum(widths) > room and max(widths) > _NARROWEST:
         widest = widths.index(max(widths))
-        widths = [one - (number == widest) for number, one in enumerate(widths)]
+        widths = [column - (number == widest) for number, column in enumerate(widths)]
     return widths
 
 

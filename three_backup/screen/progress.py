@@ -1,7 +1,7 @@
-"""Progress of a transfer: a bar for who looks on, a heartbeat for the lock of the run.
+"""Progress of a transfer: a bar for people, a heartbeat for the lock of the run.
 
-Nobody draws without a terminal unless told to. Of all the tools that share one, the one draws that
-claimed it first, so that a pipeline typed by hand and the stages of tb-run never draw over one
+Without a terminal no bar is drawn unless asked for. Of the tools that share a terminal, only the
+first to claim it draws: a pipeline typed by hand and the stages of tb-run never draw over one
 another.
 """
 
@@ -20,7 +20,7 @@ from three_backup.screen.formats import size
 HEARTBEAT = "THREE_BACKUP_HEARTBEAT"
 """The variable that names the file whose modification time says that the run is alive."""
 
-_LONGEST_LABEL = 36  # "postgres/cluster/" and the identifier of a system
+_LONGEST_LABEL = 36  # "postgres/cluster/" and a system identifier
 _SECONDS_BETWEEN_BEATS = 1.0
 
 
@@ -42,7 +42,7 @@ class _Drawing(Protocol):
 
 
 class Transfer:
-    """Called, by any thread, with the number of bytes moved since the last call."""
+    """Counts a transfer: any thread calls it with the bytes moved since the last call."""
 
     def __init__(self, drawing: _Drawing | None) -> None:
         self._drawing = drawing
@@ -57,13 +57,13 @@ class Transfer:
                 self._drawing.update(count)
 
     def expect(self, count: int) -> None:
-        """So many bytes more are to come, which nobody knew at the beginning."""
+        """Add bytes to the total that were not known of at the beginning."""
         with self._lock:
             if self._drawing is not None:
                 self._drawing.total = (self._drawing.total or 0) + count
 
     def resumed(self, count: int) -> None:
-        """So many bytes need not be moved, since an earlier run did: they count for no rate."""
+        """Count bytes that an earlier run moved already: they do not count for the rate."""
         with self._lock:
             self._beat()
             self._resumed += count
@@ -75,7 +75,7 @@ class Transfer:
 
 @contextmanager
 def bar(label: str, total: int | None, when: When = When.AUTO) -> Iterator[Transfer]:
-    """total: bytes, None where nobody knows them yet."""
+    """Draw a bar while a transfer runs. total: bytes, None where not known yet."""
     with _claimed(when) as ours, _drawing(label, total, ours) as drawing:
         yield Transfer(drawing)
 
@@ -96,7 +96,7 @@ def _heartbeat(path: str | None) -> Callable[[], None]:
 
 @contextmanager
 def _claimed(when: When) -> Iterator[bool]:
-    """Whether we may draw: a flock on the terminal itself, which ends with the transfer."""
+    """Tell whether we may draw: a flock on the terminal itself, held while the transfer runs."""
     terminal = sys.stderr is not None and sys.stderr.isatty()
     usable = terminal and os.environ.get("TERM") != "dumb"
     if when is When.NEVER or sys.stderr is None or (when is When.AUTO and not usable):
@@ -122,8 +122,10 @@ def _claimed(when: When) -> Iterator[bool]:
 
 
 def _opened(terminal: bool) -> int | None:
-    """What all who could draw here can lock: the terminal, else a file beside the lock of the run;
-    None where each draws for itself."""
+    """Open what all tools that could draw here can lock: the terminal, else a file of the run.
+
+    That file lies beside the lock of the run. None: each tool draws for itself.
+    """
     if terminal:
         return os.open(os.ttyname(sys.stderr.fileno()), os.O_RDONLY | os.O_NOCTTY)
     run = os.environ.get(HEARTBEAT)

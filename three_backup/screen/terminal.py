@@ -1,4 +1,4 @@
-"""What a person looks at: how wide it is, and whether it shows colours."""
+"""The terminal: how wide it is, and whether it shows colours."""
 
 import os
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ _USUAL = 80
 
 
 class Colour(StrEnum):
-    """As terminals are told of them; text in a colour is as wide as without."""
+    """Terminal codes for colours; coloured text is as wide as plain text."""
 
     RED = "31"
     GREEN = "32"
@@ -22,7 +22,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 
 def columns(stream: TextIO | None, environ: Mapping[str, str]) -> int | None:
-    """How many characters fit a line; None where nobody looks: $COLUMNS wins."""
+    """Return how many characters fit a line; None without a terminal. $COLUMNS wins."""
     given = environ.get("COLUMNS", "")
     if given.isascii() and given.isdigit() and int(given):
         return int(given)
@@ -35,7 +35,7 @@ def columns(stream: TextIO | None, environ: Mapping[str, str]) -> int | None:
 
 
 def is_coloured(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
-    """https://no-color.org: any value of NO_COLOR but an empty one means none."""
+    """Return whether to use colours. Any NO_COLOR but an empty one says no: https://no-color.org."""
     return is_terminal(stream) and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 

@@ -1,4 +1,4 @@
-"""The sources there are. A fourth one is a folder, a line here and a page."""
+"""The sources there are. To add one, add a folder, a line here and a man page."""
 
 from three_backup.errors import UsageError
 from three_backup.sources.base import DirectSource, PointSource, Source, WholeSource
@@ -13,7 +13,7 @@ SOURCES: tuple[Source, ...] = (*POINTS, *WHOLE, *DIRECT)
 
 
 def source_of(type: str) -> Source:
-    """Raises UsageError where no source has this type."""
+    """Return the source of this type. Raises UsageError where there is none."""
     for source in SOURCES:
         if source.type == type:
             return source
@@ -22,10 +22,10 @@ def source_of(type: str) -> Source:
 
 
 def direct_source_of(type: str) -> DirectSource | None:
-    """The source if its server writes snapshots to S3 itself, None if this host stores them."""
+    """Return the source if its server writes snapshots to S3 itself, otherwise None."""
     return next((source for source in DIRECT if source.type == type), None)
 
 
 def point_source_of(type: str) -> PointSource | None:
-    """The source if it holds its snapshots itself, None if this host or S3 stores them."""
+    """Return the source if it holds its snapshots itself, None if this host or S3 does."""
     return next((source for source in POINTS if source.type == type), None)

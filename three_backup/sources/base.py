@@ -1,9 +1,9 @@
 """The contract between the tools and a source: what lxd, postgres and clickhouse have in common.
 
 A source knows its servers and its file formats. It knows nothing of schedules, retention, S3 or
-records' stages: it lists objects, judges whether a chain can go on, fills a folder with a
-snapshot, and restores an object out of a chain of snapshots. A direct source has no folder to
-fill: its server writes snapshots to S3 itself, and reads them there. Nor has a point source: its
+the stages of records. It lists objects, judges whether a chain can go on, fills a folder with a
+snapshot, and restores an object from a chain of snapshots. A direct source fills no folder: its
+server writes snapshots to S3 itself, and reads them there. A point source fills none either: its
 snapshots lie in the source, and are streamed from there to S3.
 """
 
@@ -32,67 +32,68 @@ from three_backup.sources.jobs import (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A live object. size: bytes at the source, None where that is not known; carrier: who holds
-    its snapshots; facts: what tb-discover adds to the record (kind, the server's state), plain
-    JSON: `unsupported` among them says why the object cannot be backed up."""
+    """A live object."""
 
     id: ObjectId
-    size: int | None
-    carrier: str
+    size: int | None  # bytes at the source, None where that is not known
+    carrier: str  # holds the snapshots of the object
+    # What tb-discover adds to the record (kind, the server's state), plain JSON. `unsupported`
+    # says why the object cannot be backed up.
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A part of a source that could not be listed. id: the id of that part, `postgres/table/prod`
-    say; carrier: whose snapshots may hold it, None where that is not known."""
+    """A part of a source that could not be listed."""
 
-    id: str
+    id: str  # of that part, for example `postgres/table/prod`
     error: BackupError
-    carrier: str | None = None
+    carrier: str | None = None  # its snapshots may hold the part; None where not known
 
 
 class ParentUnusableError(BackupError):
-    """No increment can follow this parent; a base can be taken. message says why."""
+    """No incremental can follow this parent; a base can be taken. The message says why."""
 
 
 class NothingToTakeError(BackupError):
-    """No snapshot can or need be taken now, and that is no failure. message says why."""
+    """No snapshot can or need be taken now. That is no failure; the message says why."""
 
 
 class PointHeldError(BackupError):
-    """A point cannot go now, and that is no failure. message says why."""
+    """A point cannot be removed now. That is no failure; the message says why."""
 
 
 class LackingError(BackupError):
-    """It cannot come back without something that is not there: once that is restored, it may."""
+    """An object needs something that is missing: once that is restored, a retry may succeed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """facts: plain JSON for the record (rows, bytes_read); notes: sentences for people."""
+    """The result of a successful restore or drill."""
 
-    facts: Mapping[str, Any]
-    notes: tuple[str, ...] = ()
+    facts: Mapping[str, Any]  # plain JSON for the record (rows, bytes_read)
+    notes: tuple[str, ...] = ()  # sentences for people
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What a restore would do; nothing was touched to find it out. facts: plain JSON for the
-    record: what it would read (`bytes_read`, and `read_from` of which place), make (`names`,
-    `creates`) and replace, what it `depends_on`, and what are its `dependents`."""
+    """What a restore would do; nothing was touched to find it out."""
 
+    # Plain JSON for the record: the bytes to read (`bytes_read`, and by place in `read_from`),
+    # what would be made (`names`, `creates`) and replaced (`replaces`), what the object
+    # `depends_on`, and its `dependents`.
     facts: Mapping[str, Any]
     notes: tuple[str, ...] = ()
 
 
 LACKING = "lacking"
-"""The fact of a manifest that says why enabled live objects are not in the snapshot: `why` and
-`hint` by the id of each, or by what begins the ids of many (`postgres/table/production`)."""
+"""The fact of a manifest that says why enabled live objects are not in the snapshot. It maps the
+id of an object, or what the ids of many begin with (`postgres/table/production`), to `why` and
+`hint`."""
 
 
 def why_lacking(manifest: Manifest, id: ObjectId) -> BackupError | None:
-    """Of an object that the manifest does not list; None where it is gone at the source."""
+    """Explain why the manifest does not list the object; None if it is gone at the source."""
     levels = str(id).split("/")
     prefixes = ("/".join(levels[:count]) for count in range(len(levels), 0, -1))
     reasons = manifest.facts.get(LACKING, {})
@@ -103,22 +104,23 @@ def why_lacking(manifest: Manifest, id: ObjectId) -> BackupError | None:
 
 
 class Source(Protocol):
-    """One kind of server. `programs`: any of them on PATH says that the source is in use here;
-    `subtypes`: of its objects, those first to which others refer, as they are restored."""
+    """One kind of server."""
 
     @property
     def type(self) -> str: ...
 
+    # The subtypes of its objects in the order of a restore: what others refer to comes first.
     @property
     def subtypes(self) -> tuple[str, ...]: ...
 
+    # Any of these programs on PATH says that the source is in use here.
     @property
     def programs(self) -> tuple[str, ...]: ...
 
     def discover(
         self, patterns: Sequence[str], source_settings: Settings, say: Say
     ) -> Iterator[Found | Unreadable]:
-        """Every live object that a pattern selects, those of one carrier together.
+        """Yield every live object that a pattern selects, those of one carrier together.
 
         Raises BackupError where the source as a whole cannot be read.
         """
@@ -126,87 +128,88 @@ class Source(Protocol):
     def broken_chain(
         self, live: Sequence[tuple[Mapping[str, Any], Settings]], newest: Manifest
     ) -> str | None:
-        """Why no increment can follow newest, None if one can.
+        """Return why no incremental can follow newest, None if one can.
 
         live: discovered records of one carrier with the settings of their objects.
         """
 
     def check(self, job: CheckJob) -> Iterator[Finding]:
-        """Whether the server can be backed up as it is, as it is configured and as we are let in,
-        with the exact remedy; changes nothing there.
+        """Check whether the server's state, its configuration and our access allow a backup.
 
-        Raises BackupError for the first thing that cannot be passed over.
+        Findings name the exact remedy. Nothing at the server is changed. Raises BackupError for
+        the first problem that ends the check.
         """
 
     def take(self, job: SnapshotJob) -> Manifest:
         """Fill job.directory. Raises ParentUnusableError, NothingToTakeError, BackupError.
 
-        Of an enabled live object that the manifest does not list its facts say why, as LACKING.
+        Where the manifest does not list an enabled live object, its fact LACKING says why.
         """
 
     def restore(self, job: RestoreJob) -> Iterator[tuple[Wanted, Restored | BackupError]]:
-        """Each wanted object with its outcome; a target whose restore failed was not touched.
+        """Restore the wanted objects, and yield each with its outcome.
 
-        Raises BackupError where none could be restored. Temporary files are gone afterwards.
+        A target whose restore failed was not touched. Raises BackupError where none could be
+        restored. Temporary files are gone afterwards.
         """
 
     def plan(self, job: RestoreJob) -> Iterator[tuple[Wanted, Planned | BackupError]]:
-        """What restore() would do for each wanted object, or why it would refuse.
+        """Yield what restore() would do for each wanted object, or why it would refuse.
 
-        Neither the source's server nor a snapshot is touched; temporary files are gone afterwards.
+        Neither the source's server nor a snapshot is changed; temporary files are gone afterwards.
         """
 
     def drill(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
-        """Bring each object back into a scratch place and look at it; all of it is gone then, and
-        nothing that is live was touched.
+        """Restore each object into a scratch place and examine it.
 
-        facts: rows; content, a hash of all rows in their stored order, where it was asked for.
+        The scratch place is removed afterwards; nothing live is touched. facts: rows; content, a
+        hash of all rows in their stored order, where the job asks for it.
         """
 
     def read_through(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
         """Read all that the chain stores and compare it with its hashes, restoring nothing.
 
-        Objects that were not asked for are told of as well where their bytes are damaged.
+        Objects that were not asked for are yielded too where their bytes are damaged.
         """
 
 
 class DirectSource(Source, Protocol):
     """A source whose server writes snapshots to S3 itself: this host stores none of them.
 
-    What take() begins it notes on disk before, so that it is found whoever is killed. The next
-    take() finishes it, and returns the manifest of that snapshot, or clears it away.
+    take() notes on disk what it is about to begin, so that it is found whichever process is
+    killed. The next take() finishes that snapshot and returns its manifest, or clears it away.
     """
 
     def clear(self, job: ClearJob) -> None:
-        """End and remove what is too old to be finished. Raises BackupError."""
+        """End and remove snapshots begun too long ago to be finished. Raises BackupError."""
 
 
 class PointSource(Source, Protocol):
-    """A source that holds snapshots itself, as points: this host stores their manifests only.
+    """A source that holds snapshots itself, as points: this host stores only their manifests.
 
-    A point restores without its parents. Its manifest has no files, and in `facts["guid"]` what
-    tells the point from any other of its name. take() leaves no point behind where it fails; of
-    one that was killed the tools know by the folder that it was given.
+    A point is restored without its parents. Its manifest lists no files; `facts["guid"]` tells
+    the point from any other of its name. A take() that fails leaves no point behind. The tools
+    recognise a take() that was killed by the folder that it was given.
     """
 
     def points(self, carrier: str) -> Mapping[SnapshotId, str]:
-        """Every point of ours that is there, with its guid."""
+        """Return every point of ours that is there, with its guid."""
 
     def stream(self, manifest: Manifest) -> AbstractContextManager[BufferedIOBase]:
-        """What restores the point, or makes it of its parent: the same bytes each time.
+        """Open the stream that restores the point, or makes it from its parent.
 
-        The stream has ended only when it is whole: the last read raises BackupError otherwise.
+        It has the same bytes each time. Where it is not whole, the last read raises BackupError.
         """
 
     def remove(self, carrier: str, snapshot: SnapshotId) -> None:
-        """What is not there is removed already. Raises PointHeldError, BackupError."""
+        """Remove the point, if it is there. Raises PointHeldError, BackupError."""
 
 
 class WholeSource(Source, Protocol):
-    """A source of whose snapshots each holds a whole server, which can come back as files."""
+    """A source whose snapshots each hold a whole server, which can be restored as files."""
 
     def restore_whole(self, job: WholeJob) -> Restored:
-        """Fill the directory. Raises BackupError; nothing is left of a restore that failed."""
+        """Fill job.directory. Raises BackupError; a restore that failed leaves nothing behind."""
 
     def plan_whole(self, job: WholeJob) -> Planned:
-        """What restore_whole() would do; nothing is touched. Raises BackupError if it refuses."""
+        """Return what restore_whole() would do; nothing is touched. Raises BackupError."""

@@ -1,4 +1,4 @@
-"""What a source is asked to do, a value for each kind of work."""
+"""Jobs for a source, one class for each kind of work."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId
 from three_backup.s3.store import Store
 
 Advance = Callable[[int], None]
-"""Told how many bytes were moved since it was last told."""
+"""A callable that takes the number of bytes moved since its last call."""
 
 Say = Callable[[str], None]
-"""Told a sentence that a person should read: a warning, never a failure."""
+"""A callable that takes a sentence for people to read: a warning, never a failure."""
 
 
 class SnapshotFiles(Protocol):
@@ -25,117 +25,97 @@ class SnapshotFiles(Protocol):
     def manifest(self) -> Manifest: ...
 
     def read(self, name: str) -> bytes:
-        """A small file whole, its sha256 checked against the manifest."""
+        """Return a small file whole, its sha256 checked against the manifest."""
 
     def read_range(self, name: str, offset: int, length: int) -> bytes:
-        """Exactly length bytes, not checked: the caller knows the hash of the piece.
+        """Return exactly length bytes, unchecked: the caller knows the hash of the piece.
 
         Raises BackupError where the file is not stored here, is too short or cannot be reached.
         """
 
     def place(self, name: str) -> str:
-        """`local` where this host answers what is read of the file, else `s3`."""
+        """Return `local` where the file is read from this host, else `s3`."""
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotJob:
-    """One snapshot to take.
-
-    parent: the files of the snapshot to add to; None takes a base. directory: exists, empty, to be
-    filled with data files (not the manifest). settings: of any object; settings_below: that may
-    hold below an id that cannot be listed. program, host: for the manifest. store: of direct
-    sources, None for others, where everything goes below `layout.data_folder` of the snapshot;
-    directory is then that of the carrier's journals, and what lies there in a folder named like a
-    snapshot goes once the snapshot's manifest is stored. expect: told how many bytes are to be
-    moved, about, where that is known beforehand.
-    """
+    """One snapshot to take."""
 
     carrier: str
     snapshot: SnapshotId
-    parent: SnapshotFiles | None
+    parent: SnapshotFiles | None  # the snapshot to add to; None takes a base
+    # Exists, is empty, and is to be filled with data files (not the manifest). For direct sources:
+    # the carrier's journals, where a folder named like a snapshot is removed once the manifest of
+    # that snapshot is stored.
     directory: Path
-    settings: Callable[[ObjectId], Settings]
+    settings: Callable[[ObjectId], Settings]  # of any object
     source_settings: Settings
-    program: str
-    host: str
+    program: str  # for the manifest
+    host: str  # for the manifest
     advance: Advance
     say: Say
+    # The settings that may hold for objects below an id that cannot be listed.
     settings_below: Callable[[str], Sequence[Settings]] = lambda prefix: ()
+    # For direct sources, None for others: everything goes below `layout.data_folder` of the
+    # snapshot.
     store: Store | None = None
-    expect: Advance = lambda size: None
+    expect: Advance = lambda size: None  # takes the approximate bytes to move, where known
 
 
 @dataclass(frozen=True, slots=True)
 class ClearJob:
-    """What a direct source began for a carrier and no manifest came of, to be cleared away.
-
-    journals: the directory of its SnapshotJobs. before: younger beginnings stay, since whoever
-    takes the next snapshot may finish them.
-    """
+    """Snapshots of a carrier that a direct source began and never finished, to be cleared."""
 
     carrier: str
-    journals: Path
+    journals: Path  # the directory of the carrier's SnapshotJobs
     store: Store
     source_settings: Settings
-    before: datetime
+    before: datetime  # younger ones stay, since the next take() may finish them
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An object to bring back. target: the id it shall have; the same as object in place."""
+    """An object to restore."""
 
     object: ObjectId
-    target: ObjectId
+    target: ObjectId  # the id it shall have; equals object for a restore in place
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreJob:
-    """Objects of one carrier to bring back out of one snapshot.
-
-    chain: the base first, the wanted snapshot last. overwrite: replace what has a target's id.
-    work_dir: where temporary folders may be made. options: the source's own (`owner`, `acl`).
-    store: where a direct source finds the chain; None for others. at_source: the wanted snapshot
-    is a point that is there, and the chain that one alone. expect: told how many bytes are to be
-    read, as soon as that is known.
-    """
+    """Objects of one carrier to restore from one snapshot."""
 
     wanted: Sequence[Wanted]
-    chain: Sequence[SnapshotFiles]
-    overwrite: bool
+    chain: Sequence[SnapshotFiles]  # the base first, the wanted snapshot last
+    overwrite: bool  # replace what has a target's id
     source_settings: Settings
-    work_dir: Path
+    work_dir: Path  # where temporary folders may be made
     advance: Advance
     say: Say
-    options: Mapping[str, Any] = field(default_factory=dict)
-    store: Store | None = None
-    at_source: bool = False
-    expect: Advance = lambda size: None
+    options: Mapping[str, Any] = field(default_factory=dict)  # the source's own (`owner`, `acl`)
+    store: Store | None = None  # where a direct source finds the chain; None for others
+    at_source: bool = False  # the wanted snapshot is an existing point, alone in the chain
+    expect: Advance = lambda size: None  # takes the bytes to read, as soon as they are known
 
 
 @dataclass(frozen=True, slots=True)
 class CheckJob:
-    """A server to look at. store: of direct sources, None for others and without a bucket; what
-    is written there goes below the key folder, which ends in a slash, and is deleted again."""
+    """A server to check."""
 
     source_settings: Settings
     now: datetime
-    store: Store | None = None
-    folder: str = ""
+    store: Store | None = None  # for direct sources; None for others and without a bucket
+    folder: str = ""  # a prefix that ends in a slash; keys written below it are deleted again
 
 
 @dataclass(frozen=True, slots=True)
 class WholeJob:
-    """A whole server to bring back as files, out of one snapshot.
+    """A whole server to restore as files from one snapshot."""
 
-    chain: the base first, the wanted snapshot last. directory: absolute, absent or empty, to be
-    filled. moved: where a folder outside of it shall lie now, by where it lay. owner: the user
-    whose all of it shall be, None for the source's own choice.
-    """
-
-    chain: Sequence[SnapshotFiles]
-    directory: Path
-    moved: Mapping[str, str]
-    owner: str | None
+    chain: Sequence[SnapshotFiles]  # the base first, the wanted snapshot last
+    directory: Path  # absolute; absent or empty; to be filled
+    moved: Mapping[str, str]  # new places of folders outside of directory, by their old places
+    owner: str | None  # the user who shall own all files; None lets the source choose
     source_settings: Settings
     advance: Advance
     say: Say
@@ -143,19 +123,16 @@ class WholeJob:
 
 @dataclass(frozen=True, slots=True)
 class DrillJob:
-    """Objects of one carrier of which it is to be proved that they can be restored.
-
-    chain: as S3 has it. content: take the hash of every row, too. name: what is made at a live
-    server bears it, so that the next drill of this host can clear what a killed one left.
-    work_dir, store: as for a RestoreJob.
-    """
+    """Objects of one carrier, for a drill to prove that they can be restored."""
 
     objects: Sequence[CarriedObject]
-    chain: Sequence[SnapshotFiles]
-    content: bool
+    chain: Sequence[SnapshotFiles]  # as S3 has it
+    content: bool  # hash every row, too
+    # Marks what is made at a live server, so that the next drill of this host can clear what a
+    # killed one left.
     name: str
     source_settings: Settings
-    work_dir: Path
+    work_dir: Path  # as for a RestoreJob
     advance: Advance
     say: Say
-    store: Store | None = None
+    store: Store | None = None  # as for a RestoreJob

@@ -43,16 +43,16 @@ _HOST, _S3 = "host", "s3"
 _COLOURS = {Mark.GOOD: Colour.GREEN, Mark.NOTE: Colour.YELLOW, Mark.BAD: Colour.RED}
 _USUAL_WIDTH = 78
 _MARGIN = " " * 8
-"""As wide as a mark, and what stands before and behind it."""
+"""As wide as a mark and the blanks around it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """Something to look at. at: tells what it finds there."""
+    """Something to look at."""
 
     id: str
     heading: str
-    at: Callable[[Tell], None]
+    at: Callable[[Tell], None]  # looks at it, and tells what it finds
 
 
 def main() -> int:
@@ -90,7 +90,7 @@ def _heading(storage: Storage) -> str:
 
 def _look_at_host(invocation: Invocation, tell: Tell) -> None:
     configuration = invocation.configuration
-    for folder in dict.fromkeys(one.local_dir for one in configuration.storages()):
+    for folder in dict.fromkeys(storage.local_dir for storage in configuration.storages()):
         tell(tried("local_dir", partial(_writable, folder)))
     for source in SOURCES:
         named = any(rule.pattern.startswith(source.type) for rule in configuration.rules)

@@ -63,7 +63,7 @@ def _discover_stored(invocation: Invocation) -> None:
 
 
 def _warn_of_absent_sources(invocation: Invocation) -> None:
-    """A source that somebody asks for by name should not be left out in silence."""
+    """Warn of sources that a pattern names but whose programs are missing."""
     for source in SOURCES:
         named = any(
             pattern == source.type or pattern.startswith(f"{source.type}/")

@@ -75,9 +75,9 @@ def run(invocation: Invocation) -> None:
     proved = _Proved(invocation)
     listed = (_look_up(invocation, proved, carrier, list(group)) for carrier, group in groups)
     if invocation.arguments["--json"]:
-        for one in listed:
-            for record in one.records:
-                invocation.emit(_with_snapshots(record, one.snapshots))
+        for entry in listed:
+            for record in entry.records:
+                invocation.emit(_with_snapshots(record, entry.snapshots))
     else:
         _show(invocation, list(listed), proved)
 
@@ -104,7 +104,7 @@ def _failed(
 
 
 def _is_piped() -> bool:
-    """Whether somebody feeds records: a terminal, and cron's /dev/null, do not."""
+    """Return whether records are fed in: a terminal, and cron's /dev/null, feed none."""
     if sys.stdin is None:
         return False
     mode = fstat(sys.stdin.fileno()).st_mode
@@ -112,7 +112,7 @@ def _is_piped() -> bool:
 
 
 class _Proved:
-    """When objects were last proved to come back, by the listing of each storage."""
+    """When each object last passed a drill, by the listing of each storage."""
 
     def __init__(self, invocation: Invocation) -> None:
         self._invocation = invocation
@@ -127,7 +127,7 @@ class _Proved:
         return record.with_fields(drilled_at=None if good is None else rfc3339(good))
 
     def age(self, record: Record) -> str:
-        """`40s`, `3h`, `5d`, or `never`."""
+        """Format the age of the last good drill: `40s`, `3h`, `5d`, or `never`."""
         if record.failed or record.unsupported:
             return ""
         good = record.fields.get("drilled_at")
@@ -139,10 +139,10 @@ class _Proved:
 def _look_up(
     invocation: Invocation, proved: _Proved, carrier: str, records: Sequence[Record]
 ) -> _Listed:
-    """The records of a carrier with what was asked for besides."""
+    """Add what the options ask for to the records of a carrier."""
     live = [record for record in records if not record.failed and not record.unsupported]
     if not live:
-        shown = [unsupported(one) if one.unsupported else one for one in records]
+        shown = [unsupported(given) if given.unsupported else given for given in records]
         return _Listed(carrier, shown, ())
     settings = invocation.configuration.settings(live[0].object)
     catalog = invocation.catalog(settings.storage)
@@ -156,7 +156,8 @@ def _look_up(
     wanted = invocation.arguments["--snapshots"]
     snapshots = _snapshots(catalog, carrier, errors) if wanted else []
     failed = (invocation.fail(record_of(carrier), error) for error in errors)
-    new = [one for one in failed if one not in records]  # --stored told of the same manifests
+    # --stored told of the same manifests.
+    new = [failure for failure in failed if failure not in records]
     return _Listed(carrier, [*records, *new], snapshots)
 
 
@@ -172,7 +173,7 @@ def _snapshots(
 
 @contextmanager
 def _collected(errors: list[BackupError]) -> Iterator[None]:
-    """What fails of one carrier costs no other one."""
+    """Collect failures, so that those of one carrier do not stop the others."""
     try:
         yield
     except BackupError as error:
@@ -184,7 +185,7 @@ def _collected(errors: list[BackupError]) -> Iterator[None]:
 def _with_stages(
     invocation: Invocation, catalog: Catalog, carrier: str, records: Sequence[Record]
 ) -> list[Record]:
-    """Records that were planned keep the stage that the plan gave them."""
+    """Add stages to the records; planned ones keep the stage that the plan gave them."""
     configuration = invocation.configuration
     ahead = outlook(carrier, records, configuration, catalog, invocation.clock())
     shown = []
@@ -202,7 +203,7 @@ def _with_snapshots(record: Record, snapshots: Sequence[Mapping[str, Any]]) -> R
 
 
 def _show(invocation: Invocation, listed: Sequence[_Listed], proved: _Proved) -> None:
-    records = [record for one in listed for record in one.records]
+    records = [record for entry in listed for record in entry.records]
     if not records:
         here = "; without records it lists by itself: tb-list < /dev/null"
         invocation.say(f"there is nothing to list{here if _is_piped() else ''}")
@@ -216,7 +217,7 @@ def _show(invocation: Invocation, listed: Sequence[_Listed], proved: _Proved) ->
 
     invocation.write(formats.table([list(columns), *rows], _RIGHT, invocation.width, paint))
     now = invocation.clock()
-    snapshots = [row for one in listed for row in _snapshot_rows(one, now)]
+    snapshots = [row for entry in listed for row in _snapshot_rows(entry, now)]
     if snapshots:
         heading = ["SNAPSHOT", "KIND", "SIZE", "AGE", "PLACE"]
         invocation.write(
@@ -227,7 +228,7 @@ def _show(invocation: Invocation, listed: Sequence[_Listed], proved: _Proved) ->
 
 
 def _columns(arguments: Mapping[str, Any], proved: _Proved) -> dict[str, Callable[[Record], str]]:
-    """What is shown of a record, by the heading."""
+    """Return the columns: by its heading, what each shows of a record."""
     columns: dict[str, Callable[[Record], str]] = {
         "OBJECT": lambda record: record.id,
         "KIND": _kind,
@@ -242,7 +243,7 @@ def _columns(arguments: Mapping[str, Any], proved: _Proved) -> dict[str, Callabl
 
 
 def _has(record: Record, field: str) -> bool:
-    """Of a record that failed only the failure is shown."""
+    """Return whether to show a field: of a failed record only the failure is shown."""
     return not record.failed and field in record.fields
 
 
@@ -251,13 +252,13 @@ def _kind(record: Record) -> str:
     if record.failed:
         return "failed"
     kind = str(fields.get("kind", fields.get("subtype", "")))
-    if "data" in fields:  # what a source cannot bring along is not to be found out too late
+    if "data" in fields:  # definitions only, say: nobody should find that out too late
         kind = f"{kind}, {fields['data']}"
     return f"{kind}, not supported yet" if record.unsupported else kind
 
 
 def _size(record: Record) -> str:
-    """Empty where a record gives what is no number of bytes."""
+    """Format the size; empty where the record's value is no number of bytes."""
     size = record.fields["size"] if _has(record, "size") else None
     return formats.size(size) if isinstance(size, int) and 0 <= size < _TOO_LARGE else ""
 
@@ -268,10 +269,10 @@ def _bound(record: Record) -> str:
     return str(record.fields["max_stage"]) if _has(record, "max_stage") else ""
 
 
-def _snapshot_rows(one: _Listed, now: datetime) -> Iterable[list[str]]:
-    if one.snapshots:
-        yield [one.carrier, "", "", "", ""]
-    for snapshot in one.snapshots:
+def _snapshot_rows(entry: _Listed, now: datetime) -> Iterable[list[str]]:
+    if entry.snapshots:
+        yield [entry.carrier, "", "", "", ""]
+    for snapshot in entry.snapshots:
         size, place = formats.size(snapshot["size"]), ", ".join(snapshot["place"])
         taken = SnapshotId.parse(snapshot["id"])
         old = formats.age(taken.time if taken else None, now)

@@ -44,9 +44,9 @@ def run(invocation: Invocation) -> None:
 def _explain(invocation: Invocation, object_id: ObjectId) -> None:
     configuration = invocation.configuration
     rows = [("OPTION", "VALUE", "FROM")]
-    for one in explain(configuration, object_id):
-        place = f"{configuration.path}:{one.line} ({one.pattern})" if one.line else "default"
-        rows.append((one.option, one.value, place))
+    for entry in explain(configuration, object_id):
+        place = f"{configuration.path}:{entry.line} ({entry.pattern})" if entry.line else "default"
+        rows.append((entry.option, entry.value, place))
     invocation.write(formats.table(rows))
 
 
@@ -78,7 +78,7 @@ def _outlook(invocation: Invocation, carrier: str, records: list[Record]) -> Out
 
 
 def _reachable(invocation: Invocation, object_id: ObjectId) -> Catalog:
-    """While S3 is away a snapshot on this host can be taken all the same."""
+    """Return the catalog, without S3 while S3 is away: this host can still take snapshots."""
     catalog = invocation.catalog(invocation.configuration.settings(object_id).storage)
     try:
         catalog.list_everything()

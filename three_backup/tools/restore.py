@@ -107,7 +107,7 @@ def _emit(invocation: Invocation, summary: RestoreSummary, record: Record) -> No
 
 
 def _catalogs(invocation: Invocation) -> list[Catalog]:
-    """Of all storages. While S3 is away, what lies on this host is not lost with it."""
+    """Return the catalogs of all storages; while S3 is away, with what lies on this host."""
     return [_reachable(invocation, catalog) for catalog in invocation.catalogs]
 
 
@@ -123,11 +123,14 @@ def _reachable(invocation: Invocation, catalog: Catalog) -> Catalog:
 
 
 def _found(invocation: Invocation, finder: Finder) -> Iterator[_Found]:
-    """What the arguments or, without any, the records on standard input ask for, with where it is
-    held; None for what failed before, or cannot be backed up."""
+    """Yield what the arguments or, without any, the records on standard input ask for.
+
+    Each comes with the snapshot that holds it; None for what failed before, or cannot be backed
+    up.
+    """
     patterns = invocation.arguments["PATTERN"]
     if patterns:
-        found = (one for pattern in patterns for one in finder.all(pattern))
+        found = (match for pattern in patterns for match in finder.all(pattern))
         yield from {record.id: (record, held) for record, held in map(_recorded, found)}.values()
         return
     for record in invocation.records():
@@ -147,8 +150,11 @@ def _recorded(found: Held | Broken) -> tuple[Record, Held | BackupError]:
 
 
 def _restored(invocation: Invocation, requests: Iterable[Request]) -> Iterator[Record]:
-    """Each record as soon as its object is there. What lacks something is tried again after the
-    others, as long as one more of them came back."""
+    """Yield each record as soon as its object is restored.
+
+    An object that lacks something is tried again after the others, as long as a round restores at
+    least one object.
+    """
     left = list(requests)
     while left:
         lacking: list[tuple[Request, LackingError]] = []
@@ -175,7 +181,7 @@ def _round(invocation: Invocation, all_parties: Sequence[Party]) -> Iterator[_Ou
 
 
 def _outcomes(invocation: Invocation, party: Party, transfer: Transfer) -> Iterator[_Outcome]:
-    """Of the objects of one snapshot together."""
+    """Restore the objects of one snapshot together, and yield their outcomes."""
     left = {request.wanted: request for request in party}
     held, started = party[0].held, time.monotonic()
     failure: BackupError
@@ -199,7 +205,7 @@ def _outcomes(invocation: Invocation, party: Party, transfer: Transfer) -> Itera
 
 
 def _undisturbed(invocation: Invocation, held: Held) -> AbstractContextManager[object]:
-    """Nothing of the carrier is removed meanwhile. Who only looks leaves not even a lock file."""
+    """Keep others from removing snapshots meanwhile; a dry run leaves not even a lock file."""
     if invocation.arguments["--dry-run"]:
         return nullcontext()
     return carrier_lock(held.catalog.storage.local_dir, held.carrier, shared=True)
@@ -234,7 +240,7 @@ def _job(invocation: Invocation, party: Party, transfer: Transfer) -> RestoreJob
 
 
 def _is_at_source(held: Held) -> bool:
-    """Whether the snapshot is a point that needs nothing out of S3."""
+    """Return whether the snapshot is a point that needs nothing from S3."""
     source = point_source_of(held.object.id.type)
     if source is None or not held.stored.local:
         return False

@@ -80,8 +80,11 @@ def run(invocation: Invocation) -> None:
 
 
 def _by_carrier(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """The records of a carrier once all have come; at once that of one that carries itself alone.
-    A malformed line is of no carrier, and ends none."""
+    """Yield the records of each carrier once all have come.
+
+    An object that is its own carrier is yielded at once. A malformed line belongs to no carrier,
+    and ends none.
+    """
     group: list[Record] = []
     for record in records:
         if group and record.id and record.carrier != group[0].carrier:
@@ -98,7 +101,7 @@ def _by_carrier(records: Iterable[Record]) -> Iterator[list[Record]]:
 def _clear_forgotten(
     invocation: Invocation, rotated: Collection[tuple[str, Storage]], seen: Collection[str]
 ) -> None:
-    """What was begun for objects of which no record comes any more, since they were dropped."""
+    """Clear what was begun for dropped objects, of which no record comes any more."""
 
     def act(record: Record) -> Record:
         with carrier_lock(storage.local_dir, record.carrier):
@@ -116,19 +119,22 @@ def _clear_forgotten(
 
 
 def _may_lie_in(storage: Storage, carrier: str, configuration: Configuration) -> bool:
-    """Whether it is not another bucket that the carrier is to lie in: a partial run has seen no
-    record of what lies there. A carrier of many objects names none of them."""
+    """Return whether the carrier may lie in this storage, and not in another bucket.
+
+    A run on some objects sees no records of what lies in another bucket, though it is not
+    forgotten. A carrier of many objects names none of them, and may always lie here.
+    """
     if not is_object(carrier):
         return True
     return configuration.settings(ObjectId.parse(carrier)).storage == storage
 
 
 def _places(record: Record, settings: Settings) -> tuple[Place, ...]:
-    """Where the record wants its carrier rotated."""
+    """Return the places in which the record wants its carrier rotated."""
     if settings.disable or settings.max_stage is Stage.EXISTS:
         return ()
     if not settings.max_stage.reaches(Stage.SYNCED_S3):
-        # The local limits hold where snapshots stop before S3, too: nobody wants a full disk.
+        # Snapshots that never go to S3 have local limits, too: nobody wants a full disk.
         return (Place.LOCAL,) if not record.planned or "snapshot" in record.fields else ()
     reached = record.todo if record.planned else tuple(Stage)
     return tuple(
@@ -139,12 +145,17 @@ def _places(record: Record, settings: Settings) -> tuple[Place, ...]:
 
 
 def _stays_here(invocation: Invocation, record: Record, settings: Settings) -> bool:
-    """Whether nothing of the carrier goes to S3. Else those rotate it that do: when their records
-    come, tb-upload is through with it, which it may not be when those come that it lets pass."""
+    """Return whether nothing of the carrier goes to S3.
+
+    Else the records of objects that go there rotate it: when they come, tb-upload has finished the
+    carrier. A record that tb-upload only passes on may come before that.
+    """
     catalog, carrier = invocation.catalog(settings.storage), record.carrier
-    here = [Stored(one, local=True, s3=False) for one in catalog.local.snapshots(carrier)]
+    here = [
+        Stored(snapshot, local=True, s3=False) for snapshot in catalog.local.snapshots(carrier)
+    ]
     live = carried(carrier, [record.object], invocation.configuration, catalog, here)
-    return not any(one.max_stage.reaches(Stage.SYNCED_S3) for one in distinct(live.values()))
+    return not any(own.max_stage.reaches(Stage.SYNCED_S3) for own in distinct(live.values()))
 
 
 def _result(
@@ -159,7 +170,7 @@ def _result(
 def _act(
     invocation: Invocation, record: Record, settings: Settings, places: Sequence[Place]
 ) -> dict[str, Any]:
-    """Decide, show, do: only what the verdicts name is removed."""
+    """Rotate a carrier under its lock: only what the verdicts name is removed."""
     carrier, catalog = record.carrier, invocation.catalog(settings.storage)
     with carrier_lock(settings.storage.local_dir, carrier):
         snapshots = catalog.snapshots(carrier)
@@ -185,7 +196,7 @@ def _act(
 
 
 def _clear(invocation: Invocation, catalog: Catalog, carrier: str, type: str) -> None:
-    """What we, or a server that writes to S3 itself, began there and nobody will finish."""
+    """Clear from S3 what nobody will finish: begun by us, or by a server that writes there."""
     clear_unfinished(catalog, carrier, invocation.clock(), invocation.say)
     source, journals = direct_source_of(type), catalog.local.journals(carrier)
     if source is not None and journals.is_dir():
@@ -244,12 +255,15 @@ def _report_unclaimed(
 
 
 def _report_nameless(invocation: Invocation, catalog: Catalog, record: Record) -> None:
-    """What was listed is old news: the source is asked before anybody is alarmed."""
+    """Report points that belong to no snapshot.
+
+    The points in the record may be out of date: the source is asked before anybody is alarmed.
+    """
     carrier, source = record.carrier, point_source_of(record.object.type)
-    known = {str(one.id) for one in catalog.snapshots(carrier)}
+    known = {str(stored.id) for stored in catalog.snapshots(carrier)}
     if source is None or known.issuperset(record.fields.get("points", ())):
         return
-    nameless = [str(one) for one in source.points(carrier) if str(one) not in known]
+    nameless = [str(point) for point in source.points(carrier) if str(point) not in known]
     if nameless:
         invocation.say(
             f"{carrier}: {len(nameless)} points belong to no snapshot, {nameless[0]} first; "

@@ -89,7 +89,7 @@ def _statuses(
     stages: Sequence[Program],
     adds: Sequence[Callable[[Record], None]],
 ) -> list[int]:
-    """How the stages ended, once every record that came out of the last one was added."""
+    """Run the stages, give each record of the last one to adds, and return how they ended."""
     os.environ[HEARTBEAT] = str(lock.path)
     with joined(stages, inherited=(lock.descriptor,)) as pipeline:
         lock.name(_members(pipeline))
@@ -103,7 +103,7 @@ def _statuses(
 
 
 def _records(invocation: Invocation, output: Iterable[bytes]) -> Iterator[Record]:
-    """What the last stage printed; where it was killed amid a line, an error record for that."""
+    """Yield what the last stage printed; a line cut short by a kill yields an error record."""
     for number, line in enumerate(output, 1):
         try:
             yield Record.parse(line)
@@ -121,7 +121,7 @@ def _if_running(invocation: Invocation) -> IfRunning:
 
 
 def _stages(invocation: Invocation) -> list[Program]:
-    """The programs beside the tb-run that was started, with the options that they share."""
+    """Return the stages: the programs beside the tb-run that was started, with their options."""
     folder = Path(sys.argv[0]).resolve().parent
     missing = [name for name in _STAGES if not (folder / name).is_file()]
     if missing:
@@ -148,14 +148,14 @@ def _options(invocation: Invocation, stage: str) -> Iterable[str]:
 
 
 def _members(pipeline: Pipeline) -> list[Holder]:
-    """tb-run and its stages, as far as they still run."""
+    """Return tb-run and those of its stages that still run."""
     named = {os.getpid(): "tb-run", **dict(zip(pipeline.pids, _STAGES, strict=True))}
     found = (Holder.of(pid, name) for pid, name in named.items())
     return [holder for holder in found if holder is not None]
 
 
 def _deaths(statuses: Sequence[int], done: Summary) -> list[str]:
-    """A sentence on each stage that did not end as one does that has seen its last record."""
+    """Return a sentence on each stage that ended before it had seen its last record."""
     return [
         f"{name} {_how(status)}"
         for name, status in zip(_STAGES, statuses, strict=True)
@@ -180,7 +180,10 @@ def _status(statuses: Sequence[int], done: Summary, deaths: Sequence[str]) -> Ex
 
 
 def _remember(invocation: Invocation, account: Account, run: LastRun) -> None:
-    """For tb-status and Prometheus. A full disk must not keep what was backed up from counting."""
+    """Record the run for tb-status and Prometheus.
+
+    A failure, on a full disk say, must not make the run fail: what was backed up counts.
+    """
     settings = invocation.configuration.run
     folder, path = settings.local_dir, settings.prometheus_file
     try:
@@ -199,7 +202,7 @@ def _tell(invocation: Invocation, event: Event, facts: Mapping[str, Any]) -> Non
         Event.SUCCESS: settings.on_success,
         Event.FAILURE: settings.on_failure,
     }
-    given = {one: argv for one, argv in commands.items() if argv is not None}
+    given = {when: argv for when, argv in commands.items() if argv is not None}
     hooks = Hooks(given, settings.hook_timeout.total_seconds(), settings.ping_url)
     hooks.tell(event, {"host": invocation.host, **facts}, invocation.say)
 

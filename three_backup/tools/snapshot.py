@@ -50,12 +50,12 @@ _OWN = (Stage.SNAPSHOT_BASE, Stage.SNAPSHOT_INCREMENTAL)
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What became of a carrier: what was taken, if anything, which holds what, and why that."""
+    """The outcome of one carrier."""
 
-    manifest: Manifest | None
-    snapshot: dict[str, Any] | None = None
-    why: str | None = None
-    held: frozenset[ObjectId] = frozenset()
+    manifest: Manifest | None  # None: nothing was taken
+    snapshot: dict[str, Any] | None = None  # its fields for the records
+    why: str | None = None  # why nothing was taken, or a base instead of an incremental
+    held: frozenset[ObjectId] = frozenset()  # the objects in the snapshot
 
 
 def main() -> int:
@@ -80,7 +80,7 @@ def run(invocation: Invocation) -> None:
 def _asked(
     invocation: Invocation, record: Record, settings: Settings, direct: bool
 ) -> Kind | None:
-    """The kind of snapshot that the record, or the option that overrules it, asks for."""
+    """Return the kind of snapshot that the record, or an option that overrules it, asks for."""
     if settings.disable or not settings.max_stage.reaches(taken(Kind.BASE, direct)):
         return None
     if invocation.arguments["--base"]:
@@ -97,7 +97,9 @@ def _result(record: Record, outcome: _Outcome, direct: bool) -> Record:
         record = record.with_fields(why=outcome.why)
     own = (*_OWN, Stage.SYNCED_S3) if direct else _OWN
     if (manifest := outcome.manifest) is None:
-        left = {"todo": [one for one in record.todo if one not in own]} if record.planned else {}
+        left = (
+            {"todo": [step for step in record.todo if step not in own]} if record.planned else {}
+        )
         return record.with_fields(take=None, **left)
     if record.object not in outcome.held:
         return _left_without(record, manifest)
@@ -107,14 +109,14 @@ def _result(record: Record, outcome: _Outcome, direct: bool) -> Record:
 
 
 def _left_without(record: Record, manifest: Manifest) -> Record:
-    """That of an object which the snapshot lacks: an error, unless it is gone at the source."""
+    """Return the record of an object gone at the source; raise an error if it is not gone."""
     if lack := why_lacking(manifest, record.object):
         raise lack
     return record.with_fields(take=None, todo=[], why="it is gone at the source")
 
 
 def _act(invocation: Invocation, record: Record, settings: Settings, kind: Kind) -> _Outcome:
-    """The snapshot of a carrier, under its lock."""
+    """Take the snapshot of a carrier, under its lock."""
     carrier = record.carrier
     with carrier_lock(settings.storage.local_dir, carrier):
         catalog, snapshots = _known(invocation, record, settings)
@@ -143,7 +145,7 @@ def _taken(
     snapshots: Sequence[Stored],
     kind: Kind,
 ) -> _Outcome:
-    """A base is taken where no incremental can be."""
+    """Take the snapshot; a base where no incremental can follow."""
     parent, why = None, None
     if kind is Kind.INCREMENTAL:
         parent, why = _parent(catalog, record.carrier, snapshots)
@@ -160,7 +162,7 @@ def _taken(
 def _known(
     invocation: Invocation, record: Record, settings: Settings
 ) -> tuple[Catalog, list[Stored]]:
-    """What there is of the carrier: while S3 is away or refuses us, what lies on this host."""
+    """Return the carrier's snapshots; those on this host while S3 is away or refuses us."""
     catalog = invocation.catalog(settings.storage)
     try:
         return catalog, catalog.snapshots(record.carrier)
@@ -173,7 +175,7 @@ def _known(
 
 
 def _overtaken(record: Record, snapshots: Sequence[Stored], now: datetime) -> str | None:
-    """Why the plan no longer holds, None if it does: somebody took a snapshot since."""
+    """Return why the plan no longer holds: a snapshot was taken since. None if it holds."""
     newest = snapshots[-1].id if snapshots else None
     planned_at = record.fields.get("planned_at")
     if newest is None or planned_at is None:
@@ -189,11 +191,11 @@ def _overtaken(record: Record, snapshots: Sequence[Stored], now: datetime) -> st
 def _parent(
     catalog: Catalog, carrier: str, snapshots: Sequence[Stored]
 ) -> tuple[Stored | None, str | None]:
-    """The newest snapshot, if it restores, else why not."""
+    """Return the newest snapshot if it can be restored, else why not."""
     if not snapshots:
         return None, "there is no snapshot yet"
     newest = snapshots[-1]
-    if not catalog.partial and chain((one.id for one in snapshots), newest.id) is None:
+    if not catalog.partial and chain((stored.id for stored in snapshots), newest.id) is None:
         return None, f"a parent of {newest.id} is gone"
     lost = catalog.lost(carrier, snapshots, newest.id)
     return (newest, None) if lost is None else (None, lost)
@@ -232,17 +234,17 @@ def _take(
         )
         manifest = source.take(job)
         destination.commit(manifest)
-    held = frozenset(one.id for one in manifest.objects)
+    held = frozenset(carried.id for carried in manifest.objects)
     return _Outcome(manifest, _fields(manifest, time.monotonic() - started), why, held)
 
 
 @dataclass(frozen=True, slots=True)
 class _Destination:
-    """Where a source puts a snapshot, and what makes it one. store: of direct sources only."""
+    """The place where a source puts a snapshot."""
 
     directory: Path
-    store: Store | None
-    commit: Callable[[Manifest], None]
+    store: Store | None  # of direct sources only
+    commit: Callable[[Manifest], None]  # completes the snapshot
 
 
 @contextmanager
@@ -261,11 +263,11 @@ def _destination(
 
 
 def _commit_in_s3(catalog: Catalog, manifest: Manifest) -> None:
-    """The manifest last; then what was noted of the snapshot is no longer needed."""
+    """Write the manifest last, then remove the journals of the snapshot."""
     carrier, snapshot = manifest.carrier, manifest.snapshot
     catalog.bucket.write(layout.manifest_key(carrier, snapshot), manifest.to_json())
     shutil.rmtree(catalog.local.journals(carrier, snapshot))
-    with suppress(OSError):  # other snapshots have theirs in it
+    with suppress(OSError):  # other snapshots have journals in it
         catalog.local.journals(carrier).rmdir()
 
 

@@ -47,7 +47,7 @@ _HEADING = ("STATE", "CARRIER", "BASE", "INCR", "IN S3", "PROVED", "CHAIN", "NEX
 _COLOURS = {Level.OK: Colour.GREEN, Level.WARNING: Colour.YELLOW, Level.CRITICAL: Colour.RED}
 _RIGHT = frozenset({2, 3, 4, 5})
 _PATIENCE = timedelta(seconds=5)
-"""How long S3 is tried: who watches gives up after ten seconds."""
+"""How long S3 is tried: monitoring gives up after ten seconds."""
 _USUAL_WIDTH, _WIDE = 78, 100
 
 
@@ -66,11 +66,11 @@ def run(invocation: Invocation) -> int:
     watched = watch.look(_catalogs(invocation))
     if invocation.arguments["--prometheus"]:
         path = Path(invocation.arguments["--prometheus"])
-        metrics.write(path, [_measured(one, last) for one in watched], last)
+        metrics.write(path, [_measured(carrier, last) for carrier in watched], last)
     of_the_run = list(_of_the_run(last, locks.run_at_work(folder)))
     level = _level(watched, of_the_run)
     if invocation.arguments["--json"]:
-        for record in (record for one in watched for record in _records(one)):
+        for record in (record for carrier in watched for record in _records(carrier)):
             invocation.write(record.to_line())
     else:
         invocation.write(f"{_headline(level, watched, of_the_run, now)}\n")
@@ -81,12 +81,16 @@ def run(invocation: Invocation) -> int:
 def _catalogs(invocation: Invocation) -> list[Catalog]:
     storages = invocation.configuration.storages()
     return [
-        invocation.catalog(replace(one, timeout=min(one.timeout, _PATIENCE))) for one in storages
+        invocation.catalog(replace(storage, timeout=min(storage.timeout, _PATIENCE)))
+        for storage in storages
     ]
 
 
 def _unknown(name: str, error: BackupError) -> int:
-    """To standard output, the only one that Nagios reads. Usage and signals stay what they are."""
+    """Say why there is no status, on standard output: Nagios reads nothing else.
+
+    --help and signals keep their own exit status.
+    """
     pipe.tell(f"{Level.UNKNOWN.name} - {name}: {error}")
     return Level.UNKNOWN
 
@@ -100,7 +104,7 @@ def _duration(invocation: Invocation, option: str) -> timedelta | None:
 
 
 def _of_the_run(last: LastRun | None, newest: tuple[datetime, bool] | None) -> Iterator[str]:
-    """What is wrong with the runs themselves."""
+    """Yield what is wrong with the runs themselves."""
     if last is not None:
         ended = rfc3339(last.ended_at)
         yield from (f"in the run that ended at {ended}, {death}" for death in last.deaths)
@@ -113,27 +117,27 @@ def _of_the_run(last: LastRun | None, newest: tuple[datetime, bool] | None) -> I
 def _level(watched: Sequence[Watched], of_the_run: Sequence[str]) -> Level:
     if not watched and not of_the_run:
         return Level.UNKNOWN
-    worst = max((one.health.level for one in watched), default=Level.OK)
+    worst = max((carrier.health.level for carrier in watched), default=Level.OK)
     return max(worst, Level.WARNING) if of_the_run else worst
 
 
 def _headline(
     level: Level, watched: Sequence[Watched], of_the_run: Sequence[str], now: datetime
 ) -> str:
-    troubles = [*(line for one in watched for line in _troubles(one)), *of_the_run]
+    troubles = [*(line for carrier in watched for line in _troubles(carrier)), *of_the_run]
     if level is Level.UNKNOWN:
         text = "no snapshot is known, and no run"
     elif troubles:
         more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
         text = f"{troubles[0]}{more}"
     else:
-        text = _all_is_well([one for one in watched if _is_expected(one)], now)
-    return f"{level.name} - {text.replace('|', '/')}"  # what follows | is figures to Nagios
+        text = _all_is_well([carrier for carrier in watched if _is_expected(carrier)], now)
+    return f"{level.name} - {text.replace('|', '/')}"  # Nagios reads figures behind |
 
 
 def _all_is_well(watched: Sequence[Watched], now: datetime) -> str:
-    count = formats.counted(sum(len(one.objects) for one in watched), "object")
-    newest = [one.health.chain.newest for one in watched if one.health.chain]
+    count = formats.counted(sum(len(carrier.objects) for carrier in watched), "object")
+    newest = [carrier.health.chain.newest for carrier in watched if carrier.health.chain]
     old = formats.age(min(newest, default=None), now)
     return f"{count} backed up, every last snapshot at most {old} old"
 
@@ -144,7 +148,7 @@ def _is_expected(watched: Watched) -> bool:
 
 def _troubles(watched: Watched) -> list[str]:
     name = f"{watched.carrier}: "
-    return [name + one.replace(name, "", 1) for one in watched.health.troubles]
+    return [name + trouble.replace(name, "", 1) for trouble in watched.health.troubles]
 
 
 def _show(
@@ -154,7 +158,10 @@ def _show(
     last: LastRun | None,
     now: datetime,
 ) -> None:
-    levels = [None, *(one.health.level if _is_expected(one) else None for one in watched)]
+    levels = [
+        None,
+        *(carrier.health.level if _is_expected(carrier) else None for carrier in watched),
+    ]
 
     def paint(row: int, line: str) -> str:
         level = levels[row]
@@ -162,12 +169,12 @@ def _show(
 
     if watched:
         most = 1 if (invocation.width or _WIDE) < _WIDE else 2
-        rows = [_HEADING, *(_row(one, now, most) for one in watched)]
+        rows = [_HEADING, *(_row(carrier, now, most) for carrier in watched)]
         invocation.write("\n" + formats.table(rows, _RIGHT, invocation.width, paint))
-    troubles = [*(line for one in watched for line in _troubles(one)), *of_the_run]
+    troubles = [*(line for carrier in watched for line in _troubles(carrier)), *of_the_run]
     if troubles:
         width = invocation.width or _USUAL_WIDTH
-        lines = "\n".join(formats.wrapped(one, width) for one in troubles)
+        lines = "\n".join(formats.wrapped(trouble, width) for trouble in troubles)
         invocation.write(f"\n{lines}\n")
     if last is not None:
         ago, took = formats.age(last.ended_at, now), last.ended_at - last.began_at
@@ -178,7 +185,7 @@ def _show(
 
 
 def _row(watched: Watched, now: datetime, most: int) -> list[str]:
-    """most: how many of the times that come next are told."""
+    """Return a row of the table. most: how many of the next times it tells."""
     health = watched.health
     state = "gone" if watched.gone else "off" if watched.disabled else health.level.name.lower()
     proved = max(watched.proved.values(), default=None)
@@ -221,18 +228,18 @@ def _measured(watched: Watched, last: LastRun | None) -> Measured:
 
 
 def _records(watched: Watched) -> Iterator[Record]:
-    """One for each object; one that failed for a source, or a carrier without a snapshot."""
+    """Yield one for each object; a failed one for a source, or a carrier without a snapshot."""
     status = _status(watched)
     if not watched.objects:
         why = "; ".join(watched.health.troubles)
         failed = of_source(watched.carrier, watched.carrier.partition("/")[0], status=status)
         yield failed.with_error("tb-status", BackupError("status.nothing_stored", why))
     carrier = {"carrier": watched.carrier}
-    for one in watched.objects:
-        shared = carrier if watched.carrier != str(one.id) else {}
-        proved = watched.proved.get(str(one.id))
+    for carried in watched.objects:
+        shared = carrier if watched.carrier != str(carried.id) else {}
+        proved = watched.proved.get(str(carried.id))
         known = {**status, "proved": proved and rfc3339(proved)}
-        yield Record.of(one.id, **shared, status=known)
+        yield Record.of(carried.id, **shared, status=known)
 
 
 def _status(watched: Watched) -> dict[str, Any]:

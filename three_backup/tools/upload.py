@@ -46,10 +46,10 @@ from three_backup.sources.base import PointSource
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """What one file or snapshot cost: bytes in S3, and how many of them were there before."""
+    """The upload of one snapshot."""
 
-    size: int
-    resumed: int
+    size: int  # bytes in S3
+    resumed: int  # how many of them were there before
 
 
 def main() -> int:
@@ -85,7 +85,9 @@ def _act(invocation: Invocation, record: Record, settings: Settings) -> dict[str
     sent: dict[str, _Sent] = {}
     with carrier_lock(settings.storage.local_dir, carrier):
         snapshots = catalog.snapshots(carrier)
-        if source is not None and any(one.local and not one.s3 for one in snapshots):
+        if source is not None and any(
+            snapshot.local and not snapshot.s3 for snapshot in snapshots
+        ):
             snapshots = points.reconcile(source, catalog, carrier, invocation.say)
         surplus = _surplus(invocation, record, catalog, snapshots)
         for stored in _lacking(invocation, carrier, snapshots, source, surplus):
@@ -94,8 +96,8 @@ def _act(invocation: Invocation, record: Record, settings: Settings) -> dict[str
             sent[str(stored.id)] = _upload(invocation, catalog, manifest, source)
     return {
         "snapshots": list(sent),
-        "bytes": sum(one.size for one in sent.values()),
-        "resumed": sum(one.resumed for one in sent.values()),
+        "bytes": sum(cost.size for cost in sent.values()),
+        "resumed": sum(cost.resumed for cost in sent.values()),
         "seconds": round(time.monotonic() - started, 3),
     }
 
@@ -103,16 +105,16 @@ def _act(invocation: Invocation, record: Record, settings: Settings) -> dict[str
 def _surplus(
     invocation: Invocation, record: Record, catalog: Catalog, snapshots: Sequence[Stored]
 ) -> set[SnapshotId]:
-    """What retention would remove from S3 as soon as it is there, if that can be told."""
-    if all(one.s3 for one in snapshots):
+    """Return the snapshots that retention would at once remove from S3, if that can be told."""
+    if all(stored.s3 for stored in snapshots):
         return set()
     carrier, configuration = record.carrier, invocation.configuration
     try:
         settings = carried(carrier, [record.object], configuration, catalog, snapshots).values()
         decided = verdicts(carrier, snapshots, distinct(settings), catalog)
-    except BackupError:  # an old manifest that is damaged keeps no new snapshot from S3
+    except BackupError:  # a damaged old manifest must keep no new snapshot from S3
         return set()
-    return {one.snapshot for one in decided if one.surplus}
+    return {verdict.snapshot for verdict in decided if verdict.surplus}
 
 
 def _lacking(
@@ -122,10 +124,12 @@ def _lacking(
     source: PointSource | None,
     surplus: Collection[SnapshotId],
 ) -> list[Stored]:
-    """What is to be uploaded, oldest first: nothing whose parent S3 will not have, and no point
-    that could only be sent whole."""
-    there = {one.id.time for one in snapshots if one.s3}
-    here = {one.id.time for one in snapshots if one.local}
+    """Return the snapshots to upload, oldest first.
+
+    None whose parent S3 will lack, and no point that could only be sent whole.
+    """
+    there = {snapshot.id.time for snapshot in snapshots if snapshot.s3}
+    here = {snapshot.id.time for snapshot in snapshots if snapshot.local}
     lacking = []
     for stored in snapshots:
         if stored.s3 or not stored.local or stored.id in surplus:
@@ -149,10 +153,10 @@ def _lacking(
 def _upload(
     invocation: Invocation, catalog: Catalog, manifest: Manifest, source: PointSource | None
 ) -> _Sent:
-    """The data files, then the manifest: only with it the snapshot is there."""
+    """Upload the data files, then the manifest: only the manifest makes them a snapshot."""
     carrier, snapshot, store = manifest.carrier, manifest.snapshot, catalog.bucket
     journals = catalog.local.journals(carrier, snapshot)
-    total = manifest.stored_size if source else sum(one.size for one in _sent_files(manifest))
+    total = manifest.stored_size if source else sum(sent.size for sent in _sent_files(manifest))
     with invocation.bar(carrier, total) as progress:
         sending = _Sending(store, manifest, journals, progress)
         if source is None:
@@ -172,8 +176,10 @@ def _sent_files(manifest: Manifest) -> list[StoredFile]:
 
 @dataclass(frozen=True, slots=True)
 class _Sending:
-    """The way of one snapshot's bytes to S3. Gives its manifest as S3 keeps it, and how many of
-    the bytes were there before."""
+    """Sends the bytes of one snapshot to S3.
+
+    Returns its manifest as S3 keeps it, and how many of the bytes were there before.
+    """
 
     store: Store
     manifest: Manifest
@@ -185,11 +191,13 @@ class _Sending:
         for file in _sent_files(self.manifest):
             with (directory / file.name).open("rb", buffering=0) as source:
                 done[file.name] = self._send(file.name, source, file.size)
-        stored = in_s3(self.manifest, {name: one.volume_size for name, one in done.items()})
-        return stored, sum(one.resumed for one in done.values())
+        stored = in_s3(
+            self.manifest, {name: uploaded.volume_size for name, uploaded in done.items()}
+        )
+        return stored, sum(uploaded.resumed for uploaded in done.values())
 
     def stream(self, source: PointSource) -> tuple[Manifest, int]:
-        """What an earlier run began to send is given up where the source sends other bytes now."""
+        """Send the stream of a point; start anew where the source now sends other bytes."""
         try:
             return self._stream(source)
         except SourceChangedError:

@@ -44,12 +44,12 @@ from three_backup.sources.jobs import DrillJob
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _COMPARED = ("rows", "content")
-"""In these no two drills of one snapshot may differ."""
+"""Facts in which no two drills of one snapshot may differ."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A record to prove, and where its object is to come back from."""
+    """A record to prove, and the snapshot to restore its object from."""
 
     record: Record
     candidate: Candidate
@@ -62,9 +62,9 @@ def main() -> int:
 def run(invocation: Invocation) -> None:
     sample = _sample(invocation.arguments["--sample"])
     invocation.warn()
-    catalogs = [invocation.catalog(one) for one in invocation.configuration.storages()]
+    catalogs = [invocation.catalog(storage) for storage in invocation.configuration.storages()]
     for catalog in catalogs:
-        _ = catalog.bucket  # it is S3 that has to prove itself
+        _ = catalog.bucket  # raises without a bucket: what lies in S3 is to be proved
         catalog.leave_out_local()
     memory = _Memory(invocation)
     requests = _chosen(invocation, memory, _requests(invocation, catalogs), sample)
@@ -82,7 +82,7 @@ def _sample(text: str | None) -> int | None:
 
 
 class _Memory:
-    """The drills of each storage. Another host's prefix is read only."""
+    """Remembers the drills of each storage. The prefix of another host is only read."""
 
     def __init__(self, invocation: Invocation) -> None:
         self._invocation = invocation
@@ -92,7 +92,7 @@ class _Memory:
         return self._drills.setdefault(id(catalog), Drills(catalog.bucket))
 
     def before(self, catalog: Catalog, object_id: ObjectId) -> Mapping[str, Any]:
-        """What the last good drill found; nothing where that cannot be read."""
+        """Return what the last good drill found; nothing where that cannot be read."""
         try:
             return self.of(catalog).facts(object_id)
         except BackupError as error:
@@ -108,7 +108,7 @@ class _Memory:
 
 
 def _requests(invocation: Invocation, catalogs: Sequence[Catalog]) -> list[_Request]:
-    """What the arguments or, without any, the records on standard input ask for."""
+    """Return what the arguments or, without any, the records on standard input ask for."""
     patterns = invocation.arguments["PATTERN"]
     if patterns:
         return _by_pattern(invocation, catalogs, patterns)
@@ -189,7 +189,7 @@ def _proved(memory: _Memory, candidate: Candidate) -> datetime:
 
 
 def _verify(invocation: Invocation, memory: _Memory, group: Sequence[_Request]) -> None:
-    """The objects of one snapshot together, each record as soon as its object is looked at."""
+    """Drill the objects of one snapshot together; emit each record once it has an outcome."""
     records = {request.candidate.object: request.record for request in group}
     candidate, began = group[0].candidate, time.monotonic()
     for object_id, outcome in _outcomes(invocation, candidate, list(records)):
@@ -205,7 +205,7 @@ def _verify(invocation: Invocation, memory: _Memory, group: Sequence[_Request]) 
 def _outcomes(
     invocation: Invocation, candidate: Candidate, objects: Sequence[ObjectId]
 ) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
-    """What breaks the drill off is the outcome of all objects that are left."""
+    """Yield the outcome of each object; a failure of the drill is that of all objects left."""
     left = dict.fromkeys(objects)
     failure: BackupError
     try:
@@ -232,7 +232,7 @@ def _drilled(
         wanted = set(objects)
         settings = invocation.configuration.source_settings(type)
         job = DrillJob(
-            objects=[one for one in chain[-1].manifest.objects if one.id in wanted],
+            objects=[carried for carried in chain[-1].manifest.objects if carried.id in wanted],
             chain=chain,
             content=bool(invocation.arguments["--content"]),
             name=hashlib.sha256(invocation.host_id.encode()).hexdigest()[:12],
@@ -254,8 +254,10 @@ def _told(
     outcome: Restored | BackupError,
     seconds: float,
 ) -> Drill | BackupError:
-    """What the record shall say. A drill is remembered; reading alone proves less than that, and
-    what could not be tried proves nothing."""
+    """Return what the record shall say, and remember the drill.
+
+    Not remembered is reading alone, which proves less, and a drill that could not be tried.
+    """
     read_only = bool(invocation.arguments["--read-only"])
     snapshot = str(candidate.stored.id)
     if isinstance(outcome, Restored) and not read_only:
@@ -274,7 +276,7 @@ def _told(
 def _compared(
     object_id: ObjectId, snapshot: str, outcome: Restored, before: Mapping[str, Any]
 ) -> Restored | BackupError:
-    """The same snapshot has to give the same rows each time."""
+    """Return the outcome; an error where the same snapshot gave other rows or content before."""
     if before.get("snapshot") != snapshot:
         return outcome
     for name in _COMPARED:

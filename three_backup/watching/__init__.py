@@ -1,1 +1,1 @@
-"""How everything stands, and who is told of it."""
+"""Judges how the backups stand, and tells people and programs of it."""

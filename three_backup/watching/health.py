@@ -1,7 +1,7 @@
-"""Whether a carrier is backed up as its schedules demand: what is late, and how bad that is. Pure.
+"""Judges whether a carrier is backed up as its schedules demand. Pure.
 
-A firing that no snapshot followed is late after a grace, in which a run may begin and do its
-work. One that was missed is a warning, two in a row are critical.
+A firing that no snapshot followed is late after a grace period, in which a run may begin and do
+its work. One missed firing is a warning, two in a row are critical.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ _SECOND = timedelta(seconds=1)
 
 
 class Level(IntEnum):
-    """How things stand, as Nagios counts."""
+    """How things stand, numbered as in Nagios."""
 
     OK = 0
     WARNING = 1
@@ -32,33 +32,34 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """grace: what a run may take; max_age: of the newest good snapshot, whatever the schedules
-    say, None for no bound."""
+    """How late or old snapshots may be."""
 
-    grace: timedelta
+    grace: timedelta  # the time that a run may take
+    # Of the newest good snapshot, whatever the schedules say; None: no bound.
     max_age: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """The newest chain that can be restored. increments: how many follow the base."""
+    """The newest chain that can be restored."""
 
     base: datetime
     newest: datetime
-    increments: int
+    increments: int  # how many follow the base
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """base, incremental, uploaded: when the last good one was taken; next_base, next_incremental:
-    when the next is due; None for never. troubles: sentences, the worst first."""
+    """How a carrier stands. A time is None for never."""
 
     level: Level
-    troubles: tuple[str, ...] = ()
+    troubles: tuple[str, ...] = ()  # sentences, the worst first
     chain: Chain | None = None
+    # When the last good one was taken.
     base: datetime | None = None
     incremental: datetime | None = None
     uploaded: datetime | None = None
+    # When the next one is due.
     next_base: datetime | None = None
     next_incremental: datetime | None = None
 
@@ -71,23 +72,22 @@ class _Trouble:
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """By which schedules the carrier is backed up, and whether into S3."""
+    """How the carrier is to be backed up."""
 
-    bases: Collection[Cron]
-    increments: Collection[Cron]
-    in_s3: bool
+    bases: Collection[Cron]  # the schedules of bases
+    increments: Collection[Cron]  # the schedules of incrementals
+    in_s3: bool  # snapshots are to go to S3
 
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """good: the snapshots that can be restored, oldest first; base, incremental, newest: when the
-    last of a kind and of all was taken; uploaded: of those that S3 alone restores."""
+    """The good snapshots of a carrier, and when the last ones were taken; None for never."""
 
-    good: Sequence[Stored]
+    good: Sequence[Stored]  # those that can be restored, oldest first
     base: datetime | None
     incremental: datetime | None
-    newest: datetime | None
-    uploaded: datetime | None
+    newest: datetime | None  # of either kind
+    uploaded: datetime | None  # of those that S3 alone can restore
 
 
 def judge(
@@ -100,22 +100,25 @@ def judge(
     points: bool = False,
     alarms: Sequence[str] = (),
 ) -> Health:
-    """settings: of the enabled objects that the carrier carries. made: what the last run that saw
-    it made of it; None where nobody knows. direct: its server writes snapshots to S3 itself.
+    """Judge how a carrier stands.
+
+    settings: of the enabled objects that the carrier carries. made: what the last run that saw the
+    carrier made of it; None where not known. direct: its server writes snapshots to S3 itself.
     points: what lies on this host is good without its parents. alarms: sentences on sizes and
-    drills."""
+    drills.
+    """
     wanted = _wanted(settings, direct)
     taken = _taken(snapshots, points)
     found = [
         *_failing(made),
         *_behind(taken, wanted, patience, clock),
         *_broken(snapshots, taken.good),
-        *(_Trouble(Level.WARNING, one) for one in alarms),
+        *(_Trouble(Level.WARNING, alarm) for alarm in alarms),
     ]
-    troubles = sorted(found, key=lambda one: -one.level)
+    troubles = sorted(found, key=lambda trouble: -trouble.level)
     return Health(
         level=troubles[0].level if troubles else Level.OK,
-        troubles=tuple(dict.fromkeys(one.sentence for one in troubles)),
+        troubles=tuple(dict.fromkeys(trouble.sentence for trouble in troubles)),
         chain=_chain(taken.good),
         base=taken.base,
         incremental=taken.incremental,
@@ -129,7 +132,7 @@ def _wanted(settings: Collection[Settings], direct: bool) -> _Wanted:
     return _Wanted(
         bases=schedules(settings, Kind.BASE, direct),
         increments=schedules(settings, Kind.INCREMENTAL, direct),
-        in_s3=any(one.max_stage.reaches(Stage.SYNCED_S3) for one in settings),
+        in_s3=any(own.max_stage.reaches(Stage.SYNCED_S3) for own in settings),
     )
 
 
@@ -137,27 +140,31 @@ def _taken(snapshots: Sequence[Stored], points: bool) -> _Taken:
     good = _restorable(snapshots, points)
     return _Taken(
         good=good,
-        base=_newest(one for one in good if one.id.kind is Kind.BASE),
-        incremental=_newest(one for one in good if one.id.kind is Kind.INCREMENTAL),
+        base=_newest(stored for stored in good if stored.id.kind is Kind.BASE),
+        incremental=_newest(stored for stored in good if stored.id.kind is Kind.INCREMENTAL),
         newest=_newest(good),
-        uploaded=_newest(_restorable([one for one in snapshots if one.s3])),
+        uploaded=_newest(_restorable([stored for stored in snapshots if stored.s3])),
     )
 
 
 def _restorable(snapshots: Sequence[Stored], points: bool = False) -> list[Stored]:
-    """Those whose every link lies somewhere, oldest first."""
-    ids = [one.id for one in snapshots]
-    return [one for one in snapshots if (points and one.local) or chain(ids, one.id) is not None]
+    """Return the snapshots whose every link lies somewhere, oldest first."""
+    ids = [stored.id for stored in snapshots]
+    return [
+        stored
+        for stored in snapshots
+        if (points and stored.local) or chain(ids, stored.id) is not None
+    ]
 
 
 def _newest(snapshots: Iterable[Stored]) -> datetime | None:
-    return max((one.id.time for one in snapshots), default=None)
+    return max((stored.id.time for stored in snapshots), default=None)
 
 
 def _chain(good: Sequence[Stored]) -> Chain | None:
     if not good:
         return None
-    links = chain((one.id for one in good), good[-1].id) or [good[-1].id]
+    links = chain((stored.id for stored in good), good[-1].id) or [good[-1].id]
     return Chain(links[0].time, links[-1].time, len(links) - 1)
 
 
@@ -170,10 +177,10 @@ def _failing(made: Made | None) -> Iterator[_Trouble]:
 def _behind(
     taken: _Taken, wanted: _Wanted, patience: Patience, clock: Clock
 ) -> Iterator[_Trouble]:
-    """What the schedules demand and is not there."""
+    """Yield what the schedules demand but is not there."""
     yield from _late("base snapshot", taken.base, wanted.bases, patience, clock)
     yield from _late("snapshot", taken.newest, wanted.increments, patience, clock)
-    # An upload that waits for a snapshot is not late by itself.
+    # Where all is uploaded only the next snapshot can be late, not its upload.
     if wanted.in_s3 and taken.uploaded != taken.newest:
         both = {*wanted.increments, *wanted.bases}
         yield from _late("upload", taken.uploaded, both, patience, clock)
@@ -188,17 +195,17 @@ def _late(
     patience: Patience,
     clock: Clock,
 ) -> Iterator[_Trouble]:
-    """due: by these schedules; without any nothing is expected."""
+    """Yield a trouble if a firing was missed. due: the schedules; without any all is well."""
     if not due:
         return
     if newest is None:
         yield _Trouble(Level.WARNING, f"there is no {what} yet")
         return
     settled = clock.now - patience.grace
-    fired = max(one.last_firing(settled, clock.zone) for one in due)
+    fired = max(cron.last_firing(settled, clock.zone) for cron in due)
     if newest >= fired:
         return
-    before = max(one.last_firing(fired - _SECOND, clock.zone) for one in due)
+    before = max(cron.last_firing(fired - _SECOND, clock.zone) for cron in due)
     level = Level.WARNING if newest >= before else Level.CRITICAL
     old = age(newest, clock.now)
     yield _Trouble(level, f"the newest {what} is {old} old, one was due at {rfc3339(fired)}")
@@ -223,4 +230,4 @@ def _broken(snapshots: Sequence[Stored], good: Sequence[Stored]) -> Iterator[_Tr
 
 
 def _next(due: Collection[Cron], clock: Clock) -> datetime | None:
-    return min((one.next_firing(clock.now, clock.zone) for one in due), default=None)
+    return min((cron.next_firing(clock.now, clock.zone) for cron in due), default=None)

@@ -1,6 +1,6 @@
-"""What a run tells others: commands of the operator, and a URL that is pinged.
+"""Tells others of a run: commands of the operator, and a URL that is pinged.
 
-Whatever fails or hangs here is a warning: a backup that was taken stays one.
+Whatever fails or hangs here is only a warning: the backup has been taken.
 """
 
 import json
@@ -18,7 +18,7 @@ from three_backup.errors import BackupError
 _PREFIX = "THREE_BACKUP_"
 _PING_SECONDS = 10.0
 _OURS = ("PGPASSWORD", "CLICKHOUSE_PASSWORD")
-"""What a command of somebody else need not know."""
+"""Variables that are kept from the commands of the operator."""
 
 
 class Event(StrEnum):
@@ -32,15 +32,17 @@ _PINGED = {Event.START: "/start", Event.SUCCESS: "", Event.FAILURE: "/fail"}
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """commands: argv by event; timeout: seconds that a command has; ping_url: a secret."""
+    """What is told of the events of a run."""
 
-    commands: Mapping[Event, Sequence[str]] = field(default_factory=dict)
-    timeout: float = 60.0
-    ping_url: str | None = None
+    commands: Mapping[Event, Sequence[str]] = field(default_factory=dict)  # argv by event
+    timeout: float = 60.0  # seconds that a command has
+    ping_url: str | None = None  # a secret
 
     def tell(self, event: Event, facts: Mapping[str, Any], say: Callable[[str], None]) -> None:
-        """Run the command of the event and ping the URL. facts: plain JSON; texts and numbers at
-        its top are variables, too."""
+        """Run the command of the event and ping the URL.
+
+        facts: plain JSON; texts and numbers at its top become environment variables, too.
+        """
         try:
             if event in self.commands:
                 run(self._program(event, facts), json.dumps({"event": event, **facts}) + "\n")
@@ -72,6 +74,6 @@ class Hooks:
             with urllib.request.urlopen(request, timeout=_PING_SECONDS):  # noqa: S310
                 pass
         except (OSError, HTTPException, ValueError) as error:
-            # Neither the path nor what the error says: whoever knows the URL can ping it.
+            # Without the path and the text of the error: whoever knows the URL can ping it.
             why = getattr(error, "reason", None) or type(error).__name__
             say(f"ping_url: {parts.hostname} was not reached on {event} ({why})")

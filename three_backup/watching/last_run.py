@@ -1,7 +1,7 @@
-"""What the last runs made of each carrier: the one thing that is remembered, for who looks on.
+"""What the last runs made of each carrier, kept for monitoring in `<local_dir>/last_run.json`.
 
-`<local_dir>/last_run.json`. Nothing that is backed up or removed is decided by it; without it a
-failure before the first snapshot, and an object that is gone at its source, would go unnoticed.
+It decides nothing about what is backed up or removed. Without it a failure before the first
+snapshot, and an object that is gone at its source, would go unnoticed.
 """
 
 import json
@@ -25,46 +25,40 @@ _LEFT_ALONE = (Outcome.DISABLED, Outcome.UNSUPPORTED)
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What became of a carrier, or of a source that could not be listed.
+    """What became of a carrier, or of a source that could not be listed. Times are aware UTC."""
 
-    failing_since: the first of the runs, one after the other, that failed with it. base, newest,
-    uploaded: when the newest base, the newest snapshot and the newest one in S3 were taken.
-    size: bytes of its objects at the source. Times are aware UTC.
-    """
-
-    objects: int = 0
-    disabled: bool = False
-    why: str | None = None
-    failing_since: datetime | None = None
-    base: datetime | None = None
-    newest: datetime | None = None
-    uploaded: datetime | None = None
-    size: int = 0
+    objects: int = 0  # 0 for a source
+    disabled: bool = False  # nothing of it is to be backed up
+    why: str | None = None  # why it failed or was left undone; None: neither
+    failing_since: datetime | None = None  # the first of the runs in a row that failed with it
+    base: datetime | None = None  # when the newest base was taken
+    newest: datetime | None = None  # when the newest snapshot was taken
+    uploaded: datetime | None = None  # when the newest snapshot in S3 was taken
+    size: int = 0  # bytes of its objects at the source
 
 
 @dataclass(frozen=True, slots=True)
 class LastRun:
-    """status: its exit status; deaths: sentences on stages that did not end by themselves;
-    listed: the types of sources that the last runs could list as a whole; carriers: by name."""
+    """The last run, and what is known of every carrier."""
 
     began_at: datetime
     ended_at: datetime
-    status: int
-    deaths: tuple[str, ...] = ()
-    listed: tuple[str, ...] = ()
-    carriers: Mapping[str, Made] = field(default_factory=dict)
+    status: int  # the exit status
+    deaths: tuple[str, ...] = ()  # sentences on stages that did not end by themselves
+    listed: tuple[str, ...] = ()  # types of sources that the last runs could list as a whole
+    carriers: Mapping[str, Made] = field(default_factory=dict)  # by name
 
     def to_json(self) -> bytes:
         return json.dumps({"v": _VERSION, **_plain(self)}, default=_plain).encode() + b"\n"
 
     @classmethod
     def parse(cls, body: bytes) -> Self | None:
-        """None where it was written by another version, whose word is dispensable."""
+        """Parse the file; None if another version wrote it or it is damaged: it is dispensable."""
         try:
             fields = json.loads(body)
             if fields.pop("v") != _VERSION:
                 return None
-            carriers = {name: Made(**_timed(one)) for name, one in fields["carriers"].items()}
+            carriers = {name: Made(**_timed(made)) for name, made in fields["carriers"].items()}
             deaths, listed = tuple(fields["deaths"]), tuple(fields["listed"])
             return cls(
                 **{**_timed(fields), "deaths": deaths, "listed": listed, "carriers": carriers}
@@ -75,29 +69,31 @@ class LastRun:
 
 @dataclass(slots=True)
 class Account:
-    """Records are added one by one; what is kept is a line a carrier."""
+    """Takes the records of a run one by one, and keeps one entry for each carrier."""
 
     made: dict[str, Made] = field(default_factory=dict)
 
     def add(self, record: Record) -> None:
-        if record.id:  # else it stands for a malformed line
+        if record.id:  # without an id it stands for a malformed line
             before = self.made.get(record.carrier, Made(disabled=True))
             self.made[record.carrier] = _with(before, record)
 
     def closed(self, before: LastRun | None, run: LastRun, patterns: Sequence[str]) -> LastRun:
-        """The run with what it saw, and with what it had no eyes for as it was known before."""
+        """Return the run with what it saw; what it did not look at stays as known before."""
         old = before.carriers if before else {}
-        made = {name: _since(one, old.get(name), run.began_at) for name, one in self.made.items()}
+        made = {name: _since(new, old.get(name), run.began_at) for name, new in self.made.items()}
         types = {name.partition("/")[0] for name in made}
-        failed = {name.partition("/")[0] for name, one in made.items() if not one.objects}
+        failed = {name.partition("/")[0] for name, new in made.items() if not new.objects}
         listed = set() if patterns or run.deaths else types - failed
-        kept = {name: one for name, one in old.items() if name.partition("/")[0] not in listed}
+        kept = {
+            name: earlier for name, earlier in old.items() if name.partition("/")[0] not in listed
+        }
         known = {*(before.listed if before else ()), *listed}
         return replace(run, listed=tuple(sorted(known)), carriers={**kept, **made})
 
 
 def read(local_dir: Path) -> LastRun | None:
-    """None where no run has ended yet."""
+    """Read the last run; None where no run has ended yet."""
     try:
         return LastRun.parse((local_dir / _NAME).read_bytes())
     except FileNotFoundError:
@@ -109,10 +105,13 @@ def write(local_dir: Path, run: LastRun) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """A value that JSON does not know. Of ten thousand carriers asdict copies everything first."""
+    """Turn a value that JSON does not know into one that it knows.
+
+    Without asdict, which would first copy everything of ten thousand carriers.
+    """
     if isinstance(value, datetime):
         return rfc3339(value)
-    return {one.name: getattr(value, one.name) for one in fields(value)}
+    return {member.name: getattr(value, member.name) for member in fields(value)}
 
 
 def _with(made: Made, record: Record) -> Made:
@@ -136,7 +135,7 @@ def _base(record: Record) -> datetime | None:
 
 
 def _known(record: Record, which: str) -> datetime | None:
-    """What the plan says that there was before."""
+    """Return the time of the snapshot that the plan knew as the newest."""
     return _time_of(record.fields.get(f"newest_{which}"))
 
 
@@ -151,7 +150,7 @@ def _time_of(text: str | None) -> datetime | None:
 
 
 def _latest(*times: datetime | None) -> datetime | None:
-    return max((one for one in times if one is not None), default=None)
+    return max((time for time in times if time is not None), default=None)
 
 
 def _since(made: Made, before: Made | None, began_at: datetime) -> Made:

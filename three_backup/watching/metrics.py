@@ -13,13 +13,13 @@ _READABLE = 0o644
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A carrier. base, newest, uploaded: when the newest were taken, None for never."""
+    """The figures of a carrier. A time is None for never."""
 
     carrier: str
     objects: int
-    base: datetime | None
-    newest: datetime | None
-    uploaded: datetime | None
+    base: datetime | None  # when the newest base was taken
+    newest: datetime | None  # when the newest snapshot was taken
+    uploaded: datetime | None  # when the newest snapshot in S3 was taken
     failing: bool
 
 
@@ -27,16 +27,17 @@ class Measured:
 class _Metric:
     name: str
     help: str
-    samples: Sequence[tuple[str, float]]
-    """Labels in braces, or nothing, with the value."""
+    samples: Sequence[tuple[str, float]]  # labels in braces, or an empty text, and the value
 
 
 def of_run(run: LastRun) -> list[Measured]:
-    """What the run knows without asking S3 again."""
+    """Return what the run knows without asking S3 again."""
     return [
-        Measured(carrier, one.objects, one.base, one.newest, one.uploaded, one.why is not None)
-        for carrier, one in sorted(run.carriers.items())
-        if not one.disabled
+        Measured(
+            carrier, made.objects, made.base, made.newest, made.uploaded, made.why is not None
+        )
+        for carrier, made in sorted(run.carriers.items())
+        if not made.disabled
     ]
 
 
@@ -46,35 +47,35 @@ def text(measured: Iterable[Measured], run: LastRun | None) -> str:
 
 
 def write(path: Path, measured: Iterable[Measured], run: LastRun | None) -> None:
-    """The whole or what was there before; the collector, who is another user, may read it."""
+    """Write the whole file or nothing; the collector, which is another user, may read it."""
     write_durably(path, text(measured, run).encode(), _READABLE)
 
 
 def _of_carriers(measured: Sequence[Measured]) -> Iterator[_Metric]:
     times = (
-        ("base", "base snapshot", [one.base for one in measured]),
-        ("snapshot", "snapshot", [one.newest for one in measured]),
-        ("upload", "snapshot in S3", [one.uploaded for one in measured]),
+        ("base", "base snapshot", [figures.base for figures in measured]),
+        ("snapshot", "snapshot", [figures.newest for figures in measured]),
+        ("upload", "snapshot in S3", [figures.uploaded for figures in measured]),
     )
     for name, what, values in times:
         yield _Metric(
             f"three_backup_newest_{name}_timestamp_seconds",
             f"When the newest {what} of the carrier was taken; absent without any.",
             [
-                (_labels(carrier=one.carrier), time.timestamp())
-                for one, time in zip(measured, values, strict=True)
+                (_labels(carrier=figures.carrier), time.timestamp())
+                for figures, time in zip(measured, values, strict=True)
                 if time is not None
             ],
         )
     yield _Metric(
         "three_backup_objects",
         "How many objects the snapshots of the carrier hold.",
-        [(_labels(carrier=one.carrier), one.objects) for one in measured],
+        [(_labels(carrier=figures.carrier), figures.objects) for figures in measured],
     )
     yield _Metric(
         "three_backup_failing",
         "1 where the last run that saw the carrier failed with it or left it undone.",
-        [(_labels(carrier=one.carrier), one.failing) for one in measured],
+        [(_labels(carrier=figures.carrier), figures.failing) for figures in measured],
     )
 
 

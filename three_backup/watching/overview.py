@@ -1,4 +1,4 @@
-"""How every carrier that is known stands: by the catalog and the last run, no source is asked."""
+"""How every known carrier stands, by the catalog and the last run; no source is asked."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,35 +22,35 @@ from three_backup.watching.last_run import LastRun, Made
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A carrier, or a source that the last run could not list. objects: those selected, as the
-    newest snapshot has them; gone: the last run that could list its source saw nothing of it;
-    disabled: nothing of it is to be backed up; proved: when the last good drill of each object
-    was, by its id."""
+    """A carrier, or a source that the last run could not list."""
 
     carrier: str
-    objects: tuple[CarriedObject, ...]
+    objects: tuple[CarriedObject, ...]  # those selected, as the newest snapshot has them
     health: Health
-    gone: bool = False
-    disabled: bool = False
+    gone: bool = False  # the last run that could list its source saw nothing of it
+    disabled: bool = False  # nothing of it is to be backed up
+    # When the last good drill of each object was, by its id.
     proved: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What to look at, and how. last: None where no run has ended yet."""
+    """What to look at, and how."""
 
     configuration: Configuration
     patterns: Sequence[str]
-    last: LastRun | None
+    last: LastRun | None  # None: no run has ended yet
     patience: Patience
     clock: Clock
 
     def look(self, catalogs: Iterable[Catalog]) -> list[Watched]:
-        """Everything that is selected, the worst first. Raises BackupError where S3 is silent."""
-        found = {one.carrier: one for catalog in catalogs for one in self._stored(catalog)}
-        unstored = [one for one in self._unstored() if one.carrier not in found]
-        chosen = [*(one for one in found.values() if one.objects), *unstored]
-        return sorted(chosen, key=lambda one: (-one.health.level, one.carrier))
+        """Return all that is selected, the worst first. Raises BackupError if S3 is silent."""
+        found = {
+            watched.carrier: watched for catalog in catalogs for watched in self._stored(catalog)
+        }
+        unstored = [watched for watched in self._unstored() if watched.carrier not in found]
+        chosen = [*(watched for watched in found.values() if watched.objects), *unstored]
+        return sorted(chosen, key=lambda watched: (-watched.health.level, watched.carrier))
 
     def _stored(self, catalog: Catalog) -> Iterator[Watched]:
         drills = Drills(catalog.s3) if catalog.s3 else None
@@ -58,8 +58,8 @@ class Watch:
             for carrier in catalog.carriers(type):
                 snapshots = catalog.snapshots(carrier)
                 objects, unreadable = _objects(carrier, snapshots, catalog)
-                # Two storages may share the folder of this host.
-                if any(self._lies_in(catalog, one) for one in objects):
+                # Two storages may share a folder on this host: each shows only its own objects.
+                if any(self._lies_in(catalog, carried) for carried in objects):
                     yield self._watched(carrier, objects, snapshots, catalog, drills, unreadable)
 
     def _lies_in(self, catalog: Catalog, carried: CarriedObject) -> bool:
@@ -75,7 +75,7 @@ class Watch:
         drills: Drills | None,
         unreadable: Sequence[str],
     ) -> Watched:
-        settings = distinct(self.configuration.settings(one.id) for one in objects)
+        settings = distinct(self.configuration.settings(carried.id) for carried in objects)
         made = self.last.carriers.get(carrier) if self.last else None
         gone = made is None and self.last is not None and _type(carrier) in self.last.listed
         alarms = [
@@ -88,7 +88,7 @@ class Watch:
             judged = replace(
                 judged, level=Level.OK, troubles=(), next_base=None, next_incremental=None
             )
-        chosen = tuple(one for one in objects if selected(self.patterns, str(one.id)))
+        chosen = tuple(carried for carried in objects if selected(self.patterns, str(carried.id)))
         proved = _proved(drills, chosen) if drills else {}
         return Watched(carrier, chosen, judged, gone, disabled=not settings, proved=proved)
 
@@ -99,12 +99,12 @@ class Watch:
         settings: Sequence[Settings],
         catalog: Catalog,
     ) -> list[str]:
-        if all(one.size_alarm is None for one in settings):
+        if all(own.size_alarm is None for own in settings):
             return []  # the manifests need not be read
         return list(size_alarms.alarms(carrier, snapshots, self.configuration.settings, catalog))
 
     def _unstored(self) -> Iterator[Watched]:
-        """What the last run saw, snapshots or not."""
+        """Yield the carriers that the last run saw, with snapshots or without."""
         for carrier, made in (self.last.carriers if self.last else {}).items():
             if made.disabled or not self._is_selected(carrier):
                 continue
@@ -120,7 +120,7 @@ class Watch:
         if is_object(carrier):
             return selected(self.patterns, carrier)
         return not self.patterns or any(
-            can_match_below(one, _type(carrier)) for one in self.patterns
+            can_match_below(pattern, _type(carrier)) for pattern in self.patterns
         )
 
     def _judged(
@@ -147,8 +147,8 @@ class Watch:
 def _objects(
     carrier: str, snapshots: Sequence[Stored], catalog: Catalog
 ) -> tuple[Sequence[CarriedObject], Sequence[str]]:
-    """Those of the newest manifest that can be read, and what is said of newer ones."""
-    if is_object(carrier):  # its manifest would tell no more: ten thousand are not fetched
+    """Return the objects of the newest readable manifest, and the errors of newer ones."""
+    if is_object(carrier):  # its manifest tells no more; ten thousand need not be fetched
         return [CarriedObject(ObjectId.parse(carrier), 0)], ()
     unreadable: list[str] = []
     for stored in reversed(snapshots):
@@ -162,12 +162,12 @@ def _objects(
 
 
 def _proved(drills: Drills, objects: Sequence[CarriedObject]) -> Mapping[str, datetime]:
-    found = ((str(one.id), drills.last_good(str(one.id))) for one in objects)
+    found = ((str(carried.id), drills.last_good(str(carried.id))) for carried in objects)
     return {id: time for id, time in found if time is not None}
 
 
 def _failed(drills: Drills, objects: Sequence[CarriedObject]) -> Iterator[str]:
-    for id in (str(one.id) for one in objects):
+    for id in (str(carried.id) for carried in objects):
         if time := drills.last_failed(id):
             yield f"{id}: the drill of {rfc3339(time)} failed, tb-verify says why"
 

@@ -1,4 +1,4 @@
-"""Objects that grew or shrank at the source by more than anybody expects."""
+"""Alarms on objects that grew or shrank at the source by more than their size_alarm."""
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -10,7 +10,7 @@ from three_backup.model.snapshots import Manifest, chain
 from three_backup.screen.formats import size
 
 _SMALL = 1_000_000
-"""Bytes below which a size says nothing: an empty table that gets its first rows, say."""
+"""Bytes below which a size says nothing: an empty table may get its first rows."""
 
 
 def alarms(
@@ -19,9 +19,9 @@ def alarms(
     settings: Callable[[ObjectId], Settings],
     catalog: Catalog,
 ) -> Iterator[str]:
-    """A sentence on each object that changed so in the newest chain or just before it."""
+    """Yield a sentence on each such change in the newest chain, or just before it."""
     for before, after in pairwise(_looked_through(carrier, snapshots, catalog)):
-        sizes = {one.id: one.size for one in before.objects}
+        sizes = {earlier.id: earlier.size for earlier in before.objects}
         for carried in after.objects:
             factor = settings(carried.id).size_alarm
             was = sizes.get(carried.id)
@@ -33,9 +33,9 @@ def alarms(
 
 
 def _looked_through(carrier: str, snapshots: Sequence[Stored], catalog: Catalog) -> list[Manifest]:
-    links = chain((one.id for one in snapshots), snapshots[-1].id) or [snapshots[-1].id]
-    first = next(number for number, one in enumerate(snapshots) if one.id == links[0])
-    return [catalog.manifest(carrier, one) for one in snapshots[max(0, first - 1) :]]
+    links = chain((stored.id for stored in snapshots), snapshots[-1].id) or [snapshots[-1].id]
+    first = next(number for number, stored in enumerate(snapshots) if stored.id == links[0])
+    return [catalog.manifest(carrier, stored) for stored in snapshots[max(0, first - 1) :]]
 
 
 def _is_alarming(was: int, now: int, factor: float) -> bool:

@@ -1,4 +1,4 @@
-"""What a run did, told to a person: records are added one by one, only sums are kept."""
+"""The summary of a run, for people: records are added one by one, only sums are kept."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ _PLACES = (("local", "local"), ("s3", "in S3"))
 
 
 class Outcome(StrEnum):
-    """What became of an object; the heads of the columns."""
+    """The outcome of an object; the values are column headings."""
 
     BACKED_UP = "backed up"
     UP_TO_DATE = "up to date"
@@ -32,14 +32,14 @@ class Outcome(StrEnum):
 
 @dataclass(slots=True)
 class Summary:
-    """outcomes: of the objects, by type. taken, uploaded, removed: sums over the carriers.
-    remarks: sentences on what failed or was left undone, with the number of records each is on.
-    """
+    """The sums over the records of a run."""
 
-    outcomes: dict[str, Counter[Outcome]] = field(default_factory=dict)
+    outcomes: dict[str, Counter[Outcome]] = field(default_factory=dict)  # of objects, by type
+    # Sums over the carriers.
     taken: Counter[str] = field(default_factory=Counter)
     uploaded: Counter[str] = field(default_factory=Counter)
     removed: Counter[str] = field(default_factory=Counter)
+    # Sentences on what failed or was left undone, with the number of records each is on.
     remarks: dict[Outcome, Counter[str]] = field(default_factory=dict)
     errors: int = 0
     _seen: set[tuple[str, str]] = field(default_factory=set)
@@ -61,14 +61,14 @@ class Summary:
 
     @property
     def objects(self) -> int:
-        return sum(one.total() for one in self.outcomes.values())
+        return sum(counts.total() for counts in self.outcomes.values())
 
     @property
     def failed(self) -> int:
-        return sum(one[Outcome.FAILED] for one in self.outcomes.values())
+        return sum(counts[Outcome.FAILED] for counts in self.outcomes.values())
 
     def _first(self, record: Record, name: str) -> Mapping[str, Any] | None:
-        """What the records of a carrier share, with the first of them only."""
+        """Return a field that the records of a carrier share, for the first of them only."""
         fields: Mapping[str, Any] | None = record.fields.get(name)
         if fields is None or (name, record.carrier) in self._seen:
             return None
@@ -81,7 +81,10 @@ class Summary:
 
 
 def text(summary: Summary, seconds: float, deaths: Sequence[str]) -> str:
-    """The summary in 78 columns. deaths: sentences on stages that did not end by themselves."""
+    """Return the summary in 78 columns.
+
+    deaths: sentences on stages that did not end by themselves.
+    """
     blocks = [
         headline(summary, deaths) + "\n",
         outcome_table(summary.outcomes, tuple(Outcome)),
@@ -92,7 +95,7 @@ def text(summary: Summary, seconds: float, deaths: Sequence[str]) -> str:
 
 
 def facts(summary: Summary, seconds: float, deaths: Sequence[str]) -> dict[str, Any]:
-    """The summary as plain JSON, for programs."""
+    """Return the summary as plain JSON, for programs."""
     failures = [*deaths, *summary.remarks.get(Outcome.FAILED, ())]
     return {
         "headline": headline(summary, deaths),
@@ -111,12 +114,12 @@ def facts(summary: Summary, seconds: float, deaths: Sequence[str]) -> dict[str, 
 
 
 def outcome_table(outcomes: Mapping[str, Counter[Column]], order: Sequence[Column]) -> str:
-    """A line a type; columns that would be empty are left out."""
-    columns = [one for one in order if any(counts[one] for counts in outcomes.values())]
+    """Format a table with a line for each type, without columns that would be empty."""
+    columns = [column for column in order if any(counts[column] for counts in outcomes.values())]
     if not columns:
         return ""
     rows = [
-        [type, str(counts.total()), *(str(counts[one] or "-") for one in columns)]
+        [type, str(counts.total()), *(str(counts[column] or "-") for column in columns)]
         for type, counts in outcomes.items()
     ]
     right = frozenset(range(1, len(columns) + 2))
@@ -124,14 +127,14 @@ def outcome_table(outcomes: Mapping[str, Counter[Column]], order: Sequence[Colum
 
 
 def paragraph(heading: str, remarks: Counter[str], others: Sequence[str] = ()) -> str:
-    """Sentences under a heading, those on many objects with their number; others come first."""
+    """Format sentences under a heading, others first; those on many objects give their number."""
     sentences = [*others, *map(_on_objects, remarks.items())]
-    lines = [f"{heading}:", *(wrapped(one, _WIDTH) for one in sentences)]
+    lines = [f"{heading}:", *(wrapped(sentence, _WIDTH) for sentence in sentences)]
     return "\n".join(lines) + "\n" if sentences else ""
 
 
 def remark(remarks: Counter[str], record: Record) -> None:
-    """Add what the record says of its failure, or of what nobody did; each sentence once."""
+    """Count the sentence on why the record failed or was left undone; keep at most 20."""
     sentence = sentence_of(record)
     if sentence in remarks or len(remarks) < _MOST_REMARKS:
         remarks[sentence] += 1
@@ -140,7 +143,7 @@ def remark(remarks: Counter[str], record: Record) -> None:
 
 
 def outcome_of(record: Record) -> Outcome:
-    """What became of the object, by what the last stage left of its record."""
+    """Return the outcome of the object, by the record that the last stage printed."""
     if record.failed:
         return Outcome.FAILED
     if record.fields.get("disabled"):
@@ -155,7 +158,7 @@ def outcome_of(record: Record) -> Outcome:
 
 
 def sentence_of(record: Record) -> str:
-    """Why the object failed or was left undone, and the remedy."""
+    """Return why the object failed or was left undone, and the remedy."""
     if not record.failed:
         return f"{record.carrier}: {record.fields.get('why') or 'nobody did it'}"
     error = record.fields["error"]
@@ -166,14 +169,14 @@ def sentence_of(record: Record) -> str:
 
 
 def headline(summary: Summary, deaths: Sequence[str]) -> str:
-    """The run in a few words."""
+    """Return the run in a few words."""
     if summary.failed:
         return f"{summary.failed} of {counted(summary.objects, 'object')} failed"
     if summary.errors or deaths:
         return "the run failed"
     if not summary.objects:
         return "there is nothing to back up"
-    left = sum(one[Outcome.UNFINISHED] for one in summary.outcomes.values())
+    left = sum(counts[Outcome.UNFINISHED] for counts in summary.outcomes.values())
     if left:
         return f"{left} of {counted(summary.objects, 'object')} left unfinished"
     return f"all is well with {counted(summary.objects, 'object')}"
@@ -188,7 +191,7 @@ def _sums(summary: Summary, seconds: float) -> Iterator[Sequence[str]]:
         there = f", {size(uploaded['resumed'])} of it earlier" if uploaded["resumed"] else ""
         count = counted(uploaded["snapshots"], "snapshot")
         yield "uploaded", f"{count}: {size(uploaded['bytes'])}{there}"
-    if places := [f"{removed[one]} {where}" for one, where in _PLACES if removed[one]]:
+    if places := [f"{removed[place]} {where}" for place, where in _PLACES if removed[place]]:
         yield "removed", ", ".join(places)
     yield "took", duration(seconds)
 

@@ -1,5 +1,7 @@
-"""What this host asked a server to write to S3, on disk before it is asked: whoever is killed, the
-next run finds it, by its id at the server and by its folder in S3."""
+"""Notes of what this host asks a server to write to S3, on disk before the server is asked.
+
+The next run finds what a killed run began: by its id at the server and by its folder in S3.
+"""
 
 import json
 import re
@@ -22,35 +24,33 @@ _FOLDER = re.compile(r"[0-9TZ]+-(?:base|incr-[0-9TZ]+)/[A-Za-z0-9-]+")
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A snapshot of a chain. folder: relative to the carrier's; keys, size: what lies in it,
-    see `stored.Contents`."""
+    """A snapshot of a chain."""
 
-    folder: str
-    keys: int
-    size: int
+    folder: str  # relative to the carrier's
+    keys: int  # how many lie in the folder, as `stored.Contents` counts them
+    size: int  # bytes of the keys, as `stored.Contents` counts them
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """name: that no other attempt ever has; chain: what the snapshot builds on, the base first;
-    size, facts: of the object when it began."""
+    """A snapshot that a server is asked to write."""
 
     carrier: str
     snapshot: SnapshotId
-    name: str
-    chain: tuple[Link, ...]
-    size: int
-    facts: Mapping[str, Any]
+    name: str  # no other attempt ever has it
+    chain: tuple[Link, ...]  # what the snapshot builds on, the base first
+    size: int  # bytes of the object when the attempt began
+    facts: Mapping[str, Any]  # of the object when the attempt began
     server: str
 
     @property
     def id(self) -> str:
-        """By which the server knows it."""
+        """The id by which the server knows the attempt."""
         return _ID.format(self.name)
 
     @property
     def folder(self) -> str:
-        """Relative to that of the carrier."""
+        """The folder of the attempt, relative to the carrier's."""
         return f"{self.snapshot}/{self.name}"
 
     @property
@@ -79,22 +79,25 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """since: when, as seconds since the epoch."""
+    """An attempt whose note lies on disk."""
 
     attempt: Attempt
-    since: float
+    since: float  # when it was noted, in seconds since the epoch
 
 
 def folder_key(carrier: str, folder: str) -> str:
-    """folder: relative to that of the carrier."""
+    """Return the key of a folder, which is given relative to the carrier's."""
     return f"{layout.DATA}/{layout.path(carrier)}/{folder}"
 
 
 def noted(carrier: str, journals: Path) -> list[Noted]:
-    """Oldest first. A note that was not written to its end is none, and goes: nobody was asked."""
+    """Return the noted attempts of a carrier, the oldest first.
+
+    Removes half-written notes: no server was asked for those attempts.
+    """
     for left in journals.glob(f"*/{torn(_NOTE)}"):
         left.unlink()
-        with suppress(OSError):  # others have theirs in it
+        with suppress(OSError):  # the folder still holds other files
             left.parent.rmdir()
     found = []
     for path in sorted(journals.glob(f"*/{_NOTE}")):
@@ -106,7 +109,10 @@ def noted(carrier: str, journals: Path) -> list[Noted]:
 
 
 def links(facts: Mapping[str, Any]) -> tuple[Link, ...]:
-    """The chain of a snapshot, itself the last, by the facts of its manifest."""
+    """Return the chain of a snapshot, itself the last, from the facts of its manifest.
+
+    Raises BackupError if it is malformed.
+    """
     try:
         found = tuple(Link(**link) for link in facts["chain"])
         if not all(_FOLDER.fullmatch(link.folder) for link in found):

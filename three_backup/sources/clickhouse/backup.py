@@ -1,8 +1,9 @@
 """Has the server write a snapshot to S3, or finishes the one that a killed run began.
 
-The server works on whoever is killed here, so that each attempt is noted on disk before the server
-is asked, has a folder and an id of its own, and is looked for first by the next run: what is done
-or still at work is adopted, what came to nothing is cleared away, nothing is written twice.
+The server works on even if this program is killed. So each attempt has a folder and an id of its
+own, and is noted on disk before the server is asked. The next run first looks for noted attempts:
+it adopts what is done or still at work, and clears away what came to nothing. Nothing is written
+twice.
 """
 
 from contextlib import suppress
@@ -31,7 +32,7 @@ from three_backup.sources.jobs import ClearJob, SnapshotJob
 
 
 def take(job: SnapshotJob) -> Manifest:
-    """Raises ParentUnusableError where the chain is not whole in S3."""
+    """Take a snapshot. Raises ParentUnusableError if the chain is not whole in S3."""
     store = _store(job)
     client = connect(job.carrier, store.storage)
     adopted = _finished(client, store, job)
@@ -45,22 +46,22 @@ def take(job: SnapshotJob) -> Manifest:
         client.ask(_statement(server, store, job, attempt))
         return _finish(client, store, job, attempt)
     except UnreachableError:
-        raise  # the server may be writing still: the next run sees what came of it
+        raise  # the server may still be writing; the next run sees what came of it
     except BackupError:
-        with suppress(BackupError):  # else the next run clears up
+        with suppress(BackupError):  # if this fails, the next run clears up
             _clear(client, store, attempt, job)
         raise
 
 
 def clear(job: ClearJob) -> None:
     client = connect(job.carrier, job.store.storage)
-    for one in noted(job.carrier, job.journals):
-        manifest = layout.manifest_key(job.carrier, one.attempt.snapshot)
+    for note in noted(job.carrier, job.journals):
+        manifest = layout.manifest_key(job.carrier, note.attempt.snapshot)
         if job.store.size(manifest) is not None:
-            one.attempt.forget(job.journals)
-        elif one.since < job.before.timestamp():
-            _end(client, job.store, one.attempt)
-            one.attempt.forget(job.journals)
+            note.attempt.forget(job.journals)
+        elif note.since < job.before.timestamp():
+            _end(client, job.store, note.attempt)
+            note.attempt.forget(job.journals)
 
 
 def _store(job: SnapshotJob) -> Store:
@@ -70,24 +71,25 @@ def _store(job: SnapshotJob) -> Store:
 
 
 def _finished(client: Client, store: Store, job: SnapshotJob) -> Manifest | None:
-    """What came of an attempt that a killed run began; None where that was nothing."""
-    for one in noted(job.carrier, job.directory):
-        if store.size(layout.manifest_key(job.carrier, one.attempt.snapshot)) is not None:
-            one.attempt.forget(job.directory)
-        elif _is_wanted(one, job) and _came_to_something(client, store, one.attempt):
-            job.say(f"{job.carrier}: {one.attempt.snapshot}, begun by an earlier run, is finished")
-            return _finish(client, store, job, one.attempt)
+    """Finish an attempt of a killed run and return its manifest; None if nothing came of any."""
+    for note in noted(job.carrier, job.directory):
+        if store.size(layout.manifest_key(job.carrier, note.attempt.snapshot)) is not None:
+            note.attempt.forget(job.directory)
+        elif _has_same_parent(note, job) and _is_at_work_or_done(client, store, note.attempt):
+            job.say(
+                f"{job.carrier}: {note.attempt.snapshot}, begun by an earlier run, is finished"
+            )
+            return _finish(client, store, job, note.attempt)
         else:
-            _clear(client, store, one.attempt, job)
+            _clear(client, store, note.attempt, job)
     return None
 
 
-def _is_wanted(one: Noted, job: SnapshotJob) -> bool:
-    """Whether it builds on what the new snapshot would build on."""
-    return one.attempt.snapshot.parent == job.snapshot.parent
+def _has_same_parent(note: Noted, job: SnapshotJob) -> bool:
+    return note.attempt.snapshot.parent == job.snapshot.parent
 
 
-def _came_to_something(client: Client, store: Store, attempt: Attempt) -> bool:
+def _is_at_work_or_done(client: Client, store: Store, attempt: Attempt) -> bool:
     known = operation.find(client, attempt.id)
     if known is not None and known.at_work:
         return True
@@ -95,7 +97,10 @@ def _came_to_something(client: Client, store: Store, attempt: Attempt) -> bool:
 
 
 def _whole_chain(store: Store, job: SnapshotJob) -> tuple[Link, ...]:
-    """What the new snapshot builds on, once all of it was seen to be in S3."""
+    """Return the links that the new snapshot builds on.
+
+    Raises ParentUnusableError if one of them is not whole in S3.
+    """
     if job.parent is None:
         return ()
     chain = links(job.parent.manifest.facts)
@@ -143,13 +148,13 @@ def _statement(server: Server, store: Store, job: SnapshotJob, attempt: Attempt)
 
 
 def _finish(client: Client, store: Store, job: SnapshotJob, attempt: Attempt) -> Manifest:
-    """The manifest, once the server has finished and what it says was found in S3."""
+    """Wait for the server, compare S3 with what it says it stored, and return the manifest."""
     known = operation.find(client, attempt.id)
     if known is not None:
         if job.parent is None:
             job.expect(attempt.size)
         known = operation.awaited(client, job.carrier, known, job.source_settings, job.advance)
-    # A BACKUP that was killed at its very end is done all the same: `.backup` is what counts.
+    # A BACKUP that was killed at its very end may be complete: only `.backup` counts.
     if not stored.is_complete(store, attempt.key):
         raise client.explained(known.error) if known else _lost(job.carrier)
     written, found = stored.verified(store, attempt.key, job.carrier)
@@ -179,7 +184,7 @@ def _clear(client: Client, store: Store, attempt: Attempt, job: SnapshotJob) -> 
 
 
 def _end(client: Client, store: Store, attempt: Attempt) -> None:
-    """Nobody writes there any more, and nothing is left of what was written."""
+    """Stop the server's writing, then delete what was written."""
     known = operation.find(client, attempt.id)
     if known is not None:
         operation.kill(client, known)

@@ -1,4 +1,4 @@
-"""Where the links of a chain lie now, and what `.backup` says of that in each."""
+"""Where the links of a chain lie in S3 now, and where their `.backup` files say they lie."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,8 +12,10 @@ from three_backup.sources.clickhouse.options import place_of
 
 
 def folders(manifests: Sequence[Manifest]) -> list[str]:
-    """The keys of their folders, in the same order."""
-    return [folder_key(one.carrier, links(one.facts)[-1].folder) for one in manifests]
+    """Return the key of each manifest's folder, in the same order."""
+    return [
+        folder_key(manifest.carrier, links(manifest.facts)[-1].folder) for manifest in manifests
+    ]
 
 
 def places(store: Store, manifests: Sequence[Manifest], settings: Settings) -> list[sql.Place]:
@@ -23,11 +25,11 @@ def places(store: Store, manifests: Sequence[Manifest], settings: Settings) -> l
 def outdated(
     store: Store, manifests: Sequence[Manifest], settings: Settings, about: str
 ) -> Iterator[tuple[str, bytes]]:
-    """The keys of `.backup` files that look for a base where it is not, and their right content.
+    """Yield key and right content of each `.backup` that looks for its base in a wrong place.
 
-    RESTORE takes the place of one base from us, that of the newest link; what lies deeper it reads
-    in `.backup`, which is out of date where the bucket was moved, or is reached another way.
-    Raises BackupError where they are another host's, and stay as they are.
+    RESTORE takes from us only the place of the newest link's base. Deeper places it reads in
+    `.backup`, which is out of date if the bucket was moved or is reached another way.
+    Raises BackupError if such a file is another host's: those are never changed.
     """
     inner_links = zip(
         folders(manifests)[1:-1], places(store, manifests, settings)[:-2], strict=True

@@ -1,4 +1,4 @@
-"""Whether a ClickHouse server can be backed up: its smallest object is, to S3, and removed."""
+"""Checks a ClickHouse server: backs up its smallest object to S3 and deletes that backup."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -21,13 +21,13 @@ from three_backup.sources.clickhouse.relations import (
 from three_backup.sources.jobs import CheckJob
 
 _LARGEST = 100_000_000
-"""Bytes of an object that is not worth a look."""
+"""Bytes; no larger object is backed up for a mere check."""
 
 
 def check(job: CheckJob) -> Iterator[Finding]:
     client = connect(TYPE, job.store.storage if job.store else None)
     server = read_server(client)
-    found = sorted(all_relations(client), key=lambda one: one.size)
+    found = sorted(all_relations(client), key=lambda relation: relation.size)
     yield good(TYPE, f"{server.version} answers, with {counted(len(found), 'object')}")
     if job.store is None:
         yield note("backups", "ClickHouse is backed up to S3 only", "set s3_bucket")
@@ -39,7 +39,7 @@ def check(job: CheckJob) -> Iterator[Finding]:
 
 
 def _backed_up(client: Client, job: CheckJob, store: Store, of: Found, server: Server) -> str:
-    """As tb-snapshot does it, so that the same rights are needed."""
+    """Back up an object as tb-snapshot does, so that the same rights are needed."""
     object_id = of.object_id(server.cluster)
     id = f"tb-check-{token_hex(8)}"
     place = place_of(store, f"{job.folder}{id}", job.source_settings)
@@ -55,7 +55,7 @@ def _backed_up(client: Client, job: CheckJob, store: Store, of: Found, server: S
             raise client.explained(done.error)
         stored = sum(key.size for key in store.all_keys(f"{job.folder}{id}/"))
     finally:
-        with suppress(BackupError):  # what S3 does not let us do the look at S3 tells
+        with suppress(BackupError):  # the check of S3 reports what S3 forbids
             store.delete_folder(f"{job.folder}{id}/")
     if not stored:
         raise BackupError(

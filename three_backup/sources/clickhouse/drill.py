@@ -1,8 +1,8 @@
-"""Prove that tables come back: into a database of the drill's own, which is dropped afterwards.
+"""Proves that tables come back: restores them into a database of its own and drops that.
 
-A view is not restored: a materialized one would catch the rows that are inserted meanwhile and
-write them where it always does. Of it, and of tables without rows of their own, what is stored is
-compared with the server's own list of it.
+A view is not restored: a materialized view would catch the rows that are inserted meanwhile and
+write them where it always does. For views, and for tables without rows of their own, what is
+stored is only compared with the server's own list of it.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,10 @@ Outcome = tuple[ObjectId, Restored | BackupError]
 
 
 def drill(job: DrillJob) -> Iterator[Outcome]:
-    """facts: rows. What a drill of the same name left that was killed goes first."""
+    """Drill each object; the facts of a restored table hold its `rows`.
+
+    Removes first what a killed drill of the same name left.
+    """
     for carried in job.objects:
         if carried.id.subtype == "table" and stores(str(carried.facts.get("engine"))):
             yield carried.id, _drill(job, carried)
@@ -34,7 +37,7 @@ def drill(job: DrillJob) -> Iterator[Outcome]:
 
 
 def read_through(job: DrillJob) -> Iterator[Outcome]:
-    """Only sizes: the hashes that a server keeps of its files are its own."""
+    """Compare sizes only: the hashes that a server keeps of its files are of its own kind."""
     for carried in job.objects:
         yield carried.id, _read_through(job, carried)
 
@@ -54,7 +57,7 @@ def _drill(job: DrillJob, carried: CarriedObject) -> Restored | BackupError:
 
 @contextmanager
 def _database(client: Client, name: str) -> Iterator[str]:
-    """Empty at first, whoever was killed before, and gone with the block."""
+    """Drop the database before the block, since a killed drill may have left it, and after it."""
     drop = sql.drop_database(name)
     client.ask(drop)
     try:
@@ -77,7 +80,7 @@ def _restore_job(job: DrillJob, wanted: Wanted, store: Store) -> RestoreJob:
 
 
 def _read_through(job: DrillJob, carried: CarriedObject) -> Restored | BackupError:
-    """Whether each link of the chain is in S3 as the server and our manifest say."""
+    """Check that each link of the chain is in S3 as the server and our manifest say."""
     store, read = _store(job), 0
     try:
         for files in job.chain:
@@ -104,6 +107,6 @@ def _store(job: DrillJob) -> Store:
 
 
 def _about(id: ObjectId, error: BackupError) -> BackupError:
-    """The error speaks of the drill's table."""
+    """Return the error with the object's id instead of that of the drill's table."""
     said = error.message.partition(": ")[2] if ": " in error.message else error.message
     return BackupError(error.code, f"{id}: {said}", error.hint)

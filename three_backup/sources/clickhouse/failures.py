@@ -1,4 +1,4 @@
-"""What ClickHouse says went wrong, by its code: the one place where its errors are interpreted."""
+"""Explains ClickHouse's errors by their codes; no other module interprets them."""
 
 import re
 from dataclasses import dataclass
@@ -8,25 +8,25 @@ from three_backup.errors import BackupError, UnreachableError
 _CODE = re.compile(r"\bCode: (\d+)\b")
 _SAID = re.compile(r".*DB::(?:\w*Exception): (.*)", re.DOTALL)
 _TAIL = re.compile(r"(?:;?\s*\(query: |, Stack trace|\(version \d[^)]*\)(?!:)).*", re.DOTALL)
-"""The client names the version before all else, too, with a colon."""
+"""Text behind the message. A version with a colon stands before it: the client begins so."""
 _GRANT = re.compile(r"have the grant (.+? ON .+?)[.,;]?(?: for .*| \(ACCESS_DENIED\).*|$)")
 _LONGEST = 400
 
 
 class ServerError(BackupError):
-    """The server refused a statement. number: ClickHouse's own code, 0 where it gave none."""
+    """A refusal of a statement by the server."""
 
-    number = 0
+    number = 0  # ClickHouse's own code, 0 if it gave none
 
 
 @dataclass(frozen=True, slots=True)
 class _Meaning:
-    """quoted: the sentence also gives the words of the server."""
+    """An error in our words."""
 
     code: str
     sentence: str
     hint: str = ""
-    quoted: bool = True
+    quoted: bool = True  # the message also quotes the server
 
 
 _UNREACHABLE = _Meaning(
@@ -137,7 +137,7 @@ _MEANINGS = {
     669: _COLLECTION,
     735: _CANCELLED,
 }
-"""By ClickHouse's code."""
+"""Meanings by ClickHouse's code."""
 
 _BAD_ARGUMENTS = 36
 _S3_CODE = 499
@@ -181,12 +181,15 @@ _S3 = (
         ),
     ),
 )
-"""What S3_ERROR means, by its words."""
+"""Meanings of S3_ERROR by its words; the first match counts."""
 _S3_FAILED = _Meaning("clickhouse.s3_failed", "S3 refused the server")
 
 
 def explained(about: str, text: str) -> BackupError:
-    """about: the object or server; text: what the client or the server printed, with no secret."""
+    """Return the error that a text of the client or the server means.
+
+    about: the object or server; text: without secrets.
+    """
     found = _CODE.search(text)
     number = int(found[1]) if found else 0
     words = _words(text)
@@ -210,14 +213,14 @@ def _meaning(number: int, words: str) -> _Meaning:
 
 
 def _words(text: str) -> str:
-    """What the server says itself, without what the client puts around it."""
+    """Return the server's own words, without what the client puts around them."""
     said = _SAID.match(_TAIL.sub("", text))
     words = " ".join((said[1] if said else _TAIL.sub("", text)).split())
     return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
 
 
 def _grant(words: str) -> str:
-    """The statement that lets the user do it."""
+    """Return a hint with the GRANT that the user lacks."""
     found = _GRANT.search(words)
     if found is None:
         return "grant what three_backup-clickhouse(7) lists for backups, restores and tb-verify"

@@ -1,5 +1,7 @@
-"""Materialized views that fill a table of their own choosing (`TO t`): told by what is stored, as
-a copy fills the same table from the moment the server makes it."""
+"""Finds out which table a stored materialized view fills (`TO t`), before the view is restored.
+
+A copy of the view fills the same table from the moment the server creates it.
+"""
 
 import re
 from collections.abc import Sequence
@@ -18,13 +20,13 @@ _FILLS = re.compile(
     rf"CREATE MATERIALIZED VIEW {_NAME}(?: UUID '[^']*')?"
     rf"(?: REFRESH (?:{_QUOTED}|[^`(])*?)? TO ({_NAME})"
 )
-"""A view with rows of its own says `TO INNER UUID` instead."""
+"""Finds the table that a view fills. A view with own rows says `TO INNER UUID` instead."""
 
 
 def filled(store: Store, manifests: Sequence[Manifest], wanted: Wanted) -> str | None:
-    """The table that the object fills, as the server writes it; None where it fills none.
+    """Return the table that the object fills, as the server writes it; None if it fills none.
 
-    Raises BackupError where it would not come back in its own place: both would fill the table.
+    Raises BackupError if it is restored under another name: both would fill the table.
     """
     if manifests[-1].objects[0].facts.get("kind") != MATERIALIZED:
         return None

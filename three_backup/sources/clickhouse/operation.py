@@ -1,6 +1,6 @@
-"""A BACKUP or RESTORE that the server works on: found by its id, watched, ended.
+"""Finds, watches and ends a BACKUP or RESTORE at the server.
 
-The server works on whether anybody waits or not, and remembers what it did until it is restarted.
+The server works on whether anybody waits or not. It remembers operations until it is restarted.
 """
 
 import time
@@ -18,9 +18,10 @@ _AT_WORK = ("CREATING_BACKUP", "RESTORING")
 _DONE = ("BACKUP_CREATED", "RESTORED")
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 1.0
 _GRACE = 10.0
-"""Seconds that the server has to end what it is told to end."""
-# What system.backups says of S3 stays 0 until the end; of its counters these two go on, one in a
-# BACKUP, the other in a RESTORE. That requests are made at all is seen in system.processes.
+"""Seconds that the server gets to end an operation."""
+# What system.backups says of S3 stays 0 until the end. Two of its counters go on before that:
+# uncompressed_size in a BACKUP, bytes_read in a RESTORE. Only system.processes shows that requests
+# are made at all.
 _EVENTS = ("S3PutObject", "S3UploadPart", "S3CopyObject", "S3UploadPartCopy", "S3GetObject")
 _OPERATIONS = (
     "SELECT b.id AS id, toString(b.status) AS status, b.error AS error, b.query_id AS query_id, "
@@ -37,15 +38,14 @@ _KILL = "KILL QUERY WHERE query_id = {} ASYNC"
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """error: what the server says of its failure; moved: bytes written to S3 or read from it
-    so far; pulse: differs from one look to the next if anything went on in between."""
+    """A BACKUP or RESTORE as the server lists it."""
 
     id: str
     status: str
-    error: str
+    error: str  # what the server says of its failure
     query_id: str
-    moved: int
-    pulse: tuple[int, ...]
+    moved: int  # bytes written to S3 or read from it so far
+    pulse: tuple[int, ...]  # differs from one look to the next if anything went on in between
 
     @property
     def at_work(self) -> bool:
@@ -57,13 +57,13 @@ class Operation:
 
 
 def find(client: Client, id: str) -> Operation | None:
-    """None where the server knows nothing of it: it never began, or the server was restarted."""
+    """Return an operation; None if it never began, or the server was restarted since."""
     rows = client.ask(_BY_ID.format(sql.literal(id)))
     return _operation(rows[0]) if rows else None
 
 
 def known(client: Client, about: str, id: str) -> Operation:
-    """One that was begun just now. Raises BackupError where the server forgot it."""
+    """Return an operation that was begun just now. Raises BackupError if the server forgot it."""
     operation = find(client, id)
     if operation is None:
         raise _forgotten(about)
@@ -71,29 +71,29 @@ def known(client: Client, about: str, id: str) -> Operation:
 
 
 def beginning(client: Client, prefix: str) -> list[Operation]:
-    """Those whose ids begin so."""
+    """Return the operations whose ids begin with prefix."""
     return [_operation(row) for row in client.ask(_BEGINNING.format(sql.literal(prefix)))]
 
 
 def awaited(
     client: Client, about: str, operation: Operation, settings: Settings, advance: Advance
 ) -> Operation:
-    """The operation when the server has finished with it, one way or the other.
+    """Return the operation when the server has finished it, with success or without.
 
-    Raises BackupError where the server forgot it, or did nothing for clickhouse_timeout and was
-    told to end it.
+    Raises BackupError if the server forgot it, or did nothing for clickhouse_timeout and was told
+    to end it.
     """
     pulse: tuple[int, ...] = ()
     moved, since = 0, time.monotonic()
     for wait in _waits():
-        advance(max(operation.moved - moved, 0))  # it beats the heart while nothing moves
+        advance(max(operation.moved - moved, 0))  # with 0 it is a heartbeat
         moved = max(operation.moved, moved)
         if not operation.at_work:
             return operation
         if operation.pulse != pulse:
             pulse, since = operation.pulse, time.monotonic()
         elif time.monotonic() - since > settings.clickhouse_timeout.total_seconds():
-            with suppress(BackupError):  # who clears up behind it tries again
+            with suppress(BackupError):  # the clean-up afterwards tries again
                 kill(client, operation)
             raise _stalled(about, settings)
         time.sleep(wait)
@@ -102,9 +102,9 @@ def awaited(
 
 
 def kill(client: Client, operation: Operation) -> None:
-    """Returns when it has ended; it may have been finished by then.
+    """Kill an operation and return when it has ended; it may have finished by then.
 
-    Raises BackupError where the server does not come to end it, since it waits for S3 say.
+    Raises BackupError if the server does not end it in time, because it waits for S3, say.
     """
     if not operation.at_work:
         return

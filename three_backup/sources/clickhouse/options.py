@@ -1,4 +1,4 @@
-"""What the configuration means for a statement: places in S3, settings, ON CLUSTER."""
+"""Turns the configuration into parts of statements: places in S3, settings, ON CLUSTER."""
 
 from three_backup.config.settings import Settings
 from three_backup.model.objects import ObjectId
@@ -7,7 +7,7 @@ from three_backup.sources.clickhouse import sql
 from three_backup.sources.clickhouse.relations import ATTEMPTS, Server
 
 _ENOUGH_ATTEMPTS = 10
-"""Some twelve seconds. The server's own 1000 keep a statement hanging for hours."""
+"""Last some twelve seconds. The server's default, 1000, keeps a statement hanging for hours."""
 
 
 def place_of(store: Store, key: str, settings: Settings) -> sql.Place:
@@ -15,12 +15,12 @@ def place_of(store: Store, key: str, settings: Settings) -> sql.Place:
 
 
 def cluster_of(object_id: ObjectId, settings: Settings) -> str:
-    """The clause that sends a statement to all hosts of the cluster, or nothing."""
+    """Return the clause that sends a statement to all hosts of the cluster, or an empty text."""
     return sql.on_cluster(object_id.level1 if settings.clickhouse_on_cluster else None)
 
 
 def s3_settings(server: Server, base: sql.Place | None) -> dict[str, str | int]:
-    """base: that of the snapshot in question."""
+    """Return the settings for BACKUP or RESTORE of a snapshot that builds on base."""
     chosen: dict[str, str | int] = {}
     if server.counts_attempts:
         chosen[ATTEMPTS] = _ENOUGH_ATTEMPTS

@@ -1,4 +1,4 @@
-"""What a restore would do: the chain is read as far as it describes itself, nothing is written."""
+"""Plans a restore: reads the `.backup` files of the chain and lists its keys, writes nothing."""
 
 from collections.abc import Iterator
 
@@ -18,10 +18,11 @@ def plan(job: RestoreJob) -> Iterator[tuple[Wanted, Planned | BackupError]]:
 
 
 def _plan(work: Work) -> Planned:
-    """Raises BackupError where a file of the chain is not in S3."""
+    """Return what a restore would do. Raises BackupError if a file of the chain is not in S3."""
     size = sum(_verified(work))
     settings = work.job.source_settings
-    list(chain.outdated(work.store, work.manifests, settings, work.about))  # none is written
+    # Only for its errors: nothing is written.
+    list(chain.outdated(work.store, work.manifests, settings, work.about))
     database = work.target.database
     known = work.client.ask(DATABASE.format(sql.literal(database)))
     facts = {
@@ -35,7 +36,7 @@ def _plan(work: Work) -> Planned:
 
 
 def _verified(work: Work) -> Iterator[int]:
-    """The bytes that each link of the chain adds, every file of it seen in S3."""
+    """Yield the bytes that each link of the chain adds, once all its files are seen in S3."""
     for folder in chain.folders(work.manifests):
         written, _ = stored.verified(work.store, folder, work.about)
         yield sum(written.sizes.values())

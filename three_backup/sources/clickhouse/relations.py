@@ -1,4 +1,4 @@
-"""What the tables and views of a server are, and what of them BACKUP brings along."""
+"""The tables and views of a server, and what BACKUP stores of each."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -16,10 +16,10 @@ DEFAULT_CLUSTER = "default"
 DEFINITION_ONLY = "definition only"
 MATERIALIZED = "materialized view"
 RESTORING = ".tb-restore-"
-"""How the names of tables begin that a restore has not finished."""
+"""Beginning of the names of tables that a restore has not finished."""
 
 DRILLING = "three_backup_drill_"
-"""How the names of databases begin that a drill restores into."""
+"""Beginning of the names of databases that a drill restores into."""
 
 _KINDS = {
     "View": "view",
@@ -60,29 +60,28 @@ _CLUSTERS = (
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """version: with the name, for people; cluster: the name by which objects are told apart;
-    counts_attempts: it knows the setting ATTEMPTS, as newer ones do."""
+    """A ClickHouse server."""
 
-    version: str
-    cluster: str
-    counts_attempts: bool
+    version: str  # with the name, for people
+    cluster: str  # level1 of its objects: tells those of several servers apart
+    counts_attempts: bool  # it knows the setting ATTEMPTS, as newer servers do
 
 
 def stores(engine: str) -> bool:
-    """Whether a table of this engine has rows of its own that BACKUP brings along."""
+    """Return whether a table of this engine has rows of its own, which BACKUP stores."""
     return _STORING.fullmatch(engine) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A table or view. size: bytes on the server's disk; reads: the query of a view."""
+    """A table or view."""
 
     relation: sql.Relation
     engine: str
     uuid: str
-    size: int
-    reads: str
-    refreshed: bool
+    size: int  # bytes on the server's disk
+    reads: str  # the query of a view
+    refreshed: bool  # a materialized view that a schedule of its own fills
 
     @property
     def kind(self) -> str:
@@ -107,12 +106,12 @@ class Found:
 
     @property
     def holds_credentials(self) -> bool:
-        """Whether its definition may name a password or a key of somebody else's server."""
+        """Return whether the definition may hold a password or a key of another server."""
         return _FOREIGN.fullmatch(self.engine) is not None
 
     @property
     def _complete(self) -> bool:
-        """A view has no rows to lose, unless it is filled by a schedule of its own."""
+        """Return whether BACKUP stores all rows. A view has none, unless a schedule fills it."""
         return self.stores or (self.subtype == "view" and not self.refreshed)
 
     def object_id(self, cluster: str) -> ObjectId:
@@ -127,7 +126,11 @@ def read_server(client: Client) -> Server:
 
 
 def all_relations(client: Client) -> Iterator[Found]:
-    """Without system databases, and without the tables in which views keep their rows."""
+    """Yield the tables and views of the server.
+
+    Leaves out system databases, tables in which views keep their rows, and unfinished restores
+    and drills.
+    """
     rows = client.ask(_ALL)
     owners = {row["uuid"] for row in rows} | {(row["database"], row["name"]) for row in rows}
     for row in rows:
@@ -137,14 +140,14 @@ def all_relations(client: Client) -> Iterator[Found]:
 
 
 def relation(client: Client, wanted: sql.Relation) -> Found | None:
-    """None where there is none of that name."""
+    """Return a table or view by its name; None if there is none."""
     statement = _ONE.format(sql.literal(wanted.database), sql.literal(wanted.name))
     rows = client.ask(statement)
     return _found(rows[0]) if rows else None
 
 
 def existing(client: Client, object_id: ObjectId) -> Found:
-    """Raises BackupError where it is gone."""
+    """Return the table or view of an object. Raises BackupError if it is gone."""
     found = relation(client, sql.relation(object_id))
     if found is None:
         raise BackupError(
@@ -156,7 +159,7 @@ def existing(client: Client, object_id: ObjectId) -> Found:
 
 
 def inner(client: Client, view: Found) -> Found | None:
-    """The table in which a materialized view keeps its rows; None where it has none."""
+    """Return the table in which a materialized view keeps its rows; None if it has none."""
     database = view.relation.database
     names: Sequence[str] = (f".inner_id.{view.uuid}", f".inner.{view.relation.name}")
     tables = (relation(client, sql.Relation(database, name)) for name in names)

@@ -1,5 +1,7 @@
-"""Brings a table or view back: the server reads S3 itself, beside the target, under a name that
-nobody uses; what passed CHECK TABLE is then moved into the target's place.
+"""Brings a table or view back.
+
+The server reads S3 itself and restores beside the target, under a name that nobody uses. What
+passed CHECK TABLE is then moved into the target's place.
 """
 
 import hashlib
@@ -35,14 +37,12 @@ _CREATE_DATABASE = "CREATE DATABASE IF NOT EXISTS {}{}"
 _COUNT = "SELECT count() AS rows FROM {}"
 _CHECK = "CHECK TABLE {} SETTINGS check_query_single_value_result = 0"
 _EXCHANGING = ("Atomic", "Replicated", "Shared")
-"""The engines of databases in which two tables can take each other's place at once."""
+"""Engines of databases that can exchange two tables atomically."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One object on its way back. beside: where it is restored to; everywhere: ON CLUSTER or
-    nothing; before: what had the target's name, None for nothing; fills: the table that a
-    materialized view writes to, None for one with rows of its own and all else."""
+    """One object that is being restored."""
 
     job: RestoreJob
     client: Client
@@ -50,9 +50,10 @@ class Work:
     store: Store
     wanted: Wanted
     target: sql.Relation
-    beside: sql.Relation
-    everywhere: str
-    before: Found | None
+    beside: sql.Relation  # where it is restored to, before it is moved to the target
+    everywhere: str  # the clause ON CLUSTER, or empty
+    before: Found | None  # what had the target's name, None for nothing
+    # The table that a materialized view writes to; None for one with own rows and for all else.
     fills: str | None
 
     @property
@@ -61,7 +62,7 @@ class Work:
 
     @property
     def id(self) -> str:
-        """How the ids of its operations begin."""
+        """The beginning of the ids of its operations."""
         return f"three_backup{self.beside.name}"
 
     @property
@@ -78,12 +79,15 @@ def restore(job: RestoreJob) -> Iterator[tuple[Wanted, Restored | BackupError]]:
 
 
 def _lacking(error: BackupError) -> BackupError:
-    """A view or a dictionary whose table is not there, yet or any more."""
+    """Return the error of a view or dictionary whose table is not there, yet or any more."""
     return LackingError(error.code, error.message, error.hint)
 
 
 def prepare(job: RestoreJob, wanted: Wanted) -> Work:
-    """Nothing is changed yet. Raises BackupError where the target is in the way."""
+    """Return the work of one restore; changes nothing yet.
+
+    Raises BackupError if the target is in the way or belongs to another cluster.
+    """
     if job.store is None:
         raise ValueError("ClickHouse reads from S3 and nowhere else")
     client = connect(str(wanted.target), job.store.storage)
@@ -108,7 +112,10 @@ def prepare(job: RestoreJob, wanted: Wanted) -> Work:
 
 
 def _beside(job: RestoreJob, wanted: Wanted, before: Found | None) -> sql.Relation:
-    """A replicated table may have its name in its path in Keeper, and could not be renamed."""
+    """Return where to restore to: beside the target, but a new replicated table at the target.
+
+    Its path in Keeper may hold its name, and it could not be renamed then.
+    """
     target = sql.relation(wanted.target)
     if before is None and str(_facts(job).get("engine", "")).startswith("Replicated"):
         return target
@@ -131,7 +138,7 @@ def _restore(work: Work) -> Restored:
 
 
 def _make_room(work: Work) -> None:
-    """The database is there, and nothing of an earlier restore that was killed."""
+    """Create the database and remove what a killed restore left."""
     name = sql.identifier(work.target.database)
     work.client.ask(_CREATE_DATABASE.format(name, work.everywhere))
     for earlier in operation.beginning(work.client, work.id):
@@ -151,7 +158,7 @@ def _removed_on_failure(work: Work) -> Iterator[None]:
     try:
         yield
     except BackupError:
-        with suppress(BackupError):  # it may be the server that is gone
+        with suppress(BackupError):  # the server itself may be gone
             for left in operation.beginning(work.client, work.id):
                 operation.kill(work.client, left)
             _drop(work, work.beside)
@@ -159,7 +166,7 @@ def _removed_on_failure(work: Work) -> Iterator[None]:
 
 
 def _run(work: Work) -> int:
-    """Bytes that the server read."""
+    """Have the server restore. Return the bytes that it read."""
     work.job.expect(sum(manifest.stored_size for manifest in work.manifests))
     settings = work.job.source_settings
     for key, body in chain.outdated(work.store, work.manifests, settings, work.about):
@@ -186,7 +193,7 @@ def _run(work: Work) -> int:
 
 
 def _check(work: Work, found: Found) -> None:
-    """RESTORE compares no checksums: a flipped bit is found here or by nobody."""
+    """Run CHECK TABLE: RESTORE compares no checksums, so only this finds a flipped bit."""
     checked = inner(work.client, found) if found.subtype == "view" else found
     if checked is None or not checked.checkable:
         return
@@ -200,7 +207,7 @@ def _check(work: Work, found: Found) -> None:
 
 
 def _rows(work: Work, found: Found) -> dict[str, Any]:
-    """Of what stores rows itself: to count those of a queue would take them out of it."""
+    """Count rows, but only where they are stored: counting the rows of a queue consumes them."""
     if not found.stores:
         return {}
     (counted,) = work.client.ask(_COUNT.format(found.relation))
@@ -220,7 +227,7 @@ def _notes(work: Work, found: Found) -> Sequence[str]:
 
 
 def _filling_notes(work: Work) -> Iterator[str]:
-    """A materialized view is at work as soon as it is there."""
+    """Yield notes on a materialized view, which is at work as soon as it exists."""
     if work.fills is None and sql.relation(work.wanted.object) != work.target:
         yield "from now on it gathers what is inserted into the tables that it reads, too"
     elif work.fills is not None and work.before is not None:
@@ -228,12 +235,12 @@ def _filling_notes(work: Work) -> Iterator[str]:
 
 
 def _quoted(query: str, object_id: ObjectId) -> str:
-    """The query with the database in quotes wherever it is named."""
+    """Return the query with the object's database in quotes wherever it is named."""
     return query.replace(f"{object_id.level2}.", f"{sql.identifier(object_id.level2)}.")
 
 
 def _move(work: Work) -> None:
-    """From here on the target is what was restored."""
+    """Move what was restored into the target's place."""
     if work.beside == work.target:
         return
     client, everywhere = work.client, work.everywhere
@@ -254,7 +261,7 @@ def _exchanges(work: Work) -> bool:
 
 
 def _drop_replaced(work: Work) -> Sequence[str]:
-    """What was replaced has the other name now."""
+    """Drop what was replaced, which has the name `beside` now; return a note if that fails."""
     if work.before is None:
         return ()
     try:

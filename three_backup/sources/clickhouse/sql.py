@@ -1,4 +1,4 @@
-"""Statements in ClickHouse's SQL, each on one line, and how names and texts are quoted. Pure."""
+"""Builds statements in ClickHouse's SQL, each on one line; quotes names and texts. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,22 +18,18 @@ _ESCAPES = {
 }
 _AWS = "https://s3.amazonaws.com"
 _OF_ANY_SIZE = " SETTINGS max_table_size_to_drop = 0"
-"""The limit guards against a slip of an administrator; what we drop is ours, or was replaced."""
+"""Lifts a limit against slips of administrators: what we drop is ours, or was replaced."""
 
 Settings = Mapping[str, str | int]
-"""By name; texts are written as literals."""
+"""Settings of a statement by name; texts are written as literals."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder in S3 as a statement names it.
+    """A folder in S3 as a statement names it."""
 
-    shown: without keys, the way ClickHouse itself keeps it in what was built upon it; secret: with
-    them.
-    """
-
-    shown: str
-    secret: str
+    shown: str  # without credentials, as ClickHouse keeps it in the backups that build on it
+    secret: str  # with credentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +56,10 @@ def relation(object_id: ObjectId) -> Relation:
 
 
 def place(storage: Storage, key: str, collection: str | None = None) -> Place:
-    """Where the key of the storage lies. collection: a named collection of the server whose url is
-    that of the bucket."""
+    """Return the place of a key of the storage.
+
+    collection: a named collection of the server whose url is that of the bucket.
+    """
     full = f"{storage.prefix}/{key}" if storage.prefix else key
     if collection is not None:
         text = f"S3({collection}, {literal(full)})"
@@ -80,7 +78,7 @@ def on_cluster(cluster: str | None) -> str:
 def backup(
     of: Relation, to: Place, settings: Settings, base: Place | None, everywhere: str
 ) -> str:
-    """everywhere: what on_cluster() gave."""
+    """Return a BACKUP statement. everywhere: what on_cluster() gave."""
     clauses = [f"base_backup = {base.secret}"] if base else []
     return (
         f"BACKUP TABLE {of}{everywhere} TO {to.secret} "
@@ -96,7 +94,7 @@ def restore(
     base: Place | None,
     everywhere: str,
 ) -> str:
-    """base: where the snapshot lies that out_of is an increment of, wherever it lay then."""
+    """Return a RESTORE statement. base: where the parent of out_of lies now, if it has one."""
     clauses = [f"base_backup = {base.secret}"] if base else []
     return (
         f"RESTORE TABLE {of} AS {under}{everywhere} FROM {out_of.secret} "
@@ -113,7 +111,7 @@ def exchange(one: Relation, other: Relation, everywhere: str) -> str:
 
 
 def drop(what: Relation, everywhere: str, dictionary: bool) -> str:
-    """Of a table or a view; a dictionary wants to be called one."""
+    """Return a DROP statement. It must call a dictionary DICTIONARY, all else TABLE."""
     kind = "DICTIONARY" if dictionary else "TABLE"
     return f"DROP {kind} IF EXISTS {what}{everywhere} SYNC{_OF_ANY_SIZE}"
 

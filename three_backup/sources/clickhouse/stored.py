@@ -1,9 +1,9 @@
-"""What a server stored in S3, by its own manifest (`.backup`) and by the keys that are there."""
+"""Reads what a server stored in S3: its own manifest (`.backup`), and the keys that are there."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from xml.etree import ElementTree  # of our own server, out of our own bucket
+from xml.etree import ElementTree  # only for our own server's files in our own bucket
 from xml.sax.saxutils import escape, unescape
 
 from three_backup.errors import BackupError
@@ -29,22 +29,20 @@ _WITH_KEYS = (
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """keys: how many there are, `.backup` included; size: bytes of all but that, which says where
-    its base lies and may come to say it anew; manifest_size: its bytes."""
+    """The keys in a folder, counted; ClickHouse's lock is left out."""
 
-    keys: int
-    size: int
-    manifest_size: int
+    keys: int  # how many, `.backup` included
+    size: int  # bytes without `.backup`, which is rewritten when its base has moved
+    manifest_size: int  # bytes of `.backup`
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What `.backup` says. sizes: of the files that were stored, by their names; uuid, base_uuid:
-    by which ClickHouse tells backups apart, empty without a base."""
+    """The content of a `.backup`."""
 
-    uuid: str
-    base_uuid: str
-    sizes: Mapping[str, int]
+    uuid: str  # tells backups apart
+    base_uuid: str  # the uuid of the base, empty without one
+    sizes: Mapping[str, int]  # bytes of the files that were stored, by their names
 
 
 def contents(store: Store, folder: str) -> Contents:
@@ -52,7 +50,10 @@ def contents(store: Store, folder: str) -> Contents:
 
 
 def verified(store: Store, folder: str, about: str) -> tuple[Written, Contents]:
-    """Raises BackupError where a file that `.backup` names is not there with its size."""
+    """Return what `.backup` says and what lies in the folder.
+
+    Raises BackupError if a file that `.backup` names is not there with its size.
+    """
     written = read(store, folder, about)
     listed = _listed(store, folder)
     wrong = [name for name, size in written.sizes.items() if listed.get(name) != size]
@@ -76,7 +77,7 @@ def read(store: Store, folder: str, about: str) -> Written:
 
 
 def manifest(store: Store, folder: str, about: str) -> bytes:
-    """What `.backup` says, as it stands there."""
+    """Return `.backup` as it stands in S3. Raises BackupError if there is none."""
     try:
         return store.read(f"{folder}/{MANIFEST}")
     except MissingError as error:
@@ -84,8 +85,10 @@ def manifest(store: Store, folder: str, about: str) -> bytes:
 
 
 def definition(store: Store, folders: Iterable[str], about: str) -> str:
-    """The statement that makes the one object of a chain, nothing where none is stored. folders:
-    the newest first, since an increment holds it only where it changed."""
+    """Return the statement that creates the one object of a chain, empty if none is stored.
+
+    folders: the newest first, since an incremental holds the statement only if it changed.
+    """
     for folder in folders:
         for name in read(store, folder, about).sizes:
             if _DEFINITION.fullmatch(name):
@@ -98,13 +101,13 @@ def is_complete(store: Store, folder: str) -> bool:
 
 
 def base_of(body: bytes) -> str:
-    """Where the backup looks for its base, as `Place.shown`. body: of `.backup`."""
+    """Return where a `.backup` looks for its base, as `Place.shown`; empty without a base."""
     found = _BASE.search(body)
     return unescape(found[1].decode("utf-8", "replace"), _ENTITIES) if found else ""
 
 
 def rebased(body: bytes, base: Place) -> bytes:
-    """The same `.backup`, which looks for its base where that lies now."""
+    """Return the `.backup` changed so that it looks for its base in the given place."""
     found = f"<base_backup>{escape(base.shown)}</base_backup>".encode()
     if base.secret != base.shown:
         found += _WITH_KEYS
@@ -125,7 +128,10 @@ def _contents(sizes: Mapping[str, int]) -> Contents:
 
 
 def _stored(root: ElementTree.Element) -> Iterator[tuple[str, int]]:
-    """The files that lie in this backup: not those of its base, nor second names of the same."""
+    """Yield name and size of each file that lies in this backup.
+
+    Leaves out files of its base and second names of the same file.
+    """
     for file in root.iterfind("contents/file"):
         name = file.findtext("name", "")
         size = int(file.findtext("size", "0"))

@@ -1,4 +1,4 @@
-"""Whether containers and volumes can be backed up: LXD answers, and ZFS for each of its pools."""
+"""Checks that containers and volumes can be backed up: asks LXD, and ZFS for each pool."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -27,7 +27,7 @@ def check(job: CheckJob) -> Iterator[Finding]:
 
 
 def _listed(subject: str, pool: Mapping[str, Any]) -> str:
-    """As a backup asks for it."""
+    """List the dataset of a pool as a backup does."""
     root = pool["config"]["zfs.pool_name"]
     rows = client.zfs(("list", "-Hp", "-o", "name,available", root), f"{TYPE}: {subject}")
     return f"ZFS has it as {rows[0][0]}"

@@ -1,6 +1,6 @@
-"""LXD, spoken to through `lxc query`, and ZFS through `zfs`: argv in, JSON or columns out.
+"""Speaks to LXD through `lxc query`, and to ZFS through `zfs`: argv in, JSON or columns out.
 
-What may hold a secret, the configuration of an instance say, goes in by stdin and never in argv.
+What may hold a secret, such as the configuration of an instance, goes in by stdin, never in argv.
 """
 
 import json
@@ -21,7 +21,7 @@ from three_backup.sources.lxd import failures, names
 from three_backup.sources.lxd.failures import NotFoundError
 
 PROGRAMS = ("lxc", "/snap/bin/lxc")
-"""cron's PATH has neither /snap/bin nor /usr/sbin."""
+"""Full paths too, since cron's PATH has neither /snap/bin nor /usr/sbin."""
 
 _ZFS = ("zfs", "/usr/sbin/zfs", "/sbin/zfs")
 _REMOTE = "local:"
@@ -31,19 +31,18 @@ _ZFS_FAILED = "lxd.zfs"
 
 
 def get(path: str, about: str = names.TYPE) -> Any:
-    """What the API has at a path. Raises NotFoundError."""
+    """Return what the API has at a path. Raises NotFoundError."""
     return json.loads(_lxc(("query", f"{_REMOTE}{path}"), about))
 
 
 def names_beside(object_id: ObjectId) -> frozenset[str]:
-    """The names of all instances, or volumes of a pool, in the object's project."""
+    """Return the names of all instances, or volumes of the pool, in the object's project."""
     path = names.in_project(names.collection(object_id), object_id.level2)
     return frozenset(map(names.last_of, get(path, str(object_id))))
 
 
 def send(method: str, path: str, body: Mapping[str, Any] | None, about: str) -> None:
-    """Change something and wait until it is. body: nothing secret, whoever lists processes sees
-    it."""
+    """Send a change and wait until it is made. body: no secrets, as other users can see argv."""
     given = () if body is None else ("--data", json.dumps(body))
     _lxc(("query", "--wait", "--request", method, *given, f"{_REMOTE}{path}"), about)
 
@@ -55,14 +54,17 @@ def configure(container: ObjectId, configuration: Mapping[str, Any]) -> None:
 
 
 def as_yaml(value: object) -> str:
-    """JSON that is YAML too: that has no pairs of surrogates, and takes nothing as it is that
-    cannot be printed."""
+    """Return JSON that is YAML too.
+
+    YAML takes no pairs of surrogates, so astral characters stay as they are. It takes no
+    unprintable characters either, so all others from DEL on are escaped.
+    """
     text = json.dumps(value, ensure_ascii=False)
-    return _BELOW_ASTRAL.sub(lambda one: f"\\u{ord(one[0]):04x}", text)
+    return _BELOW_ASTRAL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def set_keys(container: ObjectId, keys: Mapping[str, str]) -> None:
-    """keys: nothing secret; an empty value takes the key away."""
+    """Set keys of an instance; an empty value removes the key. keys: no secrets, as for send()."""
     argv = ("config", "set", f"{_REMOTE}{container.level3}", "--project", container.level2)
     _lxc((*argv, *(f"{key}={value}" for key, value in keys.items())), str(container))
 
@@ -72,7 +74,7 @@ def rename(object_id: ObjectId, name: str) -> None:
 
 
 def zfs(argv: Sequence[str], about: str) -> list[list[str]]:
-    """Rows of columns."""
+    """Run `zfs` and return rows of columns."""
     with _explained(about):
         printed = command.run(_zfs(argv))
     return [line.split("\t") for line in printed.splitlines()]
@@ -80,7 +82,7 @@ def zfs(argv: Sequence[str], about: str) -> list[list[str]]:
 
 @contextmanager
 def read_zfs(argv: Sequence[str], about: str) -> Iterator[BufferedIOBase]:
-    """What `zfs` writes; the last read raises where it failed."""
+    """Open what `zfs` writes; the last read raises BackupError if `zfs` failed."""
     with _explained(about), command.stream(_zfs(argv)) as readable:
         yield readable
 
@@ -97,7 +99,7 @@ def pipe_zfs(left: Sequence[str], right: Sequence[str], about: str) -> None:
 
 @cache
 def root(pool: str) -> str:
-    """The dataset of a pool. Raises BackupError where it is not one of ZFS."""
+    """Return the dataset of a pool. Raises BackupError if there is no such pool on ZFS."""
     about = f"{names.TYPE}: pool {pool}"
     try:
         found = get(f"/1.0/storage-pools/{quote(pool, safe='')}", about)
@@ -120,9 +122,11 @@ def dataset(object_id: ObjectId) -> str:
 
 @cache
 def server() -> str:
-    """Names and versions, for manifests."""
+    """Return names and versions of LXD and ZFS, for manifests."""
     environment = get("/1.0")["environment"]
-    drivers = {one["Name"]: one["Version"] for one in environment["storage_supported_drivers"]}
+    drivers = {
+        driver["Name"]: driver["Version"] for driver in environment["storage_supported_drivers"]
+    }
     return f"LXD {environment['server_version']}, ZFS {drivers['zfs']}"
 
 

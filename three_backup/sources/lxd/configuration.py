@@ -1,4 +1,4 @@
-"""What a restored instance is configured as: as it was, but for what this host lacks. Pure."""
+"""Builds the configuration of a restored instance: the old one without what is missing. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,29 +8,29 @@ from typing import Any
 Json = Mapping[str, Any]
 
 OF_INSTANCES = ("architecture", "config", "description", "devices", "ephemeral", "profiles")
-"""What makes an instance what it is, beside its bytes."""
+"""Fields of an instance that make up its configuration; snapshots keep them."""
 
 TRUE = ("true", "1", "yes", "on")
-"""What LXD takes for yes."""
+"""Values that LXD takes for yes."""
 
 _OF_A_RUN = re.compile(
     r"volatile\.(?:idmap\..*|last_state\.(?:power|ready)|apply_.*|.*\.host_name)"
 )
-"""What LXD works out anew. Not volatile.last_state.idmap, which says whose the files are."""
+"""Keys that LXD works out anew. Not volatile.last_state.idmap, which says who owns the files."""
 
 _IDENTITY = re.compile(r"volatile\.(?:uuid.*|cloud-init\.instance-id|.*\.hwaddr)")
-"""What no two instances may share."""
+"""Keys that no two instances may share."""
 
 _OF_ITS_NAME = re.compile(r"volatile\.(?:cloud-init\.instance-id|apply_template|.*\.hwaddr)")
-"""What an instance has to give away with its name."""
+"""Keys that an instance has to give away with its name."""
 
 _OF_ANY_PROJECT = re.compile(
     r"volatile\.(?:apply_template|base_image|last_state\.power|.*\.(?:apply_quota|hwaddr))"
 )
-"""What everybody may set of an instance, as LXD's checkRestrictionsOnVolatileConfig has it."""
+"""Keys that may be set in any project, as LXD's checkRestrictionsOnVolatileConfig has it."""
 
 _NONE = {"type": "none"}
-"""A device instead of one that a profile has."""
+"""A device that masks a profile's device of the same name."""
 
 _ADDRESSES = ("hwaddr", "ipv4.address", "ipv6.address")
 _OWN = re.compile(r"volatile\.idmap\..*")
@@ -38,29 +38,28 @@ _OWN = re.compile(r"volatile\.idmap\..*")
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """What there is where the instance shall be. profiles: whole; volumes: custom ones, as pool
-    and name; paths: of those that devices name."""
+    """What exists where the instance shall be."""
 
-    pool: str
-    profiles: Mapping[str, Json]
+    pool: str  # the target's
+    profiles: Mapping[str, Json]  # whole, by name
     networks: frozenset[str]
-    volumes: frozenset[tuple[str, str]]
-    paths: frozenset[str]
+    volumes: frozenset[tuple[str, str]]  # custom ones, as pool and name
+    paths: frozenset[str]  # those paths of the host that devices name and that exist
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What an instance needs and this host lacks. what: for people; profile, device: its name."""
+    """A thing that an instance needs and this host lacks."""
 
-    what: str
-    profile: str | None = None
-    device: str | None = None
+    what: str  # for people
+    profile: str | None = None  # the name of the missing profile
+    device: str | None = None  # the name of the device that needs the thing
 
 
 def given_away(found: Json) -> dict[str, dict[str, Any]]:
-    """What another instance cannot have meanwhile, of the configuration of one: keys and NICs."""
-    keys = {key: one for key, one in found["config"].items() if _OF_ITS_NAME.fullmatch(key)}
-    nics = {name: one for name, one in found["devices"].items() if one["type"] == "nic"}
+    """Return the keys and NICs that no other instance can have while this one has them."""
+    keys = {key: value for key, value in found["config"].items() if _OF_ITS_NAME.fullmatch(key)}
+    nics = {name: device for name, device in found["devices"].items() if device["type"] == "nic"}
     return {"config": keys, "devices": nics}
 
 
@@ -69,7 +68,7 @@ def without(found: Json, given: Json) -> dict[str, Any]:
 
 
 def _less(found: Json, given: Json) -> dict[str, Any]:
-    return {name: one for name, one in found.items() if name not in given}
+    return {name: value for name, value in found.items() if name not in given}
 
 
 def missing(configuration: Json, here: Here) -> list[Missing]:
@@ -84,17 +83,19 @@ def missing(configuration: Json, here: Here) -> list[Missing]:
 
 
 def merged(part: str, configuration: Json, profiles: Mapping[str, Json]) -> dict[str, Any]:
-    """The devices, or the config, of an instance with those of its profiles, of which profiles
-    has some."""
+    """Return the devices, or the config, of an instance merged with those of its profiles.
+
+    part: `devices` or `config`; profiles: by name, may lack some.
+    """
     known = (profiles[name] for name in configuration["profiles"] if name in profiles)
     found: dict[str, Any] = {}
-    for one in (*known, configuration):
-        found.update(one[part])
+    for layer in (*known, configuration):
+        found.update(layer[part])
     return found
 
 
 def host_path(device: Json) -> str | None:
-    """The path of the host that a device cannot do without."""
+    """Return the path of the host that a device cannot do without; None if it needs none."""
     source = str(device.get("source", ""))
     is_local = device["type"] == "disk" and "pool" not in device and source.startswith("/")
     is_required = (device.get("required") or "true").lower() in TRUE
@@ -105,10 +106,13 @@ def host_path(device: Json) -> str | None:
 def restored(
     stored: Json, expanded: Json, left_out: Sequence[Missing], here: Here, in_place: bool
 ) -> dict[str, Any]:
-    """stored: the configuration in the manifest; expanded: its devices with those of profiles;
-    in_place: nobody else has what tells the instance from others."""
-    profiles = {one.profile for one in left_out}
-    devices = {one.device for one in left_out}
+    """Return the configuration for the restored instance.
+
+    stored: the configuration in the manifest; expanded: its devices with those of profiles;
+    in_place: no other instance has its identity and addresses, so that it keeps them.
+    """
+    profiles = {lacking.profile for lacking in left_out}
+    devices = {lacking.device for lacking in left_out}
     kept = {
         **stored,
         "config": {
@@ -129,15 +133,17 @@ def restored(
 
 
 def fixed_addresses(device: Json) -> dict[str, str]:
-    """Of a NIC: those that somebody gave it."""
+    """Return the addresses that somebody gave a NIC; none for other devices."""
     if device["type"] != "nic":
         return {}
     return {key: device[key] for key in _ADDRESSES if device.get(key, "none") != "none"}
 
 
 def low_level(configuration: Json) -> list[str]:
-    """The keys that LXD lets nobody set of an instance in a project that has limits; it begins
-    with an empty idmap itself."""
+    """Return the keys that LXD lets nobody set on an instance in a project that has limits.
+
+    An empty idmap is allowed: LXD itself begins with one.
+    """
     return [
         key
         for key, value in configuration["config"].items()
@@ -148,7 +154,7 @@ def low_level(configuration: Json) -> list[str]:
 
 
 def with_own(configuration: Json, own: Json) -> dict[str, Any]:
-    """The configuration with what LXD gave the new instance, which nobody may change."""
+    """Return the configuration with the keys of the new instance that only LXD may set."""
     given = {key: value for key, value in own.items() if _OWN.fullmatch(key)}
     return {**configuration, "config": {**configuration["config"], **given}}
 
@@ -165,7 +171,7 @@ def _missing_devices(devices: Mapping[str, Json], here: Here) -> Iterator[Missin
 
 
 def _root(kept: Json, expanded: Json, here: Here) -> dict[str, Json]:
-    """The root disk in the target's pool, spelt out where the profiles name another one."""
+    """Return a root disk in the target's pool; nothing if the root disk is there already."""
     name, found = _root_of(merged("devices", kept, here.profiles))
     if found.get("pool") == here.pool:
         return {}
@@ -174,7 +180,7 @@ def _root(kept: Json, expanded: Json, here: Here) -> dict[str, Json]:
 
 
 def _root_of(devices: Mapping[str, Json]) -> tuple[str, Json]:
-    """Its name and what it is; nothing of either where there is none."""
+    """Return name and device of the root disk, both empty if there is none."""
     roots = (
         (name, device)
         for name, device in devices.items()

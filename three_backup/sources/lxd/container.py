@@ -1,4 +1,4 @@
-"""An instance being restored: what it needs, how it is made, configured and given its name."""
+"""Checks, creates, configures and finishes an instance that is being restored."""
 
 import json
 import os
@@ -37,7 +37,10 @@ _STOPPED = "Stopped"
 
 
 class Container:
-    """facts: of the manifest; without_devices: leave out what this host lacks."""
+    """An instance that is being restored.
+
+    facts: of the manifest; without_devices: leave out what this host lacks.
+    """
 
     is_filesystem = True
 
@@ -51,8 +54,10 @@ class Container:
         self._limits: dict[str, str] = {}
 
     def check(self) -> Iterator[str]:
-        """Notes on what is left out. Raises BackupError where something is missing, and for a
-        name that none can have."""
+        """Check that the instance can be restored; yield notes on what is left out.
+
+        Raises BackupError if something is missing, or for a name that no instance can have.
+        """
         names.check(self._target)
         stored = self._facts["configuration"]
         self._project = project.config_of(self._target)
@@ -62,7 +67,7 @@ class Container:
             raise BackupError(
                 "lxd.missing",
                 f"{self._target}: it needs what is not here: "
-                f"{', '.join(one.what for one in lacking)}",
+                f"{', '.join(lack.what for lack in lacking)}",
                 "create it, volumes by tb-restore; or leave it out with --without-devices",
             )
         self._configuration = restored(
@@ -70,12 +75,12 @@ class Container:
         )
         config = merged("config", self._configuration, here.profiles)
         self._limits = project.limits(self._target, self._project, config)
-        yield from (f"it is without {one.what}, which is not here" for one in lacking)
+        yield from (f"it is without {lack.what}, which is not here" for lack in lacking)
         if not self._in_place:
             yield from _addresses_left_out(stored["devices"])
 
     def check_allowed(self) -> None:
-        """Raises BackupError where the project does not let it have its configuration."""
+        """Raise BackupError if the project forbids the instance's configuration."""
         project.check_low_level(self._target, self._project, low_level(self._configuration))
 
     def check_replaceable(self) -> None:
@@ -89,24 +94,26 @@ class Container:
             )
 
     def part(self) -> None:
-        """Note what is given away once it is put aside, so that take_back() finds it, whoever was
-        killed."""
+        """Store in the instance to be replaced what it gives away once it is put aside.
+
+        take_back() finds it there, even after a restore that was killed.
+        """
         found = self._found(self._target)
         client.configure(self._target, _keeping(found, given_away(found)))
 
     def give_away(self, aside: ObjectId) -> None:
-        """Addresses: LXD lets no two instances have one."""
+        """Strip the instance put aside of addresses: LXD lets no two instances share one."""
         found = self._found(aside)
         client.configure(aside, without(found, given_away(found)))
 
     def take_back(self) -> None:
-        """It has its name again, and is what it was."""
+        """Give the instance back what it gave away, once it has its name again."""
         found = self._found(self._target)
         kept = json.loads(found["config"].pop(_KEPT, "null")) or given_away(found)
         rest = without(found, given_away(found))
         whole = {part: {**rest[part], **kept[part]} for part in kept}
         client.configure(self._target, {**rest, **whole})
-        if _CLOUD_INIT in kept["config"]:  # with the network cards LXD gave it another one
+        if _CLOUD_INIT in kept["config"]:  # LXD gave it another one with the NICs
             client.set_keys(self._target, {_CLOUD_INIT: kept["config"][_CLOUD_INIT]})
 
     def _found(self, instance: ObjectId) -> dict[str, Any]:
@@ -114,8 +121,10 @@ class Container:
         return {name: found[name] for name in OF_INSTANCES}
 
     def create(self, unfinished: ObjectId) -> None:
-        """With nothing that another instance may have too: not even started with the host. What
-        the project limits is refused now."""
+        """Create an instance that shares nothing with another, and does not start with the host.
+
+        LXD refuses at this point what the limits of the project forbid.
+        """
         body = {
             "name": unfinished.level3,
             "source": {"type": "none"},
@@ -132,7 +141,10 @@ class Container:
         client.configure(unfinished, with_own(self._configuration, own))
 
     def finish(self) -> Iterator[str]:
-        """LXD would have templates written into what is not new, and cloud-init run again."""
+        """Tell LXD that the instance is not new; yield a note if that fails.
+
+        LXD would otherwise write templates into it and have cloud-init run again.
+        """
         known = self._configuration["config"].get(_CLOUD_INIT)
         try:
             client.set_keys(
@@ -156,9 +168,9 @@ def _keeping(found: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
 
 
 def _here(target: ObjectId, stored: Mapping[str, Any]) -> Here:
-    """No more is asked than the devices make it necessary."""
+    """Return what exists for the target; asks LXD only for what the devices need."""
     listed = client.get(names.in_project("/1.0/profiles", target.level2, recursion="1"))
-    profiles = {one["name"]: one for one in listed}
+    profiles = {profile["name"]: profile for profile in listed}
     devices = merged("devices", stored, profiles).values()
     networks = ()
     if any("network" in device for device in devices):
@@ -169,7 +181,7 @@ def _here(target: ObjectId, stored: Mapping[str, Any]) -> Here:
         profiles,
         frozenset(map(names.last_of, networks)),
         frozenset((pool, name) for pool in pools for name in _volumes(pool, target.level2)),
-        frozenset(path for one in devices if (path := host_path(one)) and os.path.lexists(path)),
+        frozenset(path for spec in devices if (path := host_path(spec)) and os.path.lexists(path)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Lists containers and custom volumes: two calls of `lxc`, one of `zfs`, and one for each pool."""
+"""Lists containers and custom volumes: two calls of `lxc`, one more a pool, and one of `zfs`."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,23 +20,23 @@ _ZFS = "zfs"
 
 Json = Mapping[str, Any]
 Datasets = Mapping[str, tuple[str, int, str]]
-"""Type, size and guid, by name."""
+"""Type, size in bytes and guid of datasets, by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Pool:
-    """A pool with what is in it, and maybe datasets of others."""
+    """A pool with what is in it."""
 
     name: str
     driver: str
-    root: str
+    root: str  # its dataset, empty if it is not on ZFS
     instances: Sequence[Json]
     volumes: Sequence[Json]
-    datasets: Datasets = field(default_factory=dict)
+    datasets: Datasets = field(default_factory=dict)  # maybe those of other pools too
 
 
 def discover(patterns: Sequence[str]) -> Iterator[Found | Unreadable]:
-    """Every container and custom volume that a pattern selects, and what is not supported."""
+    """Yield every container and custom volume that a pattern selects, unsupported ones too."""
     reached = [(pool, below) for pool in client.get(_POOLS) if (below := _below(pool, patterns))]
     instances = client.get(_INSTANCES)
     datasets = _all_datasets([pool for pool, _ in reached])
@@ -46,13 +46,13 @@ def discover(patterns: Sequence[str]) -> Iterator[Found | Unreadable]:
         except BackupError as error:
             yield from (Unreadable(prefix, error) for prefix in below)
             continue
-        for one in _objects(found):
-            if selected(patterns, str(one.id)):
-                yield one
+        for listed in _objects(found):
+            if selected(patterns, str(listed.id)):
+                yield listed
 
 
 def _below(pool: Json, patterns: Sequence[str]) -> list[str]:
-    """What ids of the pool's objects begin with, where a pattern can select any of them."""
+    """Return the beginnings of the pool's ids below which a pattern can select objects."""
     prefixes = (f"{TYPE}/{subtype}/{escape(pool['name'])}" for subtype in (CONTAINER, VOLUME))
     return [
         prefix
@@ -62,7 +62,10 @@ def _below(pool: Json, patterns: Sequence[str]) -> list[str]:
 
 
 def _all_datasets(pools: Sequence[Json]) -> Datasets | None:
-    """In one call; None where it fails: then each pool is asked by itself, and fails alone."""
+    """Return the datasets of all pools by one call; None if it fails.
+
+    Then each pool is asked by itself, so that one broken pool fails alone.
+    """
     roots = [_root(pool) for pool in pools if pool["driver"] == _ZFS]
     try:
         return _datasets(roots, TYPE) if roots else {}
@@ -81,7 +84,7 @@ def _root(pool: Json) -> str:
 
 def _read(pool: Json, instances: Sequence[Json], datasets: Datasets | None) -> _Pool:
     name, driver = pool["name"], pool["driver"]
-    own = [one for one in instances if _root_pool(one) == name]
+    own = [instance for instance in instances if _root_pool(instance) == name]
     volumes = client.get(_VOLUMES.format(quote(name, safe="")))
     if driver != _ZFS:
         return _Pool(name, driver, "", own, volumes)
@@ -93,33 +96,33 @@ def _read(pool: Json, instances: Sequence[Json], datasets: Datasets | None) -> _
 
 def _root_pool(instance: Json) -> str | None:
     devices = instance["expanded_devices"].values()
-    disks = (one for one in devices if one["type"] == "disk")
-    return next((one.get("pool") for one in disks if one.get("path") == "/"), None)
+    disks = (device for device in devices if device["type"] == "disk")
+    return next((disk.get("pool") for disk in disks if disk.get("path") == "/"), None)
 
 
 def _objects(pool: _Pool) -> Iterator[Found]:
     points = _points(pool.volumes)
-    for one in pool.instances:
-        if not one["name"].startswith(names.RESTORING):
-            kind = one["type"].replace("-", " ")
-            id = ObjectId(TYPE, CONTAINER, pool.name, one["project"], one["name"])
+    for instance in pool.instances:
+        if not instance["name"].startswith(names.RESTORING):
+            kind = instance["type"].replace("-", " ")
+            id = ObjectId(TYPE, CONTAINER, pool.name, instance["project"], instance["name"])
             yield _found(pool, id, kind, points[CONTAINER, id.level2, id.level3])
-    for one in pool.volumes:
-        ours = one["name"].startswith(names.RESTORING)
-        if one["type"] == "custom" and "/" not in one["name"] and not ours:
-            id = ObjectId(TYPE, VOLUME, pool.name, one["project"], one["name"])
+    for volume in pool.volumes:
+        ours = volume["name"].startswith(names.RESTORING)
+        if volume["type"] == "custom" and "/" not in volume["name"] and not ours:
+            id = ObjectId(TYPE, VOLUME, pool.name, volume["project"], volume["name"])
             points_of = points["custom", id.level2, id.level3]
-            yield _found(pool, id, f"{one['content_type']} volume", points_of)
+            yield _found(pool, id, f"{volume['content_type']} volume", points_of)
 
 
 def _points(volumes: Sequence[Json]) -> dict[tuple[str, str, str], list[str]]:
-    """Our snapshots, by type, project and name of the volume: LXD lists them as volumes too."""
+    """Return our points by type, project and name of the volume. LXD lists points as volumes."""
     points = defaultdict(list)
-    for one in volumes:
-        name, _, own = one["name"].partition("/")
+    for volume in volumes:
+        name, _, own = volume["name"].partition("/")
         snapshot = names.snapshot_of(own)
         if snapshot is not None:
-            points[one["type"], one["project"], name].append(str(snapshot))
+            points[volume["type"], volume["project"], name].append(str(snapshot))
     return points
 
 

@@ -1,4 +1,4 @@
-"""Prove that containers and volumes come back: beside the live ones, stopped, and gone at once."""
+"""Proves that containers and volumes come back: restores them stopped beside the live ones."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +14,10 @@ Outcome = tuple[ObjectId, Restored | BackupError]
 
 
 def drill(job: DrillJob) -> Iterator[Outcome]:
-    """`zfs receive` compares every block with its checksum, and the guid tells the snapshot."""
+    """Receive each object and remove it at once.
+
+    `zfs receive` compares every block with its checksum, and the guid identifies the snapshot.
+    """
     for carried in job.objects:
         try:
             yield carried.id, _drill(job, carried.id)
@@ -23,7 +26,7 @@ def drill(job: DrillJob) -> Iterator[Outcome]:
 
 
 def read_through(job: DrillJob) -> Iterator[Outcome]:
-    """One object a carrier: all that is stored is its own."""
+    """Read all that the chain stores: a carrier holds one object, so all of it is its own."""
     for carried in job.objects:
         try:
             yield carried.id, _read_through(job)
@@ -35,10 +38,9 @@ def _drill(job: DrillJob, object_id: ObjectId) -> Restored:
     work = prepare(_restore_job(job), Wanted(object_id, object_id))
     work = replace(work, unfinished=replace(object_id, level3=f"{names.DRILLING}{job.name}"))
     lock = opened(work)
-    list(
-        work.target.check()
-    )  # it is made as it can be here: what this host lacks is no fault of it
-    remove(work.unfinished)  # of a drill that was killed
+    # Notes are ignored: what this host lacks is no fault of the snapshot.
+    list(work.target.check())
+    remove(work.unfinished)  # left by a drill that was killed
     with received(work, lock) as read:
         pass
     remove(work.unfinished)

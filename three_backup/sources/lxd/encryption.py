@@ -1,4 +1,4 @@
-"""ZFS's encryption: what was sent raw comes back locked, and gets the key of the pool it is in."""
+"""ZFS's encryption: what was sent raw arrives locked, and gets the key of its new pool."""
 
 from dataclasses import dataclass
 
@@ -10,14 +10,14 @@ _BY_HAND = ("prompt", "none", "-")
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """Of a pool. location: the URL of its key, None where somebody types it."""
+    """The encryption of a pool."""
 
-    root: str
-    location: str | None
+    root: str  # the dataset that the key belongs to
+    location: str | None  # the URL of the key, None if somebody types it
 
 
 def lock_of(dataset: str, about: str) -> Lock | None:
-    """None where the dataset of a pool is not encrypted."""
+    """Return the lock of a pool's dataset; None if it is not encrypted."""
     root = _value("encryptionroot", dataset, about)
     if root == "-":
         return None
@@ -26,7 +26,7 @@ def lock_of(dataset: str, about: str) -> Lock | None:
 
 
 def check(lock: Lock | None, about: str) -> None:
-    """Raises BackupError where what was sent raw could not be opened."""
+    """Raise BackupError if what was sent raw could not be opened."""
     if lock is None:
         raise BackupError(
             "lxd.encrypted",
@@ -42,7 +42,7 @@ def check(lock: Lock | None, about: str) -> None:
 
 
 def unlock(lock: Lock, dataset: str, about: str) -> None:
-    """The dataset is one of the pool's, with its key."""
+    """Load the key of a received dataset and let it inherit the pool's key from then on."""
     client.zfs(("load-key", "-L", str(lock.location), dataset), about)
     client.zfs(("change-key", "-i", dataset), about)
 

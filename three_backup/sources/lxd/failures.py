@@ -1,4 +1,4 @@
-"""What `lxc` and `zfs` say when they fail, and what to do about it."""
+"""Explains failures of `lxc` and `zfs`, and says what to do about them."""
 
 import os
 import re
@@ -11,7 +11,7 @@ SOCKETS = (
     Path("/var/snap/lxd/common/lxd/unix.socket"),
     Path("/var/lib/lxd/unix.socket"),
 )
-"""Where LXD listens: as a snap, as a package."""
+"""Sockets of LXD: as a snap, as a package."""
 
 _SILENT = re.compile(r"LXD daemon doesn't appear to be started|unix\.socket|connection refused")
 _NOT_FOUND = re.compile(r"not found|No such object", re.IGNORECASE)
@@ -21,19 +21,19 @@ _HELD = re.compile(r"dataset is busy|has dependent clones|being held")
 
 
 class NotFoundError(BackupError):
-    """LXD has nothing of that name."""
+    """A name that LXD does not know."""
 
 
 class NoDatasetError(BackupError):
-    """ZFS has nothing of that name."""
+    """A dataset or snapshot that ZFS does not know."""
 
 
 class HeldError(BackupError):
-    """Somebody needs it still."""
+    """A refusal to remove what something else still needs."""
 
 
 def of_lxc(about: str, text: str, sockets: Sequence[Path] = SOCKETS) -> BackupError:
-    """text: what `lxc` said."""
+    """Explain a failure of `lxc`. text: what it printed."""
     if _SILENT.search(text):
         return _unreachable(about, sockets)
     said = text.partition("Error: ")[2] or text
@@ -49,7 +49,7 @@ def of_lxc(about: str, text: str, sockets: Sequence[Path] = SOCKETS) -> BackupEr
 
 
 def of_zfs(about: str, text: str) -> BackupError:
-    """text: what `zfs` said."""
+    """Explain a failure of `zfs`. text: what it printed."""
     if _NO_DATASET.search(text):
         return NoDatasetError("lxd.no_dataset", f"{about}: {text}")
     if _DENIED.search(text):
@@ -64,8 +64,8 @@ def of_zfs(about: str, text: str) -> BackupError:
 
 
 def _unreachable(about: str, sockets: Sequence[Path]) -> BackupError:
-    """`lxc` says the same whether LXD is down or we may not speak to it."""
-    there = next((one for one in sockets if one.exists()), None)
+    """Look at the sockets, as `lxc` says the same if LXD is down and if we lack access."""
+    there = next((socket for socket in sockets if socket.exists()), None)
     if there is not None and not os.access(there, os.R_OK | os.W_OK):
         return UnreachableError(
             "lxd.denied",

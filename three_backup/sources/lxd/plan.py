@@ -1,4 +1,4 @@
-"""What a restore would do: LXD and the snapshots' manifests are asked, nothing is made."""
+"""Plans a restore: asks LXD and reads the snapshots' manifests, makes nothing."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ def plan(job: RestoreJob) -> Iterator[tuple[Wanted, Planned | BackupError]]:
 
 
 def _plan(work: Work) -> Planned:
-    dataset = client.dataset(work.wanted.target)  # its pool is there, and on ZFS
+    dataset = client.dataset(work.wanted.target)  # raises unless the pool is on ZFS
     notes = tuple(work.target.check())
     work.target.check_allowed()
     there = client.names_beside(work.wanted.target)

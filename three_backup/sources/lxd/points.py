@@ -1,4 +1,4 @@
-"""The points of an object: snapshots that LXD knows, and what ZFS says and sends of them."""
+"""Makes, lists, sends and removes the points of an object: snapshots that LXD knows."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,32 +14,31 @@ from three_backup.sources.lxd.failures import HeldError, NoDatasetError, NotFoun
 _LIST = ("list", "-Hp", "-d", "1", "-t", "filesystem,volume,snapshot")
 _COLUMNS = ("-o", "name,guid,referenced,encryption,type")
 _SEND = ("send", "-c", "-L", "-e")
-"""Blocks as they lie on disk: compressed, large, embedded."""
+"""Sends blocks as they lie on disk: compressed, large, embedded."""
 
 _NO_EXPIRY = "0001-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """type: filesystem, or volume for a zvol; guid: of the dataset, new after a move; encrypted:
-    with ZFS's own encryption; points: the guids of ours."""
+    """The dataset of an object with our points."""
 
     dataset: str
-    type: str
-    guid: str
-    encrypted: bool
-    points: Mapping[SnapshotId, str]
-    sizes: Mapping[SnapshotId, int]
+    type: str  # filesystem, or volume for a zvol
+    guid: str  # of the dataset, new after a move
+    encrypted: bool  # with ZFS's own encryption
+    points: Mapping[SnapshotId, str]  # guids of our points
+    sizes: Mapping[SnapshotId, int]  # referenced bytes of our points
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What is sent. parent: None for all of the snapshot; raw: encrypted as it lies on disk."""
+    """A stream that `zfs send` makes."""
 
     dataset: str
     snapshot: SnapshotId
-    parent: SnapshotId | None = None
-    raw: bool = False
+    parent: SnapshotId | None = None  # None sends all of the snapshot
+    raw: bool = False  # sends encrypted blocks as they lie on disk
 
     def argv(self, *options: str) -> tuple[str, ...]:
         raw = ("-w",) if self.raw else ()
@@ -49,7 +48,7 @@ class Sent:
 
 
 def state(object_id: ObjectId) -> State:
-    """Raises NoDatasetError where the object is gone."""
+    """Return the state of an object. Raises NoDatasetError if it is gone."""
     dataset = client.dataset(object_id)
     rows = client.zfs((*_LIST, *_COLUMNS, dataset), str(object_id))
     _, guid, _, encryption, type = next(row for row in rows if row[0] == dataset)
@@ -77,7 +76,7 @@ def make(object_id: ObjectId, snapshot: SnapshotId) -> None:
 
 
 def remove(carrier: str, snapshot: SnapshotId) -> None:
-    """Raises PointHeldError where a clone or a hold keeps it."""
+    """Remove a point, if it is there. Raises PointHeldError if a clone or a hold keeps it."""
     object_id = ObjectId.parse(carrier)
     try:
         client.send(
@@ -94,14 +93,14 @@ def remove(carrier: str, snapshot: SnapshotId) -> None:
 
 
 def size_of_stream(sent: Sent, about: str) -> int:
-    """Bytes, a little too few: ZFS estimates."""
+    """Return the bytes of a stream, a little too few: ZFS estimates."""
     rows = client.zfs(sent.argv("-n", "-P"), about)
     return next(int(row[1]) for row in reversed(rows) if row[0] == "size")
 
 
 @contextmanager
 def stream(manifest: Manifest) -> Iterator[BufferedIOBase]:
-    """The same bytes each time, as long as neither the dataset nor its points are renamed."""
+    """Open the stream of a point: the same bytes until the dataset or its points are renamed."""
     dataset = client.dataset(ObjectId.parse(manifest.carrier))
     parent = manifest.facts["parent"] and SnapshotId.parse(manifest.facts["parent"])
     sent = Sent(dataset, manifest.snapshot, parent, raw=manifest.facts["encrypted"])

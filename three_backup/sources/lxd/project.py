@@ -1,4 +1,4 @@
-"""The project of what is restored: whether LXD would take it there, which it says too late."""
+"""Checks that LXD would let a project have what is restored; LXD itself refuses too late."""
 
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
@@ -10,7 +10,7 @@ from three_backup.sources.lxd.configuration import TRUE
 from three_backup.sources.lxd.failures import NotFoundError
 
 _SUMS = ("limits.cpu", "limits.memory", "limits.processes")
-"""What LXD adds up over a project, so that each of its instances has to have one."""
+"""Limits that LXD adds up over a project, so that each of its instances needs its own."""
 
 _LOW_LEVEL = "restricted.containers.lowlevel"
 
@@ -18,7 +18,7 @@ Config = Mapping[str, str]
 
 
 def config_of(target: ObjectId) -> Config:
-    """Raises BackupError where there is no such project."""
+    """Return the configuration of the target's project. Raises BackupError if there is none."""
     project = target.level2
     try:
         found = client.get(f"/1.0/projects/{quote(project, safe='')}", str(target))
@@ -32,7 +32,7 @@ def config_of(target: ObjectId) -> Config:
 
 
 def check_volumes(target: ObjectId, project: Config) -> None:
-    """Raises BackupError where the project's volumes would be made as those of another."""
+    """Raise BackupError if the project has no volumes of its own, but uses another project's."""
     if not _is_true(project, "features.storage.volumes"):
         raise BackupError(
             "lxd.no_volumes",
@@ -43,9 +43,10 @@ def check_volumes(target: ObjectId, project: Config) -> None:
 
 
 def limits(target: ObjectId, project: Config, expanded: Config) -> dict[str, str]:
-    """What an instance has to be made with. expanded: its configuration with that of profiles.
+    """Return the limits that an instance has to be made with.
 
-    Raises BackupError where it cannot be made in the project.
+    expanded: its configuration with that of profiles.
+    Raises BackupError if it cannot be made in the project.
     """
     for key in disk_limits(target, project):
         raise BackupError(
@@ -67,19 +68,19 @@ def limits(target: ObjectId, project: Config, expanded: Config) -> dict[str, str
 
 
 def disk_limits(target: ObjectId, project: Config) -> list[str]:
-    """The keys by which LXD demands a size of what is made in the target's pool."""
+    """Return the keys by which LXD demands a size of what is made in the target's pool."""
     keys = ("limits.disk", f"limits.disk.pool.{target.level1}")
     return [key for key in keys if key in project]
 
 
 def check_low_level(target: ObjectId, project: Config, keys: Sequence[str]) -> None:
-    """Raises BackupError where the project lets nobody set such keys of a container."""
+    """Raise BackupError if the project lets nobody set such keys of a container."""
     is_restricted = _is_true(project, "restricted")
     limits = [key for key in project if key.startswith("limits.")]
     if not keys or not (is_restricted or limits) or project.get(_LOW_LEVEL) == "allow":
         return
     hint = f"allow it: lxc project set {target.level2} {_LOW_LEVEL}=allow"
-    if not is_restricted:  # LXD may find in it what a restricted one could not have
+    if not is_restricted:  # the project may hold what LXD forbids in a restricted one
         hint += f"; or unset {', '.join(limits)} meanwhile"
     raise BackupError(
         "lxd.restricted",

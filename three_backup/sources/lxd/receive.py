@@ -1,4 +1,4 @@
-"""Receives a snapshot under a name of its own, so that what fails or is killed touches nothing."""
+"""Receives a snapshot under a name of its own: a failed or killed restore touches nothing else."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,22 +19,22 @@ from three_backup.sources.lxd.volume import Volume
 _RECEIVE = ("receive", "-u", "-F")
 _FILESYSTEM = ("-o", "mountpoint=legacy", "-o", "canmount=noauto")
 _BLOCKS = ("-o", "volmode=none", "-o", "lxd:content_type=block")
-"""As LXD has them: it mounts them itself."""
+"""Properties as LXD sets them: it mounts datasets itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """unfinished: the id of what is being made; aside: of what it replaces, meanwhile."""
+    """One object that is being restored."""
 
     job: RestoreJob
     wanted: Wanted
     target: Container | Volume
-    unfinished: ObjectId
-    aside: ObjectId
+    unfinished: ObjectId  # the id of what is being made
+    aside: ObjectId  # the id of what it replaces, meanwhile
 
     @property
     def raw(self) -> bool:
-        """Whether what is received was never decrypted."""
+        """Return whether the stream arrives encrypted."""
         return bool(self.job.chain[-1].manifest.facts["encrypted"]) and not self.job.at_source
 
     @property
@@ -43,7 +43,7 @@ class Work:
 
 
 def prepare(job: RestoreJob, wanted: Wanted) -> Work:
-    """Nothing is changed yet."""
+    """Return the work of one restore; changes nothing yet."""
     kind = Volume if wanted.object.subtype == names.VOLUME else Container
     target = kind(wanted, job.chain[-1].manifest.facts, bool(job.options.get("without_devices")))
     return Work(
@@ -56,7 +56,10 @@ def prepare(job: RestoreJob, wanted: Wanted) -> Work:
 
 
 def opened(work: Work) -> Lock | None:
-    """The lock of the target's pool, which is there, on ZFS, and opens what is received."""
+    """Return the lock of the target's pool, None if it is not encrypted.
+
+    Raises BackupError if there is no such pool on ZFS, or it cannot open what is received.
+    """
     lock = encryption.lock_of(client.root(work.wanted.target.level1), work.about)
     if work.raw:
         encryption.check(lock, work.about)
@@ -65,15 +68,17 @@ def opened(work: Work) -> Lock | None:
 
 @contextmanager
 def received(work: Work, lock: Lock | None) -> Iterator[int]:
-    """Bytes that were received, into what is unfinished: whole, checked, and gone if the block
-    fails."""
+    """Receive into `unfinished`, check it, and give the bytes that were received.
+
+    Removes `unfinished` if this or the block fails.
+    """
     try:
         work.target.create(work.unfinished)
         read = _receive(work, lock)
         _settle(work)
         yield read
     except BaseException:
-        with suppress(BackupError):  # else the next restore removes it
+        with suppress(BackupError):  # if this fails, the next restore removes it
             remove(work.unfinished)
         raise
 
@@ -84,7 +89,7 @@ def remove(object_id: ObjectId) -> None:
 
 
 def read_stored(files: SnapshotFiles, advance: Advance) -> tuple[int, Iterator[bytes]]:
-    """The size of a stream, and its pieces, none of them unchecked."""
+    """Return the size of a stream, and its pieces, each of them checked."""
     where = f"{files.manifest.carrier}: snapshot {files.manifest.snapshot}"
     index = hashed_stream.Index.from_json(files.read(hashed_stream.INDEX), where)
     read_range = partial(files.read_range, hashed_stream.STREAM)
@@ -92,10 +97,10 @@ def read_stored(files: SnapshotFiles, advance: Advance) -> tuple[int, Iterator[b
 
 
 def _receive(work: Work, lock: Lock | None) -> int:
-    """Bytes that were received."""
+    """Receive, and return the bytes that were received."""
     dataset = client.dataset(work.unfinished)
     _check_made(work, dataset)
-    if lock is not None:  # ZFS takes no encrypted dataset for another, only for a new one
+    if lock is not None:  # ZFS receives an encrypted dataset only as a new one, never over another
         client.zfs(("destroy", dataset), work.about)
     if work.job.at_source:
         return _receive_point(work)
@@ -106,7 +111,10 @@ def _receive(work: Work, lock: Lock | None) -> int:
 
 
 def _check_made(work: Work, dataset: str) -> None:
-    """ZFS would make one anew, and LXD would know another one: an empty one."""
+    """Raise BackupError if LXD did not make the dataset to receive into, or made a zvol for files.
+
+    ZFS would make a new dataset, and LXD would go on with its own, an empty one.
+    """
     ((type,),) = client.zfs(("list", "-H", "-o", "type", dataset), work.about)
     if work.target.is_filesystem and type != "filesystem":
         pool = work.wanted.target.level1
@@ -143,7 +151,7 @@ def _receiving(work: Work, files: SnapshotFiles) -> tuple[str, ...]:
 
 
 def _settle(work: Work) -> None:
-    """What was received is the one, and has none of our snapshots any more."""
+    """Compare the guid of what was received with the manifest, then destroy its snapshots."""
     last, dataset = work.job.chain[-1].manifest, client.dataset(work.unfinished)
     received = f"{dataset}@{names.point(last.snapshot)}"
     ((guid,),) = client.zfs(("get", "-Hp", "-o", "value", "guid", received), work.about)

@@ -1,5 +1,6 @@
-"""Brings a container or volume back: it gets the target's name and configuration when it is whole,
-and what had that name goes last.
+"""Brings a container or volume back.
+
+It gets the target's name and configuration when it is whole. What had that name is removed last.
 """
 
 from collections.abc import Iterator
@@ -33,10 +34,10 @@ def _restore(work: Work) -> Restored:
 
 
 def _make_room(work: Work) -> bool:
-    """Whether there is something to replace, once what a killed restore left is cleared: what it
-    made, and what it put aside and found nothing to put in its place.
+    """Clear what a killed restore left; return whether there is something to replace.
 
-    Raises BackupError where something is in the way.
+    What it made is removed. What it put aside gets its name back if nothing has that name now.
+    Raises BackupError if something is in the way.
     """
     there = client.names_beside(work.wanted.target)
     if work.unfinished.level3 in there:
@@ -65,7 +66,7 @@ def check_replaceable(work: Work) -> None:
 
 @contextmanager
 def _out_of_the_way(work: Work, replaced: bool) -> Iterator[None]:
-    """What had the target's name has another one; it gets it back where the rest fails."""
+    """Rename what has the target's name; it gets the name back if the block fails."""
     if not replaced:
         yield
         return

@@ -15,7 +15,7 @@ from three_backup.sources.jobs import CheckJob, DrillJob, RestoreJob, Say, Snaps
 
 
 class LxdSource:
-    """The LXD of this host, by `lxc` as a snap or a package."""
+    """The LXD of this host, reached through `lxc` of a snap or a package."""
 
     type = "lxd"
     subtypes = ("volume", "container")
@@ -31,7 +31,7 @@ class LxdSource:
     def broken_chain(
         self, live: Sequence[tuple[Mapping[str, Any], Settings]], newest: Manifest
     ) -> str | None:
-        """By what was listed. That a point is itself, by its guid, is seen when one is taken."""
+        """Judge by the records alone. take() compares the guid of the point."""
         record, _ = live[0]
         if str(newest.snapshot) in record.get("points", ()):
             return None

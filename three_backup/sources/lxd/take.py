@@ -1,4 +1,4 @@
-"""Takes a snapshot of a container or volume: a point that LXD knows, and a manifest of it."""
+"""Takes a snapshot of a container or volume: makes a point in LXD, and a manifest of it."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ _SECRET = re.compile(r"environment\..*|cloud-init\..*|user\.(?:user|vendor|meta|
 
 
 def take(job: SnapshotJob) -> Manifest:
-    """Raises ParentUnusableError where the parent's point is not what it was."""
+    """Take a snapshot. Raises ParentUnusableError if the parent's point is not what it was."""
     object_id = ObjectId.parse(job.carrier)
     before = points.state(object_id)
     parent = None if job.parent is None else _usable(job.parent.manifest, before)
@@ -75,23 +75,23 @@ def _removed_on_failure(job: SnapshotJob) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with suppress(BackupError):  # tb-rotate tells of what stays
+        with suppress(BackupError):  # tb-rotate reports a point that stays
             points.remove(job.carrier, job.snapshot)
         raise
 
 
 def _described(object_id: ObjectId) -> dict[str, Any]:
-    """What makes the object what it is, beside its bytes."""
+    """Return the configuration of an object, with the profiles of an instance."""
     found = client.get(names.url(object_id), str(object_id))
     if object_id.subtype == names.VOLUME:
         return {"configuration": {name: found[name] for name in _OF_VOLUMES}}
     configuration = {name: found[name] for name in OF_INSTANCES}
     path = names.in_project(_PROFILES, object_id.level2, recursion="1")
-    profiles = [one for one in client.get(path) if one["name"] in found["profiles"]]
+    profiles = [profile for profile in client.get(path) if profile["name"] in found["profiles"]]
     return {
         "configuration": configuration,
         "expanded_devices": found["expanded_devices"],
-        "profiles": [{name: one[name] for name in _OF_PROFILES} for one in profiles],
+        "profiles": [{name: profile[name] for name in _OF_PROFILES} for profile in profiles],
     }
 
 
@@ -101,9 +101,9 @@ def _kind(object_id: ObjectId, described: Mapping[str, Any]) -> str:
 
 
 def _warn_of_secrets(job: SnapshotJob, described: Mapping[str, Any]) -> None:
-    """With a base only: once a month, not once a night."""
+    """Warn of secrets in the configuration, with a base only: once a month, not once a night."""
     configs = [described["configuration"], *described.get("profiles", ())]
-    found = sorted({key for one in configs for key in one["config"] if _SECRET.fullmatch(key)})
+    found = sorted({key for layer in configs for key in layer["config"] if _SECRET.fullmatch(key)})
     if found and job.parent is None:
         job.say(
             f"{job.carrier}: {', '.join(found)} may hold secrets, which are stored with it, "

@@ -1,4 +1,4 @@
-"""A custom volume being restored: how it is made, configured and given its name."""
+"""Checks, creates and configures a custom volume that is being restored."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,7 +12,7 @@ from three_backup.sources.lxd.project import Config
 
 
 class Volume:
-    """facts: of the manifest."""
+    """A custom volume that is being restored. facts: of the manifest."""
 
     def __init__(self, wanted: Wanted, facts: Mapping[str, Any], without_devices: bool) -> None:
         self._target = wanted.target
@@ -24,14 +24,18 @@ class Volume:
         return bool(self._stored["content_type"] == "filesystem")
 
     def check(self) -> Iterator[str]:
-        """Raises BackupError for a name that none can have, and where the project has none."""
+        """Check name and project; there are no notes.
+
+        Raises BackupError for a name that no volume can have, or a project without volumes of
+        its own.
+        """
         names.check(self._target)
         self._project = project.config_of(self._target)
         project.check_volumes(self._target, self._project)
         yield from ()
 
     def check_allowed(self) -> None:
-        """Nothing of a volume is low level."""
+        """Volumes have no low-level keys to forbid."""
 
     def check_replaceable(self) -> None:
         if used_by := client.get(names.url(self._target))["used_by"]:
@@ -44,17 +48,20 @@ class Volume:
             )
 
     def part(self) -> None:
-        """Nothing of it is its alone."""
+        """Volumes have no MAC or address to free."""
 
     def give_away(self, aside: ObjectId) -> None:
-        """Nothing."""
+        """Volumes have nothing to give away."""
 
     def take_back(self) -> None:
-        """Nothing was given away."""
+        """Volumes gave nothing away."""
 
     def create(self, unfinished: ObjectId) -> None:
-        """Files have their quota last, since what changed between two snapshots counts too until
-        it is dropped; only a project that limits disks demands it now."""
+        """Create the volume; a file system gets its quota only from configure().
+
+        Until the snapshots are dropped, what changed between two of them counts against a quota.
+        Only a project that limits disks demands the quota at once.
+        """
         is_unbounded = self.is_filesystem and not project.disk_limits(self._target, self._project)
         body = {
             **self._stored,
@@ -73,5 +80,5 @@ class Volume:
         client.send("PUT", names.url(unfinished), wanted, str(self._target))
 
     def finish(self) -> Iterator[str]:
-        """Nothing is left to do."""
+        """Volumes need no last step."""
         yield from ()

@@ -1,4 +1,4 @@
-"""Whether a PostgreSQL server can be backed up, and its tables restored on this host."""
+"""Check that a PostgreSQL server can be backed up, and its tables restored on this host."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ def check(job: CheckJob) -> Iterator[Finding]:
     yield tried("replication", _replication)
     yield _increments(cluster, timedelta(minutes=minutes), job.source_settings, job.now)
     yield configuration
-    yield from _databases([one for one in found if not one.closed])
+    yield from _databases([database for database in found if not database.closed])
     yield tried("restores", partial(_restores, cluster, job.source_settings))
 
 
@@ -57,7 +57,7 @@ def _replication() -> str:
 
 
 def _increments(cluster: Cluster, kept: timedelta, settings: Settings, now: datetime) -> Finding:
-    """Whether increments can be made. kept: how long WAL summaries are, zero for ever."""
+    """Check that incrementals can be made. kept: how long WAL summaries are; zero is for ever."""
     subject = "increments"
     if not cluster.summarize_wal:
         return note(
@@ -76,13 +76,15 @@ def _increments(cluster: Cluster, kept: timedelta, settings: Settings, now: date
 
 
 def _apart(settings: Settings, now: datetime) -> timedelta:
-    """How far apart two snapshots lie by the schedule that fires more often at present."""
+    """Return the time between two snapshots by the schedule that fires more often at present."""
     schedules = (settings.base_schedule, settings.incremental_schedule)
-    return min(one.next_firing(now, UTC) - one.last_firing(now, UTC) for one in schedules)
+    return min(
+        schedule.next_firing(now, UTC) - schedule.last_firing(now, UTC) for schedule in schedules
+    )
 
 
 def _configuration(connection: "Connection", role: str) -> Finding:
-    """What a snapshot has of the server's configuration, for the day when all of it is lost."""
+    """Check that a snapshot gets the configuration that restoring a whole cluster needs."""
     subject = "configuration"
     if not sees_all_settings(connection):
         return note(
@@ -105,10 +107,14 @@ def _configuration(connection: "Connection", role: str) -> Finding:
 
 
 def _databases(found: Sequence[Database]) -> Iterator[Finding]:
-    refused = [one.refusal for one in found if one.refusal is not None]
+    refused = [database.refusal for database in found if database.refusal is not None]
     yield from (bad("databases", refusal) for refusal in refused)
-    entered = [tried("databases", partial(_enter, one)) for one in found if one.refusal is None]
-    failures = [one for one in entered if one.mark is Mark.BAD]
+    entered = [
+        tried("databases", partial(_enter, database))
+        for database in found
+        if database.refusal is None
+    ]
+    failures = [finding for finding in entered if finding.mark is Mark.BAD]
     yield from failures
     if not refused and not failures:
         yield good("databases", f"{counted(len(found), 'database')} can be read")

@@ -1,8 +1,8 @@
-"""Where the bytes of a table may lie, and what follows when that changes.
+"""Decide where the bytes of a table may lie, and whether a change of that needs a base.
 
-A place is decided by names, because the configuration knows names; files change owners and owners
-change names while a backup runs. So a file takes the strictest place of all that its relation was
-before and after, and one that nobody knows takes the strictest place in use in its database.
+The configuration decides places by names, but during a backup files change owners and owners
+change names. So a file takes the strictest of the places that its relation had before and after.
+A file of an unknown relation takes the strictest place in use in its database.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +20,7 @@ _STRICTNESS = {place: rank for rank, place in enumerate(Place)}
 
 
 def place_of(settings: Settings) -> Place:
-    """The place of an object with these settings."""
+    """Return the place of an object with these settings."""
     if settings.disable or settings.max_stage is Stage.EXISTS:
         return Place.NONE
     if not settings.max_stage.reaches(Stage.SYNCED_S3):
@@ -33,14 +33,14 @@ def strictest(places: Iterable[Place]) -> Place:
 
 
 def rose(before: Place, now: Place) -> bool:
-    """Whether bytes that the parent keeps closer would be needed farther away: time for a base."""
+    """Tell whether bytes that the parent keeps closer may now go farther, which takes a base."""
     return before in (Place.LOCAL, Place.NONE) and _STRICTNESS[now] < _STRICTNESS[before]
 
 
 class Classes:
-    """The places of relations under one or more mappings, the strictest of all.
+    """The places of relations: the strictest under one or more mappings.
 
-    unread: the places that tables may have which are in no mapping, by the oids of databases.
+    unread: by database oid, the places that tables in no mapping may have.
     """
 
     def __init__(
@@ -66,19 +66,18 @@ class Classes:
             _tighten(self._of_database, database, strictest((Place.S3, *places)))
 
     def of_relation(self, relation: str) -> Place | None:
-        """None where no mapping knows the relation: of_unknown() is its place in the end."""
+        """Return the relation's place; None if no mapping knows it (then of_unknown() has it)."""
         place = self._of_relation.get(relation)
         if place is None and is_of_initdb(relation):
             return Place.CORE
         return place
 
     def of_unknown(self, database: int) -> Place:
-        """The strictest place in use there, of a database that no mapping knows the strictest in
-        use anywhere."""
+        """Return the strictest place in use in the database; anywhere, if no mapping knows it."""
         return self._of_database.get(database) or strictest(self._of_database.values())
 
     def of_owner(self, owner: Owner) -> Place:
-        """The strictest place under any name that it had."""
+        """Return the strictest place under any name that the owner had."""
         return self._of_owner[owner]
 
 

@@ -1,7 +1,7 @@
 """The configuration of a server as a snapshot keeps it.
 
-A data directory may have its configuration elsewhere (Debian: `/etc/postgresql/17/main`), where
-no backup of PostgreSQL reaches.
+The configuration files may lie outside of the data directory (Debian: `/etc/postgresql/17/main`).
+PostgreSQL's base backups do not include them then.
 """
 
 import json
@@ -14,16 +14,16 @@ NAMES = {
     "hba_file": "pg_hba.conf",
     "ident_file": "pg_ident.conf",
 }
-"""What the files are called in a data directory, by the setting that says where they are."""
+"""The files' names in a data directory, by the setting that says where they are."""
 
 
 @dataclass(frozen=True, slots=True)
 class SavedConfiguration:
-    """files: the text of those that lie outside of the data directory and could be read, by
-    their names inside of one; settings: what some file set, by name, wherever that file is."""
+    """The configuration of a server."""
 
+    # Text of the files outside of the data directory that could be read, by their NAMES inside.
     files: Mapping[str, str]
-    settings: Mapping[str, str]
+    settings: Mapping[str, str]  # by name; all that come from a file, wherever it lies
 
     def to_json(self) -> bytes:
         return json.dumps({"files": self.files, "settings": self.settings}).encode()

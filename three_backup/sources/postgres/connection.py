@@ -1,7 +1,7 @@
-"""Connections to PostgreSQL, and what its refusals mean.
+"""Connect to PostgreSQL, and explain its refusals.
 
-libpq finds by itself where the server is and who we are: from `PG*`, `.pgpass` and the service
-file. No password passes through here, and none is in what libpq says when it fails.
+libpq itself finds server, role and password: from `PG*`, `.pgpass` and the service file. No
+password passes through this code, and no error message of libpq has one.
 """
 
 import os
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 APPLICATION = "three_backup"
 ENDED = "postgres.ended"
-"""The code where a server that lives on has ended a connection."""
+"""The error code if a server that keeps running has ended a connection."""
 _DATABASE = "postgres"
 # An empty search path, so that no operator or function of a user is taken for PostgreSQL's own.
 _SESSION = (
@@ -93,9 +93,9 @@ _NOT_REACHED = re.compile(
 
 @contextmanager
 def connect(database: str | None = None) -> "Iterator[Connection]":
-    """A session that only reads; None connects to PGDATABASE, or `postgres`.
+    """Open a session that only reads. database: None means PGDATABASE, or `postgres`.
 
-    What psycopg raises inside is translated as well.
+    Errors of psycopg inside the block are translated to BackupError as well.
     """
     name = database or os.environ.get("PGDATABASE") or _DATABASE
     with _connected(dbname=name) as connection:
@@ -105,18 +105,18 @@ def connect(database: str | None = None) -> "Iterator[Connection]":
 
 @contextmanager
 def connect_replication() -> "Iterator[Connection]":
-    """A session that speaks the replication protocol, for the cluster as a whole."""
+    """Open a session that speaks the replication protocol, for the cluster as a whole."""
     with _connected(replication="true") as connection:
         yield connection
 
 
 def quoted(name: str) -> str:
-    """The name as an SQL identifier."""
+    """Return the name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def translated(error: "psycopg.Error") -> BackupError:
-    """What the server or libpq says, with the remedy where one is known."""
+    """Return what the server or libpq says as a BackupError, with a remedy if one is known."""
     said = _sentence(error)
     for pattern, code, hint in _REFUSALS:
         if re.search(pattern, said):
@@ -137,7 +137,7 @@ def _connected(**options: str) -> "Iterator[Connection]":
 
     conninfo = make_conninfo(application_name=APPLICATION, client_encoding="utf8", **options)
     try:
-        # Closed, not rolled back: psycopg would log that it cannot in the middle of a stream.
+        # Closed, not rolled back: in the middle of a stream psycopg would log that it cannot.
         with closing(psycopg.connect(conninfo, autocommit=True)) as connection:
             yield connection
     except psycopg.Error as error:
@@ -148,8 +148,11 @@ def _connected(**options: str) -> "Iterator[Connection]":
 
 
 def _unreachable(conninfo: str) -> UnreachableError | None:
-    """Whether the server itself is going: it says the same as to a connection that somebody ended.
-    Which of both a client hears depends on how much of the stream waits in its socket."""
+    """Return the UnreachableError of a new connection; None if the server answers it.
+
+    A server that shuts down says the same as one that ended a single connection. Whether a client
+    hears that depends on how much of the stream waits in its socket.
+    """
     import psycopg
 
     try:
@@ -161,7 +164,7 @@ def _unreachable(conninfo: str) -> UnreachableError | None:
 
 
 def _sentence(error: "psycopg.Error") -> str:
-    """The server's own words if it said any (the last, where several attempts failed)."""
+    """Return the server's own message if there is one (the last, if several attempts failed)."""
     if error.diag.message_primary:
         return error.diag.message_primary
     text = str(error)
@@ -170,7 +173,7 @@ def _sentence(error: "psycopg.Error") -> str:
 
 
 def _identity(error: "psycopg.Error") -> Mapping[str, str]:
-    """Who asked for what, as it is written in SQL and in pg_hba.conf."""
+    """Return the fields of hints: role and database in SQL, and their lines of pg_hba.conf."""
     connection = error.pgconn
     role = quoted(connection.user.decode() if connection and connection.user else "?")
     database = quoted(connection.db.decode() if connection and connection.db else "?")

@@ -1,7 +1,7 @@
-"""Lists the tables and views of a cluster, database by database and page by page.
+"""List the tables and views of a cluster, database by database and page by page.
 
-Every page is a statement of its own: whoever reads the records may take hours over them, and an
-open transaction would keep VACUUM from its work all that time.
+Every page is a statement of its own: the caller may take hours over the records, and an open
+transaction would hinder VACUUM all that time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _PAGE = 1000
 _LOCK_TIMEOUT = "SET lock_timeout = '200ms'"
-# To ask for the size of a table waits for who locks it wholly: its pages are counted instead.
+# The size function waits for an exclusive lock on a table: then its pages are counted instead.
 _RELATIONS = """
 WITH page AS (
     SELECT n.nspname, c.*
@@ -54,7 +54,7 @@ SELECT nspname::text, relname::text, relkind::text, relpersistence::text, size,
 
 
 def discover(patterns: Sequence[str]) -> Iterator[Found | Unreadable]:
-    """Every table and view that a pattern selects; a database that refuses us is Unreadable."""
+    """Yield tables and views that a pattern selects, Unreadable for a database that refuses us."""
     with connect() as connection:
         cluster = read_cluster(connection)
         found = databases(connection)

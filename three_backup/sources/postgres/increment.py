@@ -1,7 +1,8 @@
-"""The INCREMENTAL files of PostgreSQL 17 and later: the changed blocks of a relation's file.
+"""Read the headers of INCREMENTAL files (PostgreSQL 17 and later): changed blocks of a file.
 
-Three numbers begin it: a magic number, how many blocks follow, and to how many blocks the file
-was ever cut since the parent; then the numbers of the blocks, then the blocks themselves.
+Such a file begins with three numbers: a magic number, the count of blocks that follow, and the
+least length of the rebuilt file in blocks, which says how far it was cut since the parent. Then
+come the numbers of the blocks, then the blocks.
 """
 
 import struct
@@ -14,13 +15,13 @@ _START = struct.Struct("<III")
 _NUMBER = 4
 
 START_SIZE = _START.size
-"""How much of a header says how long it is, bytes."""
+"""The bytes of a header that tell its whole length."""
 
 
 def header_size(start: bytes | bytearray) -> int:
-    """How long the header is with the numbers of the blocks. start: 12 bytes at least.
+    """Return the header's bytes, the numbers of the blocks included. start: 12 bytes at least.
 
-    Raises BackupError where no INCREMENTAL file begins like this.
+    Raises BackupError if no INCREMENTAL file begins like this.
     """
     magic, count, _ = _start(start)
     if magic != _MAGIC:
@@ -33,14 +34,14 @@ def header_size(start: bytes | bytearray) -> int:
 
 
 def length_in_blocks(header: bytes | bytearray) -> int:
-    """How long the file is when the increment was applied. header: whole."""
+    """Return the rebuilt file's length in blocks. header: the whole header."""
     _, count, truncated = _start(header)
     numbers = struct.unpack_from(f"<{count}I", header, _START.size)
     return max(truncated, max(numbers, default=-1) + 1)
 
 
 def is_empty(header: bytes | bytearray) -> bool:
-    """Whether no block has changed."""
+    """Tell whether no block has changed."""
     return header_size(header) == _START.size
 
 

@@ -1,7 +1,7 @@
-"""What a cluster snapshot holds, file by file: the values that backup writes and restore reads.
+"""The index of a cluster snapshot: its files, as the backup writes and the restore reads them.
 
-A pack is a file of independent zstd frames. A group is one logical stream, the contents of some
-files one after another, cut into frames that lie in one pack; a relation's files make a group of
+A pack is a file of independent zstd frames. A group is one logical stream: the contents of some
+files one after another, cut into frames that lie in one pack. An object's files make a group of
 their own, so that a table is fetched by ranged reads of its frames alone.
 """
 
@@ -16,7 +16,7 @@ CONFIGURATION = "configuration.zst"
 
 
 class Place(StrEnum):
-    """Where a relation's bytes may lie; its class. In order of strictness, the loosest first."""
+    """The place (class) where a relation's bytes may lie, ordered from loosest to strictest."""
 
     CORE = "core"
     S3 = "s3"
@@ -25,12 +25,12 @@ class Place(StrEnum):
 
     @property
     def pack(self) -> str:
-        """The data file; nothing is ever packed for NONE."""
+        """Return the name of the data file; nothing is ever packed for NONE."""
         return f"{self.value}.pack"
 
 
 class Form(StrEnum):
-    """How a file stands in a snapshot."""
+    """The form in which a snapshot has a file."""
 
     FULL = "full"  # the whole file is stored
     BLOCKS = "blocks"  # the server's INCREMENTAL file with changed blocks is stored
@@ -41,56 +41,49 @@ class Form(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """offset, stored: where in the pack, bytes; raw: bytes after decompression;
-    sha256: of the stored bytes."""
+    """A frame of a pack. Sizes in bytes."""
 
-    offset: int
-    stored: int
-    raw: int
-    sha256: bytes
+    offset: int  # in the pack
+    stored: int  # size in the pack
+    raw: int  # size after decompression
+    sha256: bytes  # of the stored bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """frames: none where place is NONE (its table turned out to be disabled)."""
+    """A group of files in one pack."""
 
     place: Place
-    frames: tuple[Frame, ...]
+    frames: tuple[Frame, ...]  # none if place is NONE (its table turned out to be disabled)
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file of the data directory.
+    """A file of the data directory."""
 
-    path: relative, without `INCREMENTAL.`; size: bytes as the server sent it (12 and more for an
-    INCREMENTAL file); crc32c: of these bytes; group, offset: where its bytes begin, offset in the
-    group's raw stream, None where nothing is stored (of an empty file, which is FULL, too);
-    blocks: the file's length in blocks after an increment was applied (BLOCKS, UNCHANGED, which
-    are twelve bytes long and can be made again from it); digest: blake2b of a small whole file,
-    by which the next increment recognises it.
-    """
-
-    path: str
+    path: str  # relative, without `INCREMENTAL.`
     form: Form
     place: Place
-    size: int
-    crc32c: int
-    group: int | None = None
-    offset: int = 0
+    size: int  # bytes that the server sent (12 and more for an INCREMENTAL file)
+    crc32c: int  # of these bytes
+    group: int | None = None  # None if nothing is stored (an empty FULL file, too)
+    offset: int = 0  # in the group's raw stream, bytes
+    # Length in blocks after the incremental is applied: of BLOCKS and UNCHANGED only. An UNCHANGED
+    # file is twelve bytes long and can be made again from it.
     blocks: int | None = None
-    digest: bytes | None = None
+    digest: bytes | None = None  # blake2b of a small whole file; the next incremental compares it
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """objects: the relation files (`base/5/16391`, no segment, no fork) that an id may have had
-    while the snapshot was taken, before and after, toast and indexes included. Disabled objects
-    are named too, and those that came, went or were renamed meanwhile: what is certain to be in
-    the snapshot stands in its manifest. directories: of the data directory, empty ones too.
-    tablespaces: oid and location of each extra tablespace."""
+    """The index of a cluster snapshot."""
 
-    files: dict[str, File]
+    files: dict[str, File]  # by path
     groups: tuple[Group, ...]
+    # The relations (`base/5/16391`, no segment, no fork) that an id may have had while the
+    # snapshot was taken, before and after, TOAST and indexes included. Disabled objects are listed
+    # too, and those that were created, dropped or renamed meanwhile: the manifest lists what is
+    # certainly in the snapshot.
     objects: dict[ObjectId, tuple[str, ...]]
-    directories: tuple[str, ...] = ()
-    tablespaces: dict[int, str] = field(default_factory=dict)
+    directories: tuple[str, ...] = ()  # of the data directory, empty ones too
+    tablespaces: dict[int, str] = field(default_factory=dict)  # oid and location of extra ones

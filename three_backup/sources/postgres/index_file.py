@@ -1,8 +1,8 @@
 """The index as a file: JSON in columns, compressed with zstd.
 
 A column holds one field of every file, in one order, so that sixty thousand files compress and
-load well. What is read may have been made by anybody: it is bounded, and every number and path in
-it is checked before it is used.
+load well. A stored index is not trusted: its size is bounded, and every number and path in it is
+checked before it is used.
 """
 
 import json
@@ -22,12 +22,12 @@ _PATH = re.compile(r"(?!(?:.*/)?\.\.?(?:/|$))[^/\0]+(?:/[^/\0]+)*", re.DOTALL)
 
 
 def dump(index: Index) -> bytes:
-    """The file INDEX, compressed."""
+    """Return the content of the file INDEX, compressed."""
     return compress_file(json.dumps(_to_json(index), separators=(",", ":")).encode())
 
 
 def load(stored: bytes, where: str) -> Index:
-    """Raises BackupError where stored is not an index that can be trusted; where names it."""
+    """Read an index; raise BackupError, which names where, if it cannot be trusted."""
     try:
         return _from_json(json.loads(decompress_file(stored)))
     except (
@@ -136,7 +136,7 @@ def _groups(columns: Mapping[str, Any], frames: Iterator[Frame]) -> Iterator[Gro
 
 
 def _check_stored(file: File, groups: Sequence[Group], lengths: Sequence[int]) -> None:
-    """What is read out of a pack has to lie in the frames of its group."""
+    """Raise ValueError unless the file's stored bytes lie in the frames of its group."""
     if file.group is None:
         return
     if file.group >= len(groups) or groups[file.group].place is not file.place:
@@ -146,7 +146,7 @@ def _check_stored(file: File, groups: Sequence[Group], lengths: Sequence[int]) -
 
 
 def _path(text: object) -> str:
-    """Relative, and nowhere but below the folder it is laid out in."""
+    """Return text if it is a relative path that stays below the folder it is laid out in."""
     if not isinstance(text, str) or not _PATH.fullmatch(text):
         raise ValueError(f"{text!r} is not a path of a data directory")
     return text

@@ -1,8 +1,8 @@
-"""Which relation file belongs to which object.
+"""Map relation files to the objects that they belong to.
 
-A relation is named by where its first file lies, `base/5/16391` or
-`pg_tblspc/16390/PG_17_202406281/5/16391`: a path without segment, fork and `INCREMENTAL.`. Its
-indexes and its TOAST table are files of their own that belong to the same object. A mapping is
+A relation is named by the path of its first file, `base/5/16391` or
+`pg_tblspc/16390/PG_17_202406281/5/16391`: without segment, fork and `INCREMENTAL.`. A table's
+indexes and its TOAST table have files of their own that belong to the same object. A mapping is
 true for a moment only, so one is read before a backup and one after it.
 """
 
@@ -32,7 +32,7 @@ _FIRST_USER_NUMBER = 16384
 _FULL = "postgres.no_connection_slot"
 _GONE = "postgres.no_database"
 _PAUSES = (0.5, 1.0, 2.0, 4.0)
-"""Seconds between two tries to read a database whose connections are all in use."""
+"""Seconds between attempts to read a database whose connections are all in use."""
 _RELATION_FILE = re.compile(
     r"((?:base|pg_tblspc/\d+/PG_\w+)/\d+/)(?:INCREMENTAL\.)?(\d+)(?:_(?:fsm|vm|init))?(?:\.\d+)?",
     re.ASCII,
@@ -42,7 +42,7 @@ SELECT c.oid::int8, c.relkind::text, c.relpersistence::text, n.nspname::text, c.
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN {OBJECT_KINDS} AND {USER_SCHEMA}
 """  # noqa: S608
-# A TOAST table, and an index of one, belong to the table t that they serve.
+# A TOAST table, and the index of one, belong to the table t that it serves.
 _FILES = f"""
 SELECT path, CASE WHEN o.relkind IN ('r', 'm') AND {USER_SCHEMA} THEN o.oid::int8 END
   FROM pg_class c
@@ -57,7 +57,7 @@ SELECT path, CASE WHEN o.relkind IN ('r', 'm') AND {USER_SCHEMA} THEN o.oid::int
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A table or materialized view by its oid, which stays when it is renamed."""
+    """A table or materialized view by its oid, which a rename does not change."""
 
     database: int
     table: int
@@ -71,32 +71,31 @@ class MappedObject:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A database that refuses us. name: as it is called; error: how it refuses."""
+    """A database that refuses us."""
 
     name: str
-    error: BackupError
+    error: BackupError  # the reason
 
     @property
     def prefixes(self) -> tuple[str, ...]:
-        """What the ids of its tables and views begin with, a slash after it."""
+        """Return the beginnings of its tables' and views' ids, before the slash that follows."""
         return tuple(f"{TYPE}/{subtype}/{escape(self.name)}" for subtype in ("table", "view"))
 
 
 @dataclass(frozen=True, slots=True)
 class FileMap:
-    """owners: of each relation by its path, None for what belongs to the core (catalogs,
-    sequences); objects: by their oids, those without files too; unread: the databases that are
-    in neither, by their oids."""
+    """The mapping of a cluster's relation files to objects."""
 
-    owners: dict[str, Owner | None]
-    objects: dict[Owner, MappedObject]
-    unread: dict[int, Unread] = field(default_factory=dict)
+    owners: dict[str, Owner | None]  # by relation; None is the core (catalogs, sequences)
+    objects: dict[Owner, MappedObject]  # those without files too
+    unread: dict[int, Unread] = field(default_factory=dict)  # by oid; databases in neither
 
 
 def read_map() -> FileMap:
-    """The mapping of the whole cluster, without the databases that refuse us.
+    """Read the mapping of the whole cluster, without the databases that refuse us.
 
-    One that is full is waited for. Raises BackupError where an administrator ends what reads.
+    Waits for a database whose connections are all in use. Raises BackupError if an administrator
+    ends the reading connection.
     """
     found = FileMap({}, {})
     with connect() as connection:
@@ -109,23 +108,23 @@ def read_map() -> FileMap:
 
 
 def relation_of(path: str) -> str | None:
-    """The relation that a file of the data directory belongs to, None where it is of none."""
+    """Return the relation that a file of the data directory belongs to; None if to none."""
     match = _RELATION_FILE.fullmatch(path)
     return match and match[1] + match[2]
 
 
 def database_of(relation: str) -> int:
-    """The oid of the database that a relation belongs to."""
+    """Return the oid of the database that a relation belongs to."""
     return int(relation.split("/")[-2])
 
 
 def is_of_initdb(relation: str) -> bool:
-    """Whether a relation that no mapping knows can only be a catalog."""
+    """Tell whether a relation that no mapping knows can only be a catalog."""
     return int(relation.rpartition("/")[2]) < _FIRST_USER_NUMBER
 
 
 def _refusal(database: Database, found: FileMap) -> BackupError | None:
-    """Why it cannot be read, now or later; None once it is in found."""
+    """Read the database into found; return why it cannot be read, now or later, else None."""
     try:
         _read_patiently(database, found)
     except BackupError as error:
@@ -167,5 +166,5 @@ def _files(
     for path, table in connection.execute(_FILES):
         if table is None:
             yield path, None
-        elif table in known:  # else it is younger than the list of objects: nobody's yet
+        elif table in known:  # else newer than the list of objects: no owner yet
             yield path, known[table]

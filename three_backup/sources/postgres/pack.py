@@ -1,7 +1,7 @@
-"""Packs: files of independent zstd frames, written in one pass and read by ranges.
+"""Read packs: files of independent zstd frames, written in one pass and read by ranges.
 
-What is written comes back only if the sha256 of its frame agrees; a frame is checked before it is
-decompressed, and decompresses to exactly the size that the index says.
+A frame's sha256 is checked before it is decompressed, and it has to decompress to exactly the
+size that the index says.
 """
 
 import hashlib
@@ -15,10 +15,10 @@ from three_backup.sources.jobs import SnapshotFiles
 from three_backup.sources.postgres.index import File, Frame, Group
 
 FRAME_SIZE = 4 << 20
-"""The most a frame holds, bytes before compression."""
+"""The most bytes that a frame holds, before compression."""
 
 LARGEST_FILE = 1 << 30
-"""The most that a file of its own, the index say, has before compression: ten million files."""
+"""The most bytes, uncompressed, of a file that is no pack: an index of ten million files."""
 
 _FILE_LEVEL = 6
 _READ_SIZE = 16 << 20
@@ -27,7 +27,7 @@ _READ_THROUGH = 128 << 10
 
 @dataclass(frozen=True, slots=True)
 class _Slice:
-    """length bytes of file from file_offset on, which lie in a raw frame from frame_offset on."""
+    """The length bytes of file from file_offset on, which begin at frame_offset in a raw frame."""
 
     file: File
     file_offset: int
@@ -37,14 +37,14 @@ class _Slice:
 
 @dataclass(frozen=True, slots=True)
 class _Need:
-    """A frame that has to be read, and what is wanted of it."""
+    """A frame that has to be read, and the slices that are wanted of it."""
 
     frame: Frame
     slices: tuple[_Slice, ...]
 
 
 class PackReader:
-    """Reads files out of the packs of one snapshot; bytes_read counts what was fetched for it."""
+    """A reader of files in the packs of one snapshot; bytes_read counts the fetched bytes."""
 
     def __init__(self, files: SnapshotFiles, groups: Sequence[Group]) -> None:
         self._files = files
@@ -52,18 +52,18 @@ class PackReader:
         self.bytes_read = 0
 
     def pieces(self, wanted: Iterable[File]) -> Iterator[tuple[File, int, memoryview]]:
-        """The contents of the files as (file, offset in the file, bytes), in the packs' order.
+        """Yield the contents of the files as (file, offset in it, bytes), in the packs' order.
 
         Pieces of one file come in ascending order without gaps, but pieces of other files may
         come between them. A file of which nothing is stored here (group is None) gives none.
-        Raises BackupError where a frame is damaged or cannot be read.
+        Raises BackupError if a frame is damaged or cannot be read.
         """
         for pack, needs in self._needs(wanted).items():
             for run in _runs(needs):
                 yield from self._read_run(pack, run)
 
     def sizes(self, wanted: Iterable[File]) -> dict[str, int]:
-        """How many bytes pieces() will read, by pack."""
+        """Return how many bytes pieces() will read, by pack."""
         return {
             pack: sum(map(_length, _runs(needs))) for pack, needs in self._needs(wanted).items()
         }
@@ -96,7 +96,7 @@ class PackReader:
 def damaged_groups(
     files: SnapshotFiles, groups: Sequence[Group]
 ) -> Iterator[tuple[int, BackupError]]:
-    """Read every frame: the numbers of the groups of which one is damaged or cannot be had."""
+    """Read every frame; yield the group's number and the error of each bad one."""
     needs: dict[str, list[tuple[int, _Need]]] = {}
     for number, group in enumerate(groups):
         for frame in group.frames:
@@ -109,14 +109,14 @@ def damaged_groups(
 
 
 def compress_file(body: bytes) -> bytes:
-    """A small file as one zstd frame."""
+    """Return a small file as one zstd frame."""
     import zstandard
 
     return zstandard.ZstdCompressor(level=_FILE_LEVEL).compress(body)
 
 
 def decompress_file(stored: bytes) -> bytes:
-    """What compress_file was given. Raises ValueError where it is damaged or absurdly long."""
+    """Undo compress_file(). Raises ValueError if it is damaged or above LARGEST_FILE."""
     import zstandard
 
     try:
@@ -129,7 +129,7 @@ def decompress_file(stored: bytes) -> bytes:
 
 
 def _frames_of(group: Group, files: Iterable[File]) -> Iterator[_Need]:
-    """The frames of the group in which the files lie, each once."""
+    """Return the frames of the group in which the files lie, each once."""
     ends = list(accumulate(frame.raw for frame in group.frames))
     slices: dict[int, list[_Slice]] = {}
     for file in sorted(files, key=lambda file: file.offset):
@@ -141,7 +141,7 @@ def _frames_of(group: Group, files: Iterable[File]) -> Iterator[_Need]:
 def _slices(
     file: File, frames: Sequence[Frame], ends: Sequence[int]
 ) -> Iterator[tuple[int, _Slice]]:
-    """The file cut at the borders of the frames, with the numbers of these."""
+    """Cut the file at the borders of the frames; yield each frame's number and slice."""
     position, left = file.offset, file.size
     number = bisect_right(ends, position)
     while left:
@@ -152,7 +152,7 @@ def _slices(
 
 
 def _runs(needs: Sequence[_Need]) -> Iterator[list[_Need]]:
-    """Neighbouring frames that are worth one read, by the order in the pack."""
+    """Yield runs of neighbouring frames that are worth one read, in the order of the pack."""
     run: list[_Need] = []
     for need in needs:
         if run and not _joins(run, need.frame):
@@ -164,7 +164,7 @@ def _runs(needs: Sequence[_Need]) -> Iterator[list[_Need]]:
 
 
 def _length(run: Sequence[_Need]) -> int:
-    """Bytes of the pack from the first of the run to its last."""
+    """Return the bytes of the pack from the run's first frame to the end of its last."""
     return run[-1].frame.offset + run[-1].frame.stored - run[0].frame.offset
 
 
@@ -179,7 +179,7 @@ def _joins(run: Sequence[_Need], frame: Frame) -> bool:
 def _damaged_in(
     files: SnapshotFiles, pack: str, run: Sequence[tuple[int, Frame]]
 ) -> Iterator[tuple[int, BackupError]]:
-    """Of neighbouring frames, each with the number of its group."""
+    """Yield the bad frames of a run, as the group's number and the error."""
     start, last = run[0][1].offset, run[-1][1]
     try:
         stored = memoryview(files.read_range(pack, start, last.offset + last.stored - start))
@@ -204,7 +204,7 @@ def _raw(pack: str, frame: Frame, stored: memoryview) -> bytes:
 
 
 def _decompress(stored: bytes | memoryview, raw_size: int) -> bytes:
-    """Raises ValueError where the frame does not hold exactly raw_size bytes."""
+    """Decompress a frame. Raises ValueError if it does not hold exactly raw_size bytes."""
     import zstandard
 
     try:

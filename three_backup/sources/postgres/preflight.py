@@ -1,4 +1,4 @@
-"""What the server is and whether it can be backed up as it is configured."""
+"""Read the state of a server, and check that its configuration allows a backup."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,21 +38,19 @@ SELECT current_setting('server_version_num')::int,
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The state of a server. version: `server_version_num`; lsn: how far its WAL is written, or
-    replayed where it is a standby; redo: where its last checkpoint starts; superuser: the name
-    that initdb gave. Sizes in bytes."""
+    """The state of a server. Sizes in bytes."""
 
-    version: int
+    version: int  # `server_version_num`
     version_text: str
     identifier: str
     timeline: int
-    lsn: str
-    redo: str
+    lsn: str  # how far its WAL is written; replayed, if it is a standby
+    redo: str  # where its last checkpoint starts
     in_recovery: bool
     summarize_wal: bool
     wal_level: str
     max_wal_senders: int
-    superuser: str
+    superuser: str  # the role that initdb made, by its current name
     wal_segment_size: int
     block_size: int
     checksums: bool
@@ -71,7 +69,7 @@ class Cluster:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """What the record of each of its objects says of it."""
+        """Return what the catalog record of each of its objects says of the cluster."""
         return {
             "system_identifier": self.identifier,
             "timeline": self.timeline,
@@ -83,7 +81,7 @@ class Cluster:
 
 
 def read_cluster(connection: "Connection") -> Cluster:
-    """Raises BackupError for a server that is too old."""
+    """Read the state of the server. Raises BackupError if it is older than OLDEST."""
     (row,) = connection.execute(_CLUSTER)
     cluster = Cluster(*row)
     if cluster.major < OLDEST:
@@ -96,7 +94,7 @@ def read_cluster(connection: "Connection") -> Cluster:
 
 
 def check_backup(cluster: Cluster) -> None:
-    """Raises BackupError where the configuration of the server allows no backup at all."""
+    """Raise BackupError if the configuration of the server allows no backup at all."""
     if cluster.wal_level == "minimal":
         raise BackupError(
             "postgres.wal_level",
@@ -112,6 +110,6 @@ def check_backup(cluster: Cluster) -> None:
 
 
 def position(lsn: str) -> int:
-    """The LSN `0/16C3B28` as a number of bytes."""
+    """Return an LSN such as `0/16C3B28` as a number of bytes."""
     high, low = lsn.split("/")
     return int(high, 16) << 32 | int(low, 16)

@@ -1,4 +1,4 @@
-"""The databases of a cluster, and how their tables and views are asked for and named."""
+"""List the databases of a cluster, and name their tables and views."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 TYPE = "postgres"
 USER_SCHEMA = r"(n.nspname !~ '^pg_' AND n.nspname <> 'information_schema')"
-"""Of pg_namespace n: whether what is in it counts as a user's. No user may begin a name by pg_."""
+"""SQL condition: schema n is a user's. PostgreSQL reserves schema names that begin with pg_."""
 
 OBJECT_KINDS = "('r', 'p', 'f', 'v', 'm')"
 _KINDS = {
@@ -23,8 +23,8 @@ _KINDS = {
     "m": ("view", "materialized view"),
 }
 _UNLOGGED = "u"
-# A limit of -2 marks what a DROP DATABASE that was interrupted left behind; template0 is as initdb
-# made it.
+# A limit of -2 marks a database that an interrupted DROP DATABASE left behind; template0 is as
+# initdb made it.
 _DATABASES = """
 SELECT d.oid::int8, datname::text, datallowconn, has_database_privilege(d.oid, 'CONNECT'),
        datconnlimit = 0 AND NOT rolsuper, rolname::text
@@ -36,17 +36,16 @@ SELECT d.oid::int8, datname::text, datallowconn, has_database_privilege(d.oid, '
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """refusal: why we may not connect to it, None if we may; closed: nobody may, which is no
-    failure of ours."""
+    """A database of a cluster."""
 
     oid: int
     name: str
-    refusal: BackupError | None = None
-    closed: bool = False
+    refusal: BackupError | None = None  # why we may not connect to it; None if we may
+    closed: bool = False  # nobody may connect to it, which is not a failure of ours
 
 
 def databases(connection: "Connection") -> list[Database]:
-    """All that can have tables, template1 too."""
+    """Return all databases that can have tables, template1 too."""
     return [
         Database(oid, name, _refusal(name, role, is_open, allowed, is_full), not is_open)
         for oid, name, is_open, allowed, is_full, role in connection.execute(_DATABASES)
@@ -58,7 +57,7 @@ def object_id(database: str, relkind: str, schema: str, name: str) -> ObjectId:
 
 
 def kind(relkind: str, persistence: str) -> str:
-    """`table`, `materialized view`, `unlogged table` ...: what people call it."""
+    """Return what people call it: `table`, `materialized view`, `unlogged table` ..."""
     return f"unlogged {_KINDS[relkind][1]}" if persistence == _UNLOGGED else _KINDS[relkind][1]
 
 

@@ -1,4 +1,4 @@
-"""PostgreSQL as a source: what the tools see of it."""
+"""PostgreSQL as a source, in the interface that the tools use."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -85,7 +85,10 @@ class PostgresSource:
 
 
 def _risen(live: Sequence[tuple[Mapping[str, Any], Settings]], newest: Manifest) -> str | None:
-    """The same rule as when a snapshot is taken, here by name, to be said in the plan."""
+    """Explain which object may now go farther away than newest keeps it; None if none may.
+
+    It tells the plan, by names, what refuse_risen() decides when a snapshot is taken.
+    """
     places = {str(carried.id): Place(carried.facts["class"]) for carried in newest.objects}
     places.update(dict.fromkeys(newest.facts["disabled"], Place.NONE))
     for record, settings in live:

@@ -1,1 +1,1 @@
-"""The chain of a snapshot: opened, laid out as data directories, read through."""
+"""Open the chain of a snapshot, lay it out as data directories, or read it through."""

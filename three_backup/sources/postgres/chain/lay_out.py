@@ -1,4 +1,4 @@
-"""Put the needed files of a chain on disk as data directories, and combine these into one."""
+"""Write the needed files of a chain to disk as data directories, and combine them into one."""
 
 import os
 import struct
@@ -21,15 +21,15 @@ MANIFEST = "backup_manifest"
 _INCREMENTAL = "INCREMENTAL."
 _INCREMENTAL_MAGIC = 0xD3AE1F0D
 _WORTH_A_STAND_IN = 128 << 10
-"""Below this a missing relation costs recovery less than the file that would stand in."""
+"""Bytes. A smaller missing relation costs recovery less than a stand-in file for it."""
 
 
 def lay_out_chain(
     chain: Sequence[tuple[PackReader, Index, Link]], folder: Path, user: str | None
 ) -> list[Path]:
-    """A data directory per link, the base first, all the user's own.
+    """Write a data directory per link, owned by user, and return them, the base first.
 
-    Tablespaces become plain directories under pg_tblspc. Raises BackupError where a byte differs
+    Tablespaces become plain directories under pg_tblspc. Raises BackupError if a byte differs
     from what the index says, or the disk is full.
     """
     laid_out: list[Path] = []
@@ -53,19 +53,19 @@ def combine(
     user: str | None,
     options: Sequence[str] = ("--no-manifest",),
 ) -> None:
-    """Make one data directory out of the links by pg_combinebackup."""
+    """Combine the links' data directories into pgdata with pg_combinebackup."""
     argv = [binaries["pg_combinebackup"], "--no-sync", f"--output={pgdata}", *options]
     run(Program([*argv, *map(str, links)], user=user, code="postgres.combine", what="postgres"))
 
 
 def write_manifest(directory: Path, manifest: bytes, user: str | None) -> None:
-    """The manifest that the server made of the backup, as pg_combinebackup looks for it."""
+    """Write the server's own backup manifest to where pg_combinebackup looks for it."""
     with _disk(directory):
         _append(directory / MANIFEST, manifest, user)
 
 
 def put_stand_ins(stand_ins: Mapping[str, int], pgdata: Path, user: str | None) -> None:
-    """Files without content, of the lengths given, where nothing was laid out."""
+    """Make sparse files of the given lengths (bytes) for the paths that were not laid out."""
     with _disk(pgdata):
         for path, length in stand_ins.items():
             target = _inside(pgdata, path)
@@ -85,7 +85,7 @@ def _make_directories(directory: Path, paths: Iterable[str], link: Link, user: s
 
 
 def _fetch(reader: PackReader, files: Iterable[File], directory: Path, user: str | None) -> None:
-    """Write the stored bytes of the files, each checked by its CRC32C."""
+    """Write the stored bytes of the files, and check each file's CRC32C."""
     unfinished = {file.path: 0 for file in files if file.size}
     for file in files:
         if not file.size:
@@ -128,7 +128,7 @@ def _inside(directory: Path, path: str) -> Path:
 
 
 def _append(path: Path, content: bytes | memoryview, user: str | None) -> None:
-    """Write to the end of the file, made where it is missing, and then the user's own."""
+    """Append to the file; make it if it is missing. user becomes its owner, None keeps it."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     with os.fdopen(os.open(path, flags, 0o600), "wb") as output:
         if user is not None:

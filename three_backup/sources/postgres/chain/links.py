@@ -1,6 +1,6 @@
-"""Which file of a chain lies where: what each link has to give so that the newest one is whole.
+"""Decide which files each link of a chain gives so that the newest snapshot is whole.
 
-A file is followed by its path, from the newest link to the oldest, never by the object's name: a
+Files are followed by path from the newest link to the oldest, never by the object's name: a
 relation may have belonged to another object when an older link was taken.
 """
 
@@ -17,20 +17,16 @@ BLOCK_SIZE = 8192
 _IN_DATABASE = re.compile(r"(?:base|pg_tblspc/\d+/PG_\w+)/(\d+)/", re.ASCII)
 _TABLESPACE_MAP = "tablespace_map"
 _ALWAYS = ("PG_VERSION", "backup_label", "global/pg_control")
-"""What pg_combinebackup reads in every link, whatever it takes out of it."""
+"""Files that pg_combinebackup reads in every link, whatever else it takes from it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What one snapshot of the chain gives.
+    """The files that one snapshot of the chain gives."""
 
-    fetch: files to read out of its packs; stubs: INCREMENTAL files without blocks, to be written
-    anew; same: paths of whole files to take from the link before.
-    """
-
-    fetch: tuple[File, ...]
-    stubs: tuple[File, ...]
-    same: tuple[str, ...]
+    fetch: tuple[File, ...]  # to read from its packs
+    stubs: tuple[File, ...]  # INCREMENTAL files without blocks, to write anew
+    same: tuple[str, ...]  # paths of whole files to take from the link before
 
     @property
     def files(self) -> Iterator[File]:
@@ -39,14 +35,17 @@ class Link:
 
 
 def database_of(path: str) -> str | None:
-    """The number of the database that a file or relation belongs to; None is all of them."""
+    """Return the oid of the database that a file or relation belongs to; None means all."""
     match = _IN_DATABASE.match(path)
     return None if match is None else match[1]
 
 
 def core_paths(index: Index, databases: Collection[str] | None) -> list[str]:
-    """What a restore out of these databases, or all, needs whatever is wanted of them: catalogs,
-    sequences, WAL, all that is outside of relations."""
+    """Return the paths that every restore from these databases needs, whatever it restores.
+
+    They are catalogs, sequences, WAL, and all files outside of relations. databases: oids; None
+    means all.
+    """
     return [
         path
         for path in stored_paths(index)
@@ -56,7 +55,7 @@ def core_paths(index: Index, databases: Collection[str] | None) -> list[str]:
 
 
 def stored_paths(index: Index) -> list[str]:
-    """Everything that can be laid out; where the tablespaces were does not matter there."""
+    """Return the paths that can be laid out. Laying out needs no tablespace_map."""
     return [
         path
         for path, file in index.files.items()
@@ -65,9 +64,9 @@ def stored_paths(index: Index) -> list[str]:
 
 
 def resolve(chain: Sequence[Index], paths: Iterable[str]) -> list[Link]:
-    """What each link, the base first, has to give for these paths of the newest one.
+    """Return what each link, the base first, has to give for these paths of the newest one.
 
-    Raises BackupError where a file was left out, or an older link does not have it.
+    Raises BackupError if a file was left out, or an older link does not have it.
     """
     links: list[Link] = []
     needed, whole = set(paths), set[str]()
@@ -86,14 +85,14 @@ def resolve(chain: Sequence[Index], paths: Iterable[str]) -> list[Link]:
 
 
 def places(links: Iterable[Link]) -> set[Place]:
-    """The classes whose packs have to be at hand."""
+    """Return the places whose packs the links are read from."""
     return {file.place for link in links for file in link.fetch}
 
 
 def stand_ins(newest: Index, laid_out: Collection[str]) -> dict[str, int]:
-    """The relation files that are not laid out and how long they are, in bytes.
+    """Return the relation files that are not laid out, with their lengths in bytes.
 
-    Files of that length without content keep recovery from allocating what nobody will read.
+    Empty (sparse) files of these lengths keep recovery from allocating blocks that nobody reads.
     """
     return {
         path: length
@@ -124,7 +123,7 @@ def _file(index: Index, path: str) -> File:
 
 
 def length_of(file: File) -> int:
-    """Of a relation's file in the data directory, bytes; of the whole blocks only."""
+    """Return the bytes of a relation's file in the data directory, counting whole blocks only."""
     blocks = file.size // BLOCK_SIZE if file.blocks is None else file.blocks
     return blocks * BLOCK_SIZE
 

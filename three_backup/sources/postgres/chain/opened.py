@@ -1,4 +1,4 @@
-"""The stored chain of a restore: its indexes, and the way from them to a data directory."""
+"""Open the stored chain of a restore: read its indexes, and make data directories of it."""
 
 import shutil
 from collections import Counter
@@ -41,15 +41,15 @@ from three_backup.sources.postgres.scratch.folder import PGDATA
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """What a chain gives of a whole cluster. left_out: paths of relation files that were disabled,
-    or whose bytes are not on this host and nowhere else."""
+    """The files that a chain can give of a whole cluster."""
 
     links: tuple[Link, ...]
+    # Paths of relation files that were disabled, or whose bytes never left another host.
     left_out: frozenset[str]
 
 
 class OpenedChain:
-    """Snapshots, the base first, whose indexes are read. bytes_read: of all that was fetched."""
+    """A chain of snapshots, the base first, with their indexes read."""
 
     def __init__(self, chain: Sequence[SnapshotFiles], advance: Advance, expect: Advance) -> None:
         self._files = [Counted(files, advance) for files in chain]
@@ -67,25 +67,26 @@ class OpenedChain:
 
     @property
     def bytes_read(self) -> int:
+        """Return the bytes of all that was fetched, indexes included."""
         return sum(files.bytes_read for files in self._files)
 
     def has(self, relation: str) -> bool:
-        """Whether the newest snapshot saw a file of the relation; a later one comes by WAL."""
+        """Tell whether the newest snapshot has a file of the relation; WAL may bring it later."""
         return relation in self._relations
 
     def core(self, databases: Collection[str] | None) -> set[str | None]:
-        """The relations that are laid out for every restore out of these databases, or all."""
+        """Return the relations that every restore from databases (None: all) lays out."""
         return {relation_of(path) for path in core_paths(self.newest, databases)}
 
     def check(self, relations: Collection[str]) -> None:
-        """Raises BackupError where these relations cannot be had: left out, or not at hand."""
+        """Raise BackupError if a relation was left out, or its bytes never left another host."""
         links = resolve(self._indexes, self._paths(relations))
         for files, link in zip(self._files, links, strict=True):
             if Place.LOCAL in places([link]):
                 _check_local(files)
 
     def reads(self, relations: Collection[str], databases: Collection[str] | None) -> Counter[str]:
-        """How many bytes lay_out() reads for these, and reading the indexes did, by place."""
+        """Return the bytes that the indexes and lay_out() need, by place (`local`, `s3`)."""
         paths = {*core_paths(self.newest, databases), *self._paths(relations)}
         return self.reads_of(resolve(self._indexes, paths))
 
@@ -106,7 +107,7 @@ class OpenedChain:
         user: str | None,
         binaries: Binaries,
     ) -> None:
-        """Make `pgdata` in the folder: these relations, and the core for databases, or for all."""
+        """Make `pgdata` in the folder: the relations, and the core of databases (None: of all)."""
         laid_out = {*core_paths(self.newest, databases), *self._paths(relations)}
         directories = self._lay_out(resolve(self._indexes, laid_out), folder, user)
         pgdata = folder / PGDATA
@@ -119,7 +120,7 @@ class OpenedChain:
         put_stand_ins(stand_ins(self.newest, laid_out), pgdata, user)
 
     def whole(self) -> Whole:
-        """Everything that can be had."""
+        """Return the links for all files that can be restored, and the files that cannot."""
         files = self.newest.files
         left_out = {path for path, file in files.items() if file.form is Form.LEFT_OUT}
         if any(file.place is Place.LOCAL for file in files.values()) and not self._local_is_here():
@@ -128,14 +129,14 @@ class OpenedChain:
         return Whole(tuple(resolve(self._indexes, paths)), frozenset(left_out))
 
     def lay_out_whole(self, whole: Whole, folder: Path, user: str | None) -> list[Path]:
-        """A data directory for each snapshot, the base first, with the manifest of its server."""
+        """Write a data directory per snapshot, the base first, each with its server's manifest."""
         directories = self._lay_out(whole.links, folder, user)
         for files, directory in zip(self._files, directories, strict=True):
             write_manifest(directory, decompress_file(files.read(BACKUP_MANIFEST)), user)
         return directories
 
     def configuration(self) -> SavedConfiguration:
-        """Of the server, when the newest snapshot was taken."""
+        """Return the server's configuration as it was when the newest snapshot was taken."""
         return SavedConfiguration.from_json(decompress_file(self._files[-1].read(CONFIGURATION)))
 
     def _lay_out(self, links: Sequence[Link], folder: Path, user: str | None) -> list[Path]:
@@ -144,14 +145,16 @@ class OpenedChain:
         return lay_out_chain(linked, folder, user)
 
     def _linked(self, links: Sequence[Link]) -> list[tuple[PackReader, Index, Link]]:
-        """The links with what they are read out of."""
+        """Return each link with the reader and the index of its snapshot."""
         return [
             (PackReader(files, index.groups), index, link)
             for files, index, link in zip(self._files, self._indexes, links, strict=True)
         ]
 
     def _local_is_here(self) -> bool:
-        with_local = (one for one in self._files if one.manifest.file(Place.LOCAL.pack))
+        with_local = (
+            counted for counted in self._files if counted.manifest.file(Place.LOCAL.pack)
+        )
         try:
             for files in with_local:
                 _check_local(files)
@@ -164,7 +167,7 @@ class OpenedChain:
 
 
 class Counted:
-    """The files of a snapshot, every byte that is read of them counted and reported."""
+    """The files of a snapshot; every byte read from them is counted and reported to advance."""
 
     def __init__(self, files: SnapshotFiles, advance: Advance) -> None:
         self._files = files
@@ -191,7 +194,7 @@ class Counted:
 
 
 def _check_local(files: SnapshotFiles) -> None:
-    """Raises where the pack that never leaves the host of the backup is not here."""
+    """Raise BackupError if the pack that stays on the backup's host is not here."""
     try:
         files.read_range(Place.LOCAL.pack, 0, 1)
     except BackupError as error:

@@ -1,4 +1,4 @@
-"""Read all that a chain stores, frame by frame, and say whose bytes are not what they were."""
+"""Read all that a chain stores, frame by frame, and report the objects with damaged bytes."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,10 @@ from three_backup.sources.postgres.pack import damaged_groups
 
 
 def read_through(job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
-    """Raises BackupError where an index, or what belongs to all, is damaged."""
+    """Yield the outcome of every object of the chain.
+
+    Raises BackupError if an index is damaged, or a file that every object needs.
+    """
     chain = [Counted(files, job.advance) for files in job.chain]
     damaged: dict[ObjectId, BackupError] = {}
     for files in chain:
@@ -30,7 +33,7 @@ def read_through(job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupErr
 
 
 def _damaged(files: SnapshotFiles) -> Iterator[tuple[ObjectId, BackupError]]:
-    """The objects that one snapshot cannot give back."""
+    """Yield the objects that one snapshot cannot give back, each with the reason."""
     snapshot = files.manifest.snapshot
     for stored in files.manifest.files:
         if stored.sha256 is not None:
@@ -45,7 +48,7 @@ def _damaged(files: SnapshotFiles) -> Iterator[tuple[ObjectId, BackupError]]:
 
 
 def _owners(index: Index) -> dict[int, set[ObjectId]]:
-    """Whose files are in each group."""
+    """Return the objects with files in each group, by the group's number."""
     of_relation: dict[str, set[ObjectId]] = {}
     for id, relations in index.objects.items():
         for relation in relations:

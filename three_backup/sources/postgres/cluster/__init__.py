@@ -1,1 +1,1 @@
-"""A whole cluster: a data directory out of a chain."""
+"""The restore of a whole cluster: a chain becomes a data directory."""

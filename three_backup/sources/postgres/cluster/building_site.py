@@ -1,8 +1,8 @@
-"""The folders that a whole cluster is restored into: empty before, whole afterwards.
+"""The folders that a whole cluster is restored into: empty before, complete afterwards.
 
-All of it is made inside the data directory, in a folder whose name says that it is not finished,
-and moved up at the end, `PG_VERSION` last: without that file no server starts. What fails takes
-away again all that it made; what is killed is recognised by the next restore, which says so.
+Everything is made in a folder inside the data directory whose name says that it is unfinished,
+and moved up at the end. `PG_VERSION` moves last: no server starts without that file. A restore
+that fails removes all that it made. The next restore recognises one that was killed, and says so.
 """
 
 import os
@@ -26,20 +26,20 @@ _LAST = "PG_VERSION"
 
 @dataclass(frozen=True, slots=True)
 class BuildingSite:
-    """directory: the data directory to be; tablespaces: where each will lie, by its oid."""
+    """The folders of one restore."""
 
-    directory: Path
-    tablespaces: Mapping[int, Path]
-    user: str | None
+    directory: Path  # the data directory to be
+    tablespaces: Mapping[int, Path]  # where each will lie, by its oid
+    user: str | None  # will own the folders; None is the current user
 
     @property
     def folder(self) -> Path:
-        """Where to work; it goes with the block."""
+        """The folder to work in; move_in() or a failure removes it."""
         return self.directory / UNFINISHED
 
     @property
     def combined(self) -> Path:
-        """The data directory until it is whole."""
+        """The place of the data directory until it is complete."""
         return self.folder / _COMBINED
 
     @property
@@ -47,7 +47,7 @@ class BuildingSite:
         return [self.directory, *self.tablespaces.values()]
 
     def move_in(self) -> None:
-        """Make it the data directory, durably, if all in it is durable."""
+        """Move combined up into the data directory, durably if its content is durable."""
         for entry in sorted(self.combined.iterdir(), key=lambda entry: entry.name == _LAST):
             if entry.name == _LAST:
                 sync_directory(self.directory)
@@ -62,7 +62,10 @@ class BuildingSite:
 def building_site(
     directory: Path, tablespaces: Mapping[int, Path], user: str | None
 ) -> Iterator[BuildingSite]:
-    """Raises BackupError, and touches nothing, where a folder cannot be had or is not empty."""
+    """Make the folders; remove all of them again if the block fails.
+
+    Raises BackupError, and touches nothing, where a folder cannot be used or is not empty.
+    """
     site = BuildingSite(directory, tablespaces, user)
     check_folders(site)
     made = [folder for folder in site.folders if not folder.exists()]
@@ -77,14 +80,14 @@ def building_site(
 
 
 def check_folders(site: BuildingSite) -> None:
-    """Raises BackupError where a folder cannot be had or is not empty."""
+    """Raise BackupError where a folder cannot be used or is not empty."""
     _check_apart(site.folders)
     for folder in site.folders:
         _check_free(folder, site.user)
 
 
 def check_room(needed: Mapping[Path, int]) -> None:
-    """Raises BackupError where a folder's disk has less room than all that is to lie there."""
+    """Raise BackupError where a disk has less room than its folders need together, in bytes."""
     by_disk: dict[int, tuple[Path, int]] = {}
     for folder, size in needed.items():
         first, known = by_disk.get(folder.stat().st_dev, (folder, 0))
@@ -102,12 +105,12 @@ def check_room(needed: Mapping[Path, int]) -> None:
 
 
 def _check_apart(folders: Sequence[Path]) -> None:
-    for one in folders:
+    for folder in folders:
         for other in folders:
-            if one is not other and (one == other or other in one.parents):
+            if folder is not other and (folder == other or other in folder.parents):
                 raise BackupError(
                     "postgres.tablespace_inside",
-                    f"{one}: it cannot be used, it is {'' if one == other else 'inside of '}"
+                    f"{folder}: it cannot be used, it is {'' if folder == other else 'inside of '}"
                     f"{other}, which is to be filled as well",
                     "give each tablespace a folder of its own (--tablespace-mapping OLD=NEW)",
                 )
@@ -147,7 +150,7 @@ def _refused(folder: Path, why: str, remedy: str) -> BackupError:
 
 def _unfinished(folder: Path) -> BackupError:
     others: list[str] = []
-    with suppress(FileNotFoundError):  # killed before it was written, so before all else
+    with suppress(FileNotFoundError):  # killed before this file was written, the first of all
         others = os.fsdecode((folder / UNFINISHED / _FOLDERS).read_bytes()).split("\n")[1:]
     tablespaces = f" and its tablespaces, {', '.join(others)}," if others else ""
     return BackupError(
@@ -164,7 +167,7 @@ def _make(folder: Path, user: str | None) -> None:
 
 
 def _clear(folders: Sequence[Path], made: Sequence[Path]) -> None:
-    """All of them were empty, or not there."""
+    """Empty the folders and remove those that were made; before, all were empty or absent."""
     for folder in folders:
         with suppress(FileNotFoundError):
             for entry in list(os.scandir(folder)):

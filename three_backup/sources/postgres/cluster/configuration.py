@@ -1,11 +1,11 @@
-"""The configuration of a restored data directory, and what makes its first start a recovery."""
+"""The configuration of a restored data directory, and settings for its first start."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
 
 from three_backup.sources.postgres.configuration import SavedConfiguration
 
-# They name the places of the old server: with its data_directory it would be started, not this.
+# They name paths of the old server: its data_directory would be started, not the restored one.
 _PLACES = ("config_file", "data_directory", "external_pid_file", "hba_file", "ident_file")
 _OF_PLACES = re.compile(
     rf"^(?=\s*(?:{'|'.join(_PLACES)}|include|include_dir|include_if_exists)\b)",
@@ -26,7 +26,7 @@ _LEFT_OUT = (
 
 
 def configuration_files(saved: SavedConfiguration) -> dict[str, str]:
-    """What to write where the data directory has no such file, by its name."""
+    """Return the files, by name, to write where the data directory does not have them."""
     return {
         "postgresql.conf": "".join(_postgresql_conf(saved)),
         "pg_hba.conf": saved.files.get("pg_hba.conf", _MINIMAL_HBA),
@@ -35,12 +35,12 @@ def configuration_files(saved: SavedConfiguration) -> dict[str, str]:
 
 
 def recovery_settings(some_left_out: bool) -> str:
-    """What goes to the end of `postgresql.auto.conf`."""
+    """Return what to append to `postgresql.auto.conf`: the first start becomes a recovery."""
     return _RECOVERY + (_LEFT_OUT if some_left_out else "")
 
 
 def configuration_notes(saved: SavedConfiguration, written: Collection[str]) -> Iterator[str]:
-    """written: the names of the files that the data directory did not have."""
+    """Yield notes on the files written, given by name: those the data directory did not have."""
     made_up = sorted(set(written).difference(saved.files))
     if written:
         yield (

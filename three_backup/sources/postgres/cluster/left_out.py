@@ -1,7 +1,7 @@
-"""The tables of a restored cluster whose rows no snapshot has, and what makes them usable again.
+"""The tables of a restored cluster whose rows no snapshot has, and a script to make them usable.
 
-Their files are there, of no length, so that PostgreSQL starts and takes the tables for empty. An
-index of no length is none, however: a script mends that after the first start.
+Their files exist with length 0, so that PostgreSQL starts and takes the tables for empty. An index
+file of length 0 is not a valid index, however: the script repairs that after the first start.
 """
 
 from collections.abc import Collection, Iterator
@@ -26,8 +26,9 @@ _BEGIN = """\
 -- It takes connections a moment before it can be written to.
 DO $$ BEGIN WHILE pg_is_in_recovery() LOOP PERFORM pg_sleep(0.1); END LOOP; END $$;
 """
-# A table is known by its file, which no other one has; once it is mended it has another file.
-# Where psql cannot connect it ends, whatever it was told to do on errors.
+# A table is recognised by the path of its file: no other table has it, and a table that was
+# truncated or refreshed has a new one. psql exits where it cannot connect, whatever ON_ERROR_STOP
+# says, so closed databases are skipped.
 _MEND = """
 SELECT coalesce(min(datname::text), '') AS database,
        coalesce(bool_or(datallowconn), false) AS open,
@@ -55,17 +56,15 @@ _END = "\nALTER SYSTEM RESET ignore_invalid_pages;\n"
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """objects: the tables whose rows are not there, as far as they have names; relations: all of
-    theirs, by the path of the first file; files: what has to be there without content; unread:
-    the databases in which some of these tables have no names."""
+    """The tables whose rows are missing."""
 
-    objects: tuple[ObjectId, ...]
-    relations: tuple[str, ...]
-    files: tuple[str, ...]
-    unread: tuple[str, ...]
+    objects: tuple[ObjectId, ...]  # the tables, as far as their names are known
+    relations: tuple[str, ...]  # all their relations, each as the path of its first file
+    files: tuple[str, ...]  # the files that have to exist without content
+    unread: tuple[str, ...]  # the databases in which some of these tables have no known names
 
     def script(self, directory: Path) -> str:
-        """SQL for psql that makes the tables, and their indexes, usable."""
+        """Return SQL for psql that makes the tables and their indexes usable."""
         by_database: dict[str, list[str]] = {}
         for relation in self.relations:
             by_database.setdefault(database_of(relation) or "", []).append(relation)
@@ -93,7 +92,7 @@ class LeftOut:
 
 
 def left_out_of(newest: Index, paths: Collection[str]) -> LeftOut:
-    """paths: of the relation files that no snapshot has."""
+    """Return the tables to which the paths belong: relation files that no snapshot has."""
     relations = {relation for path in paths if (relation := relation_of(path)) is not None}
     return LeftOut(
         tuple(
@@ -106,7 +105,7 @@ def left_out_of(newest: Index, paths: Collection[str]) -> LeftOut:
 
 
 def _unread(newest: Index, relations: set[str]) -> Iterator[str]:
-    """The databases of what belongs to no object. One without any object is known by number."""
+    """Yield the databases of relations without an object, by oid where no object names them."""
     names = {
         database_of(relation): id.level1
         for id, known in newest.objects.items()

@@ -1,4 +1,4 @@
-"""Adds to the manifest of a restored data directory what was put there beside the backup."""
+"""Adds files to the manifest of a restored data directory that the backup did not have."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ _CHECKSUM = b'"Manifest-Checksum"'
 
 
 def add_files(path: Path, added: Mapping[str, bytes]) -> None:
-    """Let the manifest at path name the files, which are there with this content, as well."""
+    """Add the files, which exist with this content, to the manifest at path."""
     if not added:
         return
     files, end, rest = path.read_bytes().rpartition(_END_OF_FILES)

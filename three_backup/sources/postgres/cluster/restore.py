@@ -1,4 +1,4 @@
-"""Restore a whole cluster: a data directory that PostgreSQL itself has found to be complete."""
+"""Restores a whole cluster as a data directory that PostgreSQL itself found complete."""
 
 import os
 import shutil
@@ -38,9 +38,9 @@ _ON_DISK = 4096
 def restore_cluster(job: WholeJob) -> Restored:
     """Fill job.directory; facts: bytes_read, left_out.
 
-    Nothing of it is there before pg_verifybackup agrees with it, and all of it is durable.
+    The files move into place, all durable, only after pg_verifybackup has accepted them.
     """
-    user, binaries = _means(job)
+    user, binaries = _owner_and_binaries(job)
     chain = OpenedChain(job.chain, job.advance, lambda size: None)
     whole, tablespaces = chain.whole(), _placed(chain.newest, job.moved)
     with building_site(job.directory, tablespaces, user) as site:
@@ -59,7 +59,7 @@ def restore_cluster(job: WholeJob) -> Restored:
 
 
 def plan_cluster(job: WholeJob) -> Planned:
-    user, _ = _means(job)
+    user, _ = _owner_and_binaries(job)
     chain = OpenedChain(job.chain, job.advance, lambda size: None)
     whole, tablespaces = chain.whole(), _placed(chain.newest, job.moved)
     site = BuildingSite(job.directory, tablespaces, user)
@@ -75,8 +75,7 @@ def plan_cluster(job: WholeJob) -> Planned:
     return Planned(facts, tuple(left_out.notes(job.directory)))
 
 
-def _means(job: WholeJob) -> tuple[str | None, Binaries]:
-    """The user whose it shall be, and the programs to make it with."""
+def _owner_and_binaries(job: WholeJob) -> tuple[str | None, Binaries]:
     user = _owner(job)
     major = int(job.chain[-1].manifest.facts["version"]) // 10000
     binaries = find_binaries(major, job.source_settings.pg_bindir, os.environ)
@@ -105,7 +104,7 @@ def _check_reach(binaries: Binaries, user: str | None) -> None:
 
 
 def _placed(newest: Index, moved: Mapping[str, str]) -> dict[int, Path]:
-    """Where each tablespace that lies outside of the data directory shall lie."""
+    """Return the new place, by oid, of each tablespace outside of the data directory."""
     outside = {oid: path for oid, path in newest.tablespaces.items() if path.startswith("/")}
     unknown = set(moved).difference(outside.values())
     if unknown:
@@ -119,13 +118,13 @@ def _placed(newest: Index, moved: Mapping[str, str]) -> dict[int, Path]:
 
 
 def _link_option(site: BuildingSite, binaries: Binaries) -> list[str]:
-    """Linking what is whole already spares its room, on one file system."""
+    """Return `--link`, which needs no room for whole files, if there is just one file system."""
     disks = {folder.stat().st_dev for folder in site.folders}
     return ["--link"] if binaries.major >= _FIRST_TO_LINK and len(disks) == 1 else []
 
 
 def _needed(site: BuildingSite, newest: Index, whole: Whole, linked: bool) -> dict[Path, int]:
-    """The bytes that will lie below each folder when it needs most."""
+    """Return how many bytes each folder will hold at its peak."""
     needed = dict.fromkeys(site.folders, 0)
     stored = [file for link in whole.links for file in link.fetch]
     changed = {file.path for file in stored if file.form is Form.BLOCKS}
@@ -169,7 +168,7 @@ def _combine(
 
 
 def _make_spaces(site: BuildingSite, number: int) -> dict[int, Path]:
-    """Folders for the tablespaces of a link, which it points to as a data directory does."""
+    """Make a folder for each tablespace of a link, with the symlink of a data directory."""
     spaces = {oid: site.folder / f"space{number}-{oid}" for oid in site.tablespaces}
     link = site.folder / f"link{number}"
     pointers = link / "pg_tblspc"
@@ -186,7 +185,7 @@ def _escaped(path: Path) -> str:
 
 
 def _complete(site: BuildingSite, chain: OpenedChain, left_out: LeftOut) -> list[str]:
-    """Put there what no backup has, and let the manifest name it; notes of what was made up."""
+    """Add what no backup has, name it in the manifest, and return notes on the configuration."""
     saved, pgdata = chain.configuration(), site.combined
     configuration = {
         name: text.encode("utf-8", "surrogateescape")
@@ -210,12 +209,12 @@ def _append(path: Path, content: bytes, user: str | None) -> None:
     path.parent.mkdir(mode=0o700, exist_ok=True)
     with path.open("ab") as file:
         file.write(content)
-    for one in (path.parent, path):
-        own(one, user)
+    for owned in (path.parent, path):
+        own(owned, user)
 
 
 def _verify(site: BuildingSite, binaries: Binaries) -> None:
-    """Have PostgreSQL compare every byte with the manifest, and make all of it durable."""
+    """Let PostgreSQL compare every byte with the manifest and make all files durable."""
     for program in (("pg_verifybackup", "--quiet"), ("initdb", "--sync-only")):
         argv = [binaries[program[0]], program[1], str(site.combined)]
         run(Program(argv, user=site.user, code="postgres.combine", what="postgres"))

@@ -1,1 +1,1 @@
-"""Tables come back out of snapshots: laid out, revived on a scratch server, moved."""
+"""The restore of tables: lay out files, revive them on a scratch server, move the rows."""

@@ -1,4 +1,4 @@
-"""Bring families out of the scratch server into their target database."""
+"""Moves families from the scratch server into their target database."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,46 +50,49 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BroughtBack:
-    """rows: by the oid of their table; refused: foreign keys that the target did not take."""
+    """The result of restoring one family."""
 
-    rows: Mapping[int, int]
+    rows: Mapping[int, int]  # how many, by the oid of their table
     notes: tuple[str, ...]
-    refused: tuple[ForeignKey, ...]
+    refused: tuple[ForeignKey, ...]  # foreign keys that the target did not accept
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A family with names that are free in its target database. needs: what it depends on;
-    lacking: what of that the target does not have."""
+    """A family with names that are free in its target database."""
 
     family: Family
-    needs: list[Need]
-    lacking: list[Need]
+    needs: list[Need]  # what it depends on
+    lacking: list[Need]  # the needs that the target does not have
 
 
 @dataclass(frozen=True, slots=True)
 class _Move:
-    """From the scratch server into one transaction of the target. kept: of `owner` and `acl`."""
+    """The way from the scratch server into one transaction of the target."""
 
     server: ScratchServer
     scratch: "Connection"
     target: "Connection"
-    kept: Sequence[str]
+    kept: Sequence[str]  # which of `owner` and `acl` are restored
 
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """A family that is in the target, in its stage. said: notes."""
+    """A family that lies in its stage in the target."""
 
     staged: Staged
-    rows: Mapping[int, int]
-    said: list[str]
+    rows: Mapping[int, int]  # how many, by the oid of their table
+    said: list[str]  # notes
 
 
 def prepare(
     scratch: "Connection", target: "Connection", family: Family, doomed: Existing | None
 ) -> Prepared:
-    """doomed: what it replaces, if that is still there. Raises where a partition is in the way."""
+    """Give the family free names, and read what it needs and what the target lacks of that.
+
+    doomed: what it replaces, if that is still there. Raises BackupError where the name of a
+    partition is taken.
+    """
     check_partitions_free(target, family, doomed)
     named = without_clashes(family, partial(taken_names, target, doomed=doomed))
     needs = read_needs(scratch, named)
@@ -103,11 +106,11 @@ def bring_back(
     overwrite: bool,
     options: Mapping[str, Any],
 ) -> list[BroughtBack]:
-    """Restore the families in one transaction of the target: all of them are there, or nothing.
+    """Restore the families in one transaction of the target: all of them or nothing.
 
-    Only foreign keys, and what a family was a part of, may be missing: they come as notes. Among
-    several, views are loaded when the tables that they read stand in their places. options:
-    `owner`, `acl`.
+    Only foreign keys, and the attachment to a parent, may fail alone: the result names them. Of
+    several families, views are loaded last, when the tables that they read are in place.
+    options: `owner`, `acl`.
     """
     kept = [what for what in ("owner", "acl") if options.get(what)]
     first = [one for one in families if len(families) == 1 or one.root.kind not in VIEWS]
@@ -134,7 +137,7 @@ def bring_back(
 
 
 def _load(move: _Move, family: Family, doomed: Existing | None) -> _Loaded:
-    """doomed: what it replaces, as long as that is there."""
+    """Load the family into its stage. doomed: what it replaces, if that is still there."""
     database = family.object.level1
     prepared = prepare(move.scratch, move.target, family, doomed)
     named, lacking = prepared.family, prepared.lacking
@@ -152,7 +155,7 @@ def _load(move: _Move, family: Family, doomed: Existing | None) -> _Loaded:
 def _finish(
     move: _Move, loaded: _Loaded, doomed: Existing | None, lost: Sequence[str]
 ) -> BroughtBack:
-    """What is added when all stands in its place."""
+    """Add what needs all families in place: parents, labels and foreign keys."""
     scratch, target, staged = move.scratch, move.target, loaded.staged
     said = [*loaded.said, *lost, *join_again(target, staged, doomed)]
     said += add_labels(scratch, target, staged.family)
@@ -164,7 +167,7 @@ def _finish(
 def add_foreign_keys(
     scratch: "Connection", database: str, keys: Sequence[ForeignKey]
 ) -> list[str]:
-    """Try again what was refused when less was there; what still fails comes as notes."""
+    """Add foreign keys that were refused before all tables were there; note what still fails."""
     notes = []
     with connect_target(database) as target, target.transaction():
         for key in keys:
@@ -196,7 +199,7 @@ def _large_objects(scratch: "Connection", target: "Connection", family: Family) 
 
 
 def _prefix(server: ScratchServer, family: Family) -> str:
-    """Of the stage's schemas: nobody else's, in the scratch server and in the target."""
+    """Return a prefix for the stage's schemas, unique in the scratch server and the target."""
     return f"{server.log.parent.name.replace('-', '_')}_{family.root.oid}"
 
 

@@ -1,4 +1,4 @@
-"""What depends on a table that shall be replaced, asked of the catalogs: no lock is taken."""
+"""Finds what depends on a table that shall be replaced: reads catalogs, takes no lock."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,8 +10,9 @@ from three_backup.model.objects import ObjectId
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
 
-# own: the tables with their partitions, and what is dropped with them. A rule is its view's, a
-# default, a constraint, a policy or a trigger its table's; what is of these tables is not told.
+# own: the tables with their partitions, and what is dropped with them. A rule counts as its view;
+# a default, a constraint, a policy or a trigger counts as its table. What belongs to the tables
+# themselves is not listed.
 _DEPENDENTS = """
 WITH tables AS (
   SELECT given AS oid FROM unnest(%(tables)s::oid[]) AS given
@@ -48,9 +49,9 @@ SELECT coalesce(owner, 0)::int8, i.type || ' ' || i.identity
 
 @dataclass(frozen=True, slots=True)
 class Dependent:
-    """owner: the oid of the view or table that it is, or is a part of; 0 for anything else."""
+    """An object that depends on a table or view."""
 
-    owner: int
+    owner: int  # the oid of the view or table that it is or belongs to; 0 for anything else
     identity: str
 
     def __str__(self) -> str:
@@ -58,7 +59,7 @@ class Dependent:
 
 
 def read_dependents(target: "Connection", tables: Iterable[int]) -> list[Dependent]:
-    """What would keep these tables and views, by their oids, from being dropped together."""
+    """Return what would keep these tables and views (oids) from being dropped together."""
     rows = target.execute(_DEPENDENTS, {"tables": list(tables)})
     return [Dependent(owner, identity) for owner, identity in rows]
 

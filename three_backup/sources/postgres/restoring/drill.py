@@ -1,4 +1,4 @@
-"""Prove that tables come back: revive them on a scratch server and look at all of their rows."""
+"""Proves that tables can be restored: revives them on a scratch server, reads all rows."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Outcome = tuple[ObjectId, Restored | BackupError]
 
-# The rows themselves in the order of their pages, not what an index says of them.
+# Rows are read from the pages of their table, in order, and not by way of an index.
 _READ_PAGES = """
 SET enable_indexscan = off; SET enable_indexonlyscan = off; SET enable_bitmapscan = off;
 SET synchronize_seqscans = off; SET max_parallel_workers_per_gather = 0
@@ -49,13 +49,17 @@ _CHECK_HEAP = "SELECT blkno, msg FROM {}.verify_heapam(%s::regclass) LIMIT 1"
 
 
 def drill(job: DrillJob) -> Iterator[Outcome]:
-    """facts: rows; indexes, how many B-trees amcheck found to fit their table; content."""
+    """Revive the objects on a scratch server, and yield each with what was found.
+
+    facts: rows; indexes, how many B-trees amcheck found to fit their table; content, a hash of all
+    rows, where the job asks for it.
+    """
     chain = OpenedChain(job.chain, job.advance, expect=lambda size: None)
     yield from _drill(job, chain, [carried.id for carried in job.objects])
 
 
 def _drill(job: DrillJob, chain: OpenedChain, objects: Sequence[ObjectId]) -> Iterator[Outcome]:
-    """Together; after damage that may be that of one, by halves."""
+    """Drill the objects together; after damage, which may be of one only, each half again."""
     begun = False
     try:
         with revived(_restore_job(job), chain, objects) as scratch:
@@ -77,7 +81,7 @@ def _drill(job: DrillJob, chain: OpenedChain, objects: Sequence[ObjectId]) -> It
 
 
 def _restore_job(job: DrillJob) -> RestoreJob:
-    """Of which only reviving is done: nothing leaves the scratch server."""
+    """Return the job for revived(). It is never restored: nothing leaves the scratch server."""
     return RestoreJob(
         wanted=[Wanted(carried.id, carried.id) for carried in job.objects],
         chain=job.chain,
@@ -98,7 +102,10 @@ def _looked_at(server: ScratchServer, id: ObjectId, content: bool) -> Restored |
 
 
 def _facts(scratch: "Connection", family: Family, content: bool) -> dict[str, int | str]:
-    """Of the object with its partitions. A view has no rows; that it is there was seen already."""
+    """Return the facts of the object with its partitions.
+
+    A view has none: it has no rows, and reading its family showed that it exists.
+    """
     tables = [table.oid for table in family.tables if table.kind in ("r", MATERIALIZED_VIEW)]
     if not tables:
         return {}
@@ -113,7 +120,7 @@ def _facts(scratch: "Connection", family: Family, content: bool) -> dict[str, in
 
 
 def _rows(scratch: "Connection", oid: int, digest: "Hash | None") -> int:
-    """How many the table has; where they are hashed each of them was read to its last byte."""
+    """Count the rows of the table; only hashing reads each of them to its last byte."""
     ((name, populated),) = scratch.execute(_RELATION, (oid,))
     if not populated:
         return 0
@@ -128,7 +135,7 @@ def _rows(scratch: "Connection", oid: int, digest: "Hash | None") -> int:
 
 
 def _amcheck(scratch: "Connection") -> str | None:
-    """The schema of its functions; None where the programs of the server lack it."""
+    """Return the schema of amcheck's functions; None where the server's programs lack it."""
     if scratch.execute(_AMCHECK).fetchone() is None:
         return None
     scratch.execute(_CREATE_AMCHECK)
@@ -137,7 +144,10 @@ def _amcheck(scratch: "Connection") -> str | None:
 
 
 def _checked(scratch: "Connection", oid: int, amcheck: str) -> int:
-    """How many B-trees have each row of the table, in order. Raises BackupError for damage."""
+    """Check the table, and return how many B-trees have all its rows, in order.
+
+    Raises BackupError for damage.
+    """
     ((name, _),) = scratch.execute(_RELATION, (oid,))
     damage = scratch.execute(_CHECK_HEAP.format(amcheck).encode(), (name,)).fetchone()
     if damage is not None:

@@ -1,4 +1,4 @@
-"""What pg_dump says of objects in the scratch server, as SQL for the target's transaction."""
+"""Dumps definitions in the scratch server by pg_dump, as SQL for the target's transaction."""
 
 import re
 from collections.abc import Collection, Sequence
@@ -16,7 +16,7 @@ _LIST = "definitions.list"
 
 @dataclass(frozen=True, slots=True)
 class Definitions:
-    """SQL to run before the rows are there, and after."""
+    """SQL to run before the rows are loaded, and after."""
 
     before: bytes
     after: bytes
@@ -25,9 +25,9 @@ class Definitions:
 def dump_schemas(
     server: ScratchServer, database: str, schemas: Sequence[str], owners: Collection[str]
 ) -> Definitions:
-    """The schemas with all that is in them.
+    """Dump the schemas with all that is in them.
 
-    owners: `owner`, `acl` where owners or grants shall come back too.
+    owners: `owner`, `acl` where owners or grants shall be restored too.
     """
     dumped = _dump(server, database, [f"--schema={schema}" for schema in schemas])
     options = [f"--no-{what}" for what in ("owner", "acl") if what not in owners]
@@ -40,7 +40,7 @@ def dump_schemas(
 def dump_objects(
     server: ScratchServer, database: str, wanted: Collection[tuple[int, int]]
 ) -> bytes:
-    """The definitions of the objects, known by class and oid, in an order that works."""
+    """Dump the objects, given by class and oid, in an order that works."""
     dumped = _dump(server, database, [])
     listed = run(Program([dumped.pg_restore, "--list", str(dumped.dump)]))
     chosen = [line for line in listed.splitlines() if _key(line) in wanted]
@@ -75,7 +75,7 @@ def _dump(server: ScratchServer, database: str, patterns: Sequence[str]) -> _Dum
 
 
 def _key(line: str) -> tuple[int, int] | None:
-    """Class and oid of an entry of the list; comments and grants have none of their own."""
+    """Return class and oid of a list entry; comments and grants have none of their own."""
     entry = _ENTRY.match(line)
     return None if entry is None else (int(entry[1]), int(entry[2]))
 
@@ -87,7 +87,7 @@ def _script(dumped: _Dumped, options: Sequence[str]) -> bytes:
 
 
 def _without_fence(script: bytes) -> bytes:
-    """Without what keeps psql from meta-commands in the script: here is no psql."""
+    """Remove the lines that keep psql from running meta-commands: no psql runs this script."""
     fence = _FENCE.search(script)
     if fence is None:
         return script

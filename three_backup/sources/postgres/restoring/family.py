@@ -1,7 +1,7 @@
-"""A table or view in the scratch server with all that is part of it, and where that shall stand.
+"""Families: a table or view in the scratch server with all its parts, and their new names.
 
-The family of a partitioned table is its whole tree, that of any other relation itself; indexes,
-owned sequences and statistics belong to it. Everything is known by its oid, names may change.
+The family of a partitioned table is its whole tree; any other relation is a family by itself.
+Indexes, owned sequences and statistics belong to it. Members are known by oid: names may change.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -76,30 +76,29 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """kind: pg_class's relkind, or `statistics`; table: the oid of the table it belongs to, its
-    own for a table; source, target: its name in the snapshot and the one that it shall have."""
+    """A member of a family."""
 
     oid: int
-    kind: str
-    table: int
-    source: Name
-    target: Name
+    kind: str  # pg_class's relkind, or `statistics`
+    table: int  # the oid of the table it belongs to; for a table its own
+    source: Name  # in the snapshot
+    target: Name  # after the restore
     unlogged: bool = False
 
     @property
     def altered_as(self) -> str:
-        """What stands after ALTER or DROP."""
+        """The keyword after ALTER or DROP."""
         return _ALTERED_AS[self.kind]
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """tables: the wanted relation first, its partitions after it; parts: what belongs to them."""
+    """A wanted table or view with all that is restored with it."""
 
     object: ObjectId
     target: ObjectId
-    tables: tuple[Part, ...]
-    parts: tuple[Part, ...]
+    tables: tuple[Part, ...]  # the wanted relation first, then its partitions
+    parts: tuple[Part, ...]  # what belongs to the tables
 
     @property
     def root(self) -> Part:
@@ -112,11 +111,11 @@ class Family:
 
     @property
     def in_place(self) -> bool:
-        """Whether it comes back under its own name, in whatever database."""
+        """True if it keeps its schema and name; the database may be another one."""
         return self.root.source == self.root.target
 
     def ids(self) -> Iterator[ObjectId]:
-        """The ids of the snapshot that come back with it."""
+        """Yield the ids of its tables in the snapshot."""
         for table in self.tables:
             yield object_id(self.object.level1, table.kind, table.source.schema, table.source.name)
 
@@ -124,7 +123,10 @@ class Family:
 def read_family(
     scratch: "Connection", object: ObjectId, targets: Mapping[ObjectId, ObjectId]
 ) -> Family:
-    """The family of the wanted object; targets: of all the wanted objects."""
+    """Read the family of the wanted object; targets has the new ids of all wanted objects.
+
+    Raises BackupError where the object did not exist at the end of the snapshot.
+    """
     row = scratch.execute(_ROOT, (object.level2, object.level3)).fetchone()
     if row is None:
         raise BackupError(
@@ -141,14 +143,16 @@ def read_family(
 
 
 def read_files(scratch: "Connection", family: Family) -> set[str]:
-    """The relation files without which its rows cannot be read: a query asks how long indexes are,
-    even if it uses none."""
+    """Return the relation files without which the rows cannot be read.
+
+    Indexes are among them: a query asks for their lengths, even if it uses none.
+    """
     rows = scratch.execute(_FILES, ([table.oid for table in family.tables],))
     return {path for (path,) in rows if path is not None}
 
 
 def without_clashes(family: Family, taken: Callable[[str], set[str]]) -> Family:
-    """The family with free names for its parts; taken: by whom stays, in a schema."""
+    """Return the family with free names for its parts; taken lists a schema's used names."""
     used: dict[str, set[str]] = {}
     for table in family.tables:
         used.setdefault(table.target.schema, set(taken(table.target.schema)))

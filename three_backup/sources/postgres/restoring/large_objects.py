@@ -1,6 +1,6 @@
-"""Large objects: rows have no more than their numbers, so what the target lacks comes with them.
+"""Copies large objects: rows hold only their numbers, so those the target lacks are copied too.
 
-One that the target has is left as it is: other rows may name it.
+A large object that the target has is left as it is: other rows may name it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from three_backup.sources.postgres.restoring.family import Family
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
 
-# lo, of the extension of that name, is a domain over oid as well.
+# The type lo, of the extension lo, is a domain over oid.
 _COLUMNS = """
 SELECT format('SELECT %%I::oid FROM %%s', a.attname, c.oid::regclass)
   FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_type t ON t.oid = a.atttypid
@@ -31,7 +31,7 @@ _PIECE = 1 << 20
 
 
 def copy_large_objects(scratch: "Connection", target: "Connection", family: Family) -> int:
-    """Make those that the family's rows name and the target does not have; how many that were."""
+    """Copy the ones that the family's rows name and the target lacks; return how many."""
     copied = 0
     for numbers in _named(scratch, [table.oid for table in family.tables]):
         for (number,) in target.execute(_MISSING, (numbers,)).fetchall():
@@ -41,7 +41,7 @@ def copy_large_objects(scratch: "Connection", target: "Connection", family: Fami
 
 
 def _named(scratch: "Connection", tables: Sequence[int]) -> Iterator[list[int]]:
-    """The numbers of large objects that stand in columns of type oid, many at once."""
+    """Yield the numbers of large objects in columns of type oid, in batches."""
     columns = [query for (query,) in scratch.execute(_COLUMNS, (list(tables),))]
     if not columns:
         return

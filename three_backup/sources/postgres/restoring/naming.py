@@ -1,4 +1,4 @@
-"""How what belongs to a table is called when the table gets another name. Names are 63 bytes."""
+"""Names for what belongs to a renamed table. Names have at most 63 bytes."""
 
 import hashlib
 from collections.abc import Collection
@@ -8,7 +8,7 @@ _HASH_LENGTH = 8
 
 
 def follow(name: str, old: str, new: str) -> str:
-    """The name of an index, sequence or partition of a table that was old and is new now."""
+    """Return the new name of an index, sequence or partition of a table renamed to new."""
     if old == new:
         return name
     if name.startswith(old):
@@ -17,7 +17,7 @@ def follow(name: str, old: str, new: str) -> str:
 
 
 def shorten(name: str) -> str:
-    """The name itself, or as much of it as fits with a hash of all of it at the end."""
+    """Return the name, or as much of it as fits with a hash of the whole name at the end."""
     if len(name.encode()) <= LONGEST:
         return name
     kept = name.encode()[: LONGEST - _HASH_LENGTH - 1].decode(errors="ignore")
@@ -25,7 +25,7 @@ def shorten(name: str) -> str:
 
 
 def free(name: str, taken: Collection[str]) -> str:
-    """The name, or another one made from it that nobody has."""
+    """Return the name, or one made from it that is not taken."""
     candidate, attempt = name, name
     while candidate in taken:
         attempt += "+"

@@ -1,7 +1,7 @@
-"""What a table or view needs that is not its own: schemas, types, extensions, functions ...
+"""What a family needs and does not contain: schemas, types, extensions, functions ...
 
-The closure of pg_depend from the family on. What the target lacks of it is created there, except
-what holds rows: nobody would know afterwards that such a table is not the real one.
+The needs are the closure of pg_depend from the family on. Those that the target lacks are created
+there, except what holds rows: nobody would notice afterwards that the table is not the real one.
 """
 
 from collections.abc import Iterable
@@ -85,12 +85,13 @@ _SCHEMA = "schema"
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Something that has to be there. classid, oid: by which pg_dump lists it; type, names,
-    arguments: by which any database finds it; kind: pg_class's relkind, or empty."""
+    """Something that the target has to have."""
 
+    # pg_dump lists it by classid and oid.
     classid: int
     oid: int
-    kind: str
+    kind: str  # pg_class's relkind, or empty
+    # Any database finds it by type, names and arguments.
     type: str
     names: tuple[str, ...]
     arguments: tuple[str, ...]
@@ -105,7 +106,7 @@ class Need:
 
 
 def read_needs(scratch: "Connection", family: Family) -> list[Need]:
-    """What the family depends on and neither PostgreSQL nor an extension brings by itself."""
+    """Return what the family depends on, unless PostgreSQL or an extension brings it."""
     given = {
         "tables": [table.oid for table in family.tables],
         "own": [part.oid for part in family.members],
@@ -119,12 +120,12 @@ def read_needs(scratch: "Connection", family: Family) -> list[Need]:
 
 
 def missing(target: "Connection", needs: Iterable[Need]) -> list[Need]:
-    """Those of the needs that the target database does not have."""
+    """Return the needs that the target database does not have."""
     return [need for need in needs if not _has(target, need)]
 
 
 def refuse_to_invent(object: str, lacking: Iterable[Need]) -> None:
-    """Raises where the target lacks a table: an empty one would look like the real one."""
+    """Raise LackingError if a table is lacking: an empty one would look like the real one."""
     tables = [str(need) for need in lacking if need.kind in _HOLDS_ROWS]
     if tables:
         raise LackingError(

@@ -1,4 +1,4 @@
-"""In which order families come back: what others refer to before those."""
+"""The order in which families are restored: what others refer to comes first."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from three_backup.sources.postgres.restoring.refusals import Standing
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
 
-# By views, inheritance, columns of a table's row type, foreign keys; who refers, and to what.
+# Views, inheritance, columns of a table's row type, foreign keys: what refers, and to what.
 _REFERENCES = """
 SELECT r.ev_class::int8, d.refobjid::int8
   FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
@@ -29,9 +29,12 @@ SELECT conrelid::int8, confrelid::int8 FROM pg_constraint WHERE contype = 'f'
 def in_order(
     scratch: "Connection", families: Iterable[Family], standing: Standing
 ) -> list[list[Family]]:
-    """Tables before views, the older before the younger, but what others refer to always first;
-    of tables that refer to each other in a circle, any. Together stand those of which one can be
-    replaced with the others only: in the target, or since it refers to what is replaced."""
+    """Order the families for their restore, and group those that must be restored together.
+
+    Tables come before views, older before younger ones, but what others refer to always comes
+    first; a circle of references may start anywhere. Families share a group where one can only be
+    replaced with the other: the target ties them, or one refers to a tied one that is replaced.
+    """
     ranked = sorted(families, key=_rank)
     referred = _references(scratch, ranked)
     ordered = _first_things_first(ranked, referred)
@@ -48,11 +51,11 @@ def in_order(
         for other in referred.get(family.root.oid, ())
         if other.root.oid in tied and other.object in standing.replaced
     ]
-    return _companies(ordered, ties)
+    return _group_tied(ordered, ties)
 
 
 def _references(scratch: "Connection", families: Sequence[Family]) -> dict[int, list[Family]]:
-    """What each family, by the oid of its root, refers to among the others."""
+    """Return which other families each one refers to, by the oid of its root."""
     by_table = {table.oid: family for family in families for table in family.tables}
     referred: dict[int, list[Family]] = {}
     for table, other in scratch.execute(_REFERENCES):
@@ -82,10 +85,10 @@ def _first_things_first(
     return list(ordered.values())
 
 
-def _companies(
+def _group_tied(
     ordered: Sequence[Family], ties: Iterable[tuple[Family, Family]]
 ) -> list[list[Family]]:
-    """Who is tied, directly or by way of others, stands where the last of them would."""
+    """Group families tied directly or through others, each at its last member's position."""
     leader = {family.root.oid: family.root.oid for family in ordered}
 
     def led_by(oid: int) -> int:
@@ -95,8 +98,8 @@ def _companies(
 
     for one, other in ties:
         leader[led_by(one.root.oid)] = led_by(other.root.oid)
-    companies: dict[int, list[Family]] = {}
+    groups: dict[int, list[Family]] = {}
     for family in ordered:
-        company = companies.pop(led_by(family.root.oid), [])
-        companies[led_by(family.root.oid)] = [*company, family]
-    return list(companies.values())
+        group = groups.pop(led_by(family.root.oid), [])
+        groups[led_by(family.root.oid)] = [*group, family]
+    return list(groups.values())

@@ -1,4 +1,4 @@
-"""What a restore would do: the snapshot's definitions are brought to life, nothing is written."""
+"""Plans a restore: revives a snapshot's definitions on a scratch server, changes no target."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -30,15 +30,17 @@ Outcome = tuple[Wanted, Planned | BackupError]
 
 
 def plan(job: RestoreJob) -> Iterator[Outcome]:
-    """For each wanted object what restore() would do. What is read in common, for all of them, is
-    told with the first, as restore() does."""
+    """Yield what restore() would do for each wanted object, or why it would refuse.
+
+    Bytes that are read for all of them together count with the first, as in restore().
+    """
     refused = look(job.wanted, job.overwrite).refused
     yield from refused.items()
     free = [wanted for wanted in job.wanted if wanted not in refused]
     if not free:
         return
     chain = OpenedChain(job.chain, job.advance, job.expect)
-    with revived(job, chain, [one.object for one in free], rows=False) as scratch:
+    with revived(job, chain, [item.object for item in free], rows=False) as scratch:
         reads = _reads(chain, scratch)
         for wanted, outcome in _plans(job, scratch, free):
             if isinstance(outcome, Planned):
@@ -56,20 +58,20 @@ def _reads(chain: OpenedChain, scratch: Revived) -> Counter[str]:
 
 def _plans(job: RestoreJob, scratch: Revived, all_wanted: Sequence[Wanted]) -> Iterator[Outcome]:
     for database, group in groupby(sorted(all_wanted, key=_source), key=_source):
-        wanted = list(group)
+        grouped = list(group)
         with scratch.server.connect(database) as connection:
-            targets = {one.object: one.target for one in wanted}
+            targets = {wanted.object: wanted.target for wanted in grouped}
             families: dict[Wanted, Family] = {}
-            for one in wanted:
+            for wanted in grouped:
                 try:
-                    if one.object in scratch.failed:
-                        raise scratch.failed[one.object]
-                    families[one] = read_family(connection, one.object, targets)
+                    if wanted.object in scratch.failed:
+                        raise scratch.failed[wanted.object]
+                    families[wanted] = read_family(connection, wanted.object, targets)
                 except BackupError as error:
-                    yield one, about(one, error)
+                    yield wanted, about(wanted, error)
             there = {table.oid for family in families.values() for table in family.tables}
-            for one, family in families.items():
-                yield one, _plan(connection, family, job, there)
+            for wanted, family in families.items():
+                yield wanted, _plan(connection, family, job, there)
 
 
 def _source(wanted: Wanted) -> str:
@@ -79,7 +81,7 @@ def _source(wanted: Wanted) -> str:
 def _plan(
     scratch: "Connection", family: Family, job: RestoreJob, there: set[int]
 ) -> Planned | BackupError:
-    """there: the oids of the tables that come back too, and that nothing lacks therefore."""
+    """Plan one family. there: oids of the tables that are restored too, so nothing lacks them."""
     database = family.target.level1
     try:
         if not database_exists(database):

@@ -1,4 +1,4 @@
-"""What the target shows to be in the way, before anything of a snapshot is read."""
+"""Finds what the target would refuse, before anything of a snapshot is read."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,26 +23,26 @@ from three_backup.sources.postgres.restoring.target import (
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How the targets stand. refused: what cannot be restored, and why; replaced: what has its
-    target's name already; tied: pairs of these that can only be replaced together, since the live
-    second one depends on the first."""
+    """The state of the targets before the restore."""
 
-    refused: dict[Wanted, BackupError] = field(default_factory=dict)
-    replaced: set[ObjectId] = field(default_factory=set)
+    refused: dict[Wanted, BackupError] = field(default_factory=dict)  # with the reason
+    replaced: set[ObjectId] = field(default_factory=set)  # objects whose target exists already
+    # Pairs of these that can only be replaced together: the live second depends on the first.
     tied: set[tuple[ObjectId, ObjectId]] = field(default_factory=set)
 
 
 def look(all_wanted: Iterable[Wanted], overwrite: bool) -> Standing:
+    """Look at the targets. Errors become refusals in the result; none is raised."""
     standing = Standing()
     for database, group in groupby(sorted(all_wanted, key=_database), key=_database):
-        wanted = list(group)
+        grouped = list(group)
         try:
             if database_exists(database):
-                _look(standing, database, wanted, overwrite)
+                _look(standing, database, grouped, overwrite)
             else:
                 check_may_create_database()
         except BackupError as error:
-            standing.refused.update({one: about(one, error) for one in wanted})
+            standing.refused.update({wanted: about(wanted, error) for wanted in grouped})
     return standing
 
 
@@ -69,19 +69,19 @@ def _look(
                     doomed[found.oid] = wanted
         for oid, wanted in doomed.items():
             dependents = read_dependents(target, [oid])
-            left = [one for one in dependents if one.owner not in doomed]
+            left = [dependent for dependent in dependents if dependent.owner not in doomed]
             if left:
                 standing.refused[wanted] = depended_on(wanted.target, left)
             standing.replaced.add(wanted.object)
             standing.tied.update(
-                (wanted.object, doomed[one.owner].object)
-                for one in dependents
-                if one.owner in doomed
+                (wanted.object, doomed[dependent.owner].object)
+                for dependent in dependents
+                if dependent.owner in doomed
             )
 
 
 def about(wanted: Wanted, error: BackupError) -> BackupError:
-    """The error with the object it is about in front."""
+    """Return the error with the target in front of its message, unless it is there already."""
     if error.message.startswith(str(wanted.target)):
         return error
     return type(error)(error.code, f"{wanted.target}: {error.message}", error.hint)

@@ -1,4 +1,4 @@
-"""Restore tables and views out of a snapshot of a cluster into the live server."""
+"""Restores tables and views from a snapshot of a cluster into the live server."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -36,17 +36,17 @@ Outcome = tuple[Wanted, Restored | BackupError]
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """standing: how the targets stood at the beginning."""
+    """A restore job with its opened chain."""
 
     job: RestoreJob
     chain: OpenedChain
-    standing: Standing
+    standing: Standing  # the state of the targets at the beginning
 
 
 def restore(job: RestoreJob) -> Iterator[Outcome]:
-    """Each wanted object with its outcome: who is refused at once, tables, then views.
+    """Restore the wanted objects, and yield each with its outcome: refusals, tables, then views.
 
-    facts: rows, and the bytes_read since the outcome before. Raises BackupError where none could
+    facts: rows, and the bytes_read since the previous outcome. Raises BackupError where none could
     be restored. The target is the server that libpq finds by `PG*`.
     """
     standing = look(job.wanted, job.overwrite)
@@ -63,34 +63,36 @@ def restore(job: RestoreJob) -> Iterator[Outcome]:
             yield wanted, outcome
 
 
-def _revive_and_restore(task: _Task, wanted: Sequence[Wanted]) -> Iterator[Outcome]:
+def _revive_and_restore(task: _Task, all_wanted: Sequence[Wanted]) -> Iterator[Outcome]:
     with ExitStack() as stack:
         try:
             scratch = stack.enter_context(
-                revived(task.job, task.chain, [one.object for one in wanted])
+                revived(task.job, task.chain, [wanted.object for wanted in all_wanted])
             )
         except BackupError as error:
             if error.code not in DAMAGED:
                 raise
-            yield from _one_by_one(task, wanted, error)
+            yield from _one_by_one(task, all_wanted, error)
             return
         revivable = []
-        for one in wanted:
-            if one.object in scratch.failed:
-                yield one, about(one, scratch.failed[one.object])
+        for wanted in all_wanted:
+            if wanted.object in scratch.failed:
+                yield wanted, about(wanted, scratch.failed[wanted.object])
             else:
-                revivable.append(one)
+                revivable.append(wanted)
         for database, group in groupby(sorted(revivable, key=_source), key=_source):
             yield from _restore_database(task, scratch.server, database, list(group))
 
 
-def _one_by_one(task: _Task, wanted: Sequence[Wanted], error: BackupError) -> Iterator[Outcome]:
-    """After damage that may be that of one object only."""
-    if len(wanted) == 1:
-        yield wanted[0], about(wanted[0], error)
+def _one_by_one(
+    task: _Task, all_wanted: Sequence[Wanted], error: BackupError
+) -> Iterator[Outcome]:
+    """Restore the objects one at a time, after damage that may be of one only."""
+    if len(all_wanted) == 1:
+        yield all_wanted[0], about(all_wanted[0], error)
         return
-    for one in wanted:
-        yield from _revive_and_restore(task, [one])
+    for wanted in all_wanted:
+        yield from _revive_and_restore(task, [wanted])
 
 
 def _source(wanted: Wanted) -> str:
@@ -98,28 +100,28 @@ def _source(wanted: Wanted) -> str:
 
 
 def _restore_database(
-    task: _Task, server: ScratchServer, database: str, wanted: Sequence[Wanted]
+    task: _Task, server: ScratchServer, database: str, all_wanted: Sequence[Wanted]
 ) -> Iterator[Outcome]:
     """Restore what was in one database of the source."""
     with ExitStack() as stack:
         try:
             scratch = stack.enter_context(server.connect(database))
         except BackupError as error:
-            yield from ((one, about(one, error)) for one in wanted)
+            yield from ((wanted, about(wanted, error)) for wanted in all_wanted)
             return
         databases = stack.enter_context(_databases(scratch, database))
         families: list[tuple[Wanted, Family]] = []
-        for one in wanted:
+        for wanted in all_wanted:
             try:
-                families.append((one, _family(scratch, one, wanted)))
+                families.append((wanted, _family(scratch, wanted, all_wanted)))
             except BackupError as error:
-                yield one, error
+                yield wanted, error
         yield from _restore_families(_Crossing(task, server, scratch, databases), families)
 
 
 @dataclass(frozen=True, slots=True)
 class _Crossing:
-    """From one database of the scratch server to wherever the job wants its objects."""
+    """The way from one database of the scratch server to the target databases."""
 
     task: _Task
     server: ScratchServer
@@ -130,34 +132,34 @@ class _Crossing:
 def _restore_families(
     crossing: _Crossing, families: Sequence[tuple[Wanted, Family]]
 ) -> Iterator[Outcome]:
-    """Foreign keys that were refused get a second chance at the end."""
-    wanted = {family.root.oid: one for one, family in families}
+    """Restore the families in order; foreign keys that were refused are retried at the end."""
+    by_root = {family.root.oid: wanted for wanted, family in families}
     late: list[tuple[Wanted, Family, BroughtBack]] = []
     with_its_root = {table.oid for _, family in families for table in family.tables[1:]}
     roots = [family for _, family in families if family.root.oid not in with_its_root]
-    for company in in_order(crossing.scratch, roots, crossing.task.standing):
+    for group in in_order(crossing.scratch, roots, crossing.task.standing):
         try:
-            brought = _bring(crossing, company)
+            brought = _bring(crossing, group)
         except BackupError as error:
-            for family in company:
-                together = _together(wanted[family.root.oid], family, families)
-                yield from ((who, about(who, error)) for who, _ in together)
+            for family in group:
+                together = _together(by_root[family.root.oid], family, families)
+                yield from ((affected, about(affected, error)) for affected, _ in together)
             continue
-        for family, done in zip(company, brought, strict=True):
+        for family, done in zip(group, brought, strict=True):
             if done.refused:
-                late.append((wanted[family.root.oid], family, done))
+                late.append((by_root[family.root.oid], family, done))
             else:
-                yield from _outcomes(wanted[family.root.oid], family, families, done, [])
-    for one, family, done in late:
-        notes = add_foreign_keys(crossing.scratch, one.target.level1, done.refused)
-        yield from _outcomes(one, family, families, done, notes)
+                yield from _outcomes(by_root[family.root.oid], family, families, done, [])
+    for wanted, family, done in late:
+        notes = add_foreign_keys(crossing.scratch, wanted.target.level1, done.refused)
+        yield from _outcomes(wanted, family, families, done, notes)
 
 
-def _bring(crossing: _Crossing, company: Sequence[Family]) -> list[BroughtBack]:
-    """In the order of the company."""
-    job, database = crossing.task.job, company[0].target.level1
+def _bring(crossing: _Crossing, group: Sequence[Family]) -> list[BroughtBack]:
+    """Restore the group in one transaction; return results in its order."""
+    job, database = crossing.task.job, group[0].target.level1
     created = crossing.databases.provide(database)
-    brought = bring_back(crossing.server, crossing.scratch, company, job.overwrite, job.options)
+    brought = bring_back(crossing.server, crossing.scratch, group, job.overwrite, job.options)
     crossing.databases.keep(database)
     if created:
         note = f"the database {database} was not there, now created"
@@ -166,21 +168,21 @@ def _bring(crossing: _Crossing, company: Sequence[Family]) -> list[BroughtBack]:
 
 
 def _outcomes(
-    wanted: Wanted,
+    root: Wanted,
     family: Family,
     families: Sequence[tuple[Wanted, Family]],
     brought: BroughtBack,
     late_notes: Sequence[str],
 ) -> Iterator[Outcome]:
-    """Of the wanted root, and of its partitions that were wanted as well and came with it."""
+    """Yield the outcomes of the root, and of its partitions that were wanted as well."""
     rows = brought.rows
-    for one, own in _together(wanted, family, families):
-        if one is wanted:
+    for wanted, own in _together(root, family, families):
+        if wanted is root:
             facts = {"rows": sum(rows.values())} if rows else {}
-            yield one, Restored(facts, (*brought.notes, *late_notes))
+            yield wanted, Restored(facts, (*brought.notes, *late_notes))
         else:
             facts = {"rows": sum(rows.get(table.oid, 0) for table in own.tables)}
-            yield one, Restored(facts, (f"it came back with {wanted.target}",))
+            yield wanted, Restored(facts, (f"it came back with {root.target}",))
 
 
 def _together(
@@ -188,11 +190,13 @@ def _together(
 ) -> Iterator[tuple[Wanted, Family]]:
     yield wanted, family
     partitions = {table.oid for table in family.tables[1:]}
-    yield from ((one, own) for one, own in families if own.root.oid in partitions)
+    yield from ((partition, own) for partition, own in families if own.root.oid in partitions)
 
 
-def _family(scratch: "Connection", one: Wanted, wanted: Sequence[Wanted]) -> Family:
-    return read_family(scratch, one.object, {other.object: other.target for other in wanted})
+def _family(scratch: "Connection", wanted: Wanted, all_wanted: Sequence[Wanted]) -> Family:
+    return read_family(
+        scratch, wanted.object, {other.object: other.target for other in all_wanted}
+    )
 
 
 class _Databases:
@@ -204,7 +208,7 @@ class _Databases:
         self._unused: set[str] = set()
 
     def provide(self, database: str) -> bool:
-        """Whether it had to be created."""
+        """Create the database if it is missing, and return whether it was."""
         if database_exists(database):
             return False
         create_database(self._scratch, self._source, database)
@@ -221,7 +225,7 @@ class _Databases:
 
 @contextmanager
 def _databases(scratch: "Connection", source: str) -> Iterator[_Databases]:
-    """What was created and stayed empty is dropped again."""
+    """Yield the target databases; drop again those that were created and stayed empty."""
     databases = _Databases(scratch, source)
     try:
         yield databases

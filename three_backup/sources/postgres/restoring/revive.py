@@ -1,4 +1,4 @@
-"""Bring a snapshot to life on a scratch server, with no more of it than the wanted need."""
+"""Revives a snapshot on a scratch server, with only the files that wanted objects need."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,22 +32,22 @@ SELECT gid, format('ROLLBACK PREPARED %L', gid) FROM pg_prepared_xacts
 
 @dataclass(frozen=True, slots=True)
 class Revived:
-    """files: the relation files of each object; failed: those whose files could not be had, with
-    the reason."""
+    """A scratch server that runs on files of a snapshot."""
 
     server: ScratchServer
-    files: Mapping[ObjectId, set[str]]
-    failed: Mapping[ObjectId, BackupError]
+    files: Mapping[ObjectId, set[str]]  # the relation files of each object
+    failed: Mapping[ObjectId, BackupError]  # why an object's files could not be had
 
 
 @contextmanager
 def revived(
     job: RestoreJob, chain: OpenedChain, objects: Sequence[ObjectId], rows: bool = True
 ) -> Iterator[Revived]:
-    """A scratch server that has the rows of the objects, or else their definitions only.
+    """Run a scratch server that has the objects' rows; without rows, only their definitions.
 
-    Which files these are the snapshot's index says, for most. Where the revived catalogs say
-    more (partitions, a table that was rewritten while the snapshot was taken), it begins again.
+    The snapshot's index tells which files most objects need. Where the revived catalogs name more
+    (partitions, a table that was rewritten while the snapshot was taken), it starts again with
+    those. Raises BackupError where the files are still unknown after some attempts.
     """
     settings, manifest = job.source_settings, job.chain[-1].manifest
     user = scratch_user(settings.scratch_user)
@@ -79,7 +79,7 @@ def revived(
 
 
 def databases_of(chain: OpenedChain, objects: Iterable[ObjectId]) -> set[str] | None:
-    """The numbers of the objects' databases; None, for all of them, where one is not known."""
+    """Return the numbers of the objects' databases, or None (all databases) if one is unknown."""
     names, numbers = {id.level1 for id in objects}, dict[str, set[str]]()
     for id, relations in chain.newest.objects.items():
         found = {number for relation in relations if (number := database_of(relation))}
@@ -94,7 +94,7 @@ def _relations(
     files: Mapping[ObjectId, set[str]],
     failed: dict[ObjectId, BackupError],
 ) -> set[str]:
-    """All that can be had of the files; the objects of the others have failed."""
+    """Return the files that can be had; an object with other files is added to failed."""
     relations: set[str] = set()
     for id, needed in files.items():
         try:
@@ -107,7 +107,10 @@ def _relations(
 
 
 def _roll_back_prepared(server: ScratchServer, databases: Iterable[str], say: Say) -> None:
-    """Undecided transactions would hold their locks for ever; what they did is in no snapshot."""
+    """Roll back prepared transactions, and say so.
+
+    Undecided, they would hold their locks for ever; what they did is in no snapshot.
+    """
     for database in databases:
         with suppress(BackupError), server.connect(database) as scratch:
             for name, rollback in scratch.execute(_PREPARED.encode()).fetchall():
@@ -124,7 +127,7 @@ def _learn(
     files: Mapping[ObjectId, set[str]],
     failed: Mapping[ObjectId, BackupError],
 ) -> set[str]:
-    """Add to the files what the catalogs name beyond them, and say what that is."""
+    """Add the files that only the catalogs name, and return these."""
     learnt: set[str] = set()
     for id, known in files.items():
         if id in failed:
@@ -144,9 +147,10 @@ def _check_pages(
     relations: set[str],
     failed: dict[ObjectId, BackupError],
 ) -> None:
-    """Fail what recovery found damaged: it went on, since most of the tables are not there.
+    """Fail the objects whose pages recovery found damaged; raise BackupError for the core.
 
-    relations: what was laid out beside the core.
+    Recovery goes on after damage, since most of the tables are not there. relations: what was laid
+    out beside the core.
     """
     damaged = server.invalid_pages()
     core = damaged & chain.core(databases_of(chain, files))
@@ -167,7 +171,7 @@ def _missing_pages(relations: Iterable[str]) -> BackupError:
 
 
 def _parent(configured: Path | None, work_dir: Path, user: str | None, make: bool) -> Path:
-    """Where the scratch folder is made; the server's user must be able to get there."""
+    """Return where to make the scratch folder; the server's user must be able to enter it."""
     if configured is not None:
         return configured
     if not make and not work_dir.is_dir():

@@ -1,4 +1,4 @@
-"""What the role must be allowed to do in the target, and the sentence where it is not."""
+"""Checks the role's rights in the target; errors name the missing right and a remedy."""
 
 import re
 from typing import TYPE_CHECKING
@@ -35,27 +35,27 @@ def check_may_create_database() -> None:
 
 
 def check_may_load(target: "Connection") -> None:
-    """Whatever is restored gets a schema of its own at first."""
+    """Raise unless the role may create schemas: all that is restored gets its own at first."""
     ((allowed,),) = target.execute(_MAY_CREATE_SCHEMAS)
     if not allowed:
         raise may_not_write(target, f"permission denied for database {target.info.dbname}")
 
 
 def check_may_create_in(target: "Connection", schema: str) -> None:
-    """A schema that is not there yet will be the role's own."""
+    """Raise if the role may not create in the schema; a missing one will be the role's own."""
     if (False,) in target.execute(_MAY_CREATE_THERE, (schema,)):
         raise may_not_write(target, f"permission denied for schema {schema}")
 
 
 def check_may_replace(target: "Connection", oid: int) -> None:
-    """Who owns a table, or is a member of its owner, may drop it."""
+    """Raise unless the role owns the relation or is a member of its owner, so may drop it."""
     for allowed, name in target.execute(_MAY_DROP, (oid,)):
         if not allowed:
             raise may_not_write(target, f"must be owner of {name}")
 
 
 def may_not_write(target: "Connection", refusal: str) -> BackupError:
-    """refusal: in the server's words."""
+    """Return the error for a refusal in the server's words."""
     role, database = quoted(target.info.user), quoted(target.info.dbname)
     return BackupError(
         "postgres.may_not_write",
@@ -65,7 +65,7 @@ def may_not_write(target: "Connection", refusal: str) -> BackupError:
 
 
 def _grant(refusal: str, database: str, role: str) -> str:
-    """What would do instead, where that is one statement."""
+    """Return the statement that would suffice instead, as an end of the hint, or nothing."""
     schema = re.search(r"for schema (.+)", refusal)
     if "for database" in refusal:
         return f", or GRANT CREATE ON DATABASE {database} TO {role}"

@@ -1,7 +1,7 @@
-"""Inside the scratch server: bring a family into schemas of its own under its new names.
+"""Stages a family inside the scratch server: moves it to its own schemas under its new names.
 
 There nothing clashes, pg_dump takes it whole, and the target loads it beside what is there. The
-table is moved, never its schema renamed, or the types of extensions would change their names.
+table is moved; its schema is never renamed, since types of extensions would change their names.
 """
 
 from collections.abc import Callable, Iterator
@@ -52,10 +52,10 @@ SELECT 'TYPE', t.typname::text FROM pg_type t
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """What a table was a part of. bound: of a partition, None where it inherits."""
+    """A parent of a table."""
 
     parent: str
-    bound: str | None
+    bound: str | None  # of a partition; None where the table inherits
 
     def statement(self, child: str) -> str:
         if self.bound is None:
@@ -65,18 +65,17 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class ForeignKey:
-    """A foreign key that was taken off: oids of the tables, its quoted name, and what stands
-    before and after the name of the table that it refers to."""
+    """A foreign key that was taken off."""
 
-    table: int
-    name: str
-    referenced: int
-    before: str
-    after: str
-    comment: str | None
+    table: int  # oid
+    name: str  # quoted
+    referenced: int  # oid of the table that it refers to
+    before: str  # the definition up to the name of that table
+    after: str  # the definition after that name
+    comment: str | None  # quoted
 
     def statement(self, scratch: "Connection") -> str:
-        """Adds it again, between the names that the tables have in the scratch server now."""
+        """Return SQL to add it again, with the tables' present names in the scratch server."""
         (table,), (referenced,) = (
             _row(scratch, _RELATION_NAME, oid) for oid in (self.table, self.referenced)
         )
@@ -89,22 +88,24 @@ class ForeignKey:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A family in its stage. memberships: what its root was detached from; extensions: what it was
-    taken out of; foreign_keys: what was taken off, since they may be added only one by one."""
+    """A family in its stage."""
 
     family: Family
-    prefix: str
-    memberships: tuple[Membership, ...]
-    extensions: tuple[str, ...]
-    foreign_keys: tuple[ForeignKey, ...]
+    prefix: str  # of the stage's schemas
+    memberships: tuple[Membership, ...]  # the parents that its root was detached from
+    extensions: tuple[str, ...]  # the extensions that it was taken out of
+    foreign_keys: tuple[ForeignKey, ...]  # taken off, since they may be added only one by one
 
     @property
     def schemas(self) -> list[str]:
         return sorted({self.schema(part) for part in self.family.members})
 
     def schema(self, part: Part) -> str:
-        """Where the part is staged: those that come from one schema and go to one stay together,
-        so that names clash no more than they do there."""
+        """Return the schema in which the part is staged.
+
+        Parts with the same source and the same target schema stay together, so that names clash no
+        more than they do there.
+        """
         moves = sorted({_move(member) for member in self.family.members})
         return f"{self.prefix}_{moves.index(_move(part))}"
 
@@ -113,7 +114,7 @@ class Staged:
         return f"{quoted(self.schema(part))}.{quoted(part.target.name)}"
 
     def placements(self) -> Iterator[str]:
-        """The statements that move all of it to where it shall stand."""
+        """Yield statements that move the family to its final place and drop the stage."""
         for part in self.family.members:
             if _moves_itself(part):
                 schema = quoted(part.target.schema)
@@ -125,7 +126,7 @@ class Staged:
 def stage(
     scratch: "Connection", family: Family, prefix: str, can_inherit: Callable[[str], bool]
 ) -> Staged:
-    """Detach the family from what it is a part of, and move and rename all of it.
+    """Detach the family from its parents and extensions, and move and rename all of it.
 
     can_inherit: whether the target has this parent, so that a table that keeps its name may keep
     the parent as well.
@@ -141,7 +142,7 @@ def stage(
             schema = quoted(staged.schema(part))
             _execute(scratch, f"{_alter(scratch, part)} SET SCHEMA {schema}")
         renamed = [part for part in family.members if part.source.name != part.target.name]
-        for part in renamed:  # by way of a name that is nobody's: they may be swapping names
+        for part in renamed:  # by way of an unused name: parts may be swapping names
             _execute(scratch, f"{_alter(scratch, part)} RENAME TO {quoted(_aside(part.oid))}")
         for part in renamed:
             name = quoted(part.target.name)
@@ -150,9 +151,9 @@ def stage(
 
 
 def place(scratch: "Connection", staged: Staged) -> None:
-    """Move the family where it shall stand, so that what depends on it is dumped with its name.
+    """Move the family to its final place, so that dumps of its dependents use its final name.
 
-    Who has such a name already steps aside: what is wanted is known by its oid.
+    What has such a name already is renamed: wanted objects are known by their oids.
     """
     with scratch.transaction():
         wanted: dict[str, list[str]] = {}
@@ -192,7 +193,7 @@ def _detach(
 
 
 def _leave_extensions(scratch: "Connection", family: Family) -> tuple[str, ...]:
-    """Members of an extension are in no dump of their own."""
+    """Take the family out of its extensions, whose members pg_dump does not dump."""
     by_oid = {part.oid: part for part in family.members if part.kind != STATISTICS}
     rows = scratch.execute(_EXTENSIONS, (list(by_oid),)).fetchall()
     for oid, extension in rows:
@@ -217,7 +218,7 @@ def _take_off_foreign_keys(scratch: "Connection", family: Family) -> tuple[Forei
 
 
 def _moves_itself(part: Part) -> bool:
-    """Whether it has to be moved; indexes and owned sequences go with their table."""
+    """Return whether the part must be moved; indexes and owned sequences follow their table."""
     return part.oid == part.table or part.kind == STATISTICS
 
 

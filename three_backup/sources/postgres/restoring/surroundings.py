@@ -1,4 +1,4 @@
-"""What stands around a table, is no part of its definition, and is said where it is lost."""
+"""Publications, labels and default grants of a table, outside its definition; losses noted."""
 
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
@@ -31,7 +31,10 @@ SELECT DISTINCT n.nspname::text
 
 
 def lost_publications(target: "Connection", doomed: Existing) -> list[str]:
-    """Of what will be dropped: nobody but its owner knows whether what replaces it may leave."""
+    """Return notes on the publications of a table that will be dropped.
+
+    Only its owner knows whether the rows of the new table may leave the server.
+    """
     return [
         f"{table} is no longer in publication {quoted(name)}: add it again "
         f"(ALTER PUBLICATION {quoted(name)} ADD TABLE {table})"
@@ -40,7 +43,7 @@ def lost_publications(target: "Connection", doomed: Existing) -> list[str]:
 
 
 def add_labels(scratch: "Connection", target: "Connection", family: Family) -> Iterator[str]:
-    """Add the security labels of what has its final name in both; what fails comes as notes."""
+    """Add the security labels, once names are final on both servers; yield notes on failures."""
     labels = scratch.execute(_LABELS, ([part.oid for part in family.members],)).fetchall()
     for provider, statement in labels:
         why_not = attempt(target, statement)
@@ -51,7 +54,7 @@ def add_labels(scratch: "Connection", target: "Connection", family: Family) -> I
 def default_grants(
     target: "Connection", family: Family, options: Collection[str]
 ) -> Iterator[str]:
-    """Those of a schema, which are for tables that are made there; ours is moved there."""
+    """Yield notes on default grants: they are for tables made in a schema, ours is moved there."""
     if "acl" in options:
         return
     schemas = sorted({table.target.schema for table in family.tables})

@@ -1,4 +1,4 @@
-"""The database that something is restored into: what stands there, and making it if need be."""
+"""The target database of a restore: what exists there, and how it is created if missing."""
 
 import re
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ _KINDS = {
     "v": "VIEW",
     "m": "MATERIALIZED VIEW",
 }
-# Relations, and types that are not the row type of one; %(doomed)s goes with all it owns.
+# Relations, and types that are no row types, except %(doomed)s with all that it owns.
 _TAKEN = """
 WITH tree AS (SELECT %(doomed)s::oid AS oid
                UNION SELECT relid FROM pg_partition_tree(%(doomed)s::oid::regclass))
@@ -67,7 +67,7 @@ SELECT format('ENCODING %%L LC_COLLATE %%L LC_CTYPE %%L',
 
 @dataclass(frozen=True, slots=True)
 class Existing:
-    """A table or view that stands where something is restored to."""
+    """A relation that has the name of a target."""
 
     oid: int
     kind: str
@@ -79,7 +79,7 @@ class Existing:
 
 @contextmanager
 def connect_target(database: str) -> Iterator["Connection"]:
-    """A session that may write, in which rows read as the scratch server writes them."""
+    """Open a session that may write, and reads rows as the scratch server writes them."""
     with connect(database) as connection:
         connection.execute(
             "SET default_transaction_read_only = off; SET transaction_timeout = 0;"
@@ -92,7 +92,7 @@ def connect_target(database: str) -> Iterator["Connection"]:
 
 @contextmanager
 def _refusals_told(connection: "Connection") -> Iterator[None]:
-    """Those that only a restore meets, with their remedies."""
+    """Turn errors that only a restore meets into BackupErrors with their remedies."""
     try:
         yield
     except psycopg.errors.InsufficientPrivilege as error:
@@ -122,7 +122,10 @@ def _said(error: psycopg.Error) -> str:
 
 
 def attempt(target: "Connection", statement: str) -> str | None:
-    """Run it inside the caller's transaction: None, or why it failed and left no trace."""
+    """Run it inside the caller's transaction: return None, or why it failed without a trace.
+
+    Raises psycopg.Error where the connection is gone.
+    """
     try:
         with target.transaction():
             target.execute(statement.encode())
@@ -139,7 +142,7 @@ def database_exists(database: str) -> bool:
 
 
 def create_database(scratch: "Connection", source: str, database: str) -> None:
-    """An empty database with the encoding and locale of the source's."""
+    """Create an empty database with the encoding and locale of the source's."""
     (like,) = scratch.execute(_LIKE, (source,)).fetchall()[0]
     statement = f"CREATE DATABASE {quoted(database)} TEMPLATE template0 {like}"
     with connect() as connection, _refusals_told(connection):
@@ -159,13 +162,13 @@ def existing(target: "Connection", schema: str, name: str) -> Existing | None:
 
 
 def relation_exists(target: "Connection", name: str) -> bool:
-    """name: qualified and quoted."""
+    """Return whether a relation has this name, which is qualified and quoted."""
     ((oid,),) = target.execute("SELECT to_regclass(%s)", (name,))
     return oid is not None
 
 
 def check_free(target: "Connection", target_id: ObjectId, overwrite: bool) -> Existing | None:
-    """What would be replaced. Raises where something is there that must not be."""
+    """Return what would be replaced. Raises BackupError where that must not be replaced."""
     found = existing(target, target_id.level2, target_id.level3)
     if found is not None and found.kind not in _KINDS:
         raise BackupError(
@@ -187,13 +190,13 @@ def schemas(target: "Connection") -> set[str]:
 
 
 def taken_names(target: "Connection", schema: str, doomed: Existing | None) -> set[str]:
-    """The names in a schema of what stays when the doomed is dropped."""
+    """Return the names in a schema that are still taken when doomed is dropped."""
     values = {"schema": schema, "doomed": 0 if doomed is None else doomed.oid}
     return {name for (name,) in target.execute(_TAKEN, values)}
 
 
 def check_partitions_free(target: "Connection", family: Family, doomed: Existing | None) -> None:
-    """Raises where a partition would come back under a name that somebody has."""
+    """Raise BackupError where a partition would be restored under a name that is taken."""
     for table in family.tables[1:]:
         if table.target.name in taken_names(target, table.target.schema, doomed):
             raise BackupError(

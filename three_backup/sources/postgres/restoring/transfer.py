@@ -1,8 +1,8 @@
-"""Load a staged family into the live target, in one transaction.
+"""Loads a staged family into the live target, in one transaction.
 
-Everything is made in the stage's schemas, filled, checked, and moved into place at the end; what
-it replaces is dropped in the same moment. Until the commit nobody sees any of it, and a failure,
-a lost connection or SIGKILL leaves the target as it was.
+Everything is made in the stage's schemas, filled, checked, and moved into place at the end, when
+what it replaces is dropped. Until the commit nobody sees any of it; a failure, a lost connection
+or SIGKILL leaves the target as it was.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -40,13 +40,13 @@ SELECT c.oid::regclass::text, c.relispopulated,
 _TURN_INTO = "UPDATE pg_class SET relkind = %s, relispopulated = true WHERE oid = %s::regclass"
 _BATCH_SIZE = 256 << 10
 _PATIENCE = "60s"
-"""How long the last step waits for those who use what it replaces; others wait behind it."""
+"""How long the last step waits for users of what it replaces; later users wait behind it."""
 
 
 def load(
     scratch: "Connection", target: "Connection", staged: Staged, definitions: Definitions
 ) -> tuple[dict[int, int], list[str]]:
-    """Make and fill the family in its stage: rows by the oid of their table, and notes."""
+    """Create and fill the family in its stage; return rows by table oid, and notes."""
     target.execute(definitions.before)
     rows, notes = {}, list[str]()
     for table in staged.family.tables:
@@ -62,18 +62,18 @@ def load(
 
 
 def clear_way(target: "Connection", doomed: Sequence[tuple[Family, Existing]]) -> None:
-    """Drop what is replaced: views, those first that came back last, then tables all at once."""
+    """Drop what is replaced: views in reverse order of the restore, then all tables together."""
     with _patience(target):
-        for one in reversed(doomed):
-            if one[1].kind in VIEWS:
-                _drop(target, [one])
-        tables = [one for one in doomed if one[1].kind not in VIEWS]
+        for pair in reversed(doomed):
+            if pair[1].kind in VIEWS:
+                _drop(target, [pair])
+        tables = [pair for pair in doomed if pair[1].kind not in VIEWS]
         for _, alike in groupby(sorted(tables, key=_dropped_as), key=_dropped_as):
             _drop(target, list(alike))
 
 
 def put_in_place(target: "Connection", staged: Staged) -> None:
-    """Move the loaded family to where it shall stand."""
+    """Move the loaded family to its final place."""
     with _patience(target):
         for schema in {part.target.schema for part in staged.family.members}:
             target.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}".encode())
@@ -82,7 +82,7 @@ def put_in_place(target: "Connection", staged: Staged) -> None:
 
 
 def copy_sequence(scratch: "Connection", target: "Connection", oid: int, copy: str) -> None:
-    """Let the copy go on where the sequence of that oid stands."""
+    """Set the copy to the state of the sequence of that oid."""
     (name,) = scratch.execute("SELECT %s::oid::regclass::text", (oid,)).fetchall()[0]
     state = scratch.execute(f"TABLE {name}".encode()).fetchall()[0]
     last_value, _, is_called = state
@@ -90,9 +90,10 @@ def copy_sequence(scratch: "Connection", target: "Connection", oid: int, copy: s
 
 
 def join_again(target: "Connection", staged: Staged, doomed: Existing | None) -> list[str]:
-    """Make it a part again of what it was part of, unless it stands under another name now.
+    """Attach the root to its parents again, unless it has another name now.
 
-    What cannot be done comes as notes; but it is never done to what replaces something.
+    Returns a note for each parent that is lost. Raises BackupError where an attachment fails and
+    the family replaces something.
     """
     root, notes = staged.family.root, []
     for membership in staged.memberships:
@@ -134,13 +135,13 @@ def _copy(scratch: "Connection", target: "Connection", table: Part, into: str) -
 
 
 def _encoding(scratch: "Connection") -> str:
-    """Where the source did not know what its bytes mean, only the target can check them."""
+    """Return COPY's encoding option: only the target can check what SQL_ASCII bytes mean."""
     ((encoding,),) = scratch.execute("SHOW server_encoding")
     return "WITH (ENCODING 'SQL_ASCII')" if encoding == "SQL_ASCII" else ""
 
 
 def _batches(rows: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:
-    """The rows, many at once: it is the single calls that cost."""
+    """Yield the rows in batches, since every call costs time."""
     batch, size = [], 0
     for row in rows:
         batch.append(row)
@@ -154,10 +155,10 @@ def _batches(rows: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:
 def _fill_view(
     scratch: "Connection", target: "Connection", view: Part, into: str, notes: list[str]
 ) -> int:
-    """Copy the rows that the view had; a REFRESH would make new ones of today's tables.
+    """Copy the rows that the view had; a REFRESH would make new ones from today's tables.
 
-    Rows can be copied into tables only, so for a moment of our own transaction it is one. Only a
-    superuser may do that.
+    Rows can be copied into tables only, so the view is a table for a moment of our transaction.
+    Only a superuser may do that; for others the view is refreshed, with a note.
     """
     if not scratch.execute(_COLUMNS, (view.oid,)).fetchall()[0][1]:
         return 0
@@ -182,12 +183,12 @@ def _patience(target: "Connection") -> Iterator[None]:
     target.execute("SET LOCAL lock_timeout = 0")
 
 
-def _dropped_as(one: tuple[Family, Existing]) -> str:
-    return one[1].dropped_as
+def _dropped_as(pair: tuple[Family, Existing]) -> str:
+    return pair[1].dropped_as
 
 
 def _drop(target: "Connection", alike: Sequence[tuple[Family, Existing]]) -> None:
-    """In one command, so that they may depend on one another."""
+    """Drop relations of one kind in one command, so that they may depend on one another."""
     roots = [family.root.target for family, _ in alike]
     names = ", ".join(f"{quoted(root.schema)}.{quoted(root.name)}" for root in roots)
     about = alike[0][0].target

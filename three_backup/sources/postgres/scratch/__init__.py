@@ -1,1 +1,1 @@
-"""The private server that brings a snapshot to life."""
+"""Run the private server that a snapshot's data directory is started with."""

@@ -1,4 +1,4 @@
-"""The server programs that a restore runs: those of the major version that took the backup."""
+"""Find the server programs that a restore runs, of the major version that was backed up."""
 
 import re
 import shutil
@@ -39,7 +39,10 @@ def find_binaries(
     environment: Mapping[str, str],
     system: Path = Path("/usr/lib/postgresql"),
 ) -> Binaries:
-    """The first that fits of `pg_bindir`, `pg_config --bindir`, the distribution's, PATH."""
+    """Return the first fitting folder: `pg_bindir`, `pg_config --bindir`, the system's, PATH.
+
+    Raises BackupError if none fits, with the reason for each.
+    """
     seen: list[str] = []
     for folder in dict.fromkeys(_folders(major, configured, environment, system)):
         why_not = _unfit(folder, major)
@@ -72,7 +75,7 @@ def _folders(
 
 
 def _unfit(folder: Path, major: int) -> str | None:
-    """Why the folder will not do; None where it will."""
+    """Explain why the folder does not fit; None if it does."""
     if not (folder / "postgres").exists():
         return "has no server"
     try:

@@ -1,7 +1,7 @@
-"""Temporary folders that are gone afterwards, even after SIGKILL: then the next run clears them.
+"""Make temporary folders that are removed afterwards; after SIGKILL the next run removes them.
 
-A folder is alive as long as somebody holds a flock on it, which the kernel lets go of with the
-process. So a folder of a living run is never cleared, and no clock or process number is trusted.
+A folder is in use while a process holds a flock on it; the kernel releases it with the process.
+So the folder of a living run is never removed, and no clock or process number is trusted.
 """
 
 import fcntl
@@ -27,8 +27,11 @@ _STOPPED_WITHIN_MS = 10_000
 
 @contextmanager
 def scratch_folder(parent: Path, user: str | None) -> Iterator[Path]:
-    """A folder of mode 0700, the user's own; what an earlier run left in parent is cleared."""
-    parent = parent.resolve()  # by that path the kernel knows what runs there
+    """Make a folder of mode 0700 in parent, owned by user, and remove it after the block.
+
+    Folders that earlier runs left in parent are removed first. None means the current user.
+    """
+    parent = parent.resolve()  # stop_server() compares it with a path from the kernel
     _clear(parent, user)
     folder, lock = _locked_folder(parent)
     try:
@@ -51,7 +54,7 @@ def _account(user: str) -> tuple[int, int]:
 
 
 def _clear(parent: Path, user: str | None) -> None:
-    """Remove the folders that no living process holds; those of other users are theirs."""
+    """Remove the folders that no living process holds; leave those of other users alone."""
     ours = {os.geteuid()} if user is None else {os.geteuid(), _account(user)[0]}
     for folder in parent.glob(f"{_PREFIX}*"):
         with suppress(PermissionError, FileNotFoundError, NotADirectoryError):
@@ -96,7 +99,8 @@ def _remove(folder: Path) -> None:
 def stop_server(pgdata: Path) -> None:
     """End the postmaster that runs in pgdata, if any; SIGQUIT is its immediate shutdown.
 
-    pgdata: as the kernel spells it, so that a link to another server's leads to nobody.
+    pgdata: a path without symbolic links, as the kernel spells it. So a link to the data
+    directory of another server ends nothing.
     """
     with suppress(FileNotFoundError, ProcessLookupError, ValueError):
         process = int((pgdata / "postmaster.pid").read_text().partition("\n")[0])

@@ -1,4 +1,7 @@
-"""A bootstrap superuser that may not log in, by which servers are hardened: here it must."""
+"""Let the bootstrap superuser log in to a scratch server.
+
+Some servers are hardened by NOLOGIN for this role, but a restore needs its login.
+"""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,14 +12,17 @@ from three_backup.sources.postgres.scratch.folder import stop_server
 from three_backup.sources.postgres.scratch.server import ScratchServer, start
 from three_backup.sources.postgres.scratch.session import NO_LOGIN
 
-# The role that initdb made has this number under any name. Nothing else of it is in the way: no
-# password is asked for, so that VALID UNTIL says nothing, and a superuser has no connection limit.
+# The role that initdb made has oid 10 under any name. Nothing else keeps it out: no password is
+# asked for, so VALID UNTIL does not matter, and a superuser has no connection limit.
 _ALLOW = "UPDATE pg_authid SET rolcanlogin = true WHERE oid = 10\n"
 
 
 def let_superuser_in(server: ScratchServer, user: str | None, databases: Sequence[str]) -> None:
-    """Only a server for one, without logins, can do that. databases: any of them has to be there;
-    user: who the server runs as."""
+    """Allow the superuser to log in if it may not, and restart the server.
+
+    Only a server in single-user mode, which has no logins, can change that. user: the server
+    runs as this user. databases: at least one of them has to exist.
+    """
     if not _is_kept_out(server, databases[0]):
         return
     stop_server(server.pgdata)

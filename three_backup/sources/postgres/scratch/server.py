@@ -1,8 +1,8 @@
-"""The scratch server: it brings a laid-out data directory to life for one restore, in private.
+"""Run the scratch server: a private server on a laid-out data directory, for one restore.
 
-Nothing of the source's configuration takes part: no preload libraries, no workers, no archiving,
-no network, no triggers on its events. Relations that were not laid out are missing on purpose, so
-invalid pages are ignored while it recovers, and looked at afterwards.
+It uses nothing of the source's configuration: no preload libraries, no workers, no archiving, no
+network, no event triggers. Relations that were not laid out are missing on purpose, so recovery
+ignores invalid pages, and they are checked afterwards.
 """
 
 import os
@@ -40,7 +40,7 @@ _DEFAULT_USERS = ("postgres", "nobody")
 _LOG = "server.log"
 _LOG_END = 64 << 10
 _QUOTED_LINES = 3
-# hot_standby stays on: where it is off, pg_ctl takes a server that still recovers for a ready one.
+# hot_standby stays on: if it is off, pg_ctl reports a server as ready that still recovers.
 _SETTINGS = {
     "listen_addresses": "",
     "port": str(PORT),
@@ -63,14 +63,14 @@ _SETTINGS = {
     "timezone": "UTC",
     "jit": "off",
 }
-# Recovery needs room for as many of these as the source had.
+# Recovery needs at least the values that the source had.
 _CONTROLLED = (
     "max_connections",
     "max_worker_processes",
     "max_prepared_xacts",
     "max_locks_per_xact",
 )
-# pg_dump locks all the tables of a database at once, and a tree is moved in one transaction.
+# pg_dump locks all tables of a database at once; a partition tree is moved in one transaction.
 _FEWEST_LOCKS = 1024
 _SPELLED = {
     "max_prepared_xacts": "max_prepared_transactions",
@@ -84,10 +84,10 @@ _INVALID_PAGE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class ScratchServer:
-    """A running scratch server. superuser: the name of the source's bootstrap superuser."""
+    """A running scratch server."""
 
     binaries: Binaries
-    superuser: str
+    superuser: str  # the name of the source's bootstrap superuser
     socket_folder: Path
     log: Path
 
@@ -96,23 +96,27 @@ class ScratchServer:
         return self.log.with_name(PGDATA)
 
     def connect(self, database: str) -> AbstractContextManager["Connection"]:
-        """A session in which every statement is its own transaction."""
+        """Open a session in which every statement is its own transaction."""
         return scratch_session(self.socket_folder, self.superuser, database)
 
     def program(self, name: str, *arguments: str, database: str) -> Program:
-        """A client program of the server's version that connects to the database here."""
+        """Return a client program of the server's version that connects to this database."""
         environment = session_environment(self.socket_folder, self.superuser, database)
         return Program([self.binaries[name], *arguments], environment)
 
     def invalid_pages(self) -> set[str]:
-        """The relation files of which recovery missed pages, as `base/5/16391`."""
+        """Return the relations in which recovery missed pages, as `base/5/16391`."""
         with self.log.open("rb") as lines:
             found = (_INVALID_PAGE.search(line) for line in lines)
             return {match[1].decode() for match in found if match is not None}
 
 
 def scratch_user(configured: str | None) -> str | None:
-    """Who the server runs as; None is ourselves, since only root cannot be a server."""
+    """Return the user that the server runs as; None means the current user.
+
+    Only root needs another user, because PostgreSQL refuses to run as root. Raises BackupError
+    if there is no such user.
+    """
     if os.geteuid() != 0:
         return None
     for name in [configured] if configured else _DEFAULT_USERS:
@@ -129,7 +133,7 @@ def scratch_user(configured: str | None) -> str | None:
 
 
 def can_enter(folder: Path, user: str | None) -> bool:
-    """Whether the user can pass through all of the folder's path."""
+    """Tell whether the user can enter the folder and all its parents."""
     try:
         run(Program(["test", "-x", str(folder)], user=user))
     except BackupError:
@@ -141,7 +145,7 @@ def can_enter(folder: Path, user: str | None) -> bool:
 def scratch_server(
     binaries: Binaries, folder: Path, user: str | None, superuser: str
 ) -> Iterator[ScratchServer]:
-    """Start the server on `pgdata` in the folder, and stop it with the block."""
+    """Start the server on `pgdata` in the folder, and stop it after the block."""
     _check_reach(binaries, folder, user)
     check_tablespaces(binaries, folder / PGDATA, user)
     with ExitStack() as stack:
@@ -154,7 +158,7 @@ def scratch_server(
 
 
 def start(server: ScratchServer, user: str | None) -> None:
-    """Let it recover, and wait until it can be connected to."""
+    """Start the server, let it recover, and wait until it accepts connections."""
     try:
         run(
             Program(
@@ -162,7 +166,7 @@ def start(server: ScratchServer, user: str | None) -> None:
                     server.binaries["pg_ctl"],
                     "start",
                     "--wait",
-                    "--timeout=604800",  # recovery takes what it takes; pg_ctl sees a dead server
+                    "--timeout=604800",  # recovery may be long; pg_ctl sees a dead server
                     f"--pgdata={server.pgdata}",
                     f"--log={server.log}",
                     "--silent",
@@ -192,7 +196,7 @@ def _check_reach(binaries: Binaries, folder: Path, user: str | None) -> None:
 
 
 def _socket_folder(stack: ExitStack, folder: Path, user: str | None) -> Path:
-    """The folder itself, or a short one where the path of a socket would be too long."""
+    """Return the folder itself, or a shorter one if the path of a socket would be too long."""
     if len(os.fsencode(folder / _SOCKET_NAME)) <= _LONGEST_SOCKET_PATH:
         return folder
     return stack.enter_context(scratch_folder(_SHORT, user))

@@ -1,6 +1,7 @@
-"""Sessions of a scratch server: plain ones, whatever the source set for its databases and roles.
+"""Open sessions of a scratch server with default settings.
 
-Those settings lie in the catalogs that were brought to life; a session's own words win.
+The restored catalogs have the source's settings for its databases and roles. The options of a
+session override them.
 """
 
 import os
@@ -15,7 +16,7 @@ from three_backup.errors import BackupError
 
 PORT = 5432
 NO_LOGIN = "postgres.scratch_login"
-"""The code of the failure where the superuser of the source may not log in."""
+"""The error code if the source's superuser may not log in."""
 
 _OPTIONS = {
     "session_preload_libraries": "",
@@ -38,7 +39,7 @@ SET bytea_output = hex; SET xmloption = content; SET extra_float_digits = 3
 
 
 class _Connection(psycopg.Connection[tuple[Any, ...]]):
-    """Its failures speak of the scratch server, also inside of a session with another server."""
+    """A connection whose errors name the scratch server, also inside another server's session."""
 
     def wait(self, *arguments: Any, **options: Any) -> Any:
         try:
@@ -49,7 +50,7 @@ class _Connection(psycopg.Connection[tuple[Any, ...]]):
 
 @contextmanager
 def scratch_session(sockets: Path, superuser: str, database: str) -> Iterator[_Connection]:
-    """One in which every statement is its own transaction. sockets: the folder they are in."""
+    """Open a session of single-statement transactions. sockets: the folder of the sockets."""
     try:
         connection = _Connection.connect(
             host=str(sockets),
@@ -74,7 +75,7 @@ def scratch_session(sockets: Path, superuser: str, database: str) -> Iterator[_C
 
 
 def session_environment(sockets: Path, superuser: str, database: str) -> dict[str, str | None]:
-    """By which a program finds its way into such a session."""
+    """Return the environment with which a program connects as scratch_session() does."""
     environment: dict[str, str | None] = dict.fromkeys(
         variable for variable in os.environ if variable.startswith("PG")
     )

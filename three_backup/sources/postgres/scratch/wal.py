@@ -1,7 +1,7 @@
-"""What the WAL of a snapshot would do outside of its data directory, found before it is replayed.
+"""Find WAL records that would write outside of the data directory, before WAL is replayed.
 
-A tablespace that was created while the snapshot was taken stands in the WAL with its absolute
-path. Recovery would link to it and write old pages there, into the files of a server that lives.
+The WAL names a tablespace that was created while the snapshot was taken by its absolute path.
+Recovery would link to it and write old pages into the files of a running server.
 """
 
 import re
@@ -17,17 +17,18 @@ from three_backup.sources.postgres.scratch.binaries import Binaries
 _SEGMENT = re.compile(r"[0-9A-F]{24}")
 _TIMELINE_DIGITS = 8
 _REDO = re.compile(r"^START WAL LOCATION: (\S+) \(file (\w+)\)", re.MULTILINE)
-# One that lies in the data directory has an empty path.
+# A tablespace inside the data directory has an empty path, and does not match.
 _CREATED = re.compile(rb'desc: CREATE (\d+) "(/[^"\n]*)')
-# So it always ends, unless a segment is full to its last byte; recovery ends at the same record.
+# pg_waldump always ends with this error, unless a segment is full to its last byte. Recovery ends
+# at the same record.
 _END_OF_WAL = "error in WAL record at"
 
 
 class _Redo(NamedTuple):
-    """Where recovery begins: a position, and the segment that has it."""
+    """The start of recovery."""
 
     position: str
-    segment: str
+    segment: str  # contains the position
 
 
 def check_tablespaces(
@@ -36,9 +37,9 @@ def check_tablespaces(
     user: str | None,
     filled: Mapping[int, Path] = MappingProxyType({}),
 ) -> None:
-    """Raises BackupError where recovery of pgdata would write into a tablespace's location.
+    """Raise BackupError if recovery of pgdata would write into a tablespace's location.
 
-    filled: the locations, by oid, that were empty and are filled by us.
+    filled: the locations, by oid, that were empty and that this restore fills.
     """
     redo = _redo(pgdata)
     for segments in _timelines(pgdata, redo):
@@ -59,8 +60,11 @@ def _redo(pgdata: Path) -> _Redo | None:
 
 
 def _timelines(pgdata: Path, redo: _Redo | None) -> list[list[str]]:
-    """The segments of each that recovery reads; a standby that was backed up may have followed
-    its server to a next one, and still have those of the one before."""
+    """Return the segments of each timeline that recovery reads.
+
+    A standby that was backed up may have followed its server to a new timeline, and still have
+    segments of the one before.
+    """
     names = sorted(
         path.name for path in (pgdata / "pg_wal").iterdir() if _SEGMENT.fullmatch(path.name)
     )
@@ -80,7 +84,7 @@ def _created(
     user: str | None,
     filled: Mapping[int, Path],
 ) -> str | None:
-    """The location of a tablespace that these segments create, and that is not ours."""
+    """Return the location of a tablespace that these segments create, unless it is in filled."""
     argv = [binaries["pg_waldump"], f"--path={pgdata / 'pg_wal'}", "--rmgr=Tablespace"]
     argv += [*_start(redo, segments[0]), segments[0], segments[-1]]
     try:
@@ -99,7 +103,10 @@ def _created(
 
 
 def _start(redo: _Redo | None, first: str) -> list[str]:
-    """Where recovery begins, unless that lies before the segment: what is older may be there."""
+    """Return the pg_waldump option that skips records older than the redo position.
+
+    Nothing is returned if the first segment is not the one with that position.
+    """
     if redo is None or redo.segment[_TIMELINE_DIGITS:] != first[_TIMELINE_DIGITS:]:
         return []
     return [f"--start={redo.position}"]

@@ -1,1 +1,1 @@
-"""A cluster becomes a snapshot: the stream of its base backup, split into packs."""
+"""Take a snapshot of a cluster: stream its base backup and split it into packs."""

@@ -1,7 +1,7 @@
-"""Takes a snapshot of a cluster: one stream from the server, split into packs as it comes.
+"""Take a snapshot of a cluster: one stream from the server, split into packs as it comes.
 
-The mapping of files to objects is read before the stream and after it. What both agree on is in
-its place already; the rest is moved to where the stricter of the two wants it.
+The mapping of files to objects is read before the stream and after it. Where the two differ, the
+bytes are moved afterwards to the stricter place.
 """
 
 import os
@@ -72,8 +72,8 @@ if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
 
 _MOST_THREADS = 4
-# Every summary of WAL ends where a checkpoint began, and a backup begins at a checkpoint. So a
-# server that was set back and went on since has no summary that begins where its parent began.
+# Every WAL summary ends where a checkpoint began, and a backup begins at a checkpoint. So a server
+# that was set back and ran on has no summary that begins where the parent began.
 _SUMMARY = "SELECT EXISTS (SELECT FROM pg_available_wal_summaries() WHERE start_lsn = %s::pg_lsn)"
 
 
@@ -82,14 +82,14 @@ class _Arrived:
     """A stream that has ended well, with its bytes in packs."""
 
     streamed: Streamed
-    manifest: bytes
+    manifest: bytes  # made by the server
     files: list[File]
     directories: list[str]
     packed: list[PackedGroup]
 
 
 def take(job: SnapshotJob) -> Manifest:
-    """Fill job.directory with the data files of a snapshot, durably, and say what is in them."""
+    """Fill job.directory with a snapshot's data files, durably, and return its manifest."""
     with connect() as connection:
         cluster = read_cluster(connection)
         configuration = read_configuration(connection)
@@ -180,7 +180,7 @@ def _stream(
 
 
 def _ended(error: UnreachableError, cluster: Cluster) -> BackupError:
-    """Why the connection broke: the error itself, or where the server lives, what it did."""
+    """Return the error itself; if the server still answers, say that it ended the backup."""
     try:
         with connect():
             return BackupError(
@@ -193,7 +193,7 @@ def _ended(error: UnreachableError, cluster: Cluster) -> BackupError:
 
 
 def _is_behind(parent: Parent) -> bool:
-    """Whether the next backup of the standby would begin before the parent ends."""
+    """Tell whether the standby's next backup would begin before the parent ends."""
     with connect() as connection:
         return position(read_cluster(connection).redo) < parent.end
 
@@ -206,7 +206,7 @@ def _contents(
     maps: tuple[FileMap, FileMap],
     classes: Classes,
 ) -> Contents:
-    """Every file in its place, and what of the objects is promised."""
+    """Move every file to its final place, and decide which objects the snapshot promises."""
     before, after = maps
     objects = objects_of(before, after, classes)
     files, groups = settle_files(job.directory, arrived.files, arrived.packed, classes)
@@ -232,7 +232,7 @@ def _contents(
 
 
 def _check_followed(parent: Parent, index: Index, streamed: Streamed) -> None:
-    """Raises ParentUnusableError where the increment that came is none of this parent."""
+    """Raise ParentUnusableError if the received incremental does not follow this parent."""
     refuse_unfollowable(parent, index.files)
     if streamed.timeline != parent.manifest.facts["timeline"]:
         raise unusable(f"the server switched to timeline {streamed.timeline} meanwhile")

@@ -1,4 +1,4 @@
-"""Reads the configuration of a server, as far as the role may."""
+"""Read the configuration of a server, as far as the role may."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,7 +10,7 @@ from three_backup.sources.postgres.configuration import NAMES, SavedConfiguratio
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
 
-# Roles that may not know where the files are do not see these settings at all.
+# A role that may not know where the files are does not see these settings at all.
 _PLACES = """
 SELECT f.name, f.setting
   FROM pg_catalog.pg_settings AS f
@@ -26,7 +26,7 @@ SELECT name, pg_catalog.current_setting(name)
 
 
 def read_configuration(connection: "Connection") -> SavedConfiguration:
-    """Files that may not be read are left out; their settings are there all the same."""
+    """Read settings and files. A file that may not be read is left out, its settings are not."""
     settings = connection.execute(_SETTINGS).fetchall()
     files = {
         NAMES[setting]: body.decode("utf-8", "surrogateescape")
@@ -37,24 +37,24 @@ def read_configuration(connection: "Connection") -> SavedConfiguration:
 
 
 def sees_all_settings(connection: "Connection") -> bool:
-    """Others miss some of them, among them where the files lie."""
+    """Tell whether the role sees all settings. Other roles miss some, such as file paths."""
     ((sees_them,),) = connection.execute(_SEES_THEM)
     return bool(sees_them)
 
 
 def unread_files(connection: "Connection") -> list[str]:
-    """The paths of the files that read_configuration() leaves out."""
+    """Return the paths of the files that read_configuration() leaves out."""
     return [path for _, path, body in _files(connection) if body is None]
 
 
 def _files(connection: "Connection") -> Iterator[tuple[str, str, bytes | None]]:
-    """The setting that names it, its path and what is in it."""
+    """Yield each file as setting, path, and content (None if it may not be read)."""
     for setting, path in connection.execute(_PLACES).fetchall():
         yield setting, path, _read_here(connection, path) or _read_there(connection, path)
 
 
 def _read_here(connection: "Connection", path: str) -> bytes | None:
-    """The file itself where the server lives on this host: its socket says so."""
+    """Read the file itself if the connection is by socket, so that the server is on this host."""
     if PurePath(connection.info.host).is_absolute():
         with suppress(OSError):
             return Path(path).read_bytes()
@@ -62,7 +62,7 @@ def _read_here(connection: "Connection", path: str) -> bytes | None:
 
 
 def _read_there(connection: "Connection", path: str) -> bytes | None:
-    """What the server reads for those who may let it."""
+    """Have the server read the file; None if the role may not."""
     import psycopg
 
     with suppress(psycopg.errors.InsufficientPrivilege):

@@ -1,7 +1,7 @@
-"""Files with pages whose checksums are wrong at the source: the server sends them as they are.
+"""Find the files whose pages have wrong checksums at the source; the server sends them unchanged.
 
-One bad page must not stop all backups, so the snapshot is kept. What needs a damaged file is not
-among the objects that it promises: a restore takes them out of an older one.
+One bad page must not stop all backups, so the snapshot is kept. It does not promise the objects
+that need a damaged file: a restore takes them from an older snapshot.
 """
 
 import re
@@ -16,9 +16,9 @@ from three_backup.sources.postgres.taking.replication import Streamed
 from three_backup.sources.postgres.taking.settle import Mapped
 
 DAMAGED = "damaged"
-"""The paths of such files, among the facts of a manifest."""
+"""The manifest fact that lists the paths of damaged files."""
 
-# The server says it in its own language, with the name of the file in quotes.
+# The server's message is in its own language, with the name of the file in quotes.
 _QUOTES = "\"'«»„“”‹›「」"
 _NAME = rf"[^{_QUOTES}]*/\d+(?:_(?:fsm|vm|init))?(?:\.\d+)?"
 _QUOTED = re.compile(rf"[{_QUOTES}]\s?({_NAME})\s?[{_QUOTES}]")
@@ -27,9 +27,11 @@ _QUOTED = re.compile(rf"[{_QUOTES}]\s?({_NAME})\s?[{_QUOTES}]")
 def damaged_files(
     streamed: Streamed, parent: Parent | None, files: Mapping[str, File]
 ) -> dict[str, str]:
-    """By path what was said of each. What came with the parent the server does not read again.
+    """Return the damaged files by path, each with what was said of it.
 
-    Raises BackupError where the server names no file of the backup.
+    The server does not read again what the parent holds. So a file that is damaged in the parent
+    stays damaged unless it was sent whole. Raises BackupError if the server names no file, or one
+    that is not in the backup.
     """
     named: dict[str, str] = {}
     for said in streamed.damage:
@@ -46,9 +48,10 @@ def damaged_files(
 def damaged_objects(
     objects: Mapping[ObjectId, Mapped], files: Mapping[str, str]
 ) -> dict[ObjectId, str]:
-    """What needs a damaged file, with its path: the whole database, if it is no table's own.
+    """Return the objects that need a damaged file, each with the path of that file.
 
-    Raises BackupError where every database needs it.
+    A relation that belongs to no object is needed by its whole database. Raises BackupError if
+    every database needs the file.
     """
     damaged: dict[ObjectId, str] = {}
     for path, said in files.items():
@@ -63,7 +66,7 @@ def damaged_objects(
 
 
 def sentences(files: Mapping[str, str], damaged: Mapping[ObjectId, str]) -> Iterator[str]:
-    """What a person should read of each file."""
+    """Yield a sentence on each damaged file, for people."""
     for path, said in files.items():
         owners = [str(id) for id, needed in damaged.items() if needed == path]
         more = f" and {len(owners) - 1} more" if len(owners) > 1 else ""
@@ -72,7 +75,7 @@ def sentences(files: Mapping[str, str], damaged: Mapping[ObjectId, str]) -> Iter
 
 
 def _path(name: str, tablespaces: Mapping[int, str]) -> str:
-    """Of the file in the data directory that the server calls by this name."""
+    """Return the path in the data directory of the file that the server calls name."""
     for oid, location in tablespaces.items():
         if name.startswith(f"{location}/"):
             return f"pg_tblspc/{oid}/{name.removeprefix(f'{location}/')}"

@@ -1,4 +1,4 @@
-"""The manifest of a snapshot, out of all that is known once its data files are written."""
+"""Make the manifest of a snapshot, once its data files are written."""
 
 import hashlib
 import os
@@ -27,20 +27,19 @@ from three_backup.sources.postgres.taking.settle import Mapped, source_size
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What is in the data files. objects: all that either mapping knows; carried: those that are
-    promised; lacking: why others are not; damaged: the files with wrong checksums."""
+    """The contents of the data files."""
 
     index: Index
-    objects: Mapping[ObjectId, Mapped]
-    carried: tuple[CarriedObject, ...]
-    lacking: Mapping[str, Mapping[str, str]]
-    damaged: Sequence[str]
+    objects: Mapping[ObjectId, Mapped]  # all that either mapping knows
+    carried: tuple[CarriedObject, ...]  # the objects that are promised
+    lacking: Mapping[str, Mapping[str, str]]  # why other objects are not promised
+    damaged: Sequence[str]  # the paths of files with wrong checksums
 
 
 def make_manifest(
     job: SnapshotJob, cluster: Cluster, streamed: Streamed, contents: Contents
 ) -> Manifest:
-    """The data files are durable afterwards."""
+    """Make the data files durable, and return the manifest."""
     files = tuple(_stored(path) for path in sorted(job.directory.iterdir()))
     sync_directory(job.directory)
     sizes = (source_size(file, cluster.block_size) for file in contents.index.files.values())
@@ -59,7 +58,7 @@ def make_manifest(
 
 
 def _stored(path: Path) -> StoredFile:
-    """A data file made durable. The frames of packs have their hashes in the index."""
+    """Make a data file durable. A pack gets no sha256: the index has those of its frames."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
         is_pack = path.name not in (INDEX, BACKUP_MANIFEST, CONFIGURATION)
@@ -70,7 +69,7 @@ def _stored(path: Path) -> StoredFile:
 
 
 def _facts(cluster: Cluster, streamed: Streamed, contents: Contents) -> dict[str, Any]:
-    """disabled: the ids of which nothing was stored."""
+    """Return the manifest's facts. disabled: the ids of which nothing was stored."""
     disabled = (id for id, mapped in contents.objects.items() if mapped.place is Place.NONE)
     return {
         "system_identifier": cluster.identifier,

@@ -1,7 +1,7 @@
-"""Writes packs: groups of bytes, cut into frames and compressed beside the stream they come from.
+"""Write packs: groups of bytes, cut into frames that threads compress while the stream goes on.
 
-Memory is bounded: frames being filled hold `PENDING_SIZE` together, frames being compressed a few
-times `FRAME_SIZE`, whatever the number and size of the groups.
+Memory is bounded, whatever the number and size of the groups: frames being filled hold
+`PENDING_SIZE` together, frames being compressed a few times `FRAME_SIZE`.
 """
 
 import hashlib
@@ -20,33 +20,34 @@ from three_backup.sources.postgres.pack import FRAME_SIZE
 PENDING_SIZE = 32 << 20
 
 _WINDOW_LOG = 19
-"""Rows repeat what is close by. With 512 KiB to look back, and not the 2 MiB of the level, tables
-compress faster and better, other data by 2 % less."""
+"""Rows repeat what is close by. With a window of 512 KiB instead of the level's 2 MiB, tables
+compress faster and better, everything else 2 % worse."""
 
 _FASTEST = {"window_log": 18, "hash_log": 15, "min_match": 5}
-"""Of level 1, whose own matches are longer than a number in a row. With these rows and indexes
-become as small as with level 3, in half the time; text by a seventh larger."""
+"""Parameters of level 1, whose own shortest match is longer than a number in a row. With them,
+rows and indexes become as small as at level 3 in half the time; text is a seventh larger."""
 
 _NICENESS = 19
-"""Threads that compress give way to those that receive and to the server that sends: with both
-waiting for a core, nobody has anything to compress."""
+"""Compressing threads give way to the receiving thread and the sending server: while these wait
+for a core, nothing arrives to be compressed."""
 
 
 @dataclass(slots=True)
 class PackedGroup:
-    """frames: in the order of the group's bytes, offsets in pack."""
+    """A group as it lies in a pack."""
 
     pack: str
+    # In the order of the group's bytes, with their offsets in the pack.
     frames: list[Frame] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class _Filling:
-    """What of a group is not cut into a frame yet, and how long the group is with it."""
+    """A group that is being written. Sizes in bytes."""
 
-    pieces: list[memoryview] = field(default_factory=list)
-    pending: int = 0
-    size: int = 0
+    pieces: list[memoryview] = field(default_factory=list)  # not cut into a frame yet
+    pending: int = 0  # size of the pieces
+    size: int = 0  # of the whole group, pieces included
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class _Compressed:
 
 
 class PackWriter:
-    """Packs in a folder; a context manager, because threads compress for it."""
+    """A writer of packs in a folder; a context manager, because it runs compressing threads."""
 
     def __init__(self, directory: Path, level: int, threads: int) -> None:
         self._directory = directory
@@ -83,17 +84,17 @@ class PackWriter:
         self._ends: dict[str, int] = {}
 
     def begin_group(self, pack: str) -> int:
-        """The number of a new group, whose frames go to pack."""
+        """Return the number of a new group, whose frames go to pack."""
         self._groups.append(PackedGroup(pack))
         self._filling.append(_Filling())
         return len(self._groups) - 1
 
     def size(self, group: int) -> int:
-        """The bytes written to the group: where its next file begins."""
+        """Return the bytes written to the group, which is the offset of its next file."""
         return self._filling[group].size
 
     def write(self, group: int, piece: memoryview) -> None:
-        """piece: at most a frame; kept, not copied."""
+        """Add bytes to the group. piece: at most FRAME_SIZE bytes; it is kept, not copied."""
         filling = self._filling[group]
         length = len(piece)
         if filling.pending + length > FRAME_SIZE:
@@ -106,7 +107,7 @@ class PackWriter:
             self._cut_all()
 
     def finish(self) -> list[PackedGroup]:
-        """Write what is left; every group by its number."""
+        """Write what is left, and return all groups, by number."""
         self._cut_all()
         self._submit()
         while self._queue:
@@ -129,7 +130,7 @@ class PackWriter:
                 self._cut(group)
 
     def _cut(self, group: int) -> None:
-        """Small frames travel to the threads together."""
+        """Cut the group's pieces into a frame. Small frames go to the threads together."""
         filling = self._filling[group]
         self._batch.append(_Cut(group, filling.pieces))
         self._batch_size += filling.pending
@@ -160,9 +161,9 @@ class PackWriter:
 def move_groups(
     directory: Path, groups: Sequence[PackedGroup], places: Sequence[Place]
 ) -> tuple[Group, ...]:
-    """Bring every group to the pack of its place, frame by frame as it is; NONE loses its frames.
+    """Move every group's stored frames to the pack of its place; NONE drops them.
 
-    What leaves a pack leaves no trace in it. places: by the number of the group.
+    A group that leaves a pack leaves no bytes in it. places: by the number of the group.
     """
     frames = [list(group.frames) for group in groups]
     emptied: dict[str, list[int]] = {}
@@ -181,12 +182,12 @@ def move_groups(
 
 
 def _give_way() -> None:
-    """Of Linux: the priority of this thread alone."""
+    """Lower this thread's priority. On Linux, setpriority() on a thread id renices only it."""
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 class _Compressor:
-    """One zstd context a thread."""
+    """A compressor of frames, with one zstd context per thread."""
 
     def __init__(self, level: int) -> None:
         from zstandard import ZstdCompressionParameters

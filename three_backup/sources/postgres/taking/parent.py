@@ -1,4 +1,4 @@
-"""The snapshot that an incremental one builds on, and the reasons why it cannot be built on."""
+"""Read the parent of an incremental, and explain why a parent cannot be used."""
 
 import re
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ _CLOSE = {Place.LOCAL: "on this host only", Place.NONE: "in no snapshot"}
 
 @dataclass(frozen=True, slots=True)
 class Parent:
-    """server_manifest: what the server has to be told of it."""
+    """The parent snapshot of an incremental."""
 
     manifest: Manifest
     index: Index
-    server_manifest: bytes
+    server_manifest: bytes  # made by the server, and uploaded to it before the incremental
 
     @property
     def start_lsn(self) -> str:
@@ -38,7 +38,7 @@ class Parent:
 
 
 def why_broken(live: Mapping[str, Any], newest: Manifest) -> str | None:
-    """Why a server in this state cannot go on from newest. live: `Cluster.facts`."""
+    """Explain why no incremental can follow newest; None if one can. live: `Cluster.facts`."""
     facts = newest.facts
     if live["system_identifier"] != facts["system_identifier"]:
         return f"the system identifier is {live['system_identifier']} now"
@@ -54,7 +54,7 @@ def why_broken(live: Mapping[str, Any], newest: Manifest) -> str | None:
 
 
 def read_parent(files: SnapshotFiles, live: Mapping[str, Any]) -> Parent:
-    """Raises ParentUnusableError where no increment can follow it."""
+    """Read the parent. Raises ParentUnusableError if no incremental can follow it."""
     reason = why_broken(live, files.manifest)
     if reason is not None:
         raise unusable(reason)
@@ -72,7 +72,7 @@ def read_parent(files: SnapshotFiles, live: Mapping[str, Any]) -> Parent:
 
 
 def refuse_risen(parent: Parent, classes: Classes) -> None:
-    """Raises ParentUnusableError where a table is wanted farther away than its parent lies."""
+    """Raise ParentUnusableError if a table may now go farther away than the parent stored it."""
     for file in parent.index.files.values():
         if file.place not in _CLOSE:
             continue
@@ -83,7 +83,10 @@ def refuse_risen(parent: Parent, classes: Classes) -> None:
 
 
 def refuse_unfollowable(parent: Parent, files: Mapping[str, File]) -> None:
-    """Raises ParentUnusableError where an increment would lack what it is an increment of."""
+    """Raise ParentUnusableError if only changes came of a file that the parent cannot complete.
+
+    The parent lacks the file, or keeps it closer than it may go now.
+    """
     for file in files.values():
         if file.form not in (Form.BLOCKS, Form.UNCHANGED, Form.SAME):
             continue

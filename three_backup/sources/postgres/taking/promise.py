@@ -1,4 +1,4 @@
-"""What a snapshot promises to hold, and why it does not promise the rest of what is live."""
+"""Explain why a snapshot does not promise some of the live objects."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +18,10 @@ _OLDER = (
 
 @dataclass(frozen=True, slots=True)
 class Doubts:
-    """damaged: what needs a file with wrong checksums, with the path of that; uncertain: what may
-    lack a file, with the path of the one that may be it."""
+    """Objects that cannot be promised, each with the path of the file in question."""
 
-    damaged: Mapping[ObjectId, str]
-    uncertain: Mapping[ObjectId, str]
+    damaged: Mapping[ObjectId, str]  # needs this file, which has wrong checksums
+    uncertain: Mapping[ObjectId, str]  # may own this file, which is left out or local
 
     def __contains__(self, id: object) -> bool:
         return id in self.damaged or id in self.uncertain
@@ -35,13 +34,13 @@ def lacking(
     doubts: Doubts,
     settings: Callable[[ObjectId], Settings],
 ) -> dict[str, dict[str, str]]:
-    """As `why_lacking` reads it: of each enabled live object that is not carried."""
+    """Return why each enabled live object is not carried, in the form that `why_lacking` reads."""
     found = {
-        prefix: _lack(one.error.message, one.error.hint)
-        for one in unread
-        for prefix in one.prefixes
+        prefix: _lack(database.error.message, database.error.hint)
+        for database in unread
+        for prefix in database.prefixes
     }
-    held = {one.id for one in carried}
+    held = {carried_object.id for carried_object in carried}
     for known in after.objects.values():
         if known.id not in held and place_of(settings(known.id)) is not Place.NONE:
             found[str(known.id)] = _reason(known.id, doubts)

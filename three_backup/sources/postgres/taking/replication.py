@@ -1,7 +1,7 @@
-"""The replication protocol: a base backup as a stream, on one connection.
+"""Stream a base backup by the replication protocol, on one connection.
 
 A temporary slot on the same connection keeps the WAL that the backup needs until it has been
-sent; it goes with the connection, however that ends.
+sent. The slot disappears with the connection, however that ends.
 """
 
 import os
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 _ARCHIVE, _CONTENT, _MANIFEST = ord("n"), ord("d"), ord("m")
 _PIECE = 256 << 10
 _SILENCE = 60.0
-"""Seconds without a byte, of a long checkpoint say, after which the run shows that it lives."""
-# A server that cannot build on a parent says so with one of these, in whatever language:
+"""Seconds without a byte (as in a long checkpoint) after which the run shows that it lives."""
+# A server that cannot build on a parent says so with one of these, whatever its language is:
 # object_not_in_prerequisite_state, internal_error, data_corrupted.
 _REFUSALS = ("55000", "XX000", "XX001")
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What IDENTIFY_SYSTEM says."""
+    """The answer to IDENTIFY_SYSTEM."""
 
     identifier: str
     timeline: int
@@ -36,33 +36,33 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """A backup that has arrived whole. tablespaces: oid and location of each extra one; damage:
-    what the server said of pages whose checksums are wrong, all of which it sent as they are."""
+    """A backup that has arrived whole."""
 
     start_lsn: str
     end_lsn: str
     timeline: int
-    tablespaces: dict[int, str]
+    tablespaces: dict[int, str]  # oid and location of each extra tablespace
+    # The server's warnings of pages with wrong checksums, which it sent unchanged.
     damage: tuple[str, ...] = ()
 
 
 class Receiver(Protocol):
-    """Told of what the server sends, in its order."""
+    """A receiver of what the server sends, in the server's order."""
 
     def expected(self, size: int) -> None:
-        """So many bytes are to come, about; of an increment nobody knows."""
+        """Take the approximate bytes to come. Not called for an incremental: they are unknown."""
 
     def archive(self, tablespace: int | None) -> None:
-        """A tar archive begins: of a tablespace, or of the data directory."""
+        """Begin a tar archive: of the tablespace by its oid, or of the data directory (None)."""
 
     def content(self, piece: memoryview) -> None:
-        """The next bytes of the archive. piece stays valid."""
+        """Take the next bytes of the archive. piece stays valid."""
 
     def manifest(self, piece: memoryview) -> None:
-        """The next bytes of the server's manifest, which follows the last archive."""
+        """Take the next bytes of the server's manifest, which follows the last archive."""
 
     def waiting(self) -> None:
-        """Nothing came for a while; the connection stands."""
+        """Note that nothing came for a while; the connection is still open."""
 
 
 def identify(connection: "Connection") -> Identity:
@@ -71,12 +71,12 @@ def identify(connection: "Connection") -> Identity:
 
 
 def reserve_wal(connection: "Connection", slot: str) -> None:
-    """Keep the WAL from here on for as long as the connection stands."""
+    """Keep the WAL from here on for as long as the connection is open."""
     connection.execute(f"CREATE_REPLICATION_SLOT {slot} TEMPORARY PHYSICAL (RESERVE_WAL)".encode())
 
 
 def upload_manifest(connection: "Connection", manifest: bytes) -> None:
-    """Tell the server what the parent holds. Raises ParentUnusableError where it refuses."""
+    """Tell the server what the parent holds. Raises ParentUnusableError if it refuses."""
     import psycopg
 
     view = memoryview(manifest)
@@ -95,7 +95,7 @@ def stream_backup(
 ) -> Streamed:
     """Have the server take a backup and hand it on as it comes.
 
-    Raises ParentUnusableError where the server cannot build on the manifest that was uploaded.
+    Raises ParentUnusableError if the server cannot build on the manifest that was uploaded.
     """
     import psycopg
 
@@ -129,7 +129,7 @@ def _command(label: str, incremental: bool) -> bytes:
         "CHECKPOINT 'fast'",
         "WAL true",
         "TABLESPACE_MAP true",
-        "WAIT false",  # not for the archive: the WAL of the backup comes with it
+        "WAIT false",  # not for WAL to be archived: the backup brings its own
         "MANIFEST 'yes'",
         "MANIFEST_CHECKSUMS 'CRC32C'",
         "TARGET 'client'",
@@ -139,8 +139,7 @@ def _command(label: str, incremental: bool) -> bytes:
 
 
 def _ends_damaged(server: "PGconn", receiver: Receiver) -> bool:
-    """Whether the server says at the end that it sent pages whose checksums are wrong; whatever
-    else it says there is raised."""
+    """Tell whether the server reports wrong checksums at the end; any other error is raised."""
     import psycopg
 
     try:
@@ -154,7 +153,7 @@ def _ends_damaged(server: "PGconn", receiver: Receiver) -> bool:
 def _copy(server: "PGconn", receiver: Receiver) -> None:
     router = _Router(receiver)
     is_idle = False
-    # Asynchronous, because libpq would wait for the network with the interpreter's lock held.
+    # Asynchronous: else libpq waits for the network while it holds the interpreter's lock.
     while True:
         size, message = server.get_copy_data(1)
         if size > 0:
@@ -164,12 +163,12 @@ def _copy(server: "PGconn", receiver: Receiver) -> None:
         elif is_idle:
             _wait(server, receiver)
         else:
-            server.consume_input()  # mostly there is more already: that spares asking for it
+            server.consume_input()  # mostly more is there already: this saves a select()
         is_idle = size == 0 and not is_idle
 
 
 class _Router:
-    """Sorts the messages of the stream by their first byte."""
+    """A dispatcher of the stream's messages to the receiver, by their first byte."""
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
@@ -188,7 +187,7 @@ class _Router:
 
 
 def _result(server: "PGconn", receiver: Receiver) -> "PGresult":
-    """The next result, of which there has to be one."""
+    """Return the next result; raise OperationalError if there is none."""
     import psycopg
 
     result = _next_result(server, receiver)
@@ -198,7 +197,7 @@ def _result(server: "PGconn", receiver: Receiver) -> "PGresult":
 
 
 def _next_result(server: "PGconn", receiver: Receiver) -> "PGresult | None":
-    """Waited for in a way that signals can interrupt; None at the end."""
+    """Return the next result, None at the end. Signals can interrupt the wait."""
     import psycopg
     from psycopg.pq import ExecStatus
 
@@ -223,8 +222,10 @@ def _row(result: "PGresult") -> tuple[str, str]:
 
 
 def _tablespaces(result: "PGresult") -> dict[int, str]:
-    """Of all archives, without that of the data directory, which has no oid. Ordered by oid: the
-    server lists them as its file system happens to."""
+    """Return oid and location of each archive but the data directory's, which has no oid.
+
+    They are sorted by oid: the server lists them in the order of its file system.
+    """
     found = {}
     for row in range(result.ntuples):
         oid, location = result.get_value(row, 0), result.get_value(row, 1)
@@ -234,7 +235,7 @@ def _tablespaces(result: "PGresult") -> dict[int, str]:
 
 
 def _size(result: "PGresult") -> int:
-    """Bytes of all archives; the server counts them in kilobytes."""
+    """Return the bytes of all archives; the server counts them in kilobytes."""
     return sum(1024 * int(result.get_value(row, 2) or 0) for row in range(result.ntuples))
 
 

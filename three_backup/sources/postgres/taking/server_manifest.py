@@ -1,4 +1,4 @@
-"""The manifest that the server makes of its own backup: what every file has to be."""
+"""Check the files that arrived against the server's own manifest of the backup."""
 
 import hashlib
 import json
@@ -11,14 +11,15 @@ from three_backup.errors import BackupError
 
 _CHECKSUM = re.compile(rb'"Manifest-Checksum": "([0-9a-f]{64})"}\s*')
 _LAST_LINE = b'"Manifest-Checksum"'
-# WAL is checked by its own records when it is replayed; the server lists none of it.
+# The server lists no WAL: its records have their own checksums, checked when it is replayed.
 _WAL = "pg_wal/"
 
 
 def verify(manifest: bytes, arrived: Iterable[tuple[str, int, int]]) -> None:
-    """Raises BackupError unless the files that arrived are those of the manifest, byte by byte.
+    """Raise BackupError unless the manifest's files arrived, and besides them only WAL.
 
-    arrived: path with `INCREMENTAL.` where it has it, size, CRC-32C of every file.
+    Size and CRC-32C are compared. arrived: path (with `INCREMENTAL.` if the server's has it),
+    size and CRC-32C of every file.
     """
     expected = _files(manifest)
     for path, size, crc32c in arrived:
@@ -32,7 +33,7 @@ def verify(manifest: bytes, arrived: Iterable[tuple[str, int, int]]) -> None:
 
 
 def _files(manifest: bytes) -> dict[str, tuple[int, int]]:
-    """Size and CRC-32C of each file."""
+    """Return size and CRC-32C of each file. Raises BackupError if the manifest is damaged."""
     body, found, checksum = manifest.rpartition(_LAST_LINE)
     match = _CHECKSUM.fullmatch(found + checksum)
     if match is None or hashlib.sha256(body).hexdigest().encode() != match[1]:
@@ -46,7 +47,7 @@ def _files(manifest: bytes) -> dict[str, tuple[int, int]]:
 
 
 def _entry(fields: Mapping[str, Any]) -> Any:
-    """Of a file only what is compared: there are many."""
+    """Keep only the compared fields of a file's entry, because there are many files."""
     if "Checksum" not in fields:
         return fields
     path = fields.get("Path")

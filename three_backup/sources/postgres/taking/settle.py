@@ -1,4 +1,4 @@
-"""What a snapshot holds in the end, when the mapping after the backup is known too."""
+"""Decide what a snapshot holds, once the mapping after the backup is known too."""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,22 +14,23 @@ from three_backup.sources.postgres.taking.packing import PackedGroup, move_group
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """An object of either mapping. database: its oid; relations: of every table that ever had its
-    name; stays, rewritten: both mappings have it, with other relations; place: the strictest of
-    these tables."""
+    """An object of either mapping."""
 
     kind: str
-    database: int
-    relations: tuple[str, ...]
-    stays: bool
-    rewritten: bool
-    place: Place
+    database: int  # oid
+    relations: tuple[str, ...]  # of every table that had its name in either mapping
+    stays: bool  # both mappings have it
+    rewritten: bool  # both mappings have it, with different relations
+    place: Place  # the strictest of these tables
 
 
 def settle_files(
     directory: Path, files: Sequence[File], packed: Sequence[PackedGroup], classes: Classes
 ) -> tuple[dict[str, File], tuple[Group, ...]]:
-    """Every file with its final place, and its bytes in the pack of that place."""
+    """Move every file's bytes to the pack of its final place.
+
+    Return the files by path, and the groups, with their final places.
+    """
     places = [_place(file, classes) for file in files]
     of_groups = [Place.CORE] * len(packed)
     for file, place in zip(files, places, strict=True):
@@ -43,14 +44,16 @@ def settle_files(
 
 
 def objects_of(before: FileMap, after: FileMap, classes: Classes) -> dict[ObjectId, Mapped]:
-    """Every object of either mapping."""
+    """Return every object of either mapping."""
     kinds = {known.id: known.kind for known in (*before.objects.values(), *after.objects.values())}
     then, now = _owners(before), _owners(after)
     first, last = _relations(before), _relations(after)
     objects = {}
     for id, kind in kinds.items():
         owners = list(dict.fromkeys(found[id] for found in (then, now) if id in found))
-        relations = [path for one in owners for path in (*first.get(one, ()), *last.get(one, ()))]
+        relations = [
+            path for owner in owners for path in (*first.get(owner, ()), *last.get(owner, ()))
+        ]
         stays = id in then and id in now
         objects[id] = Mapped(
             kind,
@@ -66,10 +69,11 @@ def objects_of(before: FileMap, after: FileMap, classes: Classes) -> dict[Object
 def uncertain_objects(
     objects: Mapping[ObjectId, Mapped], paths: Iterable[str], classes: Classes
 ) -> dict[ObjectId, str]:
-    """Those that got other files while the backup ran, where a file that neither mapping knows
-    was kept closer than they may be wanted: it may be theirs. With the path of that file.
+    """Return the objects that may lack a file, each with the path of that file.
 
-    paths: of files that may be so new; what a parent had lay there before.
+    Such an object was rewritten during the backup, and its database has a file that neither
+    mapping knows. The file may be the object's, but lies in a stricter place than the object's.
+    paths: files that may be that new; a file that the parent has is older.
     """
     unknown: dict[int, str] = {}
     for path in sorted(paths):
@@ -90,10 +94,10 @@ def carried_objects(
     files: Mapping[str, File],
     block_size: int,
 ) -> tuple[CarriedObject, ...]:
-    """The enabled objects that exist for certain where the backup ends, without doubtful ones.
+    """Return the enabled objects that certainly exist when the backup ends, without doubtful ones.
 
-    One that came or went, or was renamed, while the backup ran may be in it or not: it is
-    promised by the next snapshot, not by this one.
+    An object that was created, dropped or renamed during the backup may be in it or not. The next
+    snapshot promises it, this one does not.
     """
     sizes: dict[str | None, int] = {}
     for file in files.values():
@@ -111,7 +115,7 @@ def carried_objects(
 
 
 def source_size(file: File, block_size: int) -> int:
-    """The bytes that the file has at the source, however much of it was sent."""
+    """Return the file's bytes at the source, however many of them were sent."""
     return file.size if file.blocks is None else file.blocks * block_size
 
 

@@ -1,4 +1,4 @@
-"""Sorts the files of a backup into groups while they stream in, and notes what each one was."""
+"""Sort the files of a backup into groups while they stream in, and record each file."""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,29 +15,28 @@ from three_backup.sources.postgres.taking.packing import PackWriter
 from three_backup.sources.postgres.taking.tar import Member, MemberType, TarStream
 
 PENDING = "pending.pack"
-"""Where the relations wait that the mapping before the backup does not know."""
+"""The temporary pack of relations that the mapping before the backup does not know."""
 
 SMALL = 256 << 10
-"""Up to this size, in bytes, a whole file that is as it was in the parent is not stored again."""
+"""Bytes. A whole file up to this size is not stored again if it is the same in the parent."""
 
 _DIGEST_SIZE = 16
 
 
 @dataclass(slots=True)
 class _Arriving:
-    """A file that is being sent. place: None where nobody knows its relation yet;
-    kept: all of a small file; header: the begin of a larger incremental one."""
+    """A file that is being sent."""
 
     path: str
     size: int
     incremental: bool
     relation: str | None
-    place: Place | None
+    place: Place | None  # None if the mapping before the backup does not know its relation
     group: int | None = None
     offset: int = 0
     crc32c: int = 0
-    kept: list[memoryview] = field(default_factory=list)
-    header: bytearray = field(default_factory=bytearray)
+    kept: list[memoryview] = field(default_factory=list)  # the whole of a small file
+    header: bytearray = field(default_factory=bytearray)  # of a larger INCREMENTAL file
 
     @property
     def is_small(self) -> bool:
@@ -54,10 +53,10 @@ class _Arriving:
 
 
 class Splitter:
-    """Takes the members of the archives; files and directories say what was in them.
+    """A receiver of archive members; `files` and `directories` record what was in them.
 
     Each file has the place that the mapping before the backup gives it; what that mapping does
-    not know waits in PENDING. The mapping after the backup has the last word.
+    not know waits in PENDING. settle_files() corrects places by the mapping after the backup.
     """
 
     def __init__(
@@ -108,7 +107,7 @@ class Splitter:
         return _Arriving(path, member.size, incremental, relation, place)
 
     def _open_group(self, file: _Arriving) -> None:
-        """Files of one object share a group, and so do files of the core in one folder."""
+        """Assign a group: files of one object share one, and so do core files of one folder."""
         if file.place is Place.NONE:
             return
         key: Owner | str = file.path.rpartition("/")[0]
@@ -160,7 +159,7 @@ class Splitter:
         return File(
             file.path,
             form,
-            file.place or Place.S3,  # whoever is in PENDING gets a place of its own in the end
+            file.place or Place.S3,  # what is in PENDING gets its own place later
             file.size,
             file.crc32c,
             file.group,
@@ -171,7 +170,7 @@ class Splitter:
 
 
 class Archives:
-    """What the server sends: the archives go to a splitter, its manifest is collected."""
+    """A receiver that passes the archives to a splitter and collects the server's manifest."""
 
     def __init__(self, splitter: Splitter, advance: Advance, expect: Advance) -> None:
         self._splitter = splitter
@@ -200,13 +199,13 @@ class Archives:
         self._advance(0)
 
     def finish(self) -> bytes:
-        """The server's manifest. Raises BackupError where the last archive was cut short."""
+        """Return the server's manifest. Raises BackupError if the last archive was cut short."""
         self._tar.close()
         return bytes(self._manifest)
 
 
 def server_path(file: File) -> str:
-    """The path as the server's manifest has it."""
+    """Return the path as it stands in the server's manifest."""
     if file.form not in (Form.BLOCKS, Form.UNCHANGED):
         return file.path
     folder, slash, name = file.path.rpartition("/")

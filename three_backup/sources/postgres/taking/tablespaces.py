@@ -1,7 +1,7 @@
-"""A tablespace that comes while a backup runs.
+"""Refuse a backup during which a tablespace was created.
 
-The backup has nothing of it but the WAL of its creation. Whoever replays that has a link to the
-live folder in the data directory, and writes there.
+The backup has only the WAL of its creation. Replaying it puts a link to the live folder into the
+data directory, and writes there.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,7 +13,7 @@ _LIVE = "SELECT oid::int8, spcname::text FROM pg_tablespace WHERE spcname !~ '^p
 
 
 def live_tablespaces() -> dict[int, str]:
-    """Their names by their oids."""
+    """Return the names of the server's extra tablespaces by oid."""
     with connect() as connection:
         return dict(connection.execute(_LIVE).fetchall())
 
@@ -21,11 +21,11 @@ def live_tablespaces() -> dict[int, str]:
 def refuse_new_tablespaces(
     carrier: str, before: Collection[int], streamed: Mapping[int, str]
 ) -> None:
-    """Raises BackupError where there are others than before the backup, which begins at a
-    checkpoint and lists them after it. That of a standby lies in the past: one that was created
-    since only the restore finds, in the WAL.
+    """Raise BackupError if there are other tablespaces than before the backup.
 
-    streamed: the locations that the backup lists.
+    A backup begins at a checkpoint and lists its tablespaces after it. On a standby that
+    checkpoint lies in the past: only the restore finds a tablespace created since, in the WAL.
+    streamed: the locations that the backup lists, by oid.
     """
     known = {**streamed, **live_tablespaces()}
     new = [name for oid, name in known.items() if oid not in before]

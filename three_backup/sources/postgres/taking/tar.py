@@ -1,7 +1,7 @@
-"""The tar archives of BASE_BACKUP, taken apart while they stream in.
+"""Read the tar archives of BASE_BACKUP while they stream in.
 
-PostgreSQL writes ustar headers with names of at most 99 bytes, and sizes in base 256 where octal
-is too short. Anything else is refused rather than guessed.
+PostgreSQL writes ustar headers with names of at most 99 bytes, and sizes in base 256 if octal is
+too short. Anything else is refused rather than guessed.
 """
 
 import os
@@ -24,27 +24,27 @@ class MemberType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """name: without `./` before it and a slash after it; size: bytes, of a file only."""
+    """A member of an archive."""
 
-    name: str
+    name: str  # without `./` before it and a slash after it
     type: MemberType
-    size: int
+    size: int  # bytes; 0 unless it is a file
 
 
 class Members(Protocol):
-    """Told of what is in an archive, member by member."""
+    """A receiver of what is in an archive, member by member."""
 
     def begin(self, member: Member) -> None: ...
 
     def content(self, piece: memoryview) -> None:
-        """Some of the bytes of the file that began last. piece stays valid."""
+        """Take the next bytes of the file that began last. piece stays valid."""
 
     def end(self) -> None:
-        """All bytes of the member that began last were given."""
+        """End the member that began last: all its bytes were given."""
 
 
 class TarStream:
-    """One archive, fed in pieces of any size. prefix: goes before every name."""
+    """A parser of one archive, fed in pieces of any size. prefix: put before every name."""
 
     def __init__(self, members: Members, prefix: str = "") -> None:
         self._members = members
@@ -73,7 +73,7 @@ class TarStream:
             position += length
 
     def close(self) -> None:
-        """Raises BackupError where the archive stopped inside a member."""
+        """End the archive. Raises BackupError if it stopped inside a member."""
         if self._left or self._padding or self._header:
             raise _malformed("it stops in the middle of a file")
 
@@ -90,7 +90,7 @@ class TarStream:
 
 
 def parse_header(header: bytes, prefix: str = "") -> Member:
-    """Raises BackupError where the 512 bytes are no header of PostgreSQL's."""
+    """Parse a header of 512 bytes. Raises BackupError if PostgreSQL would not write it."""
     summed = bytearray(header)
     summed[_CHECKSUM] = b" " * 8
     if _number(header[_CHECKSUM]) != sum(summed):
@@ -105,7 +105,7 @@ def parse_header(header: bytes, prefix: str = "") -> Member:
 
 
 def _number(field: bytes) -> int:
-    """Octal digits, or base 256 where the first bit is set."""
+    """Parse octal digits, or base 256 if the first bit is set."""
     if field[0] & 0x80:
         return int.from_bytes(field, "big") & ~(0x80 << 8 * (len(field) - 1))
     try:

@@ -1,4 +1,4 @@
-"""What becomes of tables whose names, and so their settings, are not known."""
+"""Decide the place of tables in unreadable databases, whose names and settings are unknown."""
 
 from collections.abc import Mapping
 
@@ -15,19 +15,23 @@ _FATE = {
 
 
 def unread_of(*maps: FileMap) -> dict[int, Unread]:
-    return {oid: one for found in maps for oid, one in found.unread.items()}
+    return {oid: database for found in maps for oid, database in found.unread.items()}
 
 
 def classes_of(job: SnapshotJob, *maps: FileMap) -> Classes:
-    """A database that cannot be read is judged by what the configuration says of its tables."""
+    """Return the places; an unread database gets what the configuration says of its tables."""
     unread = {
-        oid: [place_of(one) for prefix in known.prefixes for one in job.settings_below(prefix)]
+        oid: [
+            place_of(settings)
+            for prefix in known.prefixes
+            for settings in job.settings_below(prefix)
+        ]
         for oid, known in unread_of(*maps).items()
     }
     return Classes(maps, job.settings, unread)
 
 
 def say_unread(job: SnapshotJob, unread: Mapping[int, Unread], classes: Classes) -> None:
-    for oid, one in unread.items():
+    for oid, database in unread.items():
         fate = _FATE[classes.of_unknown(oid)]
-        job.say(f"{job.carrier}: {one.error.message}; {fate}; {one.error.hint}")
+        job.say(f"{job.carrier}: {database.error.message}; {fate}; {database.error.hint}")
