@@ -152,6 +152,14 @@ def test_a_stream_whose_program_was_killed_is_an_error() -> None:
         assert "SIGKILL" in str(failure(readable.read))
 
 
+@pytest.mark.parametrize("number", ["PIPE", "TERM"])
+def test_a_lone_program_that_died_of_a_signal_has_failed(number: str) -> None:
+    """Nobody else is to blame: it had no reader whose failure closed its pipe."""
+    assert f"SIG{number}" in str(failure(lambda: run(shell(f"kill -{number} $$"))))
+    with stream(shell(f"echo half; kill -{number} $$")) as readable:
+        assert f"SIG{number}" in str(failure(readable.read))
+
+
 def test_a_stream_that_is_left_early_ends_its_program(tmp_path: Path) -> None:
     with stream(shell("echo $$; exec sleep 600")) as readable:
         pid = int(readable.readline())

@@ -108,7 +108,7 @@ def check(*children: Watched) -> None:
     The first is not blamed if it died of SIGPIPE because the last, its reader, failed.
     """
     failures = [child.failure() for child in children]
-    if failures[-1] and children[0].process.returncode == -signal.SIGPIPE:
+    if len(children) > 1 and failures[-1] and children[0].process.returncode == -signal.SIGPIPE:
         failures = failures[1:]
     sentences = [failure for failure in failures if failure]
     if sentences:
