@@ -1,18 +1,16 @@
 """Tells whether a full disk of this host will empty by itself, so that a later run has room."""
 
 import errno
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
 
 from three_backup.catalog.catalog import Catalog, Stored
 from three_backup.config import Configuration
 from three_backup.config.settings import Settings
-from three_backup.deciding.holding import carried, distinct, verdicts
+from three_backup.deciding.holding import Holding
 from three_backup.errors import BackupError
 from three_backup.model.records import Record
 from three_backup.model.retention import Place
-from three_backup.model.snapshots import SnapshotId
 from three_backup.model.stages import Stage
 
 
@@ -39,22 +37,7 @@ def room_comes(
         return False
     carrier = record.carrier
     with suppress(BackupError):  # the error to report is the full disk
-        held = carried(carrier, [record.object], configuration, catalog, snapshots)
-        enabled = distinct(held.values())
-        decided = verdicts(carrier, snapshots, enabled, catalog)
-        sent = _sent(snapshots, {verdict.snapshot for verdict in decided if verdict.surplus})
-        decided = verdicts(carrier, sent, enabled, catalog)
+        holding = Holding.of(carrier, [record.object], configuration, catalog, snapshots)
+        decided = holding.once_uploaded().verdicts()
         return any(verdict.place is Place.LOCAL and not verdict.keep for verdict in decided)
     return False
-
-
-def _sent(snapshots: Sequence[Stored], surplus: Collection[SnapshotId]) -> list[Stored]:
-    """Return the snapshots with the places that they will have after tb-upload."""
-    there: set[datetime] = set()
-    lying = []
-    for snapshot in snapshots:
-        has_parent = snapshot.id.parent is None or snapshot.id.parent in there
-        s3 = snapshot.s3 or (snapshot.local and has_parent and snapshot.id not in surplus)
-        lying.append(snapshot._replace(s3=s3))
-        there.update([snapshot.id.time] if s3 else ())
-    return lying

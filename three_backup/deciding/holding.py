@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Self
 
 from three_backup.catalog.catalog import Catalog, Stored
 from three_backup.config import Configuration
@@ -15,6 +16,7 @@ from three_backup.model.objects import ObjectId
 from three_backup.model.records import Record
 from three_backup.model.retention import (
     Candidate,
+    Limits,
     Place,
     Verdict,
     decide,
@@ -24,8 +26,110 @@ from three_backup.model.retention import (
 from three_backup.model.schedule import host_zone, is_from_the_future
 from three_backup.model.snapshots import Kind, SnapshotId, rfc3339
 from three_backup.model.stages import Stage, taken
+from three_backup.model.uploading import unsent
 from three_backup.s3.journal import begun
 from three_backup.sources import direct_source_of, point_source_of, source_of
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A carrier as it stands: its snapshots, and the settings of all that it carries."""
+
+    carrier: str
+    catalog: Catalog
+    snapshots: Sequence[Stored]  # oldest first
+    settings: Sequence[Settings]  # those of its enabled objects, each once
+
+    @classmethod
+    def of(
+        cls,
+        carrier: str,
+        live: Iterable[ObjectId],
+        configuration: Configuration,
+        catalog: Catalog,
+        snapshots: Sequence[Stored],
+    ) -> Self:
+        """Read the settings of the live objects and of those in the carrier's newest snapshot.
+
+        A selection may have left the latter out of live. Raises BackupError if the manifest of
+        the newest snapshot cannot be read.
+        """
+        ids = list(live)
+        held = _held(carrier, ids, catalog, snapshots)
+        settings = distinct(configuration.settings(object_id) for object_id in (*ids, *held))
+        return cls(carrier, catalog, snapshots, settings)
+
+    @property
+    def source_type(self) -> str:
+        return self.carrier.partition("/")[0]
+
+    @property
+    def direct(self) -> bool:
+        """Whether the carrier's server writes snapshots to S3 itself."""
+        return direct_source_of(self.source_type) is not None
+
+    @property
+    def has_points(self) -> bool:
+        """Whether the snapshots of this host are points: states of the source itself."""
+        return point_source_of(self.source_type) is not None
+
+    @property
+    def goes_to_s3(self) -> bool:
+        """Whether some object of the carrier is to be uploaded."""
+        return any(own.max_stage.reaches(Stage.SYNCED_S3) for own in self.settings)
+
+    def verdicts(self) -> list[Verdict]:
+        """Return the verdict of retention on each copy, children before their parents.
+
+        Without any enabled object nothing is removed.
+        """
+        if not self.settings:
+            return []
+        candidates = _candidates(self.carrier, self.snapshots, self.goes_to_s3, self.catalog)
+        return decide(candidates, self._limits, points=self.has_points)
+
+    def surplus(self) -> set[SnapshotId]:
+        """Return the snapshots that retention would at once remove from S3 again."""
+        return {verdict.snapshot for verdict in self.verdicts() if verdict.surplus}
+
+    def once_uploaded(self) -> "Holding":
+        """Return the carrier as it stands when tb-upload has sent all that it sends."""
+        if not self.goes_to_s3:
+            return self
+        obstacles = unsent(self.snapshots, points=self.has_points, surplus=self.surplus())
+        sent = {snapshot_id for snapshot_id, obstacle in obstacles.items() if obstacle is None}
+        lying = [stored._replace(s3=stored.s3 or stored.id in sent) for stored in self.snapshots]
+        return replace(self, snapshots=lying)
+
+    def next_take(self, clock: Clock, broken: Callable[[SnapshotId], str | None]) -> Take:
+        """Return the snapshot to take next. broken: why no incremental can follow this one."""
+        return due.next_take(
+            self.snapshots, self.settings, broken, clock, self.direct, self.catalog.partial
+        )
+
+    def progress(self) -> Progress:
+        decided = [] if self._keeps_everything() else self.verdicts()
+        surplus = {verdict.snapshot for verdict in decided if verdict.surplus}
+        unsynced = [
+            stored for stored in self.snapshots if not stored.s3 and stored.id not in surplus
+        ]
+        stale = {verdict.place for verdict in decided if not verdict.keep}
+        return Progress(
+            self.snapshots[-1].id.kind if self.snapshots else None,
+            unsynced=bool(unsynced),
+            begun=any(_is_begun(self.carrier, stored.id, self.catalog) for stored in unsynced),
+            stale_local=Place.LOCAL in stale,
+            stale_s3=Place.S3 in stale,
+        )
+
+    def _keeps_everything(self) -> bool:
+        """Whether retention plainly keeps all, even once all is uploaded."""
+        uploaded = [stored if stored.s3 else stored._replace(s3=True) for stored in self.snapshots]
+        return bool(self.settings) and keeps_everything(uploaded, self._limits)
+
+    @property
+    def _limits(self) -> Limits:
+        return most_generous(own.limits for own in self.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +211,8 @@ def outlook(
     snapshots = catalog.snapshots(carrier)
     held = _held(carrier, live, catalog, snapshots)
     settings = {object_id: configuration.settings(object_id) for object_id in (*live, *held)}
-    type = next(iter(live)).type
-    source, direct = source_of(type), direct_source_of(type) is not None
+    holding = Holding(carrier, catalog, snapshots, distinct(settings.values()))
+    source = source_of(holding.source_type)
 
     def broken(newest: SnapshotId) -> str | None:
         lost = catalog.lost(carrier, snapshots, newest)
@@ -117,44 +221,19 @@ def outlook(
         judged = [(record.fields, settings[object_id]) for object_id, record in live.items()]
         return source.broken_chain(judged, catalog.manifest(carrier, snapshots[-1]))
 
-    enabled = distinct(settings.values())
     return Outlook(
-        due.next_take(
-            snapshots,
-            enabled,
-            broken,
-            Clock(now, host_zone(os.environ)),
-            direct,
-            catalog.partial,
-        ),
-        _progress(carrier, snapshots, enabled, catalog),
+        holding.next_take(Clock(now, host_zone(os.environ)), broken),
+        holding.progress(),
         snapshots,
         frozenset(held),
         any(record.failed for record in records),
         now,
-        direct,
+        holding.direct,
     )
 
 
 def _named(snapshot: SnapshotId | None) -> str | None:
     return str(snapshot) if snapshot else None
-
-
-def carried(
-    carrier: str,
-    live: Iterable[ObjectId],
-    configuration: Configuration,
-    catalog: Catalog,
-    snapshots: Sequence[Stored],
-) -> dict[ObjectId, Settings]:
-    """Return the settings of everything a carrier carries.
-
-    That is the live objects, and those in its newest snapshot: a selection may have left these
-    out of live.
-    """
-    ids = list(live)
-    held = _held(carrier, ids, catalog, snapshots)
-    return {object_id: configuration.settings(object_id) for object_id in (*ids, *held)}
 
 
 def _held(
@@ -170,21 +249,6 @@ def _held(
 def distinct(settings: Iterable[Settings]) -> list[Settings]:
     """Return each settings once, none of disabled objects: ten thousand objects share a few."""
     return list({id(own): own for own in settings if not own.disable}.values())
-
-
-def verdicts(
-    carrier: str, snapshots: Sequence[Stored], settings: Sequence[Settings], catalog: Catalog
-) -> list[Verdict]:
-    """Return the verdict of retention on each copy, children before their parents.
-
-    settings: of the enabled objects that the carrier carries; without any, nothing is removed.
-    """
-    if not settings:
-        return []
-    wanted = any(own.max_stage.reaches(Stage.SYNCED_S3) for own in settings)
-    candidates = _candidates(carrier, snapshots, wanted, catalog)
-    points = point_source_of(carrier.partition("/")[0]) is not None
-    return decide(candidates, most_generous(own.limits for own in settings), points=points)
 
 
 def _candidates(
@@ -209,32 +273,6 @@ def _candidates(
 
 def _has_local_files(carrier: str, stored: Stored, catalog: Catalog) -> bool:
     return any(file.local_only for file in catalog.manifest(carrier, stored).files)
-
-
-def _progress(
-    carrier: str, snapshots: Sequence[Stored], settings: Sequence[Settings], catalog: Catalog
-) -> Progress:
-    decided = _decided(carrier, snapshots, settings, catalog)
-    surplus = {verdict.snapshot for verdict in decided if verdict.surplus}
-    unsynced = [stored for stored in snapshots if not stored.s3 and stored.id not in surplus]
-    stale = {verdict.place for verdict in decided if not verdict.keep}
-    return Progress(
-        snapshots[-1].id.kind if snapshots else None,
-        unsynced=bool(unsynced),
-        begun=any(_is_begun(carrier, stored.id, catalog) for stored in unsynced),
-        stale_local=Place.LOCAL in stale,
-        stale_s3=Place.S3 in stale,
-    )
-
-
-def _decided(
-    carrier: str, snapshots: Sequence[Stored], settings: Sequence[Settings], catalog: Catalog
-) -> list[Verdict]:
-    """Return the verdicts; none where retention plainly keeps all, even once all is uploaded."""
-    uploaded = [stored if stored.s3 else stored._replace(s3=True) for stored in snapshots]
-    if settings and keeps_everything(uploaded, most_generous(own.limits for own in settings)):
-        return []
-    return verdicts(carrier, snapshots, settings, catalog)
 
 
 def _is_begun(carrier: str, snapshot: SnapshotId, catalog: Catalog) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
 
 from three_backup.model.snapshots import SnapshotId
 
@@ -11,6 +12,17 @@ from three_backup.model.snapshots import SnapshotId
 class Place(StrEnum):
     LOCAL = "local"
     S3 = "s3"
+
+
+class Placed(Protocol):
+    """A complete snapshot and where it lies, such as a Candidate."""
+
+    @property
+    def id(self) -> SnapshotId: ...
+    @property
+    def local(self) -> bool: ...
+    @property
+    def s3(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain, islice
-from typing import Protocol
 
-from three_backup.model.dependencies import Candidate, Copy, Known, Place
+from three_backup.model.dependencies import Candidate, Copy, Known, Place, Placed
 from three_backup.model.snapshots import Kind, SnapshotId
+from three_backup.model.uploading import unsent
 
 __all__ = [
     "Candidate",
@@ -33,17 +33,6 @@ class Limits:
     incrementals_local: int
     bases_s3: int
     incrementals_s3: int
-
-
-class Placed(Protocol):
-    """A complete snapshot and where it lies, such as a Candidate."""
-
-    @property
-    def id(self) -> SnapshotId: ...
-    @property
-    def local(self) -> bool: ...
-    @property
-    def s3(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,31 +105,25 @@ _WHERE = {Place.LOCAL: "on this host", Place.S3: "in S3"}
 
 def _surplus(known: Known, limits: Limits) -> set[SnapshotId]:
     """Return the snapshots that would be removed from S3 again if all were uploaded."""
-    uploaded = {snapshot.id: snapshot for snapshot in _uploadable(known)}
+    uploaded = set(_uploadable(known))
     if not uploaded:
         return set()
     then = Known(
-        (uploaded.get(snapshot.id, snapshot) for snapshot in known.newest_first), known.points
+        (
+            replace(snapshot, s3=snapshot.s3 or snapshot.id in uploaded)
+            for snapshot in known.newest_first
+        ),
+        known.points,
     )
     kept = _kept(then, limits, surplus=())
-    return {
-        snapshot.id for snapshot in uploaded.values() if then.in_s3[snapshot.id.time] not in kept
-    }
+    return {snapshot_id for snapshot_id in uploaded if then.in_s3[snapshot_id.time] not in kept}
 
 
-def _uploadable(known: Known) -> Iterator[Candidate]:
-    """Yield the snapshots that can still be uploaded, as they lie after that, oldest first.
-
-    An incremental needs its parent in S3; if it is a point, also at the source.
-    """
-    there = {snapshot.id.time for snapshot in known.newest_first if snapshot.s3}
-    for snapshot in reversed(known.newest_first):
-        if snapshot.s3 or not snapshot.local or not snapshot.wanted_in_s3:
-            continue
-        parent = snapshot.id.parent
-        if parent is None or (parent in there and (parent in known.here or not known.points)):
-            there.add(snapshot.id.time)
-            yield replace(snapshot, s3=True)
+def _uploadable(known: Known) -> list[SnapshotId]:
+    """Return the snapshots that can still be uploaded and are to be, oldest first."""
+    unwanted = {snapshot.id for snapshot in known.newest_first if not snapshot.wanted_in_s3}
+    found = unsent(known.newest_first, points=known.points, surplus=unwanted)
+    return [snapshot_id for snapshot_id, obstacle in found.items() if obstacle is None]
 
 
 def _kept(known: Known, limits: Limits, surplus: Collection[SnapshotId]) -> dict[Copy, str]:
@@ -177,15 +160,12 @@ def _unsent(known: Known, surplus: Collection[SnapshotId]) -> Iterator[tuple[Cop
 
     A snapshot that can never be uploaded, because its parent is gone, does not wait.
     """
-    for snapshot in reversed(list(_uploadable(known))):
-        if snapshot.id in surplus:
+    for snapshot in reversed(_uploadable(known)):
+        if snapshot in surplus:
             continue
-        yield known.here[snapshot.id.time], "not yet in S3"
-        if known.points and snapshot.id.parent is not None:
-            yield (
-                known.here[snapshot.id.parent],
-                f"{snapshot.id} is not yet in S3 and is made from it",
-            )
+        yield known.here[snapshot.time], "not yet in S3"
+        if known.points and snapshot.parent is not None:
+            yield known.here[snapshot.parent], f"{snapshot} is not yet in S3 and is made from it"
 
 
 def _last_resorts(known: Known) -> Iterator[tuple[Copy, str]]:

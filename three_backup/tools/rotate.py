@@ -23,7 +23,7 @@ from three_backup.catalog.carriers import is_object
 from three_backup.catalog.catalog import Catalog, Stored
 from three_backup.config import Configuration
 from three_backup.config.settings import Settings
-from three_backup.deciding.holding import carried, distinct, verdicts
+from three_backup.deciding.holding import Holding
 from three_backup.host.locks import carrier_lock
 from three_backup.keeping import points
 from three_backup.keeping.removal import PATIENCE, clear_unfinished, remove_from_s3, unclaimed
@@ -154,8 +154,9 @@ def _stays_here(invocation: Invocation, record: Record, settings: Settings) -> b
     here = [
         Stored(snapshot, local=True, s3=False) for snapshot in catalog.local.snapshots(carrier)
     ]
-    live = carried(carrier, [record.object], invocation.configuration, catalog, here)
-    return not any(own.max_stage.reaches(Stage.SYNCED_S3) for own in distinct(live.values()))
+    configuration = invocation.configuration
+    holding = Holding.of(carrier, [record.object], configuration, catalog, here)
+    return not holding.goes_to_s3
 
 
 def _result(
@@ -174,16 +175,10 @@ def _act(
     carrier, catalog = record.carrier, invocation.catalog(settings.storage)
     with carrier_lock(settings.storage.local_dir, carrier):
         snapshots = catalog.snapshots(carrier)
-        enabled = distinct(
-            carried(
-                carrier, [record.object], invocation.configuration, catalog, snapshots
-            ).values()
+        holding = Holding.of(
+            carrier, [record.object], invocation.configuration, catalog, snapshots
         )
-        decided = [
-            verdict
-            for verdict in verdicts(carrier, snapshots, enabled, catalog)
-            if verdict.place in places
-        ]
+        decided = [verdict for verdict in holding.verdicts() if verdict.place in places]
         if invocation.arguments["--dry-run"]:
             return {"verdicts": [_said(invocation, carrier, verdict) for verdict in decided]}
         if Place.S3 in places and catalog.s3 is not None:

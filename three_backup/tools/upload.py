@@ -15,7 +15,7 @@ Reads records. An upload that was cut short goes on where it stopped. Adds uploa
 """
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from io import BytesIO
@@ -25,7 +25,7 @@ from typing import Any
 from three_backup import pipe
 from three_backup.catalog.catalog import Catalog, Stored, in_s3
 from three_backup.config.settings import Settings
-from three_backup.deciding.holding import carried, distinct, verdicts
+from three_backup.deciding.holding import Holding
 from three_backup.errors import BackupError
 from three_backup.host.locks import carrier_lock
 from three_backup.keeping import points
@@ -34,6 +34,7 @@ from three_backup.model.hashed_stream import INDEX, STREAM, Hashed
 from three_backup.model.records import Record
 from three_backup.model.snapshots import Manifest, SnapshotId, StoredFile
 from three_backup.model.stages import Stage
+from three_backup.model.uploading import unsent
 from three_backup.pipe import Invocation, Once
 from three_backup.s3.journal import forget
 from three_backup.s3.reader import Readable
@@ -89,11 +90,11 @@ def _act(invocation: Invocation, record: Record, settings: Settings) -> dict[str
             snapshot.local and not snapshot.s3 for snapshot in snapshots
         ):
             snapshots = points.reconcile(source, catalog, carrier, invocation.say)
-        surplus = _surplus(invocation, record, catalog, snapshots)
-        for stored in _lacking(invocation, carrier, snapshots, source, surplus):
+        holding = _holding(invocation, record, catalog, snapshots)
+        for snapshot in _lacking(invocation, holding):
             catalog.bucket.claim(invocation.host_id, adopt=bool(invocation.arguments["--adopt"]))
-            manifest = catalog.local.manifest(carrier, stored.id)
-            sent[str(stored.id)] = _upload(invocation, catalog, manifest, source)
+            manifest = catalog.local.manifest(carrier, snapshot)
+            sent[str(snapshot)] = _upload(invocation, catalog, manifest, source)
     return {
         "snapshots": list(sent),
         "bytes": sum(cost.size for cost in sent.values()),
@@ -102,52 +103,33 @@ def _act(invocation: Invocation, record: Record, settings: Settings) -> dict[str
     }
 
 
-def _surplus(
+def _holding(
     invocation: Invocation, record: Record, catalog: Catalog, snapshots: Sequence[Stored]
-) -> set[SnapshotId]:
-    """Return the snapshots that retention would at once remove from S3, if that can be told."""
-    if all(stored.s3 for stored in snapshots):
-        return set()
+) -> Holding:
+    """Return the carrier as it stands; without settings where its newest manifest is damaged."""
     carrier, configuration = record.carrier, invocation.configuration
     try:
-        settings = carried(carrier, [record.object], configuration, catalog, snapshots).values()
-        decided = verdicts(carrier, snapshots, distinct(settings), catalog)
+        return Holding.of(carrier, [record.object], configuration, catalog, snapshots)
+    except BackupError:
+        return Holding(carrier, catalog, snapshots, ())
+
+
+def _lacking(invocation: Invocation, holding: Holding) -> list[SnapshotId]:
+    """Return the snapshots to upload, oldest first, and say why others cannot be."""
+    if all(stored.s3 for stored in holding.snapshots):
+        return []
+    try:
+        surplus = holding.surplus()
     except BackupError:  # a damaged old manifest must keep no new snapshot from S3
-        return set()
-    return {verdict.snapshot for verdict in decided if verdict.surplus}
-
-
-def _lacking(
-    invocation: Invocation,
-    carrier: str,
-    snapshots: Sequence[Stored],
-    source: PointSource | None,
-    surplus: Collection[SnapshotId],
-) -> list[Stored]:
-    """Return the snapshots to upload, oldest first.
-
-    None whose parent S3 will lack, and no point that could only be sent whole.
-    """
-    there = {snapshot.id.time for snapshot in snapshots if snapshot.s3}
-    here = {snapshot.id.time for snapshot in snapshots if snapshot.local}
-    lacking = []
-    for stored in snapshots:
-        if stored.s3 or not stored.local or stored.id in surplus:
-            continue
-        parent = stored.id.parent
-        lost = None
-        if parent is not None and parent not in there:
-            lost = "its parent is not in S3"
-        elif parent is not None and source is not None and parent not in here:
-            lost = "its parent is gone from its source"
-        if lost:
+        surplus = set()
+    found = unsent(holding.snapshots, points=holding.has_points, surplus=surplus)
+    for snapshot, obstacle in found.items():
+        if obstacle is not None:
             invocation.say(
-                f"{carrier}: {stored.id} is not uploaded, {lost}; the next base makes up for it"
+                f"{holding.carrier}: {snapshot} is not uploaded, {obstacle}; "
+                "the next base makes up for it"
             )
-            continue
-        there.add(stored.id.time)
-        lacking.append(stored)
-    return lacking
+    return [snapshot for snapshot, obstacle in found.items() if obstacle is None]
 
 
 def _upload(
