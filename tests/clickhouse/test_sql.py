@@ -66,7 +66,7 @@ def test_a_cluster_is_backed_up_and_restored_as_one_if_the_configuration_says_so
     )
     assert sql.exchange(of, under, everywhere).endswith(" ON CLUSTER 'prod'")
     assert sql.rename([(of, under)], everywhere).endswith(" ON CLUSTER 'prod'")
-    assert sql.drop(of, everywhere, False) == (
+    assert sql.drop(of, everywhere, dictionary=False) == (
         "DROP TABLE IF EXISTS `shop`.`hits` ON CLUSTER 'prod' SYNC "
         "SETTINGS max_table_size_to_drop = 0"
     )

@@ -107,23 +107,47 @@ def test_nothing_is_taken_of_what_is_only_to_exist_or_is_disabled() -> None:
 @pytest.mark.parametrize(
     ("progress", "max_stage", "expected"),
     [
-        (Progress(None, False, False, False, False), Stage.ROTATED_S3, Stage.EXISTS),
-        (Progress(Kind.BASE, True, False, False, False), Stage.ROTATED_S3, Stage.SNAPSHOT_BASE),
         (
-            Progress(Kind.INCREMENTAL, True, False, True, True),
+            Progress(None, unsynced=False, begun=False, stale_local=False, stale_s3=False),
+            Stage.ROTATED_S3,
+            Stage.EXISTS,
+        ),
+        (
+            Progress(Kind.BASE, unsynced=True, begun=False, stale_local=False, stale_s3=False),
+            Stage.ROTATED_S3,
+            Stage.SNAPSHOT_BASE,
+        ),
+        (
+            Progress(
+                Kind.INCREMENTAL, unsynced=True, begun=False, stale_local=True, stale_s3=True
+            ),
             Stage.ROTATED_S3,
             Stage.SNAPSHOT_INCREMENTAL,
         ),
         (
-            Progress(Kind.BASE, True, True, False, False),
+            Progress(Kind.BASE, unsynced=True, begun=True, stale_local=False, stale_s3=False),
             Stage.ROTATED_S3,
             Stage.PARTIALLY_SYNCED,
         ),
-        (Progress(Kind.BASE, False, False, True, True), Stage.ROTATED_S3, Stage.SYNCED_S3),
-        (Progress(Kind.BASE, False, False, False, True), Stage.ROTATED_S3, Stage.ROTATED_LOCALLY),
-        (Progress(Kind.BASE, False, False, False, False), Stage.ROTATED_S3, Stage.ROTATED_S3),
         (
-            Progress(Kind.INCREMENTAL, True, False, False, False),
+            Progress(Kind.BASE, unsynced=False, begun=False, stale_local=True, stale_s3=True),
+            Stage.ROTATED_S3,
+            Stage.SYNCED_S3,
+        ),
+        (
+            Progress(Kind.BASE, unsynced=False, begun=False, stale_local=False, stale_s3=True),
+            Stage.ROTATED_S3,
+            Stage.ROTATED_LOCALLY,
+        ),
+        (
+            Progress(Kind.BASE, unsynced=False, begun=False, stale_local=False, stale_s3=False),
+            Stage.ROTATED_S3,
+            Stage.ROTATED_S3,
+        ),
+        (
+            Progress(
+                Kind.INCREMENTAL, unsynced=True, begun=False, stale_local=False, stale_s3=False
+            ),
             Stage.SNAPSHOT_BASE,
             Stage.SNAPSHOT_BASE,
         ),
@@ -186,7 +210,7 @@ def test_what_is_written_to_s3_goes_through_four_stages_only(
     max_stage: Stage, kind: Kind | None, stale: bool, newest: Kind | None
 ) -> None:
     four = {Stage.EXISTS, Stage.SNAPSHOT_BASE, Stage.SYNCED_S3, Stage.ROTATED_S3}
-    progress = Progress(newest, False, False, stale_local=False, stale_s3=stale)
+    progress = Progress(newest, unsynced=False, begun=False, stale_local=False, stale_s3=stale)
     reached = stage(progress, max_stage, direct=True)
     ahead = todo(reached, max_stage, kind, direct=True)
     assert {reached, *ahead} <= four

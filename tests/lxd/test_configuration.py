@@ -56,7 +56,7 @@ def stored(**changes: Any) -> dict[str, Any]:
 
 
 def config_of(in_place: bool) -> set[str]:
-    return set(restored(stored(), {"root": ROOT}, [], HERE, in_place)["config"])
+    return set(restored(stored(), {"root": ROOT}, [], HERE, in_place=in_place)["config"])
 
 
 KEPT = {"limits.memory", "user.note", "volatile.last_state.idmap"}
@@ -78,7 +78,10 @@ def test_what_lxd_gave_the_new_instance_stays_its_own() -> None:
 
 def test_nothing_is_missing_where_everything_is() -> None:
     assert missing(stored(), HERE) == []
-    assert restored(stored(), {"root": ROOT}, [], HERE, True)["devices"] == stored()["devices"]
+    assert (
+        restored(stored(), {"root": ROOT}, [], HERE, in_place=True)["devices"]
+        == stored()["devices"]
+    )
 
 
 def test_all_that_is_missing_is_named_and_nothing_else_left_out() -> None:
@@ -92,7 +95,7 @@ def test_all_that_is_missing_is_named_and_nothing_else_left_out() -> None:
         "network lxdbr0",
         "volume data of pool default",
     ]
-    left = restored(configuration, {"root": ROOT}, lacking, BARE, True)
+    left = restored(configuration, {"root": ROOT}, lacking, BARE, in_place=True)
     assert left["profiles"] == ["default"]
     assert left["devices"] == {"kvm": limits, "root": {**ROOT, "pool": "fast"}}
 
@@ -100,7 +103,7 @@ def test_all_that_is_missing_is_named_and_nothing_else_left_out() -> None:
 def test_a_disk_of_its_own_keeps_its_quota_in_another_pool() -> None:
     root = {**ROOT, "size": "1GiB"}
     configuration = stored(devices={"disk0": root})
-    devices = restored(configuration, {"disk0": root}, [], BARE, True)["devices"]
+    devices = restored(configuration, {"disk0": root}, [], BARE, in_place=True)["devices"]
     assert devices == {"disk0": {**root, "pool": "fast"}}
 
 
@@ -125,7 +128,7 @@ def test_a_path_that_the_host_lacks_is_named_and_left_out() -> None:
     configuration = stored(devices={"a": there, "b": gone})
     lacking = missing(configuration, HERE)
     assert [absent.what for absent in lacking] == ["path /srv/gone of the host"]
-    left = restored(configuration, {"root": ROOT}, lacking, HERE, True)
+    left = restored(configuration, {"root": ROOT}, lacking, HERE, in_place=True)
     assert left["devices"] == {"a": there}
 
 
@@ -136,7 +139,7 @@ def test_what_a_profile_wants_and_the_host_lacks_is_masked() -> None:
     configuration = stored(devices={})
     lacking = missing(configuration, here)
     assert [absent.what for absent in lacking] == ["path /srv/gone of the host"]
-    left = restored(configuration, {"root": ROOT}, lacking, here, True)
+    left = restored(configuration, {"root": ROOT}, lacking, here, in_place=True)
     assert left["devices"] == {"b": {"type": "none"}}
     assert missing(stored(devices={"b": {"type": "none"}}), here) == []
 

@@ -171,4 +171,12 @@ def job(site: ObjectId) -> RestoreJob:
     assert snapshot is not None
     facts = {"encrypted": False, "configuration": configuration}
     stored = Stored(Manifest(str(site), snapshot, (), (), 1, 1, facts, "", "", ""))
-    return RestoreJob((), (stored,), False, EVERYWHERE, Path(), lambda size: None, print)
+    return RestoreJob(
+        wanted=(),
+        chain=(stored,),
+        overwrite=False,
+        source_settings=EVERYWHERE,
+        work_dir=Path(),
+        advance=lambda size: None,
+        say=print,
+    )

@@ -96,7 +96,7 @@ def _without(part: str) -> Callable[[dict[str, Any]], None]:
         ),
         _with("files", "size", -1),
         _with("files", "size", 1.5),
-        _with("files", "size", True),
+        _with("files", "size", value=True),
         _with("files", "size", 101),
         _with("files", "offset", 1),
         _with("files", "group", 1),

@@ -90,7 +90,9 @@ def test_max_age_counts_whatever_the_schedules_say(days: int, level: Level) -> N
 
 
 def test_a_snapshot_without_its_parent_is_not_good() -> None:
-    lost = Stored(SnapshotId(NOW - timedelta(days=2), NOW - timedelta(days=3)), True, True)
+    lost = Stored(
+        SnapshotId(NOW - timedelta(days=2), NOW - timedelta(days=3)), local=True, s3=True
+    )
     found = health(BASE, lost)
     assert found.level is Level.CRITICAL
     assert found.incremental is None

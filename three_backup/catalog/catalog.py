@@ -99,10 +99,12 @@ class Catalog:
         local = set(self.local.snapshots(carrier)) if self._looks_here else set()
         remote = sorted(self._remote(carrier), key=_time)
         if not local:
-            return [Stored(snapshot, False, True) for snapshot in remote]
+            return [Stored(snapshot, local=False, s3=True) for snapshot in remote]
         there = set(remote)
         ordered = sorted(local | there, key=_time)
-        return [Stored(snapshot, snapshot in local, snapshot in there) for snapshot in ordered]
+        return [
+            Stored(snapshot, local=snapshot in local, s3=snapshot in there) for snapshot in ordered
+        ]
 
     def carriers(self, type: str) -> list[str]:
         """Return every carrier of a source that has a snapshot anywhere, sorted."""

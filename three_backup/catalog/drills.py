@@ -65,7 +65,7 @@ class Drills:
             return {}
         return fields if isinstance(fields, dict) else {}
 
-    def remember(self, drill: Drill, good: bool) -> None:
+    def remember(self, drill: Drill, *, good: bool) -> None:
         """Store the drill; a good one deletes an earlier failure."""
         body = {"v": 1, "id": str(drill.object), **drill.fields}
         key = _key(drill.object, _GOOD if good else _FAILED)

@@ -43,6 +43,7 @@ def next_take(
     settings: Collection[Settings],
     broken: Callable[[SnapshotId], str | None],
     clock: Clock,
+    *,
     direct: bool = False,
     partial: bool = False,
 ) -> Take:
@@ -52,10 +53,10 @@ def next_take(
     is due. direct: the carrier's server writes snapshots to S3 itself. partial: snapshots may lack
     some, so that neither a missing parent nor a missing base calls for a new base.
     """
-    bases = schedules(settings, Kind.BASE, direct)
-    incrementals = schedules(settings, Kind.INCREMENTAL, direct)
+    bases = schedules(settings, Kind.BASE, direct=direct)
+    incrementals = schedules(settings, Kind.INCREMENTAL, direct=direct)
     if not bases:
-        return Take(None, _why_never(settings, direct))
+        return Take(None, _why_never(settings, direct=direct))
     if not snapshots:
         return Take(Kind.BASE, "there is no snapshot yet")
     newest = snapshots[-1].id
@@ -74,9 +75,9 @@ def next_take(
     return Take(None, f"nothing is due before {rfc3339(following)}")
 
 
-def schedules(settings: Iterable[Settings], kind: Kind, direct: bool) -> set[Cron]:
+def schedules(settings: Iterable[Settings], kind: Kind, *, direct: bool) -> set[Cron]:
     """Return the schedules by which a carrier whose objects have the settings gets this kind."""
-    target = taken(kind, direct)
+    target = taken(kind, direct=direct)
     return {
         own.base_schedule if kind is Kind.BASE else own.incremental_schedule
         for own in settings
@@ -84,7 +85,7 @@ def schedules(settings: Iterable[Settings], kind: Kind, direct: bool) -> set[Cro
     }
 
 
-def stage(progress: Progress, max_stage: Stage, direct: bool = False) -> Stage:
+def stage(progress: Progress, max_stage: Stage, *, direct: bool = False) -> Stage:
     """Return the furthest stage that holds; each stage implies all before it."""
     if progress.newest is None:
         return Stage.EXISTS
@@ -99,7 +100,9 @@ def stage(progress: Progress, max_stage: Stage, direct: bool = False) -> Stage:
     return Stage.ROTATED_LOCALLY if progress.stale_s3 else Stage.ROTATED_S3
 
 
-def todo(current: Stage, max_stage: Stage, take: Kind | None, direct: bool = False) -> list[Stage]:
+def todo(
+    current: Stage, max_stage: Stage, take: Kind | None, *, direct: bool = False
+) -> list[Stage]:
     """Return the stages to go through, in order, none beyond max_stage."""
     if current is Stage.EXISTS and take is None:
         return []
@@ -116,7 +119,7 @@ def todo(current: Stage, max_stage: Stage, take: Kind | None, direct: bool = Fal
 _AFTER_SNAPSHOT = (Stage.SYNCED_S3, Stage.ROTATED_LOCALLY, Stage.ROTATED_S3)
 
 
-def _why_never(settings: Collection[Settings], direct: bool) -> str:
+def _why_never(settings: Collection[Settings], *, direct: bool) -> str:
     if not settings:
         return "disabled"
     highest = furthest(own.max_stage for own in settings)

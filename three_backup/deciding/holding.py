@@ -85,7 +85,9 @@ class Holding:
         """
         if not self.settings:
             return []
-        candidates = _candidates(self.carrier, self.snapshots, self.goes_to_s3, self.catalog)
+        candidates = _candidates(
+            self.carrier, self.snapshots, self.catalog, wanted=self.goes_to_s3
+        )
         return decide(candidates, self._limits, points=self.has_points)
 
     def surplus(self) -> set[SnapshotId]:
@@ -104,7 +106,12 @@ class Holding:
     def next_take(self, clock: Clock, broken: Callable[[SnapshotId], str | None]) -> Take:
         """Return the snapshot to take next. broken: why no incremental can follow this one."""
         return due.next_take(
-            self.snapshots, self.settings, broken, clock, self.direct, self.catalog.partial
+            self.snapshots,
+            self.settings,
+            broken,
+            clock,
+            direct=self.direct,
+            partial=self.catalog.partial,
         )
 
     def progress(self) -> Progress:
@@ -168,15 +175,15 @@ class Outlook:
         kind, why = self.take.kind, self.take.why
         stage = Stage.EXISTS
         if record.object in self.held:
-            stage = due.stage(self.progress, settings.max_stage, self.direct)
-        todo = due.todo(stage, settings.max_stage, kind, self.direct)
+            stage = due.stage(self.progress, settings.max_stage, direct=self.direct)
+        todo = due.todo(stage, settings.max_stage, kind, direct=self.direct)
         if self.unreadable and not _ROTATIONS.isdisjoint(todo):
             todo = [step for step in todo if step not in _ROTATIONS]
             why += "; nothing is rotated while a part of the carrier cannot be read"
         return record.with_fields(
             stage=stage,
             max_stage=settings.max_stage,
-            take=kind if kind and taken(kind, self.direct) in todo else None,
+            take=kind if kind and taken(kind, direct=self.direct) in todo else None,
             todo=todo,
             why=why,
             newest=_named(self.newest),
@@ -252,7 +259,7 @@ def distinct(settings: Iterable[Settings]) -> list[Settings]:
 
 
 def _candidates(
-    carrier: str, snapshots: Sequence[Stored], wanted: bool, catalog: Catalog
+    carrier: str, snapshots: Sequence[Stored], catalog: Catalog, *, wanted: bool
 ) -> list[Candidate]:
     # A manifest in S3 is read only where some snapshot on this host has files never uploaded.
     apart = any(

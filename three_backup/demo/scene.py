@@ -123,7 +123,7 @@ class Scene:
 
 
 @contextmanager
-def scene(keep: bool) -> Iterator[Scene]:
+def scene(*, keep: bool) -> Iterator[Scene]:
     """Run the servers in a folder of their own; all is gone afterwards unless it is kept.
 
     A demo that fails is never kept: nothing would tell how to end it.

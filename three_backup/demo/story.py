@@ -78,7 +78,7 @@ def run(invocation: Invocation) -> int:
     signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
     keep = bool(invocation.arguments["--keep"])
     started = time.monotonic()
-    with scene(keep) as place:
+    with scene(keep=keep) as place:
         show = Show(invocation.write, place.environ)
         _open(show, place, time.monotonic() - started)
         first = _back_up_everything(show)

@@ -121,7 +121,7 @@ def run_at_work(local_dir: Path) -> tuple[datetime, bool] | None:
 
 
 @contextmanager
-def carrier_lock(local_dir: Path, carrier: str, shared: bool = False) -> Iterator[None]:
+def carrier_lock(local_dir: Path, carrier: str, *, shared: bool = False) -> Iterator[None]:
     """Hold the lock for changing the carrier's snapshots, or for reading them if shared.
 
     Many may read at once. Raises BusyError that names the holder.

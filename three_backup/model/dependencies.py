@@ -51,7 +51,7 @@ class Copy:
 class Known:
     """The snapshots of a carrier and how they depend on each other."""
 
-    def __init__(self, snapshots: Iterable[Candidate], points: bool) -> None:
+    def __init__(self, snapshots: Iterable[Candidate], *, points: bool) -> None:
         self.points = points  # local copies are points: they restore without their parents
         self.newest_first = sorted(snapshots, key=lambda snapshot: snapshot.id.time, reverse=True)
         self._by_time = {snapshot.id.time: snapshot for snapshot in self.newest_first}

@@ -65,7 +65,7 @@ def decide(
     points: local copies are points, states of the source itself (as in ZFS). A point restores
     without its parents; the next incremental, and those not yet uploaded, are made from points.
     """
-    known = Known(snapshots, points)
+    known = Known(snapshots, points=points)
     surplus = _surplus(known, limits)
     kept = _kept(known, limits, surplus)
     return [
@@ -113,7 +113,7 @@ def _surplus(known: Known, limits: Limits) -> set[SnapshotId]:
             replace(snapshot, s3=snapshot.s3 or snapshot.id in uploaded)
             for snapshot in known.newest_first
         ),
-        known.points,
+        points=known.points,
     )
     kept = _kept(then, limits, surplus=())
     return {snapshot_id for snapshot_id in uploaded if then.in_s3[snapshot_id.time] not in kept}

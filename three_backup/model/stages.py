@@ -30,7 +30,7 @@ TARGETS = tuple(stage for stage in Stage if stage is not Stage.PARTIALLY_SYNCED)
 """The values of max_stage; partially_synced is a state, never a target."""
 
 
-def taken(kind: Kind, direct: bool = False) -> Stage:
+def taken(kind: Kind, *, direct: bool = False) -> Stage:
     """Return the stage of an object right after a snapshot of the kind was taken.
 
     direct: its server writes snapshots to S3 itself.

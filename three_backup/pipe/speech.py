@@ -19,7 +19,8 @@ def fill_closed_descriptors() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # it gets the lowest free one
+            lowest_free = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(lowest_free, True)  # noqa: FBT003 - it takes no keywords
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", closefd=False)
 

@@ -32,7 +32,7 @@ def explained(storage: Storage, key: str = "") -> Iterator[None]:
         yield
     except exceptions.ClientError as error:
         head = error.operation_name.startswith("Head")
-        raise _answered(error.response, head, storage, key) from error
+        raise _answered(error.response, storage, key, head=head) from error
     except (exceptions.BotoCoreError, parsers.ResponseParserError) as error:
         raise _raised(error, storage, key) from error
 
@@ -47,7 +47,7 @@ def trouble(
     if response is None:
         failure = None if error is None else _raised(error, storage, "")
     else:
-        failure = _answered(response[1], False, storage, "")
+        failure = _answered(response[1], storage, "", head=False)
     return failure.message if failure is not None and failure.code in _PASSING else None
 
 
@@ -210,7 +210,9 @@ _PASSING = frozenset({"s3.throttled", "s3.tls", "s3.unavailable", "s3.unreachabl
 """Codes of failures after which a request is repeated; a TLS handshake may be cut off, too."""
 
 
-def _answered(response: Mapping[str, Any], head: bool, storage: Storage, key: str) -> BackupError:
+def _answered(
+    response: Mapping[str, Any], storage: Storage, key: str, *, head: bool
+) -> BackupError:
     """Turn an answer into an error. It may quote the server, which never saw our secret."""
     error = response.get("Error", {})
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

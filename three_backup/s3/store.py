@@ -166,7 +166,7 @@ class Store:
         self.delete(key for key in keys if key.count("/") == top)
         self.delete(key for key in keys if key.count("/") > top)
 
-    def claim(self, host: str, adopt: bool = False) -> None:
+    def claim(self, host: str, *, adopt: bool = False) -> None:
         """Make sure that this host, and no other, writes below the prefix.
 
         host: an id that outlives a reboot. adopt: take the prefix over from another host. Asks

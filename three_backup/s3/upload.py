@@ -156,7 +156,7 @@ class _Upload:
                 self.senders.send(buffer, send)
         if any(beyond > part_number for beyond in (*known.listed, *known.sent)):
             raise _DiffersError
-        self._finish(number, upload_id, last)
+        self._finish(number, upload_id, last=last)
         return not last
 
     def _skip(self, number: int, part_number: int, arrived: SentPart | None) -> None:
@@ -202,7 +202,7 @@ class _Upload:
             self.journal.sent(number, part_number, sent)
             self.advance(sent.size)
 
-    def _finish(self, number: int, upload_id: str | None, last: bool) -> None:
+    def _finish(self, number: int, upload_id: str | None, *, last: bool) -> None:
         self.senders.drain()
         if last and self.size is not None and self.reader.offset != self.size:
             raise self._changed(f"it has {self.reader.offset} bytes instead of {self.size}")

@@ -76,7 +76,7 @@ class Transfer:
 @contextmanager
 def bar(label: str, total: int | None, when: When = When.AUTO) -> Iterator[Transfer]:
     """Draw a bar while a transfer runs. total: bytes, None where not known yet."""
-    with _claimed(when) as ours, _drawing(label, total, ours) as drawing:
+    with _claimed(when) as ours, _drawing(label, total, ours=ours) as drawing:
         yield Transfer(drawing)
 
 
@@ -103,7 +103,7 @@ def _claimed(when: When) -> Iterator[bool]:
         yield False
         return
     try:
-        shared = _opened(terminal)
+        shared = _opened(terminal=terminal)
     except OSError:  # after su the terminal is another user's: only the last tool of a pipe draws
         yield sys.stdout is not None and sys.stdout.isatty()
         return
@@ -121,7 +121,7 @@ def _claimed(when: When) -> Iterator[bool]:
         os.close(shared)
 
 
-def _opened(terminal: bool) -> int | None:
+def _opened(*, terminal: bool) -> int | None:
     """Open what all tools that could draw here can lock: the terminal, else a file of the run.
 
     That file lies beside the lock of the run. None: each tool draws for itself.
@@ -133,7 +133,7 @@ def _opened(terminal: bool) -> int | None:
 
 
 @contextmanager
-def _drawing(label: str, total: int | None, ours: bool) -> Iterator[_Drawing | None]:
+def _drawing(label: str, total: int | None, *, ours: bool) -> Iterator[_Drawing | None]:
     if not ours:
         yield None
         return

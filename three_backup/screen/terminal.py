@@ -39,5 +39,5 @@ def is_coloured(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
     return is_terminal(stream) and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
-def painted(text: str, colour: Colour | None, coloured: bool) -> str:
+def painted(text: str, colour: Colour | None, *, coloured: bool) -> str:
     return f"\033[{colour}m{text}\033[0m" if colour and coloured else text

@@ -138,7 +138,7 @@ def _show(invocation: Invocation, id: str, finding: Finding) -> None:
         invocation.write(of_source(id, id, finding={**fields, **remedy}).to_line())
         return
     width = invocation.width or _USUAL_WIDTH
-    mark = painted(f"{finding.mark:<4}", _COLOURS[finding.mark], invocation.coloured)
+    mark = painted(f"{finding.mark:<4}", _COLOURS[finding.mark], coloured=invocation.coloured)
     said = formats.wrapped(f"{finding.subject}: {finding.sentence}", width, _MARGIN)
     invocation.write(f"  {mark}  {said.removeprefix(_MARGIN)}\n")
     if finding.remedy:

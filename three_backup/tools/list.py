@@ -213,7 +213,7 @@ def _show(invocation: Invocation, listed: Sequence[_Listed], proved: _Proved) ->
 
     def paint(row: int, line: str) -> str:
         failed = row > 0 and records[row - 1].failed
-        return painted(line, Colour.RED if failed else None, invocation.coloured)
+        return painted(line, Colour.RED if failed else None, coloured=invocation.coloured)
 
     invocation.write(formats.table([list(columns), *rows], _RIGHT, invocation.width, paint))
     now = invocation.clock()

@@ -77,7 +77,7 @@ def _run(invocation: Invocation, lock: RunLock, stages: Sequence[Program]) -> Ex
     if _wants_summary(invocation, status):
         colour = Colour.GREEN if status is Exit.OK else Colour.RED
         headline, rest = summary.text(done, seconds, deaths).split("\n", 1)
-        invocation.write(f"{painted(headline, colour, invocation.coloured)}\n{rest}")
+        invocation.write(f"{painted(headline, colour, coloured=invocation.coloured)}\n{rest}")
     event = Event.SUCCESS if status is Exit.OK else Event.FAILURE
     _tell(invocation, event, {"status": int(status), **summary.facts(done, seconds, deaths)})
     return status

@@ -68,31 +68,31 @@ def run(invocation: Invocation) -> None:
     def act(record: Record) -> Record:
         settings = invocation.configuration.settings(record.object)
         direct = direct_source_of(record.object.type) is not None
-        kind = _asked(invocation, record, settings, direct)
+        kind = _asked(invocation, record, settings, direct=direct)
         if kind is None:
             return record
         taking = partial(_act, invocation, record, settings, kind)
-        return _result(record, outcomes.of(record.carrier, taking), direct)
+        return _result(record, outcomes.of(record.carrier, taking), direct=direct)
 
     invocation.each(act)
 
 
 def _asked(
-    invocation: Invocation, record: Record, settings: Settings, direct: bool
+    invocation: Invocation, record: Record, settings: Settings, *, direct: bool
 ) -> Kind | None:
     """Return the kind of snapshot that the record, or an option that overrules it, asks for."""
-    if settings.disable or not settings.max_stage.reaches(taken(Kind.BASE, direct)):
+    if settings.disable or not settings.max_stage.reaches(taken(Kind.BASE, direct=direct)):
         return None
     if invocation.arguments["--base"]:
         return Kind.BASE
     if invocation.arguments["--incremental"] or not record.planned:
-        incremental = settings.max_stage.reaches(taken(Kind.INCREMENTAL, direct))
+        incremental = settings.max_stage.reaches(taken(Kind.INCREMENTAL, direct=direct))
         return Kind.INCREMENTAL if incremental else Kind.BASE
     take = record.fields.get("take")
-    return Kind(take) if take and taken(Kind(take), direct) in record.todo else None
+    return Kind(take) if take and taken(Kind(take), direct=direct) in record.todo else None
 
 
-def _result(record: Record, outcome: _Outcome, direct: bool) -> Record:
+def _result(record: Record, outcome: _Outcome, *, direct: bool) -> Record:
     if outcome.why is not None:
         record = record.with_fields(why=outcome.why)
     own = (*_OWN, Stage.SYNCED_S3) if direct else _OWN
@@ -103,7 +103,7 @@ def _result(record: Record, outcome: _Outcome, direct: bool) -> Record:
         return record.with_fields(take=None, **left)
     if record.object not in outcome.held:
         return _left_without(record, manifest)
-    return record.reached(*own, taken(manifest.snapshot.kind, direct)).with_fields(
+    return record.reached(*own, taken(manifest.snapshot.kind, direct=direct)).with_fields(
         take=None, snapshot=outcome.snapshot
     )
 

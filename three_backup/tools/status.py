@@ -165,7 +165,7 @@ def _show(
 
     def paint(row: int, line: str) -> str:
         level = levels[row]
-        return painted(line, _COLOURS[level] if level else None, invocation.coloured)
+        return painted(line, _COLOURS[level] if level else None, coloured=invocation.coloured)
 
     if watched:
         most = 1 if (invocation.width or _WIDE) < _WIDE else 2

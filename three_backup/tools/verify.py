@@ -99,10 +99,10 @@ class _Memory:
             self._invocation.say(f"{error.message}: nothing is compared with the last drill")
             return {}
 
-    def remember(self, catalog: Catalog, drill: Drill, good: bool) -> None:
+    def remember(self, catalog: Catalog, drill: Drill, *, good: bool) -> None:
         try:
             catalog.bucket.claim(self._invocation.host_id)
-            self.of(catalog).remember(drill, good)
+            self.of(catalog).remember(drill, good=good)
         except BackupError as error:
             self._invocation.say(f"{error.message}: what is proved here is not remembered there")
 
@@ -269,7 +269,7 @@ def _told(
         facts = {"error": error_fields(invocation.name, outcome)}
     drill = Drill(object_id, snapshot, invocation.clock(), seconds, facts)
     if not read_only and not isinstance(outcome, BusyError | UnreachableError):
-        memory.remember(candidate.catalog, drill, isinstance(outcome, Restored))
+        memory.remember(candidate.catalog, drill, good=isinstance(outcome, Restored))
     return outcome if isinstance(outcome, BackupError) else drill
 
 

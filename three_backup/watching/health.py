@@ -96,9 +96,10 @@ def judge(
     made: Made | None,
     patience: Patience,
     clock: Clock,
+    alarms: Sequence[str] = (),
+    *,
     direct: bool = False,
     points: bool = False,
-    alarms: Sequence[str] = (),
 ) -> Health:
     """Judge how a carrier stands.
 
@@ -107,8 +108,8 @@ def judge(
     points: what lies on this host is good without its parents. alarms: sentences on sizes and
     drills.
     """
-    wanted = _wanted(settings, direct)
-    taken = _taken(snapshots, points)
+    wanted = _wanted(settings, direct=direct)
+    taken = _taken(snapshots, points=points)
     found = [
         *_failing(made),
         *_behind(taken, wanted, patience, clock),
@@ -128,16 +129,16 @@ def judge(
     )
 
 
-def _wanted(settings: Collection[Settings], direct: bool) -> _Wanted:
+def _wanted(settings: Collection[Settings], *, direct: bool) -> _Wanted:
     return _Wanted(
-        bases=schedules(settings, Kind.BASE, direct),
-        increments=schedules(settings, Kind.INCREMENTAL, direct),
+        bases=schedules(settings, Kind.BASE, direct=direct),
+        increments=schedules(settings, Kind.INCREMENTAL, direct=direct),
         in_s3=any(own.max_stage.reaches(Stage.SYNCED_S3) for own in settings),
     )
 
 
-def _taken(snapshots: Sequence[Stored], points: bool) -> _Taken:
-    good = _restorable(snapshots, points)
+def _taken(snapshots: Sequence[Stored], *, points: bool) -> _Taken:
+    good = _restorable(snapshots, points=points)
     return _Taken(
         good=good,
         base=_newest(stored for stored in good if stored.id.kind is Kind.BASE),
@@ -147,7 +148,7 @@ def _taken(snapshots: Sequence[Stored], points: bool) -> _Taken:
     )
 
 
-def _restorable(snapshots: Sequence[Stored], points: bool = False) -> list[Stored]:
+def _restorable(snapshots: Sequence[Stored], *, points: bool = False) -> list[Stored]:
     """Return the snapshots whose every link lies somewhere, oldest first."""
     ids = [stored.id for stored in snapshots]
     return [

@@ -150,7 +150,7 @@ def _make_room(work: Work) -> None:
 def _drop(work: Work, what: sql.Relation) -> None:
     found = relation(work.client, what)
     if found is not None:
-        work.client.ask(sql.drop(what, work.everywhere, found.kind == "dictionary"))
+        work.client.ask(sql.drop(what, work.everywhere, dictionary=found.kind == "dictionary"))
 
 
 @contextmanager

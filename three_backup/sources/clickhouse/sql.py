@@ -110,7 +110,7 @@ def exchange(one: Relation, other: Relation, everywhere: str) -> str:
     return f"EXCHANGE TABLES {one} AND {other}{everywhere}"
 
 
-def drop(what: Relation, everywhere: str, dictionary: bool) -> str:
+def drop(what: Relation, everywhere: str, *, dictionary: bool) -> str:
     """Return a DROP statement. It must call a dictionary DICTIONARY, all else TABLE."""
     kind = "DICTIONARY" if dictionary else "TABLE"
     return f"DROP {kind} IF EXISTS {what}{everywhere} SYNC{_OF_ANY_SIZE}"

@@ -104,7 +104,7 @@ def host_path(device: Json) -> str | None:
 
 
 def restored(
-    stored: Json, expanded: Json, left_out: Sequence[Missing], here: Here, in_place: bool
+    stored: Json, expanded: Json, left_out: Sequence[Missing], here: Here, *, in_place: bool
 ) -> dict[str, Any]:
     """Return the configuration for the restored instance.
 

@@ -44,7 +44,7 @@ class Container:
 
     is_filesystem = True
 
-    def __init__(self, wanted: Wanted, facts: Mapping[str, Any], without_devices: bool) -> None:
+    def __init__(self, wanted: Wanted, facts: Mapping[str, Any], *, without_devices: bool) -> None:
         self._target = wanted.target
         self._facts = facts
         self._without_devices = without_devices
@@ -71,7 +71,7 @@ class Container:
                 "create it, volumes by tb-restore; or leave it out with --without-devices",
             )
         self._configuration = restored(
-            stored, self._facts["expanded_devices"], lacking, here, self._in_place
+            stored, self._facts["expanded_devices"], lacking, here, in_place=self._in_place
         )
         config = merged("config", self._configuration, here.profiles)
         self._limits = project.limits(self._target, self._project, config)

@@ -45,7 +45,11 @@ class Work:
 def prepare(job: RestoreJob, wanted: Wanted) -> Work:
     """Return the work of one restore; changes nothing yet."""
     kind = Volume if wanted.object.subtype == names.VOLUME else Container
-    target = kind(wanted, job.chain[-1].manifest.facts, bool(job.options.get("without_devices")))
+    target = kind(
+        wanted,
+        job.chain[-1].manifest.facts,
+        without_devices=bool(job.options.get("without_devices")),
+    )
     return Work(
         job,
         wanted,

@@ -26,10 +26,10 @@ def _restore(work: Work) -> Restored:
     notes = list(work.target.check())
     work.target.check_allowed()
     replaced = _make_room(work)
-    with received(work, lock) as read, _out_of_the_way(work, replaced):
+    with received(work, lock) as read, _out_of_the_way(work, replaced=replaced):
         work.target.configure(work.unfinished)
         client.rename(work.unfinished, work.wanted.target.level3)
-    notes += (*work.target.finish(), *_drop_replaced(work, replaced))
+    notes += (*work.target.finish(), *_drop_replaced(work, replaced=replaced))
     return Restored({"bytes_read": read}, tuple(notes))
 
 
@@ -65,7 +65,7 @@ def check_replaceable(work: Work) -> None:
 
 
 @contextmanager
-def _out_of_the_way(work: Work, replaced: bool) -> Iterator[None]:
+def _out_of_the_way(work: Work, *, replaced: bool) -> Iterator[None]:
     """Rename what has the target's name; it gets the name back if the block fails."""
     if not replaced:
         yield
@@ -81,7 +81,7 @@ def _out_of_the_way(work: Work, replaced: bool) -> Iterator[None]:
         raise
 
 
-def _drop_replaced(work: Work, replaced: bool) -> tuple[str, ...]:
+def _drop_replaced(work: Work, *, replaced: bool) -> tuple[str, ...]:
     if not replaced:
         return ()
     try:

@@ -14,7 +14,7 @@ from three_backup.sources.lxd.project import Config
 class Volume:
     """A custom volume that is being restored. facts: of the manifest."""
 
-    def __init__(self, wanted: Wanted, facts: Mapping[str, Any], without_devices: bool) -> None:
+    def __init__(self, wanted: Wanted, facts: Mapping[str, Any], *, without_devices: bool) -> None:
         self._target = wanted.target
         self._stored = facts["configuration"]
         self._project: Config = {}

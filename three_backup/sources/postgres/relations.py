@@ -47,7 +47,12 @@ class Database:
 def databases(connection: "Connection") -> list[Database]:
     """Return all databases that can have tables, template1 too."""
     return [
-        Database(oid, name, _refusal(name, role, is_open, allowed, is_full), not is_open)
+        Database(
+            oid,
+            name,
+            _refusal(name, role, is_open=is_open, allowed=allowed, is_full=is_full),
+            closed=not is_open,
+        )
         for oid, name, is_open, allowed, is_full, role in connection.execute(_DATABASES)
     ]
 
@@ -62,7 +67,7 @@ def kind(relkind: str, persistence: str) -> str:
 
 
 def _refusal(
-    database: str, role: str, is_open: bool, allowed: bool, is_full: bool
+    database: str, role: str, *, is_open: bool, allowed: bool, is_full: bool
 ) -> BackupError | None:
     if not is_open:
         return BackupError(

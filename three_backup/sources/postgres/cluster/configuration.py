@@ -34,7 +34,7 @@ def configuration_files(saved: SavedConfiguration) -> dict[str, str]:
     }
 
 
-def recovery_settings(some_left_out: bool) -> str:
+def recovery_settings(*, some_left_out: bool) -> str:
     """Return what to append to `postgresql.auto.conf`: the first start becomes a recovery."""
     return _RECOVERY + (_LEFT_OUT if some_left_out else "")
 

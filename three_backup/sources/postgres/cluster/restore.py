@@ -123,7 +123,7 @@ def _link_option(site: BuildingSite, binaries: Binaries) -> list[str]:
     return ["--link"] if binaries.major >= _FIRST_TO_LINK and len(disks) == 1 else []
 
 
-def _needed(site: BuildingSite, newest: Index, whole: Whole, linked: bool) -> dict[Path, int]:
+def _needed(site: BuildingSite, newest: Index, whole: Whole, *, linked: bool) -> dict[Path, int]:
     """Return how many bytes each folder will hold at its peak."""
     needed = dict.fromkeys(site.folders, 0)
     stored = [file for link in whole.links for file in link.fetch]
@@ -200,7 +200,7 @@ def _complete(site: BuildingSite, chain: OpenedChain, left_out: LeftOut) -> list
     add_files(pgdata / MANIFEST, added)
     (pgdata / "standby.signal").unlink(missing_ok=True)
     _append(pgdata / "recovery.signal", b"", site.user)
-    settings = recovery_settings(bool(left_out.relations)).encode()
+    settings = recovery_settings(some_left_out=bool(left_out.relations)).encode()
     _append(pgdata / "postgresql.auto.conf", settings, site.user)
     return list(configuration_notes(saved, configuration))
 

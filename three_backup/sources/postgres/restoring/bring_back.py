@@ -103,8 +103,9 @@ def bring_back(
     server: ScratchServer,
     scratch: "Connection",
     families: Sequence[Family],
-    overwrite: bool,
     options: Mapping[str, Any],
+    *,
+    overwrite: bool,
 ) -> list[BroughtBack]:
     """Restore the families in one transaction of the target: all of them or nothing.
 
@@ -120,7 +121,7 @@ def bring_back(
         doomed = {
             family: found
             for family in families
-            if (found := check_free(target, family.target, overwrite)) is not None
+            if (found := check_free(target, family.target, overwrite=overwrite)) is not None
         }
         loaded = {family: _load(move, family, doomed.get(family)) for family in first}
         lost = {family: lost_publications(target, found) for family, found in doomed.items()}

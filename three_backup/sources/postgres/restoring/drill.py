@@ -68,7 +68,7 @@ def _drill(job: DrillJob, chain: OpenedChain, objects: Sequence[ObjectId]) -> It
                 if id in scratch.failed:
                     yield id, _about(id, scratch.failed[id])
                 else:
-                    yield id, _looked_at(scratch.server, id, job.content)
+                    yield id, _looked_at(scratch.server, id, content=job.content)
     except BackupError as error:
         if begun or error.code not in DAMAGED:
             raise
@@ -93,15 +93,15 @@ def _restore_job(job: DrillJob) -> RestoreJob:
     )
 
 
-def _looked_at(server: ScratchServer, id: ObjectId, content: bool) -> Restored | BackupError:
+def _looked_at(server: ScratchServer, id: ObjectId, *, content: bool) -> Restored | BackupError:
     try:
         with server.connect(id.level1) as scratch:
-            return Restored(_facts(scratch, read_family(scratch, id, {id: id}), content))
+            return Restored(_facts(scratch, read_family(scratch, id, {id: id}), content=content))
     except BackupError as error:
         return _about(id, error)
 
 
-def _facts(scratch: "Connection", family: Family, content: bool) -> dict[str, int | str]:
+def _facts(scratch: "Connection", family: Family, *, content: bool) -> dict[str, int | str]:
     """Return the facts of the object with its partitions.
 
     A view has none: it has no rows, and reading its family showed that it exists.

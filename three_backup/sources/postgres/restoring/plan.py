@@ -34,7 +34,7 @@ def plan(job: RestoreJob) -> Iterator[Outcome]:
 
     Bytes that are read for all of them together count with the first, as in restore().
     """
-    refused = look(job.wanted, job.overwrite).refused
+    refused = look(job.wanted, overwrite=job.overwrite).refused
     yield from refused.items()
     free = [wanted for wanted in job.wanted if wanted not in refused]
     if not free:
@@ -90,7 +90,7 @@ def _plan(
             creates = [f"database {database}", *_schemas(family)]
             return _planned(prepared, there, creates, None, [])
         with connect_target(database) as target:
-            doomed = check_free(target, family.target, job.overwrite)
+            doomed = check_free(target, family.target, overwrite=job.overwrite)
             prepared = prepare(scratch, target, family, doomed)
             creates = _schemas(family, without=schemas(target))
             dependents = [] if doomed is None else read_dependents(target, [doomed.oid])

@@ -31,14 +31,14 @@ class Standing:
     tied: set[tuple[ObjectId, ObjectId]] = field(default_factory=set)
 
 
-def look(all_wanted: Iterable[Wanted], overwrite: bool) -> Standing:
+def look(all_wanted: Iterable[Wanted], *, overwrite: bool) -> Standing:
     """Look at the targets. Errors become refusals in the result; none is raised."""
     standing = Standing()
     for database, group in groupby(sorted(all_wanted, key=_database), key=_database):
         grouped = list(group)
         try:
             if database_exists(database):
-                _look(standing, database, grouped, overwrite)
+                _look(standing, database, grouped, overwrite=overwrite)
             else:
                 check_may_create_database()
         except BackupError as error:
@@ -51,14 +51,14 @@ def _database(wanted: Wanted) -> str:
 
 
 def _look(
-    standing: Standing, database: str, all_wanted: Sequence[Wanted], overwrite: bool
+    standing: Standing, database: str, all_wanted: Sequence[Wanted], *, overwrite: bool
 ) -> None:
     doomed: dict[int, Wanted] = {}
     with connect_target(database) as target:
         check_may_load(target)
         for wanted in all_wanted:
             try:
-                found = check_free(target, wanted.target, overwrite)
+                found = check_free(target, wanted.target, overwrite=overwrite)
                 check_may_create_in(target, wanted.target.level2)
                 if found is not None:
                     check_may_replace(target, found.oid)

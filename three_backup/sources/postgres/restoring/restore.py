@@ -49,7 +49,7 @@ def restore(job: RestoreJob) -> Iterator[Outcome]:
     facts: rows, and the bytes_read since the previous outcome. Raises BackupError where none could
     be restored. The target is the server that libpq finds by `PG*`.
     """
-    standing = look(job.wanted, job.overwrite)
+    standing = look(job.wanted, overwrite=job.overwrite)
     yield from standing.refused.items()
     free = [wanted for wanted in job.wanted if wanted not in standing.refused]
     if free:
@@ -159,7 +159,9 @@ def _bring(crossing: _Crossing, group: Sequence[Family]) -> list[BroughtBack]:
     """Restore the group in one transaction; return results in its order."""
     job, database = crossing.task.job, group[0].target.level1
     created = crossing.databases.provide(database)
-    brought = bring_back(crossing.server, crossing.scratch, group, job.overwrite, job.options)
+    brought = bring_back(
+        crossing.server, crossing.scratch, group, job.options, overwrite=job.overwrite
+    )
     crossing.databases.keep(database)
     if created:
         note = f"the database {database} was not there, now created"

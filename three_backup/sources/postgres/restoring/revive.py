@@ -41,7 +41,7 @@ class Revived:
 
 @contextmanager
 def revived(
-    job: RestoreJob, chain: OpenedChain, objects: Sequence[ObjectId], rows: bool = True
+    job: RestoreJob, chain: OpenedChain, objects: Sequence[ObjectId], *, rows: bool = True
 ) -> Iterator[Revived]:
     """Run a scratch server that has the objects' rows; without rows, only their definitions.
 
@@ -170,7 +170,7 @@ def _missing_pages(relations: Iterable[str]) -> BackupError:
     )
 
 
-def _parent(configured: Path | None, work_dir: Path, user: str | None, make: bool) -> Path:
+def _parent(configured: Path | None, work_dir: Path, user: str | None, *, make: bool) -> Path:
     """Return where to make the scratch folder; the server's user must be able to enter it."""
     if configured is not None:
         return configured

@@ -167,7 +167,7 @@ def relation_exists(target: "Connection", name: str) -> bool:
     return oid is not None
 
 
-def check_free(target: "Connection", target_id: ObjectId, overwrite: bool) -> Existing | None:
+def check_free(target: "Connection", target_id: ObjectId, *, overwrite: bool) -> Existing | None:
     """Return what would be replaced. Raises BackupError where that must not be replaced."""
     found = existing(target, target_id.level2, target_id.level3)
     if found is not None and found.kind not in _KINDS:

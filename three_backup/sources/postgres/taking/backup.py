@@ -168,7 +168,9 @@ def _stream(
     try:
         if parent is not None:
             upload_manifest(connection, parent.server_manifest)
-        return stream_backup(connection, f"three_backup {snapshot}", parent is not None, archives)
+        return stream_backup(
+            connection, f"three_backup {snapshot}", archives, incremental=parent is not None
+        )
     except ParentUnusableError as error:
         if parent is not None and cluster.in_recovery and _is_behind(parent):
             raise NothingToTakeError(

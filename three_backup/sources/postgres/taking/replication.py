@@ -91,7 +91,7 @@ def upload_manifest(connection: "Connection", manifest: bytes) -> None:
 
 
 def stream_backup(
-    connection: "Connection", label: str, incremental: bool, receiver: Receiver
+    connection: "Connection", label: str, receiver: Receiver, *, incremental: bool
 ) -> Streamed:
     """Have the server take a backup and hand it on as it comes.
 
@@ -102,7 +102,7 @@ def stream_backup(
     server = connection.pgconn
     warnings: list[str] = []
     connection.add_notice_handler(lambda notice: warnings.append(notice.message_primary or ""))
-    server.send_query(_command(label, incremental))
+    server.send_query(_command(label, incremental=incremental))
     try:
         start_lsn, timeline = _row(_result(server, receiver))
     except psycopg.Error as error:
@@ -123,7 +123,7 @@ def stream_backup(
     return Streamed(start_lsn, end_lsn, int(timeline), tablespaces, damage)
 
 
-def _command(label: str, incremental: bool) -> bytes:
+def _command(label: str, *, incremental: bool) -> bytes:
     options = [
         f"LABEL '{label}'",
         "CHECKPOINT 'fast'",
