@@ -218,4 +218,7 @@ def _names_used(server: ClickhouseServer, database: str) -> list[str]:
     found = server.rows(
         "SELECT id FROM system.backups WHERE status = 'RESTORED' ORDER BY start_time DESC LIMIT 1"
     )
-    return [".tb-restore-" + id.removeprefix("three_backup.tb-restore-")[:16] for (id,) in found]
+    return [
+        ".tb-restore-" + operation_id.removeprefix("three_backup.tb-restore-")[:16]
+        for (operation_id,) in found
+    ]

@@ -37,12 +37,12 @@ class Lab:
             )
             program.chmod(0o755)
 
-    def sh(self, line: str, input: str | bytes | None = None) -> str:
+    def sh(self, line: str, given: str | bytes | None = None) -> str:
         """Run a shell line as root in the machine, and return what it prints.
 
         Raises BackupError where it fails.
         """
-        return self._machine.ssh(line, input)
+        return self._machine.ssh(line, given)
 
     def rewind(self) -> None:
         """Reset the machine to the state in which it was built."""

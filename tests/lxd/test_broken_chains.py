@@ -38,9 +38,11 @@ def point(lab: Lab, name: str) -> str:
     return only.removeprefix("snapshot-")
 
 
-def taken(host: Host, id: str) -> dict[str, Any]:
+def taken(host: Host, object_id: str) -> dict[str, Any]:
     """Ask for an incremental of the object, and return its record."""
-    (record,) = host.good(f"tb-discover -s {id} | tb-snapshot --incremental | tb-upload").records
+    (record,) = host.good(
+        f"tb-discover -s {object_id} | tb-snapshot --incremental | tb-upload"
+    ).records
     return record
 
 

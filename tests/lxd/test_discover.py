@@ -72,8 +72,8 @@ def test_every_container_and_volume_is_listed_and_nothing_else(host: Host) -> No
     wanted = {f"lxd/container/{name}" for name in (*CONTAINERS, "folder/default/flat")}
     wanted |= {f"lxd/volume/{name}" for name in (*VOLUMES, "folder/default/flat")}
     assert set(listed) == wanted
-    for id in (f"lxd/container/{name}" for name in CONTAINERS):
-        assert int(str(listed[id]["size"])) > 1_000_000
+    for container in (f"lxd/container/{name}" for name in CONTAINERS):
+        assert int(str(listed[container]["size"])) > 1_000_000
     kinds = {listed[f"lxd/volume/{name}"]["kind"] for name in VOLUMES}
     assert kinds == {"filesystem volume", "block volume"}
 
@@ -101,7 +101,7 @@ def test_what_is_not_supported_is_named_and_harms_nobody(host: Host, machine: st
         "lxd/volume/folder/default/flat",
     }
     assert "virtual machine" in said[machine]
-    assert all("ZFS" in why for id, why in said.items() if id != machine)
+    assert all("ZFS" in why for object_id, why in said.items() if object_id != machine)
     assert not any("error" in record for record in outcome.records)
     summary = host.good(f"tb-run -s {machine} -s 'lxd/*/folder/*'").stdout
     assert "not supported" in summary

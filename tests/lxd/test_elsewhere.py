@@ -51,7 +51,7 @@ def trees(host: Host, lab: Lab) -> dict[str, str]:
         inside.change(lab, DATASETS[SITE], "head -c 6000000 /dev/urandom > noise")
         inside.change(lab, DATASETS[WEB], f"echo {kind} > rootfs/word")
         host.good(f"tb-discover -s {SITE} -s {WEB} | tb-snapshot --{kind} | tb-upload")
-    trees = {id: inside.tree(lab, dataset) for id, dataset in DATASETS.items()}
+    trees = {object_id: inside.tree(lab, dataset) for object_id, dataset in DATASETS.items()}
     lab.sh("lxc delete web --project tight && rmdir /srv/gone /srv/profiles")
     host.wipe()
     return trees

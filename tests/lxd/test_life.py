@@ -84,7 +84,9 @@ def life(host: Host, lab: Lab) -> Life:
             change(lab, number)
         done = host.good(POINT).records
         life.taken.append({record["id"]: record for record in done})
-        life.trees.append({id: inside.tree(lab, dataset) for id, dataset in DATASETS.items()})
+        life.trees.append(
+            {object_id: inside.tree(lab, dataset) for object_id, dataset in DATASETS.items()}
+        )
         life.disks.append(sha256(lab, ZVOL))
     life.configuration = inside.instance(lab, "web", "shop")
     lab.sh(
@@ -97,17 +99,17 @@ def life(host: Host, lab: Lab) -> Life:
     return life
 
 
-def ids(life: Life, object: str) -> Sequence[str]:
-    return [records[object]["snapshot"]["id"] for records in life.taken]
+def ids(life: Life, object_id: str) -> Sequence[str]:
+    return [records[object_id]["snapshot"]["id"] for records in life.taken]
 
 
-@pytest.mark.parametrize("object", [WEB, SITE, DISK])
-def test_after_a_base_come_increments_of_what_changed(life: Life, object: str) -> None:
-    taken = [records[object]["snapshot"] for records in life.taken]
+@pytest.mark.parametrize("object_id", [WEB, SITE, DISK])
+def test_after_a_base_come_increments_of_what_changed(life: Life, object_id: str) -> None:
+    taken = [records[object_id]["snapshot"] for records in life.taken]
     assert [snapshot["kind"] for snapshot in taken] == ["base", "incremental", "incremental"]
-    sent = [records[object]["uploaded"]["bytes"] for records in life.taken]
-    assert all(size < sent[0] / 4 for size in sent[1:]) if object != SITE else min(sent) > 0
-    assert life.taken[-1][object]["stage"] == "rotated_s3"
+    sent = [records[object_id]["uploaded"]["bytes"] for records in life.taken]
+    assert all(size < sent[0] / 4 for size in sent[1:]) if object_id != SITE else min(sent) > 0
+    assert life.taken[-1][object_id]["stage"] == "rotated_s3"
 
 
 def test_what_is_missing_is_named_before_anything_is_made(
@@ -190,8 +192,8 @@ def test_everything_comes_back_in_place_as_it_was_and_starts(
     inside.create_network(lab)
     host.good(f"tb-restore {SITE}")
     host.good(f"tb-restore {WEB}")
-    for id, dataset in DATASETS.items():
-        assert inside.tree(lab, dataset) == life.trees[2][id]
+    for object_id, dataset in DATASETS.items():
+        assert inside.tree(lab, dataset) == life.trees[2][object_id]
     assert described(inside.instance(lab, "web", "shop")) == described(life.configuration)
     lab.sh("lxc start web --project shop")
     seen = lab.sh(

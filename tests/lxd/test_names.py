@@ -34,9 +34,9 @@ def test_datasets_are_named_as_lxd_names_them(
     assert names.dataset("tank/lxd", object_of(subtype, project, name)) == dataset
 
 
-@pytest.mark.parametrize("id", [BASE, INCREMENTAL])
-def test_a_point_says_which_snapshot_it_is(id: str) -> None:
-    snapshot = SnapshotId.parse(id)
+@pytest.mark.parametrize("snapshot_id", [BASE, INCREMENTAL])
+def test_a_point_says_which_snapshot_it_is(snapshot_id: str) -> None:
+    snapshot = SnapshotId.parse(snapshot_id)
     assert snapshot is not None
     assert names.snapshot_of(names.point(snapshot)) == snapshot
     assert names.snapshot_of_zfs(names.zfs_point("tank/lxd/containers/web", snapshot)) == snapshot
@@ -99,7 +99,7 @@ def test_what_no_volume_can_be_named_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "type", "is_supported"),
+    ("kind", "zfs_type", "is_supported"),
     [
         *((kind, "filesystem", True) for kind in ("container", "filesystem volume")),
         *((kind, "volume", False) for kind in ("container", "filesystem volume")),
@@ -108,7 +108,7 @@ def test_what_no_volume_can_be_named_is_refused(name: str) -> None:
     ],
 )
 def test_files_in_a_dataset_of_blocks_are_not_supported(
-    kind: str, type: str | None, is_supported: bool
+    kind: str, zfs_type: str | None, is_supported: bool
 ) -> None:
-    why = names.files_in_zvol(kind, type)
+    why = names.files_in_zvol(kind, zfs_type)
     assert is_supported == (why is None)

@@ -46,7 +46,7 @@ def test_what_comes_back_is_received_whole_and_gone_again(host: Host, lab: Lab) 
     assert proved[PROOF]["drilled"]["bytes_read"] > 1_000_000
     assert left(lab) == ""
     listed = by_id(host.good("tb-list --stored --drills --json"))
-    assert all(listed[id]["drilled_at"] for id in proved)
+    assert all(listed[object_id]["drilled_at"] for object_id in proved)
     assert inside.exists(lab, "proof")
 
 

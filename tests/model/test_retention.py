@@ -248,8 +248,8 @@ def test_the_example_of_the_overview() -> None:
         for night in nights
     ]
     left: list[Candidate] = []
-    for id in ids:  # one run each night
-        history = [*left, Candidate(id, local=True, s3=True)]
+    for snapshot_id in ids:  # one run each night
+        history = [*left, Candidate(snapshot_id, local=True, s3=True)]
         left = carried_out(history, decide(history, DEFAULTS))
     assert nights[-1].date().isoformat() == "2026-11-23"
     assert [f"{stored.id.time:%b %d}" for stored in left if stored.s3] == [

@@ -55,10 +55,10 @@ def test_one_run_backs_up_both_and_both_come_back_from_s3_alone(
 ) -> None:
     visits = mixed.environ["VISITS"]
     done = {record["id"]: record for record in mixed.good("tb-run --json").records}
-    for id in (hits(mixed), words(mixed), mixed.table("orders")):
-        assert done[id]["stage"] == "rotated_s3"
-        assert done[id]["todo"] == []
-        assert done[id]["snapshot"]["kind"] == "base"
+    for object_id in (hits(mixed), words(mixed), mixed.table("orders")):
+        assert done[object_id]["stage"] == "rotated_s3"
+        assert done[object_id]["todo"] == []
+        assert done[object_id]["snapshot"]["kind"] == "base"
     assert "uploaded" not in done[hits(mixed)]
     again = {record["id"]: record for record in mixed.good("tb-run --json").records}
     assert not any("snapshot" in record for record in again.values())

@@ -50,7 +50,7 @@ def failed(outcome: Outcome) -> dict[str, bool]:
     found: dict[str, dict[str, Any]] = {record["id"]: record for record in outcome.records}
     for record in found.values():
         assert "error" not in record or record["error"]["message"] in outcome.stderr
-    return {id: "error" in record for id, record in found.items()}
+    return {object_id: "error" in record for object_id, record in found.items()}
 
 
 def test_all_others_are_listed_and_restored(stored: Host) -> None:

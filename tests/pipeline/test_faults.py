@@ -146,20 +146,20 @@ def test_every_request_for_clickhouse_may_fail(
     number: int,
 ) -> None:
     host, name = visited
-    id = f"clickhouse/table/default/{name}/hits"
+    object_id = f"clickhouse/table/default/{name}/hits"
     _configure(host, kind)
     clickhouse.execute(f"INSERT INTO {name}.hits SELECT number, '{kind}' FROM numbers({number})")
     fault.arm(kind, number)
-    first = _cycle(host, ("--select", id), _kind_of_snapshot(kind, number))
+    first = _cycle(host, ("--select", object_id), _kind_of_snapshot(kind, number))
     assert fault.injected or number > certain(OF_CLICKHOUSE)
     assert 2 not in first
     assert kind not in PASSING or first == {0}
     fault.arm("", 0)
-    assert _cycle(host, ("--select", id), "--incremental") == {0}
+    assert _cycle(host, ("--select", object_id), "--incremental") == {0}
     _every_byte_is_there(host)
     _nothing_else_is_there(host)
     target = f"back_{kind}_{number}"
-    host.good(f"tb-restore --level3 {target} {id}")
+    host.good(f"tb-restore --level3 {target} {object_id}")
     query = f"SELECT count(), sum(cityHash64(*)) FROM {name}."
     assert clickhouse.rows(query + target) == clickhouse.rows(query + "hits")
 
@@ -173,13 +173,13 @@ def test_no_request_for_clickhouse_is_out_of_the_sweeps_reach(
     assert is_near(most, OF_CLICKHOUSE)
 
 
-def _most_requests(host: Host, fault: Fault, id: str) -> int:
+def _most_requests(host: Host, fault: Fault, object_id: str) -> int:
     """Return the most requests of a cycle that takes a snapshot and removes an older one."""
     _configure(host, "")
     seen = []
     for kind in ("--base", "--incremental") * 2:
         fault.arm("", 0)
-        assert _cycle(host, ("--select", id), kind) == {0}
+        assert _cycle(host, ("--select", object_id), kind) == {0}
         seen.append(fault.seen)
     return max(seen)
 

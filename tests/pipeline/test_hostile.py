@@ -95,11 +95,11 @@ def lines(host: Host) -> list[str]:
     found: list[str] = []
     for record in records(host):
         found += spoiled(record)
-        type, subtype = record["type"], record["subtype"]
+        source_type, subtype = record["type"], record["subtype"]
         for word in WORDS:
-            id = str(ObjectId(type, subtype, word, word, word))
-            found.append(json.dumps({"v": 1, "id": id}) + "\n")
-            found.append(json.dumps({"v": 1, "id": "/".join([type, *[word] * 4])}) + "\n")
+            object_id = str(ObjectId(source_type, subtype, word, word, word))
+            found.append(json.dumps({"v": 1, "id": object_id}) + "\n")
+            found.append(json.dumps({"v": 1, "id": "/".join([source_type, *[word] * 4])}) + "\n")
     return found
 
 
@@ -132,8 +132,8 @@ def test_a_tool_answers_whatever_a_record_says(host: Host, tool: str) -> None:
 def test_a_name_is_a_name_wherever_it_comes_back_to(
     host: Host, clickhouse: ClickhouseServer, word: str
 ) -> None:
-    for id in (host.table("noise"), f"clickhouse/table/default/{host.database}/noise"):
-        outcome = host.tool("tb-restore", f"--level3={word}", id)
+    for object_id in (host.table("noise"), f"clickhouse/table/default/{host.database}/noise"):
+        outcome = host.tool("tb-restore", f"--level3={word}", object_id)
         assert "Traceback" not in outcome.stderr
         assert outcome.status == 0, outcome.stderr
     assert host.rows('select count(*) from "{}"'.format(word.replace('"', '""'))) == [(99,)]

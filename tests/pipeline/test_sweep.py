@@ -184,8 +184,8 @@ def nothing_is_left_behind(host: Host) -> None:
     catalog = Catalog(store(host).storage)
     known = {
         place
-        for type in ("postgres", "clickhouse")
-        for carrier in catalog.carriers(type)
+        for source_type in ("postgres", "clickhouse")
+        for carrier in catalog.carriers(source_type)
         for snapshot in catalog.snapshots(carrier)
         for place in places(catalog.manifest(carrier, snapshot))
     }

@@ -58,8 +58,8 @@ def by_id(outcome: Outcome) -> dict[str, dict[str, Any]]:
 
 def errors(outcome: Outcome) -> dict[str, str]:
     return {
-        id: record["error"]["message"]
-        for id, record in by_id(outcome).items()
+        object_id: record["error"]["message"]
+        for object_id, record in by_id(outcome).items()
         if "error" in record
     }
 
@@ -74,9 +74,9 @@ def index_keys(s3: Store) -> list[str]:
     return sorted(key for key in found if "/index.zst" in key)
 
 
-def frame_of(index: Index, object: str) -> int:
+def frame_of(index: Index, object_id: str) -> int:
     """Return where in its pack the first frame of the object's rows begins."""
-    (relation, *_) = index.objects[ObjectId.parse(object)]
+    (relation, *_) = index.objects[ObjectId.parse(object_id)]
     group = index.files[relation].group
     assert group is not None
     return index.groups[group].frames[0].offset
@@ -102,10 +102,10 @@ def test_what_comes_back_is_counted_checked_and_remembered(
     orders, others = proving.table("orders"), proving.table("others")
     few = others.replace("/table/", "/view/").replace("others", "few")
     listed = by_id(proving.good("tb-list --stored --drills --json"))
-    assert [listed[id]["drilled_at"] for id in (orders, hits())] == [None, None]
+    assert [listed[object_id]["drilled_at"] for object_id in (orders, hits())] == [None, None]
     drill = f"tb-verify --content 'postgres/*/{proving.database}/*' '{hits()}'"
     proved = by_id(proving.good(drill))
-    assert {id: record["drilled"].get("rows") for id, record in proved.items()} == {
+    assert {object_id: record["drilled"].get("rows") for object_id, record in proved.items()} == {
         orders: 2100,
         others: 50,
         few: None,
@@ -118,12 +118,15 @@ def test_what_comes_back_is_counted_checked_and_remembered(
         (0,)
     ]
     listed = by_id(proving.good("tb-list --stored --drills --json"))
-    assert all(listed[id]["drilled_at"] for id in proved)
+    assert all(listed[object_id]["drilled_at"] for object_id in proved)
     table = proving.good(f"tb-list --stored --drills -s {orders}").stdout
     assert table.splitlines()[0].endswith("PROVED")
     assert not table.splitlines()[1].endswith("never")
     known = by_id(proving.good("tb-status --json"))
-    assert all(known[id]["status"]["proved"] == listed[id]["drilled_at"] for id in proved)
+    assert all(
+        known[object_id]["status"]["proved"] == listed[object_id]["drilled_at"]
+        for object_id in proved
+    )
 
 
 def test_damage_of_data_index_and_manifest_is_found_and_named(proving: Host) -> None:

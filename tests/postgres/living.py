@@ -55,15 +55,15 @@ class Living(Host):
             sections, **{**_SCHEDULES, "s3_bucket": self.bucket or None, **everything}
         )
 
-    def turn(self, object: str, options: str = "") -> Turn:
+    def turn(self, object_id: str, options: str = "") -> Turn:
         """Age the snapshots, then discover, plan and take one; options are tb-snapshot's."""
         self.age()
         outcome = self.sh(f"tb-discover | tb-plan | tee plan | tb-snapshot {options}")
         assert outcome.stdout, outcome.stderr
         planned = [json.loads(line) for line in (self.folder / "plan").read_text().splitlines()]
         return Turn(
-            next(record for record in planned if record["id"] == object),
-            next(record for record in outcome.records if record["id"] == object),
+            next(record for record in planned if record["id"] == object_id),
+            next(record for record in outcome.records if record["id"] == object_id),
             outcome.stderr,
             outcome.status,
         )

@@ -84,12 +84,12 @@ def view(database: str, name: str, schema: str = "public") -> ObjectId:
     return ObjectId("postgres", "view", database, schema, name)
 
 
-def in_place(object: ObjectId) -> Wanted:
-    return Wanted(object, object)
+def in_place(object_id: ObjectId) -> Wanted:
+    return Wanted(object_id, object_id)
 
 
-def beside(object: ObjectId, **levels: str) -> Wanted:
-    return Wanted(object, replace(object, **levels))
+def beside(object_id: ObjectId, **levels: str) -> Wanted:
+    return Wanted(object_id, replace(object_id, **levels))
 
 
 @contextmanager
@@ -98,10 +98,10 @@ def session(server: PostgresServer, database: str) -> "Iterator[psycopg.Connecti
         yield connection
 
 
-def rows(server: PostgresServer, object: ObjectId) -> list[tuple[Any, ...]]:
+def rows(server: PostgresServer, object_id: ObjectId) -> list[tuple[Any, ...]]:
     """Return all rows of a table or view as text, sorted."""
-    name = f"{quoted(object.level2)}.{quoted(object.level3)}"
-    with session(server, object.level1) as connection:
+    name = f"{quoted(object_id.level2)}.{quoted(object_id.level3)}"
+    with session(server, object_id.level1) as connection:
         return connection.execute(f"SELECT t::text FROM {name} t ORDER BY 1".encode()).fetchall()
 
 
@@ -131,8 +131,8 @@ def inhabitants(server: PostgresServer, database: str) -> set[tuple[str, ...]]:
         return set(connection.execute(query))
 
 
-def indexes(server: PostgresServer, object: ObjectId) -> list[str]:
+def indexes(server: PostgresServer, object_id: ObjectId) -> list[str]:
     query = "SELECT indexname FROM pg_indexes WHERE schemaname = %s AND tablename = %s ORDER BY 1"
-    with session(server, object.level1) as connection:
-        found = connection.execute(query, (object.level2, object.level3))
+    with session(server, object_id.level1) as connection:
+        found = connection.execute(query, (object_id.level2, object_id.level3))
         return [name for (name,) in found]

@@ -76,7 +76,7 @@ class Taking:
             snapshot=snapshot,
             parent=parent,
             directory=directory,
-            settings=lambda id: self.settings.get(id, EVERYWHERE),
+            settings=lambda object_id: self.settings.get(object_id, EVERYWHERE),
             source_settings=EVERYWHERE,
             program="three_backup test",
             host="here",

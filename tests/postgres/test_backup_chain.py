@@ -100,8 +100,8 @@ def test_positions_count_across_the_slash() -> None:
 def _broken(
     change: Mapping[str, Any],
     newest: Manifest = _NEWEST,
-    id: ObjectId = _USERS,
+    object_id: ObjectId = _USERS,
     settings: Settings = EVERYWHERE,
 ) -> str | None:
-    record = {**_LIVE, **change, "id": str(id)}
+    record = {**_LIVE, **change, "id": str(object_id)}
     return PostgresSource().broken_chain([(record, settings)], newest)

@@ -61,8 +61,8 @@ def _flip(server: PostgresServer, file: Path) -> None:
 
 
 def promised(snapshot: Files) -> set[str]:
-    carried = (object.id for object in snapshot.manifest.objects)
-    return {id.level3 for id in carried if id.level1 == "shop"}
+    carried = (entry.id for entry in snapshot.manifest.objects)
+    return {object_id.level3 for object_id in carried if object_id.level1 == "shop"}
 
 
 def test_a_damaged_table_is_said_and_not_promised_as_long_as_it_is_damaged(

@@ -35,7 +35,7 @@ def test_each_kind_is_named_as_what_it_is(live: PostgresServer, database: str) -
     )
     found = _found(f"postgres/*/{database}/*")
     assert {
-        str(object.id).removeprefix("postgres/"): object.facts["kind"] for object in found
+        str(listed.id).removeprefix("postgres/"): listed.facts["kind"] for listed in found
     } == {
         f"table/{database}/sales/orders": "table",
         f"table/{database}/sales/passing": "unlogged table",
@@ -69,7 +69,7 @@ def test_a_record_says_how_large_the_table_is_and_where_the_server_stands(
 
 def test_only_what_a_pattern_selects_is_listed(live: PostgresServer, database: str) -> None:
     run(live, database, "CREATE TABLE users (id int)", "CREATE TABLE orders (id int)")
-    assert [object.id.level3 for object in _found(f"postgres/table/{database}/public/u*")] == [
+    assert [listed.id.level3 for listed in _found(f"postgres/table/{database}/public/u*")] == [
         "users"
     ]
     assert _found("lxd", "clickhouse/*") == []
@@ -145,7 +145,7 @@ def test_two_thousand_tables_are_listed_quickly_and_in_order(
     began = time.monotonic()
     found = _found(f"postgres/table/{database}")
     assert time.monotonic() - began < 10
-    names = [object.id.level3 for object in found]
+    names = [listed.id.level3 for listed in found]
     assert len(names) == 2000
     assert names == sorted(names)
 

@@ -231,4 +231,4 @@ def _map(names: dict[Owner, str]) -> FileMap:
 
 
 def _settings(**special: Settings) -> Callable[[ObjectId], Settings]:
-    return lambda id: special.get(id.level3, EVERYWHERE)
+    return lambda object_id: special.get(object_id.level3, EVERYWHERE)

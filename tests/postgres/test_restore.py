@@ -60,15 +60,16 @@ def test_every_kind_of_object_comes_back_equal_into_a_new_database(
     run(live, animals, *zoo.MORE_CHANGES)
     chain.append(taking.take(chain[-1]))
 
-    outcomes = restoring.all(chain, *(beside(object, level1="copy") for object in objects))
+    outcomes = restoring.all(chain, *(beside(object_id, level1="copy") for object_id in objects))
 
     failures = [outcome for outcome in outcomes.values() if isinstance(outcome, BackupError)]
     assert failures == []
     run(live, animals, "TRUNCATE app.fleeting")  # unlogged: no backup has its rows
     assert definitions(live, "copy") == definitions(live, animals)
-    for object in objects:
-        if object.level3 != "later":
-            assert rows(live, replace(object, level1="copy")) == rows(live, object), object
+    for object_id in objects:
+        if object_id.level3 != "later":
+            copied = replace(object_id, level1="copy")
+            assert rows(live, copied) == rows(live, object_id), object_id
     assert ask(live, "copy", "SELECT nextval('app.shared')") == ask(
         live, animals, "SELECT nextval('app.shared')"
     )
@@ -90,7 +91,7 @@ def test_odd_names_come_back_where_they_were_and_beside(
                 f'INSERT INTO "{quoted}"."{quoted}" SELECT FROM generate_series(1, 3)'.encode()
             )
     objects = [table(database, name, name) for name in zoo.ODD_NAMES]
-    before = {object: rows(live, object) for object in objects}
+    before = {object_id: rows(live, object_id) for object_id in objects}
     chain = [taking.take()]
     for name in zoo.ODD_NAMES:
         quoted = name.replace('"', '""')
@@ -98,9 +99,9 @@ def test_odd_names_come_back_where_they_were_and_beside(
 
     outcomes = restoring.all(chain, *map(in_place, objects))
     assert [outcome for outcome in outcomes.values() if isinstance(outcome, BackupError)] == []
-    assert {object: rows(live, object) for object in objects} == before
+    assert {object_id: rows(live, object_id) for object_id in objects} == before
 
-    wanted = [beside(object, level3=f"{object.level3[:20]}_copy") for object in objects]
+    wanted = [beside(object_id, level3=f"{object_id.level3[:20]}_copy") for object_id in objects]
     outcomes = restoring.all(chain, *wanted)
     assert [outcome for outcome in outcomes.values() if isinstance(outcome, BackupError)] == []
     assert {copy.object: rows(live, copy.target) for copy in wanted} == before
@@ -167,7 +168,7 @@ def test_what_depends_on_one_another_is_replaced_together_or_not_at_all(
 ) -> None:
     orders, customer, big = table(shop, "orders"), table(shop, "customer"), view(shop, "big")
     before, names = (
-        [rows(live, object) for object in (orders, customer, big)],
+        [rows(live, object_id) for object_id in (orders, customer, big)],
         definitions(live, shop),
     )
     chain = [taking.take()]
@@ -176,7 +177,7 @@ def test_what_depends_on_one_another_is_replaced_together_or_not_at_all(
     outcomes = restoring.all(chain, *map(in_place, (orders, customer, big)), overwrite=True)
 
     assert [outcome for outcome in outcomes.values() if isinstance(outcome, BackupError)] == []
-    assert [rows(live, object) for object in (orders, customer, big)] == before
+    assert [rows(live, object_id) for object_id in (orders, customer, big)] == before
     assert definitions(live, shop) == names
     run(live, shop, "CREATE VIEW later AS SELECT * FROM customer", "DELETE FROM orders")
     outcomes = restoring.all(chain, *map(in_place, (orders, customer, big)), overwrite=True)
@@ -208,7 +209,7 @@ def test_copies_that_are_restored_together_belong_together(
 ) -> None:
     chain = [taking.take()]
     objects = [view(shop, "big"), table(shop, "orders"), table(shop, "customer")]
-    outcomes = restoring.all(chain, *(beside(object, level2="attic") for object in objects))
+    outcomes = restoring.all(chain, *(beside(object_id, level2="attic") for object_id in objects))
     assert [outcome for outcome in outcomes.values() if isinstance(outcome, BackupError)] == []
     assert "FROM attic.orders" in ask(live, shop, "SELECT pg_get_viewdef('attic.big'::regclass)")
     assert "REFERENCES attic.customer" in ask(
@@ -260,7 +261,7 @@ def test_one_broken_object_does_not_stop_the_others(
     run(live, shop, "DROP TABLE orders CASCADE")
     wanted = [in_place(table(shop, name)) for name in ("customer", "never", "orders")]
     outcomes = restoring.all(chain, *wanted)
-    assert {id.level3: type(outcome) for id, outcome in outcomes.items()} == {
+    assert {target.level3: type(outcome) for target, outcome in outcomes.items()} == {
         "customer": BackupError,
         "never": BackupError,
         "orders": Restored,
@@ -408,8 +409,8 @@ def test_a_damaged_table_is_noticed_and_does_not_stop_the_others(
     pack.write_bytes(content)
 
     wanted = [
-        beside(object, level3=f"{object.level3}_copy")
-        for object in (orders, table(shop, "customer"))
+        beside(object_id, level3=f"{object_id.level3}_copy")
+        for object_id in (orders, table(shop, "customer"))
     ]
     broken, whole = restoring.all(chain, *wanted).values()
 

@@ -44,7 +44,7 @@ def test_a_few_of_ten_thousand_tables_come_back(
     run(old, rare, f"UPDATE t{MANY // 2} SET i = -1")
     chain.append(taking.take(chain[-1]))
     wanted = [table(rare, f"t{number}") for number in (1, MANY // 2, MANY)]
-    outcomes = restoring.all(chain, *(beside(object, level1="copy") for object in wanted))
+    outcomes = restoring.all(chain, *(beside(object_id, level1="copy") for object_id in wanted))
     assert [outcome for outcome in outcomes.values() if isinstance(outcome, BackupError)] == []
-    for object in wanted:
-        assert rows(old, table("copy", object.level3)) == rows(old, object)
+    for object_id in wanted:
+        assert rows(old, table("copy", object_id.level3)) == rows(old, object_id)

@@ -148,7 +148,7 @@ def race(live: PostgresServer, taking: Taking, number: int, parent: Files | None
 
 def check_indexes(restoring: Restoring, chain: list[Files], objects: list[ObjectId]) -> int:
     """Check B-trees on the scratch server against their tables (amcheck); return how many."""
-    wanted = restoring.job(chain, *(beside(object, level1="copy") for object in objects))
+    wanted = restoring.job(chain, *(beside(object_id, level1="copy") for object_id in objects))
     query = """
         SELECT count(public.bt_index_check(i.indexrelid, true))
           FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
@@ -182,23 +182,23 @@ def test_races_under_load_in_a_base_and_in_an_incremental(
     chain: list[Files] = []
     for number in (1, 2):
         chain.append(race(live, taking, number, chain[-1] if chain else None))
-        shaped = [object for schema in WHEN for object in there_after(schema, number)]
-        then = {object: rows(live, object) for object in shaped}
+        shaped = [object_id for schema in WHEN for object_id in there_after(schema, number)]
+        then = {object_id: rows(live, object_id) for object_id in shaped}
         gone = [table(DATABASE, f"gone{number}", schema) for schema in WHEN]
         copy, wanted = f"copy{number}", [*shaped, *busy, *gone]
 
-        outcomes = restoring.all(chain, *(beside(object, level1=copy) for object in wanted))
+        outcomes = restoring.all(chain, *(beside(object_id, level1=copy) for object_id in wanted))
 
         failures = [
             str(outcome) for outcome in outcomes.values() if isinstance(outcome, BackupError)
         ]
         assert len(failures) == len(gone)
         assert all("did not exist at the end of the snapshot" in failure for failure in failures)
-        for object, expected in then.items():
-            assert rows(live, replace(object, level1=copy)) == expected, object
+        for object_id, expected in then.items():
+            assert rows(live, replace(object_id, level1=copy)) == expected, object_id
         sums = {
             ask(live, copy, f"SELECT sum({what}) FROM {name}") for name, what in BALANCES.items()
         }
         assert len(sums) == 1
-    everything = [object for schema in WHEN for object in there_after(schema, 2)]
+    everything = [object_id for schema in WHEN for object_id in there_after(schema, 2)]
     assert check_indexes(restoring, chain, [*everything, *busy]) > 60

@@ -110,13 +110,13 @@ def test_rare_kinds_come_back_equal_into_a_new_database(
     objects += [view(rare, name, "rare") for name in VIEWS]
     chain = [taking.take()]
 
-    outcomes = restoring.all(chain, *(beside(object, level1="copy") for object in objects))
+    outcomes = restoring.all(chain, *(beside(object_id, level1="copy") for object_id in objects))
 
     assert failures(outcomes) == []
     assert definitions(old, "copy") == definitions(old, rare)
-    for object in objects:
-        if object.level3 != "far":
-            assert rows(old, replace(object, level1="copy")) == rows(old, object), object
+    for object_id in objects:
+        if object_id.level3 != "far":
+            assert rows(old, replace(object_id, level1="copy")) == rows(old, object_id), object_id
 
 
 def test_a_transaction_that_was_prepared_neither_blocks_nor_comes_back(

@@ -31,11 +31,13 @@ def filled(name: str, megabytes: float) -> tuple[str, str]:
     )
 
 
-def on_scratch(restoring: Restoring, chain: list[Files], object: ObjectId) -> tuple[set[str], int]:
+def on_scratch(
+    restoring: Restoring, chain: list[Files], object_id: ObjectId
+) -> tuple[set[str], int]:
     """Return the relations whose pages recovery missed, and the bytes of pgdata without WAL."""
-    job = restoring.job(chain, beside(object, level3="copy"))
+    job = restoring.job(chain, beside(object_id, level3="copy"))
     with revived(
-        job, OpenedChain(chain, lambda size: None, lambda size: None), [object]
+        job, OpenedChain(chain, lambda size: None, lambda size: None), [object_id]
     ) as scratch:
         pgdata = scratch.server.log.parent / PGDATA
         wal = pgdata / "pg_wal"

@@ -111,9 +111,11 @@ def test_a_bootstrap_superuser_who_may_not_log_in_keeps_no_table_from_coming_bac
 
 @contextmanager
 def on_scratch(restoring: Restoring, chain: list[Files], database: str) -> Iterator[Revived]:
-    object = table(database, "t")
+    object_id = table(database, "t")
     opened = OpenedChain(chain, lambda size: None, lambda size: None)
-    with revived(restoring.job(chain, beside(object, level3="copy")), opened, [object]) as scratch:
+    with revived(
+        restoring.job(chain, beside(object_id, level3="copy")), opened, [object_id]
+    ) as scratch:
         yield scratch
 
 

@@ -83,10 +83,12 @@ def test_a_size_too_large_for_octal_digits_is_read() -> None:
     assert parse_header(header).size == 20 << 30
 
 
-@pytest.mark.parametrize("type", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.FIFOTYPE])
-def test_what_postgresql_never_sends_is_refused(type: bytes) -> None:
+@pytest.mark.parametrize(
+    "type_flag", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.FIFOTYPE]
+)
+def test_what_postgresql_never_sends_is_refused(type_flag: bytes) -> None:
     member = tarfile.TarInfo("strange")
-    member.type = type
+    member.type = type_flag
     with pytest.raises(BackupError, match="the stream of the backup is malformed"):
         parse_header(_header(member))
 

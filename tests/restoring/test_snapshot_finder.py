@@ -27,7 +27,7 @@ def catalog(tmp_path: Path) -> Catalog:
 def keep(catalog: Catalog, carrier: str, day: int, *ids: str, readable: bool = True) -> SnapshotId:
     """Store a snapshot of the day that holds the objects; by default the carrier is the object."""
     snapshot = SnapshotId(datetime(2026, 11, day, tzinfo=UTC))
-    objects = tuple(CarriedObject(ObjectId.parse(id), 7) for id in ids or (carrier,))
+    objects = tuple(CarriedObject(ObjectId.parse(object_id), 7) for object_id in ids or (carrier,))
     with catalog.local.begin(carrier, snapshot) as folder:
         manifest = Manifest(carrier, snapshot, objects, (), 7, 7, {}, "", "", "")
         catalog.local.commit(folder, manifest)
@@ -40,8 +40,8 @@ def finder(catalog: Catalog) -> Finder:
     return Finder([catalog], Choice(None, None))
 
 
-def one(catalog: Catalog, id: str) -> Held:
-    return finder(catalog).one(ObjectId.parse(id))
+def one(catalog: Catalog, object_id: str) -> Held:
+    return finder(catalog).one(ObjectId.parse(object_id))
 
 
 def test_an_object_is_found_though_the_manifests_of_all_others_are_damaged(

@@ -106,11 +106,13 @@ class Catalog:
             Stored(snapshot, local=snapshot in local, s3=snapshot in there) for snapshot in ordered
         ]
 
-    def carriers(self, type: str) -> list[str]:
+    def carriers(self, source_type: str) -> list[str]:
         """Return every carrier of a source that has a snapshot anywhere, sorted."""
         self.list_everything()
-        remote = (carrier for carrier in self._everything or () if carrier.startswith(f"{type}/"))
-        local = self.local.carriers(type) if self._looks_here else ()
+        remote = (
+            carrier for carrier in self._everything or () if carrier.startswith(f"{source_type}/")
+        )
+        local = self.local.carriers(source_type) if self._looks_here else ()
         return sorted({*remote, *local})
 
     def manifest(self, carrier: str, stored: Stored) -> Manifest:

@@ -47,13 +47,13 @@ class Drills:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def last_good(self, id: str) -> datetime | None:
+    def last_good(self, object_id: str) -> datetime | None:
         """Return the time of the last good drill, by the server's clock; None if there is none."""
-        return self._listed.get((id, _GOOD))
+        return self._listed.get((object_id, _GOOD))
 
-    def last_failed(self, id: str) -> datetime | None:
+    def last_failed(self, object_id: str) -> datetime | None:
         """Return the time of a drill that failed after the last good one, or None."""
-        return self._listed.get((id, _FAILED))
+        return self._listed.get((object_id, _FAILED))
 
     def facts(self, object_id: ObjectId) -> Mapping[str, Any]:
         """Return what the last good drill found; empty if there is none."""

@@ -98,20 +98,20 @@ class LocalStore:
             if entry.is_dir(follow_symlinks=False) and _is_leftover(entry):
                 shutil.rmtree(entry.path)
 
-    def carriers(self, type: str) -> Iterator[str]:
+    def carriers(self, source_type: str) -> Iterator[str]:
         """Yield the carriers of a source that have snapshots here."""
-        return _carriers(self.root, type)
+        return _carriers(self.root, source_type)
 
-    def begun(self, type: str) -> Iterator[str]:
+    def begun(self, source_type: str) -> Iterator[str]:
         """Yield the carriers of a source with something begun in S3 and not finished."""
-        return _carriers(self.root / _JOURNAL, type)
+        return _carriers(self.root / _JOURNAL, source_type)
 
     def _folder(self, carrier: str) -> Path:
         return self.root / layout.path(carrier)
 
 
-def _carriers(root: Path, type: str) -> Iterator[str]:
-    for folder, names, _ in os.walk(root / layout.path(type)):
+def _carriers(root: Path, source_type: str) -> Iterator[str]:
+    for folder, names, _ in os.walk(root / layout.path(source_type)):
         if any(SnapshotId.parse(name) for name in names):
             names.clear()
             yield layout.carrier(os.path.relpath(folder, root))

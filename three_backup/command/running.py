@@ -13,15 +13,15 @@ from three_backup.command.watched import Watched, check, watched
 _BUFFER_SIZE = 1 << 20
 
 
-def run(program: Program, input: str | bytes | None = None) -> str:
+def run(program: Program, given: str | bytes | None = None) -> str:
     """Return what the program printed on stdout. Without input its stdin is /dev/null.
 
     This waits until stdout is closed: a server that the program leaves behind must not inherit it.
     """
-    given = input.encode() if isinstance(input, str) else input
-    stdin = subprocess.DEVNULL if given is None else subprocess.PIPE
+    encoded = given.encode() if isinstance(given, str) else given
+    stdin = subprocess.DEVNULL if encoded is None else subprocess.PIPE
     with watched(program, stdin) as child:
-        output = child.output(given)
+        output = child.output(encoded)
         check(child)
     return output.decode("utf-8", "surrogateescape")
 

@@ -56,9 +56,9 @@ class Configuration:
             for pattern in dict.fromkeys(patterns)
         ]
 
-    def source_settings(self, type: str) -> Settings:
+    def source_settings(self, source_type: str) -> Settings:
         """Return the settings of a source as a whole: of its own sections and of "*"."""
-        patterns = (EVERYTHING, *of_source(type))
+        patterns = (EVERYTHING, *of_source(source_type))
         return self._settings(tuple(rule for rule in self.rules if rule.pattern in patterns))
 
     @property
@@ -85,7 +85,7 @@ class Configuration:
             rule
             for rule in self.rules
             if rule.pattern != EVERYTHING
-            and any(can_match_below(rule.pattern, type) for type in types)
+            and any(can_match_below(rule.pattern, source_type) for source_type in types)
         ]
         for object_id in ids:
             waiting = [rule for rule in waiting if not rule.matches(str(object_id))]

@@ -48,9 +48,9 @@ class Rule:
         return matches(self.pattern, narrow)
 
 
-def of_source(type: str) -> tuple[str, ...]:
+def of_source(source_type: str) -> tuple[str, ...]:
     """Return the patterns of sections that hold for a source as a whole."""
-    return type, f"{type}/*"
+    return source_type, f"{source_type}/*"
 
 
 def understand(sections: Sequence[Section], folder: Path) -> tuple[list[Rule], list[Mistake]]:
@@ -111,14 +111,18 @@ def _why_nothing_matches(pattern: str) -> str:
         return f'write "{EVERYTHING}" for everything'
     if pattern.rstrip("/").count("/") >= LEVELS:
         return f"an id has {LEVELS} levels; write %2F for a slash inside a name"
-    pairs = [f"{type}/{subtype}" for type, subtypes in _SUBTYPES.items() for subtype in subtypes]
+    pairs = [
+        f"{source_type}/{subtype}"
+        for source_type, subtypes in _SUBTYPES.items()
+        for subtype in subtypes
+    ]
     if any(can_match_below(pattern, pair) for pair in pairs):
         return ""
-    type, _, rest = pattern.partition("/")
-    if type in _SUBTYPES:
-        word, known = rest.partition("/")[0], _SUBTYPES[type]
-        return f"{type} has {' and '.join(known)}{_did_you_mean(word, known)}"
-    return f"there are {', '.join(_SUBTYPES)}{_did_you_mean(type, tuple(_SUBTYPES))}"
+    source_type, _, rest = pattern.partition("/")
+    if source_type in _SUBTYPES:
+        word, known = rest.partition("/")[0], _SUBTYPES[source_type]
+        return f"{source_type} has {' and '.join(known)}{_did_you_mean(word, known)}"
+    return f"there are {', '.join(_SUBTYPES)}{_did_you_mean(source_type, tuple(_SUBTYPES))}"
 
 
 def _options(section: Section, folder: Path) -> tuple[dict[str, Given], list[Mistake]]:
@@ -154,9 +158,11 @@ def _check_scope(scope: Scope, pattern: str) -> None:
         return
     if scope is Scope.RUN:
         raise ValueError(f'it holds for a whole run; write it under "{EVERYTHING}"')
-    type = pattern.partition("/")[0]
-    if pattern not in of_source(type):
-        raise ValueError(f'it holds for a whole source; write it under {type} or "{EVERYTHING}"')
+    source_type = pattern.partition("/")[0]
+    if pattern not in of_source(source_type):
+        raise ValueError(
+            f'it holds for a whole source; write it under {source_type} or "{EVERYTHING}"'
+        )
 
 
 def _file_text(path: Path) -> str:

@@ -51,10 +51,10 @@ def stored(
     A manifest that cannot be read yields a record of its carrier, with the error.
     """
     for catalog in catalogs:
-        for type in types:
-            if patterns and not any(can_match_below(pattern, type) for pattern in patterns):
+        for source_type in types:
+            if patterns and not any(can_match_below(pattern, source_type) for pattern in patterns):
                 continue
-            for carrier in catalog.carriers(type):
+            for carrier in catalog.carriers(source_type):
                 if can_hold(carrier, partial(selected, patterns)):
                     yield from _stored(catalog, carrier, patterns)
 
@@ -100,9 +100,9 @@ def _stored(
             yield record, None
 
 
-def _record(found: Found | Unreadable, type: str) -> tuple[Record, BackupError | None]:
+def _record(found: Found | Unreadable, source_type: str) -> tuple[Record, BackupError | None]:
     carrier = {} if found.carrier in (None, str(found.id)) else {"carrier": found.carrier}
     if isinstance(found, Unreadable):
-        return of_source(found.id, type, **carrier), found.error
+        return of_source(found.id, source_type, **carrier), found.error
     size = {} if found.size is None else {"size": found.size}
     return Record.of(found.id, **found.facts, **size, **carrier), None

@@ -190,8 +190,8 @@ def _compare(show: Show, table: str, before: Contents, found: Contents) -> None:
     show.success(f"{table}: {found.rows:,} rows, hash {found.digest}, exactly what was lost")
 
 
-def _snapshots(show: Show, id: str) -> list[dict[str, Any]]:
-    records = show.ask("tb-list", "--snapshots", "--json", "--select", id).records()
+def _snapshots(show: Show, object_id: str) -> list[dict[str, Any]]:
+    records = show.ask("tb-list", "--snapshots", "--json", "--select", object_id).records()
     found: list[dict[str, Any]] = records[0]["snapshots"]
     return found
 

@@ -126,9 +126,9 @@ def malformed_line(tool: str, number: int, error: BackupError) -> Record:
     return Record({"v": VERSION, "line": number, "error": error_fields(tool, error)})
 
 
-def of_source(id: str, type: str, **fields: Any) -> Record:
+def of_source(record_id: str, source_type: str, **fields: Any) -> Record:
     """Return the record of a whole source, or of a part of it (`postgres/table/prod`)."""
-    return Record({"v": VERSION, "id": id, "type": type, **fields})
+    return Record({"v": VERSION, "id": record_id, "type": source_type, **fields})
 
 
 _STAGES = tuple(Stage)

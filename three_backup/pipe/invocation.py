@@ -208,10 +208,10 @@ class Invocation:
         return self._tally.status
 
 
-def _lines(input: BufferedReader) -> Iterator[bytes]:
-    """Yield the lines of input; flush standard output before waiting for more of them."""
+def _lines(stdin: BufferedReader) -> Iterator[bytes]:
+    """Yield the lines of stdin; flush standard output before waiting for more of them."""
     begun: list[bytes] = []
-    while piece := input.read1(_PIECE):
+    while piece := stdin.read1(_PIECE):
         first, *others = piece.split(b"\n")
         begun.append(first)
         if others:

@@ -35,9 +35,9 @@ def candidates(
 
     wanted: by id. A carrier that is an object itself costs no request before its drill.
     """
-    for type in types:
+    for source_type in types:
         for catalog in catalogs:
-            for carrier in catalog.carriers(type):
+            for carrier in catalog.carriers(source_type):
                 if can_hold(carrier, wanted):
                     yield from _of_carrier(catalog, carrier, wanted)
 

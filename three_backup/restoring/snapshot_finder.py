@@ -86,7 +86,9 @@ class Finder:
         newest: dict[ObjectId, Held] = {}
         broken: list[Broken] = []
         types = [source.type for source in SOURCES if can_match_below(pattern, source.type)]
-        for found in (found for type in types for found in self._newest(type, pattern)):
+        for found in (
+            found for source_type in types for found in self._newest(source_type, pattern)
+        ):
             if not isinstance(found, Held):
                 broken.append(found)
                 continue
@@ -112,9 +114,9 @@ class Finder:
                 return Held(carried, catalog, carrier, stored, gone)
         return None
 
-    def _newest(self, type: str, pattern: str) -> Iterator[Held | Broken]:
-        for id, carriers in self._carriers(type).items():
-            if id == _SHARED or matches(pattern, id):
+    def _newest(self, source_type: str, pattern: str) -> Iterator[Held | Broken]:
+        for object_id, carriers in self._carriers(source_type).items():
+            if object_id == _SHARED or matches(pattern, object_id):
                 for catalog, carrier in carriers:
                     for stored in self._allowed(catalog, carrier)[:1]:
                         yield from self._matching(catalog, carrier, stored, pattern)
@@ -131,15 +133,15 @@ class Finder:
             if matches(pattern, str(object_id)):
                 yield Held(carried, catalog, carrier, stored)
 
-    def _carriers(self, type: str) -> dict[str, list[_Carrier]]:
+    def _carriers(self, source_type: str) -> dict[str, list[_Carrier]]:
         """Return carriers by the id of the one object that they hold; all others under _SHARED."""
-        if type not in self._listed:
-            listed = self._listed[type] = {}
+        if source_type not in self._listed:
+            listed = self._listed[source_type] = {}
             for catalog in self._catalogs:
-                for carrier in catalog.carriers(type):
-                    id = carrier if is_object(carrier) else _SHARED
-                    listed.setdefault(id, []).append((catalog, carrier))
-        return self._listed[type]
+                for carrier in catalog.carriers(source_type):
+                    object_id = carrier if is_object(carrier) else _SHARED
+                    listed.setdefault(object_id, []).append((catalog, carrier))
+        return self._listed[source_type]
 
     def _allowed(self, catalog: Catalog, carrier: str) -> list[Stored]:
         """Return the allowed snapshots of the carrier, newest first."""

@@ -35,9 +35,9 @@ class RestoreSummary:
     def add(self, record: Record) -> None:
         if record.failed:
             remark(self.failures, record)
-        type = record.fields.get("type")
-        if type is not None:
-            self.outcomes.setdefault(type, Counter())[self._outcome(record)] += 1
+        source_type = record.fields.get("type")
+        if source_type is not None:
+            self.outcomes.setdefault(source_type, Counter())[self._outcome(record)] += 1
         done = record.fields.get("restored") or record.fields.get("would_restore") or {}
         if "rows" in done:
             self.rows = (self.rows or 0) + done["rows"]

@@ -92,13 +92,13 @@ id of an object, or what the ids of many begin with (`postgres/table/production`
 `hint`."""
 
 
-def why_lacking(manifest: Manifest, id: ObjectId) -> BackupError | None:
+def why_lacking(manifest: Manifest, object_id: ObjectId) -> BackupError | None:
     """Explain why the manifest does not list the object; None if it is gone at the source."""
-    levels = str(id).split("/")
+    levels = str(object_id).split("/")
     prefixes = ("/".join(levels[:count]) for count in range(len(levels), 0, -1))
     reasons = manifest.facts.get(LACKING, {})
     for reason in (reasons[prefix] for prefix in prefixes if prefix in reasons):
-        message = f"{id}: snapshot {manifest.snapshot} does not hold it: {reason['why']}"
+        message = f"{object_id}: snapshot {manifest.snapshot} does not hold it: {reason['why']}"
         return BackupError("snapshot.lacks", message, reason["hint"])
     return None
 

@@ -63,9 +63,9 @@ def run(invocation: Invocation) -> Exit:
     invocation.warn()
     marks: set[Mark] = set()
 
-    def tell(id: str, finding: Finding) -> None:
+    def tell(look_id: str, finding: Finding) -> None:
         marks.add(finding.mark)
-        _show(invocation, id, finding)
+        _show(invocation, look_id, finding)
 
     for look in _looks(invocation):
         if not invocation.arguments["--json"]:
@@ -131,11 +131,11 @@ def _look_at(invocation: Invocation, source: Source, tell: Tell) -> None:
         tell(bad(source.type, error))
 
 
-def _show(invocation: Invocation, id: str, finding: Finding) -> None:
+def _show(invocation: Invocation, look_id: str, finding: Finding) -> None:
     if invocation.arguments["--json"]:
         fields = {"mark": finding.mark, "subject": finding.subject, "sentence": finding.sentence}
         remedy = {"remedy": finding.remedy} if finding.remedy else {}
-        invocation.write(of_source(id, id, finding={**fields, **remedy}).to_line())
+        invocation.write(of_source(look_id, look_id, finding={**fields, **remedy}).to_line())
         return
     width = invocation.width or _USUAL_WIDTH
     mark = painted(f"{finding.mark:<4}", _COLOURS[finding.mark], coloured=invocation.coloured)

@@ -220,8 +220,9 @@ def _acted(
 
 def _job(invocation: Invocation, party: Party, transfer: Transfer) -> RestoreJob:
     arguments, held = invocation.arguments, party[0].held
-    catalog, type = held.catalog, held.object.id.type
-    settings, at_source = invocation.configuration.source_settings(type), _is_at_source(held)
+    catalog, source_type = held.catalog, held.object.id.type
+    settings = invocation.configuration.source_settings(source_type)
+    at_source = _is_at_source(held)
     return RestoreJob(
         wanted=[request.wanted for request in party],
         chain=[catalog.files(held.carrier, held.stored)]
@@ -233,7 +234,7 @@ def _job(invocation: Invocation, party: Party, transfer: Transfer) -> RestoreJob
         advance=transfer,
         say=invocation.say,
         options={name: bool(arguments[f"--{name.replace('_', '-')}"]) for name in _OPTIONS},
-        store=catalog.bucket if direct_source_of(type) else None,
+        store=catalog.bucket if direct_source_of(source_type) else None,
         at_source=at_source,
         expect=transfer.expect,
     )

@@ -105,15 +105,15 @@ def _clear_forgotten(
 
     def act(record: Record) -> Record:
         with carrier_lock(storage.local_dir, record.carrier):
-            _clear(invocation, catalog, record.carrier, type)
+            _clear(invocation, catalog, record.carrier, source_type)
         return record
 
-    for type, storage in rotated if not invocation.arguments["--dry-run"] else ():
+    for source_type, storage in rotated if not invocation.arguments["--dry-run"] else ():
         catalog = invocation.catalog(storage)
-        for carrier in sorted(set(catalog.local.begun(type)).difference(seen)):
+        for carrier in sorted(set(catalog.local.begun(source_type)).difference(seen)):
             if not _may_lie_in(storage, carrier, invocation.configuration):
                 continue
-            record = invocation.attempt(of_source(carrier, type), act)
+            record = invocation.attempt(of_source(carrier, source_type), act)
             if record.failed:
                 invocation.emit(record)
 
@@ -190,12 +190,12 @@ def _act(
         return {"removed": removed}
 
 
-def _clear(invocation: Invocation, catalog: Catalog, carrier: str, type: str) -> None:
+def _clear(invocation: Invocation, catalog: Catalog, carrier: str, source_type: str) -> None:
     """Clear from S3 what nobody will finish: begun by us, or by a server that writes there."""
     clear_unfinished(catalog, carrier, invocation.clock(), invocation.say)
-    source, journals = direct_source_of(type), catalog.local.journals(carrier)
+    source, journals = direct_source_of(source_type), catalog.local.journals(carrier)
     if source is not None and journals.is_dir():
-        settings = invocation.configuration.source_settings(type)
+        settings = invocation.configuration.source_settings(source_type)
         before = invocation.clock() - PATIENCE
         source.clear(ClearJob(carrier, journals, catalog.bucket, settings, before))
 

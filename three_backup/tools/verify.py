@@ -130,7 +130,7 @@ def _by_pattern(
         if any(can_match_below(pattern, source.type) for pattern in patterns)
     ]
     requests, broken = [], False
-    for found in candidates(catalogs, types, lambda id: selected(patterns, id)):
+    for found in candidates(catalogs, types, lambda object_id: selected(patterns, object_id)):
         if isinstance(found, Candidate):
             size = {} if found.size is None else {"size": found.size}
             requests.append(_Request(Record.of(found.object, **size, **_carrier(found)), found))
@@ -148,15 +148,15 @@ def _by_record(
 ) -> list[_Request]:
     types = dict.fromkeys(record.object.type for record in records.values())
     requests, broken, whereabouts = {}, {}, Whereabouts(catalogs)
-    for found in candidates(catalogs, types, lambda id: id in records):
+    for found in candidates(catalogs, types, lambda object_id: object_id in records):
         if isinstance(found, Candidate):
-            id = str(found.object)
-            requests[id] = _Request(records[id], found)
+            object_id = str(found.object)
+            requests[object_id] = _Request(records[object_id], found)
         else:
             broken[found[0]] = found[1]
-    for id, record in records.items():
-        if id not in requests:
-            error = broken.get(record.carrier) or _not_held(id, whereabouts)
+    for object_id, record in records.items():
+        if object_id not in requests:
+            error = broken.get(record.carrier) or _not_held(object_id, whereabouts)
             invocation.emit(invocation.fail(record, error))
     return list(requests.values())
 
@@ -223,14 +223,14 @@ def _outcomes(
 def _drilled(
     invocation: Invocation, candidate: Candidate, objects: Sequence[ObjectId]
 ) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
-    catalog, type = candidate.catalog, objects[0].type
-    source, local_dir = source_of(type), catalog.storage.local_dir
+    catalog, source_type = candidate.catalog, objects[0].type
+    source, local_dir = source_of(source_type), catalog.storage.local_dir
     snapshots = catalog.snapshots(candidate.carrier)
     with ExitStack() as stack:
         stack.enter_context(carrier_lock(local_dir, candidate.carrier, shared=True))
         chain = catalog.chain(candidate.carrier, snapshots, candidate.stored.id)
         wanted = set(objects)
-        settings = invocation.configuration.source_settings(type)
+        settings = invocation.configuration.source_settings(source_type)
         job = DrillJob(
             objects=[carried for carried in chain[-1].manifest.objects if carried.id in wanted],
             chain=chain,
@@ -240,7 +240,7 @@ def _drilled(
             work_dir=settings.scratch_dir or local_dir / "scratch",
             advance=stack.enter_context(bar(candidate.carrier, None)),
             say=invocation.say,
-            store=catalog.bucket if direct_source_of(type) else None,
+            store=catalog.bucket if direct_source_of(source_type) else None,
         )
         prove = source.read_through if invocation.arguments["--read-only"] else source.drill
         yield from prove(job)

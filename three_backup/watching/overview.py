@@ -54,8 +54,8 @@ class Watch:
 
     def _stored(self, catalog: Catalog) -> Iterator[Watched]:
         drills = Drills(catalog.s3) if catalog.s3 else None
-        for type in (source.type for source in SOURCES):
-            for carrier in catalog.carriers(type):
+        for source_type in (source.type for source in SOURCES):
+            for carrier in catalog.carriers(source_type):
                 snapshots = catalog.snapshots(carrier)
                 objects, unreadable = _objects(carrier, snapshots, catalog)
                 # Two storages may share a folder on this host: each shows only its own objects.
@@ -131,15 +131,15 @@ class Watch:
         made: Made | None,
         alarms: Sequence[str] = (),
     ) -> Health:
-        type = _type(carrier)
+        source_type = _type(carrier)
         return health.judge(
             snapshots,
             settings,
             made,
             self.patience,
             self.clock,
-            direct=direct_source_of(type) is not None,
-            points=point_source_of(type) is not None,
+            direct=direct_source_of(source_type) is not None,
+            points=point_source_of(source_type) is not None,
             alarms=alarms,
         )
 
@@ -163,13 +163,13 @@ def _objects(
 
 def _proved(drills: Drills, objects: Sequence[CarriedObject]) -> Mapping[str, datetime]:
     found = ((str(carried.id), drills.last_good(str(carried.id))) for carried in objects)
-    return {id: time for id, time in found if time is not None}
+    return {object_id: time for object_id, time in found if time is not None}
 
 
 def _failed(drills: Drills, objects: Sequence[CarriedObject]) -> Iterator[str]:
-    for id in (str(carried.id) for carried in objects):
-        if time := drills.last_failed(id):
-            yield f"{id}: the drill of {rfc3339(time)} failed, tb-verify says why"
+    for object_id in (str(carried.id) for carried in objects):
+        if time := drills.last_failed(object_id):
+            yield f"{object_id}: the drill of {rfc3339(time)} failed, tb-verify says why"
 
 
 def _type(carrier: str) -> str:

@@ -103,8 +103,8 @@ def facts(summary: Summary, seconds: float, deaths: Sequence[str]) -> dict[str, 
         "failed": summary.failed,
         "seconds": round(seconds, 1),
         "outcomes": {
-            type: {outcome.value: count for outcome, count in counts.items()}
-            for type, counts in summary.outcomes.items()
+            source_type: {outcome.value: count for outcome, count in counts.items()}
+            for source_type, counts in summary.outcomes.items()
         },
         "taken": dict(summary.taken),
         "uploaded": dict(summary.uploaded),
@@ -119,8 +119,8 @@ def outcome_table(outcomes: Mapping[str, Counter[Column]], order: Sequence[Colum
     if not columns:
         return ""
     rows = [
-        [type, str(counts.total()), *(str(counts[column] or "-") for column in columns)]
-        for type, counts in outcomes.items()
+        [source_type, str(counts.total()), *(str(counts[column] or "-") for column in columns)]
+        for source_type, counts in outcomes.items()
     ]
     right = frozenset(range(1, len(columns) + 2))
     return indent(table([["", "objects", *columns], *rows], right), _INDENT)

@@ -41,22 +41,22 @@ def check(job: CheckJob) -> Iterator[Finding]:
 def _backed_up(client: Client, job: CheckJob, store: Store, of: Found, server: Server) -> str:
     """Back up an object as tb-snapshot does, so that the same rights are needed."""
     object_id = of.object_id(server.cluster)
-    id = f"tb-check-{token_hex(8)}"
-    place = place_of(store, f"{job.folder}{id}", job.source_settings)
-    settings = {"id": id, **s3_settings(server, None)}
+    operation_id = f"tb-check-{token_hex(8)}"
+    place = place_of(store, f"{job.folder}{operation_id}", job.source_settings)
+    settings = {"id": operation_id, **s3_settings(server, None)}
     everywhere = cluster_of(object_id, job.source_settings)
     try:
         client.ask(sql.backup(sql.relation(object_id), place, settings, None, everywhere))
-        begun = operation.known(client, str(object_id), id)
+        begun = operation.known(client, str(object_id), operation_id)
         done = operation.awaited(
             client, str(object_id), begun, job.source_settings, lambda _: None
         )
         if not done.done:
             raise client.explained(done.error)
-        stored = sum(key.size for key in store.all_keys(f"{job.folder}{id}/"))
+        stored = sum(key.size for key in store.all_keys(f"{job.folder}{operation_id}/"))
     finally:
         with suppress(BackupError):  # the check of S3 reports what S3 forbids
-            store.delete_folder(f"{job.folder}{id}/")
+            store.delete_folder(f"{job.folder}{operation_id}/")
     if not stored:
         raise BackupError(
             "clickhouse.elsewhere",

@@ -13,6 +13,7 @@ def discover(patterns: Sequence[str]) -> Iterator[Found]:
     client = connect(TYPE)
     server = read_server(client)
     for found in all_relations(client):
-        id = found.object_id(server.cluster)
-        if selected(patterns, str(id)):
-            yield Found(id, found.size, str(id), {**found.facts, "server": server.version})
+        object_id = found.object_id(server.cluster)
+        if selected(patterns, str(object_id)):
+            facts = {**found.facts, "server": server.version}
+            yield Found(object_id, found.size, str(object_id), facts)

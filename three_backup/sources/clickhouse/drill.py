@@ -106,7 +106,7 @@ def _store(job: DrillJob) -> Store:
     return job.store
 
 
-def _about(id: ObjectId, error: BackupError) -> BackupError:
+def _about(object_id: ObjectId, error: BackupError) -> BackupError:
     """Return the error with the object's id instead of that of the drill's table."""
     said = error.message.partition(": ")[2] if ": " in error.message else error.message
-    return BackupError(error.code, f"{id}: {said}", error.hint)
+    return BackupError(error.code, f"{object_id}: {said}", error.hint)

@@ -56,15 +56,15 @@ class Operation:
         return self.status in _DONE
 
 
-def find(client: Client, id: str) -> Operation | None:
+def find(client: Client, operation_id: str) -> Operation | None:
     """Return an operation; None if it never began, or the server was restarted since."""
-    rows = client.ask(_BY_ID.format(sql.literal(id)))
+    rows = client.ask(_BY_ID.format(sql.literal(operation_id)))
     return _operation(rows[0]) if rows else None
 
 
-def known(client: Client, about: str, id: str) -> Operation:
+def known(client: Client, about: str, operation_id: str) -> Operation:
     """Return an operation that was begun just now. Raises BackupError if the server forgot it."""
-    operation = find(client, id)
+    operation = find(client, operation_id)
     if operation is None:
         raise _forgotten(about)
     return operation

@@ -173,8 +173,8 @@ def _run(work: Work) -> int:
         work.store.write(key, body)
     folders = chain.places(work.store, work.manifests, settings)
     base = folders[-2] if len(folders) > 1 else None
-    id = f"{work.id}-{uuid4()}"
-    chosen = {"id": id, **s3_settings(work.server, base)}
+    operation_id = f"{work.id}-{uuid4()}"
+    chosen = {"id": operation_id, **s3_settings(work.server, base)}
     work.client.ask(
         sql.restore(
             sql.relation(work.wanted.object),
@@ -185,7 +185,7 @@ def _run(work: Work) -> int:
             work.everywhere,
         )
     )
-    begun = operation.known(work.client, work.about, id)
+    begun = operation.known(work.client, work.about, operation_id)
     done = operation.awaited(work.client, work.about, begun, settings, work.job.advance)
     if not done.done:
         raise work.client.explained(done.error)

@@ -130,11 +130,11 @@ def server() -> str:
     return f"LXD {environment['server_version']}, ZFS {drivers['zfs']}"
 
 
-def _lxc(argv: Sequence[str], about: str, input: str | None = None) -> str:
+def _lxc(argv: Sequence[str], about: str, given: str | None = None) -> str:
     lxc = next((found for name in PROGRAMS if (found := which(name))), PROGRAMS[0])
     program = Program((lxc, *argv), code=_LXC_FAILED, package="LXD")
     try:
-        return command.run(program, input)
+        return command.run(program, given)
     except BackupError as error:
         if error.code != _LXC_FAILED:
             raise

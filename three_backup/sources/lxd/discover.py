@@ -75,7 +75,7 @@ def _all_datasets(pools: Sequence[Json]) -> Datasets | None:
 
 def _datasets(roots: Sequence[str], about: str) -> Datasets:
     rows = client.zfs((*_DATASETS, *roots), about)
-    return {dataset: (type, int(size), guid) for dataset, type, size, guid in rows}
+    return {dataset: (zfs_type, int(size), guid) for dataset, zfs_type, size, guid in rows}
 
 
 def _root(pool: Json) -> str:
@@ -105,14 +105,16 @@ def _objects(pool: _Pool) -> Iterator[Found]:
     for instance in pool.instances:
         if not instance["name"].startswith(names.RESTORING):
             kind = instance["type"].replace("-", " ")
-            id = ObjectId(TYPE, CONTAINER, pool.name, instance["project"], instance["name"])
-            yield _found(pool, id, kind, points[CONTAINER, id.level2, id.level3])
+            object_id = ObjectId(TYPE, CONTAINER, pool.name, instance["project"], instance["name"])
+            yield _found(
+                pool, object_id, kind, points[CONTAINER, object_id.level2, object_id.level3]
+            )
     for volume in pool.volumes:
         ours = volume["name"].startswith(names.RESTORING)
         if volume["type"] == "custom" and "/" not in volume["name"] and not ours:
-            id = ObjectId(TYPE, VOLUME, pool.name, volume["project"], volume["name"])
-            points_of = points["custom", id.level2, id.level3]
-            yield _found(pool, id, f"{volume['content_type']} volume", points_of)
+            object_id = ObjectId(TYPE, VOLUME, pool.name, volume["project"], volume["name"])
+            points_of = points["custom", object_id.level2, object_id.level3]
+            yield _found(pool, object_id, f"{volume['content_type']} volume", points_of)
 
 
 def _points(volumes: Sequence[Json]) -> dict[tuple[str, str, str], list[str]]:
@@ -126,18 +128,20 @@ def _points(volumes: Sequence[Json]) -> dict[tuple[str, str, str], list[str]]:
     return points
 
 
-def _found(pool: _Pool, id: ObjectId, kind: str, points: Sequence[str]) -> Found:
-    type, size, guid = pool.datasets.get(names.dataset(pool.root, id), (None, None, None))
-    unsupported = _why_unsupported(pool, kind, type)
+def _found(pool: _Pool, object_id: ObjectId, kind: str, points: Sequence[str]) -> Found:
+    zfs_type, size, guid = pool.datasets.get(
+        names.dataset(pool.root, object_id), (None, None, None)
+    )
+    unsupported = _why_unsupported(pool, kind, zfs_type)
     if unsupported:
-        return Found(id, None, str(id), {"kind": kind, "unsupported": unsupported})
+        return Found(object_id, None, str(object_id), {"kind": kind, "unsupported": unsupported})
     facts = {"kind": kind, "guid": guid, "points": sorted(points)}
-    return Found(id, size, str(id), facts)
+    return Found(object_id, size, str(object_id), facts)
 
 
-def _why_unsupported(pool: _Pool, kind: str, type: str | None) -> str | None:
+def _why_unsupported(pool: _Pool, kind: str, zfs_type: str | None) -> str | None:
     if pool.driver != _ZFS:
         return f"pool {pool.name} is {pool.driver}; only pools on ZFS are backed up yet"
     if kind == "virtual machine":
         return "virtual machines are not backed up yet"
-    return names.files_in_zvol(kind, type)
+    return names.files_in_zvol(kind, zfs_type)

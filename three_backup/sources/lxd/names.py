@@ -57,9 +57,9 @@ def dataset(root: str, object_id: ObjectId) -> str:
     return f"{root}/containers/{name if project == _DEFAULT else f'{project}_{name}'}"
 
 
-def files_in_zvol(kind: str, type: str | None) -> str | None:
-    """Explain that files in a zvol are not supported; None for other objects. type: ZFS's."""
-    if type == "volume" and kind in ("container", "filesystem volume"):
+def files_in_zvol(kind: str, zfs_type: str | None) -> str | None:
+    """Explain that files in a zvol are not supported; None for other objects."""
+    if zfs_type == "volume" and kind in ("container", "filesystem volume"):
         return "its files lie in a zvol (zfs.block_mode), and only file systems are backed up yet"
     return None
 

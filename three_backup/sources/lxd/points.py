@@ -51,11 +51,11 @@ def state(object_id: ObjectId) -> State:
     """Return the state of an object. Raises NoDatasetError if it is gone."""
     dataset = client.dataset(object_id)
     rows = client.zfs((*_LIST, *_COLUMNS, dataset), str(object_id))
-    _, guid, _, encryption, type = next(row for row in rows if row[0] == dataset)
+    _, guid, _, encryption, zfs_type = next(row for row in rows if row[0] == dataset)
     ours = {names.snapshot_of_zfs(row[0]): row for row in rows if row[0].startswith(f"{dataset}@")}
     return State(
         dataset,
-        type,
+        zfs_type,
         guid,
         encryption != "off",
         {snapshot: row[1] for snapshot, row in ours.items() if snapshot},

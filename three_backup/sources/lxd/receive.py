@@ -119,8 +119,8 @@ def _check_made(work: Work, dataset: str) -> None:
 
     ZFS would make a new dataset, and LXD would go on with its own, an empty one.
     """
-    ((type,),) = client.zfs(("list", "-H", "-o", "type", dataset), work.about)
-    if work.target.is_filesystem and type != "filesystem":
+    ((zfs_type,),) = client.zfs(("list", "-H", "-o", "type", dataset), work.about)
+    if work.target.is_filesystem and zfs_type != "filesystem":
         pool = work.wanted.target.level1
         raise BackupError(
             "lxd.block_mode",

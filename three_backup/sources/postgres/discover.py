@@ -95,8 +95,8 @@ def _relations(connection: "Connection", cluster: Cluster, database: Database) -
             if size is None:
                 facts["size_estimated"] = True
                 size = pages * cluster.block_size
-            id = object_id(database.name, relkind, schema, name)
-            yield Found(id, size, cluster.carrier, facts)
+            relation_id = object_id(database.name, relkind, schema, name)
+            yield Found(relation_id, size, cluster.carrier, facts)
         after = {"schema": schema, "name": name}
 
 

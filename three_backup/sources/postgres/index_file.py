@@ -71,7 +71,7 @@ def _to_json(index: Index) -> Mapping[str, Any]:
             "raw": [frame.raw for frame in frames],
             "sha256": [frame.sha256.hex() for frame in frames],
         },
-        "objects": {str(id): paths for id, paths in index.objects.items()},
+        "objects": {str(object_id): paths for object_id, paths in index.objects.items()},
         "directories": index.directories,
         "tablespaces": index.tablespaces,
     }
@@ -91,7 +91,10 @@ def _from_json(fields: Mapping[str, Any]) -> Index:
     return Index(
         files,
         groups,
-        {ObjectId.parse(id): tuple(map(_path, paths)) for id, paths in fields["objects"].items()},
+        {
+            ObjectId.parse(object_id): tuple(map(_path, paths))
+            for object_id, paths in fields["objects"].items()
+        },
         tuple(map(_path, fields["directories"])),
         {int(oid): str(location) for oid, location in fields["tablespaces"].items()},
     )

@@ -155,8 +155,8 @@ def _read(database: Database, found: FileMap) -> None:
 
 def _objects(connection: "Connection", database: Database) -> Iterable[tuple[Owner, MappedObject]]:
     for oid, relkind, persistence, schema, name in connection.execute(_OBJECTS):
-        id = object_id(database.name, relkind, schema, name)
-        yield Owner(database.oid, oid), MappedObject(id, kind(relkind, persistence))
+        relation_id = object_id(database.name, relkind, schema, name)
+        yield Owner(database.oid, oid), MappedObject(relation_id, kind(relkind, persistence))
 
 
 def _files(

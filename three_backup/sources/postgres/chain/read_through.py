@@ -21,15 +21,15 @@ def read_through(job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupErr
     chain = [Counted(files, job.advance) for files in job.chain]
     damaged: dict[ObjectId, BackupError] = {}
     for files in chain:
-        for id, error in _damaged(files):
-            damaged.setdefault(id, error)
+        for object_id, error in _damaged(files):
+            damaged.setdefault(object_id, error)
     bytes_read = sum(files.bytes_read for files in chain)
-    for id in dict.fromkeys((*(carried.id for carried in job.objects), *damaged)):
-        if id in damaged:
-            error = damaged[id]
-            yield id, BackupError(error.code, f"{id}: {error.message}", error.hint)
+    for object_id in dict.fromkeys((*(carried.id for carried in job.objects), *damaged)):
+        if object_id in damaged:
+            error = damaged[object_id]
+            yield object_id, BackupError(error.code, f"{object_id}: {error.message}", error.hint)
         else:
-            yield id, Restored({"bytes_read": bytes_read})
+            yield object_id, Restored({"bytes_read": bytes_read})
 
 
 def _damaged(files: SnapshotFiles) -> Iterator[tuple[ObjectId, BackupError]]:
@@ -44,15 +44,15 @@ def _damaged(files: SnapshotFiles) -> Iterator[tuple[ObjectId, BackupError]]:
         placed = BackupError(error.code, f"{snapshot}: {error.message}", error.hint)
         if index.groups[number].place is Place.CORE or number not in owners:
             raise placed
-        yield from ((id, placed) for id in owners[number])
+        yield from ((object_id, placed) for object_id in owners[number])
 
 
 def _owners(index: Index) -> dict[int, set[ObjectId]]:
     """Return the objects with files in each group, by the group's number."""
     of_relation: dict[str, set[ObjectId]] = {}
-    for id, relations in index.objects.items():
+    for object_id, relations in index.objects.items():
         for relation in relations:
-            of_relation.setdefault(relation, set()).add(id)
+            of_relation.setdefault(relation, set()).add(object_id)
     owners: dict[int, set[ObjectId]] = {}
     for path, file in index.files.items():
         known = of_relation.get(relation_of(path) or "")

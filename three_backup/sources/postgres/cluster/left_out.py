@@ -96,7 +96,9 @@ def left_out_of(newest: Index, paths: Collection[str]) -> LeftOut:
     relations = {relation for path in paths if (relation := relation_of(path)) is not None}
     return LeftOut(
         tuple(
-            id for id, known in sorted(newest.objects.items()) if not relations.isdisjoint(known)
+            object_id
+            for object_id, known in sorted(newest.objects.items())
+            if not relations.isdisjoint(known)
         ),
         tuple(sorted(relations)),
         tuple(sorted(path for path in paths if path.removesuffix(_INIT) in relations)),
@@ -107,8 +109,8 @@ def left_out_of(newest: Index, paths: Collection[str]) -> LeftOut:
 def _unread(newest: Index, relations: set[str]) -> Iterator[str]:
     """Yield the databases of relations without an object, by oid where no object names them."""
     names = {
-        database_of(relation): id.level1
-        for id, known in newest.objects.items()
+        database_of(relation): object_id.level1
+        for object_id, known in newest.objects.items()
         for relation in known
     }
     nameless = relations.difference(*newest.objects.values())

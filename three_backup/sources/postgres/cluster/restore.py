@@ -54,7 +54,7 @@ def restore_cluster(job: WholeJob) -> Restored:
         site.move_in()
     restored: dict[str, object] = {"bytes_read": chain.bytes_read}
     if left_out.objects:
-        restored["left_out"] = [str(id) for id in left_out.objects]
+        restored["left_out"] = [str(object_id) for object_id in left_out.objects]
     return Restored(restored, (*notes, *left_out.notes(job.directory)))
 
 

@@ -64,11 +64,11 @@ def _drill(job: DrillJob, chain: OpenedChain, objects: Sequence[ObjectId]) -> It
     try:
         with revived(_restore_job(job), chain, objects) as scratch:
             begun = True
-            for id in objects:
-                if id in scratch.failed:
-                    yield id, _about(id, scratch.failed[id])
+            for object_id in objects:
+                if object_id in scratch.failed:
+                    yield object_id, _about(object_id, scratch.failed[object_id])
                 else:
-                    yield id, _looked_at(scratch.server, id, content=job.content)
+                    yield object_id, _looked_at(scratch.server, object_id, content=job.content)
     except BackupError as error:
         if begun or error.code not in DAMAGED:
             raise
@@ -93,12 +93,15 @@ def _restore_job(job: DrillJob) -> RestoreJob:
     )
 
 
-def _looked_at(server: ScratchServer, id: ObjectId, *, content: bool) -> Restored | BackupError:
+def _looked_at(
+    server: ScratchServer, object_id: ObjectId, *, content: bool
+) -> Restored | BackupError:
     try:
-        with server.connect(id.level1) as scratch:
-            return Restored(_facts(scratch, read_family(scratch, id, {id: id}), content=content))
+        with server.connect(object_id.level1) as scratch:
+            family = read_family(scratch, object_id, {object_id: object_id})
+            return Restored(_facts(scratch, family, content=content))
     except BackupError as error:
-        return _about(id, error)
+        return _about(object_id, error)
 
 
 def _facts(scratch: "Connection", family: Family, *, content: bool) -> dict[str, int | str]:
@@ -162,5 +165,5 @@ def _checked(scratch: "Connection", oid: int, amcheck: str) -> int:
     return len(btrees)
 
 
-def _about(id: ObjectId, error: BackupError) -> BackupError:
-    return BackupError(error.code, f"{id}: {error.message}", error.hint)
+def _about(object_id: ObjectId, error: BackupError) -> BackupError:
+    return BackupError(error.code, f"{object_id}: {error.message}", error.hint)

@@ -121,25 +121,25 @@ class Family:
 
 
 def read_family(
-    scratch: "Connection", object: ObjectId, targets: Mapping[ObjectId, ObjectId]
+    scratch: "Connection", wanted: ObjectId, targets: Mapping[ObjectId, ObjectId]
 ) -> Family:
     """Read the family of the wanted object; targets has the new ids of all wanted objects.
 
     Raises BackupError where the object did not exist at the end of the snapshot.
     """
-    row = scratch.execute(_ROOT, (object.level2, object.level3)).fetchone()
+    row = scratch.execute(_ROOT, (wanted.level2, wanted.level3)).fetchone()
     if row is None:
         raise BackupError(
             "postgres.not_in_snapshot",
-            f"{object}: it did not exist at the end of the snapshot",
+            f"{wanted}: it did not exist at the end of the snapshot",
             "restore an older snapshot",
         )
-    target = targets[object]
+    target = targets[wanted]
     rows = scratch.execute(_TABLES, {"root": row[0]}).fetchall()
-    tables = tuple(_table(row, object, targets) for row in rows)
+    tables = tuple(_table(row, wanted, targets) for row in rows)
     by_oid = {table.oid: table for table in tables}
     parts = scratch.execute(_PARTS, {"tables": list(by_oid)}).fetchall()
-    return Family(object, target, tables, tuple(_part(row, by_oid) for row in parts))
+    return Family(wanted, target, tables, tuple(_part(row, by_oid) for row in parts))
 
 
 def read_files(scratch: "Connection", family: Family) -> set[str]:
@@ -166,16 +166,16 @@ def without_clashes(family: Family, taken: Callable[[str], set[str]]) -> Family:
 
 
 def _table(
-    row: tuple[int, str, str, str, bool], object: ObjectId, targets: Mapping[ObjectId, ObjectId]
+    row: tuple[int, str, str, str, bool], wanted: ObjectId, targets: Mapping[ObjectId, ObjectId]
 ) -> Part:
     oid, kind, schema, name, unlogged = row
-    target, own = targets[object], object_id(object.level1, kind, schema, name)
+    target, own = targets[wanted], object_id(wanted.level1, kind, schema, name)
     if own in targets and targets[own].level1 == target.level1:
         placed = Name(targets[own].level2, targets[own].level3)
     else:
-        moved = target.level2 != object.level2
+        moved = target.level2 != wanted.level2
         placed = Name(
-            target.level2 if moved else schema, follow(name, object.level3, target.level3)
+            target.level2 if moved else schema, follow(name, wanted.level3, target.level3)
         )
     return Part(oid, kind, oid, Name(schema, name), placed, unlogged)
 

@@ -112,8 +112,8 @@ def read_needs(scratch: "Connection", family: Family) -> list[Need]:
         "own": [part.oid for part in family.members],
     }
     return [
-        Need(classid, oid, kind, type, tuple(names), tuple(arguments), identity)
-        for classid, oid, kind, type, names, arguments, identity in scratch.execute(
+        Need(classid, oid, kind, object_type, tuple(names), tuple(arguments), identity)
+        for classid, oid, kind, object_type, names, arguments, identity in scratch.execute(
             _NEEDS.encode(), given
         )
     ]
@@ -124,13 +124,13 @@ def missing(target: "Connection", needs: Iterable[Need]) -> list[Need]:
     return [need for need in needs if not _has(target, need)]
 
 
-def refuse_to_invent(object: str, lacking: Iterable[Need]) -> None:
+def refuse_to_invent(object_id: str, lacking: Iterable[Need]) -> None:
     """Raise LackingError if a table is lacking: an empty one would look like the real one."""
     tables = [str(need) for need in lacking if need.kind in _HOLDS_ROWS]
     if tables:
         raise LackingError(
             "postgres.needs_tables",
-            f"{object}: it cannot be without {', '.join(tables)}, which the target lacks",
+            f"{object_id}: it cannot be without {', '.join(tables)}, which the target lacks",
             "restore that first, or with it",
         )
 

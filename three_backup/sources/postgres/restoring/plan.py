@@ -51,7 +51,11 @@ def plan(job: RestoreJob) -> Iterator[Outcome]:
 
 
 def _reads(chain: OpenedChain, scratch: Revived) -> Counter[str]:
-    had = {id: files for id, files in scratch.files.items() if id not in scratch.failed}
+    had = {
+        object_id: files
+        for object_id, files in scratch.files.items()
+        if object_id not in scratch.failed
+    }
     relations = set().union(*had.values())
     return chain.reads(relations, databases_of(chain, scratch.files))
 

@@ -56,7 +56,7 @@ def revived(
     )
     parent = _parent(settings.scratch_dir, job.work_dir, user, make=rows)
     superuser = str(manifest.facts["superuser"])
-    files = {id: set(chain.newest.objects.get(id, ())) for id in objects}
+    files = {object_id: set(chain.newest.objects.get(object_id, ())) for object_id in objects}
     failed: dict[ObjectId, BackupError] = {}
     for _ in range(_MOST_ATTEMPTS):
         with ExitStack() as stack:
@@ -64,7 +64,7 @@ def revived(
             relations = _relations(chain, files, failed) if rows else set()
             chain.lay_out(relations, databases_of(chain, objects), folder, user, binaries)
             server = stack.enter_context(scratch_server(binaries, folder, user, superuser))
-            names = sorted({id.level1 for id in files})
+            names = sorted({object_id.level1 for object_id in files})
             let_superuser_in(server, user, names)
             _roll_back_prepared(server, names, job.say)
             if _learn(server, chain, files, failed) <= relations or not rows:
@@ -80,10 +80,10 @@ def revived(
 
 def databases_of(chain: OpenedChain, objects: Iterable[ObjectId]) -> set[str] | None:
     """Return the numbers of the objects' databases, or None (all databases) if one is unknown."""
-    names, numbers = {id.level1 for id in objects}, dict[str, set[str]]()
-    for id, relations in chain.newest.objects.items():
+    names, numbers = {object_id.level1 for object_id in objects}, dict[str, set[str]]()
+    for object_id, relations in chain.newest.objects.items():
         found = {number for relation in relations if (number := database_of(relation))}
-        numbers.setdefault(id.level1, set()).update(found)
+        numbers.setdefault(object_id.level1, set()).update(found)
     if not all(numbers.get(name) for name in names):
         return None
     return set().union(*(numbers[name] for name in names))
@@ -96,11 +96,11 @@ def _relations(
 ) -> set[str]:
     """Return the files that can be had; an object with other files is added to failed."""
     relations: set[str] = set()
-    for id, needed in files.items():
+    for object_id, needed in files.items():
         try:
             chain.check(needed)
         except BackupError as error:
-            failed[id] = error
+            failed[object_id] = error
         else:
             relations |= needed
     return relations
@@ -129,11 +129,11 @@ def _learn(
 ) -> set[str]:
     """Add the files that only the catalogs name, and return these."""
     learnt: set[str] = set()
-    for id, known in files.items():
-        if id in failed:
+    for object_id, known in files.items():
+        if object_id in failed:
             continue
-        with suppress(BackupError), server.connect(id.level1) as scratch:
-            named = read_files(scratch, read_family(scratch, id, {id: id}))
+        with suppress(BackupError), server.connect(object_id.level1) as scratch:
+            named = read_files(scratch, read_family(scratch, object_id, {object_id: object_id}))
             unknown = {relation for relation in named - known if chain.has(relation)}
             learnt |= unknown
             known |= unknown
@@ -156,10 +156,10 @@ def _check_pages(
     core = damaged & chain.core(databases_of(chain, files))
     if core:
         raise _missing_pages(core)
-    for id, needed in files.items():
+    for object_id, needed in files.items():
         missed = damaged & needed & relations
-        if id not in failed and missed:
-            failed[id] = _missing_pages(missed)
+        if object_id not in failed and missed:
+            failed[object_id] = _missing_pages(missed)
 
 
 def _missing_pages(relations: Iterable[str]) -> BackupError:

@@ -215,7 +215,7 @@ def _contents(
     index = Index(
         files,
         groups,
-        {id: mapped.relations for id, mapped in objects.items()},
+        {object_id: mapped.relations for object_id, mapped in objects.items()},
         tuple(arrived.directories),
         arrived.streamed.tablespaces,
     )

@@ -58,9 +58,13 @@ def damaged_objects(
         relation = relation_of(path)
         if relation is None:
             raise _damaged(said)
-        owners = [id for id, mapped in objects.items() if relation in mapped.relations]
+        owners = [
+            object_id for object_id, mapped in objects.items() if relation in mapped.relations
+        ]
         database = database_of(relation)
-        everything = (id for id, mapped in objects.items() if mapped.database == database)
+        everything = (
+            object_id for object_id, mapped in objects.items() if mapped.database == database
+        )
         damaged.update(dict.fromkeys(owners or everything, path))
     return damaged
 
@@ -68,7 +72,7 @@ def damaged_objects(
 def sentences(files: Mapping[str, str], damaged: Mapping[ObjectId, str]) -> Iterator[str]:
     """Yield a sentence on each damaged file, for people."""
     for path, said in files.items():
-        owners = [str(id) for id, needed in damaged.items() if needed == path]
+        owners = [str(object_id) for object_id, needed in damaged.items() if needed == path]
         more = f" and {len(owners) - 1} more" if len(owners) > 1 else ""
         of = f", a file of {owners[0]}{more}," if owners else ""
         yield f"{path}{of} has pages whose checksums are wrong ({said})"

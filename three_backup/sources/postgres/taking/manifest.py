@@ -70,7 +70,9 @@ def _stored(path: Path) -> StoredFile:
 
 def _facts(cluster: Cluster, streamed: Streamed, contents: Contents) -> dict[str, Any]:
     """Return the manifest's facts. disabled: the ids of which nothing was stored."""
-    disabled = (id for id, mapped in contents.objects.items() if mapped.place is Place.NONE)
+    disabled = (
+        object_id for object_id, mapped in contents.objects.items() if mapped.place is Place.NONE
+    )
     return {
         "system_identifier": cluster.identifier,
         "timeline": streamed.timeline,
@@ -82,7 +84,7 @@ def _facts(cluster: Cluster, streamed: Streamed, contents: Contents) -> dict[str
         "wal_segment_size": cluster.wal_segment_size,
         "block_size": cluster.block_size,
         "checksums": cluster.checksums,
-        "disabled": [str(id) for id in disabled],
+        "disabled": [str(object_id) for object_id in disabled],
         LACKING: contents.lacking,
         DAMAGED: list(contents.damaged),
     }

@@ -103,7 +103,9 @@ def unusable(reason: str) -> ParentUnusableError:
 
 def _risen(file: File, parent: Parent) -> ParentUnusableError:
     relation = relation_of(file.path)
-    owners = [str(id) for id, files in parent.index.objects.items() if relation in files]
+    owners = [
+        str(object_id) for object_id, files in parent.index.objects.items() if relation in files
+    ]
     name = owners[0] if owners else file.path
     return unusable(f"{name} was stored {_CLOSE[file.place]} until now")
 

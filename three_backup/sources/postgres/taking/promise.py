@@ -23,8 +23,8 @@ class Doubts:
     damaged: Mapping[ObjectId, str]  # needs this file, which has wrong checksums
     uncertain: Mapping[ObjectId, str]  # may own this file, which is left out or local
 
-    def __contains__(self, id: object) -> bool:
-        return id in self.damaged or id in self.uncertain
+    def __contains__(self, object_id: object) -> bool:
+        return object_id in self.damaged or object_id in self.uncertain
 
 
 def lacking(
@@ -47,14 +47,16 @@ def lacking(
     return found
 
 
-def _reason(id: ObjectId, doubts: Doubts) -> dict[str, str]:
-    if id in doubts.damaged:
-        return _lack(f"its file {doubts.damaged[id]} has pages with wrong checksums", _OLDER)
-    if id in doubts.uncertain:
+def _reason(object_id: ObjectId, doubts: Doubts) -> dict[str, str]:
+    if object_id in doubts.damaged:
         return _lack(
-            f"it was rewritten meanwhile, and {doubts.uncertain[id]}, which no table is known to "
-            "have, may be its file; that is left out, or stays on this host, for the sake of "
-            "another table",
+            f"its file {doubts.damaged[object_id]} has pages with wrong checksums", _OLDER
+        )
+    if object_id in doubts.uncertain:
+        return _lack(
+            f"it was rewritten meanwhile, and {doubts.uncertain[object_id]}, which no table is "
+            "known to have, may be its file; that is left out, or stays on this host, for the "
+            "sake of another table",
             "a later snapshot has it, unless it is rewritten during that one too",
         )
     return _lack("it was created or renamed meanwhile", _NEXT)

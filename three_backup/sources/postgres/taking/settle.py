@@ -49,18 +49,20 @@ def objects_of(before: FileMap, after: FileMap, classes: Classes) -> dict[Object
     then, now = _owners(before), _owners(after)
     first, last = _relations(before), _relations(after)
     objects = {}
-    for id, kind in kinds.items():
-        owners = list(dict.fromkeys(found[id] for found in (then, now) if id in found))
+    for object_id, kind in kinds.items():
+        owners = list(
+            dict.fromkeys(found[object_id] for found in (then, now) if object_id in found)
+        )
         relations = [
             path for owner in owners for path in (*first.get(owner, ()), *last.get(owner, ()))
         ]
-        stays = id in then and id in now
-        objects[id] = Mapped(
+        stays = object_id in then and object_id in now
+        objects[object_id] = Mapped(
             kind,
             owners[-1].database,
             tuple(dict.fromkeys(relations)),
             stays,
-            stays and set(first.get(then[id], ())) != set(last.get(now[id], ())),
+            stays and set(first.get(then[object_id], ())) != set(last.get(now[object_id], ())),
             strictest(map(classes.of_owner, owners)),
         )
     return objects
@@ -81,8 +83,8 @@ def uncertain_objects(
         if relation is not None and classes.of_relation(relation) is None:
             unknown.setdefault(database_of(relation), path)
     return {
-        id: unknown[mapped.database]
-        for id, mapped in objects.items()
+        object_id: unknown[mapped.database]
+        for object_id, mapped in objects.items()
         if mapped.rewritten and mapped.database in unknown
         if rose(classes.of_unknown(mapped.database), mapped.place)
     }
@@ -105,12 +107,12 @@ def carried_objects(
         sizes[relation] = sizes.get(relation, 0) + source_size(file, block_size)
     return tuple(
         CarriedObject(
-            id,
+            object_id,
             sum(sizes.get(relation, 0) for relation in mapped.relations),
             {"kind": mapped.kind, "class": mapped.place.value},
         )
-        for id, mapped in sorted(objects.items())
-        if mapped.stays and mapped.place is not Place.NONE and id not in doubtful
+        for object_id, mapped in sorted(objects.items())
+        if mapped.stays and mapped.place is not Place.NONE and object_id not in doubtful
     )
 
 

@@ -96,12 +96,12 @@ def parse_header(header: bytes, prefix: str = "") -> Member:
     if _number(header[_CHECKSUM]) != sum(summed):
         raise _malformed("the checksum of a header is wrong")
     try:
-        type = MemberType(header[156:157].replace(b"\0", b"0"))
+        member_type = MemberType(header[156:157].replace(b"\0", b"0"))
         name = "/".join(filter(None, (_text(header[345:500]), _text(header[:100]))))
     except ValueError as error:
         raise _malformed(f"a header cannot be read: {error}") from error
-    size = _number(header[124:136]) if type is MemberType.FILE else 0
-    return Member(prefix + name.removeprefix("./").rstrip("/"), type, size)
+    size = _number(header[124:136]) if member_type is MemberType.FILE else 0
+    return Member(prefix + name.removeprefix("./").rstrip("/"), member_type, size)
 
 
 def _number(field: bytes) -> int:
