@@ -153,7 +153,9 @@ def test_a_table_is_restored_as_it_was_at_a_time(looked_at: Host) -> None:
     ("arguments", "status", "said"),
     [
         ("--at yesterday x", 2, "'yesterday' is not a time; write 2026-11-23T03:00:00Z"),
+        ("--at '' x", 2, "'' is not a time"),
         ("--snapshot newest x", 2, "'newest' is not a snapshot"),
+        ("--snapshot '' x", 2, "'' is not a snapshot"),
         ("--snapshot 20261101T031600Z-base --at 2026-11-01 x", 2, "exclude one another"),
         ("postgres/table/no/such/table", 1, "no snapshot that may be restored holds it"),
         ("'postgres/table/*/public/c*' --level3 one", 2, "would both become"),

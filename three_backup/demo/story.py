@@ -16,11 +16,11 @@ cleans up.
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from textwrap import indent
-from typing import Any
+from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.demo import shop, visits
@@ -53,6 +53,15 @@ When you have seen enough, this ends the servers and removes the folder:
 
 
 @dataclass(frozen=True, slots=True)
+class Args:
+    keep: bool
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Self:
+        return cls(keep=bool(arguments["--keep"]))
+
+
+@dataclass(frozen=True, slots=True)
 class _Before:
     """What the tables held before they were lost."""
 
@@ -74,11 +83,11 @@ def main() -> int:
 
 
 def run(invocation: Invocation) -> int:
+    args = Args.of(invocation.arguments)
     # When the terminal closes, clean up as after SIGTERM.
     signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
-    keep = bool(invocation.arguments["--keep"])
     started = time.monotonic()
-    with scene(keep=keep) as place:
+    with scene(keep=args.keep) as place:
         show = Show(invocation.write, place.environ)
         _open(show, place, time.monotonic() - started)
         first = _back_up_everything(show)
@@ -88,7 +97,7 @@ def run(invocation: Invocation) -> int:
         taken = _snapshots(show, _LOST), _snapshots(show, _LOST_VISITS)
         backups = _Backups((first, second), *taken)
         invocation.write(_summary(backups, before, restored, time.monotonic() - started))
-        if keep:
+        if args.keep:
             place.write_stop()
             invocation.write(_KEPT.format(folder=place.folder, env=place.env, stop=place.stop))
     return 0

@@ -1,8 +1,9 @@
 """The runtime of every tool: arguments, records in and out, failures, signals, exit status."""
 
+from three_backup.pipe.arguments import is_stored
 from three_backup.pipe.boundary import main
 from three_backup.pipe.failures import Once, translated
 from three_backup.pipe.invocation import PROGRAM, Invocation
 from three_backup.pipe.speech import tell
 
-__all__ = ["PROGRAM", "Invocation", "Once", "main", "tell", "translated"]
+__all__ = ["PROGRAM", "Invocation", "Once", "is_stored", "main", "tell", "translated"]

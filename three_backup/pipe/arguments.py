@@ -33,6 +33,14 @@ def when(arguments: Mapping[str, Any]) -> When:
     return When(word)
 
 
+def is_stored(arguments: Mapping[str, Any]) -> bool:
+    """Return whether --stored is given; UsageError for --s3-prefix without it."""
+    stored = bool(arguments["--stored"])
+    if arguments["--s3-prefix"] is not None and not stored:
+        raise UsageError("usage", "--s3-prefix goes with --stored only", "add --stored")
+    return stored
+
+
 def prefix_to_read(arguments: Mapping[str, Any]) -> str | None:
     """Return the S3 prefix of the other host whose snapshots shall be read; None: our own."""
     given = arguments.get("--s3-prefix")

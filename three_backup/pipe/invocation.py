@@ -41,8 +41,12 @@ class Invocation:
 
     def __init__(self, name: str, arguments: Mapping[str, Any]) -> None:
         self.name = name
-        self.arguments = arguments
-        self._progress = when(arguments)
+        self.arguments = arguments  # for the Args of the tool; what tools share is read here
+        self.config = _path(arguments.get("--config"))
+        self.env_file = _path(arguments.get("--env-file"))
+        self.patterns: tuple[str, ...] = tuple(arguments.get("--select") or ())
+        self.progress = when(arguments)
+        self.json = bool(arguments.get("--json"))
         self._catalogs: dict[Storage, Catalog] = {}
         self._said: set[str] = set()
         self._tally = Tally()
@@ -51,10 +55,14 @@ class Invocation:
     @cached_property
     def configuration(self) -> Configuration:
         """The configuration, loaded at first use, with its .env put into our environment."""
-        environment = self.arguments.get("--env-file")
-        configuration = load(_path(self.arguments.get("--config")), os.environ)
-        os.environ.update(environment_file(configuration, _path(environment), os.environ))
+        configuration = load(self.config, os.environ)
+        os.environ.update(environment_file(configuration, self.env_file, os.environ))
         return configuration
+
+    @cached_property
+    def s3_prefix(self) -> str | None:
+        """The prefix of another host to read; the configuration's mistakes are told before its."""
+        return prefix_to_read(self.arguments)
 
     def warn(self) -> None:
         """Say the warnings about the configuration: only tools that head a pipeline do."""
@@ -77,9 +85,8 @@ class Invocation:
 
     def catalog(self, storage: Storage) -> Catalog:
         """Return the catalog of a storage, or of the prefix to read instead; each is made once."""
-        prefix = prefix_to_read(self.arguments)
-        if prefix is not None:
-            storage = storage.of_another_host(prefix)
+        if self.s3_prefix is not None:
+            storage = storage.of_another_host(self.s3_prefix)
         if storage not in self._catalogs:
             self._catalogs[storage] = Catalog(storage, self.say)
         return self._catalogs[storage]
@@ -91,7 +98,7 @@ class Invocation:
 
     def bar(self, label: str, total: int | None) -> AbstractContextManager[Transfer]:
         """Return a progress bar, drawn or not as --progress says."""
-        return bar(label, total, self._progress)
+        return bar(label, total, self.progress)
 
     @property
     def coloured(self) -> bool:
@@ -102,10 +109,6 @@ class Invocation:
         """The catalogs of every storage that the configuration names."""
         found = (self.catalog(storage) for storage in self.configuration.storages())
         return list(dict.fromkeys(found))
-
-    @property
-    def patterns(self) -> tuple[str, ...]:
-        return tuple(self.arguments.get("--select") or ())
 
     def records(self) -> Iterator[Record]:
         """Yield the records on standard input; a malformed line yields one with its error."""
@@ -138,7 +141,7 @@ class Invocation:
         return record
 
     def _check_prefix(self, object_id: ObjectId, prefix: object) -> None:
-        if prefix not in (None, prefix_to_read(self.arguments)):
+        if prefix not in (None, self.s3_prefix):
             raise BackupError(
                 "input.foreign",
                 f"{object_id}: the record is of prefix {prefix}, which another host writes",

@@ -1,9 +1,8 @@
 """The snapshots that may be restored, by --snapshot and --at."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
-from typing import Any, Self
+from typing import Self
 
 from three_backup.errors import UsageError
 from three_backup.model.snapshots import SnapshotId
@@ -17,17 +16,19 @@ class Choice:
     at: datetime | None
 
     @classmethod
-    def of(cls, arguments: Mapping[str, Any], zone: tzinfo) -> Self:
-        """Read the options. zone: of a time that names none.
+    def of(cls, snapshot: str | None, at: str | None, zone: tzinfo) -> Self:
+        """Convert what the options say. zone: of a time that names none.
 
         Raises UsageError for what can only be a slip: both options, or a malformed one.
         """
-        snapshot, at = arguments["--snapshot"], arguments["--at"]
         if snapshot is not None and at is not None:
             raise UsageError(
                 "restore.choice", "--snapshot and --at exclude one another", "give one"
             )
-        return cls(snapshot and _snapshot(snapshot), at and _time(at, zone))
+        return cls(
+            None if snapshot is None else _snapshot(snapshot),
+            None if at is None else _time(at, zone),
+        )
 
     def allows(self, snapshot: SnapshotId) -> bool:
         if self.snapshot is not None:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from three_backup.catalog.carriers import Broken, is_object
 from three_backup.catalog.catalog import Catalog, Stored
 from three_backup.errors import BackupError
+from three_backup.keeping.points import is_there
 from three_backup.model.objects import ObjectId, can_match_below, has_wildcard, matches
 from three_backup.model.snapshots import CarriedObject, SnapshotId
 from three_backup.restoring.nothing_found import Whereabouts
 from three_backup.restoring.snapshot_choice import Choice
-from three_backup.sources import SOURCES
+from three_backup.sources import SOURCES, point_source_of
 
 _Carrier = tuple[Catalog, str]
 _SHARED = ""
@@ -36,6 +37,14 @@ class Held:
     @property
     def place(self) -> tuple[str, SnapshotId]:
         return self.carrier, self.stored.id
+
+    def is_at_source(self) -> bool:
+        """Return whether the snapshot is a point that needs nothing from S3."""
+        source = point_source_of(self.object.id.type)
+        if source is None or not self.stored.local:
+            return False
+        manifest = self.catalog.manifest(self.carrier, self.stored)
+        return is_there(manifest, source.points(self.carrier))
 
 
 class Finder:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 from three_backup.errors import UsageError
 from three_backup.model.objects import ObjectId
 
-_LEVELS = ("level1", "level2", "level3")
+LEVELS = ("level1", "level2", "level3")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +18,12 @@ class Renaming:
     suffixes: Mapping[str, str]  # each is appended afterwards
 
     @classmethod
-    def of(cls, arguments: Mapping[str, Any]) -> Self:
-        """Read the options --level1 to --level3-suffix."""
-        names = {level: arguments[f"--{level}"] for level in _LEVELS}
-        suffixes = {level: arguments[f"--{level}-suffix"] for level in _LEVELS}
+    def of(cls, names: Mapping[str, str | None], suffixes: Mapping[str, str | None]) -> Self:
+        """Take what is given of the options --level1 to --level3-suffix, by level."""
         return cls(_given(names), _given(suffixes))
 
     def target(self, object_id: ObjectId) -> ObjectId:
-        own = {level: str(getattr(object_id, level)) for level in _LEVELS}
+        own = {level: str(getattr(object_id, level)) for level in LEVELS}
         named = {**own, **self.names}
         return replace(
             object_id,

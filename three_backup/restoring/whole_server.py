@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from three_backup.sources import WHOLE
 from three_backup.sources.base import Planned, Restored, WholeSource
 from three_backup.sources.jobs import WholeJob
 
-_OF_OBJECTS = (
+OF_OBJECTS = (
     "--level1",
     "--level2",
     "--level3",
@@ -31,6 +32,20 @@ _OF_OBJECTS = (
     "--acl",
     "--without-devices",
 )
+"""The options that only make sense for objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class WholeRequest:
+    """What is asked of the restore of a whole server; restore_whole checks it."""
+
+    pattern: tuple[str, ...]
+    choice: Choice
+    pgdata: Path
+    pgdata_owner: str | None
+    tablespace_mapping: tuple[str, ...]
+    of_objects: tuple[str, ...]  # those of OF_OBJECTS that are given
+    dry_run: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,26 +58,26 @@ class _Server:
     stored: Stored
 
 
-def restore_whole(invocation: Invocation, catalogs: Sequence[Catalog], choice: Choice) -> None:
+def restore_whole(
+    invocation: Invocation, catalogs: Sequence[Catalog], request: WholeRequest
+) -> None:
     """Restore the one server that the patterns select, and emit its record."""
-    _check(invocation.arguments)
-    moved = dict(map(_mapping, invocation.arguments["--tablespace-mapping"]))
-    server = _selected(catalogs, invocation.arguments["PATTERN"], choice)
+    _check(request)
+    moved = dict(map(_mapping, request.tablespace_mapping))
+    server = _selected(catalogs, request.pattern, request.choice)
     record = of_source(server.carrier, server.source.type, carrier=server.carrier)
-    invocation.emit(
-        invocation.attempt(record, lambda record: _restored(invocation, record, server, moved))
-    )
+    restoring = partial(_restored, invocation, request, server, moved)
+    invocation.emit(invocation.attempt(record, restoring))
 
 
-def _check(arguments: Mapping[str, Any]) -> None:
-    for option in _OF_OBJECTS:
-        if arguments[option]:
-            raise UsageError(
-                "restore.choice",
-                f"--pgdata and {option} exclude one another: all comes back as it was",
-                "restore tables into a running server, or a whole cluster with --pgdata",
-            )
-    if not arguments["PATTERN"]:
+def _check(request: WholeRequest) -> None:
+    if request.of_objects:
+        raise UsageError(
+            "restore.choice",
+            f"--pgdata and {request.of_objects[0]} exclude one another: all comes back as it was",
+            "restore tables into a running server, or a whole cluster with --pgdata",
+        )
+    if not request.pattern:
         raise UsageError(
             "restore.pattern", "--pgdata needs to know of which cluster", "add 'postgres/*'"
         )
@@ -113,27 +128,30 @@ def _servers(
 
 
 def _restored(
-    invocation: Invocation, record: Record, server: _Server, moved: Mapping[str, str]
+    invocation: Invocation,
+    request: WholeRequest,
+    server: _Server,
+    moved: Mapping[str, str],
+    record: Record,
 ) -> Record:
     catalog, started = server.catalog, time.monotonic()
     chain = catalog.chain(server.carrier, catalog.snapshots(server.carrier), server.stored.id)
     total = sum(files.manifest.stored_size for files in chain)
-    directory = Path(invocation.arguments["--pgdata"]).absolute()
-    dry_run = bool(invocation.arguments["--dry-run"])
+    directory = request.pgdata.absolute()
     with ExitStack() as stack:
-        if not dry_run:
+        if not request.dry_run:
             folder = catalog.storage.local_dir
             stack.enter_context(carrier_lock(folder, server.carrier, shared=True))
         job = WholeJob(
             chain=chain,
             directory=directory,
             moved=moved,
-            owner=invocation.arguments["--pgdata-owner"],
+            owner=request.pgdata_owner,
             source_settings=invocation.configuration.source_settings(server.source.type),
             advance=stack.enter_context(invocation.bar(server.carrier, total)),
             say=invocation.say,
         )
-        if dry_run:
+        if request.dry_run:
             planned = server.source.plan_whole(job)
             links = [str(files.manifest.snapshot) for files in chain]
             fields = _fields(server, directory, planned)

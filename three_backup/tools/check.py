@@ -68,7 +68,7 @@ def run(invocation: Invocation) -> Exit:
         _show(invocation, look_id, finding)
 
     for look in _looks(invocation):
-        if not invocation.arguments["--json"]:
+        if not invocation.json:
             invocation.write(f"{look.heading}\n")
         look.at(partial(tell, look.id))
     return Exit.FAILED if Mark.BAD in marks else Exit.OK
@@ -132,7 +132,7 @@ def _look_at(invocation: Invocation, source: Source, tell: Tell) -> None:
 
 
 def _show(invocation: Invocation, look_id: str, finding: Finding) -> None:
-    if invocation.arguments["--json"]:
+    if invocation.json:
         fields = {"mark": finding.mark, "subject": finding.subject, "sentence": finding.sentence}
         remedy = {"remedy": finding.remedy} if finding.remedy else {}
         invocation.write(of_source(look_id, look_id, finding={**fields, **remedy}).to_line())

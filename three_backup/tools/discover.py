@@ -13,15 +13,26 @@ Options:
       --version         show the version
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from shutil import which
+from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.deciding import discovery
-from three_backup.errors import UsageError
 from three_backup.model.objects import ObjectId, has_wildcard
-from three_backup.pipe import Invocation
+from three_backup.pipe import Invocation, is_stored
 from three_backup.restoring.nothing_found import Whereabouts
 from three_backup.sources import SOURCES
+
+
+@dataclass(frozen=True, slots=True)
+class Args:
+    stored: bool
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Self:
+        return cls(stored=is_stored(arguments))
 
 
 def main() -> int:
@@ -30,10 +41,9 @@ def main() -> int:
 
 def run(invocation: Invocation) -> None:
     invocation.warn()
-    if invocation.arguments["--stored"]:
+    args = Args.of(invocation.arguments)
+    if args.stored:
         _discover_stored(invocation)
-    elif invocation.arguments["--s3-prefix"] is not None:
-        raise UsageError("usage", "--s3-prefix goes with --stored only", "add --stored")
     else:
         _discover_live(invocation)
 

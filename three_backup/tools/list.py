@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from os import fstat
-from typing import Any
+from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.catalog.carriers import record_of
@@ -35,12 +35,12 @@ from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.drills import Drills
 from three_backup.deciding import discovery
 from three_backup.deciding.holding import outlook, unsupported
-from three_backup.errors import BackupError, UsageError
+from three_backup.errors import BackupError
 from three_backup.model.objects import selected
 from three_backup.model.records import Record
 from three_backup.model.snapshots import SnapshotId, rfc3339
 from three_backup.model.storage import Storage
-from three_backup.pipe import Invocation, translated
+from three_backup.pipe import Invocation, is_stored, translated
 from three_backup.restoring.nothing_found import Whereabouts
 from three_backup.screen import formats
 from three_backup.screen.terminal import Colour, painted
@@ -49,6 +49,23 @@ from three_backup.sources import SOURCES
 _RIGHT = frozenset({2})
 _TOO_LARGE = 1 << 64
 _STAGES = ("stage", "max_stage", "disabled")
+
+
+@dataclass(frozen=True, slots=True)
+class Args:
+    stages: bool
+    snapshots: bool
+    drills: bool
+    stored: bool
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Self:
+        return cls(
+            stages=bool(arguments["--stages"]),
+            snapshots=bool(arguments["--snapshots"]),
+            drills=bool(arguments["--drills"]),
+            stored=is_stored(arguments),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,30 +80,30 @@ def main() -> int:
 
 
 def run(invocation: Invocation) -> None:
-    if invocation.arguments["--s3-prefix"] is not None and not invocation.arguments["--stored"]:
-        raise UsageError("usage", "--s3-prefix goes with --stored only", "add --stored")
+    args = Args.of(invocation.arguments)
     if not _is_piped():
         invocation.warn()
-    stored = invocation.arguments["--stored"]
-    if stored and (empty := Whereabouts(invocation.catalogs).nothing):
+    if args.stored and (empty := Whereabouts(invocation.catalogs).nothing):
         invocation.say(str(empty))
         return
-    groups = groupby(_records(invocation), key=lambda record: record.carrier)
+    groups = groupby(_records(invocation, stored=args.stored), key=lambda record: record.carrier)
     proved = _Proved(invocation)
-    listed = (_look_up(invocation, proved, carrier, list(group)) for carrier, group in groups)
-    if invocation.arguments["--json"]:
+    listed = (
+        _look_up(invocation, args, proved, carrier, list(group)) for carrier, group in groups
+    )
+    if invocation.json:
         for entry in listed:
             for record in entry.records:
                 invocation.emit(_with_snapshots(record, entry.snapshots))
     else:
-        _show(invocation, list(listed), proved)
+        _show(invocation, args, list(listed), proved)
 
 
-def _records(invocation: Invocation) -> Iterator[Record]:
-    if invocation.arguments["--stored"]:
+def _records(invocation: Invocation, *, stored: bool) -> Iterator[Record]:
+    if stored:
         types = [source.type for source in SOURCES]
-        stored = discovery.stored(invocation.patterns, invocation.catalogs, types)
-        yield from _failed(invocation, stored)
+        found = discovery.stored(invocation.patterns, invocation.catalogs, types)
+        yield from _failed(invocation, found)
     elif _is_piped():
         for record in invocation.records():
             if record.failed or selected(invocation.patterns, record.id):
@@ -137,7 +154,7 @@ class _Proved:
 
 
 def _look_up(
-    invocation: Invocation, proved: _Proved, carrier: str, records: Sequence[Record]
+    invocation: Invocation, args: Args, proved: _Proved, carrier: str, records: Sequence[Record]
 ) -> _Listed:
     """Add what the options ask for to the records of a carrier."""
     live = [record for record in records if not record.failed and not record.unsupported]
@@ -147,14 +164,13 @@ def _look_up(
     settings = invocation.configuration.settings(live[0].object)
     catalog = invocation.catalog(settings.storage)
     errors: list[BackupError] = []
-    if invocation.arguments["--stages"]:
+    if args.stages:
         catalog.list_everything()
         with _collected(errors):
             records = _with_stages(invocation, catalog, carrier, records)
-    if invocation.arguments["--drills"]:
+    if args.drills:
         records = proved.shown(catalog, records)
-    wanted = invocation.arguments["--snapshots"]
-    snapshots = _snapshots(catalog, carrier, errors) if wanted else []
+    snapshots = _snapshots(catalog, carrier, errors) if args.snapshots else []
     failed = (invocation.fail(record_of(carrier), error) for error in errors)
     # --stored told of the same manifests.
     new = [failure for failure in failed if failure not in records]
@@ -202,13 +218,13 @@ def _with_snapshots(record: Record, snapshots: Sequence[Mapping[str, Any]]) -> R
     return record if record.failed or not snapshots else record.with_fields(snapshots=snapshots)
 
 
-def _show(invocation: Invocation, listed: Sequence[_Listed], proved: _Proved) -> None:
+def _show(invocation: Invocation, args: Args, listed: Sequence[_Listed], proved: _Proved) -> None:
     records = [record for entry in listed for record in entry.records]
     if not records:
         here = "; without records it lists by itself: tb-list < /dev/null"
         invocation.say(f"there is nothing to list{here if _is_piped() else ''}")
         return
-    columns = _columns(invocation.arguments, proved)
+    columns = _columns(args, proved)
     rows = [[cell(record) for cell in columns.values()] for record in records]
 
     def paint(row: int, line: str) -> str:
@@ -227,17 +243,17 @@ def _show(invocation: Invocation, listed: Sequence[_Listed], proved: _Proved) ->
         invocation.count(record)
 
 
-def _columns(arguments: Mapping[str, Any], proved: _Proved) -> dict[str, Callable[[Record], str]]:
+def _columns(args: Args, proved: _Proved) -> dict[str, Callable[[Record], str]]:
     """Return the columns: by its heading, what each shows of a record."""
     columns: dict[str, Callable[[Record], str]] = {
         "OBJECT": lambda record: record.id,
         "KIND": _kind,
         "SIZE": _size,
     }
-    if arguments["--stages"]:
+    if args.stages:
         columns["STAGE"] = lambda record: record.fields["stage"] if _has(record, "stage") else ""
         columns["MAX STAGE"] = _bound
-    if arguments["--drills"]:
+    if args.drills:
         columns["PROVED"] = proved.age
     return columns
 

@@ -13,8 +13,10 @@ Options:
 Reads records as tb-discover prints them. Adds stage, max_stage, take, todo and why.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import groupby
+from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.catalog.catalog import Catalog
@@ -28,13 +30,24 @@ from three_backup.screen import formats
 from three_backup.sources import direct_source_of
 
 
+@dataclass(frozen=True, slots=True)
+class Args:
+    explain: ObjectId | None
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Self:
+        given = arguments["--explain"]
+        return cls(explain=None if given is None else ObjectId.parse(given))
+
+
 def main() -> int:
     return pipe.main(__doc__, run)
 
 
 def run(invocation: Invocation) -> None:
-    if invocation.arguments["--explain"] is not None:
-        _explain(invocation, ObjectId.parse(invocation.arguments["--explain"]))
+    args = Args.of(invocation.arguments)
+    if args.explain is not None:
+        _explain(invocation, args.explain)
         return
     for carrier, group in groupby(invocation.records(), key=lambda record: record.carrier):
         for record in _planned(invocation, carrier, list(group)):

@@ -34,16 +34,18 @@ Adds restored, or would_restore with --dry-run; a summary goes to standard error
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import tzinfo
+from pathlib import Path
+from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.catalog.carriers import Broken, record_of
 from three_backup.catalog.catalog import Catalog
 from three_backup.errors import BackupError, s3_is_away
 from three_backup.host.locks import carrier_lock
-from three_backup.keeping.points import is_there
 from three_backup.model.records import Record
 from three_backup.model.schedule import host_zone
 from three_backup.pipe import Invocation, translated
@@ -51,17 +53,52 @@ from three_backup.restoring.restore_order import Party, Request, parties
 from three_backup.restoring.snapshot_choice import Choice
 from three_backup.restoring.snapshot_finder import Finder, Held
 from three_backup.restoring.summary import RestoreSummary
-from three_backup.restoring.target_names import Renaming
-from three_backup.restoring.whole_server import restore_whole
+from three_backup.restoring.target_names import LEVELS, Renaming
+from three_backup.restoring.whole_server import OF_OBJECTS, WholeRequest, restore_whole
 from three_backup.screen.progress import Transfer
-from three_backup.sources import direct_source_of, point_source_of, source_of
+from three_backup.sources import direct_source_of, source_of
 from three_backup.sources.base import LackingError, Planned, Restored
 from three_backup.sources.jobs import RestoreJob, Wanted
 
-_OPTIONS = ("owner", "acl", "without_devices")
-
 _Found = tuple[Record, Held | BackupError | None]
 _Outcome = tuple[Request, Restored | Planned | BackupError]
+
+
+@dataclass(frozen=True, slots=True)
+class Args:
+    pattern: tuple[str, ...]
+    choice: Choice  # --snapshot, --at
+    renaming: Renaming  # --level1 to --level3-suffix
+    dry_run: bool
+    overwrite: bool
+    owner: bool
+    acl: bool
+    without_devices: bool
+    pgdata: Path | None
+    pgdata_owner: str | None
+    tablespace_mapping: tuple[str, ...]
+    of_objects: tuple[str, ...]  # those of OF_OBJECTS that are given
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any], zone: tzinfo) -> Self:
+        pgdata = arguments["--pgdata"]
+        return cls(
+            pattern=tuple(arguments["PATTERN"]),
+            choice=Choice.of(arguments["--snapshot"], arguments["--at"], zone),
+            renaming=Renaming.of(
+                {level: arguments[f"--{level}"] for level in LEVELS},
+                {level: arguments[f"--{level}-suffix"] for level in LEVELS},
+            ),
+            dry_run=bool(arguments["--dry-run"]),
+            overwrite=bool(arguments["--overwrite"]),
+            owner=bool(arguments["--owner"]),
+            acl=bool(arguments["--acl"]),
+            without_devices=bool(arguments["--without-devices"]),
+            pgdata=None if pgdata is None else Path(pgdata),
+            pgdata_owner=arguments["--pgdata-owner"],
+            tablespace_mapping=tuple(arguments["--tablespace-mapping"]),
+            of_objects=tuple(option for option in OF_OBJECTS if arguments[option]),
+        )
 
 
 def main() -> int:
@@ -69,34 +106,46 @@ def main() -> int:
 
 
 def run(invocation: Invocation) -> None:
-    choice = Choice.of(invocation.arguments, host_zone(os.environ))
+    args = Args.of(invocation.arguments, host_zone(os.environ))
     invocation.warn()
-    catalogs = _catalogs(invocation)
-    if invocation.arguments["--pgdata"] is not None:
-        restore_whole(invocation, catalogs, choice)
+    catalogs = [_reachable(invocation, catalog) for catalog in invocation.catalogs]
+    if args.pgdata is not None:
+        restore_whole(invocation, catalogs, _whole(args, args.pgdata))
     else:
-        _restore(invocation, Finder(catalogs, choice))
+        _restore(invocation, args, Finder(catalogs, args.choice))
 
 
-def _restore(invocation: Invocation, finder: Finder) -> None:
-    started, renaming = time.monotonic(), Renaming.of(invocation.arguments)
-    found = list(_found(invocation, finder))
+def _whole(args: Args, pgdata: Path) -> WholeRequest:
+    return WholeRequest(
+        pattern=args.pattern,
+        choice=args.choice,
+        pgdata=pgdata,
+        pgdata_owner=args.pgdata_owner,
+        tablespace_mapping=args.tablespace_mapping,
+        of_objects=args.of_objects,
+        dry_run=args.dry_run,
+    )
+
+
+def _restore(invocation: Invocation, args: Args, finder: Finder) -> None:
+    started = time.monotonic()
+    found = list(_found(invocation, finder, args.pattern))
     if not found:
         raise BackupError(
             "restore.nothing",
             "no records came on standard input, so that nothing is restored",
             "name what to restore, or feed what tb-discover --stored prints",
         )
-    targets = renaming.targets(held.object.id for _, held in found if isinstance(held, Held))
+    targets = args.renaming.targets(held.object.id for _, held in found if isinstance(held, Held))
     requests = {}
-    summary = RestoreSummary(bool(invocation.arguments["--dry-run"]))
+    summary = RestoreSummary(dry_run=args.dry_run)
     for record, held in found:
         if isinstance(held, Held):
             target = targets[held.object.id]
             requests[target] = Request(record, held, target)
         else:
             _emit(invocation, summary, record if held is None else invocation.fail(record, held))
-    for record in _restored(invocation, requests.values()):
+    for record in _restored(invocation, args, requests.values()):
         _emit(invocation, summary, record)
     invocation.show(summary.text(time.monotonic() - started))
 
@@ -106,12 +155,8 @@ def _emit(invocation: Invocation, summary: RestoreSummary, record: Record) -> No
     invocation.emit(record)
 
 
-def _catalogs(invocation: Invocation) -> list[Catalog]:
-    """Return the catalogs of all storages; while S3 is away, with what lies on this host."""
-    return [_reachable(invocation, catalog) for catalog in invocation.catalogs]
-
-
 def _reachable(invocation: Invocation, catalog: Catalog) -> Catalog:
+    """Return the catalog; while S3 is away, with what lies on this host."""
     try:
         catalog.list_everything()
         return catalog
@@ -122,13 +167,12 @@ def _reachable(invocation: Invocation, catalog: Catalog) -> Catalog:
         return catalog.without_s3()
 
 
-def _found(invocation: Invocation, finder: Finder) -> Iterator[_Found]:
-    """Yield what the arguments or, without any, the records on standard input ask for.
+def _found(invocation: Invocation, finder: Finder, patterns: Sequence[str]) -> Iterator[_Found]:
+    """Yield what the patterns or, without any, the records on standard input ask for.
 
     Each comes with the snapshot that holds it; None for what failed before, or cannot be backed
     up.
     """
-    patterns = invocation.arguments["PATTERN"]
     if patterns:
         found = (match for pattern in patterns for match in finder.all(pattern))
         yield from {record.id: (record, held) for record, held in map(_recorded, found)}.values()
@@ -149,7 +193,7 @@ def _recorded(found: Held | Broken) -> tuple[Record, Held | BackupError]:
     return record_of(carrier), error
 
 
-def _restored(invocation: Invocation, requests: Iterable[Request]) -> Iterator[Record]:
+def _restored(invocation: Invocation, args: Args, requests: Iterable[Request]) -> Iterator[Record]:
     """Yield each record as soon as its object is restored.
 
     An object that lacks something is tried again after the others, as long as a round restores at
@@ -159,7 +203,7 @@ def _restored(invocation: Invocation, requests: Iterable[Request]) -> Iterator[R
     while left:
         lacking: list[tuple[Request, LackingError]] = []
         came = False
-        for request, outcome in _round(invocation, parties(left)):
+        for request, outcome in _round(invocation, args, parties(left)):
             if isinstance(outcome, LackingError):
                 lacking.append((request, outcome))
             elif isinstance(outcome, BackupError):
@@ -172,23 +216,25 @@ def _restored(invocation: Invocation, requests: Iterable[Request]) -> Iterator[R
             yield from (invocation.fail(request.record, error) for request, error in lacking)
 
 
-def _round(invocation: Invocation, all_parties: Sequence[Party]) -> Iterator[_Outcome]:
+def _round(invocation: Invocation, args: Args, all_parties: Sequence[Party]) -> Iterator[_Outcome]:
     for number, party in enumerate(all_parties, start=1):
         carrier = party[0].held.carrier
         place = f"{number}/{len(all_parties)} " if len(all_parties) > 1 else ""
         with invocation.bar(f"{place}{carrier}", None) as transfer:
-            yield from _outcomes(invocation, party, transfer)
+            yield from _outcomes(invocation, args, party, transfer)
 
 
-def _outcomes(invocation: Invocation, party: Party, transfer: Transfer) -> Iterator[_Outcome]:
+def _outcomes(
+    invocation: Invocation, args: Args, party: Party, transfer: Transfer
+) -> Iterator[_Outcome]:
     """Restore the objects of one snapshot together, and yield their outcomes."""
     left = {request.wanted: request for request in party}
     held, started = party[0].held, time.monotonic()
     failure: BackupError
     try:
-        with _undisturbed(invocation, held):
-            job = _job(invocation, party, transfer)
-            for wanted, outcome in _acted(invocation, job):
+        with _undisturbed(held, dry_run=args.dry_run):
+            job = _job(invocation, args, party, transfer)
+            for wanted, outcome in _acted(job, dry_run=args.dry_run):
                 if isinstance(outcome, Restored):
                     seconds = round(time.monotonic() - started, 3)
                     outcome = replace(outcome, facts={"seconds": seconds, **outcome.facts})
@@ -204,49 +250,40 @@ def _outcomes(invocation: Invocation, party: Party, transfer: Transfer) -> Itera
     yield from ((request, failure) for request in left.values())
 
 
-def _undisturbed(invocation: Invocation, held: Held) -> AbstractContextManager[object]:
+def _undisturbed(held: Held, *, dry_run: bool) -> AbstractContextManager[object]:
     """Keep others from removing snapshots meanwhile; a dry run leaves not even a lock file."""
-    if invocation.arguments["--dry-run"]:
+    if dry_run:
         return nullcontext()
     return carrier_lock(held.catalog.storage.local_dir, held.carrier, shared=True)
 
 
 def _acted(
-    invocation: Invocation, job: RestoreJob
+    job: RestoreJob, *, dry_run: bool
 ) -> Iterator[tuple[Wanted, Restored | Planned | BackupError]]:
     source = source_of(job.wanted[0].object.type)
-    return source.plan(job) if invocation.arguments["--dry-run"] else source.restore(job)
+    return source.plan(job) if dry_run else source.restore(job)
 
 
-def _job(invocation: Invocation, party: Party, transfer: Transfer) -> RestoreJob:
-    arguments, held = invocation.arguments, party[0].held
+def _job(invocation: Invocation, args: Args, party: Party, transfer: Transfer) -> RestoreJob:
+    held = party[0].held
     catalog, source_type = held.catalog, held.object.id.type
     settings = invocation.configuration.source_settings(source_type)
-    at_source = _is_at_source(held)
+    at_source = held.is_at_source()
     return RestoreJob(
         wanted=[request.wanted for request in party],
         chain=[catalog.files(held.carrier, held.stored)]
         if at_source
         else catalog.chain(held.carrier, catalog.snapshots(held.carrier), held.stored.id),
-        overwrite=bool(arguments["--overwrite"]),
+        overwrite=args.overwrite,
         source_settings=settings,
         work_dir=settings.scratch_dir or catalog.storage.local_dir / "scratch",
         advance=transfer,
         say=invocation.say,
-        options={name: bool(arguments[f"--{name.replace('_', '-')}"]) for name in _OPTIONS},
+        options={"owner": args.owner, "acl": args.acl, "without_devices": args.without_devices},
         store=catalog.bucket if direct_source_of(source_type) else None,
         at_source=at_source,
         expect=transfer.expect,
     )
-
-
-def _is_at_source(held: Held) -> bool:
-    """Return whether the snapshot is a point that needs nothing from S3."""
-    source = point_source_of(held.object.id.type)
-    if source is None or not held.stored.local:
-        return False
-    manifest = held.catalog.manifest(held.carrier, held.stored)
-    return is_there(manifest, source.points(held.carrier))
 
 
 def _result(invocation: Invocation, request: Request, outcome: Restored | Planned) -> Record:

@@ -15,8 +15,9 @@ Reads records. Nothing is removed of a carrier one of whose records failed. Adds
 verdicts in a dry run.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.catalog.carriers import is_object
@@ -41,11 +42,22 @@ from three_backup.sources.jobs import ClearJob
 _STAGES = {Place.LOCAL: Stage.ROTATED_LOCALLY, Place.S3: Stage.ROTATED_S3}
 
 
+@dataclass(frozen=True, slots=True)
+class Args:
+    dry_run: bool
+    adopt: bool
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Self:
+        return cls(dry_run=bool(arguments["--dry-run"]), adopt=bool(arguments["--adopt"]))
+
+
 def main() -> int:
     return pipe.main(__doc__, run)
 
 
 def run(invocation: Invocation) -> None:
+    args = Args.of(invocation.arguments)
     outcomes: Once[dict[str, Any]] = Once()
     near: Once[bool] = Once()
     failed: set[str] = set()
@@ -65,10 +77,10 @@ def run(invocation: Invocation) -> None:
         ):
             return record
         key = " ".join((record.carrier, *places))
-        outcome = outcomes.of(key, lambda: _act(invocation, record, settings, places))
+        outcome = outcomes.of(key, lambda: _act(invocation, args, record, settings, places))
         if Place.S3 in places:
             rotated.add((record.object.type, settings.storage))
-        return _result(record.with_fields(**outcome), settings, places, invocation)
+        return _result(record.with_fields(**outcome), settings, places, dry_run=args.dry_run)
 
     for group in _by_carrier(invocation.records()):
         seen.update(record.carrier for record in group)
@@ -76,7 +88,7 @@ def run(invocation: Invocation) -> None:
         for record in group:
             idle = record.failed or record.unsupported
             invocation.emit(record if idle else invocation.attempt(record, act))
-    _clear_forgotten(invocation, rotated, seen)
+    _clear_forgotten(invocation, args, rotated, seen)
 
 
 def _by_carrier(records: Iterable[Record]) -> Iterator[list[Record]]:
@@ -99,7 +111,10 @@ def _by_carrier(records: Iterable[Record]) -> Iterator[list[Record]]:
 
 
 def _clear_forgotten(
-    invocation: Invocation, rotated: Collection[tuple[str, Storage]], seen: Collection[str]
+    invocation: Invocation,
+    args: Args,
+    rotated: Collection[tuple[str, Storage]],
+    seen: Collection[str],
 ) -> None:
     """Clear what was begun for dropped objects, of which no record comes any more."""
 
@@ -108,7 +123,7 @@ def _clear_forgotten(
             _clear(invocation, catalog, record.carrier, source_type)
         return record
 
-    for source_type, storage in rotated if not invocation.arguments["--dry-run"] else ():
+    for source_type, storage in rotated if not args.dry_run else ():
         catalog = invocation.catalog(storage)
         for carrier in sorted(set(catalog.local.begun(source_type)).difference(seen)):
             if not _may_lie_in(storage, carrier, invocation.configuration):
@@ -160,16 +175,16 @@ def _stays_here(invocation: Invocation, record: Record, settings: Settings) -> b
 
 
 def _result(
-    record: Record, settings: Settings, places: Sequence[Place], invocation: Invocation
+    record: Record, settings: Settings, places: Sequence[Place], *, dry_run: bool
 ) -> Record:
     stages = [_STAGES[place] for place in places]
-    if invocation.arguments["--dry-run"] or not settings.max_stage.reaches(stages[-1]):
+    if dry_run or not settings.max_stage.reaches(stages[-1]):
         return record
     return record.reached(*stages)
 
 
 def _act(
-    invocation: Invocation, record: Record, settings: Settings, places: Sequence[Place]
+    invocation: Invocation, args: Args, record: Record, settings: Settings, places: Sequence[Place]
 ) -> dict[str, Any]:
     """Rotate a carrier under its lock: only what the verdicts name is removed."""
     carrier, catalog = record.carrier, invocation.catalog(settings.storage)
@@ -179,10 +194,10 @@ def _act(
             carrier, [record.object], invocation.configuration, catalog, snapshots
         )
         decided = [verdict for verdict in holding.verdicts() if verdict.place in places]
-        if invocation.arguments["--dry-run"]:
+        if args.dry_run:
             return {"verdicts": [_said(invocation, carrier, verdict) for verdict in decided]}
         if Place.S3 in places and catalog.s3 is not None:
-            catalog.s3.claim(invocation.host_id, adopt=bool(invocation.arguments["--adopt"]))
+            catalog.s3.claim(invocation.host_id, adopt=args.adopt)
             _clear(invocation, catalog, carrier, record.object.type)
         removed = _remove(invocation, catalog, carrier, decided)
         _report_unclaimed(invocation, catalog, carrier, places)

@@ -22,8 +22,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.command import Pipeline, Program, joined, signal_name
@@ -43,10 +44,24 @@ from three_backup.watching.summary import Summary
 _STAGES = ("tb-discover", "tb-plan", "tb-snapshot", "tb-upload", "tb-rotate")
 _WRITING = ("tb-snapshot", "tb-upload", "tb-rotate")
 _MOVING = ("tb-snapshot", "tb-upload")
-_PASSED_ON = ("--config", "--env-file")
 _DECISIVE = (Exit.CONFIGURATION, Exit.USAGE)
 _SIGNALLED = 128
 _ORDERLY = (Exit.OK, Exit.FAILED, Exit.UNREACHABLE, Exit.CLOSED_PIPE, *_DECISIVE)
+
+
+@dataclass(frozen=True, slots=True)
+class Args:
+    if_running: IfRunning | None  # None: what the configuration says
+    quiet: bool
+    adopt: bool
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Self:
+        return cls(
+            if_running=_if_running(arguments["--if-running"]),
+            quiet=bool(arguments["--quiet"]),
+            adopt=bool(arguments["--adopt"]),
+        )
 
 
 def main() -> int:
@@ -54,18 +69,19 @@ def main() -> int:
 
 
 def run(invocation: Invocation) -> Exit:
-    settings = invocation.configuration.run
-    stages = _stages(invocation)
-    patience = Patience(_if_running(invocation), settings.kill_after)
+    settings, folder = invocation.configuration.run, _folder_of_stages()
+    args = Args.of(invocation.arguments)
+    stages = _stages(invocation, folder, adopt=args.adopt)
+    patience = Patience(args.if_running or settings.if_running, settings.kill_after)
     with run_lock(settings.local_dir, patience, invocation.clock, invocation.say) as lock:
         try:
-            return _run(invocation, lock, stages)
+            return _run(invocation, lock, stages, quiet=args.quiet)
         except (KeyboardInterrupt, StoppedError):
             invocation.say("stopped, and every stage has ended; the next run goes on from here")
             raise
 
 
-def _run(invocation: Invocation, lock: RunLock, stages: Sequence[Program]) -> Exit:
+def _run(invocation: Invocation, lock: RunLock, stages: Sequence[Program], *, quiet: bool) -> Exit:
     started, done, account = time.monotonic(), Summary(), Account()
     _tell(invocation, Event.START, {"headline": "the run begins"})
     statuses = _statuses(invocation, lock, stages, (done.add, account.add))
@@ -74,7 +90,7 @@ def _run(invocation: Invocation, lock: RunLock, stages: Sequence[Program]) -> Ex
         invocation.say(death)
     status, seconds = _status(statuses, done, deaths), time.monotonic() - started
     _remember(invocation, account, LastRun(lock.since, invocation.clock(), status, tuple(deaths)))
-    if _wants_summary(invocation, status):
+    if not invocation.json and (status is not Exit.OK or not quiet):
         colour = Colour.GREEN if status is Exit.OK else Colour.RED
         headline, rest = summary.text(done, seconds, deaths).split("\n", 1)
         invocation.write(f"{painted(headline, colour, coloured=invocation.coloured)}\n{rest}")
@@ -97,7 +113,7 @@ def _statuses(
             lock.beat()
             for add in adds:
                 add(record)
-            if invocation.arguments["--json"]:
+            if invocation.json:
                 invocation.write(record.to_line())
         return pipeline.statuses()
 
@@ -111,40 +127,43 @@ def _records(invocation: Invocation, output: Iterable[bytes]) -> Iterator[Record
             yield malformed_line(invocation.name, number, error)
 
 
-def _if_running(invocation: Invocation) -> IfRunning:
-    action = invocation.arguments["--if-running"]
+def _if_running(action: str | None) -> IfRunning | None:
     if action is None:
-        return invocation.configuration.run.if_running
+        return None
     if action not in tuple(IfRunning):
         raise UsageError("usage", f"--if-running {action} is not known", "say skip, wait or kill")
     return IfRunning(action)
 
 
-def _stages(invocation: Invocation) -> list[Program]:
-    """Return the stages: the programs beside the tb-run that was started, with their options."""
+def _folder_of_stages() -> Path:
+    """Return the folder of the tb-run that was started; the stages must lie beside it."""
     folder = Path(sys.argv[0]).resolve().parent
     missing = [name for name in _STAGES if not (folder / name).is_file()]
     if missing:
         raise BackupError(
             "run.installation", f"{folder / missing[0]} is missing", "install three_backup again"
         )
+    return folder
+
+
+def _stages(invocation: Invocation, folder: Path, *, adopt: bool) -> list[Program]:
     return [
-        Program((sys.executable, str(folder / name), *_options(invocation, name)))
+        Program((sys.executable, str(folder / name), *_options(invocation, name, adopt=adopt)))
         for name in _STAGES
     ]
 
 
-def _options(invocation: Invocation, stage: str) -> Iterable[str]:
-    arguments = invocation.arguments
-    for name in _PASSED_ON:
-        if arguments[name] is not None:
-            yield f"{name}={arguments[name]}"
+def _options(invocation: Invocation, stage: str, *, adopt: bool) -> Iterable[str]:
+    if invocation.config is not None:
+        yield f"--config={invocation.config}"
+    if invocation.env_file is not None:
+        yield f"--env-file={invocation.env_file}"
     if stage == "tb-discover":
         yield from (f"--select={pattern}" for pattern in invocation.patterns)
-    if stage in _WRITING and arguments["--adopt"]:
+    if stage in _WRITING and adopt:
         yield "--adopt"
     if stage in _MOVING:
-        yield f"--progress={arguments['--progress']}"
+        yield f"--progress={invocation.progress}"
 
 
 def _members(pipeline: Pipeline) -> list[Holder]:
@@ -205,9 +224,3 @@ def _tell(invocation: Invocation, event: Event, facts: Mapping[str, Any]) -> Non
     given = {when: argv for when, argv in commands.items() if argv is not None}
     hooks = Hooks(given, settings.hook_timeout.total_seconds(), settings.ping_url)
     hooks.tell(event, {"host": invocation.host, **facts}, invocation.say)
-
-
-def _wants_summary(invocation: Invocation, status: Exit) -> bool:
-    if invocation.arguments["--json"]:
-        return False
-    return status is not Exit.OK or not invocation.arguments["--quiet"]

@@ -19,13 +19,13 @@ incremental, or a base where none can follow. Adds snapshot.
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.catalog.catalog import Catalog, Stored
@@ -49,6 +49,21 @@ _OWN = (Stage.SNAPSHOT_BASE, Stage.SNAPSHOT_INCREMENTAL)
 
 
 @dataclass(frozen=True, slots=True)
+class Args:
+    base: bool
+    incremental: bool
+    adopt: bool
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Self:
+        return cls(
+            base=bool(arguments["--base"]),
+            incremental=bool(arguments["--incremental"]),
+            adopt=bool(arguments["--adopt"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class _Outcome:
     """The outcome of one carrier."""
 
@@ -63,29 +78,28 @@ def main() -> int:
 
 
 def run(invocation: Invocation) -> None:
+    args = Args.of(invocation.arguments)
     outcomes: Once[_Outcome] = Once()
 
     def act(record: Record) -> Record:
         settings = invocation.configuration.settings(record.object)
         direct = direct_source_of(record.object.type) is not None
-        kind = _asked(invocation, record, settings, direct=direct)
+        kind = _asked(args, record, settings, direct=direct)
         if kind is None:
             return record
-        taking = partial(_act, invocation, record, settings, kind)
+        taking = partial(_act, invocation, args, record, settings, kind)
         return _result(record, outcomes.of(record.carrier, taking), direct=direct)
 
     invocation.each(act)
 
 
-def _asked(
-    invocation: Invocation, record: Record, settings: Settings, *, direct: bool
-) -> Kind | None:
+def _asked(args: Args, record: Record, settings: Settings, *, direct: bool) -> Kind | None:
     """Return the kind of snapshot that the record, or an option that overrules it, asks for."""
     if settings.disable or not settings.max_stage.reaches(taken(Kind.BASE, direct=direct)):
         return None
-    if invocation.arguments["--base"]:
+    if args.base:
         return Kind.BASE
-    if invocation.arguments["--incremental"] or not record.planned:
+    if args.incremental or not record.planned:
         incremental = settings.max_stage.reaches(taken(Kind.INCREMENTAL, direct=direct))
         return Kind.INCREMENTAL if incremental else Kind.BASE
     take = record.fields.get("take")
@@ -97,9 +111,8 @@ def _result(record: Record, outcome: _Outcome, *, direct: bool) -> Record:
         record = record.with_fields(why=outcome.why)
     own = (*_OWN, Stage.SYNCED_S3) if direct else _OWN
     if (manifest := outcome.manifest) is None:
-        left = (
-            {"todo": [step for step in record.todo if step not in own]} if record.planned else {}
-        )
+        todo = [step for step in record.todo if step not in own]
+        left = {"todo": todo} if record.planned else {}
         return record.with_fields(take=None, **left)
     if record.object not in outcome.held:
         return _left_without(record, manifest)
@@ -115,7 +128,9 @@ def _left_without(record: Record, manifest: Manifest) -> Record:
     return record.with_fields(take=None, todo=[], why="it is gone at the source")
 
 
-def _act(invocation: Invocation, record: Record, settings: Settings, kind: Kind) -> _Outcome:
+def _act(
+    invocation: Invocation, args: Args, record: Record, settings: Settings, kind: Kind
+) -> _Outcome:
     """Take the snapshot of a carrier, under its lock."""
     carrier = record.carrier
     with carrier_lock(settings.storage.local_dir, carrier):
@@ -126,7 +141,7 @@ def _act(invocation: Invocation, record: Record, settings: Settings, kind: Kind)
         if source := point_source_of(record.object.type):
             snapshots = points.reconcile(source, catalog, carrier, invocation.say)
         try:
-            return _taken(invocation, record, catalog, snapshots, kind)
+            return _taken(invocation, args, record, catalog, snapshots, kind)
         except (BackupError, OSError) as error:
             if not is_full(error) or not room_comes(
                 record, settings, invocation.configuration, catalog, snapshots
@@ -140,6 +155,7 @@ def _act(invocation: Invocation, record: Record, settings: Settings, kind: Kind)
 
 def _taken(
     invocation: Invocation,
+    args: Args,
     record: Record,
     catalog: Catalog,
     snapshots: Sequence[Stored],
@@ -150,10 +166,10 @@ def _taken(
     if kind is Kind.INCREMENTAL:
         parent, why = _parent(catalog, record.carrier, snapshots)
     try:
-        return _take(invocation, record, catalog, snapshots, parent, why)
+        return _take(invocation, args, record, catalog, snapshots, parent, why)
     except ParentUnusableError as error:
         invocation.say(f"{record.carrier}: {error.message}; a base is taken instead")
-        return _take(invocation, record, catalog, snapshots, None, error.message)
+        return _take(invocation, args, record, catalog, snapshots, None, error.message)
     except NothingToTakeError as error:
         invocation.say(f"{record.carrier}: {error}")
         return _Outcome(None, why=error.message)
@@ -203,6 +219,7 @@ def _parent(
 
 def _take(
     invocation: Invocation,
+    args: Args,
     record: Record,
     catalog: Catalog,
     snapshots: Sequence[Stored],
@@ -214,7 +231,7 @@ def _take(
     snapshot = SnapshotId(moment, parent.id.time if parent else None)
     source = source_of(record.object.type)
     with (
-        _destination(invocation, record, catalog, snapshot) as destination,
+        _destination(invocation, args, record, catalog, snapshot) as destination,
         invocation.bar(record.carrier, None) as transfer,
     ):
         job = SnapshotJob(
@@ -249,14 +266,14 @@ class _Destination:
 
 @contextmanager
 def _destination(
-    invocation: Invocation, record: Record, catalog: Catalog, snapshot: SnapshotId
+    invocation: Invocation, args: Args, record: Record, catalog: Catalog, snapshot: SnapshotId
 ) -> Iterator[_Destination]:
     carrier = record.carrier
     if direct_source_of(record.object.type) is None:
         with catalog.local.begin(carrier, snapshot) as directory:
             yield _Destination(directory, None, partial(catalog.local.commit, directory))
         return
-    catalog.bucket.claim(invocation.host_id, adopt=bool(invocation.arguments["--adopt"]))
+    catalog.bucket.claim(invocation.host_id, adopt=args.adopt)
     journals = catalog.local.journals(carrier)
     journals.mkdir(parents=True, exist_ok=True)
     yield _Destination(journals, catalog.bucket, partial(_commit_in_s3, catalog))

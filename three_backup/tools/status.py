@@ -19,11 +19,11 @@ status are those of a Nagios plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 """
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.catalog.catalog import Catalog
@@ -51,6 +51,22 @@ _PATIENCE = timedelta(seconds=5)
 _USUAL_WIDTH, _WIDE = 78, 100
 
 
+@dataclass(frozen=True, slots=True)
+class Args:
+    grace: timedelta
+    max_age: timedelta | None
+    prometheus: Path | None
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Self:
+        prometheus = arguments["--prometheus"]
+        return cls(
+            grace=_duration("--grace", arguments["--grace"]) or timedelta(),
+            max_age=_duration("--max-age", arguments["--max-age"]),
+            prometheus=Path(prometheus) if prometheus else None,
+        )
+
+
 def main() -> int:
     return pipe.main(__doc__, run, unable=_unknown)
 
@@ -59,17 +75,16 @@ def run(invocation: Invocation) -> int:
     now = invocation.clock()
     folder = invocation.configuration.run.local_dir
     last = last_run.read(folder)
-    grace, max_age = _duration(invocation, "--grace"), _duration(invocation, "--max-age")
-    patience = Patience(grace or timedelta(), max_age)
+    args = Args.of(invocation.arguments)
+    patience = Patience(args.grace, args.max_age)
     clock = Clock(now, host_zone(os.environ))
     watch = Watch(invocation.configuration, invocation.patterns, last, patience, clock)
     watched = watch.look(_catalogs(invocation))
-    if invocation.arguments["--prometheus"]:
-        path = Path(invocation.arguments["--prometheus"])
-        metrics.write(path, [_measured(carrier, last) for carrier in watched], last)
+    if args.prometheus is not None:
+        metrics.write(args.prometheus, [_measured(carrier, last) for carrier in watched], last)
     of_the_run = list(_of_the_run(last, locks.run_at_work(folder)))
     level = _level(watched, of_the_run)
-    if invocation.arguments["--json"]:
+    if invocation.json:
         for record in (record for carrier in watched for record in _records(carrier)):
             invocation.write(record.to_line())
     else:
@@ -95,8 +110,7 @@ def _unknown(name: str, error: BackupError) -> int:
     return Level.UNKNOWN
 
 
-def _duration(invocation: Invocation, option: str) -> timedelta | None:
-    text = invocation.arguments[option]
+def _duration(option: str, text: str | None) -> timedelta | None:
     try:
         return None if text is None else duration(text)
     except ValueError as error:

@@ -15,12 +15,12 @@ Reads records. An upload that was cut short goes on where it stopped. Adds uploa
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.catalog.catalog import Catalog, Stored, in_s3
@@ -46,6 +46,15 @@ from three_backup.sources.base import PointSource
 
 
 @dataclass(frozen=True, slots=True)
+class Args:
+    adopt: bool
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Self:
+        return cls(adopt=bool(arguments["--adopt"]))
+
+
+@dataclass(frozen=True, slots=True)
 class _Sent:
     """The upload of one snapshot."""
 
@@ -58,13 +67,14 @@ def main() -> int:
 
 
 def run(invocation: Invocation) -> None:
+    args = Args.of(invocation.arguments)
     outcomes: Once[dict[str, Any]] = Once()
 
     def act(record: Record) -> Record:
         settings = invocation.configuration.settings(record.object)
         if not _asked(record, settings):
             return record
-        uploaded = outcomes.of(record.carrier, lambda: _act(invocation, record, settings))
+        uploaded = outcomes.of(record.carrier, lambda: _act(invocation, args, record, settings))
         return record.reached(Stage.SYNCED_S3).with_fields(uploaded=uploaded)
 
     invocation.each(act)
@@ -78,7 +88,7 @@ def _asked(record: Record, settings: Settings) -> bool:
     return Stage.SYNCED_S3 in record.todo if record.planned else True
 
 
-def _act(invocation: Invocation, record: Record, settings: Settings) -> dict[str, Any]:
+def _act(invocation: Invocation, args: Args, record: Record, settings: Settings) -> dict[str, Any]:
     """Upload the carrier's snapshots, oldest first, under its lock."""
     carrier, catalog = record.carrier, invocation.catalog(settings.storage)
     source = point_source_of(carrier.partition("/")[0])
@@ -92,7 +102,7 @@ def _act(invocation: Invocation, record: Record, settings: Settings) -> dict[str
             snapshots = points.reconcile(source, catalog, carrier, invocation.say)
         holding = _holding(invocation, record, catalog, snapshots)
         for snapshot in _lacking(invocation, holding):
-            catalog.bucket.claim(invocation.host_id, adopt=bool(invocation.arguments["--adopt"]))
+            catalog.bucket.claim(invocation.host_id, adopt=args.adopt)
             manifest = catalog.local.manifest(carrier, snapshot)
             sent[str(snapshot)] = _upload(invocation, catalog, manifest, source)
     return {

@@ -24,18 +24,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.catalog.carriers import record_of
 from three_backup.catalog.catalog import Catalog
-from three_backup.catalog.drills import Drill, Drills
+from three_backup.catalog.drills import Drill
 from three_backup.errors import BackupError, BusyError, UnreachableError, UsageError
 from three_backup.host.locks import carrier_lock
 from three_backup.model.objects import ObjectId, can_match_below, selected
 from three_backup.model.records import Record, error_fields
 from three_backup.pipe import Invocation, translated
 from three_backup.restoring.drill_candidates import Candidate, candidates
+from three_backup.restoring.drill_memory import Memory
 from three_backup.restoring.nothing_found import Whereabouts
 from three_backup.screen.progress import bar
 from three_backup.sources import SOURCES, direct_source_of, source_of
@@ -45,6 +46,25 @@ from three_backup.sources.jobs import DrillJob
 _NEVER = datetime.min.replace(tzinfo=UTC)
 _COMPARED = ("rows", "content")
 """Facts in which no two drills of one snapshot may differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Args:
+    pattern: tuple[str, ...]
+    sample: int | None
+    oldest_first: bool
+    content: bool
+    read_only: bool
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Self:
+        return cls(
+            pattern=tuple(arguments["PATTERN"]),
+            sample=_sample(arguments["--sample"]),
+            oldest_first=bool(arguments["--oldest-first"]),
+            content=bool(arguments["--content"]),
+            read_only=bool(arguments["--read-only"]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +80,19 @@ def main() -> int:
 
 
 def run(invocation: Invocation) -> None:
-    sample = _sample(invocation.arguments["--sample"])
+    args = Args.of(invocation.arguments)
     invocation.warn()
     catalogs = [invocation.catalog(storage) for storage in invocation.configuration.storages()]
     for catalog in catalogs:
         _ = catalog.bucket  # raises without a bucket: what lies in S3 is to be proved
         catalog.leave_out_local()
-    memory = _Memory(invocation)
-    requests = _chosen(invocation, memory, _requests(invocation, catalogs), sample)
+    memory = Memory(invocation)
+    requests = _chosen(args, memory, _requests(invocation, catalogs, args.pattern))
     groups: dict[Any, list[_Request]] = {}
     for request in requests:
         groups.setdefault(request.candidate.place, []).append(request)
     for group in groups.values():
-        _verify(invocation, memory, group)
+        _verify(invocation, args, memory, group)
 
 
 def _sample(text: str | None) -> int | None:
@@ -81,35 +101,10 @@ def _sample(text: str | None) -> int | None:
     return None if text is None else int(text)
 
 
-class _Memory:
-    """Remembers the drills of each storage. The prefix of another host is only read."""
-
-    def __init__(self, invocation: Invocation) -> None:
-        self._invocation = invocation
-        self._drills: dict[int, Drills] = {}
-
-    def of(self, catalog: Catalog) -> Drills:
-        return self._drills.setdefault(id(catalog), Drills(catalog.bucket))
-
-    def before(self, catalog: Catalog, object_id: ObjectId) -> Mapping[str, Any]:
-        """Return what the last good drill found; nothing where that cannot be read."""
-        try:
-            return self.of(catalog).facts(object_id)
-        except BackupError as error:
-            self._invocation.say(f"{error.message}: nothing is compared with the last drill")
-            return {}
-
-    def remember(self, catalog: Catalog, drill: Drill, *, good: bool) -> None:
-        try:
-            catalog.bucket.claim(self._invocation.host_id)
-            self.of(catalog).remember(drill, good=good)
-        except BackupError as error:
-            self._invocation.say(f"{error.message}: what is proved here is not remembered there")
-
-
-def _requests(invocation: Invocation, catalogs: Sequence[Catalog]) -> list[_Request]:
+def _requests(
+    invocation: Invocation, catalogs: Sequence[Catalog], patterns: Sequence[str]
+) -> list[_Request]:
     """Return what the arguments or, without any, the records on standard input ask for."""
-    patterns = invocation.arguments["PATTERN"]
     if patterns:
         return _by_pattern(invocation, catalogs, patterns)
     records = {}
@@ -174,28 +169,26 @@ def _not_held(what: str, whereabouts: Whereabouts) -> BackupError:
     )
 
 
-def _chosen(
-    invocation: Invocation, memory: _Memory, requests: list[_Request], sample: int | None
-) -> list[_Request]:
-    if invocation.arguments["--oldest-first"]:
+def _chosen(args: Args, memory: Memory, requests: list[_Request]) -> list[_Request]:
+    if args.oldest_first:
         requests = sorted(requests, key=lambda request: _proved(memory, request.candidate))
-    elif sample is not None:
+    elif args.sample is not None:
         random.SystemRandom().shuffle(requests)
-    return requests[:sample]
+    return requests[: args.sample]
 
 
-def _proved(memory: _Memory, candidate: Candidate) -> datetime:
+def _proved(memory: Memory, candidate: Candidate) -> datetime:
     return memory.of(candidate.catalog).last_good(str(candidate.object)) or _NEVER
 
 
-def _verify(invocation: Invocation, memory: _Memory, group: Sequence[_Request]) -> None:
+def _verify(invocation: Invocation, args: Args, memory: Memory, group: Sequence[_Request]) -> None:
     """Drill the objects of one snapshot together; emit each record once it has an outcome."""
     records = {request.candidate.object: request.record for request in group}
     candidate, began = group[0].candidate, time.monotonic()
-    for object_id, outcome in _outcomes(invocation, candidate, list(records)):
+    for object_id, outcome in _outcomes(invocation, args, candidate, list(records)):
         record = records.get(object_id) or Record.of(object_id, **_carrier(candidate))
         seconds = round(time.monotonic() - began, 3)
-        told = _told(invocation, memory, candidate, object_id, outcome, seconds)
+        told = _told(invocation, args, memory, candidate, object_id, outcome, seconds)
         if isinstance(told, BackupError):
             invocation.emit(invocation.fail(record, told))
         else:
@@ -203,13 +196,13 @@ def _verify(invocation: Invocation, memory: _Memory, group: Sequence[_Request]) 
 
 
 def _outcomes(
-    invocation: Invocation, candidate: Candidate, objects: Sequence[ObjectId]
+    invocation: Invocation, args: Args, candidate: Candidate, objects: Sequence[ObjectId]
 ) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
     """Yield the outcome of each object; a failure of the drill is that of all objects left."""
     left = dict.fromkeys(objects)
     failure: BackupError
     try:
-        for object_id, outcome in _drilled(invocation, candidate, objects):
+        for object_id, outcome in _drilled(invocation, args, candidate, objects):
             left.pop(object_id, None)
             yield object_id, outcome
         return
@@ -221,7 +214,7 @@ def _outcomes(
 
 
 def _drilled(
-    invocation: Invocation, candidate: Candidate, objects: Sequence[ObjectId]
+    invocation: Invocation, args: Args, candidate: Candidate, objects: Sequence[ObjectId]
 ) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
     catalog, source_type = candidate.catalog, objects[0].type
     source, local_dir = source_of(source_type), catalog.storage.local_dir
@@ -234,7 +227,7 @@ def _drilled(
         job = DrillJob(
             objects=[carried for carried in chain[-1].manifest.objects if carried.id in wanted],
             chain=chain,
-            content=bool(invocation.arguments["--content"]),
+            content=args.content,
             name=hashlib.sha256(invocation.host_id.encode()).hexdigest()[:12],
             source_settings=settings,
             work_dir=settings.scratch_dir or local_dir / "scratch",
@@ -242,13 +235,14 @@ def _drilled(
             say=invocation.say,
             store=catalog.bucket if direct_source_of(source_type) else None,
         )
-        prove = source.read_through if invocation.arguments["--read-only"] else source.drill
+        prove = source.read_through if args.read_only else source.drill
         yield from prove(job)
 
 
 def _told(
     invocation: Invocation,
-    memory: _Memory,
+    args: Args,
+    memory: Memory,
     candidate: Candidate,
     object_id: ObjectId,
     outcome: Restored | BackupError,
@@ -258,17 +252,16 @@ def _told(
 
     Not remembered is reading alone, which proves less, and a drill that could not be tried.
     """
-    read_only = bool(invocation.arguments["--read-only"])
     snapshot = str(candidate.stored.id)
-    if isinstance(outcome, Restored) and not read_only:
+    if isinstance(outcome, Restored) and not args.read_only:
         before = memory.before(candidate.catalog, object_id)
         outcome = _compared(object_id, snapshot, outcome, before)
     if isinstance(outcome, Restored):
-        facts = {"how": "read" if read_only else "restored", **outcome.facts}
+        facts = {"how": "read" if args.read_only else "restored", **outcome.facts}
     else:
         facts = {"error": error_fields(invocation.name, outcome)}
     drill = Drill(object_id, snapshot, invocation.clock(), seconds, facts)
-    if not read_only and not isinstance(outcome, BusyError | UnreachableError):
+    if not args.read_only and not isinstance(outcome, BusyError | UnreachableError):
         memory.remember(candidate.catalog, drill, good=isinstance(outcome, Restored))
     return outcome if isinstance(outcome, BackupError) else drill
 
