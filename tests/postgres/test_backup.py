@@ -120,13 +120,14 @@ def test_how_much_a_base_will_move_is_known_as_it_begins(
 def test_an_incremental_holds_only_what_changed(
     live: PostgresServer, database: str, taking: Taking
 ) -> None:
-    run(live, database, *_USERS, "CREATE TABLE still AS SELECT * FROM users")
+    still = ("CREATE TABLE still AS SELECT * FROM users", "VACUUM (FREEZE) still, users")
+    run(live, database, *_USERS, *still)  # autovacuum would change every block of both later
     base = taking.take()
     run(live, database, "UPDATE users SET note = 'changed' WHERE id = 7")
     increment = taking.take(base)
     assert increment.manifest.snapshot.kind is Kind.INCREMENTAL
     assert increment.manifest.snapshot.parent == base.manifest.snapshot.time
-    assert increment.manifest.stored_size < base.manifest.stored_size / 4, "autovacuum writes too"
+    assert increment.manifest.stored_size < base.manifest.stored_size / 4
     index = index_of(increment)
     forms = {
         name: {
