@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.pipeline.test_failures import until
 from three_backup.errors import Exit
 
 
@@ -62,6 +63,8 @@ def test_nothing_is_left_of_a_demo_that_is_interrupted_while_a_tool_works(
     demo: "subprocess.Popen[str]", server_folder: Path
 ) -> None:
     read_until(demo, "$ tb-run")
+    # A tool that Python has not started yet could only end with Python's own words.
+    until(lambda: any((server_folder / "show").rglob(".unfinished-*")))
     os.killpg(demo.pid, signal.SIGINT)  # Ctrl-C reaches every process of the terminal
     assert_all_is_gone(demo, server_folder / "show", Exit.INTERRUPTED)
 

@@ -465,6 +465,13 @@ def test_nothing_that_is_still_to_be_uploaded_goes_before_it_is_in_s3(
             assert left[stored.id].local
 
 
+@pytest.mark.parametrize("points", [False, True])
+def test_a_parent_stays_in_s3_until_what_waits_for_its_upload_is_there(points: bool) -> None:
+    """Its own base lies on this host alone, so that no rule of S3 keeps it."""
+    chain = ["1 local unwanted", "2<1 local s3", "3<2 local"]
+    assert "2 s3" in kept(chain, NOTHING, points=points)
+
+
 @given(histories(), limits_, st.booleans())
 def test_deciding_again_removes_nothing(
     history: list[Candidate], limits: Limits, points: bool

@@ -156,7 +156,7 @@ def _wanted(
 
 
 def _unsent(known: Known, surplus: Collection[SnapshotId]) -> Iterator[tuple[Copy, str]]:
-    """Yield the local copies that wait for their upload, and the points it is made from.
+    """Yield the local copies that wait for their upload, and what it needs of their parents.
 
     A snapshot that can never be uploaded, because its parent is gone, does not wait.
     """
@@ -164,8 +164,12 @@ def _unsent(known: Known, surplus: Collection[SnapshotId]) -> Iterator[tuple[Cop
         if snapshot in surplus:
             continue
         yield known.here[snapshot.time], "not yet in S3"
-        if known.points and snapshot.parent is not None:
+        if snapshot.parent is None:
+            continue
+        if known.points:
             yield known.here[snapshot.parent], f"{snapshot} is not yet in S3 and is made from it"
+        if snapshot.parent in known.in_s3:
+            yield known.in_s3[snapshot.parent], f"{snapshot} is not yet in S3 and builds on it"
 
 
 def _last_resorts(known: Known) -> Iterator[tuple[Copy, str]]:
