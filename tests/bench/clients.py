@@ -15,7 +15,7 @@ from typing import Any
 
 from three_backup import command
 from three_backup.host.garbage import collect_less_often
-from three_backup.model.hashed_stream import PIECE, Hashed, Index, checked
+from three_backup.model.hashed_stream import PIECE, Hashed, StreamIndex, checked
 from three_backup.model.storage import Storage
 from three_backup.s3.download import read_range
 from three_backup.s3.reader import Readable
@@ -76,7 +76,7 @@ CLIENTS: dict[str, Callable[[str, Path | None], None]] = {
 }
 
 
-def index_of(file: Path) -> Index:
+def index_of(file: Path) -> StreamIndex:
     """Return the index of the file. The first call writes it, beside the file.
 
     A snapshot comes with its index; so a benchmark makes it before it measures.
@@ -86,8 +86,8 @@ def index_of(file: Path) -> Index:
         with file.open("rb") as source:
             pieces = iter(lambda: source.read(PIECE), b"")
             hashes = tuple(hashlib.sha256(piece).hexdigest() for piece in pieces)
-        written.write_bytes(Index(file.stat().st_size, PIECE, hashes).to_json())
-    return Index.from_json(written.read_bytes(), str(written))
+        written.write_bytes(StreamIndex(file.stat().st_size, PIECE, hashes).to_json())
+    return StreamIndex.from_json(written.read_bytes(), str(written))
 
 
 def _send(endpoint: str, source: Readable, size: int | None) -> None:

@@ -83,6 +83,6 @@ def test_another_hosts_chain_that_is_spelt_otherwise_is_refused_with_the_remedy(
     ],
 )
 def test_where_a_base_lies_is_read_and_written_as_xml(spelt: bytes, shown: str) -> None:
-    place = sql.Place(shown, shown)
+    place = sql.S3Folder(shown, shown)
     assert stored.base_of(BODY % spelt) == shown
     assert stored.base_of(stored.rebased(BODY % b"S3('elsewhere')", place)) == shown

@@ -54,7 +54,7 @@ def test_without_keys_the_server_uses_its_own() -> None:
 
 def test_a_cluster_is_backed_up_and_restored_as_one_if_the_configuration_says_so() -> None:
     everywhere = cluster_of(HITS, Settings(STORAGE, clickhouse_on_cluster=True))
-    place = sql.Place("S3('here')", "S3('here', 'a', 'b')")
+    place = sql.S3Folder("S3('here')", "S3('here', 'a', 'b')")
     of, under = sql.relation(HITS), sql.Relation("shop", "copy")
     assert sql.backup(of, place, {"id": "x", "n": 1}, place, everywhere) == (
         "BACKUP TABLE `shop`.`hits` ON CLUSTER 'prod' TO S3('here', 'a', 'b') "

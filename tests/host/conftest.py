@@ -16,10 +16,10 @@ import subprocess, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from three_backup.host.processes import Holder
-from three_backup.host.locks import IfRunning, Patience, run_lock
+from three_backup.host.locks import IfRunning, Takeover, run_lock
 folder, action, stage = Path(sys.argv[1]), IfRunning(sys.argv[2]), sys.argv[3]
 sys.stdout.reconfigure(line_buffering=True)
-with run_lock(folder, Patience(action), lambda: datetime.now(UTC), print) as lock:
+with run_lock(folder, Takeover(action), lambda: datetime.now(UTC), print) as lock:
     held = (sys.executable, "-c", "import sys; sys.stdin.read()")
     pid = stage and subprocess.Popen(held, pass_fds=(lock.descriptor,), stdout=2).pid
     if stage == "named":
@@ -34,13 +34,13 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from three_backup.errors import BackupError
-from three_backup.host.locks import Patience, run_lock
+from three_backup.host.locks import Takeover, run_lock
 """
 REFUSED += (
     NOBODY
     + """
 try:
-    with run_lock(Path(sys.argv[1]), Patience(), lambda: datetime.now(UTC), print):
+    with run_lock(Path(sys.argv[1]), Takeover(), lambda: datetime.now(UTC), print):
         print("held", flush=True)
 except BackupError as error:
     print(error.code, error.message, flush=True)

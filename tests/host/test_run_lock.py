@@ -17,22 +17,22 @@ import pytest
 
 from tests.lab.sample import Sample
 from three_backup.errors import BackupError, BusyError, Exit
-from three_backup.host.locks import IfRunning, Patience, RunLock, run_lock
+from three_backup.host.locks import IfRunning, RunLock, Takeover, run_lock
 from three_backup.host.processes import Holder, boot_id, holders
 
 Owner = subprocess.Popen[str]
 Run = Callable[..., Owner]
 
-SKIP = Patience()
-AT_ONCE = Patience(IfRunning.KILL, kill_after=timedelta(0), grace=30)
-PATIENT = Patience(IfRunning.KILL, grace=30)
+SKIP = Takeover()
+AT_ONCE = Takeover(IfRunning.KILL, kill_after=timedelta(0), grace=30)
+PATIENT = Takeover(IfRunning.KILL, grace=30)
 
 
 def clock() -> datetime:
     return datetime.now(UTC)
 
 
-def take(folder: Path, patience: Patience = SKIP) -> AbstractContextManager[RunLock]:
+def take(folder: Path, patience: Takeover = SKIP) -> AbstractContextManager[RunLock]:
     return run_lock(folder, patience, clock, lambda sentence: None)
 
 
@@ -203,7 +203,7 @@ def test_a_heartbeat_keeps_a_run_alive(tmp_path: Path) -> None:
 def test_a_run_that_ignores_sigterm_is_killed(stubborn_run: Run, tmp_path: Path) -> None:
     owner = stubborn_run()
     said(owner)
-    soon = Patience(IfRunning.KILL, kill_after=timedelta(0), grace=0.2)
+    soon = Takeover(IfRunning.KILL, kill_after=timedelta(0), grace=0.2)
     with take(tmp_path, soon):
         assert owner.wait(10) == -signal.SIGKILL
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from three_backup.sources.lxd.configuration import (
+from three_backup.sources.lxd.instance_configuration import (
     Here,
     host_path,
     low_level,

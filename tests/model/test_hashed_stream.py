@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from three_backup.errors import BackupError
-from three_backup.model.hashed_stream import Hashed, Index, checked
+from three_backup.model.hashed_stream import Hashed, StreamIndex, checked
 
 
-def indexed(body: bytes, piece: int) -> Index:
+def indexed(body: bytes, piece: int) -> StreamIndex:
     hashed = Hashed(BytesIO(body), piece)
     assert hashed.readall() == body
     return hashed.index()
 
 
-def read(index: Index, stored: bytes) -> bytes:
+def read(index: StreamIndex, stored: bytes) -> bytes:
     return b"".join(checked(index, lambda offset, length: stored[offset:][:length], "web"))
 
 
@@ -29,7 +29,7 @@ def test_pieces_are_those_of_the_stream_however_it_was_read(
     for count in reads:
         hashed.read(count)
     hashed.readall()
-    index = Index.from_json(hashed.index().to_json(), "web")
+    index = StreamIndex.from_json(hashed.index().to_json(), "web")
     cut = [body[start : start + piece] for start in range(0, len(body), piece)]
     assert index.sha256 == tuple(hashlib.sha256(chunk).hexdigest() for chunk in cut)
     assert read(index, body) == body
@@ -58,4 +58,4 @@ def test_a_flipped_bit_is_never_given_out() -> None:
 )
 def test_what_is_not_an_index_is_refused(body: bytes) -> None:
     with pytest.raises(BackupError, match="this is not an index of a stream"):
-        Index.from_json(body, "web")
+        StreamIndex.from_json(body, "web")

@@ -21,7 +21,7 @@ from three_backup.sources.postgres.index import (
     CONFIGURATION,
     INDEX,
     Form,
-    Place,
+    Tier,
 )
 from three_backup.sources.postgres.mapping import FileMap, read_map
 from three_backup.sources.postgres.taking import backup, replication
@@ -213,9 +213,9 @@ def test_a_table_that_stays_on_the_host_is_in_no_pack_that_is_uploaded(
     taking.settings[table(database, "secret")] = LOCAL
     base = taking.take()
     local = [stored.name for stored in base.manifest.files if stored.local_only]
-    assert local == [Place.LOCAL.pack]
-    assert _places(base, database, "secret") == {Place.LOCAL}
-    assert _places(base, database, "users") == {Place.S3}
+    assert local == [Tier.LOCAL.pack]
+    assert _places(base, database, "secret") == {Tier.LOCAL}
+    assert _places(base, database, "users") == {Tier.S3}
     assert _classes(base)[table(database, "secret")] == "local"
 
 
@@ -225,33 +225,33 @@ def test_a_disabled_table_is_in_no_pack(
     run(live, database, *_USERS, "CREATE TABLE secret AS SELECT * FROM users")
     taking.settings[table(database, "secret")] = DISABLED
     base = taking.take()
-    files = [file for file in index_of(base).files.values() if file.place is Place.NONE]
+    files = [file for file in index_of(base).files.values() if file.place is Tier.NONE]
     assert files
     assert {(file.form, file.group) for file in files} == {(Form.LEFT_OUT, None)}
-    assert _places(base, database, "secret") == {Place.NONE}
+    assert _places(base, database, "secret") == {Tier.NONE}
     assert table(database, "secret") not in _classes(base)
     assert base.manifest.facts["disabled"] == [f"postgres/table/{database}/public/secret"]
 
 
-@pytest.mark.parametrize(("settings", "place"), [(LOCAL, Place.LOCAL), (DISABLED, Place.NONE)])
+@pytest.mark.parametrize(("settings", "place"), [(LOCAL, Tier.LOCAL), (DISABLED, Tier.NONE)])
 def test_a_table_renamed_into_a_stricter_name_during_the_backup_leaves_the_uploaded_packs(
     live: PostgresServer,
     database: str,
     taking: Taking,
     settings: object,
-    place: Place,
+    place: Tier,
 ) -> None:
     run(live, database, *_USERS, "CREATE TABLE secret_to_be AS SELECT * FROM users")
     heap = _heap(live, database, "secret_to_be")
-    taking.settings[table(database, "secret")] = LOCAL if place is Place.LOCAL else DISABLED
+    taking.settings[table(database, "secret")] = LOCAL if place is Tier.LOCAL else DISABLED
     base = taking.take(
         meanwhile=lambda: run(live, database, "ALTER TABLE secret_to_be RENAME TO secret")
     )
     index = index_of(base)
     assert index.files[heap].place is place
-    uploaded = [group for group in index.groups if group.place is Place.S3]
+    uploaded = [group for group in index.groups if group.place is Tier.S3]
     frames = [frame for group in uploaded for frame in group.frames]
-    pack = base.manifest.file(Place.S3.pack)
+    pack = base.manifest.file(Tier.S3.pack)
     assert pack is not None
     assert pack.size == sum(frame.stored for frame in frames)
     others = [file for file in index.files.values() if file.group is not None]
@@ -265,7 +265,7 @@ def test_a_table_unknown_to_both_mappings_takes_the_strictest_place_in_use(
     taking.settings[table(database, "secret")] = LOCAL
     with _transaction(live, database, "CREATE TABLE unseen AS SELECT * FROM users") as path:
         base = taking.take()
-    assert index_of(base).files[path].place is Place.LOCAL
+    assert index_of(base).files[path].place is Tier.LOCAL
     with pytest.raises(ParentUnusableError, match="was stored on this host only"):
         taking.take(base)
 
@@ -345,7 +345,7 @@ def test_a_table_whose_class_fell_needs_no_base(
     base = taking.take()
     taking.settings[table(database, "users")] = DISABLED
     increment = taking.take(base)
-    assert _places(increment, database, "users") == {Place.NONE}
+    assert _places(increment, database, "users") == {Tier.NONE}
 
 
 def test_odd_names_are_carried(live: PostgresServer, database: str, taking: Taking) -> None:
@@ -387,7 +387,7 @@ def _heap(server: PostgresServer, database: str, name: str) -> str:
     return ask(server, database, f"SELECT pg_relation_filepath('{name}')")
 
 
-def _places(snapshot: Files, database: str, name: str) -> set[Place]:
+def _places(snapshot: Files, database: str, name: str) -> set[Tier]:
     index = index_of(snapshot)
     relations = index.objects[table(database, name)]
     return {index.files[path].place for path in relations if path in index.files}

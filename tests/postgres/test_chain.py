@@ -13,20 +13,20 @@ from three_backup.sources.postgres.chain.links import (
     resolve,
     stand_ins,
 )
-from three_backup.sources.postgres.index import File, Form, Index, Place
+from three_backup.sources.postgres.index import File, Form, Index, Tier
 
 ALWAYS = {"PG_VERSION", "backup_label", "global/pg_control"}
 TABLE = "base/5/16400"
 DELTAS = (Form.BLOCKS, Form.UNCHANGED)
 
 
-def file(path: str, form: Form = Form.FULL, place: Place = Place.S3, blocks: int = 2) -> File:
+def file(path: str, form: Form = Form.FULL, place: Tier = Tier.S3, blocks: int = 2) -> File:
     length = blocks if form in DELTAS else None
     return File(path, form, place, 8192 * blocks, 0, blocks=length)
 
 
 def index(*files: File) -> Index:
-    core = [file(path, place=Place.CORE) for path in ALWAYS]
+    core = [file(path, place=Tier.CORE) for path in ALWAYS]
     return Index({stored.path: stored for stored in (*core, *files)}, (), {})
 
 
@@ -82,18 +82,18 @@ def test_what_was_left_out_in_any_link_is_refused(number: int) -> None:
 
 
 def test_packs_that_never_leave_the_host_are_named() -> None:
-    chain = [index(file(TABLE, place=Place.LOCAL)), index(file(TABLE, Form.UNCHANGED))]
-    assert places(resolve(chain, [TABLE])) == {Place.CORE, Place.LOCAL}
+    chain = [index(file(TABLE, place=Tier.LOCAL)), index(file(TABLE, Form.UNCHANGED))]
+    assert places(resolve(chain, [TABLE])) == {Tier.CORE, Tier.LOCAL}
 
 
 def test_stand_ins_are_as_long_as_what_they_stand_for() -> None:
     newest = index(
         file("base/5/16400", blocks=7),
         file("base/5/16400.1", Form.UNCHANGED, blocks=131072),
-        file("base/5/16500", Form.LEFT_OUT, Place.NONE, blocks=3),
+        file("base/5/16500", Form.LEFT_OUT, Tier.NONE, blocks=3),
         file("base/5/16600", blocks=0),
         file("base/5/16700", blocks=9),
-        file("pg_wal/000000010000000000000001", place=Place.CORE),
+        file("pg_wal/000000010000000000000001", place=Tier.CORE),
     )
     assert stand_ins(newest, {"base/5/16700"}) == {
         "base/5/16400": 7 * 8192,
@@ -104,7 +104,7 @@ def test_stand_ins_are_as_long_as_what_they_stand_for() -> None:
 
 def test_the_core_is_that_of_the_wanted_databases() -> None:
     catalogs = ["base/5/1259", "base/6/1259", "pg_tblspc/9/PG_17_202406281/6/2619", "global/1262"]
-    newest = index(*(file(path, place=Place.CORE) for path in catalogs), file("tablespace_map"))
+    newest = index(*(file(path, place=Tier.CORE) for path in catalogs), file("tablespace_map"))
     assert set(core_paths(newest, {"5"})) == ALWAYS | {"base/5/1259", "global/1262"}
     assert set(core_paths(newest, None)) == ALWAYS | set(catalogs)
     assert [database_of(path) for path in catalogs] == ["5", "6", "6", None]

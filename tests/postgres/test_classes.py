@@ -15,7 +15,7 @@ from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
 from three_backup.model.snapshots import Manifest
 from three_backup.sources.postgres import index_file
-from three_backup.sources.postgres.index import INDEX, Place
+from three_backup.sources.postgres.index import INDEX, Tier
 from three_backup.sources.postgres.mapping import relation_of
 from three_backup.sources.postgres.pack import PackReader
 
@@ -183,7 +183,7 @@ def core(files: Files, statistics: Collection[str]) -> bytes:
     wanted = [
         file
         for file in index.files.values()
-        if file.place is Place.CORE and relation_of(file.path) not in statistics
+        if file.place is Tier.CORE and relation_of(file.path) not in statistics
         if not file.path.startswith("pg_wal/")
     ]
     pieces = PackReader(files, index.groups).pieces(wanted)
@@ -198,7 +198,7 @@ def test_a_file_that_nobody_knows_is_held_as_strictly_as_anything(
     orphan = live.pgdata / "base" / oid / "99999999"
     orphan.write_bytes(bytes(range(256)) * 64)
     unprivileged_account().own(orphan)
-    for settings, place in ((None, Place.S3), (LOCAL, Place.LOCAL), (CLOSED, Place.NONE)):
+    for settings, place in ((None, Tier.S3), (LOCAL, Tier.LOCAL), (CLOSED, Tier.NONE)):
         if settings is not None:
             taking.settings[table(database, "secret")] = settings
         assert index_of(taking.take()).files[f"base/{oid}/99999999"].place is place
@@ -260,13 +260,13 @@ def locked(host: Living) -> Iterator[Living]:
 @pytest.mark.parametrize(
     ("section", "fate", "place", "then"),
     [
-        ("", "are stored, but cannot be restored one by one", Place.S3, "incremental"),
-        (NEARBY, "stay on this host, because some of them have to", Place.LOCAL, "base"),
-        (DISABLED, "are left out, because some of them are disabled", Place.NONE, "base"),
+        ("", "are stored, but cannot be restored one by one", Tier.S3, "incremental"),
+        (NEARBY, "stay on this host, because some of them have to", Tier.LOCAL, "base"),
+        (DISABLED, "are left out, because some of them are disabled", Tier.NONE, "base"),
     ],
 )
 def test_a_database_that_refuses_us_is_said_and_held_as_strictly_as_any_table_it_may_have(
-    locked: Living, section: str, fate: str, place: Place, then: str
+    locked: Living, section: str, fate: str, place: Tier, then: str
 ) -> None:
     locked.configure(section.format(INSIDE), s3_bucket=None)
     users = locked.table("users")
@@ -299,9 +299,9 @@ def test_a_database_that_refuses_us_loses_nothing_to_what_is_disabled_elsewhere(
     locked.configure(DISABLED.format(locked.table("hidden")), s3_bucket=None)
     turn = locked.turn(locked.table("users"))
     assert "its tables are stored" in turn.stderr
-    assert places(locked, turn.snapshot, "locked", "users") == {Place.S3}
-    assert places(locked, turn.snapshot, "locked", "pg_class") == {Place.S3}
-    assert places(locked, turn.snapshot, locked.database, "hidden") == {Place.NONE}
+    assert places(locked, turn.snapshot, "locked", "users") == {Tier.S3}
+    assert places(locked, turn.snapshot, "locked", "pg_class") == {Tier.S3}
+    assert places(locked, turn.snapshot, locked.database, "hidden") == {Tier.NONE}
 
 
 def test_a_database_that_takes_no_connections_is_said_and_no_failure(host: Living) -> None:
@@ -319,7 +319,7 @@ def test_a_database_that_takes_no_connections_is_said_and_no_failure(host: Livin
         host.execute("drop database closed")
 
 
-def places(host: Living, snapshot: str, database: str, table: str) -> set[Place]:
+def places(host: Living, snapshot: str, database: str, table: str) -> set[Tier]:
     """Return the places of a table's files, found by path: the index may not know the name."""
     (path,) = host.rows(f"select pg_relation_filepath('{table}')", database)[0]
     (stored,) = host.local_dir.glob(f"postgres/cluster/*/{snapshot}/{INDEX}")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
-from three_backup.sources.postgres.index import File, Form, Frame, Group, Index, Place
+from three_backup.sources.postgres.index import File, Form, Frame, Group, Index, Tier
 from three_backup.sources.postgres.index_file import dump, load
 from three_backup.sources.postgres.pack import FRAME_SIZE, compress_file, decompress_file
 
@@ -27,7 +27,7 @@ _FILES = st.builds(
     File,
     path=_PATHS,
     form=st.sampled_from(Form),
-    place=st.sampled_from(Place),
+    place=st.sampled_from(Tier),
     size=_NUMBERS,
     crc32c=st.integers(0, (1 << 32) - 1),
     blocks=st.none() | _NUMBERS,
@@ -40,7 +40,7 @@ _FRAMES = st.builds(
     raw=st.integers(1, FRAME_SIZE),
     sha256=st.binary(min_size=32, max_size=32),
 )
-_GROUPS = st.builds(Group, st.sampled_from(Place), st.lists(_FRAMES, max_size=3).map(tuple))
+_GROUPS = st.builds(Group, st.sampled_from(Tier), st.lists(_FRAMES, max_size=3).map(tuple))
 _PATH_TUPLES = st.lists(_PATHS, max_size=3).map(tuple)
 
 
@@ -137,11 +137,11 @@ def test_what_is_no_index_at_all_is_refused_with_a_sentence(stored: bytes) -> No
 def test_an_index_of_sixty_thousand_files_is_small() -> None:
     frames = [Frame(n * 900, 900, 24576, n.to_bytes(32, "big")) for n in range(10_000)]
     files = {
-        path: File(path, Form.FULL, Place.S3, 8192, n * 7919, n // 6, n % 3 * 8192)
+        path: File(path, Form.FULL, Tier.S3, 8192, n * 7919, n // 6, n % 3 * 8192)
         for n in range(60_000)
         for path in (f"base/16384/{16384 + n}",)
     }
-    groups = tuple(Group(Place.S3, (frame,)) for frame in frames)
+    groups = tuple(Group(Tier.S3, (frame,)) for frame in frames)
     index = Index(files, groups, {})
     stored = dump(index)
     assert len(stored) < 1 << 20
@@ -150,10 +150,10 @@ def test_an_index_of_sixty_thousand_files_is_small() -> None:
 
 def _small() -> Index:
     frame = Frame(0, 90, 100, bytes(32))
-    file = File("base/5/16391", Form.FULL, Place.S3, 100, 1, 0)
+    file = File("base/5/16391", Form.FULL, Tier.S3, 100, 1, 0)
     return Index(
         {file.path: file},
-        (Group(Place.S3, (frame,)),),
+        (Group(Tier.S3, (frame,)),),
         {ObjectId("postgres", "table", "a", "b", "c"): (file.path,)},
         ("base",),
         {5: "/x"},

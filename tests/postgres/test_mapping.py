@@ -11,7 +11,7 @@ from three_backup.model.objects import ObjectId
 from three_backup.model.stages import TARGETS, Stage
 from three_backup.sources.postgres import mapping
 from three_backup.sources.postgres.classes import Classes, place_of, rose, strictest
-from three_backup.sources.postgres.index import Place
+from three_backup.sources.postgres.index import Tier
 from three_backup.sources.postgres.mapping import (
     FileMap,
     MappedObject,
@@ -60,49 +60,49 @@ def test_numbers_below_those_of_users_are_catalogs() -> None:
 @pytest.mark.parametrize("stage", TARGETS)
 def test_what_stops_before_s3_has_no_place_there(stage: Stage) -> None:
     expected = {
-        Stage.EXISTS: Place.NONE,
-        Stage.SNAPSHOT_BASE: Place.LOCAL,
-        Stage.SNAPSHOT_INCREMENTAL: Place.LOCAL,
+        Stage.EXISTS: Tier.NONE,
+        Stage.SNAPSHOT_BASE: Tier.LOCAL,
+        Stage.SNAPSHOT_INCREMENTAL: Tier.LOCAL,
     }
-    assert place_of(Settings(NOWHERE, max_stage=stage)) is expected.get(stage, Place.S3)
-    assert place_of(Settings(NOWHERE, max_stage=stage, disable=True)) is Place.NONE
+    assert place_of(Settings(NOWHERE, max_stage=stage)) is expected.get(stage, Tier.S3)
+    assert place_of(Settings(NOWHERE, max_stage=stage, disable=True)) is Tier.NONE
 
 
-@pytest.mark.parametrize("before", Place)
-@pytest.mark.parametrize("now", Place)
+@pytest.mark.parametrize("before", Tier)
+@pytest.mark.parametrize("now", Tier)
 def test_a_class_rises_when_bytes_have_to_go_farther_than_they_lie(
-    before: Place, now: Place
+    before: Tier, now: Tier
 ) -> None:
-    distance = {Place.NONE: 0, Place.LOCAL: 1, Place.S3: 2, Place.CORE: 2}
+    distance = {Tier.NONE: 0, Tier.LOCAL: 1, Tier.S3: 2, Tier.CORE: 2}
     assert rose(before, now) is (distance[now] > distance[before])
 
 
 def test_a_file_takes_the_strictest_place_of_all_names_before_and_after() -> None:
     swapped = (_map({_A: "users", _B: "secret"}), _map({_A: "secret", _B: "users"}))
     classes = Classes(swapped, _settings(secret=DISABLED))
-    assert classes.of_owner(_A) is Place.NONE
-    assert classes.of_owner(_B) is Place.NONE
+    assert classes.of_owner(_A) is Tier.NONE
+    assert classes.of_owner(_B) is Tier.NONE
 
 
 def test_a_relation_that_nobody_knows_has_the_strictest_place_in_use() -> None:
     classes = Classes([_map({_A: "users", _B: "secret"})], _settings(secret=LOCAL))
     assert classes.of_relation("base/5/99999") is None
-    assert classes.of_unknown(5) is Place.LOCAL
-    assert classes.of_relation("base/5/2619") is Place.CORE
-    assert Classes([], _settings()).of_unknown(5) is Place.S3
-    assert strictest([]) is Place.S3
+    assert classes.of_unknown(5) is Tier.LOCAL
+    assert classes.of_relation("base/5/2619") is Tier.CORE
+    assert Classes([], _settings()).of_unknown(5) is Tier.S3
+    assert strictest([]) is Tier.S3
 
 
 def test_a_relation_that_nobody_knows_is_of_its_own_database() -> None:
     found = _map({_A: "users", _B: "secret"})
     found.owners["base/6/1259"] = None
-    classes = Classes([found], _settings(secret=DISABLED), {7: [Place.LOCAL], 8: []})
+    classes = Classes([found], _settings(secret=DISABLED), {7: [Tier.LOCAL], 8: []})
     assert database_of("pg_tblspc/16390/PG_17_202406281/5/16391") == 5
-    assert classes.of_unknown(5) is Place.NONE
-    assert classes.of_unknown(6) is Place.S3
-    assert classes.of_unknown(7) is Place.LOCAL
-    assert classes.of_unknown(8) is Place.S3
-    assert classes.of_unknown(9) is Place.NONE, "of a database that came meanwhile anything"
+    assert classes.of_unknown(5) is Tier.NONE
+    assert classes.of_unknown(6) is Tier.S3
+    assert classes.of_unknown(7) is Tier.LOCAL
+    assert classes.of_unknown(8) is Tier.S3
+    assert classes.of_unknown(9) is Tier.NONE, "of a database that came meanwhile anything"
 
 
 def test_an_object_has_the_files_of_every_table_that_had_its_name() -> None:

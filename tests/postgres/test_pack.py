@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from three_backup.errors import BackupError
 from three_backup.model.snapshots import Manifest
-from three_backup.sources.postgres.index import File, Form, Group, Place
+from three_backup.sources.postgres.index import File, Form, Group, Tier
 from three_backup.sources.postgres.pack import (
     FRAME_SIZE,
     PackReader,
@@ -24,7 +24,7 @@ from three_backup.sources.postgres.pack import (
 from three_backup.sources.postgres.taking.packing import PENDING_SIZE, PackWriter, move_groups
 from three_backup.sources.postgres.taking.split import PENDING
 
-_PLACES = st.sampled_from(Place)
+_PLACES = st.sampled_from(Tier)
 
 
 @dataclass
@@ -55,7 +55,7 @@ class _Folder:
     st.lists(st.tuples(st.integers(0, 4), st.binary(min_size=1, max_size=300)), max_size=40),
 )
 def test_files_come_back_from_where_their_groups_were_moved(
-    moves: list[tuple[Place, Place]], bodies: list[tuple[int, bytes]]
+    moves: list[tuple[Tier, Tier]], bodies: list[tuple[int, bytes]]
 ) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -64,14 +64,14 @@ def test_files_come_back_from_where_their_groups_were_moved(
         kept = [
             (file, body)
             for file, (_, body) in zip(files, bodies, strict=True)
-            if file.place is not Place.NONE
+            if file.place is not Tier.NONE
         ]
         found = _read(_Folder(folder), groups, [file for file, _ in kept])
         assert found == {file.path: body for file, body in kept}
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
         assert sizes == {
             place.pack: size
-            for place in Place
+            for place in Tier
             if (size := sum(f.stored for g in groups if g.place is place for f in g.frames))
         }
 
@@ -79,7 +79,7 @@ def test_files_come_back_from_where_their_groups_were_moved(
 def test_a_large_file_is_cut_into_frames_and_comes_back(tmp_path: Path) -> None:
     body = bytes(range(256)) * (5 * FRAME_SIZE // 512)
     pieces = [(0, body[start : start + 32768]) for start in range(0, len(body), 32768)]
-    files, groups = _pack(tmp_path, [Place.S3.pack], pieces, [Place.S3])
+    files, groups = _pack(tmp_path, [Tier.S3.pack], pieces, [Tier.S3])
     whole = replace(files[0], size=len(body))
     assert [frame.raw for frame in groups[0].frames] == [FRAME_SIZE, FRAME_SIZE, FRAME_SIZE // 2]
     assert _read(_Folder(tmp_path), groups, [whole]) == {"0": body}
@@ -87,19 +87,19 @@ def test_a_large_file_is_cut_into_frames_and_comes_back(tmp_path: Path) -> None:
 
 def test_only_the_frames_of_the_wanted_file_are_read(tmp_path: Path) -> None:
     bodies = [(number, bytes([number]) * 1000) for number in range(3)]
-    files, groups = _pack(tmp_path, [Place.S3.pack] * 3, bodies, [Place.S3] * 3)
+    files, groups = _pack(tmp_path, [Tier.S3.pack] * 3, bodies, [Tier.S3] * 3)
     folder = _Folder(tmp_path)
     reader = PackReader(folder, groups)
     ((file, offset, piece),) = reader.pieces([files[1]])
     assert (file, offset, bytes(piece)) == (files[1], 0, bodies[1][1])
     frame = groups[1].frames[0]
-    assert folder.reads == [(Place.S3.pack, frame.offset, frame.stored)]
+    assert folder.reads == [(Tier.S3.pack, frame.offset, frame.stored)]
     assert reader.bytes_read == frame.stored
 
 
 def test_neighbouring_frames_are_one_read(tmp_path: Path) -> None:
     bodies = [(number, bytes([number]) * 1000) for number in range(50)]
-    files, groups = _pack(tmp_path, [Place.S3.pack] * 50, bodies, [Place.S3] * 50)
+    files, groups = _pack(tmp_path, [Tier.S3.pack] * 50, bodies, [Tier.S3] * 50)
     folder = _Folder(tmp_path)
     assert len(_read(folder, groups, files)) == 50
     assert len(folder.reads) == 1
@@ -108,7 +108,7 @@ def test_neighbouring_frames_are_one_read(tmp_path: Path) -> None:
 def test_many_half_filled_groups_are_written_before_they_fill_the_memory(tmp_path: Path) -> None:
     piece = memoryview(bytes(64 << 10))
     with PackWriter(tmp_path, 1, 2) as packs:
-        groups = [packs.begin_group(Place.S3.pack) for _ in range(600)]
+        groups = [packs.begin_group(Tier.S3.pack) for _ in range(600)]
         for group in groups:
             packs.write(group, piece)
         packed = packs.finish()
@@ -124,7 +124,7 @@ def test_the_first_level_makes_indexes_as_small_as_the_third(tmp_path: Path) -> 
         folder = tmp_path / str(level)
         folder.mkdir()
         with PackWriter(folder, level, 1) as packs:
-            group = packs.begin_group(Place.S3.pack)
+            group = packs.begin_group(Tier.S3.pack)
             for page in _leaves_of_an_index(200):
                 packs.write(group, memoryview(page))
             stored.append(sum(frame.stored for frame in packs.finish()[group].frames))
@@ -134,7 +134,7 @@ def test_the_first_level_makes_indexes_as_small_as_the_third(tmp_path: Path) -> 
 def test_threads_that_compress_give_way_to_the_one_that_receives(tmp_path: Path) -> None:
     before = os.getpriority(os.PRIO_PROCESS, 0)
     with PackWriter(tmp_path, 1, 1) as packs:
-        packs.write(packs.begin_group(Place.S3.pack), memoryview(b"abc"))
+        packs.write(packs.begin_group(Tier.S3.pack), memoryview(b"abc"))
         packs.finish()
         threads = [
             thread for thread in threading.enumerate() if thread.name.startswith("compress")
@@ -148,8 +148,8 @@ def test_threads_that_compress_give_way_to_the_one_that_receives(tmp_path: Path)
 def test_a_damaged_frame_is_an_error_not_a_wrong_file(data: st.DataObject) -> None:
     with TemporaryDirectory() as name:
         folder = Path(name)
-        files, groups = _pack(folder, [Place.S3.pack], [(0, b"abc" * 99)], [Place.S3])
-        pack = folder / Place.S3.pack
+        files, groups = _pack(folder, [Tier.S3.pack], [(0, b"abc" * 99)], [Tier.S3])
+        pack = folder / Tier.S3.pack
         body = bytearray(pack.read_bytes())
         body[data.draw(st.integers(0, len(body) - 1))] ^= data.draw(st.integers(1, 255))
         pack.write_bytes(body)
@@ -158,8 +158,8 @@ def test_a_damaged_frame_is_an_error_not_a_wrong_file(data: st.DataObject) -> No
 
 
 def test_a_frame_of_another_size_than_the_index_says_is_an_error(tmp_path: Path) -> None:
-    files, groups = _pack(tmp_path, [Place.S3.pack], [(0, b"abc" * 99)], [Place.S3])
-    lying = Group(Place.S3, (replace(groups[0].frames[0], raw=300),))
+    files, groups = _pack(tmp_path, [Tier.S3.pack], [(0, b"abc" * 99)], [Tier.S3])
+    lying = Group(Tier.S3, (replace(groups[0].frames[0], raw=300),))
     with pytest.raises(BackupError, match="says another size"):
         _read(_Folder(tmp_path), (lying,), files)
 
@@ -193,12 +193,12 @@ def _leaves_of_an_index(count: int) -> Iterator[bytes]:
         yield bytes(24) + (pointers + b"".join(tuples)).rjust(8168, b"\0")
 
 
-def _pending_or_pack(place: Place) -> str:
-    return PENDING if place is Place.NONE else place.pack
+def _pending_or_pack(place: Tier) -> str:
+    return PENDING if place is Tier.NONE else place.pack
 
 
 def _pack(
-    folder: Path, packs: list[str], bodies: list[tuple[int, bytes]], places: list[Place]
+    folder: Path, packs: list[str], bodies: list[tuple[int, bytes]], places: list[Tier]
 ) -> tuple[list[File], tuple[Group, ...]]:
     """Write each body as a file into its group; move the groups to their places."""
     files = []

@@ -24,7 +24,7 @@ from tests.postgres.taking import DISABLED, LOCAL, Taking, ask, index_of, run
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.sources.base import Restored
-from three_backup.sources.postgres.index import Place
+from three_backup.sources.postgres.index import Tier
 
 
 @pytest.fixture
@@ -385,13 +385,13 @@ def test_rows_that_never_left_their_host_come_back_there_only(
     taking.settings[table(shop, "customer")] = LOCAL
     snapshot = taking.take()
     wanted = beside(table(shop, "customer"), level3="copy")
-    (taking.folder / str(snapshot.manifest.snapshot) / Place.LOCAL.pack).rename(
+    (taking.folder / str(snapshot.manifest.snapshot) / Tier.LOCAL.pack).rename(
         taking.folder / "elsewhere"
     )
     with pytest.raises(BackupError, match="never left the host"):
         restoring.one([snapshot], wanted)
     (taking.folder / "elsewhere").rename(
-        taking.folder / str(snapshot.manifest.snapshot) / Place.LOCAL.pack
+        taking.folder / str(snapshot.manifest.snapshot) / Tier.LOCAL.pack
     )
     assert restoring.one([snapshot], wanted).facts["rows"] == 20
 
@@ -403,7 +403,7 @@ def test_a_damaged_table_is_noticed_and_does_not_stop_the_others(
     index = index_of(chain[0])
     (path, *_) = index.objects[orders]
     frame = index.groups[index.files[path].group or 0].frames[0]
-    pack = taking.folder / str(chain[0].manifest.snapshot) / Place.S3.pack
+    pack = taking.folder / str(chain[0].manifest.snapshot) / Tier.S3.pack
     content = bytearray(pack.read_bytes())
     content[frame.offset + 20] ^= 1
     pack.write_bytes(content)

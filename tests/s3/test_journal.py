@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from three_backup.s3.journal import Journal, Plan, SentPart, Volume, begun, read
+from three_backup.s3.journal import Journal, Plan, SentPart, VolumeProgress, begun, read
 
 PLAN = Plan("bucket", "prefix", "data/a/file", 5, 2)
 PART = SentPart(5, "0" * 32, "0" * 32)
@@ -17,7 +17,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "a" / "file.journal"
 
 
-def volumes(path: Path) -> dict[int, Volume]:
+def volumes(path: Path) -> dict[int, VolumeProgress]:
     written = read(path)
     assert written is not None
     return written.volumes
@@ -33,8 +33,8 @@ def test_what_happened_is_read_back(path: Path) -> None:
         journal.dropped(2)
         journal.sent(3, 1, PART)
     expected = {
-        1: Volume("first", {1: PART, 2: PART}, complete=True),
-        3: Volume(None, {1: PART}),
+        1: VolumeProgress("first", {1: PART, 2: PART}, complete=True),
+        3: VolumeProgress(None, {1: PART}),
     }
     assert volumes(path) == expected
     with Journal(path, PLAN) as again:
@@ -47,13 +47,13 @@ def test_a_volume_opened_again_knows_nothing_of_its_former_parts(path: Path) -> 
         journal.opened(1, "first")
         journal.sent(1, 1, PART)
         journal.opened(1, "again")
-    assert volumes(path) == {1: Volume("again")}
+    assert volumes(path) == {1: VolumeProgress("again")}
 
 
 def test_every_line_is_on_disk_at_once(path: Path) -> None:
     with Journal(path, PLAN) as journal:
         journal.opened(1, "first")
-        assert volumes(path) == {1: Volume("first")}
+        assert volumes(path) == {1: VolumeProgress("first")}
 
 
 @pytest.mark.parametrize("tail", [b"", bytes(50), b"\xff\n", b"[]\n", b'{"vol', b"1\n"])
@@ -65,10 +65,10 @@ def test_a_torn_journal_tells_what_was_whole(path: Path, tail: bytes) -> None:
     for cut in range(whole.index(b"\n") + 1, len(whole), 9):
         path.write_bytes(whole[:cut] + tail)
         told = volumes(path)
-        assert told in ({}, {1: Volume("first")})
+        assert told in ({}, {1: VolumeProgress("first")})
         with Journal(path, PLAN) as journal:
             journal.opened(2, "second")
-        assert volumes(path) == {**told, 2: Volume("second")}
+        assert volumes(path) == {**told, 2: VolumeProgress("second")}
 
 
 def test_what_is_no_journal_is_none(path: Path) -> None:

@@ -12,11 +12,11 @@ from three_backup.model.schedule import Cron
 from three_backup.model.snapshots import SnapshotId
 from three_backup.model.stages import Stage
 from three_backup.model.storage import Storage
-from three_backup.watching.health import Health, Level, Patience, judge
+from three_backup.watching.health import AgeLimits, Health, Level, judge
 from three_backup.watching.last_run import Made
 
 NOW = datetime(2026, 11, 23, 10, 17, tzinfo=UTC)
-PATIENCE = Patience(timedelta(hours=2))
+PATIENCE = AgeLimits(timedelta(hours=2))
 MONTHLY = Settings(Storage(Path("/nowhere")), Cron("0 3 1 * *"), Cron("0 3 * * *"))
 NEAR = Settings(
     Storage(Path("/nowhere")),
@@ -35,7 +35,7 @@ def health(
     *snapshots: Stored,
     settings: Settings = MONTHLY,
     made: Made | None = None,
-    patience: Patience = PATIENCE,
+    patience: AgeLimits = PATIENCE,
 ) -> Health:
     return judge(snapshots, [settings], made, patience, Clock(NOW, UTC))
 
@@ -65,7 +65,7 @@ def test_a_firing_missed_is_a_warning_and_two_are_critical(ago: int, level: Leve
 
 def test_what_has_just_become_due_is_not_late() -> None:
     yesterday = child(BASE, hours=20)
-    assert health(BASE, yesterday, patience=Patience(timedelta(hours=8))).level is Level.OK
+    assert health(BASE, yesterday, patience=AgeLimits(timedelta(hours=8))).level is Level.OK
 
 
 def test_a_base_is_late_though_increments_are_not() -> None:
@@ -85,7 +85,7 @@ def test_a_snapshot_that_is_only_here_is_late_in_s3_unless_it_is_to_stay_here() 
 
 @pytest.mark.parametrize(("days", "level"), [(1, Level.OK), (0, Level.CRITICAL)])
 def test_max_age_counts_whatever_the_schedules_say(days: int, level: Level) -> None:
-    patience = Patience(timedelta(hours=2), max_age=timedelta(days=days))
+    patience = AgeLimits(timedelta(hours=2), max_age=timedelta(days=days))
     assert health(BASE, child(BASE, hours=7), patience=patience).level is level
 
 

@@ -8,7 +8,7 @@ from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.model.records import Record, malformed_line, of_source
 from three_backup.watching import last_run, metrics
-from three_backup.watching.last_run import Account, LastRun, Made
+from three_backup.watching.last_run import LastRun, Made, RunLedger
 
 BEGAN = datetime(2026, 11, 23, 10, 17, tzinfo=UTC)
 CARRIER = "postgres/cluster/7"
@@ -33,7 +33,7 @@ def at(day: int) -> datetime:
 def after(
     *records: Record, before: LastRun | None = None, patterns: tuple[str, ...] = (), day: int = 0
 ) -> LastRun:
-    account = Account()
+    account = RunLedger()
     for record in records:
         account.add(record)
     began = BEGAN + timedelta(days=day)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from three_backup.config.options import OPTIONS, Scope, option_named, words
-from three_backup.config.sections import Entry, Mistake, Section
+from three_backup.config.sections import ConfigEntry, Mistake, Section
 from three_backup.errors import ConfigurationError
 from three_backup.model.objects import LEVELS, can_match_below, has_wildcard, matches
 
@@ -140,7 +140,7 @@ def _options(section: Section, folder: Path) -> tuple[dict[str, Given], list[Mis
 
 
 def _named(
-    entry: Entry, pattern: str, options: Mapping[str, Given], folder: Path
+    entry: ConfigEntry, pattern: str, options: Mapping[str, Given], folder: Path
 ) -> tuple[str, str]:
     """Return the option's name and text; raise ValueError where it cannot stand here."""
     named = option_named(entry.word)

@@ -24,7 +24,7 @@ class Mistake:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ConfigEntry:
     word: str
     text: str
     line: int
@@ -34,7 +34,7 @@ class Entry:
 class Section:
     pattern: str
     line: int
-    entries: tuple[Entry, ...]
+    entries: tuple[ConfigEntry, ...]
 
 
 def parse(text: str) -> tuple[list[Section], list[Mistake]]:
@@ -93,7 +93,7 @@ def _section(key: yaml.Node, value: yaml.Node) -> Iterator[Section | Mistake]:
     elif isinstance(value, yaml.MappingNode):
         entries = [_entry(*pair) for pair in value.value]
         yield from (entry for entry in entries if isinstance(entry, Mistake))
-        good = tuple(entry for entry in entries if isinstance(entry, Entry))
+        good = tuple(entry for entry in entries if isinstance(entry, ConfigEntry))
         yield Section(key.value, _line(key), good)
     elif _is_empty(value):
         yield Section(key.value, _line(key), ())
@@ -101,14 +101,14 @@ def _section(key: yaml.Node, value: yaml.Node) -> Iterator[Section | Mistake]:
         yield Mistake(_line(value), f"{key.value!r}: write its options below it as name: value")
 
 
-def _entry(key: yaml.Node, value: yaml.Node) -> Entry | Mistake:
+def _entry(key: yaml.Node, value: yaml.Node) -> ConfigEntry | Mistake:
     if not isinstance(key, yaml.ScalarNode):
         return Mistake(_line(key), "the name of an option is not a text")
     if not isinstance(value, yaml.ScalarNode):
         return Mistake(_line(key), f"{key.value}: the value is not a text; write it in quotes")
     if _is_empty(value):
         return Mistake(_line(key), f"{key.value}: it has no value; give one or remove the line")
-    return Entry(key.value, value.value, _line(key))
+    return ConfigEntry(key.value, value.value, _line(key))
 
 
 def _is_empty(value: yaml.Node) -> bool:

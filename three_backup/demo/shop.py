@@ -123,7 +123,7 @@ SELECT count(*), coalesce(md5(string_agg(md5(t::text), '' ORDER BY id)), '') FRO
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class TableContents:
     """What a table holds: its rows and a hash over all of them."""
 
     rows: int
@@ -163,11 +163,11 @@ def trade(conninfo: str, until: Callable[[], bool]) -> int:
     return orders
 
 
-def contents(conninfo: str, table: str) -> Contents:
+def contents(conninfo: str, table: str) -> TableContents:
     with _connected(conninfo) as connection:
         query = SQL(_CONTENTS).format(Identifier(table))
         rows, digest = connection.execute(query).fetchone() or (0, "")
-    return Contents(rows, digest)
+    return TableContents(rows, digest)
 
 
 def drop(conninfo: str, table: str) -> None:

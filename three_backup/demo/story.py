@@ -25,7 +25,7 @@ from typing import Any, Self
 from three_backup import pipe
 from three_backup.demo import shop, visits
 from three_backup.demo.scene import BUCKET, Scene, scene
-from three_backup.demo.shop import DATABASE, LOST_TABLE, Contents
+from three_backup.demo.shop import DATABASE, LOST_TABLE, TableContents
 from three_backup.demo.show import Show
 from three_backup.errors import BackupError
 from three_backup.pipe import Invocation
@@ -65,8 +65,8 @@ class Args:
 class _Before:
     """What the tables held before they were lost."""
 
-    payments: Contents
-    visits: Contents
+    payments: TableContents
+    visits: TableContents
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ def _restore(show: Show, *arguments: str) -> float:
     return ran.seconds
 
 
-def _compare(show: Show, table: str, before: Contents, found: Contents) -> None:
+def _compare(show: Show, table: str, before: TableContents, found: TableContents) -> None:
     if found != before:
         raise BackupError(
             "demo.different",

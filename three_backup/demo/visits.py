@@ -1,7 +1,7 @@
 """The visits to the demo's shop, in ClickHouse."""
 
 from three_backup.demo.clickhouse import ClickhouseServer
-from three_backup.demo.shop import Contents
+from three_backup.demo.shop import TableContents
 
 DATABASE = "shop"
 LOST_TABLE = "visits"
@@ -49,9 +49,9 @@ def size(server: ClickhouseServer) -> int:
     return int(found)
 
 
-def contents(server: ClickhouseServer, table: str) -> Contents:
+def contents(server: ClickhouseServer, table: str) -> TableContents:
     ((rows, digest),) = server.rows(_CONTENTS.format(table))
-    return Contents(int(rows), digest)
+    return TableContents(int(rows), digest)
 
 
 def drop(server: ClickhouseServer, table: str) -> None:

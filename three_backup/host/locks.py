@@ -36,7 +36,7 @@ class IfRunning(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Takeover:
     """When a new run may kill the one that holds the lock.
 
     Either kill_after or silent_after must have passed: else a run that is merely slow would be
@@ -99,7 +99,7 @@ class Claim:
 @contextmanager
 def run_lock(
     local_dir: Path,
-    patience: Patience,
+    patience: Takeover,
     clock: Callable[[], datetime],
     say: Callable[[str], None],
 ) -> Iterator[RunLock]:
@@ -144,7 +144,7 @@ def carrier_lock(local_dir: Path, carrier: str, *, shared: bool = False) -> Iter
 
 def _take_for_run(
     path: Path,
-    patience: Patience,
+    patience: Takeover,
     clock: Callable[[], datetime],
     say: Callable[[str], None],
 ) -> int:
@@ -169,7 +169,7 @@ def _wait_for(path: Path) -> int:
         time.sleep(_SETTLE / 2)
 
 
-def _take_over(path: Path, patience: Patience, now: datetime, say: Callable[[str], None]) -> int:
+def _take_over(path: Path, patience: Takeover, now: datetime, say: Callable[[str], None]) -> int:
     """End the run that holds the lock, if it may be ended, and take the lock."""
     claim = _read(path)
     _check_patience(path, claim, patience, now)
@@ -188,7 +188,7 @@ def _take_over(path: Path, patience: Patience, now: datetime, say: Callable[[str
         raise _busy(path, stuck) from error
 
 
-def _check_patience(path: Path, claim: Claim | None, patience: Patience, now: datetime) -> None:
+def _check_patience(path: Path, claim: Claim | None, patience: Takeover, now: datetime) -> None:
     if claim is None or claim.boot_id != boot_id():
         raise _busy(path, "its lock file does not say since when, so it is not killed")
     silent = now - datetime.fromtimestamp(path.stat().st_mtime, UTC)

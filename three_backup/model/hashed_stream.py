@@ -25,7 +25,7 @@ ReadRange = Callable[[int, int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
+class StreamIndex:
     """The hashes of the pieces of a stream."""
 
     size: int  # bytes of the stream
@@ -37,7 +37,7 @@ class Index:
         return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
 
     @classmethod
-    def from_json(cls, body: bytes, where: str) -> "Index":
+    def from_json(cls, body: bytes, where: str) -> "StreamIndex":
         """Parse an index. Raises BackupError, naming where, if body is not of this version."""
         try:
             fields = json.loads(body)
@@ -78,18 +78,18 @@ class Hashed(RawIOBase):
             self._close_piece()
         return count
 
-    def index(self) -> Index:
+    def index(self) -> StreamIndex:
         """Return the index. Call it after the whole stream was read."""
         if self._size % self._piece:
             self._close_piece()
-        return Index(self._size, self._piece, tuple(self._digests))
+        return StreamIndex(self._size, self._piece, tuple(self._digests))
 
     def _close_piece(self) -> None:
         self._digests.append(self._digest.hexdigest())
         self._digest = hashlib.sha256()
 
 
-def checked(index: Index, read_range: ReadRange, where: str) -> Iterator[bytes]:
+def checked(index: StreamIndex, read_range: ReadRange, where: str) -> Iterator[bytes]:
     """Yield the pieces of the stream, each after its hash was compared.
 
     Raises BackupError for a damaged piece. where: names the stream in the error.
@@ -104,7 +104,7 @@ def checked(index: Index, read_range: ReadRange, where: str) -> Iterator[bytes]:
         yield piece
 
 
-def _read_ahead(index: Index, read_range: ReadRange) -> Iterator[bytes]:
+def _read_ahead(index: StreamIndex, read_range: ReadRange) -> Iterator[bytes]:
     """Yield the pieces in order; read the next one while the caller uses this one."""
     coming: Future[bytes] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:

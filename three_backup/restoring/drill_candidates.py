@@ -11,7 +11,7 @@ from three_backup.model.snapshots import SnapshotId
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class DrillCandidate:
     """An object in the newest snapshot of its carrier.
 
     An object that this snapshot lacks is no loss: it was dropped, or disabled.
@@ -30,7 +30,7 @@ class Candidate:
 
 def candidates(
     catalogs: Sequence[Catalog], types: Iterable[str], wanted: Callable[[str], bool]
-) -> Iterator[Candidate | Broken]:
+) -> Iterator[DrillCandidate | Broken]:
     """Yield the wanted objects, or the carrier and the error where a manifest cannot be read.
 
     wanted: by id. A carrier that is an object itself costs no request before its drill.
@@ -44,10 +44,10 @@ def candidates(
 
 def _of_carrier(
     catalog: Catalog, carrier: str, wanted: Callable[[str], bool]
-) -> Iterator[Candidate | Broken]:
+) -> Iterator[DrillCandidate | Broken]:
     newest = catalog.snapshots(carrier)[-1]
     if is_object(carrier):
-        yield Candidate(ObjectId.parse(carrier), None, catalog, carrier, newest)
+        yield DrillCandidate(ObjectId.parse(carrier), None, catalog, carrier, newest)
         return
     try:
         manifest = catalog.manifest(carrier, newest)
@@ -56,4 +56,4 @@ def _of_carrier(
         return
     for carried in manifest.objects:
         if wanted(str(carried.id)):
-            yield Candidate(carried.id, carried.size, catalog, carrier, newest)
+            yield DrillCandidate(carried.id, carried.size, catalog, carrier, newest)

@@ -12,7 +12,7 @@ from three_backup.watching.summary import outcome_table, paragraph, remark
 _MOST_ROWS = 200
 
 
-class Outcome(StrEnum):
+class RestoreOutcome(StrEnum):
     """The outcome of an object; the values are column headings."""
 
     RESTORED = "restored"
@@ -26,7 +26,7 @@ class RestoreSummary:
     """The sums over the records of a restore."""
 
     dry_run: bool  # nothing was restored, only looked at
-    outcomes: dict[str, Counter[Outcome]] = field(default_factory=dict)
+    outcomes: dict[str, Counter[RestoreOutcome]] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
     rows: int | None = None
     bytes_read: int = 0
@@ -50,7 +50,7 @@ class RestoreSummary:
         blocks = [
             table([["OBJECT", "WOULD BECOME", "READ"], *self.planned]) if self.planned else "",
             self._headline + "\n",
-            outcome_table(self.outcomes, tuple(Outcome)),
+            outcome_table(self.outcomes, tuple(RestoreOutcome)),
             table([[f"  {what}", told] for what, told in self._sums(seconds)]),
             paragraph("failed", self.failures) if self._objects > 1 else "",
         ]
@@ -69,10 +69,10 @@ class RestoreSummary:
             return f"nothing was touched; {counted(self._objects, 'object')} can be restored"
         return f"{counted(self._objects, 'object')} restored"
 
-    def _outcome(self, record: Record) -> Outcome:
+    def _outcome(self, record: Record) -> RestoreOutcome:
         if record.failed:
-            return Outcome.REFUSED if self.dry_run else Outcome.FAILED
-        return Outcome.RESTORABLE if self.dry_run else Outcome.RESTORED
+            return RestoreOutcome.REFUSED if self.dry_run else RestoreOutcome.FAILED
+        return RestoreOutcome.RESTORABLE if self.dry_run else RestoreOutcome.RESTORED
 
     def _sums(self, seconds: float) -> Iterator[tuple[str, str]]:
         if self.rows is not None:

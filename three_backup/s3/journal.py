@@ -48,7 +48,7 @@ class SentPart:
 
 
 @dataclass(slots=True)
-class Volume:
+class VolumeProgress:
     """The progress of one volume."""
 
     upload_id: str | None = None  # None for a volume stored by one request
@@ -98,7 +98,7 @@ class Journal:
 
         Begin it only after this has returned: the answer with its id may never reach us.
         """
-        self.volumes[number] = Volume(opening=True)
+        self.volumes[number] = VolumeProgress(opening=True)
         self._add({"volume": number, "opening": True})
         self.sync()
 
@@ -107,12 +107,12 @@ class Journal:
 
         Send parts only after this has returned: from then on a later run finds the upload.
         """
-        self.volumes[number] = Volume(upload_id)
+        self.volumes[number] = VolumeProgress(upload_id)
         self._add({"volume": number, "upload": upload_id})
         self.sync()
 
     def sent(self, number: int, part: int, sent: SentPart) -> None:
-        self.volumes.setdefault(number, Volume()).parts[part] = sent
+        self.volumes.setdefault(number, VolumeProgress()).parts[part] = sent
         self._add(_part_line(number, part, sent))
 
     def completed(self, number: int) -> None:
@@ -134,14 +134,14 @@ class Journal:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class JournalContent:
     """The content of a journal."""
 
     plan: Plan
-    volumes: dict[int, Volume]  # by number
+    volumes: dict[int, VolumeProgress]  # by number
 
 
-def read(path: Path) -> Written | None:
+def read(path: Path) -> JournalContent | None:
     """Read a journal; None if there is none, or none that this version can read."""
     try:
         lines = _whole_lines(path.read_bytes())
@@ -207,7 +207,7 @@ def _rewritten(path: Path, lines: Iterable[Mapping[str, Any]]) -> IO[bytes]:
     return file
 
 
-def _lines(plan: Plan, volumes: Mapping[int, Volume]) -> Iterator[dict[str, Any]]:
+def _lines(plan: Plan, volumes: Mapping[int, VolumeProgress]) -> Iterator[dict[str, Any]]:
     yield {"v": _VERSION, **asdict(plan)}
     for number, volume in volumes.items():
         if volume.opening:
@@ -240,7 +240,7 @@ def _whole_lines(body: bytes) -> Iterator[dict[str, Any]]:
         yield decoded
 
 
-def _replayed(header: Mapping[str, Any], lines: Iterable[Mapping[str, Any]]) -> Written:
+def _replayed(header: Mapping[str, Any], lines: Iterable[Mapping[str, Any]]) -> JournalContent:
     if header["v"] != _VERSION:
         raise ValueError(header["v"])
     plan = Plan(
@@ -250,21 +250,21 @@ def _replayed(header: Mapping[str, Any], lines: Iterable[Mapping[str, Any]]) -> 
         int(header["part_size"]),
         int(header["parts"]),
     )
-    volumes: dict[int, Volume] = {}
+    volumes: dict[int, VolumeProgress] = {}
     for line in lines:
         _replay(volumes, line)
-    return Written(plan, volumes)
+    return JournalContent(plan, volumes)
 
 
-def _replay(volumes: dict[int, Volume], line: Mapping[str, Any]) -> None:
+def _replay(volumes: dict[int, VolumeProgress], line: Mapping[str, Any]) -> None:
     number = int(line["volume"])
     if "opening" in line:
-        volumes[number] = Volume(opening=True)
+        volumes[number] = VolumeProgress(opening=True)
     elif "upload" in line:
-        volumes[number] = Volume(str(line["upload"]))
+        volumes[number] = VolumeProgress(str(line["upload"]))
     elif "part" in line:
         sent = SentPart(int(line["size"]), str(line["md5"]), str(line["etag"]))
-        volumes.setdefault(number, Volume()).parts[int(line["part"])] = sent
+        volumes.setdefault(number, VolumeProgress()).parts[int(line["part"])] = sent
     elif "complete" in line:
         volumes[number].complete = True
     else:

@@ -14,7 +14,7 @@ _MODIFIED = re.compile("<LastModified>([^<]*Z)</LastModified>")
 _CONTENTS = "Contents"
 
 
-class Entry(NamedTuple):
+class ListedKey(NamedTuple):
     """One key of a listing."""
 
     key: str
@@ -49,7 +49,7 @@ def keys(answer: Mapping[str, Any]) -> Sequence[str]:
     return [found["Key"] for found in contents]
 
 
-def entries(answer: Mapping[str, Any]) -> Sequence[Entry]:
+def entries(answer: Mapping[str, Any]) -> Sequence[ListedKey]:
     """Return the keys of an answer to ListObjectsV2 with their sizes and times.
 
     Raises botocore's ResponseParserError if the answer is malformed.
@@ -57,7 +57,7 @@ def entries(answer: Mapping[str, Any]) -> Sequence[Entry]:
     contents = answer.get(_CONTENTS, ())
     if isinstance(contents, _Contents):
         return contents.entries()
-    return [Entry(found["Key"], found["Size"], found["LastModified"]) for found in contents]
+    return [ListedKey(found["Key"], found["Size"], found["LastModified"]) for found in contents]
 
 
 class _Contents:
@@ -74,11 +74,11 @@ class _Contents:
         self.keys: list[str] = list(map(unescape, found)) if "&" in text else found
         self._text = text
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[ListedKey]:
         sizes = map(int, _SIZE.findall(self._text))
         times = map(datetime.fromisoformat, _MODIFIED.findall(self._text))
         try:
-            return [Entry(*columns) for columns in zip(self.keys, sizes, times, strict=True)]
+            return [ListedKey(*columns) for columns in zip(self.keys, sizes, times, strict=True)]
         except ValueError:
             return [_unusual(entry) for entry in _parsed(f"<all>{self._text}</all>")]
 
@@ -90,13 +90,13 @@ def _parsed(text: str) -> ElementTree.Element:
         raise _not_xml(error) from error
 
 
-def _unusual(entry: ElementTree.Element) -> Entry:
+def _unusual(entry: ElementTree.Element) -> ListedKey:
     from botocore.utils import parse_timestamp  # type: ignore[import-untyped]
 
     found = {field.tag: (field.text or "").strip() for field in entry}
     try:
         modified = parse_timestamp(found["LastModified"])
-        return Entry(entry.findtext("Key", ""), int(found["Size"]), modified)
+        return ListedKey(entry.findtext("Key", ""), int(found["Size"]), modified)
     except (KeyError, ValueError) as error:
         raise _not_xml(error) from error
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from three_backup.s3 import multipart
 from three_backup.s3.failures import MissingError
-from three_backup.s3.journal import Journal, SentPart, Volume
+from three_backup.s3.journal import Journal, SentPart, VolumeProgress
 from three_backup.s3.multipart import ListedPart, ListedTwiceError
 from three_backup.s3.reader import Part
 from three_backup.s3.store import Store
@@ -64,7 +64,7 @@ def drop(store: Store, journal: Journal, number: int) -> Standing:
     return Standing()
 
 
-def give_up(store: Store, key: str, volume: Volume) -> None:
+def give_up(store: Store, key: str, volume: VolumeProgress) -> None:
     """Abort the upload of a volume that is not complete."""
     if volume.opening:
         multipart.abort_unknown(store, key)
@@ -72,5 +72,5 @@ def give_up(store: Store, key: str, volume: Volume) -> None:
         multipart.abort(store, key, volume.upload_id)
 
 
-def _as_listed(volume: Volume) -> dict[int, ListedPart]:
+def _as_listed(volume: VolumeProgress) -> dict[int, ListedPart]:
     return {number: ListedPart(sent.size, sent.etag) for number, sent in volume.parts.items()}

@@ -15,7 +15,7 @@ from three_backup.model.storage import Storage
 from three_backup.s3 import listing
 from three_backup.s3.client import Client, connect, content_md5
 from three_backup.s3.failures import MissingError, RefusedError, explained, place
-from three_backup.s3.listing import Entry
+from three_backup.s3.listing import ListedKey
 from three_backup.s3.patience import Say
 
 OWNER = "owner.json"
@@ -59,11 +59,11 @@ class Store:
         """Return the s3:// address of the key, for a person."""
         return place(self.storage, key)
 
-    def keys(self, prefix: str) -> Iterator[Entry]:
+    def keys(self, prefix: str) -> Iterator[ListedKey]:
         """Yield every key that begins with prefix, in no order, if it is spelt as ours are."""
         return (found for found in self.all_keys(prefix) if _OUR_KEY.fullmatch(found.key))
 
-    def all_keys(self, prefix: str, at_once: int | None = None) -> Iterator[Entry]:
+    def all_keys(self, prefix: str, at_once: int | None = None) -> Iterator[ListedKey]:
         """Yield every key that begins with prefix, in no order, whoever named it.
 
         at_once: how many keys an answer may hold; None leaves it to the server.

@@ -29,7 +29,7 @@ from typing import Any, Self
 from three_backup import pipe
 from three_backup.command import Pipeline, Program, joined, signal_name
 from three_backup.errors import BackupError, Exit, UsageError
-from three_backup.host.locks import IfRunning, Patience, RunLock, run_lock
+from three_backup.host.locks import IfRunning, RunLock, Takeover, run_lock
 from three_backup.host.processes import Holder
 from three_backup.host.signals import StoppedError
 from three_backup.model.records import Record, malformed_line
@@ -38,7 +38,7 @@ from three_backup.screen.progress import HEARTBEAT
 from three_backup.screen.terminal import Colour, painted
 from three_backup.watching import last_run, metrics, summary
 from three_backup.watching.hooks import Event, Hooks
-from three_backup.watching.last_run import Account, LastRun
+from three_backup.watching.last_run import LastRun, RunLedger
 from three_backup.watching.summary import Summary
 
 _STAGES = ("tb-discover", "tb-plan", "tb-snapshot", "tb-upload", "tb-rotate")
@@ -72,7 +72,7 @@ def run(invocation: Invocation) -> Exit:
     settings, folder = invocation.configuration.run, _folder_of_stages()
     args = Args.of(invocation.arguments)
     stages = _stages(invocation, folder, adopt=args.adopt)
-    patience = Patience(args.if_running or settings.if_running, settings.kill_after)
+    patience = Takeover(args.if_running or settings.if_running, settings.kill_after)
     with run_lock(settings.local_dir, patience, invocation.clock, invocation.say) as lock:
         try:
             return _run(invocation, lock, stages, quiet=args.quiet)
@@ -82,7 +82,7 @@ def run(invocation: Invocation) -> Exit:
 
 
 def _run(invocation: Invocation, lock: RunLock, stages: Sequence[Program], *, quiet: bool) -> Exit:
-    started, done, account = time.monotonic(), Summary(), Account()
+    started, done, account = time.monotonic(), Summary(), RunLedger()
     _tell(invocation, Event.START, {"headline": "the run begins"})
     statuses = _statuses(invocation, lock, stages, (done.add, account.add))
     deaths = _deaths(statuses, done)
@@ -198,7 +198,7 @@ def _status(statuses: Sequence[int], done: Summary, deaths: Sequence[str]) -> Ex
     return Exit.FAILED if done.errors or any(statuses) else Exit.OK
 
 
-def _remember(invocation: Invocation, account: Account, run: LastRun) -> None:
+def _remember(invocation: Invocation, account: RunLedger, run: LastRun) -> None:
     """Record the run for tb-status and Prometheus.
 
     A failure, on a full disk say, must not make the run fail: what was backed up counts.

@@ -38,10 +38,10 @@ from three_backup.pipe import Invocation
 from three_backup.screen import formats
 from three_backup.screen.terminal import Colour, painted
 from three_backup.watching import last_run, metrics
-from three_backup.watching.health import Chain, Health, Level, Patience
+from three_backup.watching.health import AgeLimits, Chain, Health, Level
 from three_backup.watching.last_run import LastRun
 from three_backup.watching.metrics import Measured
-from three_backup.watching.overview import Watch, Watched
+from three_backup.watching.overview import Watch, WatchedCarrier
 
 _HEADING = ("STATE", "CARRIER", "BASE", "INCR", "IN S3", "PROVED", "CHAIN", "NEXT")
 _COLOURS = {Level.OK: Colour.GREEN, Level.WARNING: Colour.YELLOW, Level.CRITICAL: Colour.RED}
@@ -76,7 +76,7 @@ def run(invocation: Invocation) -> int:
     folder = invocation.configuration.run.local_dir
     last = last_run.read(folder)
     args = Args.of(invocation.arguments)
-    patience = Patience(args.grace, args.max_age)
+    patience = AgeLimits(args.grace, args.max_age)
     clock = Clock(now, host_zone(os.environ))
     watch = Watch(invocation.configuration, invocation.patterns, last, patience, clock)
     watched = watch.look(_catalogs(invocation))
@@ -128,7 +128,7 @@ def _of_the_run(last: LastRun | None, newest: tuple[datetime, bool] | None) -> I
         yield f"the run that began at {rfc3339(newest[0])} was killed"
 
 
-def _level(watched: Sequence[Watched], of_the_run: Sequence[str]) -> Level:
+def _level(watched: Sequence[WatchedCarrier], of_the_run: Sequence[str]) -> Level:
     if not watched and not of_the_run:
         return Level.UNKNOWN
     worst = max((carrier.health.level for carrier in watched), default=Level.OK)
@@ -136,7 +136,7 @@ def _level(watched: Sequence[Watched], of_the_run: Sequence[str]) -> Level:
 
 
 def _headline(
-    level: Level, watched: Sequence[Watched], of_the_run: Sequence[str], now: datetime
+    level: Level, watched: Sequence[WatchedCarrier], of_the_run: Sequence[str], now: datetime
 ) -> str:
     troubles = [*(line for carrier in watched for line in _troubles(carrier)), *of_the_run]
     if level is Level.UNKNOWN:
@@ -149,25 +149,25 @@ def _headline(
     return f"{level.name} - {text.replace('|', '/')}"  # Nagios reads figures behind |
 
 
-def _all_is_well(watched: Sequence[Watched], now: datetime) -> str:
+def _all_is_well(watched: Sequence[WatchedCarrier], now: datetime) -> str:
     count = formats.counted(sum(len(carrier.objects) for carrier in watched), "object")
     newest = [carrier.health.chain.newest for carrier in watched if carrier.health.chain]
     old = formats.age(min(newest, default=None), now)
     return f"{count} backed up, every last snapshot at most {old} old"
 
 
-def _is_expected(watched: Watched) -> bool:
+def _is_expected(watched: WatchedCarrier) -> bool:
     return not watched.gone and not watched.disabled
 
 
-def _troubles(watched: Watched) -> list[str]:
+def _troubles(watched: WatchedCarrier) -> list[str]:
     name = f"{watched.carrier}: "
     return [name + trouble.replace(name, "", 1) for trouble in watched.health.troubles]
 
 
 def _show(
     invocation: Invocation,
-    watched: Sequence[Watched],
+    watched: Sequence[WatchedCarrier],
     of_the_run: Sequence[str],
     last: LastRun | None,
     now: datetime,
@@ -198,7 +198,7 @@ def _show(
         )
 
 
-def _row(watched: Watched, now: datetime, most: int) -> list[str]:
+def _row(watched: WatchedCarrier, now: datetime, most: int) -> list[str]:
     """Return a row of the table. most: how many of the next times it tells."""
     health = watched.health
     state = "gone" if watched.gone else "off" if watched.disabled else health.level.name.lower()
@@ -228,7 +228,7 @@ def _due(health: Health) -> tuple[tuple[datetime | None, str], ...]:
     return (health.next_base, "base"), (health.next_incremental, "incr")
 
 
-def _measured(watched: Watched, last: LastRun | None) -> Measured:
+def _measured(watched: WatchedCarrier, last: LastRun | None) -> Measured:
     health = watched.health
     made = last.carriers.get(watched.carrier) if last else None
     return Measured(
@@ -241,7 +241,7 @@ def _measured(watched: Watched, last: LastRun | None) -> Measured:
     )
 
 
-def _records(watched: Watched) -> Iterator[Record]:
+def _records(watched: WatchedCarrier) -> Iterator[Record]:
     """Yield one for each object; a failed one for a source, or a carrier without a snapshot."""
     status = _status(watched)
     if not watched.objects:
@@ -256,7 +256,7 @@ def _records(watched: Watched) -> Iterator[Record]:
         yield Record.of(carried.id, **shared, status=known)
 
 
-def _status(watched: Watched) -> dict[str, Any]:
+def _status(watched: WatchedCarrier) -> dict[str, Any]:
     health = watched.health
     chain = health.chain
     times = {

@@ -35,7 +35,7 @@ from three_backup.host.locks import carrier_lock
 from three_backup.model.objects import ObjectId, can_match_below, selected
 from three_backup.model.records import Record, error_fields
 from three_backup.pipe import Invocation, translated
-from three_backup.restoring.drill_candidates import Candidate, candidates
+from three_backup.restoring.drill_candidates import DrillCandidate, candidates
 from three_backup.restoring.drill_memory import Memory
 from three_backup.restoring.nothing_found import Whereabouts
 from three_backup.screen.progress import bar
@@ -72,7 +72,7 @@ class _Request:
     """A record to prove, and the snapshot to restore its object from."""
 
     record: Record
-    candidate: Candidate
+    candidate: DrillCandidate
 
 
 def main() -> int:
@@ -126,7 +126,7 @@ def _by_pattern(
     ]
     requests, broken = [], False
     for found in candidates(catalogs, types, lambda object_id: selected(patterns, object_id)):
-        if isinstance(found, Candidate):
+        if isinstance(found, DrillCandidate):
             size = {} if found.size is None else {"size": found.size}
             requests.append(_Request(Record.of(found.object, **size, **_carrier(found)), found))
         else:
@@ -144,7 +144,7 @@ def _by_record(
     types = dict.fromkeys(record.object.type for record in records.values())
     requests, broken, whereabouts = {}, {}, Whereabouts(catalogs)
     for found in candidates(catalogs, types, lambda object_id: object_id in records):
-        if isinstance(found, Candidate):
+        if isinstance(found, DrillCandidate):
             object_id = str(found.object)
             requests[object_id] = _Request(records[object_id], found)
         else:
@@ -156,7 +156,7 @@ def _by_record(
     return list(requests.values())
 
 
-def _carrier(candidate: Candidate) -> dict[str, str]:
+def _carrier(candidate: DrillCandidate) -> dict[str, str]:
     same = candidate.carrier == str(candidate.object)
     return {} if same else {"carrier": candidate.carrier}
 
@@ -177,7 +177,7 @@ def _chosen(args: Args, memory: Memory, requests: list[_Request]) -> list[_Reque
     return requests[: args.sample]
 
 
-def _proved(memory: Memory, candidate: Candidate) -> datetime:
+def _proved(memory: Memory, candidate: DrillCandidate) -> datetime:
     return memory.of(candidate.catalog).last_good(str(candidate.object)) or _NEVER
 
 
@@ -196,7 +196,7 @@ def _verify(invocation: Invocation, args: Args, memory: Memory, group: Sequence[
 
 
 def _outcomes(
-    invocation: Invocation, args: Args, candidate: Candidate, objects: Sequence[ObjectId]
+    invocation: Invocation, args: Args, candidate: DrillCandidate, objects: Sequence[ObjectId]
 ) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
     """Yield the outcome of each object; a failure of the drill is that of all objects left."""
     left = dict.fromkeys(objects)
@@ -214,7 +214,7 @@ def _outcomes(
 
 
 def _drilled(
-    invocation: Invocation, args: Args, candidate: Candidate, objects: Sequence[ObjectId]
+    invocation: Invocation, args: Args, candidate: DrillCandidate, objects: Sequence[ObjectId]
 ) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
     catalog, source_type = candidate.catalog, objects[0].type
     source, local_dir = source_of(source_type), catalog.storage.local_dir
@@ -243,7 +243,7 @@ def _told(
     invocation: Invocation,
     args: Args,
     memory: Memory,
-    candidate: Candidate,
+    candidate: DrillCandidate,
     object_id: ObjectId,
     outcome: Restored | BackupError,
     seconds: float,

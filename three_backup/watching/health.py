@@ -31,7 +31,7 @@ class Level(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class AgeLimits:
     """How late or old snapshots may be."""
 
     grace: timedelta  # the time that a run may take
@@ -94,7 +94,7 @@ def judge(
     snapshots: Sequence[Stored],
     settings: Collection[Settings],
     made: Made | None,
-    patience: Patience,
+    patience: AgeLimits,
     clock: Clock,
     alarms: Sequence[str] = (),
     *,
@@ -176,7 +176,7 @@ def _failing(made: Made | None) -> Iterator[_Trouble]:
 
 
 def _behind(
-    taken: _Taken, wanted: _Wanted, patience: Patience, clock: Clock
+    taken: _Taken, wanted: _Wanted, patience: AgeLimits, clock: Clock
 ) -> Iterator[_Trouble]:
     """Yield what the schedules demand but is not there."""
     yield from _late("base snapshot", taken.base, wanted.bases, patience, clock)
@@ -193,7 +193,7 @@ def _late(
     what: str,
     newest: datetime | None,
     due: Collection[Cron],
-    patience: Patience,
+    patience: AgeLimits,
     clock: Clock,
 ) -> Iterator[_Trouble]:
     """Yield a trouble if a firing was missed. due: the schedules; without any all is well."""
@@ -213,7 +213,7 @@ def _late(
 
 
 def _too_old(
-    newest: datetime | None, due: Collection[Cron], patience: Patience, clock: Clock
+    newest: datetime | None, due: Collection[Cron], patience: AgeLimits, clock: Clock
 ) -> Iterator[_Trouble]:
     if patience.max_age is None or not due:
         return

@@ -68,7 +68,7 @@ class LastRun:
 
 
 @dataclass(slots=True)
-class Account:
+class RunLedger:
     """Takes the records of a run one by one, and keeps one entry for each carrier."""
 
     made: dict[str, Made] = field(default_factory=dict)

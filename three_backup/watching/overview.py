@@ -16,12 +16,12 @@ from three_backup.model.objects import ObjectId, can_match_below, selected
 from three_backup.model.snapshots import CarriedObject, rfc3339
 from three_backup.sources import SOURCES, direct_source_of, point_source_of
 from three_backup.watching import health, size_alarms
-from three_backup.watching.health import Health, Level, Patience
+from three_backup.watching.health import AgeLimits, Health, Level
 from three_backup.watching.last_run import LastRun, Made
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class WatchedCarrier:
     """A carrier, or a source that the last run could not list."""
 
     carrier: str
@@ -40,10 +40,10 @@ class Watch:
     configuration: Configuration
     patterns: Sequence[str]
     last: LastRun | None  # None: no run has ended yet
-    patience: Patience
+    patience: AgeLimits
     clock: Clock
 
-    def look(self, catalogs: Iterable[Catalog]) -> list[Watched]:
+    def look(self, catalogs: Iterable[Catalog]) -> list[WatchedCarrier]:
         """Return all that is selected, the worst first. Raises BackupError if S3 is silent."""
         found = {
             watched.carrier: watched for catalog in catalogs for watched in self._stored(catalog)
@@ -52,7 +52,7 @@ class Watch:
         chosen = [*(watched for watched in found.values() if watched.objects), *unstored]
         return sorted(chosen, key=lambda watched: (-watched.health.level, watched.carrier))
 
-    def _stored(self, catalog: Catalog) -> Iterator[Watched]:
+    def _stored(self, catalog: Catalog) -> Iterator[WatchedCarrier]:
         drills = Drills(catalog.s3) if catalog.s3 else None
         for source_type in (source.type for source in SOURCES):
             for carrier in catalog.carriers(source_type):
@@ -74,7 +74,7 @@ class Watch:
         catalog: Catalog,
         drills: Drills | None,
         unreadable: Sequence[str],
-    ) -> Watched:
+    ) -> WatchedCarrier:
         settings = distinct(self.configuration.settings(carried.id) for carried in objects)
         made = self.last.carriers.get(carrier) if self.last else None
         gone = made is None and self.last is not None and _type(carrier) in self.last.listed
@@ -90,7 +90,7 @@ class Watch:
             )
         chosen = tuple(carried for carried in objects if selected(self.patterns, str(carried.id)))
         proved = _proved(drills, chosen) if drills else {}
-        return Watched(carrier, chosen, judged, gone, disabled=not settings, proved=proved)
+        return WatchedCarrier(carrier, chosen, judged, gone, disabled=not settings, proved=proved)
 
     def _alarms(
         self,
@@ -103,7 +103,7 @@ class Watch:
             return []  # the manifests need not be read
         return list(size_alarms.alarms(carrier, snapshots, self.configuration.settings, catalog))
 
-    def _unstored(self) -> Iterator[Watched]:
+    def _unstored(self) -> Iterator[WatchedCarrier]:
         """Yield the carriers that the last run saw, with snapshots or without."""
         for carrier, made in (self.last.carriers if self.last else {}).items():
             if made.disabled or not self._is_selected(carrier):
@@ -114,7 +114,7 @@ class Watch:
                 settings = [self.configuration.source_settings(_type(carrier))]
             else:
                 settings = []  # a source as a whole
-            yield Watched(carrier, (), self._judged(carrier, (), settings, made))
+            yield WatchedCarrier(carrier, (), self._judged(carrier, (), settings, made))
 
     def _is_selected(self, carrier: str) -> bool:
         if is_object(carrier):

@@ -23,7 +23,7 @@ _FOLDER = re.compile(r"[0-9TZ]+-(?:base|incr-[0-9TZ]+)/[A-Za-z0-9-]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class StoredLink:
     """A snapshot of a chain."""
 
     folder: str  # relative to the carrier's
@@ -38,7 +38,7 @@ class Attempt:
     carrier: str
     snapshot: SnapshotId
     name: str  # no other attempt ever has it
-    chain: tuple[Link, ...]  # what the snapshot builds on, the base first
+    chain: tuple[StoredLink, ...]  # what the snapshot builds on, the base first
     size: int  # bytes of the object when the attempt began
     facts: Mapping[str, Any]  # of the object when the attempt began
     server: str
@@ -108,13 +108,13 @@ def noted(carrier: str, journals: Path) -> list[Noted]:
     return found
 
 
-def links(facts: Mapping[str, Any]) -> tuple[Link, ...]:
+def links(facts: Mapping[str, Any]) -> tuple[StoredLink, ...]:
     """Return the chain of a snapshot, itself the last, from the facts of its manifest.
 
     Raises BackupError if it is malformed.
     """
     try:
-        found = tuple(Link(**link) for link in facts["chain"])
+        found = tuple(StoredLink(**link) for link in facts["chain"])
         if not all(_FOLDER.fullmatch(link.folder) for link in found):
             raise ValueError("a folder that is none of ours")
     except (TypeError, ValueError) as error:

@@ -19,8 +19,8 @@ from three_backup.sources.base import ParentUnusableError
 from three_backup.sources.clickhouse import operation, sql, stored
 from three_backup.sources.clickhouse.attempt import (
     Attempt,
-    Link,
     Noted,
+    StoredLink,
     folder_key,
     links,
     noted,
@@ -96,7 +96,7 @@ def _is_at_work_or_done(client: Client, store: Store, attempt: Attempt) -> bool:
     return stored.is_complete(store, attempt.key)
 
 
-def _whole_chain(store: Store, job: SnapshotJob) -> tuple[Link, ...]:
+def _whole_chain(store: Store, job: SnapshotJob) -> tuple[StoredLink, ...]:
     """Return the links that the new snapshot builds on.
 
     Raises ParentUnusableError if one of them is not whole in S3.
@@ -116,7 +116,7 @@ def _whole_chain(store: Store, job: SnapshotJob) -> tuple[Link, ...]:
 
 
 def _new_attempt(
-    client: Client, server: Server, job: SnapshotJob, chain: tuple[Link, ...]
+    client: Client, server: Server, job: SnapshotJob, chain: tuple[StoredLink, ...]
 ) -> Attempt:
     found = existing(client, ObjectId.parse(job.carrier))
     if found.holds_credentials:
@@ -158,7 +158,7 @@ def _finish(client: Client, store: Store, job: SnapshotJob, attempt: Attempt) ->
     if not stored.is_complete(store, attempt.key):
         raise client.explained(known.error) if known else _lost(job.carrier)
     written, found = stored.verified(store, attempt.key, job.carrier)
-    own = Link(attempt.folder, found.keys, found.size)
+    own = StoredLink(attempt.folder, found.keys, found.size)
     return Manifest(
         carrier=job.carrier,
         snapshot=attempt.snapshot,

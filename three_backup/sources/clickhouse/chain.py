@@ -18,7 +18,7 @@ def folders(manifests: Sequence[Manifest]) -> list[str]:
     ]
 
 
-def places(store: Store, manifests: Sequence[Manifest], settings: Settings) -> list[sql.Place]:
+def places(store: Store, manifests: Sequence[Manifest], settings: Settings) -> list[sql.S3Folder]:
     return [place_of(store, folder, settings) for folder in folders(manifests)]
 
 
@@ -44,7 +44,7 @@ def outdated(
         yield f"{folder}/{stored.MANIFEST}", stored.rebased(body, base)
 
 
-def _spelt_otherwise(about: str, said: str, base: sql.Place) -> BackupError:
+def _spelt_otherwise(about: str, said: str, base: sql.S3Folder) -> BackupError:
     return BackupError(
         "clickhouse.elsewhere",
         f"{about}: an older link of the chain looks for its base at {said}, which is {base.shown} "

@@ -13,7 +13,7 @@ from three_backup.sources.clickhouse.client import Client, connect
 from three_backup.sources.clickhouse.options import cluster_of, place_of, s3_settings
 from three_backup.sources.clickhouse.relations import (
     TYPE,
-    Found,
+    Listed,
     Server,
     all_relations,
     read_server,
@@ -38,7 +38,7 @@ def check(job: CheckJob) -> Iterator[Finding]:
         yield tried("backups", lambda: _backed_up(client, job, store, smallest, server))
 
 
-def _backed_up(client: Client, job: CheckJob, store: Store, of: Found, server: Server) -> str:
+def _backed_up(client: Client, job: CheckJob, store: Store, of: Listed, server: Server) -> str:
     """Back up an object as tb-snapshot does, so that the same rights are needed."""
     object_id = of.object_id(server.cluster)
     operation_id = f"tb-check-{token_hex(8)}"

@@ -20,7 +20,7 @@ class ServerError(BackupError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Meaning:
+class _Explained:
     """An error in our words."""
 
     code: str
@@ -29,81 +29,81 @@ class _Meaning:
     quoted: bool = True  # the message also quotes the server
 
 
-_UNREACHABLE = _Meaning(
+_UNREACHABLE = _Explained(
     "clickhouse.unreachable",
     "the server cannot be reached",
     "start it, or correct CLICKHOUSE_HOST and CLICKHOUSE_PORT",
 )
-_CREDENTIALS = _Meaning(
+_CREDENTIALS = _Explained(
     "clickhouse.credentials",
     "the server does not accept the user or the password",
     "set CLICKHOUSE_USER and CLICKHOUSE_PASSWORD in .env beside the configuration",
     quoted=False,
 )
-_DENIED = _Meaning("clickhouse.denied", "the user may not do this")
-_TABLE = _Meaning(
+_DENIED = _Explained("clickhouse.denied", "the user may not do this")
+_TABLE = _Explained(
     "clickhouse.no_table",
     "there is no such table",
     "it was dropped or renamed, or what it reads from is not there; tb-discover lists what is",
 )
-_BASE = _Meaning(
+_BASE = _Explained(
     "clickhouse.no_base",
     "a snapshot that this one builds on is not where it was",
     "restore another snapshot, or bring the missing one back",
 )
-_BASE_CHANGED = _Meaning(
+_BASE_CHANGED = _Explained(
     "clickhouse.other_base",
     "another snapshot lies where the one was that this one builds on",
     "restore a snapshot of another chain; the next base starts a new one",
 )
-_EXISTS = _Meaning(
+_EXISTS = _Explained(
     "clickhouse.backup_exists",
     "something is stored at the destination already",
     "the next run writes to a place of its own",
 )
-_TARGET = _Meaning(
+_TARGET = _Explained(
     "clickhouse.target",
     "the target is in the way",
     "restore under another name, or replace it with --overwrite",
 )
-_DAMAGED = _Meaning(
+_DAMAGED = _Explained(
     "clickhouse.damaged",
     "the snapshot is damaged",
     "restore another one with --snapshot; tb-list --snapshots names them",
 )
-_TOO_OLD = _Meaning(
+_TOO_OLD = _Explained(
     "clickhouse.too_old",
     "the server does not understand this",
     "ClickHouse 24.3 or newer is needed",
 )
-_COLLECTION = _Meaning(
+_COLLECTION = _Explained(
     "clickhouse.collection",
     "the server has no such named collection",
     "create it, or correct clickhouse_named_collection",
 )
-_SPACE = _Meaning("clickhouse.space", "the server has no space left", "make room for the table")
-_MEMORY = _Meaning(
+_SPACE = _Explained("clickhouse.space", "the server has no space left", "make room for the table")
+_MEMORY = _Explained(
     "clickhouse.memory", "the server ran out of memory", "raise max_memory_usage for this user"
 )
-_SLOW = _Meaning(
+_SLOW = _Explained(
     "clickhouse.slow", "a limit of the server ended it", "raise max_execution_time for this user"
 )
-_CANCELLED = _Meaning("clickhouse.cancelled", "somebody ended it", "the next run starts it anew")
-_READONLY = _Meaning(
+_CANCELLED = _Explained("clickhouse.cancelled", "somebody ended it", "the next run starts it anew")
+_READONLY = _Explained(
     "clickhouse.readonly", "the user may only read", "remove readonly from the profile of the user"
 )
-_REPLICA = _Meaning(
+_REPLICA = _Explained(
     "clickhouse.replica",
     "the path of the table in Keeper is taken",
     "drop the table that has it, or restore on another cluster",
 )
-_TOO_LARGE = _Meaning(
+_TOO_LARGE = _Explained(
     "clickhouse.drop_limit",
     "the server drops no table as large as this one",
     "set max_table_size_to_drop to 0 in its config.xml, which needs no restart, and run it again",
     quoted=False,
 )
-_FAILED = _Meaning("clickhouse.failed", "the server failed")
+_FAILED = _Explained("clickhouse.failed", "the server failed")
 
 _MEANINGS = {
     40: _DAMAGED,
@@ -144,7 +144,7 @@ _S3_CODE = 499
 _S3 = (
     (
         re.compile(r"bucket does not exist|NoSuchBucket", re.IGNORECASE),
-        _Meaning(
+        _Explained(
             "clickhouse.s3_no_bucket",
             "the server finds no such bucket in S3",
             "create it or correct s3_bucket",
@@ -155,7 +155,7 @@ _S3 = (
         re.compile(
             r"ACCESS_DENIED|AccessDenied|SignatureDoesNot|InvalidAccessKey|response code: 403"
         ),
-        _Meaning(
+        _Explained(
             "clickhouse.s3_denied",
             "S3 denies the server access",
             "check s3_access_key and s3_secret_key, or the keys of clickhouse_named_collection",
@@ -163,7 +163,7 @@ _S3 = (
     ),
     (
         re.compile(r"InvalidStorageClass"),
-        _Meaning(
+        _Explained(
             "clickhouse.s3_storage_class",
             "S3 does not know the storage class",
             "correct or remove s3_storage_class",
@@ -174,7 +174,7 @@ _S3 = (
         re.compile(
             r"refused|timeout|timed out|not found|resolve|unreachable|reset", re.IGNORECASE
         ),
-        _Meaning(
+        _Explained(
             "clickhouse.s3_unreachable",
             "the server cannot reach S3",
             "s3_endpoint must lead to the store from the server too",
@@ -182,7 +182,7 @@ _S3 = (
     ),
 )
 """Meanings of S3_ERROR by its words; the first match counts."""
-_S3_FAILED = _Meaning("clickhouse.s3_failed", "S3 refused the server")
+_S3_FAILED = _Explained("clickhouse.s3_failed", "S3 refused the server")
 
 
 def explained(about: str, text: str) -> BackupError:
@@ -204,7 +204,7 @@ def explained(about: str, text: str) -> BackupError:
     return error
 
 
-def _meaning(number: int, words: str) -> _Meaning:
+def _meaning(number: int, words: str) -> _Explained:
     if number == _BAD_ARGUMENTS and "no named collection" in words:
         return _COLLECTION
     if number == _S3_CODE:

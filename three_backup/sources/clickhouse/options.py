@@ -10,7 +10,7 @@ _ENOUGH_ATTEMPTS = 10
 """Last some twelve seconds. The server's default, 1000, keeps a statement hanging for hours."""
 
 
-def place_of(store: Store, key: str, settings: Settings) -> sql.Place:
+def place_of(store: Store, key: str, settings: Settings) -> sql.S3Folder:
     return sql.place(store.storage, key, settings.clickhouse_named_collection)
 
 
@@ -19,7 +19,7 @@ def cluster_of(object_id: ObjectId, settings: Settings) -> str:
     return sql.on_cluster(object_id.level1 if settings.clickhouse_on_cluster else None)
 
 
-def s3_settings(server: Server, base: sql.Place | None) -> dict[str, str | int]:
+def s3_settings(server: Server, base: sql.S3Folder | None) -> dict[str, str | int]:
     """Return the settings for BACKUP or RESTORE of a snapshot that builds on base."""
     chosen: dict[str, str | int] = {}
     if server.counts_attempts:

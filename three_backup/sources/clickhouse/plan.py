@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from three_backup.errors import BackupError
 from three_backup.sources.base import Planned
 from three_backup.sources.clickhouse import chain, sql, stored
-from three_backup.sources.clickhouse.restore import DATABASE, Work, prepare
+from three_backup.sources.clickhouse.restore import DATABASE, Task, prepare
 from three_backup.sources.jobs import RestoreJob, Wanted
 
 
@@ -17,7 +17,7 @@ def plan(job: RestoreJob) -> Iterator[tuple[Wanted, Planned | BackupError]]:
             yield wanted, error
 
 
-def _plan(work: Work) -> Planned:
+def _plan(work: Task) -> Planned:
     """Return what a restore would do. Raises BackupError if a file of the chain is not in S3."""
     size = sum(_verified(work))
     settings = work.job.source_settings
@@ -35,7 +35,7 @@ def _plan(work: Work) -> Planned:
     return Planned(facts)
 
 
-def _verified(work: Work) -> Iterator[int]:
+def _verified(work: Task) -> Iterator[int]:
     """Yield the bytes that each link of the chain adds, once all its files are seen in S3."""
     for folder in chain.folders(work.manifests):
         written, _ = stored.verified(work.store, folder, work.about)

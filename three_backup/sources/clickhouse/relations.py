@@ -73,7 +73,7 @@ def stores(engine: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Listed:
     """A table or view."""
 
     relation: sql.Relation
@@ -125,7 +125,7 @@ def read_server(client: Client) -> Server:
     return Server(f"ClickHouse {server['version']}", cluster, bool(int(server["attempts"])))
 
 
-def all_relations(client: Client) -> Iterator[Found]:
+def all_relations(client: Client) -> Iterator[Listed]:
     """Yield the tables and views of the server.
 
     Leaves out system databases, tables in which views keep their rows, and unfinished restores
@@ -139,14 +139,14 @@ def all_relations(client: Client) -> Iterator[Found]:
             yield _found(row)
 
 
-def relation(client: Client, wanted: sql.Relation) -> Found | None:
+def relation(client: Client, wanted: sql.Relation) -> Listed | None:
     """Return a table or view by its name; None if there is none."""
     statement = _ONE.format(sql.literal(wanted.database), sql.literal(wanted.name))
     rows = client.ask(statement)
     return _found(rows[0]) if rows else None
 
 
-def existing(client: Client, object_id: ObjectId) -> Found:
+def existing(client: Client, object_id: ObjectId) -> Listed:
     """Return the table or view of an object. Raises BackupError if it is gone."""
     found = relation(client, sql.relation(object_id))
     if found is None:
@@ -158,7 +158,7 @@ def existing(client: Client, object_id: ObjectId) -> Found:
     return found
 
 
-def inner(client: Client, view: Found) -> Found | None:
+def inner(client: Client, view: Listed) -> Listed | None:
     """Return the table in which a materialized view keeps its rows; None if it has none."""
     database = view.relation.database
     names: Sequence[str] = (f".inner_id.{view.uuid}", f".inner.{view.relation.name}")
@@ -173,8 +173,8 @@ def _is_inner(row: Row, owners: set[Any]) -> bool:
     return match[2] in owners or (row["database"], match[1]) in owners
 
 
-def _found(row: Row) -> Found:
-    return Found(
+def _found(row: Row) -> Listed:
+    return Listed(
         sql.Relation(row["database"], row["name"]),
         row["engine"],
         row["uuid"],

@@ -24,7 +24,7 @@ from three_backup.sources.clickhouse.relations import (
     DEFINITION_ONLY,
     MATERIALIZED,
     RESTORING,
-    Found,
+    Listed,
     Server,
     inner,
     read_server,
@@ -41,7 +41,7 @@ _EXCHANGING = ("Atomic", "Replicated", "Shared")
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class Task:
     """One object that is being restored."""
 
     job: RestoreJob
@@ -52,7 +52,7 @@ class Work:
     target: sql.Relation
     beside: sql.Relation  # where it is restored to, before it is moved to the target
     everywhere: str  # the clause ON CLUSTER, or empty
-    before: Found | None  # what had the target's name, None for nothing
+    before: Listed | None  # what had the target's name, None for nothing
     # The table that a materialized view writes to; None for one with own rows and for all else.
     fills: str | None
 
@@ -83,7 +83,7 @@ def _lacking(error: BackupError) -> BackupError:
     return LackingError(error.code, error.message, error.hint)
 
 
-def prepare(job: RestoreJob, wanted: Wanted) -> Work:
+def prepare(job: RestoreJob, wanted: Wanted) -> Task:
     """Return the work of one restore; changes nothing yet.
 
     Raises BackupError if the target is in the way or belongs to another cluster.
@@ -108,10 +108,10 @@ def prepare(job: RestoreJob, wanted: Wanted) -> Work:
     fills = filled(job.store, [files.manifest for files in job.chain], wanted)
     everywhere = cluster_of(wanted.target, job.source_settings)
     beside = _beside(job, wanted, before)
-    return Work(job, client, server, job.store, wanted, target, beside, everywhere, before, fills)
+    return Task(job, client, server, job.store, wanted, target, beside, everywhere, before, fills)
 
 
-def _beside(job: RestoreJob, wanted: Wanted, before: Found | None) -> sql.Relation:
+def _beside(job: RestoreJob, wanted: Wanted, before: Listed | None) -> sql.Relation:
     """Return where to restore to: beside the target, but a new replicated table at the target.
 
     Its path in Keeper may hold its name, and it could not be renamed then.
@@ -123,7 +123,7 @@ def _beside(job: RestoreJob, wanted: Wanted, before: Found | None) -> sql.Relati
     return sql.Relation(target.database, f"{RESTORING}{digest[:16]}")
 
 
-def _restore(work: Work) -> Restored:
+def _restore(work: Task) -> Restored:
     _make_room(work)
     with _removed_on_failure(work):
         read = _run(work)
@@ -137,7 +137,7 @@ def _restore(work: Work) -> Restored:
     return Restored(facts, (*notes, *_drop_replaced(work)))
 
 
-def _make_room(work: Work) -> None:
+def _make_room(work: Task) -> None:
     """Create the database and remove what a killed restore left."""
     name = sql.identifier(work.target.database)
     work.client.ask(_CREATE_DATABASE.format(name, work.everywhere))
@@ -147,14 +147,14 @@ def _make_room(work: Work) -> None:
         _drop(work, work.beside)
 
 
-def _drop(work: Work, what: sql.Relation) -> None:
+def _drop(work: Task, what: sql.Relation) -> None:
     found = relation(work.client, what)
     if found is not None:
         work.client.ask(sql.drop(what, work.everywhere, dictionary=found.kind == "dictionary"))
 
 
 @contextmanager
-def _removed_on_failure(work: Work) -> Iterator[None]:
+def _removed_on_failure(work: Task) -> Iterator[None]:
     try:
         yield
     except BackupError:
@@ -165,7 +165,7 @@ def _removed_on_failure(work: Work) -> Iterator[None]:
         raise
 
 
-def _run(work: Work) -> int:
+def _run(work: Task) -> int:
     """Have the server restore. Return the bytes that it read."""
     work.job.expect(sum(manifest.stored_size for manifest in work.manifests))
     settings = work.job.source_settings
@@ -192,7 +192,7 @@ def _run(work: Work) -> int:
     return done.moved
 
 
-def _check(work: Work, found: Found) -> None:
+def _check(work: Task, found: Listed) -> None:
     """Run CHECK TABLE: RESTORE compares no checksums, so only this finds a flipped bit."""
     checked = inner(work.client, found) if found.subtype == "view" else found
     if checked is None or not checked.checkable:
@@ -206,7 +206,7 @@ def _check(work: Work, found: Found) -> None:
             )
 
 
-def _rows(work: Work, found: Found) -> dict[str, Any]:
+def _rows(work: Task, found: Listed) -> dict[str, Any]:
     """Count rows, but only where they are stored: counting the rows of a queue consumes them."""
     if not found.stores:
         return {}
@@ -214,7 +214,7 @@ def _rows(work: Work, found: Found) -> dict[str, Any]:
     return {"rows": int(counted["rows"])}
 
 
-def _notes(work: Work, found: Found) -> Sequence[str]:
+def _notes(work: Task, found: Listed) -> Sequence[str]:
     object_id, notes = work.wanted.object, []
     if found.facts.get("data") == DEFINITION_ONLY and found.kind != "dictionary":
         notes.append(f"ClickHouse backs up the definition of {found.engine} only, not its rows")
@@ -226,7 +226,7 @@ def _notes(work: Work, found: Found) -> Sequence[str]:
     return notes
 
 
-def _filling_notes(work: Work) -> Iterator[str]:
+def _filling_notes(work: Task) -> Iterator[str]:
     """Yield notes on a materialized view, which is at work as soon as it exists."""
     if work.fills is None and sql.relation(work.wanted.object) != work.target:
         yield "from now on it gathers what is inserted into the tables that it reads, too"
@@ -239,7 +239,7 @@ def _quoted(query: str, object_id: ObjectId) -> str:
     return query.replace(f"{object_id.level2}.", f"{sql.identifier(object_id.level2)}.")
 
 
-def _move(work: Work) -> None:
+def _move(work: Task) -> None:
     """Move what was restored into the target's place."""
     if work.beside == work.target:
         return
@@ -255,12 +255,12 @@ def _move(work: Work) -> None:
         client.ask(sql.rename(pairs, everywhere))
 
 
-def _exchanges(work: Work) -> bool:
+def _exchanges(work: Task) -> bool:
     (database,) = work.client.ask(DATABASE.format(sql.literal(work.target.database)))
     return database["engine"] in _EXCHANGING
 
 
-def _drop_replaced(work: Work) -> Sequence[str]:
+def _drop_replaced(work: Task) -> Sequence[str]:
     """Drop what was replaced, which has the name `beside` now; return a note if that fails."""
     if work.before is None:
         return ()

@@ -25,7 +25,7 @@ Settings = Mapping[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class S3Folder:
     """A folder in S3 as a statement names it."""
 
     shown: str  # without credentials, as ClickHouse keeps it in the backups that build on it
@@ -55,7 +55,7 @@ def relation(object_id: ObjectId) -> Relation:
     return Relation(object_id.level2, object_id.level3)
 
 
-def place(storage: Storage, key: str, collection: str | None = None) -> Place:
+def place(storage: Storage, key: str, collection: str | None = None) -> S3Folder:
     """Return the place of a key of the storage.
 
     collection: a named collection of the server whose url is that of the bucket.
@@ -63,12 +63,12 @@ def place(storage: Storage, key: str, collection: str | None = None) -> Place:
     full = f"{storage.prefix}/{key}" if storage.prefix else key
     if collection is not None:
         text = f"S3({collection}, {literal(full)})"
-        return Place(text, text)
+        return S3Folder(text, text)
     url = literal(f"{_bucket_url(storage)}/{full}")
     if storage.access_key is None or storage.secret_key is None:
-        return Place(f"S3({url})", f"S3({url})")
+        return S3Folder(f"S3({url})", f"S3({url})")
     keys = f"{literal(storage.access_key)}, {literal(storage.secret_key)}"
-    return Place(f"S3({url})", f"S3({url}, {keys})")
+    return S3Folder(f"S3({url})", f"S3({url}, {keys})")
 
 
 def on_cluster(cluster: str | None) -> str:
@@ -76,7 +76,7 @@ def on_cluster(cluster: str | None) -> str:
 
 
 def backup(
-    of: Relation, to: Place, settings: Settings, base: Place | None, everywhere: str
+    of: Relation, to: S3Folder, settings: Settings, base: S3Folder | None, everywhere: str
 ) -> str:
     """Return a BACKUP statement. everywhere: what on_cluster() gave."""
     clauses = [f"base_backup = {base.secret}"] if base else []
@@ -89,9 +89,9 @@ def backup(
 def restore(
     of: Relation,
     under: Relation,
-    out_of: Place,
+    out_of: S3Folder,
     settings: Settings,
-    base: Place | None,
+    base: S3Folder | None,
     everywhere: str,
 ) -> str:
     """Return a RESTORE statement. base: where the parent of out_of lies now, if it has one."""

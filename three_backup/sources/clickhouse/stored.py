@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape, unescape
 from three_backup.errors import BackupError
 from three_backup.s3.failures import MissingError
 from three_backup.s3.store import Store
-from three_backup.sources.clickhouse.sql import Place
+from three_backup.sources.clickhouse.sql import S3Folder
 
 MANIFEST = ".backup"
 _LOCK = ".lock"
@@ -28,7 +28,7 @@ _WITH_KEYS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class FolderContents:
     """The keys in a folder, counted; ClickHouse's lock is left out."""
 
     keys: int  # how many, `.backup` included
@@ -37,7 +37,7 @@ class Contents:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class DotBackup:
     """The content of a `.backup`."""
 
     uuid: str  # tells backups apart
@@ -45,11 +45,11 @@ class Written:
     sizes: Mapping[str, int]  # bytes of the files that were stored, by their names
 
 
-def contents(store: Store, folder: str) -> Contents:
+def contents(store: Store, folder: str) -> FolderContents:
     return _contents(_listed(store, folder))
 
 
-def verified(store: Store, folder: str, about: str) -> tuple[Written, Contents]:
+def verified(store: Store, folder: str, about: str) -> tuple[DotBackup, FolderContents]:
     """Return what `.backup` says and what lies in the folder.
 
     Raises BackupError if a file that `.backup` names is not there with its size.
@@ -67,13 +67,13 @@ def verified(store: Store, folder: str, about: str) -> tuple[Written, Contents]:
     return written, _contents(listed)
 
 
-def read(store: Store, folder: str, about: str) -> Written:
+def read(store: Store, folder: str, about: str) -> DotBackup:
     try:
         root = ElementTree.fromstring(manifest(store, folder, about))  # noqa: S314
     except ElementTree.ParseError as error:
         raise _incomplete(store, folder, about) from error
     sizes = dict(_stored(root))
-    return Written(root.findtext("uuid", ""), root.findtext("base_backup_uuid", ""), sizes)
+    return DotBackup(root.findtext("uuid", ""), root.findtext("base_backup_uuid", ""), sizes)
 
 
 def manifest(store: Store, folder: str, about: str) -> bytes:
@@ -106,7 +106,7 @@ def base_of(body: bytes) -> str:
     return unescape(found[1].decode("utf-8", "replace"), _ENTITIES) if found else ""
 
 
-def rebased(body: bytes, base: Place) -> bytes:
+def rebased(body: bytes, base: S3Folder) -> bytes:
     """Return the `.backup` changed so that it looks for its base in the given place."""
     found = f"<base_backup>{escape(base.shown)}</base_backup>".encode()
     if base.secret != base.shown:
@@ -122,9 +122,9 @@ def _incomplete(store: Store, folder: str, about: str) -> BackupError:
     )
 
 
-def _contents(sizes: Mapping[str, int]) -> Contents:
+def _contents(sizes: Mapping[str, int]) -> FolderContents:
     manifest_size = sizes.get(MANIFEST, 0)
-    return Contents(len(sizes), sum(sizes.values()) - manifest_size, manifest_size)
+    return FolderContents(len(sizes), sum(sizes.values()) - manifest_size, manifest_size)
 
 
 def _stored(root: ElementTree.Element) -> Iterator[tuple[str, int]]:

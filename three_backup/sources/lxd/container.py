@@ -9,7 +9,8 @@ from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.jobs import Wanted
 from three_backup.sources.lxd import client, names, project
-from three_backup.sources.lxd.configuration import (
+from three_backup.sources.lxd.failures import NotFoundError
+from three_backup.sources.lxd.instance_configuration import (
     OF_INSTANCES,
     Here,
     fixed_addresses,
@@ -22,7 +23,6 @@ from three_backup.sources.lxd.configuration import (
     with_own,
     without,
 )
-from three_backup.sources.lxd.failures import NotFoundError
 from three_backup.sources.lxd.project import Config
 
 MARK = "user.three_backup.restoring"

@@ -6,8 +6,8 @@ from urllib.parse import quote
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.lxd import client
-from three_backup.sources.lxd.configuration import TRUE
 from three_backup.sources.lxd.failures import NotFoundError
+from three_backup.sources.lxd.instance_configuration import TRUE
 
 _SUMS = ("limits.cpu", "limits.memory", "limits.processes")
 """Limits that LXD adds up over a project, so that each of its instances needs its own."""

@@ -14,7 +14,7 @@ from three_backup.sources.lxd.container import Container
 from three_backup.sources.lxd.encryption import Lock
 from three_backup.sources.lxd.failures import NotFoundError
 from three_backup.sources.lxd.points import Sent
-from three_backup.sources.lxd.volume import Volume
+from three_backup.sources.lxd.volume import RestoredVolume
 
 _RECEIVE = ("receive", "-u", "-F")
 _FILESYSTEM = ("-o", "mountpoint=legacy", "-o", "canmount=noauto")
@@ -28,7 +28,7 @@ class Work:
 
     job: RestoreJob
     wanted: Wanted
-    target: Container | Volume
+    target: Container | RestoredVolume
     unfinished: ObjectId  # the id of what is being made
     aside: ObjectId  # the id of what it replaces, meanwhile
 
@@ -44,7 +44,7 @@ class Work:
 
 def prepare(job: RestoreJob, wanted: Wanted) -> Work:
     """Return the work of one restore; changes nothing yet."""
-    kind = Volume if wanted.object.subtype == names.VOLUME else Container
+    kind = RestoredVolume if wanted.object.subtype == names.VOLUME else Container
     target = kind(
         wanted,
         job.chain[-1].manifest.facts,
@@ -95,7 +95,7 @@ def remove(object_id: ObjectId) -> None:
 def read_stored(files: SnapshotFiles, advance: Advance) -> tuple[int, Iterator[bytes]]:
     """Return the size of a stream, and its pieces, each of them checked."""
     where = f"{files.manifest.carrier}: snapshot {files.manifest.snapshot}"
-    index = hashed_stream.Index.from_json(files.read(hashed_stream.INDEX), where)
+    index = hashed_stream.StreamIndex.from_json(files.read(hashed_stream.INDEX), where)
     read_range = partial(files.read_range, hashed_stream.STREAM)
     return index.size, _advancing(hashed_stream.checked(index, read_range, where), advance)
 

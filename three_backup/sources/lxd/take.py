@@ -11,7 +11,7 @@ from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId
 from three_backup.sources.base import ParentUnusableError
 from three_backup.sources.jobs import SnapshotJob
 from three_backup.sources.lxd import client, names, points
-from three_backup.sources.lxd.configuration import OF_INSTANCES
+from three_backup.sources.lxd.instance_configuration import OF_INSTANCES
 from three_backup.sources.lxd.points import Sent, State
 
 _OF_VOLUMES = ("config", "description", "content_type")

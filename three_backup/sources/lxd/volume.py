@@ -11,7 +11,7 @@ from three_backup.sources.lxd.container import MARK
 from three_backup.sources.lxd.project import Config
 
 
-class Volume:
+class RestoredVolume:
     """A custom volume that is being restored. facts: of the manifest."""
 
     def __init__(self, wanted: Wanted, facts: Mapping[str, Any], *, without_devices: bool) -> None:

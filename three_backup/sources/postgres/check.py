@@ -20,7 +20,7 @@ from three_backup.sources.postgres.preflight import (
 from three_backup.sources.postgres.relations import TYPE, Database, databases
 from three_backup.sources.postgres.scratch.binaries import find_binaries
 from three_backup.sources.postgres.scratch.server import scratch_user
-from three_backup.sources.postgres.taking.configuration import sees_all_settings, unread_files
+from three_backup.sources.postgres.taking.read_configuration import sees_all_settings, unread_files
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection

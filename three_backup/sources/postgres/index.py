@@ -15,7 +15,7 @@ BACKUP_MANIFEST = "backup_manifest.zst"
 CONFIGURATION = "configuration.zst"
 
 
-class Place(StrEnum):
+class Tier(StrEnum):
     """The place (class) where a relation's bytes may lie, ordered from loosest to strictest."""
 
     CORE = "core"
@@ -53,7 +53,7 @@ class Frame:
 class Group:
     """A group of files in one pack."""
 
-    place: Place
+    place: Tier
     frames: tuple[Frame, ...]  # none if place is NONE (its table turned out to be disabled)
 
 
@@ -63,7 +63,7 @@ class File:
 
     path: str  # relative, without `INCREMENTAL.`
     form: Form
-    place: Place
+    place: Tier
     size: int  # bytes that the server sent (12 and more for an INCREMENTAL file)
     crc32c: int  # of these bytes
     group: int | None = None  # None if nothing is stored (an empty FULL file, too)

@@ -13,7 +13,7 @@ from typing import Any
 
 from three_backup.errors import BackupError, UsageError
 from three_backup.model.objects import ObjectId
-from three_backup.sources.postgres.index import File, Form, Frame, Group, Index, Place
+from three_backup.sources.postgres.index import File, Form, Frame, Group, Index, Tier
 from three_backup.sources.postgres.pack import FRAME_SIZE, compress_file, decompress_file
 
 VERSION = 1
@@ -104,7 +104,7 @@ def _files(columns: Mapping[str, Any]) -> Iterator[File]:
     fields = zip(
         map(_path, columns["path"]),
         map(Form, columns["form"]),
-        map(Place, columns["place"]),
+        map(Tier, columns["place"]),
         map(_number, columns["size"]),
         map(_number, columns["crc32c"]),
         map(_number_or_none, columns["group"]),
@@ -135,7 +135,7 @@ def _groups(columns: Mapping[str, Any], frames: Iterator[Frame]) -> Iterator[Gro
         found = tuple(islice(frames, count))
         if len(found) != count:
             raise ValueError("it has fewer frames than its groups say")
-        yield Group(Place(place), found)
+        yield Group(Tier(place), found)
 
 
 def _check_stored(file: File, groups: Sequence[Group], lengths: Sequence[int]) -> None:

@@ -19,7 +19,7 @@ from three_backup.sources.jobs import (
     WholeJob,
 )
 from three_backup.sources.postgres.classes import place_of, rose
-from three_backup.sources.postgres.index import Place
+from three_backup.sources.postgres.index import Tier
 from three_backup.sources.postgres.relations import TYPE
 from three_backup.sources.postgres.taking.parent import why_broken
 
@@ -89,8 +89,8 @@ def _risen(live: Sequence[tuple[Mapping[str, Any], Settings]], newest: Manifest)
 
     It tells the plan, by names, what refuse_risen() decides when a snapshot is taken.
     """
-    places = {str(carried.id): Place(carried.facts["class"]) for carried in newest.objects}
-    places.update(dict.fromkeys(newest.facts["disabled"], Place.NONE))
+    places = {str(carried.id): Tier(carried.facts["class"]) for carried in newest.objects}
+    places.update(dict.fromkeys(newest.facts["disabled"], Tier.NONE))
     for record, settings in live:
         before = places.get(record["id"])
         if before is not None and rose(before, place_of(settings)):

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from three_backup.errors import BackupError
-from three_backup.sources.postgres.index import File, Form, Index, Place
+from three_backup.sources.postgres.index import File, Form, Index, Tier
 from three_backup.sources.postgres.mapping import relation_of
 
 BLOCK_SIZE = 8192
@@ -49,7 +49,7 @@ def core_paths(index: Index, databases: Collection[str] | None) -> list[str]:
     return [
         path
         for path in stored_paths(index)
-        if index.files[path].place is Place.CORE
+        if index.files[path].place is Tier.CORE
         and (databases is None or database_of(path) in (None, *databases))
     ]
 
@@ -84,7 +84,7 @@ def resolve(chain: Sequence[Index], paths: Iterable[str]) -> list[Link]:
     return links[::-1]
 
 
-def places(links: Iterable[Link]) -> set[Place]:
+def places(links: Iterable[Link]) -> set[Tier]:
     """Return the places whose packs the links are read from."""
     return {file.place for link in links for file in link.fetch}
 

@@ -24,17 +24,17 @@ from three_backup.sources.postgres.chain.links import (
     stand_ins,
     stored_paths,
 )
-from three_backup.sources.postgres.configuration import SavedConfiguration
 from three_backup.sources.postgres.index import (
     BACKUP_MANIFEST,
     CONFIGURATION,
     INDEX,
     Form,
     Index,
-    Place,
+    Tier,
 )
 from three_backup.sources.postgres.mapping import relation_of
 from three_backup.sources.postgres.pack import PackReader, decompress_file
+from three_backup.sources.postgres.saved_configuration import SavedConfiguration
 from three_backup.sources.postgres.scratch.binaries import Binaries
 from three_backup.sources.postgres.scratch.folder import PGDATA
 
@@ -82,7 +82,7 @@ class OpenedChain:
         """Raise BackupError if a relation was left out, or its bytes never left another host."""
         links = resolve(self._indexes, self._paths(relations))
         for files, link in zip(self._files, links, strict=True):
-            if Place.LOCAL in places([link]):
+            if Tier.LOCAL in places([link]):
                 _check_local(files)
 
     def reads(self, relations: Collection[str], databases: Collection[str] | None) -> Counter[str]:
@@ -123,8 +123,8 @@ class OpenedChain:
         """Return the links for all files that can be restored, and the files that cannot."""
         files = self.newest.files
         left_out = {path for path, file in files.items() if file.form is Form.LEFT_OUT}
-        if any(file.place is Place.LOCAL for file in files.values()) and not self._local_is_here():
-            left_out |= {path for path, file in files.items() if file.place is Place.LOCAL}
+        if any(file.place is Tier.LOCAL for file in files.values()) and not self._local_is_here():
+            left_out |= {path for path, file in files.items() if file.place is Tier.LOCAL}
         paths = [path for path in stored_paths(self.newest) if path not in left_out]
         return Whole(tuple(resolve(self._indexes, paths)), frozenset(left_out))
 
@@ -152,9 +152,7 @@ class OpenedChain:
         ]
 
     def _local_is_here(self) -> bool:
-        with_local = (
-            counted for counted in self._files if counted.manifest.file(Place.LOCAL.pack)
-        )
+        with_local = (counted for counted in self._files if counted.manifest.file(Tier.LOCAL.pack))
         try:
             for files in with_local:
                 _check_local(files)
@@ -196,7 +194,7 @@ class Counted:
 def _check_local(files: SnapshotFiles) -> None:
     """Raise BackupError if the pack that stays on the backup's host is not here."""
     try:
-        files.read_range(Place.LOCAL.pack, 0, 1)
+        files.read_range(Tier.LOCAL.pack, 0, 1)
     except BackupError as error:
         raise BackupError(
             "postgres.local_only",

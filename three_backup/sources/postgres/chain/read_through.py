@@ -8,7 +8,7 @@ from three_backup.sources.base import Restored
 from three_backup.sources.jobs import DrillJob, SnapshotFiles
 from three_backup.sources.postgres import index_file
 from three_backup.sources.postgres.chain.opened import Counted
-from three_backup.sources.postgres.index import INDEX, Index, Place
+from three_backup.sources.postgres.index import INDEX, Index, Tier
 from three_backup.sources.postgres.mapping import relation_of
 from three_backup.sources.postgres.pack import damaged_groups
 
@@ -42,7 +42,7 @@ def _damaged(files: SnapshotFiles) -> Iterator[tuple[ObjectId, BackupError]]:
     owners = _owners(index)
     for number, error in damaged_groups(files, index.groups):
         placed = BackupError(error.code, f"{snapshot}: {error.message}", error.hint)
-        if index.groups[number].place is Place.CORE or number not in owners:
+        if index.groups[number].place is Tier.CORE or number not in owners:
             raise placed
         yield from ((object_id, placed) for object_id in owners[number])
 

@@ -18,13 +18,13 @@ from three_backup.sources.postgres.cluster.building_site import (
     check_folders,
     check_room,
 )
-from three_backup.sources.postgres.cluster.configuration import (
+from three_backup.sources.postgres.cluster.left_out import SCRIPT, LeftOut, left_out_of
+from three_backup.sources.postgres.cluster.output_manifest import add_files
+from three_backup.sources.postgres.cluster.restored_configuration import (
     configuration_files,
     configuration_notes,
     recovery_settings,
 )
-from three_backup.sources.postgres.cluster.left_out import SCRIPT, LeftOut, left_out_of
-from three_backup.sources.postgres.cluster.output_manifest import add_files
 from three_backup.sources.postgres.index import Form, Index
 from three_backup.sources.postgres.scratch.binaries import Binaries, find_binaries
 from three_backup.sources.postgres.scratch.folder import own

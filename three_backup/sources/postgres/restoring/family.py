@@ -75,7 +75,7 @@ class Name:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FamilyPart:
     """A member of a family."""
 
     oid: int
@@ -97,15 +97,15 @@ class Family:
 
     object: ObjectId
     target: ObjectId
-    tables: tuple[Part, ...]  # the wanted relation first, then its partitions
-    parts: tuple[Part, ...]  # what belongs to the tables
+    tables: tuple[FamilyPart, ...]  # the wanted relation first, then its partitions
+    parts: tuple[FamilyPart, ...]  # what belongs to the tables
 
     @property
-    def root(self) -> Part:
+    def root(self) -> FamilyPart:
         return self.tables[0]
 
     @property
-    def members(self) -> Iterator[Part]:
+    def members(self) -> Iterator[FamilyPart]:
         yield from self.tables
         yield from self.parts
 
@@ -167,7 +167,7 @@ def without_clashes(family: Family, taken: Callable[[str], set[str]]) -> Family:
 
 def _table(
     row: tuple[int, str, str, str, bool], wanted: ObjectId, targets: Mapping[ObjectId, ObjectId]
-) -> Part:
+) -> FamilyPart:
     oid, kind, schema, name, unlogged = row
     target, own = targets[wanted], object_id(wanted.level1, kind, schema, name)
     if own in targets and targets[own].level1 == target.level1:
@@ -177,11 +177,11 @@ def _table(
         placed = Name(
             target.level2 if moved else schema, follow(name, wanted.level3, target.level3)
         )
-    return Part(oid, kind, oid, Name(schema, name), placed, unlogged)
+    return FamilyPart(oid, kind, oid, Name(schema, name), placed, unlogged)
 
 
-def _part(row: tuple[int, str, str, str, int], tables: Mapping[int, Part]) -> Part:
+def _part(row: tuple[int, str, str, str, int], tables: Mapping[int, FamilyPart]) -> FamilyPart:
     oid, kind, schema, name, table = row
     owner = tables[table]
     followed = follow(name, owner.source.name, owner.target.name)
-    return Part(oid, kind, table, Name(schema, name), Name(owner.target.schema, followed))
+    return FamilyPart(oid, kind, table, Name(schema, name), Name(owner.target.schema, followed))

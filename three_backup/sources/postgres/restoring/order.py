@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from three_backup.sources.postgres.restoring.family import VIEWS, Family
-from three_backup.sources.postgres.restoring.refusals import Standing
+from three_backup.sources.postgres.restoring.refusals import TargetState
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -27,7 +27,7 @@ SELECT conrelid::int8, confrelid::int8 FROM pg_constraint WHERE contype = 'f'
 
 
 def in_order(
-    scratch: "Connection", families: Iterable[Family], standing: Standing
+    scratch: "Connection", families: Iterable[Family], standing: TargetState
 ) -> list[list[Family]]:
     """Order the families for their restore, and group those that must be restored together.
 

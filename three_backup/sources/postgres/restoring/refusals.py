@@ -22,7 +22,7 @@ from three_backup.sources.postgres.restoring.target import (
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TargetState:
     """The state of the targets before the restore."""
 
     refused: dict[Wanted, BackupError] = field(default_factory=dict)  # with the reason
@@ -31,9 +31,9 @@ class Standing:
     tied: set[tuple[ObjectId, ObjectId]] = field(default_factory=set)
 
 
-def look(all_wanted: Iterable[Wanted], *, overwrite: bool) -> Standing:
+def look(all_wanted: Iterable[Wanted], *, overwrite: bool) -> TargetState:
     """Look at the targets. Errors become refusals in the result; none is raised."""
-    standing = Standing()
+    standing = TargetState()
     for database, group in groupby(sorted(all_wanted, key=_database), key=_database):
         grouped = list(group)
         try:
@@ -51,7 +51,7 @@ def _database(wanted: Wanted) -> str:
 
 
 def _look(
-    standing: Standing, database: str, all_wanted: Sequence[Wanted], *, overwrite: bool
+    standing: TargetState, database: str, all_wanted: Sequence[Wanted], *, overwrite: bool
 ) -> None:
     doomed: dict[int, Wanted] = {}
     with connect_target(database) as target:

@@ -17,7 +17,7 @@ from three_backup.sources.postgres.restoring.bring_back import (
 )
 from three_backup.sources.postgres.restoring.family import Family, read_family
 from three_backup.sources.postgres.restoring.order import in_order
-from three_backup.sources.postgres.restoring.refusals import Standing, about, look
+from three_backup.sources.postgres.restoring.refusals import TargetState, about, look
 from three_backup.sources.postgres.restoring.revive import revived
 from three_backup.sources.postgres.restoring.target import (
     create_database,
@@ -40,7 +40,7 @@ class _Task:
 
     job: RestoreJob
     chain: OpenedChain
-    standing: Standing  # the state of the targets at the beginning
+    standing: TargetState  # the state of the targets at the beginning
 
 
 def restore(job: RestoreJob) -> Iterator[Outcome]:

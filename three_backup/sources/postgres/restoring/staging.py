@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from three_backup.sources.postgres.connection import quoted
-from three_backup.sources.postgres.restoring.family import STATISTICS, Family, Part
+from three_backup.sources.postgres.restoring.family import STATISTICS, Family, FamilyPart
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -100,7 +100,7 @@ class Staged:
     def schemas(self) -> list[str]:
         return sorted({self.schema(part) for part in self.family.members})
 
-    def schema(self, part: Part) -> str:
+    def schema(self, part: FamilyPart) -> str:
         """Return the schema in which the part is staged.
 
         Parts with the same source and the same target schema stay together, so that names clash no
@@ -109,7 +109,7 @@ class Staged:
         moves = sorted({_move(member) for member in self.family.members})
         return f"{self.prefix}_{moves.index(_move(part))}"
 
-    def name(self, part: Part) -> str:
+    def name(self, part: FamilyPart) -> str:
         """The quoted name of the part while it is staged."""
         return f"{quoted(self.schema(part))}.{quoted(part.target.name)}"
 
@@ -217,12 +217,12 @@ def _take_off_foreign_keys(scratch: "Connection", family: Family) -> tuple[Forei
     return tuple(keys)
 
 
-def _moves_itself(part: Part) -> bool:
+def _moves_itself(part: FamilyPart) -> bool:
     """Return whether the part must be moved; indexes and owned sequences follow their table."""
     return part.oid == part.table or part.kind == STATISTICS
 
 
-def _alter(scratch: "Connection", part: Part) -> str:
+def _alter(scratch: "Connection", part: FamilyPart) -> str:
     query = _STATISTICS_NAME if part.kind == STATISTICS else _RELATION_NAME
     (name,) = _row(scratch, query, part.oid)
     return f"ALTER {part.altered_as} {name}"
@@ -232,7 +232,7 @@ def _aside(oid: int) -> str:
     return f"three_backup_{oid}"
 
 
-def _move(part: Part) -> tuple[str, str]:
+def _move(part: FamilyPart) -> tuple[str, str]:
     return part.source.schema, part.target.schema
 
 

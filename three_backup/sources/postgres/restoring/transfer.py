@@ -21,7 +21,7 @@ from three_backup.sources.postgres.restoring.family import (
     SEQUENCE,
     VIEWS,
     Family,
-    Part,
+    FamilyPart,
 )
 from three_backup.sources.postgres.restoring.staging import Staged
 from three_backup.sources.postgres.restoring.target import Existing, attempt
@@ -114,7 +114,7 @@ def join_again(target: "Connection", staged: Staged, doomed: Existing | None) ->
     return notes
 
 
-def _copy(scratch: "Connection", target: "Connection", table: Part, into: str) -> int:
+def _copy(scratch: "Connection", target: "Connection", table: FamilyPart, into: str) -> int:
     source, _, columns = scratch.execute(_COLUMNS, (table.oid,)).fetchall()[0]
     what = f"({columns})" if columns else ""
     encoding = _encoding(scratch)
@@ -153,7 +153,7 @@ def _batches(rows: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:
 
 
 def _fill_view(
-    scratch: "Connection", target: "Connection", view: Part, into: str, notes: list[str]
+    scratch: "Connection", target: "Connection", view: FamilyPart, into: str, notes: list[str]
 ) -> int:
     """Copy the rows that the view had; a REFRESH would make new ones from today's tables.
 

@@ -32,13 +32,12 @@ from three_backup.sources.postgres.preflight import (
     read_cluster,
 )
 from three_backup.sources.postgres.taking import server_manifest
-from three_backup.sources.postgres.taking.configuration import read_configuration
 from three_backup.sources.postgres.taking.damage import (
     damaged_files,
     damaged_objects,
     sentences,
 )
-from three_backup.sources.postgres.taking.manifest import Contents, make_manifest
+from three_backup.sources.postgres.taking.manifest import SnapshotContents, make_manifest
 from three_backup.sources.postgres.taking.packing import PackedGroup, PackWriter
 from three_backup.sources.postgres.taking.parent import (
     Parent,
@@ -48,6 +47,7 @@ from three_backup.sources.postgres.taking.parent import (
     unusable,
 )
 from three_backup.sources.postgres.taking.promise import Doubts, lacking
+from three_backup.sources.postgres.taking.read_configuration import read_configuration
 from three_backup.sources.postgres.taking.replication import (
     Streamed,
     identify,
@@ -207,7 +207,7 @@ def _contents(
     arrived: _Arrived,
     maps: tuple[FileMap, FileMap],
     classes: Classes,
-) -> Contents:
+) -> SnapshotContents:
     """Move every file to its final place, and decide which objects the snapshot promises."""
     before, after = maps
     objects = objects_of(before, after, classes)
@@ -230,7 +230,7 @@ def _contents(
     carried = carried_objects(objects, doubts, files, cluster.block_size)
     unread = tuple(unread_of(before, after).values())
     why = lacking(after, unread, carried, doubts, job.settings)
-    return Contents(index, objects, carried, why, tuple(damaged))
+    return SnapshotContents(index, objects, carried, why, tuple(damaged))
 
 
 def _check_followed(parent: Parent, index: Index, streamed: Streamed) -> None:

@@ -17,7 +17,7 @@ from three_backup.sources.postgres.index import (
     CONFIGURATION,
     INDEX,
     Index,
-    Place,
+    Tier,
 )
 from three_backup.sources.postgres.preflight import Cluster
 from three_backup.sources.postgres.taking.damage import DAMAGED
@@ -26,7 +26,7 @@ from three_backup.sources.postgres.taking.settle import Mapped, source_size
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class SnapshotContents:
     """The contents of the data files."""
 
     index: Index
@@ -37,7 +37,7 @@ class Contents:
 
 
 def make_manifest(
-    job: SnapshotJob, cluster: Cluster, streamed: Streamed, contents: Contents
+    job: SnapshotJob, cluster: Cluster, streamed: Streamed, contents: SnapshotContents
 ) -> Manifest:
     """Make the data files durable, and return the manifest."""
     files = tuple(_stored(path) for path in sorted(job.directory.iterdir()))
@@ -64,14 +64,14 @@ def _stored(path: Path) -> StoredFile:
         is_pack = path.name not in (INDEX, BACKUP_MANIFEST, CONFIGURATION)
         sha256 = None if is_pack else hashlib.file_digest(file, "sha256").hexdigest()
         return StoredFile(
-            path.name, path.stat().st_size, sha256, local_only=path.name == Place.LOCAL.pack
+            path.name, path.stat().st_size, sha256, local_only=path.name == Tier.LOCAL.pack
         )
 
 
-def _facts(cluster: Cluster, streamed: Streamed, contents: Contents) -> dict[str, Any]:
+def _facts(cluster: Cluster, streamed: Streamed, contents: SnapshotContents) -> dict[str, Any]:
     """Return the manifest's facts. disabled: the ids of which nothing was stored."""
     disabled = (
-        object_id for object_id, mapped in contents.objects.items() if mapped.place is Place.NONE
+        object_id for object_id, mapped in contents.objects.items() if mapped.place is Tier.NONE
     )
     return {
         "system_identifier": cluster.identifier,

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Self
 
-from three_backup.sources.postgres.index import Frame, Group, Place
+from three_backup.sources.postgres.index import Frame, Group, Tier
 from three_backup.sources.postgres.pack import FRAME_SIZE
 
 PENDING_SIZE = 32 << 20
@@ -159,7 +159,7 @@ class PackWriter:
 
 
 def move_groups(
-    directory: Path, groups: Sequence[PackedGroup], places: Sequence[Place]
+    directory: Path, groups: Sequence[PackedGroup], places: Sequence[Tier]
 ) -> tuple[Group, ...]:
     """Move every group's stored frames to the pack of its place; NONE drops them.
 
@@ -171,7 +171,7 @@ def move_groups(
         if place.pack == group.pack or not group.frames:
             continue
         emptied.setdefault(group.pack, [])
-        moved = () if place is Place.NONE else frames[number]
+        moved = () if place is Tier.NONE else frames[number]
         frames[number] = _append(directory / group.pack, directory / place.pack, moved)
     for number, place in enumerate(places):
         if place.pack in emptied:

@@ -11,13 +11,13 @@ from three_backup.sources.base import ParentUnusableError
 from three_backup.sources.jobs import SnapshotFiles
 from three_backup.sources.postgres import index_file
 from three_backup.sources.postgres.classes import Classes, rose
-from three_backup.sources.postgres.index import BACKUP_MANIFEST, INDEX, File, Form, Index, Place
+from three_backup.sources.postgres.index import BACKUP_MANIFEST, INDEX, File, Form, Index, Tier
 from three_backup.sources.postgres.mapping import relation_of
 from three_backup.sources.postgres.pack import decompress_file
 from three_backup.sources.postgres.preflight import SUMMARIZE, position
 
 _MAJOR = re.compile(r"PostgreSQL (\d+)")
-_CLOSE = {Place.LOCAL: "on this host only", Place.NONE: "in no snapshot"}
+_CLOSE = {Tier.LOCAL: "on this host only", Tier.NONE: "in no snapshot"}
 
 
 @dataclass(frozen=True, slots=True)

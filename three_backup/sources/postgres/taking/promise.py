@@ -7,7 +7,7 @@ from three_backup.config.settings import Settings
 from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import CarriedObject
 from three_backup.sources.postgres.classes import place_of
-from three_backup.sources.postgres.index import Place
+from three_backup.sources.postgres.index import Tier
 from three_backup.sources.postgres.mapping import FileMap, Unread
 
 _NEXT = "the next snapshot has it"
@@ -42,7 +42,7 @@ def lacking(
     }
     held = {carried_object.id for carried_object in carried}
     for known in after.objects.values():
-        if known.id not in held and place_of(settings(known.id)) is not Place.NONE:
+        if known.id not in held and place_of(settings(known.id)) is not Tier.NONE:
             found[str(known.id)] = _reason(known.id, doubts)
     return found
 

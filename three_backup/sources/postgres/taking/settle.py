@@ -7,7 +7,7 @@ from pathlib import Path
 from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import CarriedObject
 from three_backup.sources.postgres.classes import Classes, rose, strictest
-from three_backup.sources.postgres.index import File, Form, Group, Place
+from three_backup.sources.postgres.index import File, Form, Group, Tier
 from three_backup.sources.postgres.mapping import FileMap, Owner, database_of, relation_of
 from three_backup.sources.postgres.taking.packing import PackedGroup, move_groups
 
@@ -21,7 +21,7 @@ class Mapped:
     relations: tuple[str, ...]  # of every table that had its name in either mapping
     stays: bool  # both mappings have it
     rewritten: bool  # both mappings have it, with different relations
-    place: Place  # the strictest of these tables
+    place: Tier  # the strictest of these tables
 
 
 def settle_files(
@@ -32,7 +32,7 @@ def settle_files(
     Return the files by path, and the groups, with their final places.
     """
     places = [_place(file, classes) for file in files]
-    of_groups = [Place.CORE] * len(packed)
+    of_groups = [Tier.CORE] * len(packed)
     for file, place in zip(files, places, strict=True):
         if file.group is not None:
             of_groups[file.group] = strictest((of_groups[file.group], place))
@@ -112,7 +112,7 @@ def carried_objects(
             {"kind": mapped.kind, "class": mapped.place.value},
         )
         for object_id, mapped in sorted(objects.items())
-        if mapped.stays and mapped.place is not Place.NONE and object_id not in doubtful
+        if mapped.stays and mapped.place is not Tier.NONE and object_id not in doubtful
     )
 
 
@@ -133,14 +133,14 @@ def _relations(found: FileMap) -> dict[Owner, list[str]]:
     return relations
 
 
-def _place(file: File, classes: Classes) -> Place:
+def _place(file: File, classes: Classes) -> Tier:
     relation = relation_of(file.path)
     if relation is None:
-        return Place.CORE
+        return Tier.CORE
     return classes.of_relation(relation) or classes.of_unknown(database_of(relation))
 
 
-def _settled(file: File, place: Place) -> File:
-    if place is Place.NONE:
+def _settled(file: File, place: Tier) -> File:
+    if place is Tier.NONE:
         return replace(file, form=Form.LEFT_OUT, place=place, group=None, offset=0, digest=None)
     return file if file.place is place else replace(file, place=place)

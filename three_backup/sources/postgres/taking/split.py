@@ -9,7 +9,7 @@ from crc32c import crc32c
 from three_backup.sources.jobs import Advance
 from three_backup.sources.postgres import increment
 from three_backup.sources.postgres.classes import Classes, rose
-from three_backup.sources.postgres.index import File, Form, Place
+from three_backup.sources.postgres.index import File, Form, Tier
 from three_backup.sources.postgres.mapping import FileMap, Owner, relation_of
 from three_backup.sources.postgres.taking.packing import PackWriter
 from three_backup.sources.postgres.taking.tar import Member, MemberType, TarStream
@@ -31,7 +31,7 @@ class _Arriving:
     size: int
     incremental: bool
     relation: str | None
-    place: Place | None  # None if the mapping before the backup does not know its relation
+    place: Tier | None  # None if the mapping before the backup does not know its relation
     group: int | None = None
     offset: int = 0
     crc32c: int = 0
@@ -103,15 +103,15 @@ class Splitter:
         incremental = name.startswith(increment.PREFIX)
         path = folder + slash + name.removeprefix(increment.PREFIX)
         relation = relation_of(path)
-        place = Place.CORE if relation is None else self._classes.of_relation(relation)
+        place = Tier.CORE if relation is None else self._classes.of_relation(relation)
         return _Arriving(path, member.size, incremental, relation, place)
 
     def _open_group(self, file: _Arriving) -> None:
         """Assign a group: files of one object share one, and so do core files of one folder."""
-        if file.place is Place.NONE:
+        if file.place is Tier.NONE:
             return
         key: Owner | str = file.path.rpartition("/")[0]
-        if file.relation is not None and file.place is not Place.CORE:
+        if file.relation is not None and file.place is not Tier.CORE:
             key = self._owners.get(file.relation) or file.relation
         if key not in self._groups:
             pack = PENDING if file.place is None else file.place.pack
@@ -159,7 +159,7 @@ class Splitter:
         return File(
             file.path,
             form,
-            file.place or Place.S3,  # what is in PENDING gets its own place later
+            file.place or Tier.S3,  # what is in PENDING gets its own place later
             file.size,
             file.crc32c,
             file.group,

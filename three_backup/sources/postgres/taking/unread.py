@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 from three_backup.sources.jobs import SnapshotJob
 from three_backup.sources.postgres.classes import Classes, place_of
-from three_backup.sources.postgres.index import Place
+from three_backup.sources.postgres.index import Tier
 from three_backup.sources.postgres.mapping import FileMap, Unread
 
 _FATE = {
-    Place.S3: "its tables are stored, but cannot be restored one by one",
-    Place.LOCAL: "its tables stay on this host, because some of them have to",
-    Place.NONE: "its tables are left out, because some of them are disabled",
+    Tier.S3: "its tables are stored, but cannot be restored one by one",
+    Tier.LOCAL: "its tables stay on this host, because some of them have to",
+    Tier.NONE: "its tables are left out, because some of them are disabled",
 }
 
 

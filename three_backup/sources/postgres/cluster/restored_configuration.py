@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Iterator, Mapping
 
-from three_backup.sources.postgres.configuration import SavedConfiguration
+from three_backup.sources.postgres.saved_configuration import SavedConfiguration
 
 # They name paths of the old server: its data_directory would be started, not the restored one.
 _PLACES = ("config_file", "data_directory", "external_pid_file", "hba_file", "ident_file")

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
-from three_backup.sources.postgres.configuration import NAMES, SavedConfiguration
+from three_backup.sources.postgres.saved_configuration import NAMES, SavedConfiguration
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
