@@ -1,4 +1,4 @@
-"""Which carriers can hold a wanted object, and the record of one that cannot be read."""
+"""Carriers that can hold a wanted object, and the record of a carrier that cannot be read."""
 
 from collections.abc import Callable
 

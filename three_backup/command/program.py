@@ -1,4 +1,4 @@
-"""What to run, as which user, and how to report its failure."""
+"""A program to run: its arguments, its user, and how its failure is reported."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

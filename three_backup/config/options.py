@@ -26,7 +26,7 @@ _FALSE = ("false", "no", "off")
 
 
 class Scope(StrEnum):
-    """What an option applies to, and so in which sections it may stand."""
+    """The scope of an option, which says in which sections it may stand."""
 
     OBJECT = "object"  # any section
     SOURCE = "source"  # "*", and sections of a source as a whole

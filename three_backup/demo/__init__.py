@@ -1,1 +1,1 @@
-"""What tb-demo shows, and the embedded servers that it and the tests run on."""
+"""The show of tb-demo, and the embedded servers that it and the tests run on."""

@@ -63,7 +63,7 @@ class Args:
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """What the tables held before they were lost."""
+    """The contents of the tables before they were lost."""
 
     payments: TableContents
     visits: TableContents

@@ -1,4 +1,4 @@
-"""Which snapshots an upload sends, and what keeps it from sending the others. Pure."""
+"""The snapshots that an upload sends, and the obstacle to sending each of the others. Pure."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime

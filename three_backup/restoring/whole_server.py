@@ -37,7 +37,7 @@ OF_OBJECTS = (
 
 @dataclass(frozen=True, slots=True)
 class WholeRequest:
-    """What is asked of the restore of a whole server; restore_whole checks it."""
+    """A request to restore a whole server; restore_whole checks it."""
 
     pattern: tuple[str, ...]
     choice: Choice

@@ -168,10 +168,10 @@ _ANSWERS = {
     "MethodNotAllowed": _REFUSED,
     "InvalidRequest": _REFUSED,
 }
-"""By the error code of the answer."""
+"""The failures by the error code of the answer."""
 
 _HEAD_STATUSES = {301: _REGION, 404: _MISSING}
-"""By the HTTP status of an answer to HEAD, which has no body."""
+"""The failures by the HTTP status of an answer to HEAD, which has no body."""
 
 _STATUSES = {
     301: _NOT_S3,
@@ -188,7 +188,7 @@ _STATUSES = {
     503: _ILL,
     504: _ILL,
 }
-"""By the HTTP status of an answer that has no body, or a body that is not S3's."""
+"""The failures by the HTTP status of an answer without a body, or with one not of S3."""
 
 _EXCEPTIONS = {
     "NoCredentialsError": _NO_KEYS,
@@ -203,7 +203,7 @@ _EXCEPTIONS = {
     "ConnectionError": _NO_CONNECTION,
     "HTTPClientError": _NO_CONNECTION,
 }
-"""By the name of botocore's exception class; the narrowest class that is named here counts."""
+"""The failures by the name of botocore's exception class; the narrowest named class counts."""
 
 
 _PASSING = frozenset({"s3.throttled", "s3.tls", "s3.unavailable", "s3.unreachable"})

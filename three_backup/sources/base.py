@@ -77,7 +77,7 @@ class Restored:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What a restore would do; nothing was touched to find it out."""
+    """The plan of a restore; nothing was touched to find it out."""
 
     # Plain JSON for the record: the bytes to read (`bytes_read`, and by place in `read_from`),
     # what would be made (`names`, `creates`) and replaced (`replaces`), what the object
