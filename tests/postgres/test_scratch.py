@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,7 @@ def test_a_user_who_cannot_reach_the_folder_is_told_apart(
 
 KILLED = """
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from three_backup.sources.postgres.scratch.binaries import Binaries
 from three_backup.sources.postgres.scratch.server import scratch_server, scratch_user
@@ -165,6 +167,17 @@ def test_the_next_run_clears_what_a_killed_one_left_and_nothing_that_lives(
             assert list(parent.iterdir()) == [own]
         assert select.select([handle], [], [], 0)[0] == [handle]
         os.close(handle)
+
+
+def test_those_who_come_at_once_do_not_clear_what_another_is_about_to_lock(parent: Path) -> None:
+    def come_and_go(_: int) -> None:
+        for _ in range(100):
+            with scratch_folder(parent, None):
+                pass
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(come_and_go, range(4)))
+    assert list(parent.iterdir()) == []
 
 
 def left_over(parent: Path, live: PostgresServer) -> Path:

@@ -345,9 +345,12 @@ def test_a_run_that_is_too_old_is_killed_and_replaced(installation: Installation
 
 
 def test_stages_beat_the_lock_of_the_run(installation: Installation) -> None:
-    beat = "import os; os.utime(os.environ['THREE_BACKUP_HEARTBEAT'], (7, 7))"
-    installation.discovers(then=beat)
-    assert installation.run()[0] == 0
+    beat = "os.utime(os.environ['THREE_BACKUP_HEARTBEAT'], (7, 7))"
+    installation.discovers(record("users"), then=f"{UNTIL_RELEASED}\n{beat}")
+    started = installation.start("--json")
+    first_line(started)  # tb-run has written its claim into the file, and beaten for this line
+    installation.release.write_text("")
+    assert started.wait(60) == 0
     assert (installation.state / "locks/run").stat().st_mtime == 7
 
 

@@ -78,11 +78,12 @@ def _locked_folder(parent: Path) -> tuple[Path, int]:
     try:
         while True:
             folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if folder.exists():  # else somebody cleared it before it was locked
-                return folder, lock
-            os.close(lock)
+            with suppress(FileNotFoundError):  # another process cleared it before it was locked
+                lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                if folder.exists():
+                    return folder, lock
+                os.close(lock)
     except OSError as error:
         raise BackupError(
             "postgres.scratch_folder",
