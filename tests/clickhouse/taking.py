@@ -16,14 +16,14 @@ from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.model.storage import Storage
 from three_backup.s3.store import Store
-from three_backup.sources.base import Planned, Restored
+from three_backup.sources.base import Planned, Restored, Restorer
 from three_backup.sources.clickhouse.source import ClickhouseSource
 from three_backup.sources.jobs import (
     ClearJob,
+    DirectJob,
     DrillJob,
     RestoreJob,
     SnapshotFiles,
-    SnapshotJob,
     Wanted,
 )
 
@@ -43,6 +43,10 @@ class Taking:
     @property
     def store(self) -> Store:
         return self.catalog.bucket
+
+    @property
+    def _restorer(self) -> Restorer:
+        return ClickhouseSource().reading(self.store)
 
     @property
     def catalog(self) -> Catalog:
@@ -73,11 +77,11 @@ class Taking:
             (have for have in catalog.snapshots(carrier) if parent and have.id == parent.snapshot),
             None,
         )
-        job = SnapshotJob(
+        job = DirectJob(
             carrier=carrier,
             snapshot=SnapshotId(time, parent.snapshot.time if parent else None),
             parent=catalog.files(carrier, stored) if stored else None,
-            directory=journals,
+            journals=journals,
             settings=lambda _: self.settings,
             source_settings=self.settings,
             program="three_backup test",
@@ -108,16 +112,14 @@ class Taking:
 
     def clear(self, object_id: ObjectId, before: datetime) -> None:
         journals = self.journals(object_id)
-        ClickhouseSource().clear(
-            ClearJob(str(object_id), journals, self.store, self.settings, before)
-        )
+        ClickhouseSource().clear(ClearJob(str(object_id), journals, self.store, before))
 
     def restore(
         self, object_id: ObjectId, *, overwrite: bool = False, last: int = -1, **levels: str
     ) -> Restored:
         """Restore under the given levels. Raises the error that it ended with."""
         job = self._restore_job(object_id, overwrite, last, levels)
-        ((_, outcome),) = ClickhouseSource().restore(job)
+        ((_, outcome),) = self._restorer.restore(job)
         if isinstance(outcome, BackupError):
             raise outcome
         return outcome
@@ -125,7 +127,7 @@ class Taking:
     def plan(self, object_id: ObjectId, *, overwrite: bool = False, **levels: str) -> Planned:
         """Plan what restore() would do. Raises the error that it would end with."""
         job = self._restore_job(object_id, overwrite, -1, levels)
-        ((_, outcome),) = ClickhouseSource().plan(job)
+        ((_, outcome),) = self._restorer.plan(job)
         if isinstance(outcome, BackupError):
             raise outcome
         return outcome
@@ -142,9 +144,8 @@ class Taking:
             work_dir=self.storage.local_dir,
             advance=lambda _: None,
             say=self.said.append,
-            store=self.store,
         )
-        ((_, outcome),) = ClickhouseSource().drill(job)
+        ((_, outcome),) = self._restorer.drill(job)
         if isinstance(outcome, BackupError):
             raise outcome
         return outcome
@@ -160,7 +161,6 @@ class Taking:
             work_dir=self.storage.local_dir,
             advance=lambda _: None,
             say=self.said.append,
-            store=self.store,
         )
 
     def _chain(self, object_id: ObjectId, last: int) -> Sequence[SnapshotFiles]:

@@ -17,8 +17,8 @@ NOW = datetime(2026, 11, 23, 10, 17, tzinfo=UTC)
 
 def findings(storage: Storage) -> dict[str, Finding]:
     store = Store(storage) if storage.bucket else None
-    job = CheckJob(Settings(storage), NOW, store, "check/clickhouse/")
-    found: Iterator[Finding] = ClickhouseSource().check(job)
+    job = CheckJob(Settings(storage), NOW)
+    found: Iterator[Finding] = ClickhouseSource().check(job, store, "check/clickhouse/")
     return {finding.subject: finding for finding in found}
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from three_backup.catalog.catalog import Stored
 from three_backup.config.settings import Settings
 from three_backup.deciding.due import Clock, Progress, next_take, stage, todo
+from three_backup.model.kept import Kept
 from three_backup.model.schedule import Cron
 from three_backup.model.snapshots import Kind, SnapshotId
 from three_backup.model.stages import TARGETS, Stage
@@ -39,44 +40,51 @@ def whole(_: SnapshotId) -> None:
 
 
 def test_the_first_snapshot_is_a_base() -> None:
-    take = next_take([], [settings()], whole, CLOCK)
+    take = next_take([], [settings()], whole, CLOCK, Kept.FOLDERS)
     assert (take.kind, take.why) == (Kind.BASE, "there is no snapshot yet")
 
 
 def test_a_base_is_due_when_its_schedule_fired_since_the_newest() -> None:
-    take = next_take([base(days=30)], [settings()], whole, CLOCK)
+    take = next_take([base(days=30)], [settings()], whole, CLOCK, Kept.FOLDERS)
     assert take.kind is Kind.BASE
     assert take.why == "no base snapshot since 2026-11-01T13:16:00Z"
 
 
 def test_an_incremental_is_due_when_its_schedule_fired_since_the_newest_of_either_kind() -> None:
-    take = next_take([base(hours=20)], [settings()], whole, CLOCK)
+    take = next_take([base(hours=20)], [settings()], whole, CLOCK, Kept.FOLDERS)
     assert take.kind is Kind.INCREMENTAL
     assert take.why == "no snapshot since 2026-11-23T03:00:00Z"
 
 
 def test_nothing_is_due_right_after_a_snapshot() -> None:
     first = base(days=2)
-    take = next_take([first, incremental(first, hours=1)], [settings()], whole, CLOCK)
+    take = next_take(
+        [first, incremental(first, hours=1)], [settings()], whole, CLOCK, Kept.FOLDERS
+    )
     assert (take.kind, take.why) == (None, "nothing is due before 2026-11-24T03:00:00Z")
 
 
 def test_both_due_is_a_base() -> None:
-    assert next_take([base(days=90)], [settings()], whole, CLOCK).kind is Kind.BASE
+    assert next_take([base(days=90)], [settings()], whole, CLOCK, Kept.FOLDERS).kind is Kind.BASE
 
 
 def test_the_earliest_due_of_all_objects_counts() -> None:
     often = settings(incremental="* * * * *")
-    assert next_take([base(hours=1)], [settings(), often], whole, CLOCK).kind is Kind.INCREMENTAL
+    assert (
+        next_take([base(hours=1)], [settings(), often], whole, CLOCK, Kept.FOLDERS).kind
+        is Kind.INCREMENTAL
+    )
 
 
 def test_an_object_that_stops_at_a_base_makes_no_incremental_due() -> None:
     stops = settings(incremental="* * * * *", max_stage=Stage.SNAPSHOT_BASE)
-    assert next_take([base(hours=1)], [stops], whole, CLOCK).kind is None
+    assert next_take([base(hours=1)], [stops], whole, CLOCK, Kept.FOLDERS).kind is None
 
 
 def test_a_chain_that_the_source_cannot_go_on_with_becomes_a_base_and_says_why() -> None:
-    take = next_take([base(hours=20)], [settings()], lambda _: "the timeline changed", CLOCK)
+    take = next_take(
+        [base(hours=20)], [settings()], lambda _: "the timeline changed", CLOCK, Kept.FOLDERS
+    )
     assert (take.kind, take.why) == (Kind.BASE, "the timeline changed")
 
 
@@ -84,24 +92,28 @@ def test_the_source_is_not_asked_before_an_incremental_is_due() -> None:
     def refuse(_: SnapshotId) -> str:
         raise AssertionError("asked")
 
-    assert next_take([base(hours=1)], [settings()], refuse, CLOCK).kind is None
+    assert next_take([base(hours=1)], [settings()], refuse, CLOCK, Kept.FOLDERS).kind is None
 
 
 def test_a_lost_parent_makes_a_base_due_at_once() -> None:
     lost = base(days=3)
-    take = next_take([base(days=4), incremental(lost, hours=1)], [settings()], whole, CLOCK)
+    take = next_take(
+        [base(days=4), incremental(lost, hours=1)], [settings()], whole, CLOCK, Kept.FOLDERS
+    )
     assert take.kind is Kind.BASE
     assert "a parent of 20261123T091700Z-incr-20261120T101700Z is gone" in take.why
 
 
 def test_a_snapshot_from_the_future_does_not_keep_the_next_one_away() -> None:
     future = Stored(SnapshotId(NOW + timedelta(days=400)), local=True, s3=True)
-    assert next_take([future], [settings()], whole, CLOCK).kind is not None
+    assert next_take([future], [settings()], whole, CLOCK, Kept.FOLDERS).kind is not None
 
 
 def test_nothing_is_taken_of_what_is_only_to_exist_or_is_disabled() -> None:
-    assert next_take([], [settings(max_stage=Stage.EXISTS)], whole, CLOCK).kind is None
-    assert next_take([], [], whole, CLOCK).kind is None
+    assert (
+        next_take([], [settings(max_stage=Stage.EXISTS)], whole, CLOCK, Kept.FOLDERS).kind is None
+    )
+    assert next_take([], [], whole, CLOCK, Kept.FOLDERS).kind is None
 
 
 @pytest.mark.parametrize(
@@ -156,11 +168,11 @@ def test_nothing_is_taken_of_what_is_only_to_exist_or_is_disabled() -> None:
 def test_the_stage_is_the_furthest_that_holds(
     progress: Progress, max_stage: Stage, expected: Stage
 ) -> None:
-    assert stage(progress, max_stage) is expected
+    assert stage(progress, max_stage, Kept.FOLDERS) is expected
 
 
 def test_a_base_to_take_leads_through_all_stages() -> None:
-    assert todo(Stage.EXISTS, Stage.ROTATED_S3, Kind.BASE) == [
+    assert todo(Stage.EXISTS, Stage.ROTATED_S3, Kind.BASE, Kept.FOLDERS) == [
         Stage.SNAPSHOT_BASE,
         Stage.SYNCED_S3,
         Stage.ROTATED_LOCALLY,
@@ -172,15 +184,15 @@ def test_a_base_to_take_leads_through_all_stages() -> None:
 def test_nothing_beyond_max_stage_is_ever_to_do(
     current: Stage, max_stage: Stage, take: Kind | None
 ) -> None:
-    planned = todo(current, max_stage, take)
+    planned = todo(current, max_stage, take, Kept.FOLDERS)
     assert all(max_stage.reaches(ahead) for ahead in planned)
     assert planned == sorted(planned, key=lambda one: one.rank)
     assert Stage.PARTIALLY_SYNCED not in planned
 
 
 def test_an_object_that_has_come_as_far_as_it_may_has_nothing_to_do() -> None:
-    assert todo(Stage.ROTATED_S3, Stage.ROTATED_S3, None) == []
-    assert todo(Stage.SYNCED_S3, Stage.SYNCED_S3, None) == []
+    assert todo(Stage.ROTATED_S3, Stage.ROTATED_S3, None, Kept.FOLDERS) == []
+    assert todo(Stage.SYNCED_S3, Stage.SYNCED_S3, None, Kept.FOLDERS) == []
 
 
 @pytest.mark.parametrize(
@@ -196,7 +208,7 @@ def test_an_object_that_has_come_as_far_as_it_may_has_nothing_to_do() -> None:
 def test_a_server_that_writes_to_s3_takes_nothing_that_must_not_get_there(
     max_stage: Stage, take: Kind | None
 ) -> None:
-    found = next_take([], [settings(max_stage=max_stage)], whole, CLOCK, direct=True)
+    found = next_take([], [settings(max_stage=max_stage)], whole, CLOCK, Kept.DIRECT)
     assert found.kind is take
     if take is None:
         assert found.why.startswith(f"max_stage is {max_stage}")
@@ -211,8 +223,8 @@ def test_what_is_written_to_s3_goes_through_four_stages_only(
 ) -> None:
     four = {Stage.EXISTS, Stage.SNAPSHOT_BASE, Stage.SYNCED_S3, Stage.ROTATED_S3}
     progress = Progress(newest, unsynced=False, begun=False, stale_local=False, stale_s3=stale)
-    reached = stage(progress, max_stage, direct=True)
-    ahead = todo(reached, max_stage, kind, direct=True)
+    reached = stage(progress, max_stage, Kept.DIRECT)
+    ahead = todo(reached, max_stage, kind, Kept.DIRECT)
     assert {reached, *ahead} <= four
     assert (Stage.SNAPSHOT_BASE in ahead) <= (Stage.SYNCED_S3 in ahead)
     assert all(max_stage.reaches(next_stage) for next_stage in ahead)

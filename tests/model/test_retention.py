@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from three_backup.model.kept import Kept
 from three_backup.model.retention import (
     Candidate,
     Limits,
@@ -47,14 +48,18 @@ def candidate(text: str) -> Candidate:
     )
 
 
+def lying(points: bool) -> Kept:
+    return Kept.POINTS if points else Kept.FOLDERS
+
+
 def kept(texts: Iterable[str], limits: Limits, *, points: bool = False) -> list[str]:
     """Decide, and return the copies that stay, as `5 local`, oldest first."""
-    verdicts = decide(map(candidate, texts), limits, points=points)
+    verdicts = decide(map(candidate, texts), limits, lying(points))
     return [_short(verdict) for verdict in reversed(verdicts) if verdict.keep]
 
 
 def surplus(texts: Iterable[str], limits: Limits) -> list[int]:
-    verdicts = decide(map(candidate, texts), limits)
+    verdicts = decide(map(candidate, texts), limits, Kept.FOLDERS)
     return sorted((verdict.snapshot.time - day(0)).days for verdict in verdicts if verdict.surplus)
 
 
@@ -127,7 +132,7 @@ def test_through_many_bases_no_more_stays_here_than_the_limits_say(
         sent = uploaded(list(history.values()), points, spared)
         kept = {
             (verdict.snapshot, verdict.place)
-            for verdict in decide(sent, limits, points=points)
+            for verdict in decide(sent, limits, lying(points))
             if verdict.keep
         }
         left = (
@@ -211,7 +216,7 @@ def test_every_verdict_says_why() -> None:
     history = ["1 local s3", "2<1 local s3", "3 local s3", "4<3 local", "6<5 s3", "7 s3"]
     said = {
         _short(verdict): verdict.reason
-        for verdict in decide(map(candidate, history), Limits(1, 1, 2, 0))
+        for verdict in decide(map(candidate, history), Limits(1, 1, 2, 0), Kept.FOLDERS)
     }
     assert said == {
         "7 s3": "one of the newest 2 bases in S3",
@@ -233,7 +238,7 @@ def test_ten_thousand_snapshots_of_one_chain_are_decided_at_once() -> None:
         for hour, parent in zip(hours, [None, *hours], strict=False)
     ]
     started = process_time()
-    assert all(verdict.keep for verdict in decide(history, Limits(1, 3, 3, 5_000)))
+    assert all(verdict.keep for verdict in decide(history, Limits(1, 3, 3, 5_000), Kept.FOLDERS))
     assert process_time() - started < 5
 
 
@@ -250,7 +255,7 @@ def test_the_example_of_the_overview() -> None:
     left: list[Candidate] = []
     for snapshot_id in ids:  # one run each night
         history = [*left, Candidate(snapshot_id, local=True, s3=True)]
-        left = carried_out(history, decide(history, DEFAULTS))
+        left = carried_out(history, decide(history, DEFAULTS, Kept.FOLDERS))
     assert nights[-1].date().isoformat() == "2026-11-23"
     assert [f"{stored.id.time:%b %d}" for stored in left if stored.s3] == [
         "Sep 01",
@@ -262,7 +267,7 @@ def test_the_example_of_the_overview() -> None:
     ]  # fmt: skip
     reasons = {
         f"{verdict.snapshot.time:%b %d} {verdict.place}": verdict.reason
-        for verdict in decide(left, DEFAULTS)
+        for verdict in decide(left, DEFAULTS, Kept.FOLDERS)
     }
     assert reasons["Oct 14 s3"] == "one of the newest 40 incrementals in S3"
     assert reasons["Oct 13 s3"] == "20261031T030000Z-incr-20261030T030000Z needs it"
@@ -325,7 +330,7 @@ def test_there_is_one_verdict_a_copy(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
     verdicts = [
-        (verdict.snapshot, verdict.place) for verdict in decide(history, limits, points=points)
+        (verdict.snapshot, verdict.place) for verdict in decide(history, limits, lying(points))
     ]
     copies = {(stored.id, Place.LOCAL) for stored in history if stored.local}
     copies |= {(stored.id, Place.S3) for stored in history if stored.s3}
@@ -338,7 +343,7 @@ def test_what_is_plainly_kept_as_a_whole_is_kept_one_by_one(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
     if keeps_everything(history, limits):
-        assert all(verdict.keep for verdict in decide(history, limits, points=points))
+        assert all(verdict.keep for verdict in decide(history, limits, lying(points)))
 
 
 @given(histories(), limits_, st.booleans())
@@ -346,7 +351,7 @@ def test_where_all_is_plainly_kept_even_once_uploaded_there_is_no_surplus(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
     if keeps_everything([replace(stored, s3=True) for stored in history], limits):
-        verdicts = decide(history, limits, points=points)
+        verdicts = decide(history, limits, lying(points))
         assert all(verdict.keep and not verdict.surplus for verdict in verdicts)
 
 
@@ -362,7 +367,7 @@ def test_what_is_within_the_limits_and_whole_is_plainly_kept() -> None:
 def test_what_could_be_restored_and_stays_can_still_be_restored(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
-    left = carried_out(history, decide(history, limits, points=points))
+    left = carried_out(history, decide(history, limits, lying(points)))
     survivors = {stored.id for stored in left} & restorable(history, points)
     assert survivors <= restorable(left, points)
 
@@ -372,7 +377,7 @@ def test_the_newest_that_can_be_restored_stays(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
     before = restorable(history, points)
-    left = carried_out(history, decide(history, limits, points=points))
+    left = carried_out(history, decide(history, limits, lying(points)))
     if before:
         assert max(before, key=lambda snapshot: snapshot.time) in restorable(left, points)
 
@@ -385,7 +390,7 @@ def test_the_newest_that_can_be_restored_from_s3_alone_stays(
         return [replace(stored, local=False) for stored in snapshots if stored.s3]
 
     before = restorable(in_s3(history))
-    left = carried_out(history, decide(history, limits, points=points))
+    left = carried_out(history, decide(history, limits, lying(points)))
     if before:
         assert max(before, key=lambda snapshot: snapshot.time) in restorable(in_s3(left))
 
@@ -394,7 +399,9 @@ def test_the_newest_that_can_be_restored_from_s3_alone_stays(
 def test_a_snapshot_that_stays_here_keeps_the_files_that_are_never_uploaded(
     history: list[Candidate], limits: Limits
 ) -> None:
-    left = {stored.id: stored for stored in carried_out(history, decide(history, limits))}
+    left = {
+        stored.id: stored for stored in carried_out(history, decide(history, limits, Kept.FOLDERS))
+    }
     for stored in history:
         for link in chain_of(history, stored, points=False) or []:
             if stored.id in left and left[stored.id].local and link.local and link.local_only:
@@ -421,7 +428,7 @@ def uploaded(
 
 def surplus_of(history: list[Candidate], limits: Limits, points: bool) -> set[SnapshotId]:
     return {
-        verdict.snapshot for verdict in decide(history, limits, points=points) if verdict.surplus
+        verdict.snapshot for verdict in decide(history, limits, lying(points)) if verdict.surplus
     }
 
 
@@ -431,8 +438,8 @@ def test_without_its_surplus_an_upload_ends_as_it_would_with_it(
 ) -> None:
     whole = uploaded(history, points)
     spared = uploaded(history, points, surplus_of(history, limits, points))
-    left = carried_out(spared, decide(spared, limits, points=points))
-    assert left == carried_out(whole, decide(whole, limits, points=points))
+    left = carried_out(spared, decide(spared, limits, lying(points)))
+    assert left == carried_out(whole, decide(whole, limits, lying(points)))
 
 
 @given(histories(), limits_, st.booleans())
@@ -441,13 +448,13 @@ def test_what_is_uploaded_stays_in_s3_and_the_next_run_has_nothing_to_do(
 ) -> None:
     before = {stored.id for stored in history if stored.s3}
     spared = uploaded(history, points, surplus_of(history, limits, points))
-    verdicts = decide(spared, limits, points=points)
+    verdicts = decide(spared, limits, lying(points))
     assert {
         verdict.snapshot for verdict in verdicts if not verdict.keep and verdict.place is Place.S3
     } <= before
     left = carried_out(spared, verdicts)
     assert uploaded(left, points, surplus_of(left, limits, points)) == left
-    assert all(verdict.keep for verdict in decide(left, limits, points=points))
+    assert all(verdict.keep for verdict in decide(left, limits, lying(points)))
 
 
 @given(histories(), limits_, st.booleans())
@@ -456,7 +463,7 @@ def test_nothing_that_is_still_to_be_uploaded_goes_before_it_is_in_s3(
 ) -> None:
     left = {
         stored.id: stored
-        for stored in carried_out(history, decide(history, limits, points=points))
+        for stored in carried_out(history, decide(history, limits, lying(points)))
     }
     after = uploaded(history, points, surplus_of(history, limits, points))
     whole = restorable(history, points)
@@ -476,8 +483,8 @@ def test_a_parent_stays_in_s3_until_what_waits_for_its_upload_is_there(points: b
 def test_deciding_again_removes_nothing(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
-    left = carried_out(history, decide(history, limits, points=points))
-    assert all(verdict.keep for verdict in decide(left, limits, points=points))
+    left = carried_out(history, decide(history, limits, lying(points)))
+    assert all(verdict.keep for verdict in decide(left, limits, lying(points)))
 
 
 @given(histories(), st.booleans())
@@ -485,7 +492,7 @@ def test_high_limits_remove_nothing_that_can_be_restored(
     history: list[Candidate], points: bool
 ) -> None:
     whole = restorable(history)
-    for verdict in decide(history, EVERYTHING, points=points):
+    for verdict in decide(history, EVERYTHING, lying(points)):
         assert verdict.keep or verdict.snapshot not in whole
 
 
@@ -494,7 +501,7 @@ def test_children_go_before_their_parents(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
     gone: set[datetime] = set()
-    for verdict in decide(history, limits, points=points):
+    for verdict in decide(history, limits, lying(points)):
         assert verdict.snapshot.parent not in gone
         gone.add(verdict.snapshot.time)
 
@@ -504,7 +511,7 @@ def test_the_newest_of_each_kind_stay_up_to_the_limits(
     history: list[Candidate], limits: Limits
 ) -> None:
     whole = restorable(history)
-    left = [verdict for verdict in decide(history, limits) if verdict.keep]
+    left = [verdict for verdict in decide(history, limits, Kept.FOLDERS) if verdict.keep]
     for place, kind, limit in (
         (Place.LOCAL, Kind.BASE, limits.bases_local),
         (Place.LOCAL, Kind.INCREMENTAL, limits.incrementals_local),

@@ -16,7 +16,7 @@ from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.model.stages import Stage
 from three_backup.model.storage import Storage
-from three_backup.sources.jobs import SnapshotJob
+from three_backup.sources.jobs import FolderJob
 from three_backup.sources.postgres import index_file
 from three_backup.sources.postgres.connection import connect
 from three_backup.sources.postgres.index import BACKUP_MANIFEST, INDEX, File, Form, Index
@@ -71,7 +71,7 @@ class Taking:
         snapshot = SnapshotId(time, None if parent is None else parent.manifest.snapshot.time)
         directory = self.folder / str(snapshot)
         directory.mkdir()
-        job = SnapshotJob(
+        job = FolderJob(
             carrier=self.carrier or carrier_of_server(),
             snapshot=snapshot,
             parent=parent,

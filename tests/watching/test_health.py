@@ -8,6 +8,7 @@ import pytest
 from three_backup.catalog.catalog import Stored
 from three_backup.config.settings import Settings
 from three_backup.deciding.due import Clock
+from three_backup.model.kept import Kept
 from three_backup.model.schedule import Cron
 from three_backup.model.snapshots import SnapshotId
 from three_backup.model.stages import Stage
@@ -37,7 +38,7 @@ def health(
     made: Made | None = None,
     patience: AgeLimits = PATIENCE,
 ) -> Health:
-    return judge(snapshots, [settings], made, patience, Clock(NOW, UTC))
+    return judge(snapshots, [settings], made, patience, Clock(NOW, UTC), Kept.FOLDERS)
 
 
 def test_what_the_schedules_ask_for_is_all_right() -> None:
@@ -116,7 +117,9 @@ def test_a_failure_of_the_last_run_is_told_with_its_beginning() -> None:
 
 def test_a_point_on_this_host_is_good_without_its_parents() -> None:
     point = Stored(SnapshotId(NOW - timedelta(hours=7), BASE.id.time), local=True, s3=False)
-    found = judge([point], [NEAR], None, PATIENCE, Clock(NOW, UTC), points=True)
+    found = judge([point], [NEAR], None, PATIENCE, Clock(NOW, UTC), Kept.POINTS)
     assert found.incremental == point.id.time
     assert not any("cannot be restored" in trouble for trouble in found.troubles)
-    assert judge([point], [NEAR], None, PATIENCE, Clock(NOW, UTC)).incremental is None
+    assert (
+        judge([point], [NEAR], None, PATIENCE, Clock(NOW, UTC), Kept.FOLDERS).incremental is None
+    )

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from three_backup.catalog.cache import ManifestCache
 from three_backup.catalog.folders import LocalStore
-from three_backup.errors import BackupError, ConfigurationError
+from three_backup.errors import BackupError, ConfigurationError, s3_is_away
+from three_backup.host.machine import host_id
 from three_backup.model import layout
 from three_backup.model.snapshots import Manifest, SnapshotId, StoredFile, chain
 from three_backup.model.storage import Storage
@@ -33,10 +34,13 @@ _time = attrgetter("time")
 class Catalog:
     """The snapshots of one storage; S3 is contacted only when an answer needs it."""
 
-    def __init__(self, storage: Storage, say: Say = lambda _: None) -> None:
-        """say: called with a sentence when S3 keeps us waiting."""
+    def __init__(
+        self, storage: Storage, say: Say = lambda _: None, *, adopt: bool = False
+    ) -> None:
+        """say: called with a sentence when S3 keeps us waiting. adopt: see `claim`."""
         self.storage = storage
         self._say = say
+        self._adopt = adopt
         self.local = LocalStore(storage.local_dir)
         self.partial = False  # S3 is left out: parents missing here may lie there
         self._everything: dict[str, str] | None = None
@@ -81,8 +85,20 @@ class Catalog:
             self._unlisted = error
             raise
 
-    def without_s3(self) -> "Catalog":
-        """Return a catalog of this host's snapshots alone, for when S3 is away."""
+    def claim(self) -> None:
+        """Make sure that this host, and no other, writes below the prefix, before it writes.
+
+        With adopt, take the prefix over from another host. Raises ConfigurationError.
+        """
+        self.bucket.claim(host_id(), adopt=self._adopt)
+
+    def without_s3(self, error: BackupError) -> "Catalog":
+        """Return a catalog of this host's snapshots alone, for while S3 is away.
+
+        Raises the error if it says something else, or if the storage is another host's.
+        """
+        if self.storage.foreign or not s3_is_away(error):
+            raise error
         catalog = Catalog(replace(self.storage, bucket=None), self._say)
         catalog.partial = True
         return catalog

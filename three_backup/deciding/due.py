@@ -6,6 +6,7 @@ from datetime import datetime, tzinfo
 
 from three_backup.catalog.catalog import Stored
 from three_backup.config.settings import Settings
+from three_backup.model.kept import Kept
 from three_backup.model.schedule import Cron, is_due
 from three_backup.model.snapshots import Kind, SnapshotId, chain, rfc3339
 from three_backup.model.stages import Stage, furthest, taken
@@ -43,20 +44,20 @@ def next_take(
     settings: Collection[Settings],
     broken: Callable[[SnapshotId], str | None],
     clock: Clock,
+    kept: Kept,
     *,
-    direct: bool = False,
     partial: bool = False,
 ) -> Take:
     """Decide what to take for a carrier whose objects have the settings; the earliest due counts.
 
     broken: returns why no incremental can follow the newest snapshot, if so; asked only when one
-    is due. direct: the carrier's server writes snapshots to S3 itself. partial: snapshots may lack
-    some, so that neither a missing parent nor a missing base calls for a new base.
+    is due. partial: snapshots may lack some, so that neither a missing parent nor a missing base
+    calls for a new base.
     """
-    bases = schedules(settings, Kind.BASE, direct=direct)
-    incrementals = schedules(settings, Kind.INCREMENTAL, direct=direct)
+    bases = schedules(settings, Kind.BASE, kept)
+    incrementals = schedules(settings, Kind.INCREMENTAL, kept)
     if not bases:
-        return Take(None, _why_never(settings, direct=direct))
+        return Take(None, _why_never(settings, kept))
     if not snapshots:
         return Take(Kind.BASE, "there is no snapshot yet")
     newest = snapshots[-1].id
@@ -75,9 +76,9 @@ def next_take(
     return Take(None, f"nothing is due before {rfc3339(following)}")
 
 
-def schedules(settings: Iterable[Settings], kind: Kind, *, direct: bool) -> set[Cron]:
+def schedules(settings: Iterable[Settings], kind: Kind, kept: Kept) -> set[Cron]:
     """Return the schedules by which a carrier whose objects have the settings gets this kind."""
-    target = taken(kind, direct=direct)
+    target = taken(kind, kept)
     return {
         own.base_schedule if kind is Kind.BASE else own.incremental_schedule
         for own in settings
@@ -85,32 +86,32 @@ def schedules(settings: Iterable[Settings], kind: Kind, *, direct: bool) -> set[
     }
 
 
-def stage(progress: Progress, max_stage: Stage, *, direct: bool = False) -> Stage:
+def stage(progress: Progress, max_stage: Stage, kept: Kept) -> Stage:
     """Return the furthest stage that holds; each stage implies all before it."""
+    direct = kept is Kept.DIRECT
     if progress.newest is None:
         return Stage.EXISTS
     if not max_stage.reaches(Stage.SYNCED_S3):
-        return _lower(Stage.SNAPSHOT_BASE if direct else taken(progress.newest), max_stage)
+        return _lower(Stage.SNAPSHOT_BASE if direct else taken(progress.newest, kept), max_stage)
     if direct:
         return Stage.SYNCED_S3 if progress.stale_s3 else Stage.ROTATED_S3
     if progress.unsynced:
-        return Stage.PARTIALLY_SYNCED if progress.begun else taken(progress.newest)
+        return Stage.PARTIALLY_SYNCED if progress.begun else taken(progress.newest, kept)
     if progress.stale_local:
         return Stage.SYNCED_S3
     return Stage.ROTATED_LOCALLY if progress.stale_s3 else Stage.ROTATED_S3
 
 
-def todo(
-    current: Stage, max_stage: Stage, take: Kind | None, *, direct: bool = False
-) -> list[Stage]:
+def todo(current: Stage, max_stage: Stage, take: Kind | None, kept: Kept) -> list[Stage]:
     """Return the stages to go through, in order, none beyond max_stage."""
+    direct = kept is Kept.DIRECT
     if current is Stage.EXISTS and take is None:
         return []
     ahead = [step for step in _AFTER_SNAPSHOT if not (direct and step is Stage.ROTATED_LOCALLY)]
     if take is None:
         ahead = [step for step in ahead if not current.reaches(step)]
     elif not direct:
-        ahead.insert(0, taken(take))
+        ahead.insert(0, taken(take, kept))
     elif take is Kind.BASE and max_stage.reaches(Stage.SYNCED_S3):
         ahead.insert(0, Stage.SNAPSHOT_BASE)
     return [step for step in ahead if max_stage.reaches(step)]
@@ -119,11 +120,11 @@ def todo(
 _AFTER_SNAPSHOT = (Stage.SYNCED_S3, Stage.ROTATED_LOCALLY, Stage.ROTATED_S3)
 
 
-def _why_never(settings: Collection[Settings], *, direct: bool) -> str:
+def _why_never(settings: Collection[Settings], kept: Kept) -> str:
     if not settings:
         return "disabled"
     highest = furthest(own.max_stage for own in settings)
-    if direct and highest is not Stage.EXISTS:
+    if kept is Kept.DIRECT and highest is not Stage.EXISTS:
         return f"max_stage is {highest}, but these snapshots lie in S3: nothing is taken"
     return f"max_stage is {highest}"
 

@@ -12,6 +12,7 @@ from three_backup.config.settings import Settings
 from three_backup.deciding import due
 from three_backup.deciding.due import Clock, Progress, Take
 from three_backup.model import layout
+from three_backup.model.kept import Kept
 from three_backup.model.objects import ObjectId
 from three_backup.model.records import Record
 from three_backup.model.retention import (
@@ -28,7 +29,7 @@ from three_backup.model.snapshots import Kind, SnapshotId, rfc3339
 from three_backup.model.stages import Stage, taken
 from three_backup.model.uploading import unsent
 from three_backup.s3.journal import begun
-from three_backup.sources import direct_source_of, point_source_of, source_of
+from three_backup.sources import source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,8 @@ class Holding:
         return self.carrier.partition("/")[0]
 
     @property
-    def direct(self) -> bool:
-        """Whether the carrier's server writes snapshots to S3 itself."""
-        return direct_source_of(self.source_type) is not None
-
-    @property
-    def has_points(self) -> bool:
-        """Whether the snapshots of this host are points: states of the source itself."""
-        return point_source_of(self.source_type) is not None
+    def kept(self) -> Kept:
+        return source_of(self.source_type).kept
 
     @property
     def goes_to_s3(self) -> bool:
@@ -88,7 +83,7 @@ class Holding:
         candidates = _candidates(
             self.carrier, self.snapshots, self.catalog, wanted=self.goes_to_s3
         )
-        return decide(candidates, self._limits, points=self.has_points)
+        return decide(candidates, self._limits, self.kept)
 
     def surplus(self) -> set[SnapshotId]:
         """Return the snapshots that retention would at once remove from S3 again."""
@@ -98,7 +93,7 @@ class Holding:
         """Return the carrier as it stands when tb-upload has sent all that it sends."""
         if not self.goes_to_s3:
             return self
-        obstacles = unsent(self.snapshots, points=self.has_points, surplus=self.surplus())
+        obstacles = unsent(self.snapshots, self.kept, self.surplus())
         sent = {snapshot_id for snapshot_id, obstacle in obstacles.items() if obstacle is None}
         lying = [stored._replace(s3=stored.s3 or stored.id in sent) for stored in self.snapshots]
         return replace(self, snapshots=lying)
@@ -110,7 +105,7 @@ class Holding:
             self.settings,
             broken,
             clock,
-            direct=self.direct,
+            self.kept,
             partial=self.catalog.partial,
         )
 
@@ -149,7 +144,7 @@ class Outlook:
     held: Collection[ObjectId]  # the objects in the newest snapshot
     unreadable: bool  # a part of the carrier could not be listed: nothing of it may be rotated
     now: datetime
-    direct: bool = False  # the carrier's server writes snapshots to S3 itself
+    kept: Kept
 
     @property
     def newest(self) -> SnapshotId | None:
@@ -175,15 +170,15 @@ class Outlook:
         kind, why = self.take.kind, self.take.why
         stage = Stage.EXISTS
         if record.object in self.held:
-            stage = due.stage(self.progress, settings.max_stage, direct=self.direct)
-        todo = due.todo(stage, settings.max_stage, kind, direct=self.direct)
+            stage = due.stage(self.progress, settings.max_stage, self.kept)
+        todo = due.todo(stage, settings.max_stage, kind, self.kept)
         if self.unreadable and not _ROTATIONS.isdisjoint(todo):
             todo = [step for step in todo if step not in _ROTATIONS]
             why += "; nothing is rotated while a part of the carrier cannot be read"
         return record.with_fields(
             stage=stage,
             max_stage=settings.max_stage,
-            take=kind if kind and taken(kind, direct=self.direct) in todo else None,
+            take=kind if kind and taken(kind, self.kept) in todo else None,
             todo=todo,
             why=why,
             newest=_named(self.newest),
@@ -235,7 +230,7 @@ def outlook(
         frozenset(held),
         any(record.failed for record in records),
         now,
-        holding.direct,
+        holding.kept,
     )
 
 

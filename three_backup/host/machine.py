@@ -1,13 +1,21 @@
 """The id that distinguishes this host from any other."""
 
+import platform
 from contextlib import suppress
 from pathlib import Path
 
 _MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
 
-def machine_id() -> str | None:
-    """Return the id of this host; None if it has none, as in some containers."""
+def host_id() -> str:
+    """Return the id that tells this host from any other that might write to the same prefix.
+
+    Some containers have none: their name stands for it.
+    """
+    return _machine_id() or platform.node()
+
+
+def _machine_id() -> str | None:
     for path in _MACHINE_IDS:
         with suppress(OSError):
             if machine := path.read_text().strip():

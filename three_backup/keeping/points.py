@@ -1,50 +1,86 @@
-"""Makes this host's manifests agree with the points that lie in their source.
+"""Keeps snapshots in their source, as points; this host stores their manifests.
 
 Somebody may have removed points behind our back (`lxc restore`, `zfs destroy`), a run may have
 been killed between a point and its manifest, and the manifests of this host may be lost though S3
-has them. The caller holds the carrier's lock.
+has them. So both are compared before anything is built on a point.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.keeping.base import KeptNearby
+from three_backup.keeping.sending import Sending, Sent
 from three_backup.model.snapshots import Manifest, SnapshotId
+from three_backup.screen.progress import Transfer
 from three_backup.sources.base import PointSource
-from three_backup.sources.jobs import Say
+from three_backup.sources.jobs import Say, SnapshotJob
 
 
-def reconcile(source: PointSource, catalog: Catalog, carrier: str, say: Say) -> list[Stored]:
-    """Make the local snapshots those that have a point; return all snapshots, oldest first."""
-    for snapshot in catalog.local.unfinished(carrier):
-        source.remove(carrier, snapshot)
-    catalog.local.sweep(carrier)
-    snapshots, there = catalog.snapshots(carrier), source.points(carrier)
-    for stored in snapshots:
-        if stored.local and not is_there(catalog.local.manifest(carrier, stored.id), there):
-            say(f"{carrier}: the point of {stored.id} is gone from its source")
-            catalog.local.remove(carrier, stored.id)
-        elif not stored.local and stored.id in there:
-            _adopt(catalog, catalog.manifest(carrier, stored), there)
-    return catalog.snapshots(carrier)
+@dataclass(frozen=True, slots=True)
+class PointKeeping(KeptNearby):
+    source: PointSource
+
+    def known(
+        self, catalog: Catalog, carrier: str, listed: Sequence[Stored], say: Say
+    ) -> Sequence[Stored]:
+        """Make the local snapshots those that have a point."""
+        for snapshot in catalog.local.unfinished(carrier):
+            self.source.remove(carrier, snapshot)
+        catalog.local.sweep(carrier)
+        there = self.source.points(carrier)
+        for stored in catalog.snapshots(carrier):
+            if stored.local and not _is_there(catalog.local.manifest(carrier, stored.id), there):
+                say(f"{carrier}: the point of {stored.id} is gone from its source")
+                catalog.local.remove(carrier, stored.id)
+            elif not stored.local and stored.id in there:
+                _adopt(catalog, catalog.manifest(carrier, stored), there)
+        return catalog.snapshots(carrier)
+
+    def take(self, catalog: Catalog, job: SnapshotJob) -> Manifest:
+        """Take a snapshot; the folder that is begun for it shows that a run was killed."""
+        with catalog.local.begin(job.carrier, job.snapshot) as directory:
+            manifest = self.source.take(job)
+            catalog.local.commit(directory, manifest)
+        return manifest
+
+    def size_to_send(self, manifest: Manifest) -> int:
+        return manifest.stored_size
+
+    def send(self, catalog: Catalog, manifest: Manifest, progress: Transfer) -> Sent:
+        return Sending(catalog, manifest, progress).stream(self.source.stream)
+
+    def remove(self, catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
+        """Remove the point, then the manifest.
+
+        In this order, as a manifest without its point is noticed, a point without manifest is not.
+        """
+        self.source.remove(carrier, snapshot)
+        catalog.local.remove(carrier, snapshot)
+
+    def nameless(
+        self, catalog: Catalog, carrier: str, discovered: Mapping[str, Any]
+    ) -> Sequence[SnapshotId]:
+        """Ask the source only if a discovered point seems to belong to no snapshot."""
+        known = {str(stored.id) for stored in catalog.snapshots(carrier)}
+        if known.issuperset(discovered.get("points", ())):
+            return ()
+        return [point for point in self.source.points(carrier) if str(point) not in known]
+
+    def is_at_source(self, catalog: Catalog, carrier: str, stored: Stored) -> bool:
+        if not stored.local:
+            return False
+        return _is_there(catalog.manifest(carrier, stored), self.source.points(carrier))
 
 
-def is_there(manifest: Manifest, points: Mapping[SnapshotId, str]) -> bool:
+def _is_there(manifest: Manifest, points: Mapping[SnapshotId, str]) -> bool:
     """Return whether points has the point of the manifest, and not another of the same name."""
     guid: str = manifest.facts["guid"]
     return points.get(manifest.snapshot) == guid
 
 
-def remove(source: PointSource, catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
-    """Remove the point, then the manifest. Raises PointHeldError.
-
-    In this order, as a manifest without its point is noticed, a point without manifest is not.
-    """
-    source.remove(carrier, snapshot)
-    catalog.local.remove(carrier, snapshot)
-
-
 def _adopt(catalog: Catalog, manifest: Manifest, points: Mapping[SnapshotId, str]) -> None:
-    if is_there(manifest, points):
+    if _is_there(manifest, points):
         with catalog.local.begin(manifest.carrier, manifest.snapshot) as directory:
             catalog.local.commit(directory, replace(manifest, files=()))

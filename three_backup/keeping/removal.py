@@ -19,7 +19,6 @@ from three_backup.s3.journal import Begun, begun, forget
 from three_backup.s3.store import Store
 from three_backup.s3.upload import abandon
 from three_backup.s3.volumes import is_volume_of
-from three_backup.sources import direct_source_of
 from three_backup.sources.jobs import Say
 
 PATIENCE = timedelta(days=1)
@@ -28,10 +27,18 @@ PATIENCE = timedelta(days=1)
 _REMOVAL = "removal.json"
 
 
-def remove_from_s3(catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
+def remove_files(catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
+    """Remove a snapshot whose manifest lists its files, and no other keys."""
     manifest = catalog.manifest(carrier, Stored(snapshot, local=False, s3=True))
-    direct = direct_source_of(carrier.partition("/")[0]) is not None
-    files = None if direct else [file.name for file in manifest.files]
+    _remove(catalog, carrier, snapshot, [file.name for file in manifest.files])
+
+
+def remove_folder(catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
+    """Remove a snapshot of whose files only the server that wrote them knows the names."""
+    _remove(catalog, carrier, snapshot, None)
+
+
+def _remove(catalog: Catalog, carrier: str, snapshot: SnapshotId, files: list[str] | None) -> None:
     intent = catalog.local.journals(carrier, snapshot) / _REMOVAL
     intent.parent.mkdir(parents=True, exist_ok=True)
     write_durably(intent, json.dumps({"v": 1, "files": files}).encode())
@@ -108,11 +115,7 @@ def unclaimed(catalog: Catalog, carrier: str) -> list[str]:
 
 
 def _finish(catalog: Catalog, carrier: str, snapshot: SnapshotId, intent: Path) -> None:
-    """Delete the volumes of the snapshot's files, and no other keys.
-
-    Where a server wrote the files (None in the intent), only it knows their names: then the whole
-    folder goes.
-    """
+    """Delete the volumes of the files in the intent; the whole folder if it names none."""
     files = json.loads(intent.read_bytes())["files"]
     folder = f"{layout.data_folder(carrier, snapshot)}/"
     if files is None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from three_backup.model.kept import Kept
 from three_backup.model.snapshots import SnapshotId
 
 
@@ -51,8 +52,9 @@ class Copy:
 class Known:
     """The snapshots of a carrier and how they depend on each other."""
 
-    def __init__(self, snapshots: Iterable[Candidate], *, points: bool) -> None:
-        self.points = points  # local copies are points: they restore without their parents
+    def __init__(self, snapshots: Iterable[Candidate], kept: Kept) -> None:
+        self.kept = kept
+        self.points = kept is Kept.POINTS
         self.newest_first = sorted(snapshots, key=lambda snapshot: snapshot.id.time, reverse=True)
         self._by_time = {snapshot.id.time: snapshot for snapshot in self.newest_first}
         self.here = {

@@ -10,6 +10,7 @@ from datetime import datetime
 from itertools import chain, islice
 
 from three_backup.model.dependencies import Candidate, Copy, Known, Place, Placed
+from three_backup.model.kept import Kept
 from three_backup.model.snapshots import Kind, SnapshotId
 from three_backup.model.uploading import unsent
 
@@ -57,23 +58,17 @@ def most_generous(limits: Iterable[Limits]) -> Limits:
     )
 
 
-def decide(
-    snapshots: Iterable[Candidate], limits: Limits, *, points: bool = False
-) -> list[Verdict]:
-    """Return the verdicts on all copies of one carrier's snapshots, children before parents.
-
-    points: local copies are points, states of the source itself (as in ZFS). A point restores
-    without its parents; the next incremental, and those not yet uploaded, are made from points.
-    """
-    known = Known(snapshots, points=points)
+def decide(snapshots: Iterable[Candidate], limits: Limits, kept: Kept) -> list[Verdict]:
+    """Return the verdicts on all copies of one carrier's snapshots, children before parents."""
+    known = Known(snapshots, kept)
     surplus = _surplus(known, limits)
-    kept = _kept(known, limits, surplus)
+    staying = _kept(known, limits, surplus)
     return [
         Verdict(
             copy.id,
             copy.place,
-            copy in kept,
-            kept.get(copy) or _expendable(known, copy, limits),
+            copy in staying,
+            staying.get(copy) or _expendable(known, copy, limits),
             copy.id in surplus,
         )
         for snapshot in known.newest_first
@@ -113,7 +108,7 @@ def _surplus(known: Known, limits: Limits) -> set[SnapshotId]:
             replace(snapshot, s3=snapshot.s3 or snapshot.id in uploaded)
             for snapshot in known.newest_first
         ),
-        points=known.points,
+        known.kept,
     )
     kept = _kept(then, limits, surplus=())
     return {snapshot_id for snapshot_id in uploaded if then.in_s3[snapshot_id.time] not in kept}
@@ -122,7 +117,7 @@ def _surplus(known: Known, limits: Limits) -> set[SnapshotId]:
 def _uploadable(known: Known) -> list[SnapshotId]:
     """Return the snapshots that can still be uploaded and are to be, oldest first."""
     unwanted = {snapshot.id for snapshot in known.newest_first if not snapshot.wanted_in_s3}
-    found = unsent(known.newest_first, points=known.points, surplus=unwanted)
+    found = unsent(known.newest_first, known.kept, surplus=unwanted)
     return [snapshot_id for snapshot_id, obstacle in found.items() if obstacle is None]
 
 

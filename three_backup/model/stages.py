@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from enum import StrEnum
 
+from three_backup.model.kept import Kept
 from three_backup.model.snapshots import Kind
 
 
@@ -30,12 +31,9 @@ TARGETS = tuple(stage for stage in Stage if stage is not Stage.PARTIALLY_SYNCED)
 """The values of max_stage; partially_synced is a state, never a target."""
 
 
-def taken(kind: Kind, *, direct: bool = False) -> Stage:
-    """Return the stage of an object right after a snapshot of the kind was taken.
-
-    direct: its server writes snapshots to S3 itself.
-    """
-    if direct:
+def taken(kind: Kind, kept: Kept) -> Stage:
+    """Return the stage of an object right after a snapshot of the kind was taken."""
+    if kept is Kept.DIRECT:
         return Stage.SYNCED_S3
     return Stage.SNAPSHOT_BASE if kind is Kind.BASE else Stage.SNAPSHOT_INCREMENTAL
 

@@ -4,11 +4,12 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from three_backup.model.dependencies import Placed
+from three_backup.model.kept import Kept
 from three_backup.model.snapshots import SnapshotId
 
 
 def unsent(
-    snapshots: Iterable[Placed], *, points: bool, surplus: Collection[SnapshotId] = ()
+    snapshots: Iterable[Placed], kept: Kept, surplus: Collection[SnapshotId] = ()
 ) -> dict[SnapshotId, str | None]:
     """Return the snapshots of this host that S3 lacks, oldest first, each with what is in the way.
 
@@ -22,7 +23,7 @@ def unsent(
     for snapshot in ordered:
         if snapshot.s3 or not snapshot.local or snapshot.id in surplus:
             continue
-        obstacle = _obstacle(snapshot.id.parent, there, here if points else None)
+        obstacle = _obstacle(snapshot.id.parent, there, here if kept is Kept.POINTS else None)
         found[snapshot.id] = obstacle
         if obstacle is None:
             there.add(snapshot.id.time)

@@ -17,7 +17,7 @@ from three_backup import __version__
 from three_backup.catalog.catalog import Catalog
 from three_backup.config import Configuration, environment_file, load
 from three_backup.errors import BackupError, Exit, UsageError
-from three_backup.host.machine import machine_id
+from three_backup.host.machine import host_id
 from three_backup.model.objects import ObjectId
 from three_backup.model.records import Record, malformed_line
 from three_backup.model.storage import Storage
@@ -81,14 +81,15 @@ class Invocation:
     @property
     def host_id(self) -> str:
         """The id that tells this host from any other that might write to the same prefix."""
-        return machine_id() or self.host
+        return host_id()
 
     def catalog(self, storage: Storage) -> Catalog:
         """Return the catalog of a storage, or of the prefix to read instead; each is made once."""
         if self.s3_prefix is not None:
             storage = storage.of_another_host(self.s3_prefix)
         if storage not in self._catalogs:
-            self._catalogs[storage] = Catalog(storage, self.say)
+            adopt = bool(self.arguments.get("--adopt"))
+            self._catalogs[storage] = Catalog(storage, self.say, adopt=adopt)
         return self._catalogs[storage]
 
     @property

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from three_backup.catalog.carriers import Broken, is_object
 from three_backup.catalog.catalog import Catalog, Stored
 from three_backup.errors import BackupError
-from three_backup.keeping.points import is_there
+from three_backup.keeping import keeping_of
 from three_backup.model.objects import ObjectId, can_match_below, has_wildcard, matches
 from three_backup.model.snapshots import CarriedObject, SnapshotId
 from three_backup.restoring.nothing_found import Whereabouts
 from three_backup.restoring.snapshot_choice import Choice
-from three_backup.sources import SOURCES, point_source_of
+from three_backup.sources import SOURCES
 
 _Carrier = tuple[Catalog, str]
 _SHARED = ""
@@ -40,11 +40,8 @@ class Held:
 
     def is_at_source(self) -> bool:
         """Return whether the snapshot is a point that needs nothing from S3."""
-        source = point_source_of(self.object.id.type)
-        if source is None or not self.stored.local:
-            return False
-        manifest = self.catalog.manifest(self.carrier, self.stored)
-        return is_there(manifest, source.points(self.carrier))
+        keeping = keeping_of(self.object.id.type)
+        return keeping.is_at_source(self.catalog, self.carrier, self.stored)
 
 
 class Finder:

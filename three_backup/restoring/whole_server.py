@@ -16,8 +16,8 @@ from three_backup.model.records import Record, of_source
 from three_backup.pipe import Invocation
 from three_backup.restoring.nothing_found import Whereabouts
 from three_backup.restoring.snapshot_choice import Choice
-from three_backup.sources import WHOLE
-from three_backup.sources.base import Planned, Restored, WholeSource
+from three_backup.sources import FOLDERS
+from three_backup.sources.base import FolderSource, Planned, Restored
 from three_backup.sources.jobs import WholeJob
 
 OF_OBJECTS = (
@@ -52,7 +52,7 @@ class WholeRequest:
 class _Server:
     """A server that can be restored as a whole, and its newest snapshot that may be restored."""
 
-    source: WholeSource
+    source: FolderSource
     catalog: Catalog
     carrier: str
     stored: Stored
@@ -116,7 +116,7 @@ def _servers(
     catalogs: Sequence[Catalog], patterns: Sequence[str], choice: Choice
 ) -> Iterator[_Server]:
     for catalog in catalogs:
-        for source in WHOLE:
+        for source in FOLDERS:
             for carrier in catalog.carriers(source.type):
                 stored = [
                     snapshot

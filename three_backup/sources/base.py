@@ -1,10 +1,10 @@
 """The contract between the tools and a source: what lxd, postgres and clickhouse have in common.
 
-A source knows its servers and its file formats. It knows nothing of schedules, retention, S3 or
-the stages of records. It lists objects, judges whether a chain can go on, fills a folder with a
-snapshot, and restores an object from a chain of snapshots. A direct source fills no folder: its
-server writes snapshots to S3 itself, and reads them there. A point source fills none either: its
-snapshots lie in the source, and are streamed from there to S3.
+A source knows its servers and its file formats. It knows nothing of schedules, retention or the
+stages of records. It lists objects, judges whether a chain can go on, takes a snapshot, and
+restores an object from a chain of snapshots. How it takes one depends on where it keeps them:
+a folder source fills a folder of this host, a point source leaves a point within the source, and
+a direct source has its server write to S3. Only the last knows S3.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,12 +16,16 @@ from typing import Any, Protocol
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
 from three_backup.model.findings import Finding
+from three_backup.model.kept import Kept
 from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import Manifest, SnapshotId
+from three_backup.s3.store import Store
 from three_backup.sources.jobs import (
     CheckJob,
     ClearJob,
+    DirectJob,
     DrillJob,
+    FolderJob,
     RestoreJob,
     Say,
     SnapshotJob,
@@ -109,6 +113,9 @@ class Source(Protocol):
     @property
     def type(self) -> str: ...
 
+    @property
+    def kept(self) -> Kept: ...
+
     # The subtypes of its objects in the order of a restore: what others refer to comes first.
     @property
     def subtypes(self) -> tuple[str, ...]: ...
@@ -133,18 +140,9 @@ class Source(Protocol):
         live: discovered records of one carrier with the settings of their objects.
         """
 
-    def check(self, job: CheckJob) -> Iterator[Finding]:
-        """Check whether the server's state, its configuration and our access allow a backup.
 
-        Findings name the exact remedy. Nothing at the server is changed. Raises BackupError for
-        the first problem that ends the check.
-        """
-
-    def take(self, job: SnapshotJob) -> Manifest:
-        """Fill job.directory. Raises ParentUnusableError, NothingToTakeError, BackupError.
-
-        Where the manifest does not list an enabled live object, its fact LACKING says why.
-        """
+class Restorer(Protocol):
+    """Restores objects of one source."""
 
     def restore(self, job: RestoreJob) -> Iterator[tuple[Wanted, Restored | BackupError]]:
         """Restore the wanted objects, and yield each with its outcome.
@@ -173,24 +171,67 @@ class Source(Protocol):
         """
 
 
-class DirectSource(Source, Protocol):
-    """A source whose server writes snapshots to S3 itself: this host stores none of them.
+class FolderSource(Source, Restorer, Protocol):
+    """A source whose snapshots fill folders of this host.
 
-    take() notes on disk what it is about to begin, so that it is found whichever process is
-    killed. The next take() finishes that snapshot and returns its manifest, or clears it away.
+    Each holds a whole server, which can be restored as files.
     """
+
+    def check(self, job: CheckJob) -> Iterator[Finding]:
+        """Check whether the server's state, its configuration and our access allow a backup.
+
+        Findings name the exact remedy. Nothing at the server is changed. Raises BackupError for
+        the first problem that ends the check.
+        """
+
+    def take(self, job: FolderJob) -> Manifest:
+        """Fill job.directory. Raises ParentUnusableError, NothingToTakeError, BackupError.
+
+        Where the manifest does not list an enabled live object, its fact LACKING says why.
+        """
+
+    def restore_whole(self, job: WholeJob) -> Restored:
+        """Fill job.directory. Raises BackupError; a restore that failed leaves nothing behind."""
+
+    def plan_whole(self, job: WholeJob) -> Planned:
+        """Return what restore_whole() would do; nothing is touched. Raises BackupError."""
+
+
+class DirectSource(Source, Protocol):
+    """A source whose server writes snapshots to S3 itself: this host stores none of them."""
+
+    def check(self, job: CheckJob, store: Store | None, folder: str) -> Iterator[Finding]:
+        """Check as a FolderSource does, and that the server can write to the store.
+
+        folder: a prefix that ends in a slash; the keys written below it are deleted again.
+        """
+
+    def take(self, job: DirectJob) -> Manifest:
+        """Have the server write a snapshot. Raises as a FolderSource does.
+
+        What is about to begin is noted on disk, so that it is found whichever process is killed.
+        The next take() finishes that snapshot and returns its manifest, or clears it away.
+        """
 
     def clear(self, job: ClearJob) -> None:
         """End and remove snapshots begun too long ago to be finished. Raises BackupError."""
 
+    def reading(self, store: Store) -> Restorer:
+        """Return a restorer of what lies in the store."""
 
-class PointSource(Source, Protocol):
+
+class PointSource(Source, Restorer, Protocol):
     """A source that holds snapshots itself, as points: this host stores only their manifests.
 
     A point is restored without its parents. Its manifest lists no files; `facts["guid"]` tells
-    the point from any other of its name. A take() that fails leaves no point behind. The tools
-    recognise a take() that was killed by the folder that it was given.
+    the point from any other of its name.
     """
+
+    def check(self, job: CheckJob) -> Iterator[Finding]:
+        """Check as a FolderSource does."""
+
+    def take(self, job: SnapshotJob) -> Manifest:
+        """Make a point. Raises as a FolderSource does; a failure leaves no point behind."""
 
     def points(self, carrier: str) -> Mapping[SnapshotId, str]:
         """Return every point of ours that is there, with its guid."""
@@ -203,13 +244,3 @@ class PointSource(Source, Protocol):
 
     def remove(self, carrier: str, snapshot: SnapshotId) -> None:
         """Remove the point, if it is there. Raises PointHeldError, BackupError."""
-
-
-class WholeSource(Source, Protocol):
-    """A source whose snapshots each hold a whole server, which can be restored as files."""
-
-    def restore_whole(self, job: WholeJob) -> Restored:
-        """Fill job.directory. Raises BackupError; a restore that failed leaves nothing behind."""
-
-    def plan_whole(self, job: WholeJob) -> Planned:
-        """Return what restore_whole() would do; nothing is touched. Raises BackupError."""

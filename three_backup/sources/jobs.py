@@ -37,17 +37,13 @@ class SnapshotFiles(Protocol):
         """Return `local` where the file is read from this host, else `s3`."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True)
 class SnapshotJob:
     """One snapshot to take."""
 
     carrier: str
     snapshot: SnapshotId
     parent: SnapshotFiles | None  # the snapshot to add to; None takes a base
-    # Exists, is empty, and is to be filled with data files (not the manifest). For direct sources:
-    # the carrier's journals, where a folder named like a snapshot is removed once the manifest of
-    # that snapshot is stored.
-    directory: Path
     settings: Callable[[ObjectId], Settings]  # of any object
     source_settings: Settings
     program: str  # for the manifest
@@ -56,10 +52,24 @@ class SnapshotJob:
     say: Say
     # The settings that may hold for objects below an id that cannot be listed.
     settings_below: Callable[[str], Sequence[Settings]] = lambda prefix: ()
-    # For direct sources, None for others: everything goes below `layout.data_folder` of the
-    # snapshot.
-    store: Store | None = None
     expect: Advance = lambda size: None  # takes the approximate bytes to move, where known
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderJob(SnapshotJob):
+    """A snapshot for a folder of this host."""
+
+    directory: Path  # exists, is empty, and is to be filled with data files (not the manifest)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectJob(SnapshotJob):
+    """A snapshot that a server writes to S3."""
+
+    store: Store  # everything goes below `layout.data_folder` of the snapshot
+    # For notes on what the server was asked to do. A folder in it that is named like a snapshot is
+    # removed once the manifest of that snapshot is stored.
+    journals: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +77,8 @@ class ClearJob:
     """Snapshots of a carrier that a direct source began and never finished, to be cleared."""
 
     carrier: str
-    journals: Path  # the directory of the carrier's SnapshotJobs
+    journals: Path  # those of the carrier's DirectJobs
     store: Store
-    source_settings: Settings
     before: datetime  # younger ones stay, since the next take() may finish them
 
 
@@ -93,7 +102,6 @@ class RestoreJob:
     advance: Advance
     say: Say
     options: Mapping[str, Any] = field(default_factory=dict)  # the source's own (`owner`, `acl`)
-    store: Store | None = None  # where a direct source finds the chain; None for others
     at_source: bool = False  # the wanted snapshot is an existing point, alone in the chain
     expect: Advance = lambda size: None  # takes the bytes to read, as soon as they are known
 
@@ -104,8 +112,6 @@ class CheckJob:
 
     source_settings: Settings
     now: datetime
-    store: Store | None = None  # for direct sources; None for others and without a bucket
-    folder: str = ""  # a prefix that ends in a slash; keys written below it are deleted again
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,4 +141,3 @@ class DrillJob:
     work_dir: Path  # as for a RestoreJob
     advance: Advance
     say: Say
-    store: Store | None = None  # as for a RestoreJob

@@ -25,15 +25,16 @@ from tempfile import TemporaryFile
 from three_backup import pipe
 from three_backup.deciding.discovery import reachable
 from three_backup.errors import BackupError, Exit
+from three_backup.keeping import keeping_of
 from three_backup.model.findings import Finding, Mark, bad, note, tried
 from three_backup.model.objects import selected
 from three_backup.model.records import of_source
 from three_backup.model.storage import Storage
 from three_backup.pipe import Invocation, translated
-from three_backup.s3.probe import FOLDER, probe
+from three_backup.s3.probe import probe
 from three_backup.screen import formats
 from three_backup.screen.terminal import Colour, painted
-from three_backup.sources import SOURCES, direct_source_of
+from three_backup.sources import SOURCES
 from three_backup.sources.base import Source
 from three_backup.sources.jobs import CheckJob
 
@@ -121,11 +122,10 @@ def _look_at_s3(invocation: Invocation, storage: Storage, tell: Tell) -> None:
 
 def _look_at(invocation: Invocation, source: Source, tell: Tell) -> None:
     settings = invocation.configuration.source_settings(source.type)
-    direct = direct_source_of(source.type) is not None
-    store = invocation.catalog(settings.storage).s3 if direct else None
+    catalog = invocation.catalog(settings.storage)
     try:
-        folder = f"{FOLDER}{source.type}/"
-        for finding in source.check(CheckJob(settings, invocation.clock(), store, folder)):
+        job = CheckJob(settings, invocation.clock())
+        for finding in keeping_of(source.type).check(job, catalog):
             tell(finding)
     except BackupError as error:
         tell(bad(source.type, error))

@@ -22,12 +22,12 @@ from three_backup import pipe
 from three_backup.catalog.catalog import Catalog
 from three_backup.config import explain
 from three_backup.deciding.holding import Outlook, outlook, unsupported
-from three_backup.errors import BackupError, s3_is_away
+from three_backup.errors import BackupError
+from three_backup.keeping import keeping_of
 from three_backup.model.objects import ObjectId
 from three_backup.model.records import Record
 from three_backup.pipe import Invocation
 from three_backup.screen import formats
-from three_backup.sources import direct_source_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,6 @@ def _reachable(invocation: Invocation, object_id: ObjectId) -> Catalog:
         catalog.list_everything()
         return catalog
     except BackupError as error:
-        if not s3_is_away(error) or direct_source_of(object_id.type) is not None:
-            raise
+        local = keeping_of(object_id.type).without_s3(catalog, error)
         invocation.say(f"{error}; planned from what lies on this host")
-        return catalog.without_s3()
+        return local

@@ -44,8 +44,9 @@ from typing import Any, Self
 from three_backup import pipe
 from three_backup.catalog.carriers import Broken, record_of
 from three_backup.catalog.catalog import Catalog
-from three_backup.errors import BackupError, s3_is_away
+from three_backup.errors import BackupError
 from three_backup.host.locks import carrier_lock
+from three_backup.keeping import keeping_of
 from three_backup.model.records import Record
 from three_backup.model.schedule import host_zone
 from three_backup.pipe import Invocation, translated
@@ -56,7 +57,6 @@ from three_backup.restoring.summary import RestoreSummary
 from three_backup.restoring.target_names import LEVELS, Renaming
 from three_backup.restoring.whole_server import OF_OBJECTS, WholeRequest, restore_whole
 from three_backup.screen.progress import Transfer
-from three_backup.sources import direct_source_of, source_of
 from three_backup.sources.base import LackingError, Planned, Restored
 from three_backup.sources.jobs import RestoreJob, Wanted
 
@@ -161,10 +161,9 @@ def _reachable(invocation: Invocation, catalog: Catalog) -> Catalog:
         catalog.list_everything()
         return catalog
     except BackupError as error:
-        if not s3_is_away(error) or catalog.storage.foreign:
-            raise
+        local = catalog.without_s3(error)
         invocation.say(f"{error}; only what lies on this host can be restored meanwhile")
-        return catalog.without_s3()
+        return local
 
 
 def _found(invocation: Invocation, finder: Finder, patterns: Sequence[str]) -> Iterator[_Found]:
@@ -234,7 +233,7 @@ def _outcomes(
     try:
         with _undisturbed(held, dry_run=args.dry_run):
             job = _job(invocation, args, party, transfer)
-            for wanted, outcome in _acted(job, dry_run=args.dry_run):
+            for wanted, outcome in _acted(held.catalog, job, dry_run=args.dry_run):
                 if isinstance(outcome, Restored):
                     seconds = round(time.monotonic() - started, 3)
                     outcome = replace(outcome, facts={"seconds": seconds, **outcome.facts})
@@ -258,10 +257,10 @@ def _undisturbed(held: Held, *, dry_run: bool) -> AbstractContextManager[object]
 
 
 def _acted(
-    job: RestoreJob, *, dry_run: bool
+    catalog: Catalog, job: RestoreJob, *, dry_run: bool
 ) -> Iterator[tuple[Wanted, Restored | Planned | BackupError]]:
-    source = source_of(job.wanted[0].object.type)
-    return source.plan(job) if dry_run else source.restore(job)
+    restorer = keeping_of(job.wanted[0].object.type).restorer(catalog)
+    return restorer.plan(job) if dry_run else restorer.restore(job)
 
 
 def _job(invocation: Invocation, args: Args, party: Party, transfer: Transfer) -> RestoreJob:
@@ -280,7 +279,6 @@ def _job(invocation: Invocation, args: Args, party: Party, transfer: Transfer) -
         advance=transfer,
         say=invocation.say,
         options={"owner": args.owner, "acl": args.acl, "without_devices": args.without_devices},
-        store=catalog.bucket if direct_source_of(source_type) else None,
         at_source=at_source,
         expect=transfer.expect,
     )

@@ -32,6 +32,7 @@ from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.drills import Drill
 from three_backup.errors import BackupError, BusyError, UnreachableError, UsageError
 from three_backup.host.locks import carrier_lock
+from three_backup.keeping import keeping_of
 from three_backup.model.objects import ObjectId, can_match_below, selected
 from three_backup.model.records import Record, error_fields
 from three_backup.pipe import Invocation, translated
@@ -39,7 +40,7 @@ from three_backup.restoring.drill_candidates import DrillCandidate, candidates
 from three_backup.restoring.drill_memory import Memory
 from three_backup.restoring.nothing_found import Whereabouts
 from three_backup.screen.progress import bar
-from three_backup.sources import SOURCES, direct_source_of, source_of
+from three_backup.sources import SOURCES
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import DrillJob
 
@@ -217,7 +218,7 @@ def _drilled(
     invocation: Invocation, args: Args, candidate: DrillCandidate, objects: Sequence[ObjectId]
 ) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
     catalog, source_type = candidate.catalog, objects[0].type
-    source, local_dir = source_of(source_type), catalog.storage.local_dir
+    local_dir = catalog.storage.local_dir
     snapshots = catalog.snapshots(candidate.carrier)
     with ExitStack() as stack:
         stack.enter_context(carrier_lock(local_dir, candidate.carrier, shared=True))
@@ -233,9 +234,9 @@ def _drilled(
             work_dir=settings.scratch_dir or local_dir / "scratch",
             advance=stack.enter_context(bar(candidate.carrier, None)),
             say=invocation.say,
-            store=catalog.bucket if direct_source_of(source_type) else None,
         )
-        prove = source.read_through if args.read_only else source.drill
+        restorer = keeping_of(source_type).restorer(catalog)
+        prove = restorer.read_through if args.read_only else restorer.drill
         yield from prove(job)
 
 

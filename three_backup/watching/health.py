@@ -12,6 +12,7 @@ from enum import IntEnum
 from three_backup.catalog.catalog import Stored
 from three_backup.config.settings import Settings
 from three_backup.deciding.due import Clock, schedules
+from three_backup.model.kept import Kept
 from three_backup.model.schedule import Cron
 from three_backup.model.snapshots import Kind, chain, rfc3339
 from three_backup.model.stages import Stage
@@ -96,20 +97,16 @@ def judge(
     made: Made | None,
     patience: AgeLimits,
     clock: Clock,
+    kept: Kept,
     alarms: Sequence[str] = (),
-    *,
-    direct: bool = False,
-    points: bool = False,
 ) -> Health:
     """Judge how a carrier stands.
 
     settings: of the enabled objects that the carrier carries. made: what the last run that saw the
-    carrier made of it; None where not known. direct: its server writes snapshots to S3 itself.
-    points: what lies on this host is good without its parents. alarms: sentences on sizes and
-    drills.
+    carrier made of it; None where not known. alarms: sentences on sizes and drills.
     """
-    wanted = _wanted(settings, direct=direct)
-    taken = _taken(snapshots, points=points)
+    wanted = _wanted(settings, kept)
+    taken = _taken(snapshots, kept)
     found = [
         *_failing(made),
         *_behind(taken, wanted, patience, clock),
@@ -129,16 +126,16 @@ def judge(
     )
 
 
-def _wanted(settings: Collection[Settings], *, direct: bool) -> _Wanted:
+def _wanted(settings: Collection[Settings], kept: Kept) -> _Wanted:
     return _Wanted(
-        bases=schedules(settings, Kind.BASE, direct=direct),
-        increments=schedules(settings, Kind.INCREMENTAL, direct=direct),
+        bases=schedules(settings, Kind.BASE, kept),
+        increments=schedules(settings, Kind.INCREMENTAL, kept),
         in_s3=any(own.max_stage.reaches(Stage.SYNCED_S3) for own in settings),
     )
 
 
-def _taken(snapshots: Sequence[Stored], *, points: bool) -> _Taken:
-    good = _restorable(snapshots, points=points)
+def _taken(snapshots: Sequence[Stored], kept: Kept) -> _Taken:
+    good = _restorable(snapshots, points=kept is Kept.POINTS)
     return _Taken(
         good=good,
         base=_newest(stored for stored in good if stored.id.kind is Kind.BASE),

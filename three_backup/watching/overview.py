@@ -14,7 +14,7 @@ from three_backup.deciding.holding import distinct
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.model.objects import ObjectId, can_match_below, selected
 from three_backup.model.snapshots import CarriedObject, rfc3339
-from three_backup.sources import SOURCES, direct_source_of, point_source_of
+from three_backup.sources import SOURCES, source_of
 from three_backup.watching import health, size_alarms
 from three_backup.watching.health import AgeLimits, Health, Level
 from three_backup.watching.last_run import LastRun, Made
@@ -131,16 +131,14 @@ class Watch:
         made: Made | None,
         alarms: Sequence[str] = (),
     ) -> Health:
-        source_type = _type(carrier)
         return health.judge(
             snapshots,
             settings,
             made,
             self.patience,
             self.clock,
-            direct=direct_source_of(source_type) is not None,
-            points=point_source_of(source_type) is not None,
-            alarms=alarms,
+            source_of(_type(carrier)).kept,
+            alarms,
         )
 
 

@@ -28,28 +28,27 @@ from three_backup.sources.clickhouse.attempt import (
 from three_backup.sources.clickhouse.client import Client, connect
 from three_backup.sources.clickhouse.options import cluster_of, place_of, s3_settings
 from three_backup.sources.clickhouse.relations import Server, existing, read_server
-from three_backup.sources.jobs import ClearJob, SnapshotJob
+from three_backup.sources.jobs import ClearJob, DirectJob
 
 
-def take(job: SnapshotJob) -> Manifest:
+def take(job: DirectJob) -> Manifest:
     """Take a snapshot. Raises ParentUnusableError if the chain is not whole in S3."""
-    store = _store(job)
-    client = connect(job.carrier, store.storage)
-    adopted = _finished(client, store, job)
+    client = connect(job.carrier, job.store.storage)
+    adopted = _finished(client, job)
     if adopted is not None:
         return adopted
-    chain = _whole_chain(store, job)
+    chain = _whole_chain(job)
     server = read_server(client)
     attempt = _new_attempt(client, server, job, chain)
-    attempt.note(job.directory)
+    attempt.note(job.journals)
     try:
-        client.ask(_statement(server, store, job, attempt))
-        return _finish(client, store, job, attempt)
+        client.ask(_statement(server, job, attempt))
+        return _finish(client, job, attempt)
     except UnreachableError:
         raise  # the server may still be writing; the next run sees what came of it
     except BackupError:
         with suppress(BackupError):  # if this fails, the next run clears up
-            _clear(client, store, attempt, job)
+            _clear(client, attempt, job)
         raise
 
 
@@ -64,28 +63,22 @@ def clear(job: ClearJob) -> None:
             note.attempt.forget(job.journals)
 
 
-def _store(job: SnapshotJob) -> Store:
-    if job.store is None:
-        raise ValueError("ClickHouse writes to S3 and nowhere else")
-    return job.store
-
-
-def _finished(client: Client, store: Store, job: SnapshotJob) -> Manifest | None:
+def _finished(client: Client, job: DirectJob) -> Manifest | None:
     """Finish an attempt of a killed run and return its manifest; None if nothing came of any."""
-    for note in noted(job.carrier, job.directory):
-        if store.size(layout.manifest_key(job.carrier, note.attempt.snapshot)) is not None:
-            note.attempt.forget(job.directory)
-        elif _has_same_parent(note, job) and _is_at_work_or_done(client, store, note.attempt):
+    for note in noted(job.carrier, job.journals):
+        if job.store.size(layout.manifest_key(job.carrier, note.attempt.snapshot)) is not None:
+            note.attempt.forget(job.journals)
+        elif _has_same_parent(note, job) and _is_at_work_or_done(client, job.store, note.attempt):
             job.say(
                 f"{job.carrier}: {note.attempt.snapshot}, begun by an earlier run, is finished"
             )
-            return _finish(client, store, job, note.attempt)
+            return _finish(client, job, note.attempt)
         else:
-            _clear(client, store, note.attempt, job)
+            _clear(client, note.attempt, job)
     return None
 
 
-def _has_same_parent(note: Noted, job: SnapshotJob) -> bool:
+def _has_same_parent(note: Noted, job: DirectJob) -> bool:
     return note.attempt.snapshot.parent == job.snapshot.parent
 
 
@@ -96,7 +89,7 @@ def _is_at_work_or_done(client: Client, store: Store, attempt: Attempt) -> bool:
     return stored.is_complete(store, attempt.key)
 
 
-def _whole_chain(store: Store, job: SnapshotJob) -> tuple[StoredLink, ...]:
+def _whole_chain(job: DirectJob) -> tuple[StoredLink, ...]:
     """Return the links that the new snapshot builds on.
 
     Raises ParentUnusableError if one of them is not whole in S3.
@@ -105,7 +98,7 @@ def _whole_chain(store: Store, job: SnapshotJob) -> tuple[StoredLink, ...]:
         return ()
     chain = links(job.parent.manifest.facts)
     for link in chain:
-        found = stored.contents(store, folder_key(job.carrier, link.folder))
+        found = stored.contents(job.store, folder_key(job.carrier, link.folder))
         if (found.keys, found.size) != (link.keys, link.size):
             raise ParentUnusableError(
                 "clickhouse.damaged",
@@ -116,7 +109,7 @@ def _whole_chain(store: Store, job: SnapshotJob) -> tuple[StoredLink, ...]:
 
 
 def _new_attempt(
-    client: Client, server: Server, job: SnapshotJob, chain: tuple[StoredLink, ...]
+    client: Client, server: Server, job: DirectJob, chain: tuple[StoredLink, ...]
 ) -> Attempt:
     found = existing(client, ObjectId.parse(job.carrier))
     if found.holds_credentials:
@@ -129,25 +122,25 @@ def _new_attempt(
     )
 
 
-def _statement(server: Server, store: Store, job: SnapshotJob, attempt: Attempt) -> str:
+def _statement(server: Server, job: DirectJob, attempt: Attempt) -> str:
     object_id = ObjectId.parse(job.carrier)
     base = None
     if attempt.chain:
         key = folder_key(job.carrier, attempt.chain[-1].folder)
-        base = place_of(store, key, job.source_settings)
+        base = place_of(job.store, key, job.source_settings)
     settings = {"id": attempt.id, **s3_settings(server, base)}
-    if store.storage.storage_class:
-        settings["s3_storage_class"] = store.storage.storage_class
+    if job.store.storage.storage_class:
+        settings["s3_storage_class"] = job.store.storage.storage_class
     return sql.backup(
         sql.relation(object_id),
-        place_of(store, attempt.key, job.source_settings),
+        place_of(job.store, attempt.key, job.source_settings),
         settings,
         base,
         cluster_of(object_id, job.source_settings),
     )
 
 
-def _finish(client: Client, store: Store, job: SnapshotJob, attempt: Attempt) -> Manifest:
+def _finish(client: Client, job: DirectJob, attempt: Attempt) -> Manifest:
     """Wait for the server, compare S3 with what it says it stored, and return the manifest."""
     known = operation.find(client, attempt.id)
     if known is not None:
@@ -155,9 +148,9 @@ def _finish(client: Client, store: Store, job: SnapshotJob, attempt: Attempt) ->
             job.expect(attempt.size)
         known = operation.awaited(client, job.carrier, known, job.source_settings, job.advance)
     # A BACKUP that was killed at its very end may be complete: only `.backup` counts.
-    if not stored.is_complete(store, attempt.key):
+    if not stored.is_complete(job.store, attempt.key):
         raise client.explained(known.error) if known else _lost(job.carrier)
-    written, found = stored.verified(store, attempt.key, job.carrier)
+    written, found = stored.verified(job.store, attempt.key, job.carrier)
     own = StoredLink(attempt.folder, found.keys, found.size)
     return Manifest(
         carrier=job.carrier,
@@ -169,7 +162,7 @@ def _finish(client: Client, store: Store, job: SnapshotJob, attempt: Attempt) ->
         facts={
             "uuid": written.uuid,
             "base_uuid": written.base_uuid,
-            "place": place_of(store, attempt.key, job.source_settings).shown,
+            "place": place_of(job.store, attempt.key, job.source_settings).shown,
             "chain": [asdict(link) for link in (*attempt.chain, own)],
         },
         program=job.program,
@@ -178,9 +171,9 @@ def _finish(client: Client, store: Store, job: SnapshotJob, attempt: Attempt) ->
     )
 
 
-def _clear(client: Client, store: Store, attempt: Attempt, job: SnapshotJob) -> None:
-    _end(client, store, attempt)
-    attempt.forget(job.directory)
+def _clear(client: Client, attempt: Attempt, job: DirectJob) -> None:
+    _end(client, job.store, attempt)
+    attempt.forget(job.journals)
 
 
 def _end(client: Client, store: Store, attempt: Attempt) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from secrets import token_hex
 
 from three_backup.errors import BackupError
@@ -24,25 +25,26 @@ _LARGEST = 100_000_000
 """Bytes; no larger object is backed up for a mere check."""
 
 
-def check(job: CheckJob) -> Iterator[Finding]:
-    client = connect(TYPE, job.store.storage if job.store else None)
+def check(job: CheckJob, store: Store | None, folder: str) -> Iterator[Finding]:
+    client = connect(TYPE, store.storage if store else None)
     server = read_server(client)
     found = sorted(all_relations(client), key=lambda relation: relation.size)
     yield good(TYPE, f"{server.version} answers, with {counted(len(found), 'object')}")
-    if job.store is None:
+    if store is None:
         yield note("backups", "ClickHouse is backed up to S3 only", "set s3_bucket")
     elif not found or found[0].size > _LARGEST:
         yield note("backups", "there is nothing small to try a backup of")
     else:
-        smallest, store = found[0], job.store
-        yield tried("backups", lambda: _backed_up(client, job, store, smallest, server))
+        yield tried("backups", partial(_backed_up, client, job, store, folder, found[0], server))
 
 
-def _backed_up(client: Client, job: CheckJob, store: Store, of: Listed, server: Server) -> str:
+def _backed_up(
+    client: Client, job: CheckJob, store: Store, folder: str, of: Listed, server: Server
+) -> str:
     """Back up an object as tb-snapshot does, so that the same rights are needed."""
     object_id = of.object_id(server.cluster)
     operation_id = f"tb-check-{token_hex(8)}"
-    place = place_of(store, f"{job.folder}{operation_id}", job.source_settings)
+    place = place_of(store, f"{folder}{operation_id}", job.source_settings)
     settings = {"id": operation_id, **s3_settings(server, None)}
     everywhere = cluster_of(object_id, job.source_settings)
     try:
@@ -53,10 +55,10 @@ def _backed_up(client: Client, job: CheckJob, store: Store, of: Listed, server: 
         )
         if not done.done:
             raise client.explained(done.error)
-        stored = sum(key.size for key in store.all_keys(f"{job.folder}{operation_id}/"))
+        stored = sum(key.size for key in store.all_keys(f"{folder}{operation_id}/"))
     finally:
         with suppress(BackupError):  # the check of S3 reports what S3 forbids
-            store.delete_folder(f"{job.folder}{operation_id}/")
+            store.delete_folder(f"{folder}{operation_id}/")
     if not stored:
         raise BackupError(
             "clickhouse.elsewhere",

@@ -24,32 +24,31 @@ from three_backup.sources.jobs import DrillJob, RestoreJob, Wanted
 Outcome = tuple[ObjectId, Restored | BackupError]
 
 
-def drill(job: DrillJob) -> Iterator[Outcome]:
+def drill(job: DrillJob, store: Store) -> Iterator[Outcome]:
     """Drill each object; the facts of a restored table hold its `rows`.
 
     Removes first what a killed drill of the same name left.
     """
     for carried in job.objects:
         if carried.id.subtype == "table" and stores(str(carried.facts.get("engine"))):
-            yield carried.id, _drill(job, carried)
+            yield carried.id, _drill(job, store, carried)
         else:
-            yield carried.id, _read_through(job, carried)
+            yield carried.id, _read_through(job, store, carried)
 
 
-def read_through(job: DrillJob) -> Iterator[Outcome]:
+def read_through(job: DrillJob, store: Store) -> Iterator[Outcome]:
     """Compare sizes only: the hashes that a server keeps of its files are of its own kind."""
     for carried in job.objects:
-        yield carried.id, _read_through(job, carried)
+        yield carried.id, _read_through(job, store, carried)
 
 
-def _drill(job: DrillJob, carried: CarriedObject) -> Restored | BackupError:
+def _drill(job: DrillJob, store: Store, carried: CarriedObject) -> Restored | BackupError:
     try:
-        store = _store(job)
         client = connect(str(carried.id), store.storage)
         with _database(client, f"{DRILLING}{job.name}") as database:
             level1 = read_server(client).cluster
             target = replace(carried.id, level1=level1, level2=database, level3="drilled")
-            ((_, outcome),) = restore(_restore_job(job, Wanted(carried.id, target), store))
+            ((_, outcome),) = restore(_restore_job(job, Wanted(carried.id, target)), store)
     except BackupError as error:
         outcome = error
     return _about(carried.id, outcome) if isinstance(outcome, BackupError) else outcome
@@ -66,7 +65,7 @@ def _database(client: Client, name: str) -> Iterator[str]:
         client.ask(drop)
 
 
-def _restore_job(job: DrillJob, wanted: Wanted, store: Store) -> RestoreJob:
+def _restore_job(job: DrillJob, wanted: Wanted) -> RestoreJob:
     return RestoreJob(
         wanted=[wanted],
         chain=job.chain,
@@ -75,13 +74,12 @@ def _restore_job(job: DrillJob, wanted: Wanted, store: Store) -> RestoreJob:
         work_dir=job.work_dir,
         advance=job.advance,
         say=job.say,
-        store=store,
     )
 
 
-def _read_through(job: DrillJob, carried: CarriedObject) -> Restored | BackupError:
+def _read_through(job: DrillJob, store: Store, carried: CarriedObject) -> Restored | BackupError:
     """Check that each link of the chain is in S3 as the server and our manifest say."""
-    store, read = _store(job), 0
+    read = 0
     try:
         for files in job.chain:
             link = links(files.manifest.facts)[-1]
@@ -98,12 +96,6 @@ def _read_through(job: DrillJob, carried: CarriedObject) -> Restored | BackupErr
     except BackupError as error:
         return error
     return Restored({"bytes_read": read})
-
-
-def _store(job: DrillJob) -> Store:
-    if job.store is None:
-        raise ValueError("ClickHouse reads from S3 and nowhere else")
-    return job.store
 
 
 def _about(object_id: ObjectId, error: BackupError) -> BackupError:

@@ -3,16 +3,17 @@
 from collections.abc import Iterator
 
 from three_backup.errors import BackupError
+from three_backup.s3.store import Store
 from three_backup.sources.base import Planned
 from three_backup.sources.clickhouse import chain, sql, stored
 from three_backup.sources.clickhouse.restore import DATABASE, Task, prepare
 from three_backup.sources.jobs import RestoreJob, Wanted
 
 
-def plan(job: RestoreJob) -> Iterator[tuple[Wanted, Planned | BackupError]]:
+def plan(job: RestoreJob, store: Store) -> Iterator[tuple[Wanted, Planned | BackupError]]:
     for wanted in job.wanted:
         try:
-            yield wanted, _plan(prepare(job, wanted))
+            yield wanted, _plan(prepare(job, store, wanted))
         except BackupError as error:
             yield wanted, error
 

@@ -70,10 +70,10 @@ class Task:
         return [files.manifest for files in self.job.chain]
 
 
-def restore(job: RestoreJob) -> Iterator[tuple[Wanted, Restored | BackupError]]:
+def restore(job: RestoreJob, store: Store) -> Iterator[tuple[Wanted, Restored | BackupError]]:
     for wanted in job.wanted:
         try:
-            yield wanted, _restore(prepare(job, wanted))
+            yield wanted, _restore(prepare(job, store, wanted))
         except BackupError as error:
             yield wanted, _lacking(error) if error.code == "clickhouse.no_table" else error
 
@@ -83,14 +83,12 @@ def _lacking(error: BackupError) -> BackupError:
     return LackingError(error.code, error.message, error.hint)
 
 
-def prepare(job: RestoreJob, wanted: Wanted) -> Task:
+def prepare(job: RestoreJob, store: Store, wanted: Wanted) -> Task:
     """Return the work of one restore; changes nothing yet.
 
     Raises BackupError if the target is in the way or belongs to another cluster.
     """
-    if job.store is None:
-        raise ValueError("ClickHouse reads from S3 and nowhere else")
-    client = connect(str(wanted.target), job.store.storage)
+    client = connect(str(wanted.target), store.storage)
     server, target = read_server(client), sql.relation(wanted.target)
     if wanted.target.level1 != server.cluster:
         raise BackupError(
@@ -105,10 +103,10 @@ def prepare(job: RestoreJob, wanted: Wanted) -> Task:
             f"{wanted.target}: there is one already",
             "replace it with --overwrite, or restore beside it with --level3-suffix",
         )
-    fills = filled(job.store, [files.manifest for files in job.chain], wanted)
+    fills = filled(store, [files.manifest for files in job.chain], wanted)
     everywhere = cluster_of(wanted.target, job.source_settings)
     beside = _beside(job, wanted, before)
-    return Task(job, client, server, job.store, wanted, target, beside, everywhere, before, fills)
+    return Task(job, client, server, store, wanted, target, beside, everywhere, before, fills)
 
 
 def _beside(job: RestoreJob, wanted: Wanted, before: Listed | None) -> sql.Relation:

@@ -1,22 +1,25 @@
 """ClickHouse as a source: what the tools see of it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
 from three_backup.model.findings import Finding
+from three_backup.model.kept import Kept
 from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import Manifest
-from three_backup.sources.base import Found, Planned, Restored, Unreadable
+from three_backup.s3.store import Store
+from three_backup.sources.base import Found, Planned, Restored, Restorer, Unreadable
 from three_backup.sources.clickhouse.client import PROGRAM
 from three_backup.sources.jobs import (
     CheckJob,
     ClearJob,
+    DirectJob,
     DrillJob,
     RestoreJob,
     Say,
-    SnapshotJob,
     Wanted,
 )
 
@@ -25,6 +28,7 @@ class ClickhouseSource:
     """The server that `clickhouse-client` finds, by CLICKHOUSE_* or its own configuration."""
 
     type = "clickhouse"
+    kept = Kept.DIRECT
     subtypes = ("table", "view")
     programs = (PROGRAM,)
 
@@ -46,12 +50,12 @@ class ClickhouseSource:
         before = newest.objects[0].facts.get("engine")
         return None if engines == {before} else f"its engine was {before} in the newest snapshot"
 
-    def check(self, job: CheckJob) -> Iterator[Finding]:
+    def check(self, job: CheckJob, store: Store | None, folder: str) -> Iterator[Finding]:
         from three_backup.sources.clickhouse.check import check
 
-        return check(job)
+        return check(job, store, folder)
 
-    def take(self, job: SnapshotJob) -> Manifest:
+    def take(self, job: DirectJob) -> Manifest:
         from three_backup.sources.clickhouse.backup import take
 
         return take(job)
@@ -61,22 +65,30 @@ class ClickhouseSource:
 
         clear(job)
 
+    def reading(self, store: Store) -> Restorer:
+        return _Restorer(store)
+
+
+@dataclass(frozen=True, slots=True)
+class _Restorer:
+    store: Store
+
     def restore(self, job: RestoreJob) -> Iterator[tuple[Wanted, Restored | BackupError]]:
         from three_backup.sources.clickhouse.restore import restore
 
-        return restore(job)
+        return restore(job, self.store)
 
     def plan(self, job: RestoreJob) -> Iterator[tuple[Wanted, Planned | BackupError]]:
         from three_backup.sources.clickhouse.plan import plan
 
-        return plan(job)
+        return plan(job, self.store)
 
     def drill(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
         from three_backup.sources.clickhouse.drill import drill
 
-        return drill(job)
+        return drill(job, self.store)
 
     def read_through(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
         from three_backup.sources.clickhouse.drill import read_through
 
-        return read_through(job)
+        return read_through(job, self.store)

@@ -8,6 +8,7 @@ from typing import Any
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
 from three_backup.model.findings import Finding
+from three_backup.model.kept import Kept
 from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.sources.base import Found, Planned, Restored, Unreadable
@@ -18,6 +19,7 @@ class LxdSource:
     """The LXD of this host, reached through `lxc` of a snap or a package."""
 
     type = "lxd"
+    kept = Kept.POINTS
     subtypes = ("volume", "container")
     programs = ("lxc", "/snap/bin/lxc")
 

@@ -6,15 +6,16 @@ from typing import Any
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
 from three_backup.model.findings import Finding
+from three_backup.model.kept import Kept
 from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import Manifest
 from three_backup.sources.base import Found, Planned, Restored, Unreadable
 from three_backup.sources.jobs import (
     CheckJob,
     DrillJob,
+    FolderJob,
     RestoreJob,
     Say,
-    SnapshotJob,
     Wanted,
     WholeJob,
 )
@@ -28,6 +29,7 @@ class PostgresSource:
     """A cluster of PostgreSQL 17 or later, found through `PG*`."""
 
     type = TYPE
+    kept = Kept.FOLDERS
     subtypes = ("table", "view")
     programs = ("pg_dump",)
 
@@ -48,7 +50,7 @@ class PostgresSource:
 
         return check(job)
 
-    def take(self, job: SnapshotJob) -> Manifest:
+    def take(self, job: FolderJob) -> Manifest:
         from three_backup.sources.postgres.taking.backup import take
 
         return take(job)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.model.snapshots import Manifest, SnapshotId, stamp
 from three_backup.sources.base import NothingToTakeError, ParentUnusableError
-from three_backup.sources.jobs import SnapshotJob
+from three_backup.sources.jobs import FolderJob
 from three_backup.sources.postgres import index_file
 from three_backup.sources.postgres.classes import Classes
 from three_backup.sources.postgres.connection import ENDED, connect, connect_replication
@@ -88,7 +88,7 @@ class _Arrived:
     packed: list[PackedGroup]
 
 
-def take(job: SnapshotJob) -> Manifest:
+def take(job: FolderJob) -> Manifest:
     """Fill job.directory with a snapshot's data files, durably, and return its manifest."""
     with connect() as connection:
         cluster = read_cluster(connection)
@@ -118,7 +118,7 @@ def take(job: SnapshotJob) -> Manifest:
     return make_manifest(job, cluster, arrived.streamed, contents)
 
 
-def _check(cluster: Cluster, job: SnapshotJob) -> None:
+def _check(cluster: Cluster, job: FolderJob) -> None:
     check_backup(cluster)
     if cluster.carrier != job.carrier:
         raise BackupError(
@@ -133,7 +133,7 @@ def _check(cluster: Cluster, job: SnapshotJob) -> None:
 
 
 def _receive(
-    job: SnapshotJob, cluster: Cluster, parent: Parent | None, before: FileMap, classes: Classes
+    job: FolderJob, cluster: Cluster, parent: Parent | None, before: FileMap, classes: Classes
 ) -> _Arrived:
     threads = min(_MOST_THREADS, os.cpu_count() or 1)
     level = job.source_settings.compression_level
@@ -201,7 +201,7 @@ def _is_behind(parent: Parent) -> bool:
 
 
 def _contents(
-    job: SnapshotJob,
+    job: FolderJob,
     cluster: Cluster,
     parent: Parent | None,
     arrived: _Arrived,

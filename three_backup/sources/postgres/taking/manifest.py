@@ -11,7 +11,7 @@ from three_backup.host.durable import sync_directory
 from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import CarriedObject, Manifest, StoredFile
 from three_backup.sources.base import LACKING
-from three_backup.sources.jobs import SnapshotJob
+from three_backup.sources.jobs import FolderJob
 from three_backup.sources.postgres.index import (
     BACKUP_MANIFEST,
     CONFIGURATION,
@@ -37,7 +37,7 @@ class SnapshotContents:
 
 
 def make_manifest(
-    job: SnapshotJob, cluster: Cluster, streamed: Streamed, contents: SnapshotContents
+    job: FolderJob, cluster: Cluster, streamed: Streamed, contents: SnapshotContents
 ) -> Manifest:
     """Make the data files durable, and return the manifest."""
     files = tuple(_stored(path) for path in sorted(job.directory.iterdir()))

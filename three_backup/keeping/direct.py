@@ -1,0 +1,84 @@
+"""Keeps snapshots in S3 alone, where the source's server writes them."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar, NoReturn
+
+from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.errors import BackupError
+from three_backup.keeping import removal
+from three_backup.model import layout
+from three_backup.model.findings import Finding
+from three_backup.model.snapshots import Manifest, SnapshotId
+from three_backup.s3.probe import FOLDER
+from three_backup.screen.progress import Transfer
+from three_backup.sources.base import DirectSource, Restorer
+from three_backup.sources.jobs import CheckJob, ClearJob, DirectJob, Say, SnapshotJob
+
+
+@dataclass(frozen=True, slots=True)
+class DirectKeeping:
+    source: DirectSource
+    sends: ClassVar = False
+
+    def without_s3(self, catalog: Catalog, error: BackupError) -> NoReturn:
+        raise error
+
+    def check(self, job: CheckJob, catalog: Catalog) -> Iterator[Finding]:
+        return self.source.check(job, catalog.s3, f"{FOLDER}{self.source.type}/")
+
+    def known(
+        self, catalog: Catalog, carrier: str, listed: Sequence[Stored], say: Say
+    ) -> Sequence[Stored]:
+        return listed
+
+    def take(self, catalog: Catalog, job: SnapshotJob) -> Manifest:
+        catalog.claim()
+        journals = catalog.local.journals(job.carrier)
+        journals.mkdir(parents=True, exist_ok=True)
+        direct = DirectJob(**vars(job), store=catalog.bucket, journals=journals)
+        manifest = self.source.take(direct)
+        _commit(catalog, manifest)
+        return manifest
+
+    def size_to_send(self, manifest: Manifest) -> int:
+        return 0
+
+    def send(self, catalog: Catalog, manifest: Manifest, progress: Transfer) -> NoReturn:
+        raise ValueError("a snapshot of a direct source is in S3 from the beginning")
+
+    def remove(self, catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
+        """Remove nothing: no copy lies outside of S3."""
+
+    def remove_from_s3(self, catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
+        removal.remove_folder(catalog, carrier, snapshot)
+
+    def clear(self, catalog: Catalog, carrier: str, now: datetime, say: Say) -> None:
+        removal.clear_unfinished(catalog, carrier, now, say)
+        journals = catalog.local.journals(carrier)
+        if journals.is_dir():
+            job = ClearJob(carrier, journals, catalog.bucket, now - removal.PATIENCE)
+            self.source.clear(job)
+
+    def nameless(
+        self, catalog: Catalog, carrier: str, discovered: Mapping[str, Any]
+    ) -> Sequence[SnapshotId]:
+        return ()
+
+    def is_at_source(self, catalog: Catalog, carrier: str, stored: Stored) -> bool:
+        return False
+
+    def restorer(self, catalog: Catalog) -> Restorer:
+        return self.source.reading(catalog.bucket)
+
+
+def _commit(catalog: Catalog, manifest: Manifest) -> None:
+    """Write the manifest, the last of all keys, then remove the journals of the snapshot."""
+    carrier, snapshot = manifest.carrier, manifest.snapshot
+    catalog.bucket.write(layout.manifest_key(carrier, snapshot), manifest.to_json())
+    shutil.rmtree(catalog.local.journals(carrier, snapshot))
+    with suppress(OSError):  # other snapshots have journals in it
+        catalog.local.journals(carrier).rmdir()

@@ -1,0 +1,47 @@
+"""Keeps snapshots in folders of this host, from which they are uploaded."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.keeping.base import KeptNearby
+from three_backup.keeping.sending import Sending, Sent, sent_files
+from three_backup.model.snapshots import Manifest, SnapshotId
+from three_backup.screen.progress import Transfer
+from three_backup.sources.base import FolderSource
+from three_backup.sources.jobs import FolderJob, Say, SnapshotJob
+
+
+@dataclass(frozen=True, slots=True)
+class FolderKeeping(KeptNearby):
+    source: FolderSource
+
+    def known(
+        self, catalog: Catalog, carrier: str, listed: Sequence[Stored], say: Say
+    ) -> Sequence[Stored]:
+        return listed
+
+    def take(self, catalog: Catalog, job: SnapshotJob) -> Manifest:
+        with catalog.local.begin(job.carrier, job.snapshot) as directory:
+            manifest = self.source.take(FolderJob(**vars(job), directory=directory))
+            catalog.local.commit(directory, manifest)
+        return manifest
+
+    def size_to_send(self, manifest: Manifest) -> int:
+        return sum(file.size for file in sent_files(manifest))
+
+    def send(self, catalog: Catalog, manifest: Manifest, progress: Transfer) -> Sent:
+        directory = catalog.local.directory(manifest.carrier, manifest.snapshot)
+        return Sending(catalog, manifest, progress).folder(directory)
+
+    def remove(self, catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
+        catalog.local.remove(carrier, snapshot)
+
+    def nameless(
+        self, catalog: Catalog, carrier: str, discovered: Mapping[str, Any]
+    ) -> Sequence[SnapshotId]:
+        return ()
+
+    def is_at_source(self, catalog: Catalog, carrier: str, stored: Stored) -> bool:
+        return False
