@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 from three_backup.catalog.catalog import Catalog
+from three_backup.catalog.snapshot import Snapshot
 from three_backup.config.settings import Settings
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.errors import BackupError
@@ -165,8 +166,7 @@ class Taking:
 
     def _chain(self, object_id: ObjectId, last: int) -> Sequence[SnapshotFiles]:
         catalog, carrier = self.catalog, str(object_id)
-        snapshots = catalog.snapshots(carrier)
-        return catalog.chain(carrier, snapshots, snapshots[last].id)
+        return Snapshot(catalog, carrier, catalog.snapshots(carrier)[last]).chain()
 
     def stored_keys(self, below: str = "data/") -> list[str]:
         return sorted(found.key for found in self.store.all_keys(below))

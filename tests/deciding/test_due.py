@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from three_backup.catalog.catalog import Stored
 from three_backup.config.settings import Settings
 from three_backup.deciding.due import Clock, Progress, next_take, stage, todo
 from three_backup.model.kept import Kept
 from three_backup.model.schedule import Cron
-from three_backup.model.snapshots import Kind, SnapshotId
+from three_backup.model.snapshots import Kind, SnapshotId, Stored
 from three_backup.model.stages import TARGETS, Stage
 from three_backup.model.storage import Storage
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.catalog.catalog import Catalog
 from three_backup.config.settings import Settings
 from three_backup.deciding.holding import Holding
 from three_backup.model.retention import Place
-from three_backup.model.snapshots import Manifest, SnapshotId
+from three_backup.model.snapshots import Manifest, SnapshotId, Stored
 from three_backup.model.stages import Stage
 from three_backup.model.storage import Storage
 

@@ -19,7 +19,7 @@ from three_backup.model.retention import (
     keeps_everything,
     most_generous,
 )
-from three_backup.model.snapshots import Kind, SnapshotId
+from three_backup.model.snapshots import Kind, SnapshotId, Stored
 
 DEFAULTS = Limits(bases_local=1, incrementals_local=3, bases_s3=3, incrementals_s3=40)
 NOTHING = Limits(0, 0, 0, 0)
@@ -38,10 +38,9 @@ def candidate(text: str) -> Candidate:
     """
     link, *words = text.split()
     number, _, parent = link.partition("<")
+    snapshot = SnapshotId(day(int(number)), day(int(parent)) if parent else None)
     return Candidate(
-        SnapshotId(day(int(number)), day(int(parent)) if parent else None),
-        local="local" in words,
-        s3="s3" in words,
+        Stored(snapshot, local="local" in words, s3="s3" in words),
         wanted_in_s3="unwanted" not in words,
         local_only="only" in words or "lost" in words,
         lost="lost" in words,
@@ -50,6 +49,10 @@ def candidate(text: str) -> Candidate:
 
 def lying(points: bool) -> Kept:
     return Kept.POINTS if points else Kept.FOLDERS
+
+
+def stored(candidates: Iterable[Candidate]) -> list[Stored]:
+    return [each.stored for each in candidates]
 
 
 def kept(texts: Iterable[str], limits: Limits, *, points: bool = False) -> list[str]:
@@ -127,22 +130,12 @@ def test_through_many_bases_no_more_stays_here_than_the_limits_say(
     for number in range(200):
         parent = day(number - 1) if number % 10 else None
         taken = SnapshotId(day(number), parent)
-        history[taken] = Candidate(taken, local=True, s3=False)
+        history[taken] = Candidate(Stored(taken, local=True, s3=False))
         spared = surplus_of(list(history.values()), limits, points)
         sent = uploaded(list(history.values()), points, spared)
-        kept = {
-            (verdict.snapshot, verdict.place)
-            for verdict in decide(sent, limits, lying(points))
-            if verdict.keep
-        }
-        left = (
-            replace(
-                stored, local=(stored.id, Place.LOCAL) in kept, s3=(stored.id, Place.S3) in kept
-            )
-            for stored in sent
-        )
-        history = {stored.id: stored for stored in left if stored.local or stored.s3}
-    here = [stored for stored in history.values() if stored.local]
+        left = carried_out(sent, decide(sent, limits, lying(points)))
+        history = {each.stored.id: each for each in left}
+    here = [each for each in history.values() if each.stored.local]
     assert len(here) <= limits.bases_local + limits.incrementals_local + (0 if points else 20)
 
 
@@ -234,7 +227,7 @@ def test_every_verdict_says_why() -> None:
 def test_ten_thousand_snapshots_of_one_chain_are_decided_at_once() -> None:
     hours = [day(0) + timedelta(hours=number) for number in range(10_000)]
     history = [
-        Candidate(SnapshotId(hour, parent), local=False, s3=True)
+        Candidate(Stored(SnapshotId(hour, parent), local=False, s3=True))
         for hour, parent in zip(hours, [None, *hours], strict=False)
     ]
     started = process_time()
@@ -254,15 +247,15 @@ def test_the_example_of_the_overview() -> None:
     ]
     left: list[Candidate] = []
     for snapshot_id in ids:  # one run each night
-        history = [*left, Candidate(snapshot_id, local=True, s3=True)]
+        history = [*left, Candidate(Stored(snapshot_id, local=True, s3=True))]
         left = carried_out(history, decide(history, DEFAULTS, Kept.FOLDERS))
     assert nights[-1].date().isoformat() == "2026-11-23"
-    assert [f"{stored.id.time:%b %d}" for stored in left if stored.s3] == [
+    assert [f"{each.stored.id.time:%b %d}" for each in left if each.stored.s3] == [
         "Sep 01",
         *(f"Oct {number:02}" for number in range(1, 32)),
         *(f"Nov {number:02}" for number in range(1, 24)),
     ]
-    assert [f"{stored.id.time:%b %d}" for stored in left if stored.local] == [
+    assert [f"{each.stored.id.time:%b %d}" for each in left if each.stored.local] == [
         "Nov 01", "Nov 21", "Nov 22", "Nov 23",
     ]  # fmt: skip
     reasons = {
@@ -285,9 +278,8 @@ def histories(draw: st.DrawFn) -> list[Candidate]:
         )
         snapshot = SnapshotId(day(number), None if parent is None else day(parent))
         if local or s3:
-            history.append(
-                Candidate(snapshot, local, s3, *(draw(st.booleans()) for _ in range(3)))
-            )
+            flags = (draw(st.booleans()) for _ in range(3))
+            history.append(Candidate(Stored(snapshot, local, s3), *flags))
     return history
 
 
@@ -297,32 +289,31 @@ limits_ = st.builds(Limits, counts, counts, counts, counts)
 
 def carried_out(history: Sequence[Candidate], verdicts: Sequence[Verdict]) -> list[Candidate]:
     removed = {(verdict.snapshot, verdict.place) for verdict in verdicts if not verdict.keep}
-    left = [
-        replace(
-            stored,
-            local=stored.local and (stored.id, Place.LOCAL) not in removed,
-            s3=stored.s3 and (stored.id, Place.S3) not in removed,
-        )
-        for stored in history
-    ]
-    return [stored for stored in left if stored.local or stored.s3]
+    left = []
+    for each in history:
+        snapshot, local, s3 = each.stored
+        local = local and (snapshot, Place.LOCAL) not in removed
+        s3 = s3 and (snapshot, Place.S3) not in removed
+        if local or s3:
+            left.append(replace(each, stored=Stored(snapshot, local, s3)))
+    return left
 
 
 def chain_of(
     history: Sequence[Candidate], last: Candidate, points: bool
 ) -> list[Candidate] | None:
     """Return the snapshots that a restore of the last one reads; None where one is gone."""
-    by_time = {stored.id.time: stored for stored in history}
+    by_time = {each.stored.id.time: each for each in history}
     links = [last]
-    while links[-1].id.parent is not None and not (points and links[-1].local):
-        if links[-1].id.parent not in by_time:
+    while (parent := links[-1].stored.id.parent) and not (points and links[-1].stored.local):
+        if parent not in by_time:
             return None
-        links.append(by_time[links[-1].id.parent])
+        links.append(by_time[parent])
     return links
 
 
 def restorable(history: Sequence[Candidate], points: bool = False) -> set[SnapshotId]:
-    return {stored.id for stored in history if chain_of(history, stored, points) is not None}
+    return {each.stored.id for each in history if chain_of(history, each, points) is not None}
 
 
 @given(histories(), limits_, st.booleans())
@@ -332,8 +323,8 @@ def test_there_is_one_verdict_a_copy(
     verdicts = [
         (verdict.snapshot, verdict.place) for verdict in decide(history, limits, lying(points))
     ]
-    copies = {(stored.id, Place.LOCAL) for stored in history if stored.local}
-    copies |= {(stored.id, Place.S3) for stored in history if stored.s3}
+    copies = {(each.stored.id, Place.LOCAL) for each in history if each.stored.local}
+    copies |= {(each.stored.id, Place.S3) for each in history if each.stored.s3}
     assert len(verdicts) == len(set(verdicts))
     assert set(verdicts) == copies
 
@@ -342,7 +333,7 @@ def test_there_is_one_verdict_a_copy(
 def test_what_is_plainly_kept_as_a_whole_is_kept_one_by_one(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
-    if keeps_everything(history, limits):
+    if keeps_everything(stored(history), limits):
         assert all(verdict.keep for verdict in decide(history, limits, lying(points)))
 
 
@@ -350,17 +341,17 @@ def test_what_is_plainly_kept_as_a_whole_is_kept_one_by_one(
 def test_where_all_is_plainly_kept_even_once_uploaded_there_is_no_surplus(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
-    if keeps_everything([replace(stored, s3=True) for stored in history], limits):
+    if keeps_everything([each._replace(s3=True) for each in stored(history)], limits):
         verdicts = decide(history, limits, lying(points))
         assert all(verdict.keep and not verdict.surplus for verdict in verdicts)
 
 
 def test_what_is_within_the_limits_and_whole_is_plainly_kept() -> None:
-    chain = ["1 local s3", "2<1 local s3", "3<2 s3", "4 s3"]
-    assert keeps_everything(list(map(candidate, chain)), Limits(1, 1, 2, 2))
+    chain = stored(map(candidate, ["1 local s3", "2<1 local s3", "3<2 s3", "4 s3"]))
+    assert keeps_everything(chain, Limits(1, 1, 2, 2))
     for fewer in (Limits(0, 1, 2, 2), Limits(1, 0, 2, 2), Limits(1, 1, 1, 2), Limits(1, 1, 2, 1)):
-        assert not keeps_everything(list(map(candidate, chain)), fewer)
-    assert not keeps_everything([candidate("2<1 s3")], EVERYTHING)
+        assert not keeps_everything(chain, fewer)
+    assert not keeps_everything([candidate("2<1 s3").stored], EVERYTHING)
 
 
 @given(histories(), limits_, st.booleans())
@@ -368,7 +359,7 @@ def test_what_could_be_restored_and_stays_can_still_be_restored(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
     left = carried_out(history, decide(history, limits, lying(points)))
-    survivors = {stored.id for stored in left} & restorable(history, points)
+    survivors = {each.stored.id for each in left} & restorable(history, points)
     assert survivors <= restorable(left, points)
 
 
@@ -387,7 +378,8 @@ def test_the_newest_that_can_be_restored_from_s3_alone_stays(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
     def in_s3(snapshots: list[Candidate]) -> list[Candidate]:
-        return [replace(stored, local=False) for stored in snapshots if stored.s3]
+        there = (each for each in snapshots if each.stored.s3)
+        return [replace(each, stored=each.stored._replace(local=False)) for each in there]
 
     before = restorable(in_s3(history))
     left = carried_out(history, decide(history, limits, lying(points)))
@@ -399,30 +391,27 @@ def test_the_newest_that_can_be_restored_from_s3_alone_stays(
 def test_a_snapshot_that_stays_here_keeps_the_files_that_are_never_uploaded(
     history: list[Candidate], limits: Limits
 ) -> None:
-    left = {
-        stored.id: stored for stored in carried_out(history, decide(history, limits, Kept.FOLDERS))
-    }
-    for stored in history:
-        for link in chain_of(history, stored, points=False) or []:
-            if stored.id in left and left[stored.id].local and link.local and link.local_only:
-                assert left[link.id].local
+    left = stored(carried_out(history, decide(history, limits, Kept.FOLDERS)))
+    here = {each.id for each in left if each.local}
+    for each in history:
+        for link in chain_of(history, each, points=False) or []:
+            if each.stored.id in here and link.stored.local and link.local_only:
+                assert link.stored.id in here
 
 
 def uploaded(
     history: Sequence[Candidate], points: bool, without: Collection[SnapshotId] = ()
 ) -> list[Candidate]:
     """Return the history after a tb-upload, which sends a parent before its children."""
-    there = {stored.id.time for stored in history if stored.s3}
-    here = {stored.id.time for stored in history if stored.local}
+    there = {each.id.time for each in stored(history) if each.s3}
+    here = {each.id.time for each in stored(history) if each.local}
     after = []
-    for stored in history:
-        parent, wanted = (
-            stored.id.parent,
-            stored.local and stored.wanted_in_s3 and stored.id not in without,
-        )
+    for each in history:
+        snapshot, parent = each.stored.id, each.stored.id.parent
+        wanted = each.stored.local and each.wanted_in_s3 and snapshot not in without
         if wanted and (parent is None or (parent in there and (parent in here or not points))):
-            there.add(stored.id.time)
-        after.append(replace(stored, s3=stored.id.time in there))
+            there.add(snapshot.time)
+        after.append(replace(each, stored=each.stored._replace(s3=snapshot.time in there)))
     return after
 
 
@@ -446,7 +435,7 @@ def test_without_its_surplus_an_upload_ends_as_it_would_with_it(
 def test_what_is_uploaded_stays_in_s3_and_the_next_run_has_nothing_to_do(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
-    before = {stored.id for stored in history if stored.s3}
+    before = {each.id for each in stored(history) if each.s3}
     spared = uploaded(history, points, surplus_of(history, limits, points))
     verdicts = decide(spared, limits, lying(points))
     assert {
@@ -461,15 +450,13 @@ def test_what_is_uploaded_stays_in_s3_and_the_next_run_has_nothing_to_do(
 def test_nothing_that_is_still_to_be_uploaded_goes_before_it_is_in_s3(
     history: list[Candidate], limits: Limits, points: bool
 ) -> None:
-    left = {
-        stored.id: stored
-        for stored in carried_out(history, decide(history, limits, lying(points)))
-    }
+    left = stored(carried_out(history, decide(history, limits, lying(points))))
+    here = {each.id for each in left if each.local}
     after = uploaded(history, points, surplus_of(history, limits, points))
     whole = restorable(history, points)
-    for stored, then in zip(history, after, strict=True):
-        if then.s3 and not stored.s3 and stored.id in whole:
-            assert left[stored.id].local
+    for each, then in zip(stored(history), stored(after), strict=True):
+        if then.s3 and not each.s3 and each.id in whole:
+            assert each.id in here
 
 
 @pytest.mark.parametrize("points", [False, True])
@@ -519,9 +506,9 @@ def test_the_newest_of_each_kind_stay_up_to_the_limits(
         (Place.S3, Kind.INCREMENTAL, limits.incrementals_s3),
     ):
         there = [
-            stored.id
-            for stored in history
-            if (stored.local if place is Place.LOCAL else stored.s3) and stored.id.kind is kind
+            each.id
+            for each in stored(history)
+            if (each.local if place is Place.LOCAL else each.s3) and each.id.kind is kind
         ]
         newest = sorted(whole & {*there}, key=lambda snapshot: snapshot.time)[::-1][:limit]
         assert {*newest} <= {verdict.snapshot for verdict in left if verdict.place is place}

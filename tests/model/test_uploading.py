@@ -4,9 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from three_backup.model.dependencies import Candidate
 from three_backup.model.kept import Kept
-from three_backup.model.snapshots import SnapshotId
+from three_backup.model.snapshots import SnapshotId, Stored
 from three_backup.model.uploading import unsent
 
 _FIRST = datetime(2026, 11, 1, 3, tzinfo=UTC)
@@ -14,10 +13,10 @@ NO_PARENT = "its parent is not in S3"
 NO_POINT = "its parent is gone from its source"
 
 
-def snapshot(number: int, parent: int | None = None, *, local: bool, s3: bool) -> Candidate:
+def snapshot(number: int, parent: int | None = None, *, local: bool, s3: bool) -> Stored:
     taken = [None if one is None else _FIRST + timedelta(days=one) for one in (number, parent)]
     assert taken[0] is not None
-    return Candidate(SnapshotId(taken[0], taken[1]), local=local, s3=s3)
+    return Stored(SnapshotId(taken[0], taken[1]), local=local, s3=s3)
 
 
 @pytest.mark.parametrize("kept", [Kept.FOLDERS, Kept.POINTS])

@@ -19,6 +19,7 @@ from tests.lab.faults import FAULTS, MANY, PASSING, Fault, certain
 from tests.pipeline.conftest import Host, store
 from tests.pipeline.test_failures import HASH
 from three_backup.catalog.catalog import Catalog
+from three_backup.catalog.snapshot import Snapshot
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.sources.clickhouse import stored
@@ -219,9 +220,8 @@ def _every_byte_is_there(host: Host) -> None:
     """Check the data in S3, without local files, against the hashes that the snapshots hold."""
     catalog = Catalog(replace(store(host).storage, local_dir=host.folder / "nothing"))
     for carrier in catalog.carriers("postgres"):
-        snapshots = catalog.snapshots(carrier)
-        for snapshot in snapshots:
-            for files in catalog.chain(carrier, snapshots, snapshot.id):
+        for snapshot in catalog.snapshots(carrier):
+            for files in Snapshot(catalog, carrier, snapshot).chain():
                 index = index_file.load(files.read(INDEX), carrier)
                 for group in index.groups:
                     for frame in group.frames:

@@ -50,7 +50,7 @@ def test_an_object_is_found_though_the_manifests_of_all_others_are_damaged(
     for name in "abyz":
         keep(catalog, f"{SHOP}/{name}", 1, readable=False)
     healthy = keep(catalog, f"{SHOP}/m", 1)
-    assert one(catalog, f"{SHOP}/m").stored.id == healthy
+    assert one(catalog, f"{SHOP}/m").snapshot.id == healthy
     with pytest.raises(BackupError, match="this is not a manifest"):
         one(catalog, f"{SHOP}/a")
     with pytest.raises(BackupError, match="no snapshot that may be restored holds it"):
@@ -75,7 +75,7 @@ def test_an_older_manifest_that_cannot_be_read_hides_no_newer_snapshot(catalog: 
     keep(catalog, CLUSTER, 2, CARTS)
     newest = keep(catalog, LATER, 3, ORDERS)
     held = one(catalog, ORDERS)
-    assert (held.carrier, held.stored.id, held.gone) == (LATER, newest, False)
+    assert (held.snapshot.name, held.gone) == ((LATER, newest), False)
 
 
 def test_a_newer_manifest_that_cannot_be_read_is_not_passed_over_in_silence(
@@ -86,7 +86,7 @@ def test_a_newer_manifest_that_cannot_be_read_is_not_passed_over_in_silence(
     with pytest.raises(BackupError, match="restore an older snapshot"):
         one(catalog, ORDERS)
     chosen = Finder([catalog], Choice(older, None)).one(ObjectId.parse(ORDERS))
-    assert chosen.stored.id == older
+    assert chosen.snapshot.id == older
 
 
 def test_an_object_that_newer_snapshots_lack_comes_out_of_the_last_that_held_it(
@@ -97,7 +97,7 @@ def test_an_object_that_newer_snapshots_lack_comes_out_of_the_last_that_held_it(
     keep(catalog, CLUSTER, 3, CARTS)
     keep(catalog, LATER, 4, CARTS)
     held = one(catalog, ORDERS)
-    assert (held.stored.id, held.gone) == (last, True)
+    assert (held.snapshot.id, held.gone) == (last, True)
 
 
 def test_what_is_stored_is_listed_without_the_manifest_that_cannot_be_read(

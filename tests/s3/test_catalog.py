@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.lab.fault_proxy import proxy, refusal
-from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.catalog.catalog import Catalog
 from three_backup.errors import BackupError
-from three_backup.model.snapshots import Manifest, SnapshotId
+from three_backup.model.snapshots import Manifest, SnapshotId, Stored
 from three_backup.model.storage import Storage
 from three_backup.s3.store import Store
 

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from three_backup.catalog.catalog import Stored
 from three_backup.config.settings import Settings
 from three_backup.deciding.due import Clock
 from three_backup.model.kept import Kept
 from three_backup.model.schedule import Cron
-from three_backup.model.snapshots import SnapshotId
+from three_backup.model.snapshots import SnapshotId, Stored
 from three_backup.model.stages import Stage
 from three_backup.model.storage import Storage
 from three_backup.watching.health import AgeLimits, Health, Level, judge

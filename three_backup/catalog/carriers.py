@@ -1,13 +1,10 @@
-"""Carriers that can hold a wanted object, and the record of a carrier that cannot be read."""
+"""Carriers that can hold a wanted object, and the records of them and of their objects."""
 
 from collections.abc import Callable
+from typing import Any
 
-from three_backup.errors import BackupError
 from three_backup.model.objects import LEVELS, ObjectId
 from three_backup.model.records import Record, of_source
-
-Broken = tuple[str, BackupError]
-"""A carrier or an object, and why a manifest that it needs cannot be read."""
 
 
 def is_object(carrier: str) -> bool:
@@ -25,3 +22,9 @@ def record_of(carrier: str) -> Record:
     if is_object(carrier):
         return Record.of(ObjectId.parse(carrier))
     return of_source(carrier, carrier.partition("/")[0], carrier=carrier)
+
+
+def record_within(carrier: str, object_id: ObjectId, **fields: Any) -> Record:
+    """Return a new record of an object of the carrier; its names become fields."""
+    own = {} if carrier == str(object_id) else {"carrier": carrier}
+    return Record.of(object_id, **fields, **own)

@@ -6,27 +6,17 @@ from dataclasses import replace
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
 
 from three_backup.catalog.cache import ManifestCache
 from three_backup.catalog.folders import LocalStore
 from three_backup.errors import BackupError, ConfigurationError, s3_is_away
 from three_backup.host.machine import host_id
 from three_backup.model import layout
-from three_backup.model.snapshots import Manifest, SnapshotId, StoredFile, chain
+from three_backup.model.snapshots import Manifest, SnapshotId, Stored, StoredFile, chain
 from three_backup.model.storage import Storage
 from three_backup.s3.download import read_range
 from three_backup.s3.patience import Say
 from three_backup.s3.store import Store
-
-
-class Stored(NamedTuple):
-    """A complete snapshot and where it lies."""
-
-    id: SnapshotId
-    local: bool
-    s3: bool
-
 
 _time = attrgetter("time")
 
@@ -142,18 +132,6 @@ class Catalog:
         local = self.local.manifest(carrier, stored.id) if stored.local else None
         directory = self.local.directory(carrier, stored.id)
         return Files(local, directory, remote, self.s3)
-
-    def chain(self, carrier: str, snapshots: Sequence[Stored], last: SnapshotId) -> list["Files"]:
-        """Return the files of the base, of the incrementals after it and of last, in order."""
-        links = chain((stored.id for stored in snapshots), last)
-        if links is None:
-            raise BackupError(
-                "catalog.broken_chain",
-                f"{carrier}: snapshot {last} lacks the snapshot it is an increment of",
-                "restore an older one with --snapshot; tb-list --snapshots names them",
-            )
-        by_id = {stored.id: stored for stored in snapshots}
-        return [self.files(carrier, by_id[link]) for link in links]
 
     def lost(self, carrier: str, snapshots: Sequence[Stored], last: SnapshotId) -> str | None:
         """Name a never-uploaded file that last needs and this host has lost, in a sentence.

@@ -6,12 +6,12 @@ from shutil import which
 from typing import Any
 
 from three_backup.catalog.carriers import can_hold, record_of
-from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.catalog.catalog import Catalog
 from three_backup.config import Configuration
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId, can_match_below, selected
 from three_backup.model.records import Record, of_source
-from three_backup.model.snapshots import CarriedObject, Manifest
+from three_backup.model.snapshots import CarriedObject, Manifest, Stored
 from three_backup.sources import SOURCES
 from three_backup.sources.base import Found, Source, Unreadable
 from three_backup.sources.jobs import Say

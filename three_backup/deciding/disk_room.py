@@ -4,13 +4,14 @@ import errno
 from collections.abc import Sequence
 from contextlib import suppress
 
-from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.catalog.catalog import Catalog
 from three_backup.config import Configuration
 from three_backup.config.settings import Settings
 from three_backup.deciding.holding import Holding
 from three_backup.errors import BackupError
 from three_backup.model.records import Record
 from three_backup.model.retention import Place
+from three_backup.model.snapshots import Stored
 from three_backup.model.stages import Stage
 
 

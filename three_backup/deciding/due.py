@@ -4,11 +4,10 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
-from three_backup.catalog.catalog import Stored
 from three_backup.config.settings import Settings
 from three_backup.model.kept import Kept
 from three_backup.model.schedule import Cron, is_due
-from three_backup.model.snapshots import Kind, SnapshotId, chain, rfc3339
+from three_backup.model.snapshots import Kind, SnapshotId, Stored, chain, rfc3339
 from three_backup.model.stages import Stage, furthest, taken
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Self
 
-from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.catalog.catalog import Catalog
 from three_backup.config import Configuration
 from three_backup.config.settings import Settings
 from three_backup.deciding import due
@@ -25,7 +25,7 @@ from three_backup.model.retention import (
     most_generous,
 )
 from three_backup.model.schedule import host_zone, is_from_the_future
-from three_backup.model.snapshots import Kind, SnapshotId, rfc3339
+from three_backup.model.snapshots import Kind, SnapshotId, Stored, rfc3339
 from three_backup.model.stages import Stage, taken
 from three_backup.model.uploading import unsent
 from three_backup.s3.journal import begun
@@ -262,9 +262,7 @@ def _candidates(
     )
     return [
         Candidate(
-            stored.id,
-            stored.local,
-            stored.s3,
+            stored,
             wanted,
             local_only=apart and _has_local_files(carrier, stored, catalog),
             lost=apart and bool(catalog.lost_files(carrier, stored)),

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
-from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.catalog.catalog import Catalog
 from three_backup.errors import BackupError
 from three_backup.keeping import removal
 from three_backup.keeping.sending import Sent
 from three_backup.model.findings import Finding
-from three_backup.model.snapshots import Manifest, SnapshotId
+from three_backup.model.snapshots import Manifest, SnapshotId, Stored
 from three_backup.screen.progress import Transfer
 from three_backup.sources.base import FolderSource, PointSource, Restorer, Source
 from three_backup.sources.jobs import CheckJob, Say, SnapshotJob

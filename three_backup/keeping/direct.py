@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, NoReturn
 
-from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.catalog.catalog import Catalog
 from three_backup.errors import BackupError
 from three_backup.keeping import removal
 from three_backup.model import layout
 from three_backup.model.findings import Finding
-from three_backup.model.snapshots import Manifest, SnapshotId
+from three_backup.model.snapshots import Manifest, SnapshotId, Stored
 from three_backup.s3.probe import FOLDER
 from three_backup.screen.progress import Transfer
 from three_backup.sources.base import DirectSource, Restorer

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.catalog.catalog import Catalog
 from three_backup.keeping.base import KeptNearby
 from three_backup.keeping.sending import Sending, Sent
-from three_backup.model.snapshots import Manifest, SnapshotId
+from three_backup.model.snapshots import Manifest, SnapshotId, Stored
 from three_backup.screen.progress import Transfer
 from three_backup.sources.base import PointSource
 from three_backup.sources.jobs import Say, SnapshotJob

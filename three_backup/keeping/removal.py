@@ -10,11 +10,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.catalog.catalog import Catalog
 from three_backup.errors import BackupError
 from three_backup.host.durable import write_durably
 from three_backup.model import layout
-from three_backup.model.snapshots import SnapshotId
+from three_backup.model.snapshots import SnapshotId, Stored
 from three_backup.s3.journal import Begun, begun, forget
 from three_backup.s3.store import Store
 from three_backup.s3.upload import abandon

@@ -1,13 +1,13 @@
 """The copies of a carrier's snapshots, and which of them other copies need. Pure."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from operator import attrgetter
 
 from three_backup.model.kept import Kept
-from three_backup.model.snapshots import SnapshotId
+from three_backup.model.snapshots import SnapshotId, Stored
 
 
 class Place(StrEnum):
@@ -15,24 +15,11 @@ class Place(StrEnum):
     S3 = "s3"
 
 
-class Placed(Protocol):
-    """A complete snapshot and where it lies, such as a Candidate."""
-
-    @property
-    def id(self) -> SnapshotId: ...
-    @property
-    def local(self) -> bool: ...
-    @property
-    def s3(self) -> bool: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A complete snapshot, as retention judges it."""
+    """A stored snapshot, and what retention needs to know of it."""
 
-    id: SnapshotId
-    local: bool  # it lies on this host
-    s3: bool  # it lies in S3
+    stored: Stored
     wanted_in_s3: bool = True  # it is to be uploaded
     local_only: bool = False  # it has files that are never uploaded
     lost: bool = False  # these files are no longer on this host
@@ -40,7 +27,7 @@ class Candidate:
 
 @dataclass(eq=False, slots=True)
 class Copy:
-    """One copy of a snapshot.
+    """One of the copies of a snapshot: it may have one on this host and one in S3.
 
     Known makes each once and compares it by identity: there may be half a million.
     """
@@ -49,14 +36,18 @@ class Copy:
     place: Place
 
 
+_time = attrgetter("stored.id.time")
+
+
 class Known:
     """The snapshots of a carrier and how they depend on each other."""
 
-    def __init__(self, snapshots: Iterable[Candidate], kept: Kept) -> None:
+    def __init__(self, candidates: Iterable[Candidate], kept: Kept) -> None:
         self.kept = kept
         self.points = kept is Kept.POINTS
-        self.newest_first = sorted(snapshots, key=lambda snapshot: snapshot.id.time, reverse=True)
-        self._by_time = {snapshot.id.time: snapshot for snapshot in self.newest_first}
+        self.candidates = sorted(candidates, key=_time, reverse=True)
+        self.newest_first = [candidate.stored for candidate in self.candidates]
+        self._by_time = {_time(candidate): candidate for candidate in self.candidates}
         self.here = {
             snapshot.id.time: Copy(snapshot.id, Place.LOCAL)
             for snapshot in self.newest_first
@@ -77,7 +68,7 @@ class Known:
             ):
                 self._complete_in_s3.add(snapshot.id.time)
 
-    def copies(self, snapshot: Candidate) -> Iterator[Copy]:
+    def copies(self, snapshot: Stored) -> Iterator[Copy]:
         if snapshot.local:
             yield self.here[snapshot.id.time]
         if snapshot.s3:
@@ -89,36 +80,27 @@ class Known:
             return True
         return copy.id.parent is None or copy.id.parent in self._complete
 
-    def parent(self, snapshot: SnapshotId) -> Candidate | None:
-        return None if snapshot.parent is None else self._by_time.get(snapshot.parent)
+    def newest_complete(self) -> Stored | None:
+        return self._newest_of(self._complete)
 
-    def newest_complete(self) -> Candidate | None:
-        return next(
-            (snapshot for snapshot in self.newest_first if snapshot.id.time in self._complete),
-            None,
-        )
+    def newest_complete_in_s3(self) -> Stored | None:
+        return self._newest_of(self._complete_in_s3)
 
-    def newest_complete_in_s3(self) -> Candidate | None:
-        complete = self._complete_in_s3
-        return next(
-            (snapshot for snapshot in self.newest_first if snapshot.id.time in complete), None
-        )
-
-    def newest_with_local_files(self) -> Candidate | None:
+    def newest_with_local_files(self) -> Stored | None:
         """Return the newest local snapshot whose chain still has all files never uploaded.
 
         None if there is none, or if that chain holds no such files any more. Points have no files.
         """
-        for snapshot in () if self.points else self.newest_first:
+        for candidate in () if self.points else self.candidates:
+            snapshot = candidate.stored
             if snapshot.local and self.restorable(self.here[snapshot.id.time]):
-                held = [
-                    link for link in (snapshot, *self._ancestors(snapshot.id)) if link.local_only
-                ]
-                if all(link.local and not link.lost for link in held):
+                links = (candidate, *self._ancestors(snapshot.id))
+                held = [link for link in links if link.local_only]
+                if all(link.stored.local and not link.lost for link in held):
                     return snapshot if held else None
         return None
 
-    def best_copy(self, snapshot: Candidate) -> Copy:
+    def best_copy(self, snapshot: Stored) -> Copy:
         """Return the copy to keep if only one is kept."""
         in_s3 = self.in_s3.get(snapshot.id.time)
         if in_s3 is not None and (self.restorable(in_s3) or not snapshot.local):
@@ -134,19 +116,23 @@ class Known:
             return
         is_here = copy.place is Place.LOCAL
         for ancestor in self._ancestors(copy.id):
-            step = ancestor.id.time, is_here
+            step = ancestor.stored.id.time, is_here
             if step in walked:
                 return
             walked.add(step)
-            best = self.best_copy(ancestor)
+            best = self.best_copy(ancestor.stored)
             yield best
-            if is_here and ancestor.local and ancestor.local_only:
-                yield self.here[ancestor.id.time]
+            if is_here and ancestor.stored.local and ancestor.local_only:
+                yield self.here[ancestor.stored.id.time]
             if self.points and best.place is Place.LOCAL:
                 return
 
     def _ancestors(self, snapshot: SnapshotId) -> Iterator[Candidate]:
-        ancestor = self.parent(snapshot)
-        while ancestor is not None:
+        while snapshot.parent is not None and snapshot.parent in self._by_time:
+            ancestor = self._by_time[snapshot.parent]
             yield ancestor
-            ancestor = self.parent(ancestor.id)
+            snapshot = ancestor.stored.id
+
+    def _newest_of(self, times: Container[datetime]) -> Stored | None:
+        found = (snapshot for snapshot in self.newest_first if snapshot.id.time in times)
+        return next(found, None)

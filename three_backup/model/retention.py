@@ -9,16 +9,15 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain, islice
 
-from three_backup.model.dependencies import Candidate, Copy, Known, Place, Placed
+from three_backup.model.dependencies import Candidate, Copy, Known, Place
 from three_backup.model.kept import Kept
-from three_backup.model.snapshots import Kind, SnapshotId
+from three_backup.model.snapshots import Kind, SnapshotId, Stored
 from three_backup.model.uploading import unsent
 
 __all__ = [
     "Candidate",
     "Limits",
     "Place",
-    "Placed",
     "Verdict",
     "decide",
     "keeps_everything",
@@ -58,9 +57,9 @@ def most_generous(limits: Iterable[Limits]) -> Limits:
     )
 
 
-def decide(snapshots: Iterable[Candidate], limits: Limits, kept: Kept) -> list[Verdict]:
+def decide(candidates: Iterable[Candidate], limits: Limits, kept: Kept) -> list[Verdict]:
     """Return the verdicts on all copies of one carrier's snapshots, children before parents."""
-    known = Known(snapshots, kept)
+    known = Known(candidates, kept)
     surplus = _surplus(known, limits)
     staying = _kept(known, limits, surplus)
     return [
@@ -76,7 +75,7 @@ def decide(snapshots: Iterable[Candidate], limits: Limits, kept: Kept) -> list[V
     ]
 
 
-def keeps_everything(snapshots: Collection[Placed], limits: Limits) -> bool:
+def keeps_everything(snapshots: Collection[Stored], limits: Limits) -> bool:
     """Whether decide is sure to keep every copy; this takes less time than decide.
 
     True if no limit is exceeded and every parent lies somewhere. If False, ask decide.
@@ -105,8 +104,10 @@ def _surplus(known: Known, limits: Limits) -> set[SnapshotId]:
         return set()
     then = Known(
         (
-            replace(snapshot, s3=snapshot.s3 or snapshot.id in uploaded)
-            for snapshot in known.newest_first
+            replace(candidate, stored=candidate.stored._replace(s3=True))
+            if candidate.stored.id in uploaded
+            else candidate
+            for candidate in known.candidates
         ),
         known.kept,
     )
@@ -116,7 +117,9 @@ def _surplus(known: Known, limits: Limits) -> set[SnapshotId]:
 
 def _uploadable(known: Known) -> list[SnapshotId]:
     """Return the snapshots that can still be uploaded and are to be, oldest first."""
-    unwanted = {snapshot.id for snapshot in known.newest_first if not snapshot.wanted_in_s3}
+    unwanted = {
+        candidate.stored.id for candidate in known.candidates if not candidate.wanted_in_s3
+    }
     found = unsent(known.newest_first, known.kept, surplus=unwanted)
     return [snapshot_id for snapshot_id, obstacle in found.items() if obstacle is None]
 
@@ -187,7 +190,7 @@ def _last_resorts(known: Known) -> Iterator[tuple[Copy, str]]:
         yield copy, "its parent is gone, yet nothing newer can be restored"
 
 
-def _broken_but_newest(known: Known, newest: Candidate | None) -> Iterator[Copy]:
+def _broken_but_newest(known: Known, newest: Stored | None) -> Iterator[Copy]:
     for snapshot in known.newest_first:
         if newest is None or snapshot.id.time >= newest.id.time:
             yield from (copy for copy in known.copies(snapshot) if not known.restorable(copy))

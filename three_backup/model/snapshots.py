@@ -73,6 +73,14 @@ class SnapshotId(NamedTuple):
                 yield cls(taken, before)
 
 
+class Stored(NamedTuple):
+    """A complete snapshot and where it lies."""
+
+    id: SnapshotId
+    local: bool  # it lies on this host
+    s3: bool  # it lies in S3
+
+
 @dataclass(frozen=True, slots=True)
 class StoredFile:
     """A data file of a snapshot."""

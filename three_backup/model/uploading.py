@@ -3,13 +3,12 @@
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from three_backup.model.dependencies import Placed
 from three_backup.model.kept import Kept
-from three_backup.model.snapshots import SnapshotId
+from three_backup.model.snapshots import SnapshotId, Stored
 
 
 def unsent(
-    snapshots: Iterable[Placed], kept: Kept, surplus: Collection[SnapshotId] = ()
+    snapshots: Iterable[Stored], kept: Kept, surplus: Collection[SnapshotId] = ()
 ) -> dict[SnapshotId, str | None]:
     """Return the snapshots of this host that S3 lacks, oldest first, each with what is in the way.
 

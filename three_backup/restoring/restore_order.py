@@ -36,8 +36,8 @@ def parties(requests: Iterable[Request]) -> list[Party]:
     """
     found: dict[tuple[str, SnapshotId], list[Request]] = {}
     for request in requests:
-        found.setdefault(request.held.place, []).append(request)
-    newest_first = sorted(found.values(), key=lambda party: party[0].held.place[1].time)[::-1]
+        found.setdefault(request.held.snapshot.name, []).append(request)
+    newest_first = sorted(found.values(), key=lambda party: party[0].held.snapshot.id.time)[::-1]
     return sorted(newest_first, key=_subtype_rank)
 
 

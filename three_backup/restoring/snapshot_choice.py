@@ -1,9 +1,12 @@
 """The snapshots that may be restored, by --snapshot and --at."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import Self
 
+from three_backup.catalog.catalog import Catalog
+from three_backup.catalog.snapshot import Snapshot
 from three_backup.errors import UsageError
 from three_backup.model.snapshots import SnapshotId
 
@@ -30,7 +33,13 @@ class Choice:
             None if at is None else _time(at, zone),
         )
 
-    def allows(self, snapshot: SnapshotId) -> bool:
+    def of_carrier(self, catalog: Catalog, carrier: str) -> Iterator[Snapshot]:
+        """Yield those of the carrier's snapshots that may be restored, newest first."""
+        for stored in reversed(catalog.snapshots(carrier)):
+            if self._allows(stored.id):
+                yield Snapshot(catalog, carrier, stored)
+
+    def _allows(self, snapshot: SnapshotId) -> bool:
         if self.snapshot is not None:
             return snapshot == self.snapshot
         return self.at is None or snapshot.time <= self.at

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
-from three_backup.catalog.carriers import Broken, is_object
-from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.catalog.carriers import is_object
+from three_backup.catalog.catalog import Catalog
+from three_backup.catalog.snapshot import Snapshot
 from three_backup.errors import BackupError
 from three_backup.keeping import keeping_of
 from three_backup.model.objects import ObjectId, can_match_below, has_wildcard, matches
@@ -22,9 +24,7 @@ class Held:
     """An object in a snapshot that holds it."""
 
     object: CarriedObject
-    catalog: Catalog
-    carrier: str
-    stored: Stored
+    snapshot: Snapshot
     gone: bool = False  # a newer allowed snapshot of the carrier lacks the object
 
     @property
@@ -32,16 +32,17 @@ class Held:
         """Sentences for a person who expects to restore the newest snapshot."""
         if not self.gone:
             return ()
-        return (f"newer snapshots than {self.stored.id} do not hold it: it was gone by then",)
-
-    @property
-    def place(self) -> tuple[str, SnapshotId]:
-        return self.carrier, self.stored.id
+        return (f"newer snapshots than {self.snapshot.id} do not hold it: it was gone by then",)
 
     def is_at_source(self) -> bool:
         """Return whether the snapshot is a point that needs nothing from S3."""
         keeping = keeping_of(self.object.id.type)
-        return keeping.is_at_source(self.catalog, self.carrier, self.stored)
+        snapshot = self.snapshot
+        return keeping.is_at_source(snapshot.catalog, snapshot.carrier, snapshot.stored)
+
+
+Broken = tuple[str, BackupError]
+"""A carrier or an object, and why a manifest that it needs cannot be read."""
 
 
 class Finder:
@@ -99,7 +100,7 @@ class Finder:
                 broken.append(found)
                 continue
             other = newest.get(found.object.id)
-            if other is None or other.stored.id.time < found.stored.id.time:
+            if other is None or other.snapshot.id.time < found.snapshot.id.time:
                 newest[found.object.id] = found
         return [*newest.values(), *broken]
 
@@ -108,36 +109,33 @@ class Finder:
         carriers = self._carriers(object_id.type)
         shared, own = carriers.get(_SHARED, []), carriers.get(str(object_id), [])
         snapshots = [
-            (stored, catalog, carrier, stored is not allowed[0])
+            (snapshot, number > 0)
             for catalog, carrier in (*shared, *own)
-            for allowed in [self._allowed(catalog, carrier)]
-            for stored in allowed
+            for number, snapshot in enumerate(self._choice.of_carrier(catalog, carrier))
         ]
         snapshots.sort(key=lambda entry: entry[0].id.time, reverse=True)
-        for stored, catalog, carrier, gone in snapshots:
-            carried = self._held(catalog, carrier, stored).get(object_id)
+        for snapshot, gone in snapshots:
+            carried = self._held(snapshot).get(object_id)
             if carried is not None:
-                return Held(carried, catalog, carrier, stored, gone)
+                return Held(carried, snapshot, gone)
         return None
 
     def _newest(self, source_type: str, pattern: str) -> Iterator[Held | Broken]:
         for object_id, carriers in self._carriers(source_type).items():
             if object_id == _SHARED or matches(pattern, object_id):
                 for catalog, carrier in carriers:
-                    for stored in self._allowed(catalog, carrier)[:1]:
-                        yield from self._matching(catalog, carrier, stored, pattern)
+                    for snapshot in islice(self._choice.of_carrier(catalog, carrier), 1):
+                        yield from self._matching(snapshot, pattern)
 
-    def _matching(
-        self, catalog: Catalog, carrier: str, stored: Stored, pattern: str
-    ) -> Iterator[Held | Broken]:
+    def _matching(self, snapshot: Snapshot, pattern: str) -> Iterator[Held | Broken]:
         try:
-            held = self._held(catalog, carrier, stored)
+            held = self._held(snapshot)
         except BackupError as error:
-            yield carrier, error
+            yield snapshot.carrier, error
             return
         for object_id, carried in held.items():
             if matches(pattern, str(object_id)):
-                yield Held(carried, catalog, carrier, stored)
+                yield Held(carried, snapshot)
 
     def _carriers(self, source_type: str) -> dict[str, list[_Carrier]]:
         """Return carriers by the id of the one object that they hold; all others under _SHARED."""
@@ -149,19 +147,11 @@ class Finder:
                     listed.setdefault(object_id, []).append((catalog, carrier))
         return self._listed[source_type]
 
-    def _allowed(self, catalog: Catalog, carrier: str) -> list[Stored]:
-        """Return the allowed snapshots of the carrier, newest first."""
-        found = catalog.snapshots(carrier)
-        return [stored for stored in reversed(found) if self._choice.allows(stored.id)]
-
-    def _held(
-        self, catalog: Catalog, carrier: str, stored: Stored
-    ) -> dict[ObjectId, CarriedObject]:
-        place = carrier, stored.id
-        if place not in self._objects:
-            objects = catalog.manifest(carrier, stored).objects
-            self._objects[place] = {carried.id: carried for carried in objects}
-        return self._objects[place]
+    def _held(self, snapshot: Snapshot) -> dict[ObjectId, CarriedObject]:
+        if snapshot.name not in self._objects:
+            objects = snapshot.manifest().objects
+            self._objects[snapshot.name] = {carried.id: carried for carried in objects}
+        return self._objects[snapshot.name]
 
     def _not_held(self, pattern: str) -> BackupError:
         return self._whereabouts.not_found(

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.catalog.catalog import Catalog
+from three_backup.catalog.snapshot import Snapshot
 from three_backup.errors import UsageError
-from three_backup.host.locks import carrier_lock
 from three_backup.model.objects import selected
 from three_backup.model.records import Record, of_source
 from three_backup.pipe import Invocation
@@ -53,9 +53,7 @@ class _Server:
     """A server that can be restored as a whole, and its newest snapshot that may be restored."""
 
     source: FolderSource
-    catalog: Catalog
-    carrier: str
-    stored: Stored
+    snapshot: Snapshot
 
 
 def restore_whole(
@@ -65,7 +63,8 @@ def restore_whole(
     _check(request)
     moved = dict(map(_mapping, request.tablespace_mapping))
     server = _selected(catalogs, request.pattern, request.choice)
-    record = of_source(server.carrier, server.source.type, carrier=server.carrier)
+    carrier = server.snapshot.carrier
+    record = of_source(carrier, server.source.type, carrier=carrier)
     restoring = partial(_restored, invocation, request, server, moved)
     invocation.emit(invocation.attempt(record, restoring))
 
@@ -103,11 +102,11 @@ def _selected(catalogs: Sequence[Catalog], patterns: Sequence[str], choice: Choi
             "--snapshots shows what there is",
         )
     if len(servers) > 1:
-        carriers = " and ".join(server.carrier for server in servers)
+        carriers = [server.snapshot.carrier for server in servers]
         raise UsageError(
             "restore.clusters",
-            f"there are snapshots of {carriers}",
-            f"name one of them, as {servers[0].carrier}",
+            f"there are snapshots of {' and '.join(carriers)}",
+            f"name one of them, as {carriers[0]}",
         )
     return servers[0]
 
@@ -118,13 +117,9 @@ def _servers(
     for catalog in catalogs:
         for source in FOLDERS:
             for carrier in catalog.carriers(source.type):
-                stored = [
-                    snapshot
-                    for snapshot in catalog.snapshots(carrier)
-                    if choice.allows(snapshot.id)
-                ]
-                if stored and selected(patterns, carrier):
-                    yield _Server(source, catalog, carrier, stored[-1])
+                newest = next(choice.of_carrier(catalog, carrier), None)
+                if newest is not None and selected(patterns, carrier):
+                    yield _Server(source, newest)
 
 
 def _restored(
@@ -134,21 +129,19 @@ def _restored(
     moved: Mapping[str, str],
     record: Record,
 ) -> Record:
-    catalog, started = server.catalog, time.monotonic()
-    chain = catalog.chain(server.carrier, catalog.snapshots(server.carrier), server.stored.id)
+    started, chain = time.monotonic(), server.snapshot.chain()
     total = sum(files.manifest.stored_size for files in chain)
     directory = request.pgdata.absolute()
     with ExitStack() as stack:
         if not request.dry_run:
-            folder = catalog.storage.local_dir
-            stack.enter_context(carrier_lock(folder, server.carrier, shared=True))
+            stack.enter_context(server.snapshot.undisturbed())
         job = WholeJob(
             chain=chain,
             directory=directory,
             moved=moved,
             owner=request.pgdata_owner,
             source_settings=invocation.configuration.source_settings(server.source.type),
-            advance=stack.enter_context(invocation.bar(server.carrier, total)),
+            advance=stack.enter_context(invocation.bar(server.snapshot.carrier, total)),
             say=invocation.say,
         )
         if request.dry_run:
@@ -167,7 +160,7 @@ def _restored(
 def _fields(server: _Server, directory: Path, restored: Restored | Planned) -> dict[str, Any]:
     return {
         "target": str(directory),
-        "snapshot": str(server.stored.id),
+        "snapshot": str(server.snapshot.id),
         **restored.facts,
         **({"notes": list(restored.notes)} if restored.notes else {}),
     }

@@ -42,17 +42,17 @@ from pathlib import Path
 from typing import Any, Self
 
 from three_backup import pipe
-from three_backup.catalog.carriers import Broken, record_of
+from three_backup.catalog.carriers import record_of
 from three_backup.catalog.catalog import Catalog
+from three_backup.catalog.snapshot import Snapshot
 from three_backup.errors import BackupError
-from three_backup.host.locks import carrier_lock
 from three_backup.keeping import keeping_of
 from three_backup.model.records import Record
 from three_backup.model.schedule import host_zone
 from three_backup.pipe import Invocation, translated
 from three_backup.restoring.restore_order import Party, Request, parties
 from three_backup.restoring.snapshot_choice import Choice
-from three_backup.restoring.snapshot_finder import Finder, Held
+from three_backup.restoring.snapshot_finder import Broken, Finder, Held
 from three_backup.restoring.summary import RestoreSummary
 from three_backup.restoring.target_names import LEVELS, Renaming
 from three_backup.restoring.whole_server import OF_OBJECTS, WholeRequest, restore_whole
@@ -187,7 +187,7 @@ def _found(invocation: Invocation, finder: Finder, patterns: Sequence[str]) -> I
 def _recorded(found: Held | Broken) -> tuple[Record, Held | BackupError]:
     if isinstance(found, Held):
         size = found.object.size
-        return Record.of(found.object.id, size=size, carrier=found.carrier), found
+        return Record.of(found.object.id, size=size, carrier=found.snapshot.carrier), found
     carrier, error = found
     return record_of(carrier), error
 
@@ -217,7 +217,7 @@ def _restored(invocation: Invocation, args: Args, requests: Iterable[Request]) -
 
 def _round(invocation: Invocation, args: Args, all_parties: Sequence[Party]) -> Iterator[_Outcome]:
     for number, party in enumerate(all_parties, start=1):
-        carrier = party[0].held.carrier
+        carrier = party[0].held.snapshot.carrier
         place = f"{number}/{len(all_parties)} " if len(all_parties) > 1 else ""
         with invocation.bar(f"{place}{carrier}", None) as transfer:
             yield from _outcomes(invocation, args, party, transfer)
@@ -228,12 +228,12 @@ def _outcomes(
 ) -> Iterator[_Outcome]:
     """Restore the objects of one snapshot together, and yield their outcomes."""
     left = {request.wanted: request for request in party}
-    held, started = party[0].held, time.monotonic()
+    snapshot, started = party[0].held.snapshot, time.monotonic()
     failure: BackupError
     try:
-        with _undisturbed(held, dry_run=args.dry_run):
+        with _undisturbed(snapshot, dry_run=args.dry_run):
             job = _job(invocation, args, party, transfer)
-            for wanted, outcome in _acted(held.catalog, job, dry_run=args.dry_run):
+            for wanted, outcome in _acted(snapshot.catalog, job, dry_run=args.dry_run):
                 if isinstance(outcome, Restored):
                     seconds = round(time.monotonic() - started, 3)
                     outcome = replace(outcome, facts={"seconds": seconds, **outcome.facts})
@@ -249,11 +249,9 @@ def _outcomes(
     yield from ((request, failure) for request in left.values())
 
 
-def _undisturbed(held: Held, *, dry_run: bool) -> AbstractContextManager[object]:
+def _undisturbed(snapshot: Snapshot, *, dry_run: bool) -> AbstractContextManager[object]:
     """Keep others from removing snapshots meanwhile; a dry run leaves not even a lock file."""
-    if dry_run:
-        return nullcontext()
-    return carrier_lock(held.catalog.storage.local_dir, held.carrier, shared=True)
+    return nullcontext() if dry_run else snapshot.undisturbed()
 
 
 def _acted(
@@ -265,17 +263,15 @@ def _acted(
 
 def _job(invocation: Invocation, args: Args, party: Party, transfer: Transfer) -> RestoreJob:
     held = party[0].held
-    catalog, source_type = held.catalog, held.object.id.type
+    snapshot, source_type = held.snapshot, held.object.id.type
     settings = invocation.configuration.source_settings(source_type)
     at_source = held.is_at_source()
     return RestoreJob(
         wanted=[request.wanted for request in party],
-        chain=[catalog.files(held.carrier, held.stored)]
-        if at_source
-        else catalog.chain(held.carrier, catalog.snapshots(held.carrier), held.stored.id),
+        chain=[snapshot.files()] if at_source else snapshot.chain(),
         overwrite=args.overwrite,
         source_settings=settings,
-        work_dir=settings.scratch_dir or catalog.storage.local_dir / "scratch",
+        work_dir=settings.scratch_dir or snapshot.catalog.storage.local_dir / "scratch",
         advance=transfer,
         say=invocation.say,
         options={"owner": args.owner, "acl": args.acl, "without_devices": args.without_devices},
@@ -290,7 +286,7 @@ def _result(invocation: Invocation, request: Request, outcome: Restored | Planne
         invocation.say(f"{request.target}: {note}")
     told = {
         "target": str(request.target),
-        "snapshot": str(held.stored.id),
+        "snapshot": str(held.snapshot.id),
         **outcome.facts,
         **({"notes": notes} if notes else {}),
     }

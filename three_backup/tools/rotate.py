@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.catalog.carriers import is_object
-from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.catalog.catalog import Catalog
 from three_backup.config import Configuration
 from three_backup.config.settings import Settings
 from three_backup.deciding.holding import Holding
@@ -31,6 +31,7 @@ from three_backup.keeping.removal import unclaimed
 from three_backup.model.objects import ObjectId
 from three_backup.model.records import Record, of_source
 from three_backup.model.retention import Place, Verdict
+from three_backup.model.snapshots import Stored
 from three_backup.model.stages import Stage
 from three_backup.model.storage import Storage
 from three_backup.pipe import Invocation, Once

@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any, Self
 
 from three_backup import pipe
-from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.catalog.catalog import Catalog
 from three_backup.config.settings import Settings
 from three_backup.deciding.disk_room import is_full, room_comes
 from three_backup.errors import BackupError
@@ -34,7 +34,15 @@ from three_backup.keeping import Keeping, keeping_of
 from three_backup.model.kept import Kept
 from three_backup.model.objects import ObjectId
 from three_backup.model.records import Record
-from three_backup.model.snapshots import Kind, Manifest, SnapshotId, chain, next_time, rfc3339
+from three_backup.model.snapshots import (
+    Kind,
+    Manifest,
+    SnapshotId,
+    Stored,
+    chain,
+    next_time,
+    rfc3339,
+)
 from three_backup.model.stages import Stage, taken
 from three_backup.pipe import Invocation, Once
 from three_backup.sources.base import NothingToTakeError, ParentUnusableError, why_lacking

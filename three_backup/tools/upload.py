@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from three_backup import pipe
-from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.catalog.catalog import Catalog
 from three_backup.config.settings import Settings
 from three_backup.deciding.holding import Holding
 from three_backup.errors import BackupError
@@ -27,7 +27,7 @@ from three_backup.host.locks import carrier_lock
 from three_backup.keeping import keeping_of
 from three_backup.keeping.sending import Sent
 from three_backup.model.records import Record
-from three_backup.model.snapshots import SnapshotId
+from three_backup.model.snapshots import SnapshotId, Stored
 from three_backup.model.stages import Stage
 from three_backup.model.uploading import unsent
 from three_backup.pipe import Invocation, Once

@@ -24,19 +24,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Self
 
 from three_backup import pipe
-from three_backup.catalog.carriers import record_of
+from three_backup.catalog.carriers import record_within
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.drills import Drill
+from three_backup.catalog.snapshot import Snapshot
 from three_backup.errors import BackupError, BusyError, UnreachableError, UsageError
-from three_backup.host.locks import carrier_lock
 from three_backup.keeping import keeping_of
 from three_backup.model.objects import ObjectId, can_match_below, selected
 from three_backup.model.records import Record, error_fields
 from three_backup.pipe import Invocation, translated
-from three_backup.restoring.drill_candidates import DrillCandidate, candidates
+from three_backup.restoring.drill_candidates import candidates
 from three_backup.restoring.drill_memory import Memory
 from three_backup.restoring.nothing_found import Whereabouts
 from three_backup.screen.progress import bar
@@ -73,7 +74,7 @@ class _Request:
     """A record to prove, and the snapshot to restore its object from."""
 
     record: Record
-    candidate: DrillCandidate
+    snapshot: Snapshot
 
 
 def main() -> int:
@@ -91,7 +92,7 @@ def run(invocation: Invocation) -> None:
     requests = _chosen(args, memory, _requests(invocation, catalogs, args.pattern))
     groups: dict[Any, list[_Request]] = {}
     for request in requests:
-        groups.setdefault(request.candidate.place, []).append(request)
+        groups.setdefault(request.snapshot.name, []).append(request)
     for group in groups.values():
         _verify(invocation, args, memory, group)
 
@@ -126,14 +127,13 @@ def _by_pattern(
         if any(can_match_below(pattern, source.type) for pattern in patterns)
     ]
     requests, broken = [], False
-    for found in candidates(catalogs, types, lambda object_id: selected(patterns, object_id)):
-        if isinstance(found, DrillCandidate):
-            size = {} if found.size is None else {"size": found.size}
-            requests.append(_Request(Record.of(found.object, **size, **_carrier(found)), found))
+    wanted = partial(selected, patterns)
+    for record, found in candidates(catalogs, types, wanted):
+        if isinstance(found, Snapshot):
+            requests.append(_Request(record, found))
         else:
             broken = True
-            carrier, error = found
-            invocation.emit(invocation.fail(record_of(carrier), error))
+            invocation.emit(invocation.fail(record, found))
     if not requests and not broken:
         raise _not_held(", ".join(patterns), Whereabouts(catalogs))
     return requests
@@ -144,22 +144,16 @@ def _by_record(
 ) -> list[_Request]:
     types = dict.fromkeys(record.object.type for record in records.values())
     requests, broken, whereabouts = {}, {}, Whereabouts(catalogs)
-    for found in candidates(catalogs, types, lambda object_id: object_id in records):
-        if isinstance(found, DrillCandidate):
-            object_id = str(found.object)
-            requests[object_id] = _Request(records[object_id], found)
+    for record, found in candidates(catalogs, types, lambda object_id: object_id in records):
+        if isinstance(found, Snapshot):
+            requests[record.id] = _Request(records[record.id], found)
         else:
-            broken[found[0]] = found[1]
+            broken[record.carrier] = found
     for object_id, record in records.items():
         if object_id not in requests:
             error = broken.get(record.carrier) or _not_held(object_id, whereabouts)
             invocation.emit(invocation.fail(record, error))
     return list(requests.values())
-
-
-def _carrier(candidate: DrillCandidate) -> dict[str, str]:
-    same = candidate.carrier == str(candidate.object)
-    return {} if same else {"carrier": candidate.carrier}
 
 
 def _not_held(what: str, whereabouts: Whereabouts) -> BackupError:
@@ -172,24 +166,24 @@ def _not_held(what: str, whereabouts: Whereabouts) -> BackupError:
 
 def _chosen(args: Args, memory: Memory, requests: list[_Request]) -> list[_Request]:
     if args.oldest_first:
-        requests = sorted(requests, key=lambda request: _proved(memory, request.candidate))
+        requests = sorted(requests, key=lambda request: _proved(memory, request))
     elif args.sample is not None:
         random.SystemRandom().shuffle(requests)
     return requests[: args.sample]
 
 
-def _proved(memory: Memory, candidate: DrillCandidate) -> datetime:
-    return memory.of(candidate.catalog).last_good(str(candidate.object)) or _NEVER
+def _proved(memory: Memory, request: _Request) -> datetime:
+    return memory.of(request.snapshot.catalog).last_good(request.record.id) or _NEVER
 
 
 def _verify(invocation: Invocation, args: Args, memory: Memory, group: Sequence[_Request]) -> None:
     """Drill the objects of one snapshot together; emit each record once it has an outcome."""
-    records = {request.candidate.object: request.record for request in group}
-    candidate, began = group[0].candidate, time.monotonic()
-    for object_id, outcome in _outcomes(invocation, args, candidate, list(records)):
-        record = records.get(object_id) or Record.of(object_id, **_carrier(candidate))
+    records = {request.record.object: request.record for request in group}
+    snapshot, began = group[0].snapshot, time.monotonic()
+    for object_id, outcome in _outcomes(invocation, args, snapshot, list(records)):
+        record = records.get(object_id) or record_within(snapshot.carrier, object_id)
         seconds = round(time.monotonic() - began, 3)
-        told = _told(invocation, args, memory, candidate, object_id, outcome, seconds)
+        told = _told(invocation, args, memory, snapshot, object_id, outcome, seconds)
         if isinstance(told, BackupError):
             invocation.emit(invocation.fail(record, told))
         else:
@@ -197,13 +191,13 @@ def _verify(invocation: Invocation, args: Args, memory: Memory, group: Sequence[
 
 
 def _outcomes(
-    invocation: Invocation, args: Args, candidate: DrillCandidate, objects: Sequence[ObjectId]
+    invocation: Invocation, args: Args, snapshot: Snapshot, objects: Sequence[ObjectId]
 ) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
     """Yield the outcome of each object; a failure of the drill is that of all objects left."""
     left = dict.fromkeys(objects)
     failure: BackupError
     try:
-        for object_id, outcome in _drilled(invocation, args, candidate, objects):
+        for object_id, outcome in _drilled(invocation, args, snapshot, objects):
             left.pop(object_id, None)
             yield object_id, outcome
         return
@@ -215,15 +209,13 @@ def _outcomes(
 
 
 def _drilled(
-    invocation: Invocation, args: Args, candidate: DrillCandidate, objects: Sequence[ObjectId]
+    invocation: Invocation, args: Args, snapshot: Snapshot, objects: Sequence[ObjectId]
 ) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
-    catalog, source_type = candidate.catalog, objects[0].type
-    local_dir = catalog.storage.local_dir
-    snapshots = catalog.snapshots(candidate.carrier)
+    catalog, source_type = snapshot.catalog, objects[0].type
+    wanted = set(objects)
     with ExitStack() as stack:
-        stack.enter_context(carrier_lock(local_dir, candidate.carrier, shared=True))
-        chain = catalog.chain(candidate.carrier, snapshots, candidate.stored.id)
-        wanted = set(objects)
+        stack.enter_context(snapshot.undisturbed())
+        chain = snapshot.chain()
         settings = invocation.configuration.source_settings(source_type)
         job = DrillJob(
             objects=[carried for carried in chain[-1].manifest.objects if carried.id in wanted],
@@ -231,8 +223,8 @@ def _drilled(
             content=args.content,
             name=hashlib.sha256(invocation.host_id.encode()).hexdigest()[:12],
             source_settings=settings,
-            work_dir=settings.scratch_dir or local_dir / "scratch",
-            advance=stack.enter_context(bar(candidate.carrier, None)),
+            work_dir=settings.scratch_dir or catalog.storage.local_dir / "scratch",
+            advance=stack.enter_context(bar(snapshot.carrier, None)),
             say=invocation.say,
         )
         restorer = keeping_of(source_type).restorer(catalog)
@@ -244,7 +236,7 @@ def _told(
     invocation: Invocation,
     args: Args,
     memory: Memory,
-    candidate: DrillCandidate,
+    snapshot: Snapshot,
     object_id: ObjectId,
     outcome: Restored | BackupError,
     seconds: float,
@@ -253,17 +245,17 @@ def _told(
 
     Not remembered is reading alone, which proves less, and a drill that could not be tried.
     """
-    snapshot = str(candidate.stored.id)
+    name = str(snapshot.id)
     if isinstance(outcome, Restored) and not args.read_only:
-        before = memory.before(candidate.catalog, object_id)
-        outcome = _compared(object_id, snapshot, outcome, before)
+        before = memory.before(snapshot.catalog, object_id)
+        outcome = _compared(object_id, name, outcome, before)
     if isinstance(outcome, Restored):
         facts = {"how": "read" if args.read_only else "restored", **outcome.facts}
     else:
         facts = {"error": error_fields(invocation.name, outcome)}
-    drill = Drill(object_id, snapshot, invocation.clock(), seconds, facts)
+    drill = Drill(object_id, name, invocation.clock(), seconds, facts)
     if not args.read_only and not isinstance(outcome, BusyError | UnreachableError):
-        memory.remember(candidate.catalog, drill, good=isinstance(outcome, Restored))
+        memory.remember(snapshot.catalog, drill, good=isinstance(outcome, Restored))
     return outcome if isinstance(outcome, BackupError) else drill
 
 

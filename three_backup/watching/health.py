@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
 
-from three_backup.catalog.catalog import Stored
 from three_backup.config.settings import Settings
 from three_backup.deciding.due import Clock, schedules
 from three_backup.model.kept import Kept
 from three_backup.model.schedule import Cron
-from three_backup.model.snapshots import Kind, chain, rfc3339
+from three_backup.model.snapshots import Kind, Stored, chain, rfc3339
 from three_backup.model.stages import Stage
 from three_backup.screen.formats import age
 from three_backup.watching.last_run import Made

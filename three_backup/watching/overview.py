@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from three_backup.catalog.carriers import is_object
-from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.drills import Drills
 from three_backup.config import Configuration
 from three_backup.config.settings import Settings
@@ -13,7 +13,7 @@ from three_backup.deciding.due import Clock
 from three_backup.deciding.holding import distinct
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.model.objects import ObjectId, can_match_below, selected
-from three_backup.model.snapshots import CarriedObject, rfc3339
+from three_backup.model.snapshots import CarriedObject, Stored, rfc3339
 from three_backup.sources import SOURCES, source_of
 from three_backup.watching import health, size_alarms
 from three_backup.watching.health import AgeLimits, Health, Level

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
-from three_backup.catalog.catalog import Catalog, Stored
+from three_backup.catalog.catalog import Catalog
 from three_backup.config.settings import Settings
 from three_backup.model.objects import ObjectId
-from three_backup.model.snapshots import Manifest, chain
+from three_backup.model.snapshots import Manifest, Stored, chain
 from three_backup.screen.formats import size
 
 _SMALL = 1_000_000

@@ -1,0 +1,49 @@
+"""One snapshot in a catalog, and the chain that it ends."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from three_backup.catalog.catalog import Catalog, Files
+from three_backup.errors import BackupError
+from three_backup.host.locks import carrier_lock
+from three_backup.model.snapshots import Manifest, SnapshotId, Stored, chain
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A snapshot of a carrier in a catalog."""
+
+    catalog: Catalog
+    carrier: str
+    stored: Stored
+
+    @property
+    def id(self) -> SnapshotId:
+        return self.stored.id
+
+    @property
+    def name(self) -> tuple[str, SnapshotId]:
+        """Its carrier and id; the same snapshot in another catalog has this name, too."""
+        return self.carrier, self.id
+
+    def manifest(self) -> Manifest:
+        return self.catalog.manifest(self.carrier, self.stored)
+
+    def files(self) -> Files:
+        return self.catalog.files(self.carrier, self.stored)
+
+    def chain(self) -> list[Files]:
+        """Return the files of the base, of the incrementals after it and its own, in order."""
+        snapshots = {stored.id: stored for stored in self.catalog.snapshots(self.carrier)}
+        links = chain(snapshots, self.id)
+        if links is None:
+            raise BackupError(
+                "catalog.broken_chain",
+                f"{self.carrier}: snapshot {self.id} lacks the snapshot it is an increment of",
+                "restore an older one with --snapshot; tb-list --snapshots names them",
+            )
+        return [self.catalog.files(self.carrier, snapshots[link]) for link in links]
+
+    def undisturbed(self) -> AbstractContextManager[None]:
+        """Keep others from removing snapshots of the carrier meanwhile."""
+        return carrier_lock(self.catalog.storage.local_dir, self.carrier, shared=True)
