@@ -9,7 +9,7 @@ from three_backup.host import signals
 from three_backup.host.garbage import collect_less_often
 from three_backup.host.signals import StoppedError
 from three_backup.pipe.arguments import parsed
-from three_backup.pipe.failures import translated
+from three_backup.pipe.failures import refused
 from three_backup.pipe.invocation import Invocation
 from three_backup.pipe.speech import (
     complain,
@@ -55,7 +55,7 @@ def main(
     except StoppedError:
         return int(silenced(Exit.TERMINATED))
     except OSError as error:
-        status = (unable or _complained)(name, translated(error))
+        status = (unable or _complained)(name, refused(error))
         silenced(Exit.FAILED)
         return status
 

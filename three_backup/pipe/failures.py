@@ -1,7 +1,8 @@
 """Failures: those of the operating system, and those of a carrier as a whole."""
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 from three_backup.errors import BackupError
@@ -11,7 +12,16 @@ Outcome = TypeVar("Outcome")
 _ROOM = "make room there, or name another folder with local_dir or scratch_dir"
 
 
-def translated(error: OSError) -> BackupError:
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise a refusal of the operating system inside the block as a BackupError."""
+    try:
+        yield
+    except OSError as error:
+        raise refused(error) from error
+
+
+def refused(error: OSError) -> BackupError:
     """Turn a refusal of the operating system into a sentence for people."""
     what = error.strerror or str(error)
     where = f"{error.filename}: " if error.filename else ""
@@ -28,11 +38,10 @@ class Once(Generic[Outcome]):
     def of(self, carrier: str, act: Callable[[], Outcome]) -> Outcome:
         if carrier not in self._outcomes:
             try:
-                self._outcomes[carrier] = act()
+                with translated():
+                    self._outcomes[carrier] = act()
             except BackupError as error:
                 self._outcomes[carrier] = error
-            except OSError as error:
-                self._outcomes[carrier] = translated(error)
         outcome = self._outcomes[carrier]
         if isinstance(outcome, BackupError):
             raise outcome

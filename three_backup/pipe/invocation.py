@@ -161,11 +161,10 @@ class Invocation:
     def attempt(self, record: Record, act: Callable[[Record], Record]) -> Record:
         """Run act on a record; what it raises becomes the record's error."""
         try:
-            return act(record)
+            with translated():
+                return act(record)
         except BackupError as error:
             return self.fail(record, error)
-        except OSError as error:
-            return self.fail(record, translated(error))
 
     def fail(self, record: Record, error: BackupError) -> Record:
         """Return the record with the error, which is said once however many records share it."""

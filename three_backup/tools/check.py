@@ -101,13 +101,11 @@ def _look_at_host(invocation: Invocation, tell: Tell) -> None:
             tell(note("programs", sentence, "install it or set PATH"))
 
 
+@translated()
 def _writable(folder: Path) -> str:
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with TemporaryFile(dir=folder):
-            free = shutil.disk_usage(folder).free
-    except OSError as error:
-        raise translated(error) from error
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with TemporaryFile(dir=folder):
+        free = shutil.disk_usage(folder).free
     return f"{folder} can be written, {formats.size(free)} are free"
 
 

@@ -191,11 +191,10 @@ def _snapshots(
 def _collected(errors: list[BackupError]) -> Iterator[None]:
     """Collect failures, so that those of one carrier do not stop the others."""
     try:
-        yield
+        with translated():
+            yield
     except BackupError as error:
         errors.append(error)
-    except OSError as error:
-        errors.append(translated(error))
 
 
 def _with_stages(

@@ -229,9 +229,8 @@ def _outcomes(
     """Restore the objects of one snapshot together, and yield their outcomes."""
     left = {request.wanted: request for request in party}
     snapshot, started = party[0].held.snapshot, time.monotonic()
-    failure: BackupError
     try:
-        with _undisturbed(snapshot, dry_run=args.dry_run):
+        with translated(), _undisturbed(snapshot, dry_run=args.dry_run):
             job = _job(invocation, args, party, transfer)
             for wanted, outcome in _acted(snapshot.catalog, job, dry_run=args.dry_run):
                 if isinstance(outcome, Restored):
@@ -241,12 +240,8 @@ def _outcomes(
                     links = [str(files.manifest.snapshot) for files in job.chain]
                     outcome = replace(outcome, facts={"chain": links, **outcome.facts})
                 yield left.pop(wanted), outcome
-        return
     except BackupError as error:
-        failure = error
-    except OSError as error:
-        failure = translated(error)
-    yield from ((request, failure) for request in left.values())
+        yield from ((request, error) for request in left.values())
 
 
 def _undisturbed(snapshot: Snapshot, *, dry_run: bool) -> AbstractContextManager[object]:

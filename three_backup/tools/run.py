@@ -206,12 +206,13 @@ def _remember(invocation: Invocation, account: RunLedger, run: LastRun) -> None:
     settings = invocation.configuration.run
     folder, path = settings.local_dir, settings.prometheus_file
     try:
-        known = account.closed(last_run.read(folder), run, invocation.patterns)
-        last_run.write(folder, known)
-        if path is not None:
-            metrics.write(path, metrics.of_run(known), known)
-    except OSError as error:
-        invocation.say(f"this run is not remembered for tb-status: {translated(error)}")
+        with translated():
+            known = account.closed(last_run.read(folder), run, invocation.patterns)
+            last_run.write(folder, known)
+            if path is not None:
+                metrics.write(path, metrics.of_run(known), known)
+    except BackupError as error:
+        invocation.say(f"this run is not remembered for tb-status: {error}")
 
 
 def _tell(invocation: Invocation, event: Event, facts: Mapping[str, Any]) -> None:

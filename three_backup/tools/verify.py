@@ -195,17 +195,13 @@ def _outcomes(
 ) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
     """Yield the outcome of each object; a failure of the drill is that of all objects left."""
     left = dict.fromkeys(objects)
-    failure: BackupError
     try:
-        for object_id, outcome in _drilled(invocation, args, snapshot, objects):
-            left.pop(object_id, None)
-            yield object_id, outcome
-        return
+        with translated():
+            for object_id, outcome in _drilled(invocation, args, snapshot, objects):
+                left.pop(object_id, None)
+                yield object_id, outcome
     except BackupError as error:
-        failure = error
-    except OSError as error:
-        failure = translated(error)
-    yield from ((object_id, failure) for object_id in left)
+        yield from ((object_id, error) for object_id in left)
 
 
 def _drilled(
