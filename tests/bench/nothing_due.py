@@ -14,6 +14,7 @@ from tests.bench.sink import ETAG, Sink, sink
 from tests.bench.tools import Tools
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.model import layout
+from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import SnapshotId
 
 OBJECTS = 10_000
@@ -35,7 +36,7 @@ class Manifests:
     def __init__(self, prefix: str, objects: int, now: datetime) -> None:
         snapshots = list(_snapshots(now))
         keys = (
-            f"{prefix}/{layout.manifest_key(f'{_CLUSTER}/{name}', snapshot)}"
+            f"{prefix}/{layout.manifest_key(Carrier(f'{_CLUSTER}/{name}'), snapshot)}"
             for name in names(objects)
             for snapshot in snapshots
         )

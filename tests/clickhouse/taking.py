@@ -13,7 +13,7 @@ from three_backup.config.settings import Settings
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.errors import BackupError
 from three_backup.model import layout
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.model.storage import Storage
 from three_backup.s3.store import Store
@@ -70,7 +70,7 @@ class Taking:
             if meanwhile is not None and size:
                 meanwhile()
 
-        carrier, catalog = str(object_id), self.catalog
+        carrier, catalog = Carrier(object_id), self.catalog
         time = datetime(2026, 11, 1, tzinfo=UTC) + timedelta(hours=next(self._hours))
         journals = self.journals(object_id)
         journals.mkdir(parents=True, exist_ok=True)
@@ -109,11 +109,11 @@ class Taking:
         return taken
 
     def journals(self, object_id: ObjectId) -> Any:
-        return self.catalog.local.journals(str(object_id))
+        return self.catalog.local.journals(Carrier(object_id))
 
     def clear(self, object_id: ObjectId, before: datetime) -> None:
         journals = self.journals(object_id)
-        ClickhouseSource().clear(ClearJob(str(object_id), journals, self.store, before))
+        ClickhouseSource().clear(ClearJob(Carrier(object_id), journals, self.store, before))
 
     def restore(
         self, object_id: ObjectId, *, overwrite: bool = False, last: int = -1, **levels: str
@@ -165,7 +165,7 @@ class Taking:
         )
 
     def _chain(self, object_id: ObjectId, last: int) -> Sequence[SnapshotFiles]:
-        catalog, carrier = self.catalog, str(object_id)
+        catalog, carrier = self.catalog, Carrier(object_id)
         return Snapshot(catalog, carrier, catalog.snapshots(carrier)[last]).chain()
 
     def stored_keys(self, below: str = "data/") -> list[str]:

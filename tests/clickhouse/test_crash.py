@@ -11,6 +11,7 @@ import pytest
 from tests.lab.fault_proxy import Answer, Forward, Request, proxy
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.errors import BackupError, UnreachableError
+from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import SnapshotId
 from three_backup.model.storage import Storage
 from three_backup.sources.clickhouse import attempt
@@ -55,7 +56,7 @@ def storage(storage: Storage, gate: Gate) -> Iterator[Storage]:
 
 def noted(taking: Taking, database: str) -> list[attempt.Attempt]:
     hits = table(database, "hits")
-    return [note.attempt for note in attempt.noted(str(hits), taking.journals(hits))]
+    return [note.attempt for note in attempt.noted(Carrier(hits), taking.journals(hits))]
 
 
 def begin_and_die(taking: Taking, database: str) -> attempt.Attempt:
@@ -119,7 +120,7 @@ def test_an_attempt_that_the_server_never_heard_of_is_cleared(
     gate.opened.set()
     hits = table(database, "hits")
     time = datetime(2026, 10, 1, tzinfo=UTC)
-    unheard = attempt.Attempt(str(hits), SnapshotId(time), "unheard", (), 1, {}, "ClickHouse")
+    unheard = attempt.Attempt(Carrier(hits), SnapshotId(time), "unheard", (), 1, {}, "ClickHouse")
     unheard.note(taking.journals(hits))
     taking.store.write(f"{unheard.key}/data/half", b"half")
     assert taking.take(hits).snapshot != unheard.snapshot

@@ -6,6 +6,7 @@ import pytest
 
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.errors import BackupError
+from three_backup.model.objects import Carrier
 
 from .taking import Taking, leftovers, rows, table, view
 from .test_backup import ROWS, insert, make
@@ -177,7 +178,7 @@ def test_a_chain_in_a_moved_prefix_comes_back(
     for _ in range(2):
         moved.restore(hits, level3="moved", overwrite=True)
         assert rows(live, table(database, "moved")) == before
-    newest = moved.catalog.manifest(str(hits), moved.catalog.snapshots(str(hits))[-1])
+    newest = moved.catalog.manifest(Carrier(hits), moved.catalog.snapshots(Carrier(hits))[-1])
     moved.skip(100)
     live.execute(insert(database, 4))
     moved.take(hits, newest)

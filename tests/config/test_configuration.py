@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from three_backup.config.configuration import Configuration
 from three_backup.config.rules import Given, Rule
 from three_backup.errors import ConfigurationError
-from three_backup.model.objects import ObjectId, matches
+from three_backup.model.objects import Carrier, ObjectId, matches
 from three_backup.model.storage import Storage
 
 from .conftest import Configure
@@ -194,10 +194,10 @@ def test_objects_of_one_carrier_must_agree_where_they_lie(configure: Configure) 
             s3_region: ru-1
         """
     )
-    configuration.require_agreement("postgres/cluster/7", [USERS, USERS])
-    configuration.require_agreement("postgres/cluster/7", [])
+    configuration.require_agreement(Carrier("postgres/cluster/7"), [USERS, USERS])
+    configuration.require_agreement(Carrier("postgres/cluster/7"), [])
     with pytest.raises(ConfigurationError) as caught:
-        configuration.require_agreement("postgres/cluster/7", [LOGS, USERS])
+        configuration.require_agreement(Carrier("postgres/cluster/7"), [LOGS, USERS])
     assert caught.value.message.startswith(
         "postgres/cluster/7: its objects lie in one snapshot, but s3_bucket differs: "
     )
@@ -215,6 +215,6 @@ def test_a_secret_that_differs_is_named_and_not_shown(configure: Configure) -> N
         """
     )
     with pytest.raises(ConfigurationError, match="s3_secret_key differs") as caught:
-        configuration.require_agreement("postgres/cluster/7", [LOGS, USERS])
+        configuration.require_agreement(Carrier("postgres/cluster/7"), [LOGS, USERS])
     assert "hush" not in str(caught.value)
     assert "hush" not in repr(configuration.settings(USERS))

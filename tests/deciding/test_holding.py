@@ -8,6 +8,7 @@ import pytest
 from three_backup.catalog.catalog import Catalog
 from three_backup.config.settings import Settings
 from three_backup.deciding.holding import Holding
+from three_backup.model.objects import Carrier
 from three_backup.model.retention import Place
 from three_backup.model.snapshots import Manifest, SnapshotId, Stored
 from three_backup.model.stages import Stage
@@ -16,10 +17,10 @@ from three_backup.model.storage import Storage
 _DAYS = [datetime(2026, 11, 1, 3, tzinfo=UTC) + timedelta(days=number) for number in range(3)]
 BASE = SnapshotId(_DAYS[0])
 FIRST, SECOND = SnapshotId(_DAYS[1], _DAYS[0]), SnapshotId(_DAYS[2], _DAYS[1])
-POINTS, FILES = "lxd/container/default/shop/web", "postgres/cluster/7"
+POINTS, FILES = Carrier("lxd/container/default/shop/web"), Carrier("postgres/cluster/7")
 
 
-def holding(folder: Path, carrier: str, *stored: Stored, **options: object) -> Holding:
+def holding(folder: Path, carrier: Carrier, *stored: Stored, **options: object) -> Holding:
     """Its snapshots of this host have manifests."""
     storage = Storage(folder)
     catalog = Catalog(storage)
@@ -36,7 +37,7 @@ def in_s3(standing: Holding) -> list[SnapshotId]:
 
 @pytest.mark.parametrize(("carrier", "sent"), [(FILES, [BASE, FIRST]), (POINTS, [BASE])])
 def test_a_point_whose_parent_lies_in_s3_alone_is_never_uploaded(
-    tmp_path: Path, carrier: str, sent: list[SnapshotId]
+    tmp_path: Path, carrier: Carrier, sent: list[SnapshotId]
 ) -> None:
     """Whether a full disk will empty was once answered as if it were."""
     standing = holding(

@@ -8,8 +8,9 @@ import pytest
 
 from three_backup.errors import BusyError
 from three_backup.host.locks import carrier_lock
+from three_backup.model.objects import Carrier
 
-CARRIER = "lxd/container/default/default/веб сервер"
+CARRIER = Carrier("lxd/container/default/default/веб сервер")
 
 Owner = subprocess.Popen[str]
 Start = Callable[..., Owner]
@@ -31,7 +32,10 @@ def test_a_busy_carrier_names_who_works_on_it(carrier_owner: Start, tmp_path: Pa
 
 def test_carriers_do_not_stand_in_each_others_way(carrier_owner: Start, tmp_path: Path) -> None:
     wait_until_held(carrier_owner(CARRIER))
-    with carrier_lock(tmp_path, "postgres/cluster/7"), carrier_lock(tmp_path, CARRIER + "2"):
+    with (
+        carrier_lock(tmp_path, Carrier("postgres/cluster/7")),
+        carrier_lock(tmp_path, Carrier(f"{CARRIER}2")),
+    ):
         pass
 
 

@@ -10,7 +10,7 @@ from tests.lab.lab import Lab
 from tests.lxd import inside
 from tests.pipeline.conftest import Host
 from tests.postgres.taking import EVERYWHERE
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.sources.jobs import RestoreJob, Wanted
 from three_backup.sources.lxd.failures import NoDatasetError
@@ -170,7 +170,7 @@ def job(site: ObjectId) -> RestoreJob:
     snapshot = SnapshotId.parse("20261101T031600Z-base")
     assert snapshot is not None
     facts = {"encrypted": False, "configuration": configuration}
-    stored = Stored(Manifest(str(site), snapshot, (), (), 1, 1, facts, "", "", ""))
+    stored = Stored(Manifest(Carrier(site), snapshot, (), (), 1, 1, facts, "", "", ""))
     return RestoreJob(
         wanted=(),
         chain=(stored,),

@@ -8,12 +8,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from three_backup.model import layout
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import SnapshotId
 
 BASE = SnapshotId(datetime(2026, 11, 1, 3, 16, tzinfo=UTC))
 INCREMENTAL = SnapshotId(datetime(2026, 11, 2, 3, 16, tzinfo=UTC), BASE.time)
-CARRIER = "postgres/cluster/7431298765"
+CARRIER = Carrier("postgres/cluster/7431298765")
 
 anything = st.text(st.characters(exclude_categories=()), max_size=30)
 awkward = st.one_of(
@@ -33,7 +33,7 @@ awkward = st.one_of(
 @example("a" * 199 + "/b")
 @example("\ud83d\ude00")
 def test_a_path_can_be_read_back_for_every_name(carrier: str) -> None:
-    assert layout.carrier(layout.path(carrier)) == carrier
+    assert layout.name(layout.path(carrier)) == carrier
 
 
 @given(awkward)
@@ -57,7 +57,7 @@ def test_a_manifest_that_is_read_as_one_of_ours_lies_where_ours_lie(folder: str)
 
 @pytest.mark.parametrize("folder", ["a=ZZ", "a=d0", "a=FF", "a/", "=", "a=/", "=2E=2E", "а"])
 def test_the_folder_of_somebody_else_is_a_carrier_without_snapshots(folder: str) -> None:
-    assert layout.path(layout.carrier(folder)) != folder
+    assert layout.path(layout.name(folder)) != folder
 
 
 @pytest.mark.parametrize(
@@ -89,10 +89,10 @@ def test_keys_of_a_snapshot() -> None:
 def test_keys_can_be_read_back(object_id: ObjectId) -> None:
     carrier = str(object_id)
     for snapshot in (BASE, INCREMENTAL):
-        folder, _, name = layout.manifest_key(carrier, snapshot).rpartition("/")
+        folder, _, name = layout.manifest_key(Carrier(carrier), snapshot).rpartition("/")
         assert layout.carrier_of_manifests(folder) == carrier
         assert layout.snapshots_of(name) == [snapshot]
-        data = layout.data_key(carrier, snapshot, "stream.00001")
+        data = layout.data_key(Carrier(carrier), snapshot, "stream.00001")
         assert layout.parse_data_key(data) == (carrier, snapshot)
 
 

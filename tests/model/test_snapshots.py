@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from three_backup.errors import BackupError
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import (
     CarriedObject,
     Kind,
@@ -31,7 +31,7 @@ def at(hours: int) -> datetime:
 def manifest() -> Manifest:
     users = ObjectId("postgres", "table", "prod", "public", "юзеры")
     return Manifest(
-        carrier="postgres/cluster/7381",
+        carrier=Carrier("postgres/cluster/7381"),
         snapshot=SnapshotId(at(1), at(0)),
         objects=(CarriedObject(users, 8192, {"kind": "table"}),),
         files=(

@@ -13,6 +13,7 @@ from tests.lab.fault_proxy import Answer, Forward, Request, proxy
 from tests.pipeline.conftest import Host, store
 from tests.pipeline.test_failures import arguments_seen, members, started, until
 from three_backup.demo.clickhouse import ClickhouseServer
+from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import SnapshotId
 from three_backup.sources.clickhouse.attempt import Attempt
 
@@ -118,7 +119,7 @@ def test_what_was_begun_for_a_table_that_was_dropped_is_cleared_after_a_day(
     mixed: Host, clickhouse: ClickhouseServer
 ) -> None:
     mixed.good(f"tb-run -s {words(mixed)}")
-    dropped = f"clickhouse/table/default/{mixed.environ['VISITS']}/dropped"
+    dropped = Carrier(f"clickhouse/table/default/{mixed.environ['VISITS']}/dropped")
     attempt = Attempt(
         dropped, SnapshotId(datetime(2026, 11, 1, tzinfo=UTC)), "x", (), 0, {}, "ClickHouse"
     )
@@ -137,7 +138,7 @@ def test_what_was_begun_for_a_table_that_was_dropped_is_cleared_after_a_day(
 def test_what_was_begun_for_a_table_that_goes_to_another_prefix_is_left_to_its_own_run(
     mixed: Host,
 ) -> None:
-    other = f"clickhouse/table/default/{mixed.environ['VISITS']}/other"
+    other = Carrier(f"clickhouse/table/default/{mixed.environ['VISITS']}/other")
     attempt = Attempt(
         other, SnapshotId(datetime(2026, 11, 1, tzinfo=UTC)), "x", (), 0, {}, "ClickHouse"
     )

@@ -21,6 +21,7 @@ from tests.pipeline.test_failures import HASH
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.demo.clickhouse import ClickhouseServer
+from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.sources.clickhouse import stored
 from three_backup.sources.clickhouse.attempt import folder_key, links
@@ -232,7 +233,7 @@ def _every_byte_is_there(host: Host) -> None:
             _is_whole(catalog, carrier, catalog.manifest(carrier, snapshot))
 
 
-def _is_whole(catalog: Catalog, carrier: str, manifest: Manifest) -> None:
+def _is_whole(catalog: Catalog, carrier: Carrier, manifest: Manifest) -> None:
     for link in links(manifest.facts):
         found = stored.contents(catalog.bucket, folder_key(carrier, link.folder))
         assert (found.keys, found.size) == (link.keys, link.size)

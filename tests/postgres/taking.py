@@ -12,7 +12,7 @@ import psycopg
 from three_backup.catalog.catalog import Files
 from three_backup.config.settings import Settings
 from three_backup.demo.servers import PostgresServer
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.model.stages import Stage
 from three_backup.model.storage import Storage
@@ -40,7 +40,7 @@ class Taking:
         self.settings: dict[ObjectId, Settings] = {}  # of objects that are not EVERYWHERE
         self.said: list[str] = []  # every sentence meant for people
         self.moved = self.expected = 0  # bytes of all snapshots
-        self.carrier: str | None = None  # None: that of the server
+        self.carrier: Carrier | None = None  # None: that of the server
         self._hours = count()
 
     def take(
@@ -92,7 +92,7 @@ class Taking:
         self.expected += size
 
 
-def carrier_of_server() -> str:
+def carrier_of_server() -> Carrier:
     with connect() as connection:
         return read_cluster(connection).carrier
 

@@ -14,6 +14,7 @@ import pytest
 from three_backup.catalog.catalog import Files
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
+from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Kind
 from three_backup.sources.base import ParentUnusableError, why_lacking
 from three_backup.sources.postgres.index import (
@@ -378,7 +379,7 @@ def test_an_incremental_of_two_thousand_quiet_tables_is_next_to_nothing(
 
 
 def test_a_snapshot_of_another_cluster_is_refused(live: PostgresServer, taking: Taking) -> None:
-    taking.carrier = "postgres/cluster/1"
+    taking.carrier = Carrier("postgres/cluster/1")
     with pytest.raises(BackupError, match="the server that answers is postgres/cluster/"):
         taking.take()
 

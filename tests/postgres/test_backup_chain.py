@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from three_backup.config.settings import Settings
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId
 from three_backup.sources.postgres.preflight import SUMMARIZE, position
 from three_backup.sources.postgres.source import PostgresSource
@@ -26,7 +26,7 @@ _LIVE = {
     "server": "PostgreSQL 17.10",
 }
 _NEWEST = Manifest(
-    carrier="postgres/cluster/7711",
+    carrier=Carrier("postgres/cluster/7711"),
     snapshot=SnapshotId(datetime(2026, 11, 1, tzinfo=UTC)),
     objects=(),
     files=(),

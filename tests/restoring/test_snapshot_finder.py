@@ -8,7 +8,7 @@ import pytest
 from three_backup.catalog.catalog import Catalog
 from three_backup.deciding import discovery
 from three_backup.errors import BackupError
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId
 from three_backup.model.storage import Storage
 from three_backup.restoring.snapshot_choice import Choice
@@ -24,9 +24,9 @@ def catalog(tmp_path: Path) -> Catalog:
     return Catalog(Storage(tmp_path))
 
 
-def keep(catalog: Catalog, carrier: str, day: int, *ids: str, readable: bool = True) -> SnapshotId:
+def keep(catalog: Catalog, name: str, day: int, *ids: str, readable: bool = True) -> SnapshotId:
     """Store a snapshot of the day that holds the objects; by default the carrier is the object."""
-    snapshot = SnapshotId(datetime(2026, 11, day, tzinfo=UTC))
+    carrier, snapshot = Carrier(name), SnapshotId(datetime(2026, 11, day, tzinfo=UTC))
     objects = tuple(CarriedObject(ObjectId.parse(object_id), 7) for object_id in ids or (carrier,))
     with catalog.local.begin(carrier, snapshot) as folder:
         manifest = Manifest(carrier, snapshot, objects, (), 7, 7, {}, "", "", "")

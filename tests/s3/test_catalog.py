@@ -8,11 +8,12 @@ import pytest
 from tests.lab.fault_proxy import proxy, refusal
 from three_backup.catalog.catalog import Catalog
 from three_backup.errors import BackupError
+from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId, Stored
 from three_backup.model.storage import Storage
 from three_backup.s3.store import Store
 
-CARRIER = "postgres/table/shop/public/orders"
+CARRIER = Carrier("postgres/table/shop/public/orders")
 OURS = "20260101T000000Z-base"
 OTHERS = (
     "20260102T000000Z-base.json.bak",

@@ -5,13 +5,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from three_backup.errors import BackupError
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.records import Record, malformed_line, of_source
 from three_backup.watching import last_run, metrics
 from three_backup.watching.last_run import LastRun, Made, RunLedger
 
 BEGAN = datetime(2026, 11, 23, 10, 17, tzinfo=UTC)
-CARRIER = "postgres/cluster/7"
+CARRIER = Carrier("postgres/cluster/7")
 REFUSED = BackupError("s3.denied", f"{CARRIER}: the bucket refuses the key")
 USERS = Record.of(
     ObjectId("postgres", "table", "shop", "public", "users"),
@@ -87,7 +87,7 @@ def test_what_a_run_did_not_look_at_is_known_as_before() -> None:
     silent = of_source("postgres", "postgres").with_error("tb-discover", REFUSED)
     down = after(silent, VISITS, before=both)
     assert set(down.carriers) == {*both.carriers, "postgres"}
-    assert down.carriers["postgres"].why is not None
+    assert down.carriers[Carrier("postgres")].why is not None
 
 
 def test_what_is_disabled_is_known_as_that() -> None:

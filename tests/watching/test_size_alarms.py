@@ -7,14 +7,14 @@ import pytest
 
 from three_backup.catalog.catalog import Catalog
 from three_backup.config.settings import Settings
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId
 from three_backup.model.storage import Storage
 from three_backup.watching.size_alarms import alarms
 
 MB = 1_000_000
 FIRST = datetime(2026, 11, 1, 3, tzinfo=UTC)
-CARRIER = "postgres/cluster/7"
+CARRIER = Carrier("postgres/cluster/7")
 USERS = ObjectId("postgres", "table", "shop", "public", "users")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from three_backup.errors import BackupError
 from three_backup.host.durable import write_durably
 from three_backup.model import layout
+from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.model.storage import Storage
 
@@ -20,7 +21,7 @@ class ManifestCache:
         name = hashlib.sha256(place.encode()).hexdigest()[:16]
         self._folder = storage.local_dir / "cache" / name
 
-    def read(self, carrier: str, snapshot: SnapshotId) -> Manifest | None:
+    def read(self, carrier: Carrier, snapshot: SnapshotId) -> Manifest | None:
         """Return the manifest, or None if it has to be read from S3."""
         path = self._path(carrier, snapshot)
         try:
@@ -28,7 +29,7 @@ class ManifestCache:
         except (FileNotFoundError, PermissionError, BackupError):
             return None
 
-    def keep(self, carrier: str, snapshot: SnapshotId, body: bytes) -> None:
+    def keep(self, carrier: Carrier, snapshot: SnapshotId, body: bytes) -> None:
         # A user who may only read goes without the cache.
         if not os.access(self._local_dir, os.W_OK):
             return
@@ -36,8 +37,8 @@ class ManifestCache:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_durably(path, body)
 
-    def forget(self, carrier: str, snapshot: SnapshotId) -> None:
+    def forget(self, carrier: Carrier, snapshot: SnapshotId) -> None:
         self._path(carrier, snapshot).unlink(missing_ok=True)
 
-    def _path(self, carrier: str, snapshot: SnapshotId) -> Path:
+    def _path(self, carrier: Carrier, snapshot: SnapshotId) -> Path:
         return self._folder / layout.manifest_key(carrier, snapshot)

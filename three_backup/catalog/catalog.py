@@ -12,6 +12,7 @@ from three_backup.catalog.folders import LocalStore
 from three_backup.errors import BackupError, ConfigurationError, s3_is_away
 from three_backup.host.machine import host_id
 from three_backup.model import layout
+from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId, Stored, StoredFile, chain
 from three_backup.model.storage import Storage
 from three_backup.s3.download import read_range
@@ -33,7 +34,7 @@ class Catalog:
         self._adopt = adopt
         self.local = LocalStore(storage.local_dir)
         self.partial = False  # S3 is left out: parents missing here may lie there
-        self._everything: dict[str, str] | None = None
+        self._everything: dict[Carrier, str] | None = None
         self._unlisted: BackupError | None = None
         self._cache = ManifestCache(storage)
         self._trusts_host = True
@@ -100,7 +101,7 @@ class Catalog:
         """
         self._trusts_host = False
 
-    def snapshots(self, carrier: str) -> list[Stored]:
+    def snapshots(self, carrier: Carrier) -> list[Stored]:
         """Return the carrier's snapshots, oldest first."""
         local = set(self.local.snapshots(carrier)) if self._looks_here else set()
         remote = sorted(self._remote(carrier), key=_time)
@@ -112,7 +113,7 @@ class Catalog:
             Stored(snapshot, local=snapshot in local, s3=snapshot in there) for snapshot in ordered
         ]
 
-    def carriers(self, source_type: str) -> list[str]:
+    def carriers(self, source_type: str) -> list[Carrier]:
         """Return every carrier of a source that has a snapshot anywhere, sorted."""
         self.list_everything()
         remote = (
@@ -121,19 +122,19 @@ class Catalog:
         local = self.local.carriers(source_type) if self._looks_here else ()
         return sorted({*remote, *local})
 
-    def manifest(self, carrier: str, stored: Stored) -> Manifest:
+    def manifest(self, carrier: Carrier, stored: Stored) -> Manifest:
         """Read the manifest from this host, else from the cache, else from S3."""
         if stored.local:
             return self.local.manifest(carrier, stored.id)
         return self._remote_manifest(carrier, stored.id)
 
-    def files(self, carrier: str, stored: Stored) -> "Files":
+    def files(self, carrier: Carrier, stored: Stored) -> "Files":
         remote = self._remote_manifest(carrier, stored.id) if stored.s3 else None
         local = self.local.manifest(carrier, stored.id) if stored.local else None
         directory = self.local.directory(carrier, stored.id)
         return Files(local, directory, remote, self.s3)
 
-    def lost(self, carrier: str, snapshots: Sequence[Stored], last: SnapshotId) -> str | None:
+    def lost(self, carrier: Carrier, snapshots: Sequence[Stored], last: SnapshotId) -> str | None:
         """Name a never-uploaded file that last needs and this host has lost, in a sentence.
 
         None if there is none. last needs its own files and those of every snapshot it builds on.
@@ -144,7 +145,7 @@ class Catalog:
                 return f"{name} of {stored.id} is gone from this host"
         return None
 
-    def lost_files(self, carrier: str, stored: Stored) -> list[str]:
+    def lost_files(self, carrier: Carrier, stored: Stored) -> list[str]:
         """Return the snapshot's never-uploaded files that this host lacks or has incomplete."""
         directory = self.local.directory(carrier, stored.id)
         return [
@@ -153,10 +154,10 @@ class Catalog:
             if file.local_only and not _is_whole(directory / file.name, file.size)
         ]
 
-    def forget_cached(self, carrier: str, snapshot: SnapshotId) -> None:
+    def forget_cached(self, carrier: Carrier, snapshot: SnapshotId) -> None:
         self._cache.forget(carrier, snapshot)
 
-    def _listed(self) -> dict[str, str]:
+    def _listed(self) -> dict[Carrier, str]:
         names: dict[str, list[str]] = {}
         last, found = "", []
         for key in self.s3.all_names(f"{layout.MANIFESTS}/") if self.s3 else ():
@@ -177,7 +178,7 @@ class Catalog:
     def _looks_here(self) -> bool:
         return self._trusts_host and not self.storage.foreign
 
-    def _remote(self, carrier: str) -> list[SnapshotId]:
+    def _remote(self, carrier: Carrier) -> list[SnapshotId]:
         if self.s3 is None:
             return []
         if self._everything is not None:
@@ -186,7 +187,7 @@ class Catalog:
         names = (key.removeprefix(folder) for key in self.s3.all_names(folder))
         return layout.snapshots_of("/".join(name for name in names if "/" not in name))
 
-    def _remote_manifest(self, carrier: str, snapshot: SnapshotId) -> Manifest:
+    def _remote_manifest(self, carrier: Carrier, snapshot: SnapshotId) -> Manifest:
         cached = self._cache.read(carrier, snapshot) if self._trusts_host else None
         if cached is not None:
             return cached

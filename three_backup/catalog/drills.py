@@ -78,7 +78,7 @@ class Drills:
         found = {}
         for stored in self._store.keys(_FOLDER):
             folder, _, name = stored.key.removeprefix(_FOLDER).rpartition("/")
-            found[layout.carrier(folder), name] = stored.modified
+            found[layout.name(folder), name] = stored.modified
         return found
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from three_backup.errors import BackupError
 from three_backup.host.durable import sync_directory, write_durably
 from three_backup.model import layout
+from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId
 
 MANIFEST = "manifest.json"
@@ -25,7 +26,7 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def snapshots(self, carrier: str) -> list[SnapshotId]:
+    def snapshots(self, carrier: Carrier) -> list[SnapshotId]:
         """Return the carrier's snapshots, oldest first."""
         try:
             entries = list(os.scandir(self._folder(carrier)))
@@ -36,7 +37,7 @@ class LocalStore:
             (snapshot for snapshot in found if snapshot), key=lambda snapshot: snapshot.time
         )
 
-    def manifest(self, carrier: str, snapshot: SnapshotId) -> Manifest:
+    def manifest(self, carrier: Carrier, snapshot: SnapshotId) -> Manifest:
         path = self.directory(carrier, snapshot) / MANIFEST
         try:
             return Manifest.from_json(path.read_bytes(), str(path))
@@ -45,10 +46,10 @@ class LocalStore:
                 "local.missing", f"{carrier}: this host has no snapshot {snapshot}"
             ) from error
 
-    def directory(self, carrier: str, snapshot: SnapshotId) -> Path:
+    def directory(self, carrier: Carrier, snapshot: SnapshotId) -> Path:
         return self._folder(carrier) / str(snapshot)
 
-    def journals(self, carrier: str, snapshot: SnapshotId | None = None) -> Path:
+    def journals(self, carrier: Carrier, snapshot: SnapshotId | None = None) -> Path:
         """Return the folder of the journals of one snapshot, or of all the carrier's.
 
         They tell what is being uploaded to S3 or removed there.
@@ -57,7 +58,7 @@ class LocalStore:
         return folder if snapshot is None else folder / str(snapshot)
 
     @contextmanager
-    def begin(self, carrier: str, snapshot: SnapshotId) -> Iterator[Path]:
+    def begin(self, carrier: Carrier, snapshot: SnapshotId) -> Iterator[Path]:
         """Yield an empty folder to fill with data files; remove it unless it was committed."""
         self.sweep(carrier)
         folder = self._folder(carrier) / f"{_UNFINISHED}{snapshot}"
@@ -75,7 +76,7 @@ class LocalStore:
         unfinished.rename(self.directory(manifest.carrier, manifest.snapshot))
         sync_directory(unfinished.parent)
 
-    def remove(self, carrier: str, snapshot: SnapshotId) -> None:
+    def remove(self, carrier: Carrier, snapshot: SnapshotId) -> None:
         """Remove a snapshot, its manifest first: a half-removed snapshot is none."""
         folder = self.directory(carrier, snapshot)
         (folder / MANIFEST).unlink(missing_ok=True)
@@ -83,13 +84,13 @@ class LocalStore:
         shutil.rmtree(folder)
         _remove_empty_parents(folder.parent, self.root)
 
-    def unfinished(self, carrier: str) -> list[SnapshotId]:
+    def unfinished(self, carrier: Carrier) -> list[SnapshotId]:
         """Return the snapshots that killed runs began and did not commit."""
         folders = self._folder(carrier).glob(f"{_UNFINISHED}*")
         found = (SnapshotId.parse(folder.name.removeprefix(_UNFINISHED)) for folder in folders)
         return [snapshot for snapshot in found if snapshot]
 
-    def sweep(self, carrier: str) -> None:
+    def sweep(self, carrier: Carrier) -> None:
         """Remove the rest of snapshots that killed runs did not finish, or half removed."""
         folder = self._folder(carrier)
         if not folder.is_dir():
@@ -98,23 +99,23 @@ class LocalStore:
             if entry.is_dir(follow_symlinks=False) and _is_leftover(entry):
                 shutil.rmtree(entry.path)
 
-    def carriers(self, source_type: str) -> Iterator[str]:
+    def carriers(self, source_type: str) -> Iterator[Carrier]:
         """Yield the carriers of a source that have snapshots here."""
         return _carriers(self.root, source_type)
 
-    def begun(self, source_type: str) -> Iterator[str]:
+    def begun(self, source_type: str) -> Iterator[Carrier]:
         """Yield the carriers of a source with something begun in S3 and not finished."""
         return _carriers(self.root / _JOURNAL, source_type)
 
-    def _folder(self, carrier: str) -> Path:
+    def _folder(self, carrier: Carrier) -> Path:
         return self.root / layout.path(carrier)
 
 
-def _carriers(root: Path, source_type: str) -> Iterator[str]:
+def _carriers(root: Path, source_type: str) -> Iterator[Carrier]:
     for folder, names, _ in os.walk(root / layout.path(source_type)):
         if any(SnapshotId.parse(name) for name in names):
             names.clear()
-            yield layout.carrier(os.path.relpath(folder, root))
+            yield Carrier(layout.name(os.path.relpath(folder, root)))
 
 
 def _snapshot_in(entry: os.DirEntry[str]) -> SnapshotId | None:

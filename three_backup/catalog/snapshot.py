@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from three_backup.catalog.catalog import Catalog, Files
 from three_backup.errors import BackupError
 from three_backup.host.locks import carrier_lock
+from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId, Stored, chain
 
 
@@ -14,7 +15,7 @@ class Snapshot:
     """A snapshot of a carrier in a catalog."""
 
     catalog: Catalog
-    carrier: str
+    carrier: Carrier
     stored: Stored
 
     @property

@@ -8,7 +8,7 @@ from three_backup.config.options import OPTIONS, Scope
 from three_backup.config.rules import EVERYTHING, Given, Rule, of_source
 from three_backup.config.settings import RunSettings, Settings, is_storage, settings_of
 from three_backup.errors import ConfigurationError
-from three_backup.model.objects import ObjectId, can_match_below
+from three_backup.model.objects import Carrier, ObjectId, can_match_below
 from three_backup.model.storage import Storage
 
 _Matching = tuple[Rule, ...]
@@ -91,7 +91,7 @@ class Configuration:
             waiting = [rule for rule in waiting if not rule.matches(str(object_id))]
         return [rule.pattern for rule in waiting]
 
-    def require_agreement(self, carrier: str, object_ids: Iterable[ObjectId]) -> None:
+    def require_agreement(self, carrier: Carrier, object_ids: Iterable[ObjectId]) -> None:
         """Raise ConfigurationError where objects of one carrier are to lie in several places."""
         first: ObjectId | None = None
         for object_id in object_ids:
@@ -121,7 +121,9 @@ class Configuration:
             self._merged[key] = settings_of(own, self.defaults)
         return self._merged[key]
 
-    def _disagreement(self, carrier: str, one: ObjectId, other: ObjectId) -> ConfigurationError:
+    def _disagreement(
+        self, carrier: Carrier, one: ObjectId, other: ObjectId
+    ) -> ConfigurationError:
         given = self.given(one), self.given(other)
         name = next(
             name

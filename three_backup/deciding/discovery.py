@@ -9,7 +9,7 @@ from three_backup.catalog.carriers import can_hold, record_of
 from three_backup.catalog.catalog import Catalog
 from three_backup.config import Configuration
 from three_backup.errors import BackupError
-from three_backup.model.objects import ObjectId, can_match_below, selected
+from three_backup.model.objects import Carrier, ObjectId, can_match_below, selected
 from three_backup.model.records import Record, of_source
 from three_backup.model.snapshots import CarriedObject, Manifest, Stored
 from three_backup.sources import SOURCES
@@ -71,7 +71,7 @@ def describe(stored: Stored, manifest: Manifest) -> dict[str, Any]:
 
 
 def _stored(
-    catalog: Catalog, carrier: str, patterns: Sequence[str]
+    catalog: Catalog, carrier: Carrier, patterns: Sequence[str]
 ) -> Iterator[tuple[Record, BackupError | None]]:
     of_another_host = {"s3_prefix": catalog.storage.prefix} if catalog.storage.foreign else {}
     newest: dict[ObjectId, CarriedObject] = {}

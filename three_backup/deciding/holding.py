@@ -13,7 +13,7 @@ from three_backup.deciding import due
 from three_backup.deciding.due import Clock, Progress, Take
 from three_backup.model import layout
 from three_backup.model.kept import Kept
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.records import Record
 from three_backup.model.retention import (
     Candidate,
@@ -36,7 +36,7 @@ from three_backup.sources import source_of
 class Holding:
     """A carrier as it stands: its snapshots, and the settings of all that it carries."""
 
-    carrier: str
+    carrier: Carrier
     catalog: Catalog
     snapshots: Sequence[Stored]  # oldest first
     settings: Sequence[Settings]  # those of its enabled objects, each once
@@ -44,7 +44,7 @@ class Holding:
     @classmethod
     def of(
         cls,
-        carrier: str,
+        carrier: Carrier,
         live: Iterable[ObjectId],
         configuration: Configuration,
         catalog: Catalog,
@@ -61,12 +61,8 @@ class Holding:
         return cls(carrier, catalog, snapshots, settings)
 
     @property
-    def source_type(self) -> str:
-        return self.carrier.partition("/")[0]
-
-    @property
     def kept(self) -> Kept:
-        return source_of(self.source_type).kept
+        return source_of(self.carrier.type).kept
 
     @property
     def goes_to_s3(self) -> bool:
@@ -202,7 +198,7 @@ _ROTATIONS = {Stage.ROTATED_LOCALLY, Stage.ROTATED_S3}
 
 
 def outlook(
-    carrier: str,
+    carrier: Carrier,
     records: Sequence[Record],
     configuration: Configuration,
     catalog: Catalog,
@@ -214,7 +210,7 @@ def outlook(
     held = _held(carrier, live, catalog, snapshots)
     settings = {object_id: configuration.settings(object_id) for object_id in (*live, *held)}
     holding = Holding(carrier, catalog, snapshots, distinct(settings.values()))
-    source = source_of(holding.source_type)
+    source = source_of(carrier.type)
 
     def broken(newest: SnapshotId) -> str | None:
         lost = catalog.lost(carrier, snapshots, newest)
@@ -239,7 +235,7 @@ def _named(snapshot: SnapshotId | None) -> str | None:
 
 
 def _held(
-    carrier: str, live: Iterable[ObjectId], catalog: Catalog, snapshots: Sequence[Stored]
+    carrier: Carrier, live: Iterable[ObjectId], catalog: Catalog, snapshots: Sequence[Stored]
 ) -> list[ObjectId]:
     """Return the objects in the newest snapshot, without tables created during it or later."""
     if not snapshots:
@@ -254,7 +250,7 @@ def distinct(settings: Iterable[Settings]) -> list[Settings]:
 
 
 def _candidates(
-    carrier: str, snapshots: Sequence[Stored], catalog: Catalog, *, wanted: bool
+    carrier: Carrier, snapshots: Sequence[Stored], catalog: Catalog, *, wanted: bool
 ) -> list[Candidate]:
     # A manifest in S3 is read only where some snapshot on this host has files never uploaded.
     apart = any(
@@ -271,11 +267,11 @@ def _candidates(
     ]
 
 
-def _has_local_files(carrier: str, stored: Stored, catalog: Catalog) -> bool:
+def _has_local_files(carrier: Carrier, stored: Stored, catalog: Catalog) -> bool:
     return any(file.local_only for file in catalog.manifest(carrier, stored).files)
 
 
-def _is_begun(carrier: str, snapshot: SnapshotId, catalog: Catalog) -> bool:
+def _is_begun(carrier: Carrier, snapshot: SnapshotId, catalog: Catalog) -> bool:
     """Return whether some bytes of the snapshot are in S3, though not all."""
     if begun(catalog.local.journals(carrier, snapshot)):
         return True

@@ -19,6 +19,7 @@ from typing import Self
 from three_backup.errors import BackupError, BusyError
 from three_backup.host.processes import Holder, boot_id, end, holders
 from three_backup.model.layout import path as escaped
+from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import rfc3339
 
 _FOLDER = "locks"
@@ -121,7 +122,7 @@ def run_at_work(local_dir: Path) -> tuple[datetime, bool] | None:
 
 
 @contextmanager
-def carrier_lock(local_dir: Path, carrier: str, *, shared: bool = False) -> Iterator[None]:
+def carrier_lock(local_dir: Path, carrier: Carrier, *, shared: bool = False) -> Iterator[None]:
     """Hold the lock for changing the carrier's snapshots, or for reading them if shared.
 
     Many may read at once. Raises BusyError that names the holder.

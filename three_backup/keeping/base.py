@@ -10,6 +10,7 @@ from three_backup.errors import BackupError
 from three_backup.keeping import removal
 from three_backup.keeping.sending import Sent
 from three_backup.model.findings import Finding
+from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId, Stored
 from three_backup.screen.progress import Transfer
 from three_backup.sources.base import FolderSource, PointSource, Restorer, Source
@@ -39,7 +40,7 @@ class Keeping(Protocol):
         """Check whether a backup is possible, as `sources.base` has it."""
 
     def known(
-        self, catalog: Catalog, carrier: str, listed: Sequence[Stored], say: Say
+        self, catalog: Catalog, carrier: Carrier, listed: Sequence[Stored], say: Say
     ) -> Sequence[Stored]:
         """Return the listed snapshots, oldest first, as they are found where they lie."""
 
@@ -52,24 +53,24 @@ class Keeping(Protocol):
     def send(self, catalog: Catalog, manifest: Manifest, progress: Transfer) -> Sent:
         """Upload the snapshot, going on where an earlier upload stopped."""
 
-    def remove(self, catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
+    def remove(self, catalog: Catalog, carrier: Carrier, snapshot: SnapshotId) -> None:
         """Remove the copy that lies outside of S3. Raises PointHeldError."""
 
-    def remove_from_s3(self, catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
+    def remove_from_s3(self, catalog: Catalog, carrier: Carrier, snapshot: SnapshotId) -> None:
         """Remove the copy in S3."""
 
-    def clear(self, catalog: Catalog, carrier: str, now: datetime, say: Say) -> None:
+    def clear(self, catalog: Catalog, carrier: Carrier, now: datetime, say: Say) -> None:
         """Clear from S3 what was begun and will never be finished."""
 
     def nameless(
-        self, catalog: Catalog, carrier: str, discovered: Mapping[str, Any]
+        self, catalog: Catalog, carrier: Carrier, discovered: Mapping[str, Any]
     ) -> Sequence[SnapshotId]:
         """Return the copies outside of S3 that belong to no snapshot.
 
         discovered: the fields of a record of the carrier; they may be out of date.
         """
 
-    def is_at_source(self, catalog: Catalog, carrier: str, stored: Stored) -> bool:
+    def is_at_source(self, catalog: Catalog, carrier: Carrier, stored: Stored) -> bool:
         """Return whether the source holds the snapshot itself, so that nothing else is read."""
 
     def restorer(self, catalog: Catalog) -> Restorer: ...
@@ -88,10 +89,10 @@ class KeptNearby:
     def check(self, job: CheckJob, catalog: Catalog) -> Iterator[Finding]:
         return self.source.check(job)
 
-    def remove_from_s3(self, catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
+    def remove_from_s3(self, catalog: Catalog, carrier: Carrier, snapshot: SnapshotId) -> None:
         removal.remove_files(catalog, carrier, snapshot)
 
-    def clear(self, catalog: Catalog, carrier: str, now: datetime, say: Say) -> None:
+    def clear(self, catalog: Catalog, carrier: Carrier, now: datetime, say: Say) -> None:
         removal.clear_unfinished(catalog, carrier, now, say)
 
     def restorer(self, catalog: Catalog) -> Restorer:

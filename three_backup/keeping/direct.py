@@ -12,6 +12,7 @@ from three_backup.errors import BackupError
 from three_backup.keeping import removal
 from three_backup.model import layout
 from three_backup.model.findings import Finding
+from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId, Stored
 from three_backup.s3.probe import FOLDER
 from three_backup.screen.progress import Transfer
@@ -31,7 +32,7 @@ class DirectKeeping:
         return self.source.check(job, catalog.s3, f"{FOLDER}{self.source.type}/")
 
     def known(
-        self, catalog: Catalog, carrier: str, listed: Sequence[Stored], say: Say
+        self, catalog: Catalog, carrier: Carrier, listed: Sequence[Stored], say: Say
     ) -> Sequence[Stored]:
         return listed
 
@@ -50,13 +51,13 @@ class DirectKeeping:
     def send(self, catalog: Catalog, manifest: Manifest, progress: Transfer) -> NoReturn:
         raise ValueError("a snapshot of a direct source is in S3 from the beginning")
 
-    def remove(self, catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
+    def remove(self, catalog: Catalog, carrier: Carrier, snapshot: SnapshotId) -> None:
         """Remove nothing: no copy lies outside of S3."""
 
-    def remove_from_s3(self, catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
+    def remove_from_s3(self, catalog: Catalog, carrier: Carrier, snapshot: SnapshotId) -> None:
         removal.remove_folder(catalog, carrier, snapshot)
 
-    def clear(self, catalog: Catalog, carrier: str, now: datetime, say: Say) -> None:
+    def clear(self, catalog: Catalog, carrier: Carrier, now: datetime, say: Say) -> None:
         removal.clear_unfinished(catalog, carrier, now, say)
         journals = catalog.local.journals(carrier)
         if journals.is_dir():
@@ -64,11 +65,11 @@ class DirectKeeping:
             self.source.clear(job)
 
     def nameless(
-        self, catalog: Catalog, carrier: str, discovered: Mapping[str, Any]
+        self, catalog: Catalog, carrier: Carrier, discovered: Mapping[str, Any]
     ) -> Sequence[SnapshotId]:
         return ()
 
-    def is_at_source(self, catalog: Catalog, carrier: str, stored: Stored) -> bool:
+    def is_at_source(self, catalog: Catalog, carrier: Carrier, stored: Stored) -> bool:
         return False
 
     def restorer(self, catalog: Catalog) -> Restorer:

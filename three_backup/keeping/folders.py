@@ -7,6 +7,7 @@ from typing import Any
 from three_backup.catalog.catalog import Catalog
 from three_backup.keeping.base import KeptNearby
 from three_backup.keeping.sending import Sending, Sent, sent_files
+from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId, Stored
 from three_backup.screen.progress import Transfer
 from three_backup.sources.base import FolderSource
@@ -18,7 +19,7 @@ class FolderKeeping(KeptNearby):
     source: FolderSource
 
     def known(
-        self, catalog: Catalog, carrier: str, listed: Sequence[Stored], say: Say
+        self, catalog: Catalog, carrier: Carrier, listed: Sequence[Stored], say: Say
     ) -> Sequence[Stored]:
         return listed
 
@@ -35,13 +36,13 @@ class FolderKeeping(KeptNearby):
         directory = catalog.local.directory(manifest.carrier, manifest.snapshot)
         return Sending(catalog, manifest, progress).folder(directory)
 
-    def remove(self, catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
+    def remove(self, catalog: Catalog, carrier: Carrier, snapshot: SnapshotId) -> None:
         catalog.local.remove(carrier, snapshot)
 
     def nameless(
-        self, catalog: Catalog, carrier: str, discovered: Mapping[str, Any]
+        self, catalog: Catalog, carrier: Carrier, discovered: Mapping[str, Any]
     ) -> Sequence[SnapshotId]:
         return ()
 
-    def is_at_source(self, catalog: Catalog, carrier: str, stored: Stored) -> bool:
+    def is_at_source(self, catalog: Catalog, carrier: Carrier, stored: Stored) -> bool:
         return False

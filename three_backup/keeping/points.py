@@ -12,6 +12,7 @@ from typing import Any
 from three_backup.catalog.catalog import Catalog
 from three_backup.keeping.base import KeptNearby
 from three_backup.keeping.sending import Sending, Sent
+from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId, Stored
 from three_backup.screen.progress import Transfer
 from three_backup.sources.base import PointSource
@@ -23,7 +24,7 @@ class PointKeeping(KeptNearby):
     source: PointSource
 
     def known(
-        self, catalog: Catalog, carrier: str, listed: Sequence[Stored], say: Say
+        self, catalog: Catalog, carrier: Carrier, listed: Sequence[Stored], say: Say
     ) -> Sequence[Stored]:
         """Make the local snapshots those that have a point."""
         for snapshot in catalog.local.unfinished(carrier):
@@ -51,7 +52,7 @@ class PointKeeping(KeptNearby):
     def send(self, catalog: Catalog, manifest: Manifest, progress: Transfer) -> Sent:
         return Sending(catalog, manifest, progress).stream(self.source.stream)
 
-    def remove(self, catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
+    def remove(self, catalog: Catalog, carrier: Carrier, snapshot: SnapshotId) -> None:
         """Remove the point, then the manifest.
 
         In this order, as a manifest without its point is noticed, a point without manifest is not.
@@ -60,7 +61,7 @@ class PointKeeping(KeptNearby):
         catalog.local.remove(carrier, snapshot)
 
     def nameless(
-        self, catalog: Catalog, carrier: str, discovered: Mapping[str, Any]
+        self, catalog: Catalog, carrier: Carrier, discovered: Mapping[str, Any]
     ) -> Sequence[SnapshotId]:
         """Ask the source only if a discovered point seems to belong to no snapshot."""
         known = {str(stored.id) for stored in catalog.snapshots(carrier)}
@@ -68,7 +69,7 @@ class PointKeeping(KeptNearby):
             return ()
         return [point for point in self.source.points(carrier) if str(point) not in known]
 
-    def is_at_source(self, catalog: Catalog, carrier: str, stored: Stored) -> bool:
+    def is_at_source(self, catalog: Catalog, carrier: Carrier, stored: Stored) -> bool:
         if not stored.local:
             return False
         return _is_there(catalog.manifest(carrier, stored), self.source.points(carrier))

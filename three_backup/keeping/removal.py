@@ -14,6 +14,7 @@ from three_backup.catalog.catalog import Catalog
 from three_backup.errors import BackupError
 from three_backup.host.durable import write_durably
 from three_backup.model import layout
+from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import SnapshotId, Stored
 from three_backup.s3.journal import Begun, begun, forget
 from three_backup.s3.store import Store
@@ -27,18 +28,20 @@ PATIENCE = timedelta(days=1)
 _REMOVAL = "removal.json"
 
 
-def remove_files(catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
+def remove_files(catalog: Catalog, carrier: Carrier, snapshot: SnapshotId) -> None:
     """Remove a snapshot whose manifest lists its files, and no other keys."""
     manifest = catalog.manifest(carrier, Stored(snapshot, local=False, s3=True))
     _remove(catalog, carrier, snapshot, [file.name for file in manifest.files])
 
 
-def remove_folder(catalog: Catalog, carrier: str, snapshot: SnapshotId) -> None:
+def remove_folder(catalog: Catalog, carrier: Carrier, snapshot: SnapshotId) -> None:
     """Remove a snapshot of whose files only the server that wrote them knows the names."""
     _remove(catalog, carrier, snapshot, None)
 
 
-def _remove(catalog: Catalog, carrier: str, snapshot: SnapshotId, files: list[str] | None) -> None:
+def _remove(
+    catalog: Catalog, carrier: Carrier, snapshot: SnapshotId, files: list[str] | None
+) -> None:
     intent = catalog.local.journals(carrier, snapshot) / _REMOVAL
     intent.parent.mkdir(parents=True, exist_ok=True)
     write_durably(intent, json.dumps({"v": 1, "files": files}).encode())
@@ -46,7 +49,7 @@ def _remove(catalog: Catalog, carrier: str, snapshot: SnapshotId, files: list[st
     _finish(catalog, carrier, snapshot, intent)
 
 
-def clear_unfinished(catalog: Catalog, carrier: str, now: datetime, say: Say) -> None:
+def clear_unfinished(catalog: Catalog, carrier: Carrier, now: datetime, say: Say) -> None:
     """Continue removals that were cut short, and clear uploads that nobody will finish."""
     folder = catalog.local.journals(carrier)
     if not folder.is_dir():
@@ -82,7 +85,7 @@ def _clear_upload(catalog: Catalog, stored: Stored | None, upload: Begun, now: d
         abandon(catalog.bucket, upload.journal)
 
 
-def _clear_elsewhere(catalog: Catalog, carrier: str, upload: Begun, say: Say) -> None:
+def _clear_elsewhere(catalog: Catalog, carrier: Carrier, upload: Begun, say: Say) -> None:
     """Clear an upload to a bucket and prefix that an earlier configuration named."""
     plan = upload.plan
     elsewhere = Store(replace(catalog.storage, bucket=plan.bucket, prefix=plan.prefix))
@@ -100,7 +103,7 @@ def _clear_elsewhere(catalog: Catalog, carrier: str, upload: Begun, say: Say) ->
         )
 
 
-def unclaimed(catalog: Catalog, carrier: str) -> list[str]:
+def unclaimed(catalog: Catalog, carrier: Carrier) -> list[str]:
     """Return the data keys that belong to no snapshot and to no upload or removal of this host."""
     journals = catalog.local.journals(carrier)
     claimed = {known.id for known in catalog.snapshots(carrier)}
@@ -114,7 +117,7 @@ def unclaimed(catalog: Catalog, carrier: str) -> list[str]:
     return found
 
 
-def _finish(catalog: Catalog, carrier: str, snapshot: SnapshotId, intent: Path) -> None:
+def _finish(catalog: Catalog, carrier: Carrier, snapshot: SnapshotId, intent: Path) -> None:
     """Delete the volumes of the files in the intent; the whole folder if it names none."""
     files = json.loads(intent.read_bytes())["files"]
     folder = f"{layout.data_folder(carrier, snapshot)}/"

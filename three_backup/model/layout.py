@@ -7,6 +7,7 @@ A carrier holds the snapshots of one object or of many: it is the id of the obje
 import re
 from functools import lru_cache
 
+from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import SNAPSHOT_ID, SnapshotId
 
 MANIFESTS = "manifests"
@@ -21,25 +22,25 @@ _SUFFIX = ".json"
 _MANIFEST = re.compile(rf"(?<![^/]){SNAPSHOT_ID}{re.escape(_SUFFIX)}(?![^/])", re.ASCII)
 
 
-def path(carrier: str) -> str:
-    """Spell the carrier as folders and keys do, in `[A-Za-z0-9._=-]` and `/` only.
+def path(name: str) -> str:
+    """Spell the name of a carrier as folders and keys do, in `[A-Za-z0-9._=-]` and `/` only.
 
     Other bytes become `=XX`, an empty segment `=-`; `.` and `..` begin with `=2E`. A segment of
     more than 200 bytes is cut into several, and all but the last end in `=`.
     """
-    return "/".join(_segment(segment) for segment in carrier.split("/"))
+    return "/".join(_segment(segment) for segment in name.split("/"))
 
 
-def carrier(path_: str) -> str:
-    """Return the carrier of a path; for any other path, a carrier that has no snapshots."""
+def name(path_: str) -> str:
+    """Return the carrier of a path; for any other path, the name of one without snapshots."""
     return "/".join(map(_name, path_.replace(f"{_CONTINUED}/", "").split("/")))
 
 
-def manifest_folder(carrier: str) -> str:
+def manifest_folder(carrier: Carrier) -> str:
     return f"{MANIFESTS}/{path(carrier)}"
 
 
-def manifest_key(carrier: str, snapshot: SnapshotId) -> str:
+def manifest_key(carrier: Carrier, snapshot: SnapshotId) -> str:
     return f"{manifest_folder(carrier)}/{snapshot}{_SUFFIX}"
 
 
@@ -52,17 +53,17 @@ def snapshots_of(names: str) -> list[SnapshotId]:
     return list(SnapshotId.named(_MANIFEST.findall(each_once)))
 
 
-def carrier_of_manifests(folder: str) -> str | None:
+def carrier_of_manifests(folder: str) -> Carrier | None:
     """Return the carrier of a manifest folder; None if it is no carrier's."""
     top, _, rest = folder.partition("/")
     return _carrier(rest) if top == MANIFESTS else None
 
 
-def data_folder(carrier: str, snapshot: SnapshotId) -> str:
+def data_folder(carrier: Carrier, snapshot: SnapshotId) -> str:
     return f"{DATA}/{path(carrier)}/{snapshot}"
 
 
-def data_key(carrier: str, snapshot: SnapshotId, file: str) -> str:
+def data_key(carrier: Carrier, snapshot: SnapshotId, file: str) -> str:
     return f"{data_folder(carrier, snapshot)}/{file}"
 
 
@@ -80,8 +81,8 @@ def _ours(folder: str, snapshot: SnapshotId | None) -> tuple[str, SnapshotId] | 
 
 
 @lru_cache(maxsize=16)  # keys are listed folder by folder
-def _carrier(folder: str) -> str | None:
-    found = carrier(folder)
+def _carrier(folder: str) -> Carrier | None:
+    found = Carrier(name(folder))
     return found if path(found) == folder else None
 
 

@@ -46,6 +46,26 @@ class ObjectId:
         )
 
 
+class Carrier(str):
+    """The name of what holds the snapshots of objects: an object itself, or a server.
+
+    An object carries its own snapshots under its id; `postgres/cluster/7` carries those of all
+    tables and views of that server.
+    """
+
+    __slots__ = ()
+
+    @property
+    def type(self) -> str:
+        """The type of the source."""
+        return self.partition("/")[0]
+
+    @property
+    def is_object(self) -> bool:
+        """Whether the carrier is itself an object, and so holds no other object."""
+        return self.count("/") == LEVELS - 1
+
+
 def escape(name: str) -> str:
     """Percent-encode separators, wildcards and control characters."""
     return _RESERVED.sub(lambda m: _percent(m[0]), name)

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Self
 
 from three_backup.errors import BackupError
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.stages import Stage
 
 VERSION = 1
@@ -64,8 +64,8 @@ class Record:
         return ObjectId.parse(self.id)
 
     @property
-    def carrier(self) -> str:
-        return str(self.fields.get("carrier", self.id))
+    def carrier(self) -> Carrier:
+        return Carrier(self.fields.get("carrier", self.id))
 
     @property
     def failed(self) -> bool:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
 from three_backup.errors import BackupError, UsageError
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import Carrier, ObjectId
 
 MANIFEST_VERSION = 1
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -107,7 +107,7 @@ class CarriedObject:
 class Manifest:
     """All that is known of a snapshot, which is complete wherever its manifest lies."""
 
-    carrier: str
+    carrier: Carrier
     snapshot: SnapshotId
     objects: tuple[CarriedObject, ...]
     files: tuple[StoredFile, ...]
@@ -167,7 +167,7 @@ class Manifest:
             if snapshot is None:
                 raise ValueError(fields["snapshot"])
             return cls(
-                carrier=str(fields["carrier"]),
+                carrier=Carrier(fields["carrier"]),
                 snapshot=snapshot,
                 objects=tuple(_carried_from_json(carried) for carried in fields["objects"]),
                 files=tuple(_file_from_json(stored) for stored in fields["files"]),

@@ -35,14 +35,14 @@ class Once(Generic[Outcome]):
     def __init__(self) -> None:
         self._outcomes: dict[str, Outcome | BackupError] = {}
 
-    def of(self, carrier: str, act: Callable[[], Outcome]) -> Outcome:
-        if carrier not in self._outcomes:
+    def of(self, key: str, act: Callable[[], Outcome]) -> Outcome:
+        if key not in self._outcomes:
             try:
                 with translated():
-                    self._outcomes[carrier] = act()
+                    self._outcomes[key] = act()
             except BackupError as error:
-                self._outcomes[carrier] = error
-        outcome = self._outcomes[carrier]
+                self._outcomes[key] = error
+        outcome = self._outcomes[key]
         if isinstance(outcome, BackupError):
             raise outcome
         return outcome

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from three_backup.catalog.carriers import can_hold, is_object, record_of, record_within
+from three_backup.catalog.carriers import can_hold, record_of, record_within
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.errors import BackupError
@@ -31,7 +31,7 @@ def _held(
     newest: Snapshot, wanted: Callable[[str], bool]
 ) -> Iterator[tuple[Record, Snapshot | BackupError]]:
     carrier = newest.carrier
-    if is_object(carrier):
+    if carrier.is_object:
         yield record_within(carrier, ObjectId.parse(carrier)), newest
         return
     try:

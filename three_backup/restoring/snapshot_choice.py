@@ -8,6 +8,7 @@ from typing import Self
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.errors import UsageError
+from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import SnapshotId
 
 
@@ -33,7 +34,7 @@ class Choice:
             None if at is None else _time(at, zone),
         )
 
-    def of_carrier(self, catalog: Catalog, carrier: str) -> Iterator[Snapshot]:
+    def of_carrier(self, catalog: Catalog, carrier: Carrier) -> Iterator[Snapshot]:
         """Yield those of the carrier's snapshots that may be restored, newest first."""
         for stored in reversed(catalog.snapshots(carrier)):
             if self._allows(stored.id):

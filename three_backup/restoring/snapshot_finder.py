@@ -4,18 +4,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from three_backup.catalog.carriers import is_object
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.errors import BackupError
 from three_backup.keeping import keeping_of
-from three_backup.model.objects import ObjectId, can_match_below, has_wildcard, matches
+from three_backup.model.objects import Carrier, ObjectId, can_match_below, has_wildcard, matches
 from three_backup.model.snapshots import CarriedObject, SnapshotId
 from three_backup.restoring.nothing_found import Whereabouts
 from three_backup.restoring.snapshot_choice import Choice
 from three_backup.sources import SOURCES
 
-_Carrier = tuple[Catalog, str]
+_CarrierIn = tuple[Catalog, Carrier]
 _SHARED = ""
 
 
@@ -41,7 +40,7 @@ class Held:
         return keeping.is_at_source(snapshot.catalog, snapshot.carrier, snapshot.stored)
 
 
-Broken = tuple[str, BackupError]
+Broken = tuple[Carrier, BackupError]
 """A carrier or an object, and why a manifest that it needs cannot be read."""
 
 
@@ -55,7 +54,7 @@ class Finder:
         self._catalogs = catalogs
         self._choice = choice
         self._whereabouts = Whereabouts(catalogs)
-        self._listed: dict[str, dict[str, list[_Carrier]]] = {}
+        self._listed: dict[str, dict[str, list[_CarrierIn]]] = {}
         self._objects: dict[tuple[str, SnapshotId], dict[ObjectId, CarriedObject]] = {}
 
     def one(self, object_id: ObjectId) -> Held:
@@ -74,7 +73,7 @@ class Finder:
         Without a wildcard the pattern may be an id: then every allowed snapshot is looked through.
         Raises BackupError where nothing is found.
         """
-        if not has_wildcard(pattern) and is_object(pattern):
+        if not has_wildcard(pattern) and Carrier(pattern).is_object:
             found = self._by_id(ObjectId.parse(pattern))
         else:
             found = self._by_pattern(pattern)
@@ -86,7 +85,7 @@ class Finder:
         try:
             held = self._last(object_id)
         except BackupError as error:
-            return [(str(object_id), error)]
+            return [(Carrier(object_id), error)]
         return [] if held is None else [held]
 
     def _by_pattern(self, pattern: str) -> list[Held | Broken]:
@@ -137,13 +136,13 @@ class Finder:
             if matches(pattern, str(object_id)):
                 yield Held(carried, snapshot)
 
-    def _carriers(self, source_type: str) -> dict[str, list[_Carrier]]:
+    def _carriers(self, source_type: str) -> dict[str, list[_CarrierIn]]:
         """Return carriers by the id of the one object that they hold; all others under _SHARED."""
         if source_type not in self._listed:
             listed = self._listed[source_type] = {}
             for catalog in self._catalogs:
                 for carrier in catalog.carriers(source_type):
-                    object_id = carrier if is_object(carrier) else _SHARED
+                    object_id = carrier if carrier.is_object else _SHARED
                     listed.setdefault(object_id, []).append((catalog, carrier))
         return self._listed[source_type]
 

@@ -17,7 +17,7 @@ from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
 from three_backup.model.findings import Finding
 from three_backup.model.kept import Kept
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.s3.store import Store
 from three_backup.sources.jobs import (
@@ -40,7 +40,7 @@ class Found:
 
     id: ObjectId
     size: int | None  # bytes at the source, None where that is not known
-    carrier: str  # holds the snapshots of the object
+    carrier: Carrier  # holds the snapshots of the object
     # What tb-discover adds to the record (kind, the server's state), plain JSON. `unsupported`
     # says why the object cannot be backed up.
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Unreadable:
 
     id: str  # of that part, for example `postgres/table/prod`
     error: BackupError
-    carrier: str | None = None  # its snapshots may hold the part; None where not known
+    carrier: Carrier | None = None  # its snapshots may hold the part; None where not known
 
 
 class ParentUnusableError(BackupError):
@@ -233,7 +233,7 @@ class PointSource(Source, Restorer, Protocol):
     def take(self, job: SnapshotJob) -> Manifest:
         """Make a point. Raises as a FolderSource does; a failure leaves no point behind."""
 
-    def points(self, carrier: str) -> Mapping[SnapshotId, str]:
+    def points(self, carrier: Carrier) -> Mapping[SnapshotId, str]:
         """Return every point of ours that is there, with its guid."""
 
     def stream(self, manifest: Manifest) -> AbstractContextManager[BufferedIOBase]:
@@ -242,5 +242,5 @@ class PointSource(Source, Restorer, Protocol):
         It has the same bytes each time. Where it is not whole, the last read raises BackupError.
         """
 
-    def remove(self, carrier: str, snapshot: SnapshotId) -> None:
+    def remove(self, carrier: Carrier, snapshot: SnapshotId) -> None:
         """Remove the point, if it is there. Raises PointHeldError, BackupError."""

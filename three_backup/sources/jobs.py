@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from three_backup.config.settings import Settings
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId
 from three_backup.s3.store import Store
 
@@ -41,7 +41,7 @@ class SnapshotFiles(Protocol):
 class SnapshotJob:
     """One snapshot to take."""
 
-    carrier: str
+    carrier: Carrier
     snapshot: SnapshotId
     parent: SnapshotFiles | None  # the snapshot to add to; None takes a base
     settings: Callable[[ObjectId], Settings]  # of any object
@@ -76,7 +76,7 @@ class DirectJob(SnapshotJob):
 class ClearJob:
     """Snapshots of a carrier that a direct source began and never finished, to be cleared."""
 
-    carrier: str
+    carrier: Carrier
     journals: Path  # those of the carrier's DirectJobs
     store: Store
     before: datetime  # younger ones stay, since the next take() may finish them

@@ -36,7 +36,7 @@ from three_backup.catalog.drills import Drills
 from three_backup.deciding import discovery
 from three_backup.deciding.holding import outlook, unsupported
 from three_backup.errors import BackupError
-from three_backup.model.objects import selected
+from three_backup.model.objects import Carrier, selected
 from three_backup.model.records import Record
 from three_backup.model.snapshots import SnapshotId, rfc3339
 from three_backup.model.storage import Storage
@@ -70,7 +70,7 @@ class Args:
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    carrier: str
+    carrier: Carrier
     records: Sequence[Record]
     snapshots: Sequence[Mapping[str, Any]]
 
@@ -154,7 +154,11 @@ class _Proved:
 
 
 def _look_up(
-    invocation: Invocation, args: Args, proved: _Proved, carrier: str, records: Sequence[Record]
+    invocation: Invocation,
+    args: Args,
+    proved: _Proved,
+    carrier: Carrier,
+    records: Sequence[Record],
 ) -> _Listed:
     """Add what the options ask for to the records of a carrier."""
     live = [record for record in records if not record.failed and not record.unsupported]
@@ -178,7 +182,7 @@ def _look_up(
 
 
 def _snapshots(
-    catalog: Catalog, carrier: str, errors: list[BackupError]
+    catalog: Catalog, carrier: Carrier, errors: list[BackupError]
 ) -> Sequence[Mapping[str, Any]]:
     found = []
     for stored in catalog.snapshots(carrier):
@@ -198,7 +202,7 @@ def _collected(errors: list[BackupError]) -> Iterator[None]:
 
 
 def _with_stages(
-    invocation: Invocation, catalog: Catalog, carrier: str, records: Sequence[Record]
+    invocation: Invocation, catalog: Catalog, carrier: Carrier, records: Sequence[Record]
 ) -> list[Record]:
     """Add stages to the records; planned ones keep the stage that the plan gave them."""
     configuration = invocation.configuration

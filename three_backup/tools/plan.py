@@ -24,7 +24,7 @@ from three_backup.config import explain
 from three_backup.deciding.holding import Outlook, outlook, unsupported
 from three_backup.errors import BackupError
 from three_backup.keeping import keeping_of
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.records import Record
 from three_backup.pipe import Invocation
 from three_backup.screen import formats
@@ -63,7 +63,7 @@ def _explain(invocation: Invocation, object_id: ObjectId) -> None:
     invocation.write(formats.table(rows))
 
 
-def _planned(invocation: Invocation, carrier: str, records: list[Record]) -> Iterator[Record]:
+def _planned(invocation: Invocation, carrier: Carrier, records: list[Record]) -> Iterator[Record]:
     ahead: Outlook | BackupError | None = None
     for record in records:
         if record.failed or record.unsupported:
@@ -77,7 +77,9 @@ def _planned(invocation: Invocation, carrier: str, records: list[Record]) -> Ite
             yield ahead.planned(record, settings)
 
 
-def _outlook(invocation: Invocation, carrier: str, records: list[Record]) -> Outlook | BackupError:
+def _outlook(
+    invocation: Invocation, carrier: Carrier, records: list[Record]
+) -> Outlook | BackupError:
     try:
         ids = [record.object for record in records if not record.failed]
         invocation.configuration.require_agreement(carrier, ids)

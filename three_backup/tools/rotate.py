@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from three_backup import pipe
-from three_backup.catalog.carriers import is_object
 from three_backup.catalog.catalog import Catalog
 from three_backup.config import Configuration
 from three_backup.config.settings import Settings
@@ -28,7 +27,7 @@ from three_backup.deciding.holding import Holding
 from three_backup.host.locks import carrier_lock
 from three_backup.keeping import Keeping, keeping_of
 from three_backup.keeping.removal import unclaimed
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.records import Record, of_source
 from three_backup.model.retention import Place, Verdict
 from three_backup.model.snapshots import Stored
@@ -55,7 +54,7 @@ def main() -> int:
 
 def run(invocation: Invocation) -> None:
     args = Args.of(invocation.arguments)
-    rotations: dict[str, _Rotation] = {}
+    rotations: dict[Carrier, _Rotation] = {}
     for group in _by_carrier(invocation.records()):
         carrier = group[0].carrier
         rotation = rotations.setdefault(carrier, _Rotation(invocation, args, carrier))
@@ -70,7 +69,7 @@ def run(invocation: Invocation) -> None:
 class _Rotation:
     """The rotation of one carrier, as its records ask for it."""
 
-    def __init__(self, invocation: Invocation, args: Args, carrier: str) -> None:
+    def __init__(self, invocation: Invocation, args: Args, carrier: Carrier) -> None:
         self.failed = False  # some record of the carrier has failed
         self.done_in_s3: tuple[str, Storage] | None = None  # the type of the source, and where
         self._invocation = invocation
@@ -136,7 +135,7 @@ def _by_carrier(records: Iterable[Record]) -> Iterator[list[Record]]:
         yield group
 
 
-def _clear_forgotten(invocation: Invocation, rotations: Mapping[str, _Rotation]) -> None:
+def _clear_forgotten(invocation: Invocation, rotations: Mapping[Carrier, _Rotation]) -> None:
     """Clear what was begun for dropped objects, of which no record comes any more."""
 
     def act(record: Record) -> Record:
@@ -156,13 +155,13 @@ def _clear_forgotten(invocation: Invocation, rotations: Mapping[str, _Rotation])
                 invocation.emit(record)
 
 
-def _may_lie_in(storage: Storage, carrier: str, configuration: Configuration) -> bool:
+def _may_lie_in(storage: Storage, carrier: Carrier, configuration: Configuration) -> bool:
     """Return whether the carrier may lie in this storage, and not in another bucket.
 
     A run on some objects sees no records of what lies in another bucket, though it is not
     forgotten. A carrier of many objects names none of them, and may always lie here.
     """
-    if not is_object(carrier):
+    if not carrier.is_object:
         return True
     return configuration.settings(ObjectId.parse(carrier)).storage == storage
 
@@ -214,7 +213,7 @@ def _rotated(
         return {"removed": removed}
 
 
-def _said(invocation: Invocation, carrier: str, verdict: Verdict) -> dict[str, Any]:
+def _said(invocation: Invocation, carrier: Carrier, verdict: Verdict) -> dict[str, Any]:
     action = "keep" if verdict.keep else "remove"
     invocation.say(f"{carrier}: {verdict.snapshot} ({verdict.place}): {action}, {verdict.reason}")
     return {
@@ -229,7 +228,7 @@ def _remove(
     invocation: Invocation,
     keeping: Keeping,
     catalog: Catalog,
-    carrier: str,
+    carrier: Carrier,
     decided: Sequence[Verdict],
 ) -> dict[str, list[str]]:
     remove = {Place.LOCAL: keeping.remove, Place.S3: keeping.remove_from_s3}
@@ -246,7 +245,7 @@ def _remove(
     return removed
 
 
-def _report_unclaimed(invocation: Invocation, catalog: Catalog, carrier: str) -> None:
+def _report_unclaimed(invocation: Invocation, catalog: Catalog, carrier: Carrier) -> None:
     if keys := unclaimed(catalog, carrier):
         invocation.say(
             f"{carrier}: {len(keys)} keys in S3 belong to no snapshot and to no upload of this "

@@ -32,7 +32,7 @@ from three_backup.errors import BackupError
 from three_backup.host.locks import carrier_lock
 from three_backup.keeping import Keeping, keeping_of
 from three_backup.model.kept import Kept
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.records import Record
 from three_backup.model.snapshots import (
     Kind,
@@ -201,7 +201,7 @@ def _overtaken(record: Record, snapshots: Sequence[Stored], now: datetime) -> st
 
 
 def _parent(
-    catalog: Catalog, carrier: str, snapshots: Sequence[Stored]
+    catalog: Catalog, carrier: Carrier, snapshots: Sequence[Stored]
 ) -> tuple[Stored | None, str | None]:
     """Return the newest snapshot if it can be restored, else why not."""
     if not snapshots:

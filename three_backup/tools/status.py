@@ -246,7 +246,7 @@ def _records(watched: WatchedCarrier) -> Iterator[Record]:
     status = _status(watched)
     if not watched.objects:
         why = "; ".join(watched.health.troubles)
-        failed = of_source(watched.carrier, watched.carrier.partition("/")[0], status=status)
+        failed = of_source(watched.carrier, watched.carrier.type, status=status)
         yield failed.with_error("tb-status", BackupError("status.nothing_stored", why))
     carrier = {"carrier": watched.carrier}
     for carried in watched.objects:

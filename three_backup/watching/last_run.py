@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from three_backup.host.durable import write_durably
+from three_backup.model.objects import Carrier
 from three_backup.model.records import Record
 from three_backup.model.snapshots import Kind, SnapshotId, rfc3339
 from three_backup.model.stages import Stage
@@ -46,7 +47,7 @@ class LastRun:
     status: int  # the exit status
     deaths: tuple[str, ...] = ()  # sentences on stages that did not end by themselves
     listed: tuple[str, ...] = ()  # types of sources that the last runs could list as a whole
-    carriers: Mapping[str, Made] = field(default_factory=dict)  # by name
+    carriers: Mapping[Carrier, Made] = field(default_factory=dict)  # by name
 
     def to_json(self) -> bytes:
         return json.dumps({"v": _VERSION, **_plain(self)}, default=_plain).encode() + b"\n"
@@ -58,7 +59,9 @@ class LastRun:
             fields = json.loads(body)
             if fields.pop("v") != _VERSION:
                 return None
-            carriers = {name: Made(**_timed(made)) for name, made in fields["carriers"].items()}
+            carriers = {
+                Carrier(name): Made(**_timed(made)) for name, made in fields["carriers"].items()
+            }
             deaths, listed = tuple(fields["deaths"]), tuple(fields["listed"])
             return cls(
                 **{**_timed(fields), "deaths": deaths, "listed": listed, "carriers": carriers}
@@ -71,7 +74,7 @@ class LastRun:
 class RunLedger:
     """Takes the records of a run one by one, and keeps one entry for each carrier."""
 
-    made: dict[str, Made] = field(default_factory=dict)
+    made: dict[Carrier, Made] = field(default_factory=dict)
 
     def add(self, record: Record) -> None:
         if record.id:  # without an id it stands for a malformed line
@@ -81,13 +84,14 @@ class RunLedger:
     def closed(self, before: LastRun | None, run: LastRun, patterns: Sequence[str]) -> LastRun:
         """Return the run with what it saw; what it did not look at stays as known before."""
         old = before.carriers if before else {}
-        made = {name: _since(new, old.get(name), run.began_at) for name, new in self.made.items()}
-        types = {name.partition("/")[0] for name in made}
-        failed = {name.partition("/")[0] for name, new in made.items() if not new.objects}
-        listed = set() if patterns or run.deaths else types - failed
-        kept = {
-            name: earlier for name, earlier in old.items() if name.partition("/")[0] not in listed
+        made = {
+            carrier: _since(new, old.get(carrier), run.began_at)
+            for carrier, new in self.made.items()
         }
+        types = {carrier.type for carrier in made}
+        failed = {carrier.type for carrier, new in made.items() if not new.objects}
+        listed = set() if patterns or run.deaths else types - failed
+        kept = {carrier: earlier for carrier, earlier in old.items() if carrier.type not in listed}
         known = {*(before.listed if before else ()), *listed}
         return replace(run, listed=tuple(sorted(known)), carriers={**kept, **made})
 

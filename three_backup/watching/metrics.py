@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from three_backup.host.durable import write_durably
+from three_backup.model.objects import Carrier
 from three_backup.watching.last_run import LastRun
 
 _READABLE = 0o644
@@ -15,7 +16,7 @@ _READABLE = 0o644
 class Measured:
     """The figures of a carrier. A time is None for never."""
 
-    carrier: str
+    carrier: Carrier
     objects: int
     base: datetime | None  # when the newest base was taken
     newest: datetime | None  # when the newest snapshot was taken

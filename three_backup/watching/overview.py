@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from three_backup.catalog.carriers import is_object
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.drills import Drills
 from three_backup.config import Configuration
@@ -12,7 +11,7 @@ from three_backup.config.settings import Settings
 from three_backup.deciding.due import Clock
 from three_backup.deciding.holding import distinct
 from three_backup.errors import BackupError, UnreachableError
-from three_backup.model.objects import ObjectId, can_match_below, selected
+from three_backup.model.objects import Carrier, ObjectId, can_match_below, selected
 from three_backup.model.snapshots import CarriedObject, Stored, rfc3339
 from three_backup.sources import SOURCES, source_of
 from three_backup.watching import health, size_alarms
@@ -24,7 +23,7 @@ from three_backup.watching.last_run import LastRun, Made
 class WatchedCarrier:
     """A carrier, or a source that the last run could not list."""
 
-    carrier: str
+    carrier: Carrier
     objects: tuple[CarriedObject, ...]  # those selected, as the newest snapshot has them
     health: Health
     gone: bool = False  # the last run that could list its source saw nothing of it
@@ -68,7 +67,7 @@ class Watch:
 
     def _watched(
         self,
-        carrier: str,
+        carrier: Carrier,
         objects: Sequence[CarriedObject],
         snapshots: Sequence[Stored],
         catalog: Catalog,
@@ -77,7 +76,7 @@ class Watch:
     ) -> WatchedCarrier:
         settings = distinct(self.configuration.settings(carried.id) for carried in objects)
         made = self.last.carriers.get(carrier) if self.last else None
-        gone = made is None and self.last is not None and _type(carrier) in self.last.listed
+        gone = made is None and self.last is not None and carrier.type in self.last.listed
         alarms = [
             *unreadable,
             *(() if unreadable else self._alarms(carrier, snapshots, settings, catalog)),
@@ -94,7 +93,7 @@ class Watch:
 
     def _alarms(
         self,
-        carrier: str,
+        carrier: Carrier,
         snapshots: Sequence[Stored],
         settings: Sequence[Settings],
         catalog: Catalog,
@@ -108,24 +107,24 @@ class Watch:
         for carrier, made in (self.last.carriers if self.last else {}).items():
             if made.disabled or not self._is_selected(carrier):
                 continue
-            if is_object(carrier):
+            if carrier.is_object:
                 settings = [self.configuration.settings(ObjectId.parse(carrier))]
             elif made.objects:
-                settings = [self.configuration.source_settings(_type(carrier))]
+                settings = [self.configuration.source_settings(carrier.type)]
             else:
                 settings = []  # a source as a whole
             yield WatchedCarrier(carrier, (), self._judged(carrier, (), settings, made))
 
-    def _is_selected(self, carrier: str) -> bool:
-        if is_object(carrier):
+    def _is_selected(self, carrier: Carrier) -> bool:
+        if carrier.is_object:
             return selected(self.patterns, carrier)
         return not self.patterns or any(
-            can_match_below(pattern, _type(carrier)) for pattern in self.patterns
+            can_match_below(pattern, carrier.type) for pattern in self.patterns
         )
 
     def _judged(
         self,
-        carrier: str,
+        carrier: Carrier,
         snapshots: Sequence[Stored],
         settings: Sequence[Settings],
         made: Made | None,
@@ -137,16 +136,16 @@ class Watch:
             made,
             self.patience,
             self.clock,
-            source_of(_type(carrier)).kept,
+            source_of(carrier.type).kept,
             alarms,
         )
 
 
 def _objects(
-    carrier: str, snapshots: Sequence[Stored], catalog: Catalog
+    carrier: Carrier, snapshots: Sequence[Stored], catalog: Catalog
 ) -> tuple[Sequence[CarriedObject], Sequence[str]]:
     """Return the objects of the newest readable manifest, and the errors of newer ones."""
-    if is_object(carrier):  # its manifest tells no more; ten thousand need not be fetched
+    if carrier.is_object:  # its manifest tells no more; ten thousand need not be fetched
         return [CarriedObject(ObjectId.parse(carrier), 0)], ()
     unreadable: list[str] = []
     for stored in reversed(snapshots):
@@ -168,7 +167,3 @@ def _failed(drills: Drills, objects: Sequence[CarriedObject]) -> Iterator[str]:
     for object_id in (str(carried.id) for carried in objects):
         if time := drills.last_failed(object_id):
             yield f"{object_id}: the drill of {rfc3339(time)} failed, tb-verify says why"
-
-
-def _type(carrier: str) -> str:
-    return carrier.partition("/")[0]

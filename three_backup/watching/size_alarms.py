@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from three_backup.catalog.catalog import Catalog
 from three_backup.config.settings import Settings
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import Manifest, Stored, chain
 from three_backup.screen.formats import size
 
@@ -14,7 +14,7 @@ _SMALL = 1_000_000
 
 
 def alarms(
-    carrier: str,
+    carrier: Carrier,
     snapshots: Sequence[Stored],
     settings: Callable[[ObjectId], Settings],
     catalog: Catalog,
@@ -32,7 +32,9 @@ def alarms(
                 )
 
 
-def _looked_through(carrier: str, snapshots: Sequence[Stored], catalog: Catalog) -> list[Manifest]:
+def _looked_through(
+    carrier: Carrier, snapshots: Sequence[Stored], catalog: Catalog
+) -> list[Manifest]:
     links = chain((stored.id for stored in snapshots), snapshots[-1].id) or [snapshots[-1].id]
     first = next(number for number, stored in enumerate(snapshots) if stored.id == links[0])
     return [catalog.manifest(carrier, stored) for stored in snapshots[max(0, first - 1) :]]

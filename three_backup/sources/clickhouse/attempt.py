@@ -14,6 +14,7 @@ from typing import Any
 from three_backup.errors import BackupError
 from three_backup.host.durable import torn, write_durably
 from three_backup.model import layout
+from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import SnapshotId
 
 _NOTE = "attempt.json"
@@ -35,7 +36,7 @@ class StoredLink:
 class Attempt:
     """A snapshot that a server is asked to write."""
 
-    carrier: str
+    carrier: Carrier
     snapshot: SnapshotId
     name: str  # no other attempt ever has it
     chain: tuple[StoredLink, ...]  # what the snapshot builds on, the base first
@@ -85,12 +86,12 @@ class Noted:
     since: float  # when it was noted, in seconds since the epoch
 
 
-def folder_key(carrier: str, folder: str) -> str:
+def folder_key(carrier: Carrier, folder: str) -> str:
     """Return the key of a folder, which is given relative to the carrier's."""
     return f"{layout.DATA}/{layout.path(carrier)}/{folder}"
 
 
-def noted(carrier: str, journals: Path) -> list[Noted]:
+def noted(carrier: Carrier, journals: Path) -> list[Noted]:
     """Return the noted attempts of a carrier, the oldest first.
 
     Removes half-written notes: no server was asked for those attempts.
@@ -126,7 +127,7 @@ def links(facts: Mapping[str, Any]) -> tuple[StoredLink, ...]:
     return found
 
 
-def _attempt(carrier: str, snapshot: SnapshotId, fields: Mapping[str, Any]) -> Attempt:
+def _attempt(carrier: Carrier, snapshot: SnapshotId, fields: Mapping[str, Any]) -> Attempt:
     return Attempt(
         carrier,
         snapshot,

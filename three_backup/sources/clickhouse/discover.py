@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from three_backup.model.objects import selected
+from three_backup.model.objects import Carrier, selected
 from three_backup.sources.base import Found
 from three_backup.sources.clickhouse.client import connect
 from three_backup.sources.clickhouse.relations import TYPE, all_relations, read_server
@@ -16,4 +16,4 @@ def discover(patterns: Sequence[str]) -> Iterator[Found]:
         object_id = found.object_id(server.cluster)
         if selected(patterns, str(object_id)):
             facts = {**found.facts, "server": server.version}
-            yield Found(object_id, found.size, str(object_id), facts)
+            yield Found(object_id, found.size, Carrier(object_id), facts)

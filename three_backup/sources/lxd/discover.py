@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from three_backup.errors import BackupError
-from three_backup.model.objects import ObjectId, can_match_below, escape, selected
+from three_backup.model.objects import Carrier, ObjectId, can_match_below, escape, selected
 from three_backup.sources.base import Found, Unreadable
 from three_backup.sources.lxd import client, names
 from three_backup.sources.lxd.names import CONTAINER, TYPE, VOLUME
@@ -134,9 +134,10 @@ def _found(pool: _Pool, object_id: ObjectId, kind: str, points: Sequence[str]) -
     )
     unsupported = _why_unsupported(pool, kind, zfs_type)
     if unsupported:
-        return Found(object_id, None, str(object_id), {"kind": kind, "unsupported": unsupported})
+        refused = {"kind": kind, "unsupported": unsupported}
+        return Found(object_id, None, Carrier(object_id), refused)
     facts = {"kind": kind, "guid": guid, "points": sorted(points)}
-    return Found(object_id, size, str(object_id), facts)
+    return Found(object_id, size, Carrier(object_id), facts)
 
 
 def _why_unsupported(pool: _Pool, kind: str, zfs_type: str | None) -> str | None:

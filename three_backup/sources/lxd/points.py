@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedIOBase
 
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.sources.base import PointHeldError
 from three_backup.sources.lxd import client, names
@@ -63,7 +63,7 @@ def state(object_id: ObjectId) -> State:
     )
 
 
-def guids(carrier: str) -> Mapping[SnapshotId, str]:
+def guids(carrier: Carrier) -> Mapping[SnapshotId, str]:
     try:
         return state(ObjectId.parse(carrier)).points
     except NoDatasetError:
@@ -75,7 +75,7 @@ def make(object_id: ObjectId, snapshot: SnapshotId) -> None:
     client.send("POST", names.url(object_id, "snapshots"), body, str(object_id))
 
 
-def remove(carrier: str, snapshot: SnapshotId) -> None:
+def remove(carrier: Carrier, snapshot: SnapshotId) -> None:
     """Remove a point, if it is there. Raises PointHeldError if a clone or a hold keeps it."""
     object_id = ObjectId.parse(carrier)
     try:

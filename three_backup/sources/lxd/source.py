@@ -9,7 +9,7 @@ from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
 from three_backup.model.findings import Finding
 from three_backup.model.kept import Kept
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.sources.base import Found, Planned, Restored, Unreadable
 from three_backup.sources.jobs import CheckJob, DrillJob, RestoreJob, Say, SnapshotJob, Wanted
@@ -51,7 +51,7 @@ class LxdSource:
 
         return take(job)
 
-    def points(self, carrier: str) -> Mapping[SnapshotId, str]:
+    def points(self, carrier: Carrier) -> Mapping[SnapshotId, str]:
         from three_backup.sources.lxd.points import guids
 
         return guids(carrier)
@@ -61,7 +61,7 @@ class LxdSource:
 
         return stream(manifest)
 
-    def remove(self, carrier: str, snapshot: SnapshotId) -> None:
+    def remove(self, carrier: Carrier, snapshot: SnapshotId) -> None:
         from three_backup.sources.lxd.points import remove
 
         remove(carrier, snapshot)

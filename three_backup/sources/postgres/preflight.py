@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from three_backup.errors import BackupError
+from three_backup.model.objects import Carrier
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -64,8 +65,8 @@ class Cluster:
         return f"PostgreSQL {self.version_text.split()[0]}"
 
     @property
-    def carrier(self) -> str:
-        return f"postgres/cluster/{self.identifier}"
+    def carrier(self) -> Carrier:
+        return Carrier(f"postgres/cluster/{self.identifier}")
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -7,6 +7,7 @@ data directory, and writes there.
 from collections.abc import Collection, Mapping
 
 from three_backup.errors import BackupError
+from three_backup.model.objects import Carrier
 from three_backup.sources.postgres.connection import connect, quoted
 
 _LIVE = "SELECT oid::int8, spcname::text FROM pg_tablespace WHERE spcname !~ '^pg_'"
@@ -19,7 +20,7 @@ def live_tablespaces() -> dict[int, str]:
 
 
 def refuse_new_tablespaces(
-    carrier: str, before: Collection[int], streamed: Mapping[int, str]
+    carrier: Carrier, before: Collection[int], streamed: Mapping[int, str]
 ) -> None:
     """Raise BackupError if there are other tablespaces than before the backup.
 
