@@ -41,13 +41,23 @@ def test_every_file_of_a_quiet_database_comes_back_from_the_packs(
     live: PostgresServer, database: str, taking: Taking
 ) -> None:
     run(live, database, *_USERS, "CHECKPOINT")
-    base = taking.take()
     oid = ask(live, "postgres", f"SELECT oid FROM pg_database WHERE datname = '{database}'")
-    folder = live.pgdata / "base" / oid
+
+    def on_disk() -> dict[str, bytes]:
+        folder = live.pgdata / "base" / oid
+        found = {f"base/{oid}/{path.name}": path.read_bytes() for path in folder.iterdir()}
+        found.pop(f"base/{oid}/pg_internal.init", None)
+        return found
+
+    before = on_disk()
+    base = taking.take()
+    after = on_disk()
     files = [file for file in index_of(base).files.values() if f"/{oid}/" in file.path]
-    on_disk = {f"base/{oid}/{path.name}": path.read_bytes() for path in folder.iterdir()}
-    on_disk.pop(f"base/{oid}/pg_internal.init", None)
-    assert contents(base, files) == on_disk
+    stored = contents(base, files)
+    changed = {path for path in after if before.get(path) != after[path]}  # by autovacuum
+    assert len(changed) < len(after) / 10
+    assert stored.keys() ^ after.keys() <= changed
+    assert all(stored[path] == after[path] for path in after.keys() - changed)
     assert {file.form for file in files} == {Form.FULL}
 
 
