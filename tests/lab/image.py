@@ -19,7 +19,7 @@ _RUNS = (
     *("lxd", "lxd-client", "uidmap", "squashfs-tools", "xz-utils", "attr", "acl", "apparmor"),
     *("nftables", "dnsmasq-base"),  # bridges
 )
-# Whatever is killed leaves no process behind, and no mount in a folder that is to be removed.
+# If it is killed, its processes end and its mounts go, so that the folder can be removed.
 _ALONE = (
     *("setpriv", "--pdeathsig", "KILL", "--"),
     *("unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child", "--"),
@@ -34,13 +34,13 @@ _UNWANTED = (
 
 
 def mirror() -> str | None:
-    """The mirror of Debian that apt uses here, None where it uses none."""
+    """Return the Debian mirror that apt uses on this host; None if there is none."""
     argv = ("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages")
     return next(iter(_run(*argv, "Label: Debian").split()), None)
 
 
 def build(folder: Path) -> None:
-    """Fill folder with vmlinuz, initrd.img, root.qcow2 and a key that opens the machine."""
+    """Fill the folder with vmlinuz, initrd.img, root.qcow2 and the ssh key of the machine."""
     _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", folder / "key")
     with _trees(folder) as (modules, root):
         with command.stream(_debootstrap(modules, _BUILDS_MODULES)) as building:
@@ -77,7 +77,7 @@ def _debootstrap(tree: Path, packages: tuple[str, ...]) -> command.Program:
 
 
 def _install_modules(modules: Path, root: Path) -> str:
-    """Returns the kernel that they are for."""
+    """Copy ZFS's modules into the root; return the version of the kernel they are built for."""
     (kernel,) = (path.name for path in (root / "lib/modules").iterdir())
     folder = Path("lib/modules", kernel, "updates/dkms")
     if not list((modules / folder).glob("zfs.ko*")):

@@ -13,7 +13,7 @@ from three_backup import command
 from three_backup.demo.daemon import LOOPBACK, Account, Daemon, free_ports
 
 DISKS = {"root": "", "tank": "4G", "second": "2G"}
-"""And the sizes of those that begin empty."""
+"""The size of each disk that begins empty."""
 
 # Emulated cmpxchg16b returns garbage in QEMU 7.2, which shows as memory corruption in the guest.
 _PROCESSOR = "Nehalem,-cx16"
@@ -22,7 +22,7 @@ _KERNEL_LINE = (
 )
 _SAVED = "ready"
 _ENDS_WITH_US: tuple[str | Path, ...] = ("setpriv", "--pdeathsig", "KILL", "--")
-"""Even where we are killed."""
+"""Has the kernel kill a program when this process ends, however it ends."""
 
 _BOOT_SECONDS = 900
 _SSH_CONFIG = """\
@@ -45,16 +45,19 @@ Host lab
 
 
 def accelerator() -> str:
-    """KVM where the processor has it: a /dev/kvm on one that has not boots no stock kernel."""
+    """Return kvm if the processor supports it, else tcg, which is emulation.
+
+    Without that support /dev/kvm may exist, and still boot no stock kernel.
+    """
     flags = set(Path("/proc/cpuinfo").read_text().split())
     usable = os.access("/dev/kvm", os.R_OK | os.W_OK)
     return "kvm" if usable and flags & {"vmx", "svm"} else "tcg"
 
 
 class Machine:
-    """One machine on the disks in a folder with a short path; a context manager ends it.
+    """One machine on the disks in a folder with a short path, ended when its context is left.
 
-    image: the folder with its kernel, its key and the disks that it was saved with.
+    image: the folder with its kernel, its ssh key and the disks that it was saved with.
     """
 
     def __init__(self, folder: Path, image: Path) -> None:
@@ -69,33 +72,33 @@ class Machine:
         self._master = Daemon("ssh", folder, Account())
 
     def boot(self) -> None:
-        """For the first time, from the root disk in the folder."""
+        """Start it for the first time, from the root disk in the folder."""
         for name, size in DISKS.items():
             if size:
                 _run("qemu-img", "create", "-q", "-f", "qcow2", self._disk(name), size)
         self._start()
 
     def save(self) -> None:
-        """Keep the running machine in its disks, for `resume`, and end it."""
+        """Save the state of the running machine in its disks, for `resume`, and end it."""
         self.ssh("sync; zpool sync; echo 3 > /proc/sys/vm/drop_caches")
         self._ask_monitor(f"savevm {_SAVED}")
         self._end()
 
     def resume(self) -> None:
-        """Go on where the image was saved, on copies of its disks."""
+        """Continue from the state that was saved, on copies of the image's disks."""
         for name in DISKS:
             _run("cp", "--sparse=always", self._image / f"{name}.qcow2", self._disk(name))
         self._start("-loadvm", _SAVED)
 
     def rewind(self) -> None:
-        """Make it again what it was when it was saved."""
+        """Return to the state that was saved."""
         self._disconnect()
         self._ask_monitor(f"loadvm {_SAVED}")
         self._connect()
 
-    def ssh(self, line: str, input: str | bytes | None = None) -> str:
-        """What a shell line prints in there. Raises BackupError with what it says on stderr."""
-        return command.run(self._shell(line), input)
+    def ssh(self, line: str, given: str | bytes | None = None) -> str:
+        """Return what a shell line prints in there. Raises BackupError with its stderr."""
+        return command.run(self._shell(line), given)
 
     def __enter__(self) -> Self:
         return self
@@ -113,13 +116,13 @@ class Machine:
         self._connect()
 
     def _connect(self) -> None:
-        """What connects through this one needs no handshake, which emulation makes slow."""
+        """Open the connection that all others share: emulation makes handshakes slow."""
         master = (*_ENDS_WITH_US, "ssh", "-F", self.ssh_config, "-M", "-N", "lab")
         self._master.start(master, self._environ, self._control.exists, _BOOT_SECONDS)
         self.ssh(f"date --set @{time.time():.3f}")
 
     def _disconnect(self) -> None:
-        """SIGTERM that comes while ssh is about to wait is not heard."""
+        """End the shared connection by SIGKILL: ssh may miss a SIGTERM."""
         self._master.end(signal.SIGKILL)
         self._control.unlink(missing_ok=True)
 
