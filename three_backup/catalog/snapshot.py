@@ -34,17 +34,25 @@ class Snapshot:
         return self.catalog.files(self.carrier, self.stored)
 
     def chain(self) -> list[Files]:
-        """Return the files of the base, of the incrementals after it and its own, in order."""
+        """Return the files of the base, of the incrementals after it and its own, in order.
+
+        Raises BackupError where a link is missing, or where the snapshot itself was removed since.
+        """
         snapshots = {stored.id: stored for stored in self.catalog.snapshots(self.carrier)}
+        if self.id not in snapshots:
+            raise self._broken("was removed meanwhile")
         links = chain(snapshots, self.id)
         if links is None:
-            raise BackupError(
-                "catalog.broken_chain",
-                f"{self.carrier}: snapshot {self.id} lacks the snapshot it is an increment of",
-                "restore an older one with --snapshot; tb-list --snapshots names them",
-            )
+            raise self._broken("lacks the snapshot it is an increment of")
         return [self.catalog.files(self.carrier, snapshots[link]) for link in links]
 
     def undisturbed(self) -> AbstractContextManager[None]:
         """Keep others from removing snapshots of the carrier meanwhile."""
         return carrier_lock(self.catalog.storage.local_dir, self.carrier, shared=True)
+
+    def _broken(self, what: str) -> BackupError:
+        return BackupError(
+            "catalog.broken_chain",
+            f"{self.carrier}: snapshot {self.id} {what}",
+            "restore an older one with --snapshot; tb-list --snapshots names them",
+        )
