@@ -30,14 +30,18 @@ class PointKeeping(KeptNearby):
         for snapshot in catalog.local.unfinished(carrier):
             self.source.remove(carrier, snapshot)
         catalog.local.sweep(carrier)
-        there = self.source.points(carrier)
-        for stored in catalog.snapshots(carrier):
-            if stored.local and not _is_there(catalog.local.manifest(carrier, stored.id), there):
+        there = self.source.points(carrier) if listed else {}
+        found = []
+        for stored in listed:
+            is_here = stored.id in there and _is_there(catalog.manifest(carrier, stored), there)
+            if stored.local and not is_here:
                 say(f"{carrier}: the point of {stored.id} is gone from its source")
                 catalog.local.remove(carrier, stored.id)
-            elif not stored.local and stored.id in there:
-                _adopt(catalog, catalog.manifest(carrier, stored), there)
-        return catalog.snapshots(carrier)
+            elif is_here and not stored.local:
+                _adopt(catalog, catalog.manifest(carrier, stored))
+            if is_here or stored.s3:
+                found.append(stored._replace(local=is_here))
+        return found
 
     def take(self, catalog: Catalog, job: SnapshotJob) -> Manifest:
         """Take a snapshot; the folder that is begun for it shows that a run was killed."""
@@ -81,7 +85,6 @@ def _is_there(manifest: Manifest, points: Mapping[SnapshotId, str]) -> bool:
     return points.get(manifest.snapshot) == guid
 
 
-def _adopt(catalog: Catalog, manifest: Manifest, points: Mapping[SnapshotId, str]) -> None:
-    if _is_there(manifest, points):
-        with catalog.local.begin(manifest.carrier, manifest.snapshot) as directory:
-            catalog.local.commit(directory, replace(manifest, files=()))
+def _adopt(catalog: Catalog, manifest: Manifest) -> None:
+    with catalog.local.begin(manifest.carrier, manifest.snapshot) as directory:
+        catalog.local.commit(directory, replace(manifest, files=()))
