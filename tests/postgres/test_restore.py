@@ -419,22 +419,6 @@ def test_a_damaged_table_is_noticed_and_does_not_stop_the_others(
     assert isinstance(whole, Restored)
 
 
-def test_owners_and_grants_come_back_when_asked_for(
-    live: PostgresServer, shop: str, taking: Taking, restoring: Restoring
-) -> None:
-    orders, clerk = table(shop, "orders"), "clerk"
-    run(live, shop, f"CREATE ROLE {clerk}", f"ALTER TABLE orders OWNER TO {clerk}")
-    run(live, shop, "GRANT SELECT ON orders TO PUBLIC")
-    chain = [taking.take()]
-    owner = "SELECT tableowner FROM pg_tables WHERE tablename = 'copy'"
-    grants = "SELECT relacl IS NOT NULL FROM pg_class WHERE relname = 'copy'"
-    restoring.one(chain, beside(orders, level3="copy"))
-    assert (ask(live, shop, owner), ask(live, shop, grants)) == ("postgres", "False")
-    restoring.one(chain, beside(orders, level3="copy"), overwrite=True, owner=True, acl=True)
-    assert (ask(live, shop, owner), ask(live, shop, grants)) == (clerk, "True")
-    run(live, shop, f"DROP OWNED BY {clerk} CASCADE", f"DROP ROLE {clerk}")
-
-
 def test_a_materialized_view_without_a_superuser_has_todays_rows(
     live: PostgresServer,
     shop: str,

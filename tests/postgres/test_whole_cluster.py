@@ -296,7 +296,7 @@ def test_the_cluster_as_it_was_at_a_time(lost: Lost) -> None:
     [
         ("", "'postgres/table/*'", "no snapshot of a whole cluster that may be restored"),
         ("", "", "--pgdata needs to know of which cluster; add 'postgres/*'"),
-        ("--owner", "'postgres/*'", "--pgdata and --owner exclude one another"),
+        ("--no-owner", "'postgres/*'", "--pgdata and --no-owner exclude one another"),
         ("--tablespace-mapping x", "'postgres/*'", "'x' does not map a folder"),
         ("--tablespace-mapping /x=/y", "'postgres/*'", "/x: no tablespace of the snapshot lies"),
         ("--pgdata-owner nobody-here", "'postgres/*'", "nobody-here"),

@@ -28,8 +28,8 @@ OF_OBJECTS = (
     "--level2-suffix",
     "--level3-suffix",
     "--overwrite",
-    "--owner",
-    "--acl",
+    "--no-owner",
+    "--no-acl",
     "--without-devices",
 )
 """The options that only make sense for objects."""

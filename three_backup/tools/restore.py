@@ -14,8 +14,8 @@ Options:
       --level3-suffix SUFFIX  append to the name
       --dry-run               say what would be done, and touch nothing
       --overwrite             replace what has the target's name
-      --owner                 keep owners; their roles must exist
-      --acl                   keep grants; their roles must exist
+      --no-owner              give all to the role that restores, not to whom it belonged
+      --no-acl                leave out grants
       --without-devices       leave out profiles and devices that this host lacks
       --pgdata DIR            a whole cluster of PostgreSQL, as a data directory
       --pgdata-owner USER     whose DIR shall be, if root restores it
@@ -71,8 +71,8 @@ class Args:
     renaming: Renaming  # --level1 to --level3-suffix
     dry_run: bool
     overwrite: bool
-    owner: bool
-    acl: bool
+    no_owner: bool
+    no_acl: bool
     without_devices: bool
     pgdata: Path | None
     pgdata_owner: str | None
@@ -91,8 +91,8 @@ class Args:
             ),
             dry_run=bool(arguments["--dry-run"]),
             overwrite=bool(arguments["--overwrite"]),
-            owner=bool(arguments["--owner"]),
-            acl=bool(arguments["--acl"]),
+            no_owner=bool(arguments["--no-owner"]),
+            no_acl=bool(arguments["--no-acl"]),
             without_devices=bool(arguments["--without-devices"]),
             pgdata=None if pgdata is None else Path(pgdata),
             pgdata_owner=arguments["--pgdata-owner"],
@@ -269,7 +269,11 @@ def _job(invocation: Invocation, args: Args, party: Party, transfer: Transfer) -
         work_dir=settings.scratch_dir or snapshot.catalog.storage.local_dir / "scratch",
         advance=transfer,
         say=invocation.say,
-        options={"owner": args.owner, "acl": args.acl, "without_devices": args.without_devices},
+        options={
+            "owner": not args.no_owner,
+            "acl": not args.no_acl,
+            "without_devices": args.without_devices,
+        },
         at_source=at_source,
         expect=transfer.expect,
     )

@@ -6,9 +6,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from three_backup.sources.postgres.connection import quoted
+from three_backup.sources.postgres.restoring.as_owner import evaluates_code
 from three_backup.sources.postgres.restoring.dump import dump_objects, dump_schemas
 from three_backup.sources.postgres.restoring.family import (
     SEQUENCE,
+    STATISTICS,
     VIEWS,
     Family,
     without_clashes,
@@ -16,9 +18,18 @@ from three_backup.sources.postgres.restoring.family import (
 from three_backup.sources.postgres.restoring.large_objects import copy_large_objects
 from three_backup.sources.postgres.restoring.needs import (
     Need,
+    is_code,
     missing,
     read_needs,
     refuse_to_invent,
+)
+from three_backup.sources.postgres.restoring.ownership import (
+    ACL,
+    OWNER,
+    Giving,
+    live_grants,
+    thing_of,
+    thing_of_part,
 )
 from three_backup.sources.postgres.restoring.staging import ForeignKey, Staged, place, stage
 from three_backup.sources.postgres.restoring.surroundings import (
@@ -73,7 +84,7 @@ class _Move:
     server: ScratchServer
     scratch: "Connection"
     target: "Connection"
-    kept: Sequence[str]  # which of `owner` and `acl` are restored
+    kept: Sequence[str]  # which of OWNER and ACL are given back
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +122,9 @@ def bring_back(
 
     Only foreign keys, and the attachment to a parent, may fail alone: the result names them. Of
     several families, views are loaded last, when the tables that they read are in place.
-    options: `owner`, `acl`.
+    options: `owner`, `acl`; False leaves these out.
     """
-    kept = [what for what in ("owner", "acl") if options.get(what)]
+    kept = [what for what in (OWNER, ACL) if options.get(what, True)]
     first = [one for one in families if len(families) == 1 or one.root.kind not in VIEWS]
     later = [one for one in families if one not in first]
     with connect_target(families[0].target.level1) as target, target.transaction():
@@ -143,14 +154,25 @@ def _load(move: _Move, family: Family, doomed: Existing | None) -> _Loaded:
     prepared = prepare(move.scratch, move.target, family, doomed)
     named, lacking = prepared.family, prepared.lacking
     refuse_to_invent(str(family.target), lacking)
-    _create(move, database, lacking)
+    giving = Giving(move.scratch, move.target, move.kept)
+    _create(move, giving, database, lacking)
     can_inherit = partial(relation_exists, move.target)
     staged = stage(move.scratch, named, _prefix(move.server, family), can_inherit)
-    definitions = dump_schemas(move.server, database, staged.schemas, move.kept)
+    definitions = dump_schemas(move.server, database, staged.schemas)
     place(move.scratch, staged)
-    rows, said = load(move.scratch, move.target, staged, definitions)
+    move.target.execute(definitions.before)
+    _give(move, giving, staged, doomed, has_code=any(map(is_code, prepared.needs)))
+    rows, said = load(move.scratch, move.target, staged)
+    move.target.execute(definitions.after)
+    giving.give(
+        [
+            thing_of_part(move.target, part, staged.schema(part))
+            for part in named.parts
+            if part.kind == STATISTICS
+        ]
+    )
     said += _large_objects(move.scratch, move.target, named)
-    return _Loaded(staged, rows, [*_notes(family, staged, lacking), *said])
+    return _Loaded(staged, rows, [*_notes(family, staged, lacking), *giving.notes(), *said])
 
 
 def _finish(
@@ -158,7 +180,7 @@ def _finish(
 ) -> BroughtBack:
     """Add what needs all families in place: parents, labels and foreign keys."""
     scratch, target, staged = move.scratch, move.target, loaded.staged
-    said = [*loaded.said, *lost, *join_again(target, staged, doomed)]
+    said = [*loaded.said, *lost, *join_again(scratch, target, staged, doomed)]
     said += add_labels(scratch, target, staged.family)
     said += default_grants(target, staged.family, move.kept)
     refused = tuple(key for key in staged.foreign_keys if _why_not(scratch, target, key))
@@ -182,7 +204,34 @@ def _why_not(scratch: "Connection", target: "Connection", key: ForeignKey) -> st
     return attempt(target, key.statement(scratch))
 
 
-def _create(move: _Move, database: str, lacking: Sequence[Need]) -> None:
+def _give(
+    move: _Move, giving: Giving, staged: Staged, doomed: Existing | None, *, has_code: bool
+) -> None:
+    """Give the staged tables to whom they belonged, before anything of them is evaluated.
+
+    What replaces a live table keeps the grants that this one has got since.
+    """
+    added = {}
+    if doomed is not None:
+        for table in staged.family.tables:
+            place = table.target
+            added[staged.name(table)] = live_grants(move.target, place.schema, place.name)
+    giving.give(
+        [
+            thing_of_part(
+                move.target,
+                part,
+                staged.schema(part),
+                has_code=has_code or evaluates_code(move.scratch, part.oid),
+            )
+            for part in staged.family.members
+            if part.oid == part.table or part.kind == SEQUENCE
+        ],
+        added,
+    )
+
+
+def _create(move: _Move, giving: Giving, database: str, lacking: Sequence[Need]) -> None:
     for need in lacking:
         if need.is_schema:
             move.target.execute(f"CREATE SCHEMA {need.identity}".encode())
@@ -192,6 +241,7 @@ def _create(move: _Move, database: str, lacking: Sequence[Need]) -> None:
     for need in lacking:
         if need.kind == SEQUENCE:
             copy_sequence(move.scratch, move.target, need.oid, need.identity)
+    giving.give([thing_of(move.scratch, move.target, need) for need in lacking])
 
 
 def _large_objects(scratch: "Connection", target: "Connection", family: Family) -> list[str]:

@@ -22,18 +22,11 @@ class Definitions:
     after: bytes
 
 
-def dump_schemas(
-    server: ScratchServer, database: str, schemas: Sequence[str], owners: Collection[str]
-) -> Definitions:
-    """Dump the schemas with all that is in them.
-
-    owners: `owner`, `acl` where owners or grants shall be restored too.
-    """
+def dump_schemas(server: ScratchServer, database: str, schemas: Sequence[str]) -> Definitions:
+    """Dump the schemas with all that is in them, without owners and grants."""
     dumped = _dump(server, database, [f"--schema={schema}" for schema in schemas])
-    options = [f"--no-{what}" for what in ("owner", "acl") if what not in owners]
     return Definitions(
-        _script(dumped, [*options, "--section=pre-data"]),
-        _script(dumped, [*options, "--section=post-data"]),
+        _script(dumped, ["--section=pre-data"]), _script(dumped, ["--section=post-data"])
     )
 
 
@@ -46,7 +39,7 @@ def dump_objects(
     chosen = [line for line in listed.splitlines() if _key(line) in wanted]
     list_file = dumped.dump.with_name(_LIST)
     list_file.write_text("\n".join(chosen), "utf-8", "surrogateescape")
-    return _script(dumped, ["--no-owner", "--no-acl", f"--use-list={list_file}"])
+    return _script(dumped, [f"--use-list={list_file}"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +74,7 @@ def _key(line: str) -> tuple[int, int] | None:
 
 
 def _script(dumped: _Dumped, options: Sequence[str]) -> bytes:
-    argv = [dumped.pg_restore, "--file=-", "--no-tablespaces"]
+    argv = [dumped.pg_restore, "--file=-", "--no-tablespaces", "--no-owner", "--no-acl"]
     script = run(Program([*argv, *options, str(dumped.dump)]))
     return _without_fence(script.encode("utf-8", "surrogateescape"))
 

@@ -81,6 +81,7 @@ SELECT n.classid::int8, n.objid::int8, coalesce(c.relkind::text, ''), a.type, a.
 """  # noqa: S608
 _HOLDS_ROWS = ("r", "p", "f", "m")
 _SCHEMA = "schema"
+_CODE = ("function", "procedure", "aggregate")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,10 @@ def read_needs(scratch: "Connection", family: Family) -> list[Need]:
             _NEEDS.encode(), given
         )
     ]
+
+
+def is_code(need: Need) -> bool:
+    return need.type in _CODE
 
 
 def missing(target: "Connection", needs: Iterable[Need]) -> list[Need]:

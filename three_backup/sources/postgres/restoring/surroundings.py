@@ -61,5 +61,5 @@ def default_grants(
     for (schema,) in target.execute(_DEFAULT_GRANTS, (schemas,)):
         yield (
             f"the default grants of schema {quoted(schema)} do not apply to it: grant by hand, "
-            "or bring back its own (--acl)"
+            "or bring back its own (without --no-acl)"
         )

@@ -103,9 +103,8 @@ def _refusals_told(connection: "Connection") -> Iterator[None]:
             raise
         raise BackupError(
             "postgres.no_role",
-            f"PostgreSQL: the target has no role {quoted(role_is_missing[1])}, which owns it, is "
-            "granted something, or is named by a policy",
-            f"CREATE ROLE {quoted(role_is_missing[1])}, or restore without --owner and --acl",
+            f"PostgreSQL: there is no role {quoted(role_is_missing[1])}, which a policy names",
+            f"CREATE ROLE {quoted(role_is_missing[1])}",
         ) from error
     except (psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile) as error:
         if "extension" not in _said(error):

@@ -14,8 +14,8 @@ import psycopg
 
 from three_backup.errors import BackupError
 from three_backup.sources.postgres.connection import quoted
+from three_backup.sources.postgres.restoring.as_owner import evaluates_code, run_as
 from three_backup.sources.postgres.restoring.dependents import depended_on
-from three_backup.sources.postgres.restoring.dump import Definitions
 from three_backup.sources.postgres.restoring.family import (
     MATERIALIZED_VIEW,
     SEQUENCE,
@@ -23,7 +23,7 @@ from three_backup.sources.postgres.restoring.family import (
     Family,
     FamilyPart,
 )
-from three_backup.sources.postgres.restoring.staging import Staged
+from three_backup.sources.postgres.restoring.staging import Membership, Staged
 from three_backup.sources.postgres.restoring.target import Existing, attempt
 
 if TYPE_CHECKING:
@@ -37,6 +37,37 @@ SELECT c.oid::regclass::text, c.relispopulated,
     ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
  WHERE c.oid = %s::oid GROUP BY c.oid
 """
+_PARENT = """
+SELECT oid::int8, pg_get_userbyid(relowner)::text, relowner <> current_user::regrole
+  FROM pg_class WHERE oid = to_regclass(%s)
+"""
+_OWNER = """
+SELECT pg_get_userbyid(relowner)::text, relowner <> current_user::regrole
+  FROM pg_class WHERE oid = %s::regclass
+"""
+# What is made of domains is text meanwhile: they would be checked as soon as the rows come.
+_PLAIN_COLUMNS = """
+WITH RECURSIVE made_of (attnum, oid) AS (
+  SELECT attnum, atttypid FROM pg_attribute WHERE attrelid = %(name)s::regclass
+   UNION
+  SELECT m.attnum, part.oid
+    FROM made_of m JOIN pg_type t ON t.oid = m.oid
+    LEFT JOIN pg_range r ON t.oid IN (r.rngtypid, r.rngmultitypid)
+    LEFT JOIN pg_attribute a ON a.attrelid = t.typrelid AND NOT a.attisdropped
+    CROSS JOIN LATERAL (VALUES (t.typelem), (r.rngsubtype), (a.atttypid)) AS part (oid)
+   WHERE part.oid <> 0
+)
+SELECT quote_ident(attname), format_type(atttypid, atttypmod),
+       EXISTS (SELECT FROM made_of m JOIN pg_type t ON t.oid = m.oid AND t.typtype = 'd'
+                WHERE m.attnum = c.attnum)
+  FROM pg_attribute c
+ WHERE attrelid = %(name)s::regclass AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+ ORDER BY attnum
+"""
+_INSERT = """
+WITH filled AS (INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} RETURNING 1)
+SELECT count(*) FROM filled
+"""
 _TURN_INTO = "UPDATE pg_class SET relkind = %s, relispopulated = true WHERE oid = %s::regclass"
 _BATCH_SIZE = 256 << 10
 _PATIENCE = "60s"
@@ -44,20 +75,18 @@ _PATIENCE = "60s"
 
 
 def load(
-    scratch: "Connection", target: "Connection", staged: Staged, definitions: Definitions
+    scratch: "Connection", target: "Connection", staged: Staged
 ) -> tuple[dict[int, int], list[str]]:
-    """Create and fill the family in its stage; return rows by table oid, and notes."""
-    target.execute(definitions.before)
+    """Fill the family in its stage; return rows by table oid, and notes."""
     rows, notes = {}, list[str]()
     for table in staged.family.tables:
         if table.kind == "r":
-            rows[table.oid] = _copy(scratch, target, table, staged.name(table))
+            rows[table.oid] = _fill(scratch, target, staged, table)
         elif table.kind == MATERIALIZED_VIEW:
             rows[table.oid] = _fill_view(scratch, target, table, staged.name(table), notes)
     for part in staged.family.parts:
         if part.kind == SEQUENCE:
             copy_sequence(scratch, target, part.oid, staged.name(part))
-    target.execute(definitions.after)
     return rows, notes
 
 
@@ -89,7 +118,9 @@ def copy_sequence(scratch: "Connection", target: "Connection", oid: int, copy: s
     target.execute("SELECT setval(%s::regclass, %s, %s)", (copy, last_value, is_called))
 
 
-def join_again(target: "Connection", staged: Staged, doomed: Existing | None) -> list[str]:
+def join_again(
+    scratch: "Connection", target: "Connection", staged: Staged, doomed: Existing | None
+) -> list[str]:
     """Attach the root to its parents again, unless it has another name now.
 
     Returns a note for each parent that is lost. Raises BackupError where an attachment fails and
@@ -101,7 +132,7 @@ def join_again(target: "Connection", staged: Staged, doomed: Existing | None) ->
             notes.append(f"it stands alone, not as a part of {membership.parent}")
             continue
         name = f"{quoted(root.target.schema)}.{quoted(root.target.name)}"
-        why_not = attempt(target, membership.statement(name))
+        why_not = _why_not_attached(scratch, target, staged, membership, name)
         if why_not is not None and doomed is not None:
             raise BackupError(
                 "postgres.not_a_part",
@@ -112,6 +143,53 @@ def join_again(target: "Connection", staged: Staged, doomed: Existing | None) ->
         if why_not is not None:
             notes.append(f"it stands alone, not as a part of {membership.parent}: {why_not}")
     return notes
+
+
+def _why_not_attached(
+    scratch: "Connection", target: "Connection", staged: Staged, to: Membership, name: str
+) -> str | None:
+    """Attach the root; where the key of the parent runs code of its owner, as that owner."""
+    statement = to.statement(name)
+    row = target.execute(_PARENT, (to.parent,)).fetchone()
+    if row is None or not row[2] or not evaluates_code(target, row[0]):
+        return attempt(target, statement)
+    try:
+        run_as(scratch, target, staged.prefix, row[1], f"{statement}; SELECT 0::bigint")
+    except psycopg.Error as error:
+        if error.sqlstate is None:
+            raise
+        return error.diag.message_primary or str(error)
+    return None
+
+
+def _fill(scratch: "Connection", target: "Connection", staged: Staged, table: FamilyPart) -> int:
+    """Copy the rows; by way of a table without code, where loading them runs code of the owner."""
+    name = staged.name(table)
+    ((owner, is_other),) = target.execute(_OWNER, (name,))
+    if not (is_other and evaluates_code(scratch, table.oid)):
+        return _copy(scratch, target, table, name)
+    return _all_arrived(table, *_fill_as(owner, scratch, target, staged, table))
+
+
+def _fill_as(
+    owner: str, scratch: "Connection", target: "Connection", staged: Staged, table: FamilyPart
+) -> tuple[int, int]:
+    """Return how many rows were copied, and how many of these the owner could insert."""
+    name, schema = staged.name(table), staged.schema(table)
+    aside = f"{quoted(schema)}.three_backup_rows"
+    columns = target.execute(_PLAIN_COLUMNS, {"name": name}).fetchall()
+    plain = ", ".join(f"{own} {'text' if made else kind}" for own, kind, made in columns)
+    target.execute(f"CREATE UNLOGGED TABLE {aside} ({plain})".encode())
+    copied = _copy(scratch, target, table, aside)
+    target.execute(f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {quoted(owner)}".encode())
+    target.execute(f"GRANT SELECT ON {aside} TO {quoted(owner)}".encode())
+    names = ", ".join(own for own, _, _ in columns)
+    values = ", ".join(f"{own}::{kind}" if made else own for own, kind, made in columns)
+    filled = run_as(
+        scratch, target, staged.prefix, owner, _INSERT.format(name, names, values, aside)
+    )
+    target.execute(f"DROP TABLE {aside}".encode())
+    return copied, filled
 
 
 def _copy(scratch: "Connection", target: "Connection", table: FamilyPart, into: str) -> int:
@@ -126,12 +204,15 @@ def _copy(scratch: "Connection", target: "Connection", table: FamilyPart, into: 
     ):
         for batch in _batches(given):
             taken.write(batch)
-    if reading.rowcount != writing.rowcount:
+    return _all_arrived(table, reading.rowcount, writing.rowcount)
+
+
+def _all_arrived(table: FamilyPart, sent: int, arrived: int) -> int:
+    if arrived != sent:
         raise BackupError(
-            "postgres.rows_differ",
-            f"{table.target.name}: {writing.rowcount} of {reading.rowcount} rows arrived",
+            "postgres.rows_differ", f"{table.target.name}: {arrived} of {sent} rows arrived"
         )
-    return writing.rowcount
+    return arrived
 
 
 def _encoding(scratch: "Connection") -> str:

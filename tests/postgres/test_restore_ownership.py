@@ -1,0 +1,285 @@
+"""What comes back belongs to whom it belonged, with the grants it had."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.postgres.restoring import Restoring, beside, definitions, in_place, table, view
+from tests.postgres.taking import Taking, ask, run
+from three_backup.demo.servers import PostgresServer
+from three_backup.errors import BackupError
+
+ROLES = ("clerk", "auditor", 'odd "role"', "group_of_clerks")
+OWNED = (
+    "CREATE SCHEMA sales AUTHORIZATION clerk",
+    "GRANT USAGE ON SCHEMA sales TO auditor",
+    "CREATE TYPE sales.mood AS ENUM ('sad', 'happy')",
+    "ALTER TYPE sales.mood OWNER TO clerk",
+    "REVOKE USAGE ON TYPE sales.mood FROM PUBLIC",
+    """CREATE FUNCTION sales.tax(n int) RETURNS int LANGUAGE sql IMMUTABLE SECURITY DEFINER
+       RETURN n * 2""",
+    "ALTER FUNCTION sales.tax OWNER TO auditor",
+    "REVOKE EXECUTE ON FUNCTION sales.tax FROM PUBLIC",
+    "GRANT EXECUTE ON FUNCTION sales.tax TO clerk WITH GRANT OPTION",
+    """CREATE TABLE sales.orders (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, serial serial,
+       feeling sales.mood, price int CHECK (sales.tax(price) > 0)) PARTITION BY RANGE (id)""",
+    "CREATE TABLE sales.orders_1 PARTITION OF sales.orders FOR VALUES FROM (0) TO (100)",
+    "CREATE INDEX ON sales.orders (sales.tax(price))",
+    "CREATE STATISTICS sales.together ON id, price FROM sales.orders",
+    "ALTER STATISTICS sales.together OWNER TO clerk",
+    "ALTER TABLE sales.orders OWNER TO clerk",
+    "ALTER TABLE sales.orders_1 OWNER TO auditor",
+    'GRANT SELECT ON sales.orders_1 TO "odd ""role"""',
+    "GRANT SELECT, INSERT ON sales.orders TO group_of_clerks WITH GRANT OPTION",
+    "GRANT SELECT (id), UPDATE (price) ON sales.orders TO auditor",
+    "GRANT ALL ON sales.orders_1 TO PUBLIC",
+    "REVOKE DELETE ON sales.orders FROM clerk",
+    "GRANT USAGE ON SEQUENCE sales.orders_serial_seq TO auditor",
+    "INSERT INTO sales.orders (price) SELECT i FROM generate_series(1, 50) i",
+    "CREATE VIEW sales.dear AS SELECT * FROM sales.orders WHERE price > 10",
+    "ALTER VIEW sales.dear OWNER TO auditor",
+    "GRANT SELECT ON sales.dear TO clerk",
+)
+
+
+@pytest.fixture
+def sales(live: PostgresServer, database: str) -> Iterator[str]:
+    quoted = ['"' + role.replace('"', '""') + '"' for role in ROLES]
+    run(live, database, *(f"CREATE ROLE {role}" for role in quoted), *OWNED)
+    yield database
+    for role in quoted:
+        if ask(live, database, f"SELECT to_regrole($${role}$$) IS NOT NULL") == "True":
+            run(live, database, f"DROP OWNED BY {role} CASCADE", f"DROP ROLE {role}")
+
+
+def test_owners_and_grants_are_what_they_were(
+    live: PostgresServer, sales: str, taking: Taking, restoring: Restoring
+) -> None:
+    before = definitions(live, sales)
+    chain = [taking.take()]
+    run(live, sales, "DROP SCHEMA sales CASCADE")
+    wanted = (table(sales, "orders", "sales"), view(sales, "dear", "sales"))
+    outcomes = restoring.all(chain, *map(in_place, wanted))
+    refused = [str(outcome) for outcome in outcomes.values() if isinstance(outcome, BackupError)]
+    assert refused == []
+    assert set(definitions(live, sales)) ^ set(before) == set()
+
+
+HOSTILE = (
+    "CREATE TABLE public.witness (who text, was text)",
+    "GRANT ALL ON witness TO PUBLIC",
+    """CREATE FUNCTION evil(n int) RETURNS int LANGUAGE plpgsql AS $$
+       BEGIN
+         BEGIN EXECUTE 'RESET SESSION AUTHORIZATION'; EXCEPTION WHEN OTHERS THEN NULL; END;
+         BEGIN EXECUTE 'RESET ROLE'; EXCEPTION WHEN OTHERS THEN NULL; END;
+         BEGIN EXECUTE 'SET ROLE postgres'; EXCEPTION WHEN OTHERS THEN NULL; END;
+         BEGIN EXECUTE 'ALTER ROLE clerk SUPERUSER'; EXCEPTION WHEN OTHERS THEN NULL; END;
+         BEGIN INSERT INTO public.witness VALUES (current_user, 'called');
+         EXCEPTION WHEN OTHERS THEN NULL; END;
+         RETURN n;
+       END $$""",
+    """CREATE FUNCTION sly(n int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+       BEGIN RETURN public.evil(n); END $$""",
+    "ALTER FUNCTION evil OWNER TO clerk",
+    "ALTER FUNCTION sly OWNER TO clerk",
+)
+CARRIERS_OF_CODE = {
+    "check": ["CREATE TABLE t (id int CHECK (evil(id) > 0))"],
+    "generated": ["CREATE TABLE t (id int, twice int GENERATED ALWAYS AS (sly(id)) STORED)"],
+    "default": ["CREATE TABLE t (id int, other int DEFAULT evil(1))"],
+    "index": ["CREATE TABLE t (id int)", "CREATE INDEX ON t (sly(id)) WHERE sly(id) > 0"],
+    "domain": [
+        "CREATE DOMAIN d AS int CHECK (public.evil(VALUE) > 0)",
+        "CREATE TYPE pair AS (one d, two d[])",
+        "CREATE TABLE t (id d, many d[], pair pair)",
+    ],
+    "partition key": [
+        "CREATE TABLE t (id int) PARTITION BY RANGE (sly(id))",
+        "CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (100)",
+        "ALTER TABLE t_1 OWNER TO clerk",
+    ],
+    "trigger": [
+        """CREATE FUNCTION fires() RETURNS trigger LANGUAGE plpgsql AS
+           $$ BEGIN PERFORM public.evil(1); RETURN NEW; END $$""",
+        "CREATE TABLE t (id int)",
+        "CREATE TRIGGER evil BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION fires()",
+    ],
+    "rule": ["CREATE TABLE t (id int)", "CREATE RULE r AS ON INSERT TO t DO ALSO SELECT evil(1)"],
+    "deferred": [
+        "CREATE TABLE later (id int)",
+        "ALTER TABLE later OWNER TO clerk",
+        """CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql AS
+           $$ BEGIN PERFORM public.evil(1); RETURN NEW; END $$""",
+        """CREATE CONSTRAINT TRIGGER later AFTER INSERT ON later DEFERRABLE INITIALLY DEFERRED
+           FOR EACH ROW EXECUTE FUNCTION at_commit()""",
+        """CREATE FUNCTION defer(n int) RETURNS bool LANGUAGE plpgsql AS $$ BEGIN
+           INSERT INTO public.later VALUES (n); RETURN true;
+           EXCEPTION WHEN OTHERS THEN RETURN true; END $$""",
+        "CREATE TABLE t (id int CHECK (defer(id)))",
+    ],
+    "built-in": [
+        "CREATE TABLE t (id int CHECK (set_config('tb.who', current_user, false) <> ''))"
+    ],
+}
+
+
+@pytest.mark.parametrize("carrier", CARRIERS_OF_CODE)
+def test_no_code_of_an_owner_runs_with_more_rights_than_the_owner_has(
+    live: PostgresServer, sales: str, taking: Taking, restoring: Restoring, carrier: str
+) -> None:
+    run(live, sales, *HOSTILE, *CARRIERS_OF_CODE[carrier], "ALTER TABLE t OWNER TO clerk")
+    run(live, sales, "INSERT INTO t (id) SELECT 7 FROM generate_series(1, 3)")
+    rows = ask(live, sales, "SELECT string_agg(t::text, '|') FROM t")
+    chain = [taking.take()]
+    run(live, sales, "ALTER ROLE clerk NOSUPERUSER", "TRUNCATE witness", "DROP TABLE t")
+    restoring.one(chain, in_place(table(sales, "t")))
+    assert ask(live, sales, "SELECT string_agg(t::text, '|') FROM t") == rows
+    assert ask(live, sales, "SELECT tableowner FROM pg_tables WHERE tablename = 't'") == "clerk"
+    assert ask(live, sales, "SELECT rolsuper FROM pg_roles WHERE rolname = 'clerk'") == "False"
+    assert ask(live, sales, "SELECT count(*) FROM witness WHERE who <> 'clerk'") == "0"
+
+
+def test_a_role_that_is_gone_is_named_and_the_rest_comes_back(
+    live: PostgresServer, database: str, taking: Taking, restoring: Restoring
+) -> None:
+    run(live, database, "CREATE ROLE goner", "CREATE ROLE reader")
+    run(live, database, "CREATE TABLE t AS SELECT 1 AS id", "ALTER TABLE t OWNER TO goner")
+    run(live, database, "GRANT SELECT ON t TO reader", "GRANT INSERT ON t TO PUBLIC")
+    chain = [taking.take()]
+    run(
+        live, database, *("DROP OWNED BY goner", "DROP OWNED BY reader", "DROP ROLE goner, reader")
+    )
+    notes = restoring.one(chain, in_place(table(database, "t"))).notes
+    assert notes == (
+        'there is no role "goner" here: it belongs to "postgres" now',
+        'there is no role "reader" here: it had SELECT',
+    )
+    assert ask(live, database, "SELECT relacl::text FROM pg_class WHERE relname = 't'") == (
+        "{postgres=arwdDxtm/postgres,=a/postgres}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("v", ("CREATE VIEW v AS SELECT 1 AS id",)),
+        (
+            "t",
+            (
+                "CREATE FUNCTION sd() RETURNS int LANGUAGE sql SECURITY DEFINER RETURN 1",
+                "ALTER FUNCTION sd OWNER TO goner",
+                "CREATE TABLE t (id int DEFAULT sd())",
+            ),
+        ),
+        (
+            "t",
+            (
+                "CREATE FUNCTION f(n int) RETURNS int LANGUAGE sql IMMUTABLE RETURN n",
+                "CREATE TABLE t (id int)",
+                "CREATE INDEX ON t (f(id))",
+                "ALTER TABLE t OWNER TO goner",
+            ),
+        ),
+        (
+            "t",
+            (
+                "CREATE TABLE t (id int CHECK (pg_sleep(0) IS NOT NULL))",
+                "ALTER TABLE t OWNER TO goner",
+            ),
+        ),
+    ],
+    ids=["view", "definer", "index", "built-in"],
+)
+def test_code_of_a_role_that_is_gone_becomes_nobodys_unless_told(
+    live: PostgresServer,
+    database: str,
+    taking: Taking,
+    restoring: Restoring,
+    name: str,
+    code: tuple[str, ...],
+) -> None:
+    run(live, database, "CREATE ROLE goner", *code)
+    if name == "v":
+        run(live, database, "ALTER VIEW v OWNER TO goner")
+    chain = [taking.take()]
+    run(live, database, "DROP OWNED BY goner CASCADE", "DROP TABLE IF EXISTS t", "DROP ROLE goner")
+    wanted = in_place((view if name == "v" else table)(database, name))
+    with pytest.raises(BackupError, match='runs code with the rights of its owner "goner"'):
+        restoring.one(chain, wanted)
+    assert "goner" not in " ".join(restoring.one(chain, wanted, owner=False).notes)
+
+
+def test_what_is_replaced_keeps_the_grants_that_it_has_got_since(
+    live: PostgresServer, sales: str, taking: Taking, restoring: Restoring
+) -> None:
+    chain = [taking.take()]
+    run(live, sales, "GRANT DELETE ON sales.orders TO auditor WITH GRANT OPTION")
+    run(live, sales, "GRANT TRUNCATE ON sales.orders_1 TO auditor")
+    run(live, sales, "DROP VIEW sales.dear")
+    before = definitions(live, sales)
+    restoring.one(chain, in_place(table(sales, "orders", "sales")), overwrite=True)
+    assert set(definitions(live, sales)) ^ set(before) == set()
+
+
+def test_without_owners_and_grants_it_belongs_to_who_restores(
+    live: PostgresServer, sales: str, taking: Taking, restoring: Restoring
+) -> None:
+    chain = [taking.take()]
+    wanted = beside(table(sales, "orders", "sales"), level3="copy")
+    restoring.one(chain, wanted, owner=False, acl=False)
+    found = "SELECT tableowner FROM pg_tables WHERE tablename = 'copy'"
+    assert ask(live, sales, found) == "postgres"
+    assert ask(live, sales, "SELECT relacl FROM pg_class WHERE relname = 'copy'") == "None"
+
+
+def test_default_grants_of_the_target_are_not_added(
+    live: PostgresServer, sales: str, taking: Taking, restoring: Restoring
+) -> None:
+    before = definitions(live, sales)
+    chain = [taking.take()]
+    run(live, sales, "DROP VIEW sales.dear")
+    run(live, sales, "ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC")
+    restoring.one(chain, in_place(view(sales, "dear", "sales")))
+    run(live, sales, "ALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM PUBLIC")
+    assert set(definitions(live, sales)) ^ set(before) == set()
+
+
+def test_a_partition_joins_a_parent_whose_key_runs_code_as_that_owner(
+    live: PostgresServer, sales: str, taking: Taking, restoring: Restoring
+) -> None:
+    run(live, sales, *HOSTILE, *CARRIERS_OF_CODE["partition key"], "ALTER TABLE t OWNER TO clerk")
+    run(live, sales, "INSERT INTO t (id) SELECT 7 FROM generate_series(1, 3)")
+    chain = [taking.take()]
+    run(live, sales, "ALTER ROLE clerk NOSUPERUSER", "TRUNCATE witness", "DROP TABLE t_1")
+    assert restoring.one(chain, in_place(table(sales, "t_1"))).notes == ()
+    assert ask(live, sales, "SELECT count(*) FROM t") == "3"
+    assert ask(live, sales, "SELECT rolsuper FROM pg_roles WHERE rolname = 'clerk'") == "False"
+    assert ask(live, sales, "SELECT count(*) FROM witness WHERE who <> 'clerk'") == "0"
+
+
+def test_functions_that_name_others_without_their_schema_find_them(
+    live: PostgresServer, sales: str, taking: Taking, restoring: Restoring
+) -> None:
+    run(
+        live,
+        sales,
+        "CREATE SCHEMA words",
+        "GRANT USAGE ON SCHEMA words TO clerk",
+        "CREATE TABLE words.dict (word text)",
+        "INSERT INTO words.dict VALUES ('yes')",
+        "GRANT SELECT ON words.dict TO clerk",
+        """CREATE FUNCTION known(w text) RETURNS bool LANGUAGE plpgsql AS
+           $$ BEGIN RETURN EXISTS (SELECT FROM dict WHERE word = w); END $$""",
+        "ALTER ROLE clerk SET search_path = words, public",
+        "SET search_path = words, public",
+    )
+    statements = (
+        "SET search_path = words, public",
+        "CREATE TABLE public.t (w text CHECK (known(w)))",
+    )
+    run(live, sales, "; ".join((*statements, "INSERT INTO public.t VALUES ('yes')")))
+    run(live, sales, "ALTER TABLE public.t OWNER TO clerk")
+    chain = [taking.take()]
+    run(live, sales, "DROP TABLE public.t")
+    restoring.one(chain, in_place(table(sales, "t")))
+    assert ask(live, sales, "SELECT w FROM public.t") == "yes"
