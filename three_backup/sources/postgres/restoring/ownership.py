@@ -52,7 +52,7 @@ SELECT a.classid::int8, a.objid::int8, a.attname::text,
   CROSS JOIN LATERAL aclexplode(a.acl) AS g
  WHERE (a.classid, a.objid) IN (SELECT * FROM unnest(%(classes)s::oid[], %(oids)s::oid[]))
 """
-_ROLES = "SELECT rolname::text FROM pg_roles WHERE rolname = ANY(%s)"
+_ROLES = "SELECT rolname::text, rolsuper FROM pg_roles WHERE rolname = ANY(%s)"
 _ADDRESS = (
     "SELECT classid::int8, objid::int8 FROM pg_get_object_address(%s, %s::text[], %s::text[])"
 )
@@ -150,7 +150,8 @@ class Giving:
                 why_not = attempt(self.target, statement)
             else:
                 why_not = f"there is no role {quoted(owner)} here"
-            if why_not is not None and thing.runs_as_owner:
+            trusted = roles.get(owner, False)  # the code of a superuser harms nobody
+            if why_not is not None and thing.runs_as_owner and not trusted:
                 raise _not_its_own(thing, owner, why_not)
             if why_not is not None and owner in roles:
                 self._refused.append(f"it cannot be given to {quoted(owner)}: {why_not}")
@@ -185,8 +186,9 @@ class Giving:
         if why_not is not None:
             self._refused.append(f"a grant on {thing.name} is not as it was: {why_not}")
 
-    def _roles(self, names: Iterable[str]) -> set[str]:
-        return {name for (name,) in self.target.execute(_ROLES, (sorted(set(names)),))}
+    def _roles(self, names: Iterable[str]) -> dict[str, bool]:
+        """Return the roles that are here, and whether they are superusers."""
+        return dict(self.target.execute(_ROLES, (sorted(set(names)),)).fetchall())
 
 
 def read_grants(connection: "Connection", things: Sequence[Address]) -> dict[Address, set[Grant]]:
@@ -288,5 +290,6 @@ def _not_its_own(thing: Thing, owner: str, why_not: str) -> BackupError:
         "postgres.no_owner",
         f"PostgreSQL: {thing.name} runs code with the rights of its owner {quoted(owner)}, and "
         f"cannot be given to it ({why_not})",
-        f"CREATE ROLE {quoted(owner)}, or trust that code with your own rights (--no-owner)",
+        f"CREATE ROLE {quoted(owner)} or restore as a superuser; or trust that code with your own "
+        "rights (--no-owner)",
     )
