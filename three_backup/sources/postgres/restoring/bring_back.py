@@ -27,6 +27,8 @@ from three_backup.sources.postgres.restoring.ownership import (
     ACL,
     OWNER,
     Giving,
+    Grant,
+    Thing,
     live_grants,
     thing_of,
     thing_of_part,
@@ -161,16 +163,18 @@ def _load(move: _Move, family: Family, doomed: Existing | None) -> _Loaded:
     definitions = dump_schemas(move.server, database, staged.schemas)
     place(move.scratch, staged)
     move.target.execute(definitions.before)
-    _give(move, giving, staged, doomed, has_code=any(map(is_code, prepared.needs)))
+    relations = list(_relations(move, staged, has_code=any(map(is_code, prepared.needs))))
+    giving.own(relations)  # before anything of them is evaluated
     rows, said = load(move.scratch, move.target, staged)
     move.target.execute(definitions.after)
-    giving.give(
+    giving.own(
         [
             thing_of_part(move.target, part, staged.schema(part))
             for part in named.parts
             if part.kind == STATISTICS
         ]
     )
+    giving.grant(relations, {} if doomed is None else _granted_since(move.target, staged))
     said += _large_objects(move.scratch, move.target, named)
     return _Loaded(staged, rows, [*_notes(family, staged, lacking), *giving.notes(), *said])
 
@@ -204,31 +208,20 @@ def _why_not(scratch: "Connection", target: "Connection", key: ForeignKey) -> st
     return attempt(target, key.statement(scratch))
 
 
-def _give(
-    move: _Move, giving: Giving, staged: Staged, doomed: Existing | None, *, has_code: bool
-) -> None:
-    """Give the staged tables to whom they belonged, before anything of them is evaluated.
+def _relations(move: _Move, staged: Staged, *, has_code: bool) -> Iterator[Thing]:
+    """Yield the staged tables, views and sequences. has_code: they call functions of users."""
+    for part in staged.family.members:
+        if part.oid == part.table or part.kind == SEQUENCE:
+            code = has_code or evaluates_code(move.scratch, part.oid)
+            yield thing_of_part(move.target, part, staged.schema(part), has_code=code)
 
-    What replaces a live table keeps the grants that this one has got since.
-    """
-    added = {}
-    if doomed is not None:
-        for table in staged.family.tables:
-            place = table.target
-            added[staged.name(table)] = live_grants(move.target, place.schema, place.name)
-    giving.give(
-        [
-            thing_of_part(
-                move.target,
-                part,
-                staged.schema(part),
-                has_code=has_code or evaluates_code(move.scratch, part.oid),
-            )
-            for part in staged.family.members
-            if part.oid == part.table or part.kind == SEQUENCE
-        ],
-        added,
-    )
+
+def _granted_since(target: "Connection", staged: Staged) -> dict[str, set[Grant]]:
+    """Return what the live tables are granted that the staged ones will replace."""
+    return {
+        staged.name(table): live_grants(target, table.target.schema, table.target.name)
+        for table in staged.family.tables
+    }
 
 
 def _create(move: _Move, giving: Giving, database: str, lacking: Sequence[Need]) -> None:
@@ -241,7 +234,9 @@ def _create(move: _Move, giving: Giving, database: str, lacking: Sequence[Need])
     for need in lacking:
         if need.kind == SEQUENCE:
             copy_sequence(move.scratch, move.target, need.oid, need.identity)
-    giving.give([thing_of(move.scratch, move.target, need) for need in lacking])
+    things = [thing_of(move.scratch, move.target, need) for need in lacking]
+    giving.own(things)
+    giving.grant(things)
 
 
 def _large_objects(scratch: "Connection", target: "Connection", family: Family) -> list[str]:

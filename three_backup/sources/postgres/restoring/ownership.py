@@ -122,65 +122,78 @@ class Giving:
     _lost: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _refused: list[str] = field(default_factory=list)
 
-    def give(self, things: Sequence[Thing], added: Mapping[str, set[Grant]] | None = None) -> None:
-        """Give them their owners and grants. added: further grants, by the name of the thing.
-
-        Raises BackupError if something that runs with the rights of its owner cannot be its own.
-        """
-        if OWNER in self.kept:
-            self._give_owners(things)
-        if ACL in self.kept:
-            self._give_grants(things, added or {})
-
     def notes(self) -> Iterator[str]:
         for role, lost in sorted(self._lost.items()):
             yield f"there is no role {quoted(role)} here: {', '.join(sorted(lost))}"
         yield from self._refused
 
-    def _give_owners(self, things: Sequence[Thing]) -> None:
+    def own(self, things: Sequence[Thing]) -> None:
+        """Give them to their owners.
+
+        Raises BackupError if something that runs with the rights of its owner cannot be its own.
+        """
+        if OWNER not in self.kept:
+            return
         owners = _owners(self.scratch, [thing.source for thing in things])
         present = _owners(self.target, [thing.target for thing in things])
         roles = self._roles(owners.values())
         for thing in things:
-            owner = owners[thing.source]
-            if thing.altered_as is None or owner == present[thing.target]:
+            owner, is_now = owners[thing.source], present[thing.target]
+            if thing.altered_as is None or owner == is_now:
                 continue
-            if owner in roles:
-                statement = f"ALTER {thing.altered_as} {thing.name} OWNER TO {quoted(owner)}"
-                why_not = attempt(self.target, statement)
-            else:
-                why_not = f"there is no role {quoted(owner)} here"
+            why_not = self._why_not_owned(thing, owner, roles)
             trusted = roles.get(owner, False)  # the code of a superuser harms nobody
             if why_not is not None and thing.runs_as_owner and not trusted:
                 raise _not_its_own(thing, owner, why_not)
             if why_not is not None and owner in roles:
                 self._refused.append(f"it cannot be given to {quoted(owner)}: {why_not}")
             elif why_not is not None:
-                self._lost[owner].add(f"it belongs to {quoted(present[thing.target])} now")
+                self._lost[owner].add(f"it belongs to {quoted(is_now)} now")
 
-    def _give_grants(self, things: Sequence[Thing], added: Mapping[str, set[Grant]]) -> None:
-        wanted = read_grants(self.scratch, [thing.source for thing in things])
+    def grant(
+        self, things: Sequence[Thing], added: Mapping[str, set[Grant]] | None = None
+    ) -> None:
+        """Make their grants what they were. added: further ones, by the name of the thing."""
+        if ACL not in self.kept:
+            return
+        things = [thing for thing in things if thing.granted_on is not None]
+        goals = self._goals(things, added or {})
         present = read_grants(self.target, [thing.target for thing in things])
-        owners = _owners(self.scratch, [thing.source for thing in things])
-        owners_now = _owners(self.target, [thing.target for thing in things])
         roles = self._roles(
-            grant.grantee for grants in wanted.values() for grant in grants if grant.grantee
+            grant.grantee for goal in goals.values() for grant in goal if grant.grantee
         )
         for thing in things:
-            if thing.granted_on is None:
-                continue
-            was, is_now = owners[thing.source], owners_now[thing.target]
-            goal = {
-                grant._replace(grantee=is_now) if grant.grantee == was else grant
-                for grant in wanted[thing.source] | added.get(thing.name, set())
-            }
-            for grant in sorted(present[thing.target] - goal, key=str):
+            goal, is_there = goals[thing.target], present[thing.target]
+            for grant in sorted(is_there - goal, key=str):
                 self._say(thing, attempt(self.target, _revoke(thing, grant)))
-            for grant in sorted(goal - present[thing.target], key=str):
-                if grant.grantee is None or grant.grantee in (*roles, is_now):
+            for grant in sorted(goal - is_there, key=str):
+                if grant.grantee is None or grant.grantee in roles:
                     self._say(thing, attempt(self.target, _grant(thing, grant)))
                 else:
                     self._lost[grant.grantee].add(f"it had {grant.privilege}")
+
+    def _why_not_owned(self, thing: Thing, owner: str, roles: Mapping[str, bool]) -> str | None:
+        if owner not in roles:
+            return f"there is no role {quoted(owner)} here"
+        statement = f"ALTER {thing.altered_as} {thing.name} OWNER TO {quoted(owner)}"
+        return attempt(self.target, statement)
+
+    def _goals(
+        self, things: Sequence[Thing], added: Mapping[str, set[Grant]]
+    ) -> dict[Address, set[Grant]]:
+        """Return the grants to end with; what the owner had goes to whoever owns it now."""
+        wanted = read_grants(self.scratch, [thing.source for thing in things])
+        owners = _owners(self.scratch, [thing.source for thing in things])
+        owners_now = _owners(self.target, [thing.target for thing in things])
+        return {
+            thing.target: {
+                grant._replace(grantee=owners_now[thing.target])
+                if grant.grantee == owners[thing.source]
+                else grant
+                for grant in wanted[thing.source] | added.get(thing.name, set())
+            }
+            for thing in things
+        }
 
     def _say(self, thing: Thing, why_not: str | None) -> None:
         if why_not is not None:
