@@ -8,6 +8,8 @@ from tests.postgres.restoring import Restoring, beside, definitions, in_place, t
 from tests.postgres.taking import Taking, ask, run
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
+from three_backup.sources.jobs import DrillJob
+from three_backup.sources.postgres.restoring import drill
 
 ROLES = ("clerk", "auditor", 'odd "role"', "group_of_clerks")
 OWNED = (
@@ -286,3 +288,42 @@ def test_functions_that_name_others_without_their_schema_find_them(
     run(live, sales, "DROP TABLE public.t")
     restoring.one(chain, in_place(table(sales, "t")))
     assert ask(live, sales, "SELECT w FROM public.t") == "yes"
+
+
+def test_a_drill_of_an_index_that_never_ends_is_given_up_and_named(
+    live: PostgresServer,
+    sales: str,
+    taking: Taking,
+    restoring: Restoring,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run(
+        live,
+        sales,
+        """CREATE FUNCTION lurk(n int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$
+           BEGIN
+             IF current_setting('event_triggers') = 'off' THEN PERFORM pg_sleep(3600); END IF;
+             RETURN n;
+           END $$""",
+        "CREATE TABLE t AS SELECT 1 AS id",
+        "CREATE INDEX lurking ON t (lurk(id))",
+        "ALTER TABLE t OWNER TO clerk",
+    )
+    chain = [taking.take()]
+    monkeypatch.setattr(drill, "LEAST_SECONDS", 1)
+    wanted = table(sales, "t")
+    job = restoring.job(chain, in_place(wanted))
+    ((_, outcome),) = drill.drill(
+        DrillJob(
+            objects=[each for each in chain[0].manifest.objects if each.id == wanted],
+            chain=chain,
+            content=False,
+            name="test",
+            source_settings=job.source_settings,
+            work_dir=job.work_dir,
+            advance=job.advance,
+            say=job.say,
+        )
+    )
+    assert isinstance(outcome, BackupError)
+    assert outcome.message.startswith(f"{wanted}: index public.lurking could not be checked")

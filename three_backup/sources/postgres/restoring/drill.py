@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.base import Restored
@@ -39,12 +41,17 @@ SELECT quote_ident(nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e
  WHERE extname = 'amcheck'
 """
 _BTREES = """
-SELECT i.indexrelid::regclass::text
+SELECT i.indexrelid::regclass::text,
+       pg_relation_size(i.indexrelid) + pg_relation_size(i.indrelid)
   FROM pg_class t JOIN pg_index i ON i.indrelid IN (t.oid, t.reltoastrelid)
   JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam
  WHERE t.oid = %s::oid AND a.amname = 'btree' AND c.relkind = 'i' AND i.indisvalid
 """
 _CHECK_BTREE = "SELECT {}.bt_index_check(%s::regclass, true)"
+LEAST_SECONDS = 600
+"""How long the check of an index may take, however small it is."""
+
+_BYTES_A_SECOND = 1_000_000
 _CHECK_HEAP = "SELECT blkno, msg FROM {}.verify_heapam(%s::regclass) LIMIT 1"
 
 
@@ -160,9 +167,29 @@ def _checked(scratch: "Connection", oid: int, amcheck: str) -> int:
             "restore another snapshot, and check the disk of the server (pg_amcheck)",
         )
     btrees = scratch.execute(_BTREES, (oid,)).fetchall()
-    for (index,) in btrees:
-        scratch.execute(_CHECK_BTREE.format(amcheck).encode(), (index,))
+    for index, size in btrees:
+        _check_btree(scratch, amcheck, index, LEAST_SECONDS + size // _BYTES_A_SECOND)
     return len(btrees)
+
+
+def _check_btree(scratch: "Connection", amcheck: str, index: str, seconds: int) -> None:
+    """Check an index; what it calls, which its owner wrote, may take so long and no longer.
+
+    PostgreSQL runs that with the rights of the table's owner alone.
+    """
+    scratch.execute(f"SET statement_timeout = '{seconds}s'".encode())
+    try:
+        scratch.execute(_CHECK_BTREE.format(amcheck).encode(), (index,))
+    except BackupError as error:
+        if not isinstance(error.__cause__, psycopg.errors.QueryCanceled):
+            raise
+        raise BackupError(
+            "postgres.index_endless",
+            f"index {index} could not be checked within {seconds} seconds",
+            "look at the functions that it calls (\\d in psql): one of them may not end",
+        ) from error
+    finally:
+        scratch.execute("SET statement_timeout = 0")
 
 
 def _about(object_id: ObjectId, error: BackupError) -> BackupError:
