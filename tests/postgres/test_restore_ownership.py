@@ -1,6 +1,8 @@
 """What comes back belongs to whom it belonged, with the grants it had."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,8 @@ from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.sources.jobs import DrillJob
 from three_backup.sources.postgres.restoring import drill
+from three_backup.sources.postgres.scratch.folder import acting_as
+from three_backup.sources.postgres.scratch.server import scratch_user
 
 ROLES = ("clerk", "auditor", 'odd "role"', "group_of_clerks")
 OWNED = (
@@ -327,3 +331,31 @@ def test_a_drill_of_an_index_that_never_ends_is_given_up_and_named(
     )
     assert isinstance(outcome, BackupError)
     assert outcome.message.startswith(f"{wanted}: index public.lurking could not be checked")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root lets another user run the server")
+def test_root_follows_no_link_that_the_user_of_the_server_plants_meanwhile(
+    live: PostgresServer,
+    database: str,
+    taking: Taking,
+    restoring: Restoring,
+    tmp_path: Path,
+) -> None:
+    run(live, database, "CREATE TABLE t AS SELECT 1 AS id")
+    chain = [taking.take()]
+    precious, user = tmp_path / "precious", scratch_user(None)
+    precious.mkdir(mode=0o755)
+    planted: list[Path] = []
+
+    def plant(_: int) -> None:
+        for folder in restoring.folder.glob("*/link0/global"):
+            if not planted:
+                with acting_as(user):
+                    folder.rename(folder.with_name("aside"))
+                    folder.symlink_to(precious)
+                planted.append(folder)
+
+    with pytest.raises(BackupError):
+        restoring.one(chain, beside(table(database, "t"), level3="copy"), advance=plant)
+    assert planted
+    assert list(precious.iterdir()) == []

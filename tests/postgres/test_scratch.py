@@ -16,7 +16,7 @@ from three_backup.command import Program, run
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.sources.postgres.scratch.binaries import Binaries, find_binaries
-from three_backup.sources.postgres.scratch.folder import PGDATA, scratch_folder
+from three_backup.sources.postgres.scratch.folder import PGDATA, acting_as, scratch_folder
 from three_backup.sources.postgres.scratch.server import (
     ScratchServer,
     scratch_server,
@@ -251,3 +251,24 @@ def test_binaries_of_another_version_are_passed_over(live: PostgresServer, tmp_p
         find_binaries(99, live.bindir, {"PATH": str(tmp_path)}, tmp_path)
     found = find_binaries(live.version, tmp_path, {"PATH": str(live.bindir)}, tmp_path)
     assert found == Binaries(live.bindir, live.version)
+
+
+@as_root
+def test_root_writes_nothing_where_the_user_of_the_server_planted_a_link(
+    parent: Path, tmp_path: Path
+) -> None:
+    user = scratch_user(None)
+    precious = tmp_path / "precious"
+    precious.mkdir(mode=0o755)
+    with scratch_folder(parent, user) as folder:
+        link0 = folder / "link0"
+        with acting_as(user):
+            link0.symlink_to(precious)
+        with acting_as(user), pytest.raises(PermissionError):
+            (link0 / "global").mkdir()
+        with acting_as(user):
+            (folder / "own").write_text("ours")
+        assert (folder / "own").owner() == user
+        assert os.getuid() == 0
+        (precious / "roots").write_text("root acts as itself again")
+    assert [path.name for path in precious.iterdir()] == ["roots"]

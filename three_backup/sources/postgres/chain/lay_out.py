@@ -5,6 +5,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import crc32c
 
@@ -14,7 +15,7 @@ from three_backup.sources.postgres.chain.links import Link
 from three_backup.sources.postgres.index import File, Form, Index
 from three_backup.sources.postgres.pack import PackReader
 from three_backup.sources.postgres.scratch.binaries import Binaries
-from three_backup.sources.postgres.scratch.folder import own
+from three_backup.sources.postgres.scratch.folder import acting_as
 
 MANIFEST = "backup_manifest"
 
@@ -41,7 +42,7 @@ def lay_out_chain(
             _make_directories(directory, index.directories if newest else (), link, user)
             _fetch(reader, link.fetch, directory, user)
             _write_stubs(link.stubs, directory, user)
-            _take_same(link.same, older, directory)
+            _take_same(link.same, older, directory, user)
             laid_out.append(directory)
     return laid_out
 
@@ -66,12 +67,12 @@ def write_manifest(directory: Path, manifest: bytes, user: str | None) -> None:
 
 def put_stand_ins(stand_ins: Mapping[str, int], pgdata: Path, user: str | None) -> None:
     """Make sparse files of the given lengths (bytes) for the paths that were not laid out."""
-    with _disk(pgdata):
+    with _disk(pgdata), acting_as(user):
         for path, length in stand_ins.items():
             target = _inside(pgdata, path)
             if length >= _WORTH_A_STAND_IN and target.parent.is_dir() and not target.exists():
-                _append(target, b"", user)
-                os.truncate(target, length)
+                with _opened(target) as output:
+                    output.truncate(length)
 
 
 def _make_directories(directory: Path, paths: Iterable[str], link: Link, user: str | None) -> None:
@@ -79,9 +80,9 @@ def _make_directories(directory: Path, paths: Iterable[str], link: Link, user: s
     wanted |= {_inside(directory, file.path).parent for file in link.files}
     wanted |= {_inside(directory, path).parent for path in link.same}
     parents = {parent for path in wanted for parent in path.parents if directory in parent.parents}
-    for path in sorted({directory} | wanted | parents):
-        path.mkdir(mode=0o700, exist_ok=True)
-        own(path, user)
+    with acting_as(user):
+        for path in sorted({directory} | wanted | parents):
+            path.mkdir(mode=0o700, exist_ok=True)
 
 
 def _fetch(reader: PackReader, files: Iterable[File], directory: Path, user: str | None) -> None:
@@ -91,7 +92,7 @@ def _fetch(reader: PackReader, files: Iterable[File], directory: Path, user: str
         if not file.size:
             _append(_stored_as(directory, file), b"", user)
     for file, offset, piece in reader.pieces(files):
-        _append(_stored_as(directory, file), piece, user if offset == 0 else None)
+        _append(_stored_as(directory, file), piece, user)
         checksum = crc32c.crc32c(piece, unfinished.pop(file.path))
         if offset + len(piece) < file.size:
             unfinished[file.path] = checksum
@@ -107,11 +108,14 @@ def _write_stubs(files: Iterable[File], directory: Path, user: str | None) -> No
         _append(_stored_as(directory, file), stub, user)
 
 
-def _take_same(paths: Iterable[str], older: Path | None, directory: Path) -> None:
-    for path in paths:
-        if older is None:
-            raise _damaged(path, "a base refers to a snapshot before it")
-        os.link(_inside(older, path), _inside(directory, path))
+def _take_same(
+    paths: Iterable[str], older: Path | None, directory: Path, user: str | None
+) -> None:
+    with acting_as(user):
+        for path in paths:
+            if older is None:
+                raise _damaged(path, "a base refers to a snapshot before it")
+            os.link(_inside(older, path), _inside(directory, path))
 
 
 def _stored_as(directory: Path, file: File) -> Path:
@@ -128,12 +132,16 @@ def _inside(directory: Path, path: str) -> Path:
 
 
 def _append(path: Path, content: bytes | memoryview, user: str | None) -> None:
-    """Append to the file; make it if it is missing. user becomes its owner, None keeps it."""
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-    with os.fdopen(os.open(path, flags, 0o600), "wb") as output:
-        if user is not None:
-            own(path, user)
+    """Append to the file as the user would; make it if it is missing."""
+    with acting_as(user):
+        output = _opened(path)
+    with output:
         output.write(content)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    return os.fdopen(os.open(path, flags, 0o600), "wb")
 
 
 @contextmanager

@@ -36,7 +36,7 @@ from three_backup.sources.postgres.mapping import relation_of
 from three_backup.sources.postgres.pack import PackReader, decompress_file
 from three_backup.sources.postgres.saved_configuration import SavedConfiguration
 from three_backup.sources.postgres.scratch.binaries import Binaries
-from three_backup.sources.postgres.scratch.folder import PGDATA
+from three_backup.sources.postgres.scratch.folder import PGDATA, acting_as
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +112,13 @@ class OpenedChain:
         directories = self._lay_out(resolve(self._indexes, laid_out), folder, user)
         pgdata = folder / PGDATA
         if len(directories) == 1:
-            directories[0].rename(pgdata)
+            with acting_as(user):
+                directories[0].rename(pgdata)
         else:
             combine(binaries, directories, pgdata, user)
-            for directory in directories:
-                shutil.rmtree(directory)
+            with acting_as(user):
+                for directory in directories:
+                    shutil.rmtree(directory)
         put_stand_ins(stand_ins(self.newest, laid_out), pgdata, user)
 
     def whole(self) -> Whole:

@@ -15,7 +15,7 @@ from pathlib import Path
 from three_backup.errors import BackupError
 from three_backup.host.durable import sync_directory
 from three_backup.screen import formats
-from three_backup.sources.postgres.scratch.folder import own
+from three_backup.sources.postgres.scratch.folder import acting_as, own
 from three_backup.sources.postgres.scratch.server import can_enter
 
 UNFINISHED = "tb-restore-unfinished"
@@ -48,12 +48,13 @@ class BuildingSite:
 
     def move_in(self) -> None:
         """Move combined up into the data directory, durably if its content is durable."""
-        for entry in sorted(self.combined.iterdir(), key=lambda entry: entry.name == _LAST):
-            if entry.name == _LAST:
-                sync_directory(self.directory)
-            entry.rename(self.directory / entry.name)
-        shutil.rmtree(self.folder)
-        sync_directory(self.directory)
+        with acting_as(self.user):
+            for entry in sorted(self.combined.iterdir(), key=lambda entry: entry.name == _LAST):
+                if entry.name == _LAST:
+                    sync_directory(self.directory)
+                entry.rename(self.directory / entry.name)
+            shutil.rmtree(self.folder)
+            sync_directory(self.directory)
         for folder in self.folders:
             sync_directory(folder.parent)
 
@@ -72,10 +73,11 @@ def building_site(
     try:
         for folder in (*site.folders, site.folder):
             _make(folder, user)
-        (site.folder / _FOLDERS).write_bytes(b"\n".join(map(os.fsencode, site.folders)))
+        with acting_as(user):
+            (site.folder / _FOLDERS).write_bytes(b"\n".join(map(os.fsencode, site.folders)))
         yield site
     except BaseException:
-        _clear(site.folders, made)
+        _clear(site, made)
         raise
 
 
@@ -166,14 +168,15 @@ def _make(folder: Path, user: str | None) -> None:
     own(folder, user)
 
 
-def _clear(folders: Sequence[Path], made: Sequence[Path]) -> None:
+def _clear(site: BuildingSite, made: Sequence[Path]) -> None:
     """Empty the folders and remove those that were made; before, all were empty or absent."""
-    for folder in folders:
+    for folder in site.folders:
         with suppress(FileNotFoundError):
-            for entry in list(os.scandir(folder)):
-                if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.path)
-                else:
-                    Path(entry.path).unlink()
+            with acting_as(site.user):
+                for entry in list(os.scandir(folder)):
+                    if entry.is_dir(follow_symlinks=False):
+                        shutil.rmtree(entry.path)
+                    else:
+                        Path(entry.path).unlink()
             if folder in made:
                 folder.rmdir()

@@ -27,7 +27,7 @@ from three_backup.sources.postgres.cluster.restored_configuration import (
 )
 from three_backup.sources.postgres.index import Form, Index
 from three_backup.sources.postgres.scratch.binaries import Binaries, find_binaries
-from three_backup.sources.postgres.scratch.folder import own
+from three_backup.sources.postgres.scratch.folder import acting_as
 from three_backup.sources.postgres.scratch.server import can_enter, scratch_user
 from three_backup.sources.postgres.scratch.wal import check_tablespaces
 
@@ -163,8 +163,9 @@ def _combine(
         for oid, folder in site.tablespaces.items()
     ]
     combine(binaries, directories, site.combined, site.user, [*options, *mapped])
-    for directory in (*directories, *(folder for made in spaces for folder in made.values())):
-        shutil.rmtree(directory)
+    with acting_as(site.user):
+        for directory in (*directories, *(folder for made in spaces for folder in made.values())):
+            shutil.rmtree(directory)
 
 
 def _make_spaces(site: BuildingSite, number: int) -> dict[int, Path]:
@@ -172,11 +173,11 @@ def _make_spaces(site: BuildingSite, number: int) -> dict[int, Path]:
     spaces = {oid: site.folder / f"space{number}-{oid}" for oid in site.tablespaces}
     link = site.folder / f"link{number}"
     pointers = link / "pg_tblspc"
-    for folder in (link, pointers, *spaces.values()):
-        folder.mkdir(mode=0o700, exist_ok=True)
-        own(folder, site.user)
-    for oid, folder in spaces.items():
-        (pointers / str(oid)).symlink_to(folder)
+    with acting_as(site.user):
+        for folder in (link, pointers, *spaces.values()):
+            folder.mkdir(mode=0o700, exist_ok=True)
+        for oid, folder in spaces.items():
+            (pointers / str(oid)).symlink_to(folder)
     return spaces
 
 
@@ -195,22 +196,21 @@ def _complete(site: BuildingSite, chain: OpenedChain, left_out: LeftOut) -> list
     added = dict.fromkeys(left_out.files, b"") | configuration
     if left_out.relations:
         added[SCRIPT] = left_out.script(site.directory).encode()
-    for path, content in added.items():
-        _append(pgdata / path, content, site.user)
-    add_files(pgdata / MANIFEST, added)
-    (pgdata / "standby.signal").unlink(missing_ok=True)
-    _append(pgdata / "recovery.signal", b"", site.user)
     settings = recovery_settings(some_left_out=bool(left_out.relations)).encode()
-    _append(pgdata / "postgresql.auto.conf", settings, site.user)
+    with acting_as(site.user):
+        for path, content in added.items():
+            _append(pgdata / path, content)
+        add_files(pgdata / MANIFEST, added)
+        (pgdata / "standby.signal").unlink(missing_ok=True)
+        _append(pgdata / "recovery.signal", b"")
+        _append(pgdata / "postgresql.auto.conf", settings)
     return list(configuration_notes(saved, configuration))
 
 
-def _append(path: Path, content: bytes, user: str | None) -> None:
+def _append(path: Path, content: bytes) -> None:
     path.parent.mkdir(mode=0o700, exist_ok=True)
     with path.open("ab") as file:
         file.write(content)
-    for owned in (path.parent, path):
-        own(owned, user)
 
 
 def _verify(site: BuildingSite, binaries: Binaries) -> None:

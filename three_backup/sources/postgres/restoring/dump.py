@@ -4,8 +4,10 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 
 from three_backup.command import Program, run
+from three_backup.sources.postgres.scratch.folder import scratch_folder
 from three_backup.sources.postgres.scratch.server import ScratchServer
 
 _ENTRY = re.compile(r"\d+; (\d+) (\d+) ")
@@ -24,22 +26,25 @@ class Definitions:
 
 def dump_schemas(server: ScratchServer, database: str, schemas: Sequence[str]) -> Definitions:
     """Dump the schemas with all that is in them, without owners and grants."""
-    dumped = _dump(server, database, [f"--schema={schema}" for schema in schemas])
-    return Definitions(
-        _script(dumped, ["--section=pre-data"]), _script(dumped, ["--section=post-data"])
-    )
+    with scratch_folder(Path(gettempdir()), None) as folder:
+        wanted = [f"--schema={schema}" for schema in schemas]
+        dumped = _dump(server, folder, database, wanted)
+        return Definitions(
+            _script(dumped, ["--section=pre-data"]), _script(dumped, ["--section=post-data"])
+        )
 
 
 def dump_objects(
     server: ScratchServer, database: str, wanted: Collection[tuple[int, int]]
 ) -> bytes:
     """Dump the objects, given by class and oid, in an order that works."""
-    dumped = _dump(server, database, [])
-    listed = run(Program([dumped.pg_restore, "--list", str(dumped.dump)]))
-    chosen = [line for line in listed.splitlines() if _key(line) in wanted]
-    list_file = dumped.dump.with_name(_LIST)
-    list_file.write_text("\n".join(chosen), "utf-8", "surrogateescape")
-    return _script(dumped, [f"--use-list={list_file}"])
+    with scratch_folder(Path(gettempdir()), None) as folder:
+        dumped = _dump(server, folder, database, [])
+        listed = run(Program([dumped.pg_restore, "--list", str(dumped.dump)]))
+        chosen = [line for line in listed.splitlines() if _key(line) in wanted]
+        list_file = folder / _LIST
+        list_file.write_text("\n".join(chosen), "utf-8", "surrogateescape")
+        return _script(dumped, [f"--use-list={list_file}"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +53,9 @@ class _Dumped:
     dump: Path
 
 
-def _dump(server: ScratchServer, database: str, patterns: Sequence[str]) -> _Dumped:
-    dump = server.log.with_name(_DUMP)
+def _dump(server: ScratchServer, folder: Path, database: str, patterns: Sequence[str]) -> _Dumped:
+    """Dump into a folder of our own: that of the server may be another user's."""
+    dump = folder / _DUMP
     run(
         server.program(
             "pg_dump",

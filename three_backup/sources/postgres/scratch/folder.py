@@ -4,6 +4,7 @@ A folder is in use while a process holds a flock on it; the kernel releases it w
 So the folder of a living run is never removed, and no clock or process number is trusted.
 """
 
+import ctypes
 import fcntl
 import os
 import pwd
@@ -20,6 +21,10 @@ from three_backup.errors import BackupError
 
 PGDATA = "pgdata"
 """The data directory of a scratch server, inside its folder."""
+
+_LIBC = ctypes.CDLL(None)
+_NOBODY_NEW = -1
+"""With this, setfsuid() changes nothing and returns whom the thread acts as."""
 
 _PREFIX = "three_backup-restore-"
 _STOPPED_WITHIN_MS = 10_000
@@ -40,6 +45,33 @@ def scratch_folder(parent: Path, user: str | None) -> Iterator[Path]:
     finally:
         _remove(folder)
         os.close(lock)
+
+
+@contextmanager
+def acting_as(user: str | None) -> Iterator[None]:
+    """Have the kernel check the file accesses of this thread as those of the user; None: as ours.
+
+    Root works so in folders that the user may change under its hands: whatever links the user
+    plants there, nothing is written or moved where the user could not do it. What is made belongs
+    to the user.
+    """
+    if user is None:
+        yield
+        return
+    uid, gid = _account(user)
+    try:
+        _LIBC.setfsgid(gid)
+        _LIBC.setfsuid(uid)
+        if _LIBC.setfsuid(_NOBODY_NEW) != uid:
+            raise BackupError(
+                "postgres.scratch_user",
+                f"postgres: this process may not act as user {user}",
+                "run it as that user, or give it CAP_SETUID",
+            )
+        yield
+    finally:
+        _LIBC.setfsuid(os.geteuid())
+        _LIBC.setfsgid(os.getegid())
 
 
 def own(path: Path, user: str | None) -> None:
@@ -79,7 +111,7 @@ def _locked_folder(parent: Path) -> tuple[Path, int]:
         while True:
             folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
             with suppress(FileNotFoundError):  # another process cleared it before it was locked
-                lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+                lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 if folder.exists():
                     return folder, lock

@@ -19,7 +19,7 @@ from three_backup.errors import BackupError
 from three_backup.sources.postgres.scratch.binaries import Binaries
 from three_backup.sources.postgres.scratch.folder import (
     PGDATA,
-    own,
+    acting_as,
     scratch_folder,
     stop_server,
 )
@@ -178,7 +178,7 @@ def start(server: ScratchServer, user: str | None) -> None:
         raise BackupError(
             "postgres.scratch_start",
             "postgres: the scratch server did not start: "
-            + (_end_of_log(server.log) or error.message),
+            + (_end_of_log(server.log, user) or error.message),
         ) from error
 
 
@@ -204,42 +204,45 @@ def _socket_folder(stack: ExitStack, folder: Path, user: str | None) -> Path:
 
 def _configure(server: ScratchServer, folder: Path, user: str | None) -> None:
     pgdata = folder / PGDATA
-    for name in ("postgresql.auto.conf", "recovery.signal", "standby.signal"):
-        (pgdata / name).unlink(missing_ok=True)
     settings = {
         **_SETTINGS,
-        **_controlled(server.binaries, pgdata),
+        **_controlled(server.binaries, pgdata, user),
         "unix_socket_directories": f'"{server.socket_folder}"',
         "hba_file": str(folder / "hba.conf"),
         "ident_file": str(folder / "ident.conf"),
     }
     lines = [f"{name} = {_quoted(value)}\n" for name, value in settings.items()]
-    _write(pgdata / "postgresql.conf", lines, user)
-    _write(folder / "hba.conf", ["local all all peer map=scratch\n"], user)
     superuser = server.superuser.replace('"', '""')
     ours = pwd.getpwuid(os.geteuid()).pw_name
-    _write(folder / "ident.conf", [f'scratch "{ours}" "{superuser}"\n'], user)
+    with acting_as(user):
+        for name in ("postgresql.auto.conf", "recovery.signal", "standby.signal"):
+            (pgdata / name).unlink(missing_ok=True)
+        _write(pgdata / "postgresql.conf", lines)
+        _write(folder / "hba.conf", ["local all all peer map=scratch\n"])
+        _write(folder / "ident.conf", [f'scratch "{ours}" "{superuser}"\n'])
 
 
-def _controlled(binaries: Binaries, pgdata: Path) -> Mapping[str, str]:
-    said = run(Program([binaries["pg_controldata"], str(pgdata)], code="postgres.control_file"))
+def _controlled(binaries: Binaries, pgdata: Path, user: str | None) -> Mapping[str, str]:
+    argv = [binaries["pg_controldata"], str(pgdata)]
+    said = run(Program(argv, user=user, code="postgres.control_file"))
     found = dict(re.findall(r"^(\w+) setting: +(\d+)$", said, re.MULTILINE))
     locks = max(_FEWEST_LOCKS, int(found.get("max_locks_per_xact", 0)))
     found["max_locks_per_xact"] = str(locks)
     return {_SPELLED.get(name, name): found[name] for name in _CONTROLLED if name in found}
 
 
-def _write(path: Path, lines: list[str], user: str | None) -> None:
+def _write(path: Path, lines: list[str]) -> None:
     path.unlink(missing_ok=True)
     path.write_text("".join(lines))
     path.chmod(0o600)
-    own(path, user)
 
 
-def _end_of_log(log: Path) -> str:
-    if not log.exists():
-        return ""
-    with log.open("rb") as readable:
+def _end_of_log(log: Path, user: str | None) -> str:
+    with acting_as(user):
+        if not log.exists():
+            return ""
+        readable = log.open("rb")
+    with readable:
         readable.seek(max(0, log.stat().st_size - _LOG_END))
         lines = readable.read().decode("utf-8", "replace").splitlines()
     telling = [line for line in lines if re.search(r"\b(FATAL|PANIC|ERROR|HINT|DETAIL):", line)]
