@@ -23,16 +23,7 @@ from three_backup.sources.postgres.restoring.needs import (
     read_needs,
     refuse_to_invent,
 )
-from three_backup.sources.postgres.restoring.ownership import (
-    ACL,
-    OWNER,
-    Giving,
-    Grant,
-    Thing,
-    live_grants,
-    thing_of,
-    thing_of_part,
-)
+from three_backup.sources.postgres.restoring.ownership import ACL, OWNER, Giving
 from three_backup.sources.postgres.restoring.staging import ForeignKey, Staged, place, stage
 from three_backup.sources.postgres.restoring.surroundings import (
     add_labels,
@@ -47,6 +38,13 @@ from three_backup.sources.postgres.restoring.target import (
     connect_target,
     relation_exists,
     taken_names,
+)
+from three_backup.sources.postgres.restoring.things import (
+    Grant,
+    Thing,
+    live_grants,
+    thing_of,
+    thing_of_part,
 )
 from three_backup.sources.postgres.restoring.transfer import (
     clear_way,
