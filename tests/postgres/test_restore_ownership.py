@@ -100,6 +100,13 @@ CARRIERS_OF_CODE = {
         "CREATE TYPE pair AS (one d, two d[])",
         "CREATE TABLE t (id d, many d[], pair pair)",
     ],
+    "materialized view": [
+        "CREATE DOMAIN d AS int CHECK (public.evil(VALUE) > 0)",
+        "CREATE TABLE src (id d)",
+        "INSERT INTO src VALUES (7), (7), (7)",
+        "CREATE MATERIALIZED VIEW t AS SELECT id FROM src",
+        "ALTER TABLE src OWNER TO clerk",
+    ],
     "partition key": [
         "CREATE TABLE t (id int) PARTITION BY RANGE (sly(id))",
         "CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (100)",
@@ -135,13 +142,19 @@ def test_no_code_of_an_owner_runs_with_more_rights_than_the_owner_has(
     live: PostgresServer, sales: str, taking: Taking, restoring: Restoring, carrier: str
 ) -> None:
     run(live, sales, *HOSTILE, *CARRIERS_OF_CODE[carrier], "ALTER TABLE t OWNER TO clerk")
-    run(live, sales, "INSERT INTO t (id) SELECT 7 FROM generate_series(1, 3)")
+    kind = table
+    if carrier == "materialized view":
+        kind = view
+    else:
+        run(live, sales, "INSERT INTO t (id) SELECT 7 FROM generate_series(1, 3)")
     rows = ask(live, sales, "SELECT string_agg(t::text, '|') FROM t")
     chain = [taking.take()]
-    run(live, sales, "ALTER ROLE clerk NOSUPERUSER", "TRUNCATE witness", "DROP TABLE t")
-    restoring.one(chain, in_place(table(sales, "t")))
+    what = "MATERIALIZED VIEW" if kind is view else "TABLE"
+    run(live, sales, "ALTER ROLE clerk NOSUPERUSER", "TRUNCATE witness", f"DROP {what} t")
+    restoring.one(chain, in_place(kind(sales, "t")))
     assert ask(live, sales, "SELECT string_agg(t::text, '|') FROM t") == rows
-    assert ask(live, sales, "SELECT tableowner FROM pg_tables WHERE tablename = 't'") == "clerk"
+    owner = "SELECT pg_get_userbyid(relowner) FROM pg_class WHERE relname = 't'"
+    assert ask(live, sales, owner) == "clerk"
     assert ask(live, sales, "SELECT rolsuper FROM pg_roles WHERE rolname = 'clerk'") == "False"
     assert ask(live, sales, "SELECT count(*) FROM witness WHERE who <> 'clerk'") == "0"
 
@@ -292,6 +305,25 @@ def test_functions_that_name_others_without_their_schema_find_them(
     run(live, sales, "DROP TABLE public.t")
     restoring.one(chain, in_place(table(sales, "t")))
     assert ask(live, sales, "SELECT w FROM public.t") == "yes"
+
+
+def test_large_objects_belong_to_whom_they_belonged(
+    live: PostgresServer, sales: str, taking: Taking, restoring: Restoring
+) -> None:
+    run(
+        live,
+        sales,
+        "SELECT lo_create(4711)",
+        "ALTER LARGE OBJECT 4711 OWNER TO clerk",
+        "GRANT SELECT ON LARGE OBJECT 4711 TO auditor",
+        "CREATE TABLE pictures AS SELECT 4711::oid AS picture",
+    )
+    owned = "SELECT lomowner::regrole || ' ' || lomacl::text FROM pg_largeobject_metadata"
+    before = ask(live, sales, owned)
+    chain = [taking.take()]
+    run(live, sales, "DROP TABLE pictures", "SELECT lo_unlink(4711)")
+    restoring.one(chain, in_place(table(sales, "pictures")))
+    assert ask(live, sales, owned) == before
 
 
 def test_a_drill_of_an_index_that_never_ends_is_given_up_and_named(

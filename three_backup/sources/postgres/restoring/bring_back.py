@@ -173,7 +173,7 @@ def _load(move: _Move, family: Family, doomed: Existing | None) -> _Loaded:
         ]
     )
     giving.grant(relations, {} if doomed is None else _granted_since(move.target, staged))
-    said += _large_objects(move.scratch, move.target, named)
+    said += _large_objects(move, named, giving)
     return _Loaded(staged, rows, [*_notes(family, staged, lacking), *giving.notes(), *said])
 
 
@@ -237,8 +237,8 @@ def _create(move: _Move, giving: Giving, database: str, lacking: Sequence[Need])
     giving.grant(things)
 
 
-def _large_objects(scratch: "Connection", target: "Connection", family: Family) -> list[str]:
-    copied = copy_large_objects(scratch, target, family)
+def _large_objects(move: _Move, family: Family, giving: Giving) -> list[str]:
+    copied = copy_large_objects(move.scratch, move.target, family, giving)
     return [f"large objects that its rows name came with it: {copied}"] if copied else []
 
 

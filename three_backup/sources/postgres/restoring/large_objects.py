@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from three_backup.sources.postgres.restoring.family import Family
+from three_backup.sources.postgres.restoring.ownership import Giving
+from three_backup.sources.postgres.restoring.things import thing_of_large_object
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -30,13 +32,19 @@ _MANY = 1000
 _PIECE = 1 << 20
 
 
-def copy_large_objects(scratch: "Connection", target: "Connection", family: Family) -> int:
+def copy_large_objects(
+    scratch: "Connection", target: "Connection", family: Family, giving: Giving
+) -> int:
     """Copy the ones that the family's rows name and the target lacks; return how many."""
     copied = 0
     for numbers in _named(scratch, [table.oid for table in family.tables]):
-        for (number,) in target.execute(_MISSING, (numbers,)).fetchall():
+        lacking = [number for (number,) in target.execute(_MISSING, (numbers,)).fetchall()]
+        for number in lacking:
             _copy(scratch, target, number)
-            copied += 1
+        things = [thing_of_large_object(number) for number in lacking]
+        giving.own(things)
+        giving.grant(things)
+        copied += len(lacking)
     return copied
 
 

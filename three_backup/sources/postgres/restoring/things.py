@@ -38,6 +38,9 @@ SELECT a.classid::int8, a.objid::int8, a.attname::text,
          UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, NULL,
                           coalesce(fdwacl, acldefault('F', fdwowner))
                      FROM pg_foreign_data_wrapper
+         UNION ALL SELECT 'pg_largeobject'::regclass, oid, NULL,
+                          coalesce(lomacl, acldefault('L', lomowner))
+                     FROM pg_largeobject_metadata
        ) AS a (classid, objid, attname, acl)
   CROSS JOIN LATERAL aclexplode(a.acl) AS g
  WHERE (a.classid, a.objid) IN (SELECT * FROM unnest(%(classes)s::oid[], %(oids)s::oid[]))
@@ -75,6 +78,9 @@ _WORDS: Mapping[str, tuple[str | None, str | None]] = {
     "language": ("LANGUAGE", "LANGUAGE"),
 }
 """The words after ALTER and after GRANT … ON, by what pg_identify_object() calls a thing."""
+
+_LARGE_OBJECTS = 2613
+"""The class of large objects in every database: pg_largeobject."""
 
 Address = tuple[int, int]
 """Class and oid of something in a database."""
@@ -155,6 +161,11 @@ def thing_of(scratch: "Connection", target: "Connection", need: Need) -> Thing:
         granted_on,
         runs_as_owner or need.kind in VIEWS,
     )
+
+
+def thing_of_large_object(number: int) -> Thing:
+    there = (_LARGE_OBJECTS, number)
+    return Thing(there, there, str(number), "LARGE OBJECT", "LARGE OBJECT")
 
 
 def _address(

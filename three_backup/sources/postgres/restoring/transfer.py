@@ -83,7 +83,7 @@ def load(
         if table.kind == "r":
             rows[table.oid] = _fill(scratch, target, staged, table)
         elif table.kind == MATERIALIZED_VIEW:
-            rows[table.oid] = _fill_view(scratch, target, table, staged.name(table), notes)
+            rows[table.oid] = _fill_view(scratch, target, staged, table, notes)
     for part in staged.family.parts:
         if part.kind == SEQUENCE:
             copy_sequence(scratch, target, part.oid, staged.name(part))
@@ -234,7 +234,11 @@ def _batches(rows: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:
 
 
 def _fill_view(
-    scratch: "Connection", target: "Connection", view: FamilyPart, into: str, notes: list[str]
+    scratch: "Connection",
+    target: "Connection",
+    staged: Staged,
+    view: FamilyPart,
+    notes: list[str],
 ) -> int:
     """Copy the rows that the view had; a REFRESH would make new ones from today's tables.
 
@@ -243,10 +247,11 @@ def _fill_view(
     """
     if not scratch.execute(_COLUMNS, (view.oid,)).fetchall()[0][1]:
         return 0
+    into = staged.name(view)
     try:
         with target.transaction():
             target.execute(_TURN_INTO, ("r", into))
-            rows = _copy(scratch, target, view, into)
+            rows = _fill(scratch, target, staged, view)
             target.execute(_TURN_INTO, (MATERIALIZED_VIEW, into))
             return rows
     except psycopg.errors.InsufficientPrivilege:
