@@ -100,6 +100,11 @@ CARRIERS_OF_CODE = {
         "CREATE TYPE pair AS (one d, two d[])",
         "CREATE TABLE t (id d, many d[], pair pair)",
     ],
+    "literal": [
+        "CREATE DOMAIN d AS int CHECK (public.evil(VALUE) > 0)",
+        "CREATE TABLE t (id int, many d[] DEFAULT '{7}')",
+        "CREATE INDEX ON t (id) WHERE many <> '{8}'",
+    ],
     "materialized view": [
         "CREATE DOMAIN d AS int CHECK (public.evil(VALUE) > 0)",
         "CREATE TABLE src (id d)",

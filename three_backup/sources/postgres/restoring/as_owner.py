@@ -1,11 +1,12 @@
 """Runs what evaluates the code of an owner with the rights of that owner, and no more.
 
 CHECKs, generated columns, domains and the keys of partitions call functions that the owner of the
-table chose. Loaded by a superuser they would run as one: such code can undo SET ROLE and SET
+table chose: when rows are loaded, and a domain even where a literal of it is only named in a
+definition. A superuser who does that would run them as one: such code can undo SET ROLE and SET
 SESSION AUTHORIZATION, and a trigger that it defers runs at the commit. PostgreSQL knows a safe
 place, in which it builds indexes and refreshes materialized views: with the rights of their owner,
-where roles cannot be changed, nothing can be deferred and settings are put back. So the rows of
-such a table are inserted while a materialized view of its owner is refreshed.
+where roles cannot be changed, nothing can be deferred and settings are put back. So such a table
+is made and filled while a materialized view of its owner is refreshed.
 """
 
 import re
@@ -83,9 +84,9 @@ def evaluates_code(scratch: "Connection", table: int) -> bool:
 
 
 def run_as(
-    scratch: "Connection", target: "Connection", prefix: str, owner: str, query: str
+    scratch: "Connection", target: "Connection", prefix: str, owner: str, query: bytes
 ) -> int:
-    """Run a query that returns a number with the rights of the owner, and return the number.
+    """Run statements with the rights of the owner, and return the number that the last one does.
 
     prefix: of the stage's schemas; one more is made for the time being. Where a function of the
     owner names others without their schema, the query is run again with the search path that the
@@ -95,18 +96,23 @@ def run_as(
     try:
         return _run(target, schema, owner, query)
     except _UNQUALIFIED:
-        path = _literal(_search_path(scratch, owner))
-        set_path = f"SELECT pg_catalog.set_config('search_path', {path}, true)"
-        return _run(target, schema, owner, f"{set_path}; {query}")
+        path = _literal(_search_path(scratch, owner).encode())
+        set_path = b"SELECT pg_catalog.set_config('search_path', %b, true); " % path
+        return _run(target, schema, owner, set_path + query)
 
 
-def _run(target: "Connection", schema: str, owner: str, query: str) -> int:
+def _run(target: "Connection", schema: str, owner: str, query: bytes) -> int:
     step, role = f"{schema}.step", quoted(owner)
     with target.transaction():
+        target.execute("SET LOCAL check_function_bodies = off")
         for statement in (
             f"CREATE SCHEMA {schema}",
             f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}",
-            f"CREATE FUNCTION {step}() RETURNS bigint LANGUAGE sql AS {_literal(query)}",
+        ):
+            target.execute(statement.encode())
+        made = f"CREATE FUNCTION {step}() RETURNS bigint LANGUAGE sql AS ".encode()
+        target.execute(made + _literal(query))
+        for statement in (
             f"ALTER FUNCTION {step} OWNER TO {role}",
             f"CREATE MATERIALIZED VIEW {step} AS SELECT {step}() AS number WITH NO DATA",
             f"ALTER MATERIALIZED VIEW {step} OWNER TO {role}",
@@ -123,8 +129,8 @@ def _run(target: "Connection", schema: str, owner: str, query: str) -> int:
     return int(number)
 
 
-def _literal(text: str) -> str:
-    return " E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+def _literal(text: bytes) -> bytes:
+    return b" E'" + text.replace(b"\\", b"\\\\").replace(b"'", b"''") + b"'"
 
 
 def _search_path(scratch: "Connection", owner: str) -> str:

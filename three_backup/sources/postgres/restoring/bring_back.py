@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from three_backup.sources.postgres.connection import quoted
-from three_backup.sources.postgres.restoring.as_owner import evaluates_code
+from three_backup.sources.postgres.restoring.as_owner import evaluates_code, run_as
 from three_backup.sources.postgres.restoring.dump import dump_objects, dump_schemas
 from three_backup.sources.postgres.restoring.family import (
     SEQUENCE,
@@ -42,6 +42,7 @@ from three_backup.sources.postgres.restoring.target import (
 from three_backup.sources.postgres.restoring.things import (
     Grant,
     Thing,
+    address_of_source,
     live_grants,
     thing_of,
     thing_of_part,
@@ -160,11 +161,18 @@ def _load(move: _Move, family: Family, doomed: Existing | None) -> _Loaded:
     staged = stage(move.scratch, named, _prefix(move.server, family), can_inherit)
     definitions = dump_schemas(move.server, database, staged.schemas)
     place(move.scratch, staged)
-    move.target.execute(definitions.before)
-    relations = list(_relations(move, staged, has_code=any(map(is_code, prepared.needs))))
+    has_code = any(map(is_code, prepared.needs))
+    author = giving.author(address_of_source(named.root)) if has_code else None
+    for schema in staged.schemas:
+        move.target.execute(f"CREATE SCHEMA {quoted(schema)}".encode())
+    _define(move, staged, author, definitions.before)
+    relations = list(_relations(move, staged, has_code=has_code))
     giving.own(relations)  # before anything of them is evaluated
     rows, said = load(move.scratch, move.target, staged)
-    move.target.execute(definitions.after)
+    if author is not None:  # who alone can complete what may be another one's partition
+        giving.lend(relations, author)
+    _define(move, staged, author, definitions.after)
+    giving.own(relations)
     giving.own(
         [
             thing_of_part(move.target, part, staged.schema(part))
@@ -175,6 +183,17 @@ def _load(move: _Move, family: Family, doomed: Existing | None) -> _Loaded:
     giving.grant(relations, {} if doomed is None else _granted_since(move.target, staged))
     said += _large_objects(move, named, giving)
     return _Loaded(staged, rows, [*_notes(family, staged, lacking), *giving.notes(), *said])
+
+
+def _define(move: _Move, staged: Staged, author: str | None, script: bytes) -> None:
+    """Run the script; as its author, where what it only names may run code of that role."""
+    if author is None:
+        move.target.execute(script)
+        return
+    for schema in staged.schemas:
+        grant = f"GRANT USAGE, CREATE ON SCHEMA {quoted(schema)} TO {quoted(author)}"
+        move.target.execute(grant.encode())
+    run_as(move.scratch, move.target, staged.prefix, author, script + b"; SELECT 0::bigint")
 
 
 def _finish(

@@ -25,13 +25,14 @@ class Definitions:
 
 
 def dump_schemas(server: ScratchServer, database: str, schemas: Sequence[str]) -> Definitions:
-    """Dump the schemas with all that is in them, without owners and grants."""
+    """Dump all that is in the schemas, without owners and grants, and without the schemas."""
     with scratch_folder(Path(gettempdir()), None) as folder:
         wanted = [f"--schema={schema}" for schema in schemas]
         dumped = _dump(server, folder, database, wanted)
-        return Definitions(
-            _script(dumped, ["--section=pre-data"]), _script(dumped, ["--section=post-data"])
-        )
+        before = _script(dumped, ["--section=pre-data"])
+        for schema in schemas:  # their names are ours: nothing else in there is spelt so
+            before = before.replace(f"CREATE SCHEMA {schema};\n".encode(), b"", 1)
+        return Definitions(before, _script(dumped, ["--section=post-data"]))
 
 
 def dump_objects(

@@ -42,7 +42,16 @@ class Giving:
     def notes(self) -> Iterator[str]:
         for role, lost in sorted(self._lost.items()):
             yield f"there is no role {quoted(role)} here: {', '.join(sorted(lost))}"
-        yield from self._refused
+        yield from dict.fromkeys(self._refused)
+
+    def author(self, source: Address) -> str | None:
+        """Return who owned what is to be created, if that is no superuser and not ourselves."""
+        if OWNER not in self.kept:
+            return None
+        owner = read_owners(self.scratch, [source])[source]
+        ((ourselves,),) = self.target.execute("SELECT current_user::text")
+        is_superuser = self._roles([owner]).get(owner, True)  # so is nobody who is not here
+        return None if is_superuser or owner == ourselves else owner
 
     def own(self, things: Sequence[Thing]) -> None:
         """Give them to their owners.
@@ -66,6 +75,14 @@ class Giving:
                 self._refused.append(f"it cannot be given to {quoted(owner)}: {why_not}")
             elif why_not is not None:
                 self._lost[owner].add(f"it belongs to {quoted(is_now)} now")
+
+    def lend(self, things: Sequence[Thing], role: str) -> None:
+        """Make the role the owner of all of them for a while."""
+        present = read_owners(self.target, [thing.target for thing in things])
+        for thing in things:
+            if thing.altered_as is not None and present[thing.target] != role:
+                statement = f"ALTER {thing.altered_as} {thing.name} OWNER TO {quoted(role)}"
+                self.target.execute(statement.encode())
 
     def grant(
         self, things: Sequence[Thing], added: Mapping[str, set[Grant]] | None = None

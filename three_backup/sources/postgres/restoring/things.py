@@ -79,8 +79,8 @@ _WORDS: Mapping[str, tuple[str | None, str | None]] = {
 }
 """The words after ALTER and after GRANT … ON, by what pg_identify_object() calls a thing."""
 
-_LARGE_OBJECTS = 2613
-"""The class of large objects in every database: pg_largeobject."""
+_RELATIONS, _LARGE_OBJECTS = 1259, 2613
+"""The classes in every database: pg_class, and pg_largeobject."""
 
 Address = tuple[int, int]
 """Class and oid of something in a database."""
@@ -161,6 +161,11 @@ def thing_of(scratch: "Connection", target: "Connection", need: Need) -> Thing:
         granted_on,
         runs_as_owner or need.kind in VIEWS,
     )
+
+
+def address_of_source(part: FamilyPart) -> Address:
+    """Return where the scratch server has a table or view."""
+    return _RELATIONS, part.oid
 
 
 def thing_of_large_object(number: int) -> Thing:

@@ -154,7 +154,7 @@ def _why_not_attached(
     if row is None or not row[2] or not evaluates_code(target, row[0]):
         return attempt(target, statement)
     try:
-        run_as(scratch, target, staged.prefix, row[1], f"{statement}; SELECT 0::bigint")
+        run_as(scratch, target, staged.prefix, row[1], f"{statement}; SELECT 0::bigint".encode())
     except psycopg.Error as error:
         if error.sqlstate is None:
             raise
@@ -185,9 +185,8 @@ def _fill_as(
     target.execute(f"GRANT SELECT ON {aside} TO {quoted(owner)}".encode())
     names = ", ".join(own for own, _, _ in columns)
     values = ", ".join(f"{own}::{kind}" if made else own for own, kind, made in columns)
-    filled = run_as(
-        scratch, target, staged.prefix, owner, _INSERT.format(name, names, values, aside)
-    )
+    insert = _INSERT.format(name, names, values, aside).encode()
+    filled = run_as(scratch, target, staged.prefix, owner, insert)
     target.execute(f"DROP TABLE {aside}".encode())
     return copied, filled
 
