@@ -179,7 +179,7 @@ def _most_requests(host: Host, fault: Fault, object_id: str) -> int:
     """Return the most requests of a cycle that takes a snapshot and removes an older one."""
     _configure(host, "")
     seen = []
-    for kind in ("--base", "--incremental") * 2:
+    for kind in ("--base", "--incremental") * 4:
         fault.arm("", 0)
         assert _cycle(host, ("--select", object_id), kind) == {0}
         seen.append(fault.seen)
