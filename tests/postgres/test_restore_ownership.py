@@ -164,6 +164,32 @@ def test_no_code_of_an_owner_runs_with_more_rights_than_the_owner_has(
     assert ask(live, sales, "SELECT count(*) FROM witness WHERE who <> 'clerk'") == "0"
 
 
+def test_code_cannot_put_a_view_of_its_own_where_the_restore_reads(
+    live: PostgresServer, sales: str, taking: Taking, restoring: Restoring
+) -> None:
+    swap = """CREATE FUNCTION swap(n int) RETURNS bool LANGUAGE plpgsql AS $$
+        DECLARE place text;
+        BEGIN
+          FOR place IN SELECT quote_ident(nspname) FROM pg_namespace WHERE nspname ~ '^three_b'
+          LOOP
+            BEGIN
+              EXECUTE 'ALTER MATERIALIZED VIEW ' || place || '.step RENAME TO aside';
+              EXECUTE 'CREATE VIEW ' || place
+                      || '.step AS SELECT public.evil(1)::bigint AS number';
+            EXCEPTION WHEN OTHERS THEN NULL; END;
+          END LOOP;
+          RETURN true;
+        END $$"""
+    run(live, sales, *HOSTILE, swap, "CREATE TABLE t (id int CHECK (public.swap(id)))")
+    run(live, sales, "INSERT INTO t VALUES (7)", "ALTER TABLE t OWNER TO clerk")
+    chain = [taking.take()]
+    run(live, sales, "DROP TABLE t")
+    restoring.one(chain, in_place(table(sales, "t")))
+    assert ask(live, sales, "SELECT count(*) FROM t") == "1"
+    assert ask(live, sales, "SELECT rolsuper FROM pg_roles WHERE rolname = 'clerk'") == "False"
+    assert ask(live, sales, "SELECT count(*) FROM witness") == "0"
+
+
 def test_a_role_that_is_gone_is_named_and_the_rest_comes_back(
     live: PostgresServer, database: str, taking: Taking, restoring: Restoring
 ) -> None:

@@ -1,10 +1,10 @@
-"""Where the snapshots of a source come to lie."""
+"""The places where sources keep their snapshots."""
 
 from enum import Enum, auto
 
 
 class Kept(Enum):
-    """Where the snapshots of a source lie once they are taken."""
+    """The place of a source's snapshots right after they are taken."""
 
     FOLDERS = auto()  # in folders of this host; tb-upload sends them to S3
     # In the source itself. A point is restored without its parents; the next increment, and those

@@ -116,6 +116,8 @@ def _run(target: "Connection", schema: str, owner: str, query: bytes) -> int:
             f"ALTER FUNCTION {step} OWNER TO {role}",
             f"CREATE MATERIALIZED VIEW {step} AS SELECT {step}() AS number WITH NO DATA",
             f"ALTER MATERIALIZED VIEW {step} OWNER TO {role}",
+            # Else the code could put a view of its own in the place of what we read afterwards.
+            f"REVOKE CREATE ON SCHEMA {schema} FROM {role}",
             f"REFRESH MATERIALIZED VIEW {step}",
         ):
             target.execute(statement.encode())

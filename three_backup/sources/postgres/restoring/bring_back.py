@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from three_backup.errors import BackupError
 from three_backup.sources.postgres.connection import quoted
 from three_backup.sources.postgres.restoring.as_owner import evaluates_code, run_as
 from three_backup.sources.postgres.restoring.dump import dump_objects, dump_schemas
@@ -36,6 +37,7 @@ from three_backup.sources.postgres.restoring.target import (
     check_free,
     check_partitions_free,
     connect_target,
+    existing,
     relation_exists,
     taken_names,
 )
@@ -168,7 +170,7 @@ def _load(move: _Move, family: Family, doomed: Existing | None) -> _Loaded:
     _define(move, staged, author, definitions.before)
     relations = list(_relations(move, staged, has_code=has_code))
     giving.own(relations)  # before anything of them is evaluated
-    rows, said = load(move.scratch, move.target, staged)
+    rows, said = load(move.scratch, move.target, staged, as_owner=author is not None)
     if author is not None:  # who alone can complete what may be another one's partition
         giving.lend(relations, author)
     _define(move, staged, author, definitions.after)
@@ -194,6 +196,15 @@ def _define(move: _Move, staged: Staged, author: str | None, script: bytes) -> N
         grant = f"GRANT USAGE, CREATE ON SCHEMA {quoted(schema)} TO {quoted(author)}"
         move.target.execute(grant.encode())
     run_as(move.scratch, move.target, staged.prefix, author, script + b"; SELECT 0::bigint")
+    for table in staged.family.tables:
+        found = existing(move.target, staged.schema(table), table.target.name)
+        if found is None or found.kind != table.kind:
+            raise BackupError(
+                "postgres.tampered",
+                f"{staged.family.target}: while it was made, code of {quoted(author)} put "
+                "something else in its place",
+                "look at the functions that it calls before you trust that role again",
+            )
 
 
 def _finish(

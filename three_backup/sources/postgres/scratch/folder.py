@@ -24,7 +24,7 @@ PGDATA = "pgdata"
 
 _LIBC = ctypes.CDLL(None)
 _NOBODY_NEW = -1
-"""With this, setfsuid() changes nothing and returns whom the thread acts as."""
+"""An invalid id: setfsuid() then changes nothing and returns the present one."""
 
 _PREFIX = "three_backup-restore-"
 _STOPPED_WITHIN_MS = 10_000
