@@ -56,6 +56,24 @@ with carrier_lock(Path(sys.argv[1]), sys.argv[2], shared=sys.argv[3] == "shared"
     sys.stdin.read()
 """
 
+ENDING = """
+import ctypes, os, sys, threading, time
+from pathlib import Path
+from three_backup.host.locks import carrier_lock
+from three_backup.model.objects import Carrier
+
+def outlive():
+    while "State:\\tZ" not in Path("/proc/self/status").read_text():
+        time.sleep(0.01)
+    print("held", flush=True)
+    time.sleep(0.5)
+    os._exit(0)
+
+with carrier_lock(Path(sys.argv[1]), Carrier(sys.argv[2])):
+    threading.Thread(target=outlive).start()
+    ctypes.CDLL(None).pthread_exit(None)  # a zombie from now on, whose files are still open
+"""
+
 Owner = subprocess.Popen[str]
 Start = Callable[..., Owner]
 
@@ -114,3 +132,12 @@ def refused_run(start: Start) -> Start:
 @pytest.fixture
 def carrier_owner(start: Start, tmp_path: Path) -> Start:
     return lambda carrier, mode="": start(CARRIER, tmp_path, carrier, mode)
+
+
+@pytest.fixture
+def ending_owner(start: Start, tmp_path: Path) -> Start:
+    """A function that starts an owner in the state of a killed one for half a second.
+
+    Its main thread has ended, another has not: the kernel keeps its lock, and names no holder.
+    """
+    return lambda carrier: start(ENDING, tmp_path, carrier)

@@ -74,3 +74,10 @@ def test_a_killed_tool_leaves_its_carrier_free(carrier_owner: Start, tmp_path: P
     owner.wait()
     with carrier_lock(tmp_path, CARRIER):
         pass
+
+
+def test_a_tool_that_is_about_to_end_is_waited_for(ending_owner: Start, tmp_path: Path) -> None:
+    owner = ending_owner(CARRIER)
+    wait_until_held(owner)
+    with carrier_lock(tmp_path, CARRIER):
+        assert owner.wait() == 0

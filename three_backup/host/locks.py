@@ -26,6 +26,8 @@ _FOLDER = "locks"
 _RUN = "run"
 _SETTLE = 1.0
 """Seconds within which a process that took a lock has written its claim."""
+_ENDING = 5.0
+"""Seconds that the kernel may take to clear a killed process away, its locks last."""
 
 
 class IfRunning(StrEnum):
@@ -129,7 +131,7 @@ def carrier_lock(local_dir: Path, carrier: Carrier, *, shared: bool = False) -> 
     """
     path = local_dir / _FOLDER / escaped(carrier)
     try:
-        descriptor = _take(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        descriptor = _take_from_the_dead(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
     except BlockingIOError as error:
         raise BusyError(
             "lock.carrier",
@@ -150,7 +152,7 @@ def _take_for_run(
     say: Callable[[str], None],
 ) -> int:
     try:
-        return _take(path, fcntl.LOCK_EX)
+        return _take_from_the_dead(path, fcntl.LOCK_EX)
     except BlockingIOError as error:
         match patience.if_running:
             case IfRunning.SKIP:
@@ -196,6 +198,18 @@ def _check_patience(path: Path, claim: Claim | None, patience: Takeover, now: da
     if now - claim.since < patience.kill_after and silent < patience.silent_after:
         hours = patience.kill_after / timedelta(hours=1)
         raise _busy(path, f"it is at work, and is killed once it is {hours:g} hours old")
+
+
+def _take_from_the_dead(path: Path, operation: int) -> int:
+    """Take the lock, waiting only for a holder that ends. Raises BlockingIOError if one lives."""
+    deadline = time.monotonic() + _ENDING
+    while True:
+        try:
+            return _take(path, operation)
+        except BlockingIOError:
+            if _holder(path) is not None or time.monotonic() > deadline:
+                raise
+        time.sleep(_ENDING / 100)
 
 
 def _take(path: Path, operation: int) -> int:
@@ -256,12 +270,16 @@ def _living(claim: Claim | None) -> list[Holder]:
 
 
 def _owner(path: Path) -> str:
-    """Describe who holds the lock, and since when if the file tells."""
+    return _holder(path) or "a process of another user"
+
+
+def _holder(path: Path) -> str | None:
+    """Describe who holds the lock, and since when if the file tells; None if nobody is seen."""
     claim, found = _read(path), holders(path)
     named = [member for member in _living(claim) if member in found or not found]
     if claim is not None and named:
         return f"{named[0]} since {rfc3339(claim.since)}"
-    return str(found[0]) if found else "a process of another user"
+    return str(found[0]) if found else None
 
 
 def _busy(path: Path, hint: str) -> BusyError:
