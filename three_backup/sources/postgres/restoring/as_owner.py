@@ -10,10 +10,8 @@ is made and filled while a materialized view of its owner is refreshed.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
-
-import psycopg
 
 from three_backup.sources.postgres.connection import quoted
 
@@ -21,12 +19,15 @@ if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
 
 # All that is evaluated for each row that a COPY brings: CHECKs of the table and of the domains
-# that its types are made of, generated columns, and the keys that tell its partition.
+# that its types are made of, generated columns, and the keys that tell its partition. Likewise for
+# each literal of some types.
 _EXPRESSIONS = """
 WITH RECURSIVE tree AS (
   SELECT %(table)s::oid AS relid UNION SELECT relid FROM pg_partition_ancestors(%(table)s::oid)
 ), made_of (oid) AS (
   SELECT atttypid FROM pg_attribute WHERE attrelid = %(table)s::oid AND NOT attisdropped
+   UNION
+  SELECT unnest(%(types)s::oid[])
    UNION
   SELECT part.oid
     FROM made_of m JOIN pg_type t ON t.oid = m.oid
@@ -60,57 +61,38 @@ SELECT EXISTS (
 _FUNCTION = re.compile(r":(?:op)?func(?:id|oid)? (\d+)")
 _OPERATOR = re.compile(r":opno (\d+)")
 _OPERATORS = re.compile(r":opnos \(o ([\d ]+)\)")
-_SEARCH_PATH = """
-SELECT split_part(setting, '=', 2)
-  FROM pg_db_role_setting CROSS JOIN LATERAL unnest(setconfig) AS setting
- WHERE setting LIKE 'search_path=%%'
-   AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-   AND setrole IN (0, coalesce((SELECT oid FROM pg_roles WHERE rolname = %s), 0))
- ORDER BY setrole = 0, setdatabase = 0 LIMIT 1
-"""
-_USUAL_SEARCH_PATH = '"$user", public'
-_UNQUALIFIED = (psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedTable)
 
 
-def evaluates_code(scratch: "Connection", table: int) -> bool:
-    """Return whether loading rows runs functions that are not PostgreSQL's harmless ones."""
-    expressions = [text for (text,) in scratch.execute(_EXPRESSIONS, {"table": table})]
+def evaluates_code(connection: "Connection", table: int, types: Sequence[int] = ()) -> bool:
+    """Return whether functions run that are not PostgreSQL's harmless ones.
+
+    table: into which rows are loaded, or 0. types: of which literals are read.
+    """
+    given = {"table": table, "types": list(types)}
+    expressions = [text for (text,) in connection.execute(_EXPRESSIONS.encode(), given)]
     functions = _found(_FUNCTION, expressions)
     operators = _found(_OPERATOR, expressions)
     for listed in (group for text in expressions for group in _OPERATORS.findall(text)):
         operators |= set(map(int, listed.split()))
-    ((code,),) = scratch.execute(_FOREIGN_CODE, (sorted(functions), sorted(operators)))
+    ((code,),) = connection.execute(_FOREIGN_CODE, (sorted(functions), sorted(operators)))
     return bool(code)
 
 
-def run_as(
-    scratch: "Connection", target: "Connection", prefix: str, owner: str, query: bytes
-) -> int:
+def run_as(target: "Connection", prefix: str, owner: str, query: bytes) -> int:
     """Run statements with the rights of the owner, and return the number that the last one does.
 
-    prefix: of the stage's schemas; one more is made for the time being. Where a function of the
-    owner names others without their schema, the query is run again with the search path that the
-    owner had at the source. Raises psycopg.Error.
+    prefix: of the stage's schemas; one more is made for the time being. Raises psycopg.Error.
     """
     schema = quoted(f"{prefix}_as")
-    try:
-        return _run(target, schema, owner, query)
-    except _UNQUALIFIED:
-        path = _literal(_search_path(scratch, owner).encode())
-        set_path = b"SELECT pg_catalog.set_config('search_path', %b, true); " % path
-        return _run(target, schema, owner, set_path + query)
-
-
-def _run(target: "Connection", schema: str, owner: str, query: bytes) -> int:
     step, role = f"{schema}.step", quoted(owner)
+    made = f"CREATE FUNCTION {step}() RETURNS bigint LANGUAGE sql AS ".encode()
     with target.transaction():
-        target.execute("SET LOCAL check_function_bodies = off")
         for statement in (
+            "SET LOCAL check_function_bodies = off",
             f"CREATE SCHEMA {schema}",
             f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}",
         ):
             target.execute(statement.encode())
-        made = f"CREATE FUNCTION {step}() RETURNS bigint LANGUAGE sql AS ".encode()
         target.execute(made + _literal(query))
         for statement in (
             f"ALTER FUNCTION {step} OWNER TO {role}",
@@ -133,11 +115,6 @@ def _run(target: "Connection", schema: str, owner: str, query: bytes) -> int:
 
 def _literal(text: bytes) -> bytes:
     return b" E'" + text.replace(b"\\", b"\\\\").replace(b"'", b"''") + b"'"
-
-
-def _search_path(scratch: "Connection", owner: str) -> str:
-    row = scratch.execute(_SEARCH_PATH, (owner,)).fetchone()
-    return _USUAL_SEARCH_PATH if row is None else str(row[0])
 
 
 def _found(pattern: re.Pattern[str], expressions: Iterable[str]) -> set[int]:

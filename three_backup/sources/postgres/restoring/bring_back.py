@@ -1,31 +1,24 @@
 """Moves families from the scratch server into their target database."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from three_backup.errors import BackupError
 from three_backup.sources.postgres.connection import quoted
-from three_backup.sources.postgres.restoring.as_owner import evaluates_code, run_as
-from three_backup.sources.postgres.restoring.dump import dump_objects, dump_schemas
+from three_backup.sources.postgres.restoring.as_owner import evaluates_code
+from three_backup.sources.postgres.restoring.create import Group, complete, create, stage_group
 from three_backup.sources.postgres.restoring.family import (
     SEQUENCE,
     STATISTICS,
-    VIEWS,
     Family,
     without_clashes,
 )
+from three_backup.sources.postgres.restoring.foreign_keys import ForeignKey
 from three_backup.sources.postgres.restoring.large_objects import copy_large_objects
-from three_backup.sources.postgres.restoring.needs import (
-    Need,
-    is_code,
-    missing,
-    read_needs,
-    refuse_to_invent,
-)
+from three_backup.sources.postgres.restoring.needs import Need, missing, read_needs
 from three_backup.sources.postgres.restoring.ownership import ACL, OWNER, Giving
-from three_backup.sources.postgres.restoring.staging import ForeignKey, Staged, place, stage
+from three_backup.sources.postgres.restoring.staging import Staged
 from three_backup.sources.postgres.restoring.surroundings import (
     add_labels,
     default_grants,
@@ -37,21 +30,11 @@ from three_backup.sources.postgres.restoring.target import (
     check_free,
     check_partitions_free,
     connect_target,
-    existing,
-    relation_exists,
     taken_names,
 )
-from three_backup.sources.postgres.restoring.things import (
-    Grant,
-    Thing,
-    address_of_source,
-    live_grants,
-    thing_of,
-    thing_of_part,
-)
+from three_backup.sources.postgres.restoring.things import Grant, Thing, live_grants, thing_of_part
 from three_backup.sources.postgres.restoring.transfer import (
     clear_way,
-    copy_sequence,
     join_again,
     load,
     put_in_place,
@@ -89,12 +72,17 @@ class _Move:
     target: "Connection"
     kept: Sequence[str]  # which of OWNER and ACL are given back
 
+    def giving(self) -> Giving:
+        return Giving(self.scratch, self.target, self.kept)
+
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     """A family that lies in its stage in the target."""
 
     staged: Staged
+    giving: Giving
+    relations: list[Thing]
     rows: Mapping[int, int]  # how many, by the oid of their table
     said: list[str]  # notes
 
@@ -107,9 +95,8 @@ def prepare(
     doomed: what it replaces, if that is still there. Raises BackupError where the name of a
     partition is taken.
     """
-    check_partitions_free(target, family, doomed)
-    named = without_clashes(family, partial(taken_names, target, doomed=doomed))
-    needs = read_needs(scratch, named)
+    named = _named(target, family, doomed)
+    needs = read_needs(scratch, [named])
     return Prepared(named, needs, missing(target, needs))
 
 
@@ -117,105 +104,95 @@ def bring_back(
     server: ScratchServer,
     scratch: "Connection",
     families: Sequence[Family],
+    foreign_keys: Mapping[int, Sequence[ForeignKey]],
     options: Mapping[str, Any],
     *,
     overwrite: bool,
 ) -> list[BroughtBack]:
     """Restore the families in one transaction of the target: all of them or nothing.
 
-    Only foreign keys, and the attachment to a parent, may fail alone: the result names them. Of
-    several families, views are loaded last, when the tables that they read are in place.
-    options: `owner`, `acl`; False leaves these out.
+    Only foreign keys, and the attachment to a parent, may fail alone: the result names them.
+    foreign_keys: by the oids of the families' roots. options: `owner`, `acl`; False leaves these
+    out.
     """
     kept = [what for what in (OWNER, ACL) if options.get(what, True)]
-    first = [one for one in families if len(families) == 1 or one.root.kind not in VIEWS]
-    later = [one for one in families if one not in first]
     with connect_target(families[0].target.level1) as target, target.transaction():
         move = _Move(server, scratch, target, kept)
         doomed = {
-            family: found
+            family.root.oid: found
             for family in families
             if (found := check_free(target, family.target, overwrite=overwrite)) is not None
         }
-        loaded = {family: _load(move, family, doomed.get(family)) for family in first}
-        lost = {family: lost_publications(target, found) for family, found in doomed.items()}
-        clear_way(target, list(doomed.items()))
-        for done in loaded.values():
-            put_in_place(target, done.staged)
-        for family in later:
-            loaded[family] = _load(move, family, None)
-            put_in_place(target, loaded[family].staged)
+        named = [_named(target, family, doomed.get(family.root.oid)) for family in families]
+        giving = move.giving()
+        group = stage_group(server, giving, named, server.log.parent.name.replace("-", "_"))
+        create(group, giving)
+        givings = [giving, *(move.giving() for _ in named[1:])]
+        loaded = [_load(move, group, *one) for one in zip(group.staged, givings, strict=True)]
+        complete(group, giving, {one.staged.family.root.oid: one.relations for one in loaded})
+        for one in loaded:
+            _give(move, one, doomed.get(one.staged.family.root.oid))
+        lost = {root: lost_publications(target, found) for root, found in doomed.items()}
+        clear_way(target, [(one, doomed[one.root.oid]) for one in named if one.root.oid in doomed])
+        for one in loaded:
+            put_in_place(target, one.staged)
+        for family, one in zip(families, loaded, strict=True):
+            one.said[:0] = [*_notes(family, one.staged), *one.giving.notes()]
+            one.said.extend(lost.get(family.root.oid, []))
+        loaded[0].said[:0] = _made(group)
         return [
-            _finish(move, loaded[family], doomed.get(family), lost.get(family, []))
-            for family in families
+            _finish(move, group, one, doomed.get(root), foreign_keys[root])
+            for one in loaded
+            for root in [one.staged.family.root.oid]
         ]
 
 
-def _load(move: _Move, family: Family, doomed: Existing | None) -> _Loaded:
-    """Load the family into its stage. doomed: what it replaces, if that is still there."""
-    database = family.object.level1
-    prepared = prepare(move.scratch, move.target, family, doomed)
-    named, lacking = prepared.family, prepared.lacking
-    refuse_to_invent(str(family.target), lacking)
-    giving = Giving(move.scratch, move.target, move.kept)
-    _create(move, giving, database, lacking)
-    can_inherit = partial(relation_exists, move.target)
-    staged = stage(move.scratch, named, _prefix(move.server, family), can_inherit)
-    definitions = dump_schemas(move.server, database, staged.schemas)
-    place(move.scratch, staged)
-    has_code = any(map(is_code, prepared.needs))
-    author = giving.author(address_of_source(named.root)) if has_code else None
-    for schema in staged.schemas:
-        move.target.execute(f"CREATE SCHEMA {quoted(schema)}".encode())
-    _define(move, staged, author, definitions.before)
-    relations = list(_relations(move, staged, has_code=has_code))
+def _named(target: "Connection", family: Family, doomed: Existing | None) -> Family:
+    check_partitions_free(target, family, doomed)
+    return without_clashes(family, partial(taken_names, target, doomed=doomed))
+
+
+def _load(move: _Move, group: Group, staged: Staged, giving: Giving) -> _Loaded:
+    """Load the rows of a family into its stage."""
+    author = group.authors[staged.family.root.oid]
+    relations = list(_relations(move, staged, has_code=author is not None))
     giving.own(relations)  # before anything of them is evaluated
-    rows, said = load(move.scratch, move.target, staged, as_owner=author is not None)
-    if author is not None:  # who alone can complete what may be another one's partition
-        giving.lend(relations, author)
-    _define(move, staged, author, definitions.after)
-    giving.own(relations)
+    rows, said = group.path.helps(
+        partial(load, move.scratch, move.target, staged, as_owner=author is not None)
+    )
+    return _Loaded(staged, giving, relations, rows, said)
+
+
+def _give(move: _Move, loaded: _Loaded, doomed: Existing | None) -> None:
+    """Give what is complete to its owners, with its grants; bring the large objects."""
+    staged, giving = loaded.staged, loaded.giving
     giving.own(
         [
             thing_of_part(move.target, part, staged.schema(part))
-            for part in named.parts
+            for part in staged.family.parts
             if part.kind == STATISTICS
         ]
     )
-    giving.grant(relations, {} if doomed is None else _granted_since(move.target, staged))
-    said += _large_objects(move, named, giving)
-    return _Loaded(staged, rows, [*_notes(family, staged, lacking), *giving.notes(), *said])
-
-
-def _define(move: _Move, staged: Staged, author: str | None, script: bytes) -> None:
-    """Run the script; as its author, where what it only names may run code of that role."""
-    if author is None:
-        move.target.execute(script)
-        return
-    for schema in staged.schemas:
-        grant = f"GRANT USAGE, CREATE ON SCHEMA {quoted(schema)} TO {quoted(author)}"
-        move.target.execute(grant.encode())
-    run_as(move.scratch, move.target, staged.prefix, author, script + b"; SELECT 0::bigint")
-    for table in staged.family.tables:
-        found = existing(move.target, staged.schema(table), table.target.name)
-        if found is None or found.kind != table.kind:
-            raise BackupError(
-                "postgres.tampered",
-                f"{staged.family.target}: while it was made, code of {quoted(author)} put "
-                "something else in its place",
-                "look at the functions that it calls before you trust that role again",
-            )
+    since = {} if doomed is None else _granted_since(move.target, staged)
+    giving.grant(loaded.relations, since)
+    copied = copy_large_objects(move.scratch, move.target, staged.family, giving)
+    if copied:
+        loaded.said.append(f"large objects that its rows name came with it: {copied}")
 
 
 def _finish(
-    move: _Move, loaded: _Loaded, doomed: Existing | None, lost: Sequence[str]
+    move: _Move,
+    group: Group,
+    loaded: _Loaded,
+    doomed: Existing | None,
+    foreign_keys: Sequence[ForeignKey],
 ) -> BroughtBack:
     """Add what needs all families in place: parents, labels and foreign keys."""
     scratch, target, staged = move.scratch, move.target, loaded.staged
-    said = [*loaded.said, *lost, *join_again(scratch, target, staged, doomed)]
+    said = [*loaded.said, *join_again(target, group.path, staged, doomed)]
     said += add_labels(scratch, target, staged.family)
     said += default_grants(target, staged.family, move.kept)
-    refused = tuple(key for key in staged.foreign_keys if _why_not(scratch, target, key))
+    refused = tuple(key for key in foreign_keys if _why_not(scratch, target, key))
     return BroughtBack(loaded.rows, tuple(said), refused)
 
 
@@ -240,8 +217,9 @@ def _relations(move: _Move, staged: Staged, *, has_code: bool) -> Iterator[Thing
     """Yield the staged tables, views and sequences. has_code: they call functions of users."""
     for part in staged.family.members:
         if part.oid == part.table or part.kind == SEQUENCE:
-            code = has_code or evaluates_code(move.scratch, part.oid)
-            yield thing_of_part(move.target, part, staged.schema(part), has_code=code)
+            thing = thing_of_part(move.target, part, staged.schema(part))
+            code = has_code or evaluates_code(move.target, thing.target[1])
+            yield replace(thing, runs_as_owner=code or thing.runs_as_owner)
 
 
 def _granted_since(target: "Connection", staged: Staged) -> dict[str, set[Grant]]:
@@ -252,34 +230,16 @@ def _granted_since(target: "Connection", staged: Staged) -> dict[str, set[Grant]
     }
 
 
-def _create(move: _Move, giving: Giving, database: str, lacking: Sequence[Need]) -> None:
-    for need in lacking:
-        if need.is_schema:
-            move.target.execute(f"CREATE SCHEMA {need.identity}".encode())
-    others = {(need.classid, need.oid) for need in lacking if not need.is_schema}
-    if others:
-        move.target.execute(dump_objects(move.server, database, others))
-    for need in lacking:
-        if need.kind == SEQUENCE:
-            copy_sequence(move.scratch, move.target, need.oid, need.identity)
-    things = [thing_of(move.scratch, move.target, need) for need in lacking]
-    giving.own(things)
-    giving.grant(things)
+def _made(group: Group) -> Iterator[str]:
+    if group.lacking:
+        made = ", ".join(map(str, group.lacking))
+        for staged in group.staged:
+            for part in staged.family.members:
+                made = made.replace(f"{staged.schema(part)}.", f"{part.target.schema}.")
+        yield f"it needed what was not there, now created: {made}"
 
 
-def _large_objects(move: _Move, family: Family, giving: Giving) -> list[str]:
-    copied = copy_large_objects(move.scratch, move.target, family, giving)
-    return [f"large objects that its rows name came with it: {copied}"] if copied else []
-
-
-def _prefix(server: ScratchServer, family: Family) -> str:
-    """Return a prefix for the stage's schemas, unique in the scratch server and the target."""
-    return f"{server.log.parent.name.replace('-', '_')}_{family.root.oid}"
-
-
-def _notes(family: Family, staged: Staged, lacking: Sequence[Need]) -> Iterator[str]:
-    if lacking:
-        yield f"it needed what was not there, now created: {', '.join(map(str, lacking))}"
+def _notes(family: Family, staged: Staged) -> Iterator[str]:
     for table in family.tables:
         if table.unlogged:
             name = f"{quoted(table.source.schema)}.{quoted(table.source.name)}"

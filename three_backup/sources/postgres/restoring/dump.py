@@ -1,8 +1,10 @@
 """Dumps definitions in the scratch server by pg_dump, as SQL for the target's transaction."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -10,42 +12,90 @@ from three_backup.command import Program, run
 from three_backup.sources.postgres.scratch.folder import scratch_folder
 from three_backup.sources.postgres.scratch.server import ScratchServer
 
-_ENTRY = re.compile(r"\d+; (\d+) (\d+) ")
+# Number, class, oid, kind and schema of an entry in pg_restore's list.
+_ENTRY = re.compile(r"(\d+); (\d+) (\d+) ([A-Z ]+) (\S+) ")
+_DEPENDS = ";\tdepends on: "
 _FENCE = re.compile(rb"^\\restrict (\w+)\n", re.MULTILINE)
+_NAMED = b"\n-- Name: "  # is above each statement
 _DUMP = "definitions.dump"
 _LIST = "definitions.list"
+
+Author = str | None
+"""The role that statements run as; None: whoever restores."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """SQL that one author runs."""
+
+    author: Author
+    script: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Definitions:
-    """SQL to run before the rows are loaded, and after."""
+    """Steps to take before the rows are loaded, and after."""
 
-    before: bytes
-    after: bytes
+    before: list[Step]
+    after: list[Step]
 
 
-def dump_schemas(server: ScratchServer, database: str, schemas: Sequence[str]) -> Definitions:
-    """Dump all that is in the schemas, without owners and grants, and without the schemas."""
+def dump_definitions(
+    server: ScratchServer,
+    database: str,
+    schemas: Mapping[str, Author],
+    others: Mapping[tuple[int, int], Author],
+) -> Definitions:
+    """Dump all that is in the schemas, and the others, in an order that works.
+
+    Owners and grants are left out, and the schemas themselves, whose names are our own. others: by
+    class and oid; their comments come with them.
+    """
     with scratch_folder(Path(gettempdir()), None) as folder:
-        wanted = [f"--schema={schema}" for schema in schemas]
-        dumped = _dump(server, folder, database, wanted)
-        before = _script(dumped, ["--section=pre-data"])
-        for schema in schemas:  # their names are ours: nothing else in there is spelt so
-            before = before.replace(f"CREATE SCHEMA {schema};\n".encode(), b"", 1)
-        return Definitions(before, _script(dumped, ["--section=post-data"]))
+        patterns = [] if others else [f"--schema={schema}" for schema in schemas]
+        dumped = _dump(server, folder, database, patterns)
+        listed = run(Program([dumped.pg_restore, "--list", "--verbose", str(dumped.dump)]))
+        chosen = list(_chosen(listed.splitlines(), schemas, others))
+        return Definitions(
+            list(_steps(dumped, "pre-data", chosen)), list(_steps(dumped, "post-data", chosen))
+        )
 
 
-def dump_objects(
-    server: ScratchServer, database: str, wanted: Collection[tuple[int, int]]
-) -> bytes:
-    """Dump the objects, given by class and oid, in an order that works."""
-    with scratch_folder(Path(gettempdir()), None) as folder:
-        dumped = _dump(server, folder, database, [])
-        listed = run(Program([dumped.pg_restore, "--list", str(dumped.dump)]))
-        chosen = [line for line in listed.splitlines() if _key(line) in wanted]
-        list_file = folder / _LIST
-        list_file.write_text("\n".join(chosen), "utf-8", "surrogateescape")
-        return _script(dumped, [f"--use-list={list_file}"])
+def _chosen(
+    lines: Iterable[str],
+    schemas: Mapping[str, Author],
+    others: Mapping[tuple[int, int], Author],
+) -> Iterator[tuple[str, Author]]:
+    """Yield the wanted entries of pg_restore's list, with their authors."""
+    authors = dict[str, Author]()  # by the numbers of the entries that are wanted
+    comment = ""  # the entry that was read last, if it is a comment on something of the others
+    for line in lines:
+        if line.startswith(_DEPENDS):
+            number = line.removeprefix(_DEPENDS)
+            if comment and number in authors:
+                yield comment, authors[number]
+            continue
+        entry = _ENTRY.match(line)
+        comment = ""
+        if entry is None:
+            continue
+        number, address = entry[1], (int(entry[2]), int(entry[3]))
+        if entry[5] in schemas:
+            yield line, schemas[entry[5]]
+        elif address in others:
+            authors[number] = others[address]
+            yield line, authors[number]
+        elif entry[4].startswith("COMMENT"):
+            comment = line
+
+
+def _steps(
+    dumped: "_Dumped", section: str, chosen: Sequence[tuple[str, Author]]
+) -> Iterator[Step]:
+    for author, entries in groupby(chosen, key=itemgetter(1)):
+        script = _script(dumped, section, [line for line, _ in entries])
+        if _NAMED in script:
+            yield Step(author, script)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +124,13 @@ def _dump(server: ScratchServer, folder: Path, database: str, patterns: Sequence
     return _Dumped(server.binaries["pg_restore"], dump)
 
 
-def _key(line: str) -> tuple[int, int] | None:
-    """Return class and oid of a list entry; comments and grants have none of their own."""
-    entry = _ENTRY.match(line)
-    return None if entry is None else (int(entry[1]), int(entry[2]))
-
-
-def _script(dumped: _Dumped, options: Sequence[str]) -> bytes:
-    argv = [dumped.pg_restore, "--file=-", "--no-tablespaces", "--no-owner", "--no-acl"]
-    script = run(Program([*argv, *options, str(dumped.dump)]))
-    return _without_fence(script.encode("utf-8", "surrogateescape"))
+def _script(dumped: _Dumped, section: str, entries: Sequence[str]) -> bytes:
+    """Return the SQL of the entries that are in this section."""
+    wanted = dumped.dump.with_name(_LIST)
+    wanted.write_text("\n".join(entries), "utf-8", "surrogateescape")
+    options = ["--file=-", "--no-tablespaces", "--no-owner", "--no-acl", f"--section={section}"]
+    argv = [dumped.pg_restore, *options, f"--use-list={wanted}", str(dumped.dump)]
+    return _without_fence(run(Program(argv)).encode("utf-8", "surrogateescape"))
 
 
 def _without_fence(script: bytes) -> bytes:

@@ -4,7 +4,7 @@ The needs are the closure of pg_depend from the family on. Those that the target
 there, except what holds rows: nobody would notice afterwards that the table is not the real one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,11 +62,16 @@ WITH RECURSIVE need (classid, objid) AS (
       OR n.objid = ANY(%(tables)s::oid[])
 )
 SELECT n.classid::int8, n.objid::int8, coalesce(c.relkind::text, ''), a.type, a.object_names,
-       a.object_args, i.identity
+       a.object_args, i.identity, coalesce(i.schema, ''),
+       l.lanpltrusted OR t.typtype <> 'b' OR n.classid IN (
+         'pg_class'::regclass, 'pg_operator'::regclass, 'pg_collation'::regclass,
+         'pg_conversion'::regclass, 'pg_ts_config'::regclass, 'pg_ts_dict'::regclass)
   FROM need n
   LEFT JOIN pg_class c ON n.classid = 'pg_class'::regclass AND c.oid = n.objid
   LEFT JOIN pg_type t ON n.classid = 'pg_type'::regclass AND t.oid = n.objid
   LEFT JOIN pg_class r ON r.oid = t.typrelid
+  LEFT JOIN pg_proc p ON n.classid = 'pg_proc'::regclass AND p.oid = n.objid
+  LEFT JOIN pg_language l ON l.oid = p.prolang
   CROSS JOIN LATERAL pg_identify_object_as_address(n.classid, n.objid, 0) AS a
   CROSS JOIN LATERAL pg_identify_object(n.classid, n.objid, 0) AS i
  WHERE n.objid >= 2200 AND n.objid <> ALL(%(own)s::oid[])
@@ -97,31 +102,33 @@ class Need:
     names: tuple[str, ...]
     arguments: tuple[str, ...]
     identity: str
+    schema: str  # empty if it lies in none
+    for_all: bool  # its owner could make it alone, without a superuser
 
     @property
     def is_schema(self) -> bool:
         return self.type == _SCHEMA
 
+    @property
+    def is_code(self) -> bool:
+        return self.type in _CODE
+
     def __str__(self) -> str:
         return f"{self.type} {self.identity}"
 
 
-def read_needs(scratch: "Connection", family: Family) -> list[Need]:
-    """Return what the family depends on, unless PostgreSQL or an extension brings it."""
+def read_needs(scratch: "Connection", families: Sequence[Family]) -> list[Need]:
+    """Return what the families depend on, unless PostgreSQL or an extension brings it."""
     given = {
-        "tables": [table.oid for table in family.tables],
-        "own": [part.oid for part in family.members],
+        "tables": [table.oid for family in families for table in family.tables],
+        "own": [part.oid for family in families for part in family.members],
     }
     return [
-        Need(classid, oid, kind, object_type, tuple(names), tuple(arguments), identity)
-        for classid, oid, kind, object_type, names, arguments, identity in scratch.execute(
+        Need(classid, oid, kind, type_, tuple(names), tuple(arguments), *told, bool(for_all))
+        for classid, oid, kind, type_, names, arguments, *told, for_all in scratch.execute(
             _NEEDS.encode(), given
         )
     ]
-
-
-def is_code(need: Need) -> bool:
-    return need.type in _CODE
 
 
 def missing(target: "Connection", needs: Iterable[Need]) -> list[Need]:

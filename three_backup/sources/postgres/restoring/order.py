@@ -1,6 +1,6 @@
 """The order in which families are restored: what others refer to comes first."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from three_backup.sources.postgres.restoring.family import VIEWS, Family
@@ -9,21 +9,43 @@ from three_backup.sources.postgres.restoring.refusals import TargetState
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
 
-# Views, inheritance, columns of a table's row type, foreign keys: what refers, and to what.
-_REFERENCES = """
-SELECT r.ev_class::int8, d.refobjid::int8
-  FROM pg_depend d JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
- WHERE d.refclassid = 'pg_class'::regclass
- UNION
-SELECT inhrelid::int8, inhparent::int8 FROM pg_inherits
- UNION
-SELECT d.objid::int8, coalesce(nullif(t.typrelid, 0), e.typrelid)::int8
-  FROM pg_depend d JOIN pg_type t ON d.refclassid = 'pg_type'::regclass AND t.oid = d.refobjid
-  LEFT JOIN pg_type e ON e.oid = t.typelem
- WHERE d.classid = 'pg_class'::regclass AND coalesce(nullif(t.typrelid, 0), e.typrelid) <> 0
- UNION
-SELECT conrelid::int8, confrelid::int8 FROM pg_constraint WHERE contype = 'f'
+# What depends on what. What belongs to a table counts as the table: its defaults, rules, policies,
+# indexes, row type. Foreign keys do not count: they are added one by one.
+_DEPENDENCIES = """
+WITH part (classid, objid, ofclass, ofobj) AS (
+  SELECT 'pg_attrdef'::regclass::oid, oid, 'pg_class'::regclass::oid, adrelid FROM pg_attrdef
+   UNION ALL
+  SELECT 'pg_constraint'::regclass, oid,
+         CASE conrelid WHEN 0 THEN 'pg_type'::regclass ELSE 'pg_class'::regclass END,
+         CASE conrelid WHEN 0 THEN contypid ELSE conrelid END FROM pg_constraint
+   UNION ALL SELECT 'pg_rewrite'::regclass, oid, 'pg_class'::regclass, ev_class FROM pg_rewrite
+   UNION ALL SELECT 'pg_policy'::regclass, oid, 'pg_class'::regclass, polrelid FROM pg_policy
+   UNION ALL SELECT 'pg_trigger'::regclass, oid, 'pg_class'::regclass, tgrelid FROM pg_trigger
+   UNION ALL SELECT 'pg_class'::regclass, indexrelid, 'pg_class'::regclass, indrelid FROM pg_index
+   UNION ALL SELECT 'pg_statistic_ext'::regclass, oid, 'pg_class'::regclass, stxrelid
+               FROM pg_statistic_ext
+   UNION ALL SELECT 'pg_type'::regclass, y.oid, 'pg_class'::regclass, r.typrelid
+               FROM pg_type y JOIN pg_type r ON r.oid IN (y.oid, y.typelem)
+              WHERE r.typrelid <> 0
+), foreign_key AS (SELECT oid FROM pg_constraint WHERE contype = 'f')
+SELECT coalesce(f.ofclass, d.classid)::int8, coalesce(f.ofobj, d.objid)::int8,
+       coalesce(t.ofclass, d.refclassid)::int8, coalesce(t.ofobj, d.refobjid)::int8
+  FROM pg_depend d
+  LEFT JOIN part f USING (classid, objid)
+  LEFT JOIN part t ON t.classid = d.refclassid AND t.objid = d.refobjid
+ WHERE d.objid >= 16384 AND d.refobjid >= 16384 AND d.deptype <> 'e'
+   AND NOT (d.classid = 'pg_constraint'::regclass AND d.objid IN (TABLE foreign_key))
+   AND NOT (d.refclassid = 'pg_constraint'::regclass AND d.refobjid IN (TABLE foreign_key))
 """
+_FOREIGN_KEYS = "SELECT conrelid::int8, confrelid::int8 FROM pg_constraint WHERE contype = 'f'"
+_HOLD_ROWS = """
+SELECT 'pg_class'::regclass::int8, oid::int8 FROM pg_class WHERE relkind IN ('r', 'p', 'f', 'm')
+"""
+
+_PG_CLASS = 1259  # in every database
+
+_Node = tuple[int, int]  # class and oid
+_References = Mapping[int, Sequence[Family]]  # by the oid of the root that refers
 
 
 def in_order(
@@ -32,12 +54,13 @@ def in_order(
     """Order the families for their restore, and group those that must be restored together.
 
     Tables come before views, older before younger ones, but what others refer to always comes
-    first; a circle of references may start anywhere. Families share a group where one can only be
-    replaced with the other: the target ties them, or one refers to a tied one that is replaced.
+    first; a circle of foreign keys may start anywhere. Families share a group where each needs the
+    other, or where one can only be replaced with the other: the target ties them, or one refers to
+    a tied one that is replaced.
     """
     ranked = sorted(families, key=_rank)
-    referred = _references(scratch, ranked)
-    ordered = _first_things_first(ranked, referred)
+    needed = _needed(scratch, ranked)
+    referred = _with_foreign_keys(scratch, ranked, needed)
     by_object = {family.object: family for family in ranked}
     ties = [
         (by_object[one], by_object[other])
@@ -51,26 +74,72 @@ def in_order(
         for other in referred.get(family.root.oid, ())
         if other.root.oid in tied and other.object in standing.replaced
     ]
-    return _group_tied(ordered, ties)
+    ties += _circles(ranked, needed)
+    return _group_tied(_first_things_first(ranked, referred), ties)
 
 
-def _references(scratch: "Connection", families: Sequence[Family]) -> dict[int, list[Family]]:
-    """Return which other families each one refers to, by the oid of its root."""
+def _needed(scratch: "Connection", families: Sequence[Family]) -> _References:
+    """Return which other families each one needs, be it by way of functions, types or views."""
+    by_node = {node: family for family in families for node in _nodes(family)}
+    strangers = set(scratch.execute(_HOLD_ROWS.encode())) - by_node.keys()
+    steps: dict[_Node, set[_Node]] = {}
+    for classid, oid, refclassid, refoid in scratch.execute(_DEPENDENCIES.encode()):
+        if (classid, oid) not in strangers:  # what they need is there, or they could not be
+            steps.setdefault((classid, oid), set()).add((refclassid, refoid))
+    needed = {}
+    for family in families:
+        found: dict[int, Family] = {}
+        waiting = _nodes(family)
+        reached = set(waiting)
+        while waiting:
+            for node in steps.get(waiting.pop(), set()) - reached:
+                reached.add(node)
+                if node in by_node:
+                    found[by_node[node].root.oid] = by_node[node]
+                else:
+                    waiting.append(node)
+        needed[family.root.oid] = list(found.values())
+    return needed
+
+
+def _nodes(family: Family) -> list[_Node]:
+    return [(_PG_CLASS, table.oid) for table in family.tables]
+
+
+def _with_foreign_keys(
+    scratch: "Connection", families: Sequence[Family], needed: _References
+) -> dict[int, list[Family]]:
     by_table = {table.oid: family for family in families for table in family.tables}
-    referred: dict[int, list[Family]] = {}
-    for table, other in scratch.execute(_REFERENCES):
+    referred = {root: list(others) for root, others in needed.items()}
+    for table, other in scratch.execute(_FOREIGN_KEYS):
         if table in by_table and other in by_table:
-            referred.setdefault(by_table[table].root.oid, []).append(by_table[other])
+            referred[by_table[table].root.oid].append(by_table[other])
     return referred
+
+
+def _circles(ranked: Sequence[Family], needed: _References) -> Iterator[tuple[Family, Family]]:
+    """Yield pairs that tie all families of a circle together (Kosaraju's algorithm)."""
+    needing: dict[int, list[Family]] = {}
+    by_root = {family.root.oid: family for family in ranked}
+    for root, others in needed.items():
+        for other in others:
+            needing.setdefault(other.root.oid, []).append(by_root[root])
+    seen: set[int] = set()
+    for first in reversed(_first_things_first(ranked, needed)):
+        waiting = [first]
+        while waiting:
+            family = waiting.pop()
+            if family.root.oid not in seen:
+                seen.add(family.root.oid)
+                waiting += needing.get(family.root.oid, ())
+                yield first, family
 
 
 def _rank(family: Family) -> tuple[bool, int]:
     return family.root.kind in VIEWS, family.root.oid
 
 
-def _first_things_first(
-    ranked: Sequence[Family], referred: Mapping[int, Sequence[Family]]
-) -> list[Family]:
+def _first_things_first(ranked: Sequence[Family], referred: _References) -> list[Family]:
     ordered: dict[int, Family] = {}
     entered: set[int] = set()
     path = [(family, False) for family in reversed(ranked)]

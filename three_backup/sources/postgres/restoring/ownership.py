@@ -41,16 +41,22 @@ class Giving:
 
     def notes(self) -> Iterator[str]:
         for role, lost in sorted(self._lost.items()):
-            yield f"there is no role {quoted(role)} here: {', '.join(sorted(lost))}"
+            yield f"{_no_role(role)}: {', '.join(sorted(lost))}"
         yield from dict.fromkeys(self._refused)
 
-    def author(self, source: Address) -> str | None:
-        """Return who owned what is to be created, if that is no superuser and not ourselves."""
+    def author(self, source: Address, name: str) -> str | None:
+        """Return who shall create it, since that role's code may run meanwhile.
+
+        None: whoever restores, who takes the code of superusers and their own for harmless. name:
+        what it is called. Raises BackupError where that role is not here.
+        """
         if OWNER not in self.kept:
             return None
         owner = read_owners(self.scratch, [source])[source]
         ((ourselves,),) = self.target.execute("SELECT current_user::text")
-        is_superuser = self._roles([owner]).get(owner, True)  # so is nobody who is not here
+        is_superuser = self._roles([owner]).get(owner)
+        if is_superuser is None:
+            raise _not_its_own(name, owner, _no_role(owner))
         return None if is_superuser or owner == ourselves else owner
 
     def own(self, things: Sequence[Thing]) -> None:
@@ -70,7 +76,7 @@ class Giving:
             why_not = self._why_not_owned(thing, owner, roles)
             trusted = roles.get(owner, False)  # the code of a superuser harms nobody
             if why_not is not None and thing.runs_as_owner and not trusted:
-                raise _not_its_own(thing, owner, why_not)
+                raise _not_its_own(thing.name, owner, why_not)
             if why_not is not None and owner in roles:
                 self._refused.append(f"it cannot be given to {quoted(owner)}: {why_not}")
             elif why_not is not None:
@@ -108,7 +114,7 @@ class Giving:
 
     def _why_not_owned(self, thing: Thing, owner: str, roles: Mapping[str, bool]) -> str | None:
         if owner not in roles:
-            return f"there is no role {quoted(owner)} here"
+            return _no_role(owner)
         statement = f"ALTER {thing.altered_as} {thing.name} OWNER TO {quoted(owner)}"
         return attempt(self.target, statement)
 
@@ -156,10 +162,14 @@ def _whom(grant: Grant) -> str:
     return "PUBLIC" if grant.grantee is None else quoted(grant.grantee)
 
 
-def _not_its_own(thing: Thing, owner: str, why_not: str) -> BackupError:
+def _no_role(name: str) -> str:
+    return f"there is no role {quoted(name)} here"
+
+
+def _not_its_own(name: str, owner: str, why_not: str) -> BackupError:
     return BackupError(
         "postgres.no_owner",
-        f"PostgreSQL: {thing.name} runs code with the rights of its owner {quoted(owner)}, and "
+        f"PostgreSQL: {name} runs code with the rights of its owner {quoted(owner)}, and "
         f"cannot be given to it ({why_not})",
         f"CREATE ROLE {quoted(owner)} or restore as a superuser; or trust that code with your own "
         "rights (--no-owner)",

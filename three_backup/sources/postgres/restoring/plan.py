@@ -89,7 +89,7 @@ def _plan(
     database = family.target.level1
     try:
         if not database_exists(database):
-            needs = read_needs(scratch, family)
+            needs = read_needs(scratch, [family])
             prepared = Prepared(family, needs, needs)
             creates = [f"database {database}", *_schemas(family)]
             return _planned(prepared, there, creates, None, [])

@@ -1,6 +1,6 @@
 """Restores tables and views from a snapshot of a cluster into the live server."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -16,6 +16,10 @@ from three_backup.sources.postgres.restoring.bring_back import (
     bring_back,
 )
 from three_backup.sources.postgres.restoring.family import Family, read_family
+from three_backup.sources.postgres.restoring.foreign_keys import (
+    ForeignKey,
+    take_off_foreign_keys,
+)
 from three_backup.sources.postgres.restoring.order import in_order
 from three_backup.sources.postgres.restoring.refusals import TargetState, about, look
 from three_backup.sources.postgres.restoring.revive import revived
@@ -137,9 +141,11 @@ def _restore_families(
     late: list[tuple[Wanted, Family, BroughtBack]] = []
     with_its_root = {table.oid for _, family in families for table in family.tables[1:]}
     roots = [family for _, family in families if family.root.oid not in with_its_root]
-    for group in in_order(crossing.scratch, roots, crossing.task.standing):
+    groups = in_order(crossing.scratch, roots, crossing.task.standing)
+    foreign_keys = take_off_foreign_keys(crossing.scratch, roots)
+    for group in groups:
         try:
-            brought = _bring(crossing, group)
+            brought = _bring(crossing, group, foreign_keys)
         except BackupError as error:
             for family in group:
                 together = _together(by_root[family.root.oid], family, families)
@@ -155,12 +161,19 @@ def _restore_families(
         yield from _outcomes(wanted, family, families, done, notes)
 
 
-def _bring(crossing: _Crossing, group: Sequence[Family]) -> list[BroughtBack]:
+def _bring(
+    crossing: _Crossing, group: Sequence[Family], foreign_keys: Mapping[int, list[ForeignKey]]
+) -> list[BroughtBack]:
     """Restore the group in one transaction; return results in its order."""
     job, database = crossing.task.job, group[0].target.level1
     created = crossing.databases.provide(database)
     brought = bring_back(
-        crossing.server, crossing.scratch, group, job.options, overwrite=job.overwrite
+        crossing.server,
+        crossing.scratch,
+        group,
+        foreign_keys,
+        job.options,
+        overwrite=job.overwrite,
     )
     crossing.databases.keep(database)
     if created:

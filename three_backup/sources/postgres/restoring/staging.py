@@ -19,13 +19,6 @@ SELECT inhparent::regclass::text, CASE WHEN c.relispartition
                                        THEN pg_get_expr(c.relpartbound, c.oid) END
   FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhrelid = %s::oid
 """
-_FOREIGN_KEYS = """
-SELECT k.conrelid::int8, quote_ident(k.conname), k.confrelid::int8, k.confrelid::regclass::text,
-       pg_get_constraintdef(k.oid), quote_literal(obj_description(k.oid, 'pg_constraint'))
-  FROM pg_constraint k
- WHERE k.conrelid = ANY(%s::oid[]) AND k.contype = 'f' AND k.conparentid = 0
- ORDER BY 1, 2
-"""
 _EXTENSIONS = """
 SELECT objid::int8, extname::text FROM pg_depend JOIN pg_extension e ON e.oid = refobjid
  WHERE classid = 'pg_class'::regclass AND objid = ANY(%s::oid[])
@@ -64,29 +57,6 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True)
-class ForeignKey:
-    """A foreign key that was taken off."""
-
-    table: int  # oid
-    name: str  # quoted
-    referenced: int  # oid of the table that it refers to
-    before: str  # the definition up to the name of that table
-    after: str  # the definition after that name
-    comment: str | None  # quoted
-
-    def statement(self, scratch: "Connection") -> str:
-        """Return SQL to add it again, with the tables' present names in the scratch server."""
-        (table,), (referenced,) = (
-            _row(scratch, _RELATION_NAME, oid) for oid in (self.table, self.referenced)
-        )
-        definition = f"{self.before}{referenced}{self.after}"
-        add = f"ALTER TABLE {table} ADD CONSTRAINT {self.name} {definition}"
-        if self.comment is None:
-            return add
-        return f"{add}; COMMENT ON CONSTRAINT {self.name} ON {table} IS {self.comment}"
-
-
-@dataclass(frozen=True, slots=True)
 class Staged:
     """A family in its stage."""
 
@@ -94,7 +64,6 @@ class Staged:
     prefix: str  # of the stage's schemas
     memberships: tuple[Membership, ...]  # the parents that its root was detached from
     extensions: tuple[str, ...]  # the extensions that it was taken out of
-    foreign_keys: tuple[ForeignKey, ...]  # taken off, since they may be added only one by one
 
     @property
     def schemas(self) -> list[str]:
@@ -134,8 +103,7 @@ def stage(
     with scratch.transaction():
         memberships = _detach(scratch, family, can_inherit)
         extensions = _leave_extensions(scratch, family)
-        foreign_keys = _take_off_foreign_keys(scratch, family)
-        staged = Staged(family, prefix, memberships, extensions, foreign_keys)
+        staged = Staged(family, prefix, memberships, extensions)
         for schema in staged.schemas:
             _execute(scratch, f"CREATE SCHEMA {quoted(schema)}")
         for part in filter(_moves_itself, family.members):
@@ -202,19 +170,6 @@ def _leave_extensions(scratch: "Connection", family: Family) -> tuple[str, ...]:
         kind = part.altered_as
         _execute(scratch, f"ALTER EXTENSION {quoted(extension)} DROP {kind} {name}")
     return tuple(sorted({extension for _, extension in rows}))
-
-
-def _take_off_foreign_keys(scratch: "Connection", family: Family) -> tuple[ForeignKey, ...]:
-    keys = []
-    rows = scratch.execute(_FOREIGN_KEYS, ([table.oid for table in family.tables],)).fetchall()
-    for table, name, referenced, referenced_name, definition, comment in rows:
-        before, words, after = definition.partition(f" REFERENCES {referenced_name}")
-        refers = words.removesuffix(referenced_name)
-        keys.append(ForeignKey(table, name, referenced, before + refers, after, comment))
-    for key in keys:
-        (name,) = _row(scratch, _RELATION_NAME, key.table)
-        _execute(scratch, f"ALTER TABLE {name} DROP CONSTRAINT {key.name}")
-    return tuple(keys)
 
 
 def _moves_itself(part: FamilyPart) -> bool:

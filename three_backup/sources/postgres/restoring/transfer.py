@@ -7,6 +7,7 @@ or SIGKILL leaves the target as it was.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from three_backup.sources.postgres.restoring.family import (
     Family,
     FamilyPart,
 )
+from three_backup.sources.postgres.restoring.search_path import SourcePath
 from three_backup.sources.postgres.restoring.staging import Membership, Staged
 from three_backup.sources.postgres.restoring.target import Existing, attempt
 
@@ -42,7 +44,7 @@ SELECT oid::int8, pg_get_userbyid(relowner)::text, relowner <> current_user::reg
   FROM pg_class WHERE oid = to_regclass(%s)
 """
 _OWNER = """
-SELECT pg_get_userbyid(relowner)::text, relowner <> current_user::regrole
+SELECT oid::int8, pg_get_userbyid(relowner)::text, relowner <> current_user::regrole
   FROM pg_class WHERE oid = %s::regclass
 """
 # What is made of domains is text meanwhile: they would be checked as soon as the rows come.
@@ -122,7 +124,7 @@ def copy_sequence(scratch: "Connection", target: "Connection", oid: int, copy: s
 
 
 def join_again(
-    scratch: "Connection", target: "Connection", staged: Staged, doomed: Existing | None
+    target: "Connection", path: SourcePath, staged: Staged, doomed: Existing | None
 ) -> list[str]:
     """Attach the root to its parents again, unless it has another name now.
 
@@ -135,7 +137,7 @@ def join_again(
             notes.append(f"it stands alone, not as a part of {membership.parent}")
             continue
         name = f"{quoted(root.target.schema)}.{quoted(root.target.name)}"
-        why_not = _why_not_attached(scratch, target, staged, membership, name)
+        why_not = _why_not_attached(target, path, staged, membership, name)
         if why_not is not None and doomed is not None:
             raise BackupError(
                 "postgres.not_a_part",
@@ -149,15 +151,16 @@ def join_again(
 
 
 def _why_not_attached(
-    scratch: "Connection", target: "Connection", staged: Staged, to: Membership, name: str
+    target: "Connection", path: SourcePath, staged: Staged, to: Membership, name: str
 ) -> str | None:
     """Attach the root; where the key of the parent runs code of its owner, as that owner."""
     statement = to.statement(name)
     row = target.execute(_PARENT, (to.parent,)).fetchone()
     if row is None or not row[2] or not evaluates_code(target, row[0]):
         return attempt(target, statement)
+    query = f"{statement}; SELECT 0::bigint".encode()
     try:
-        run_as(scratch, target, staged.prefix, row[1], f"{statement}; SELECT 0::bigint".encode())
+        path.helps(partial(run_as, target, staged.prefix, row[1], query))
     except psycopg.Error as error:
         if error.sqlstate is None:
             raise
@@ -175,8 +178,8 @@ def _fill(
 ) -> int:
     """Copy the rows; by way of a table without code, where loading them runs code of the owner."""
     name = staged.name(table)
-    ((owner, is_other),) = target.execute(_OWNER, (name,))
-    if not (is_other and (as_owner or evaluates_code(scratch, table.oid))):
+    ((oid, owner, is_other),) = target.execute(_OWNER, (name,))
+    if not (is_other and (as_owner or evaluates_code(target, oid))):
         return _copy(scratch, target, table, name)
     return _all_arrived(table, *_fill_as(owner, scratch, target, staged, table))
 
@@ -196,7 +199,7 @@ def _fill_as(
     names = ", ".join(own for own, _, _ in columns)
     values = ", ".join(f"{own}::{kind}" if made else own for own, kind, made in columns)
     insert = _INSERT.format(name, names, values, aside).encode()
-    filled = run_as(scratch, target, staged.prefix, owner, insert)
+    filled = run_as(target, staged.prefix, owner, insert)
     target.execute(f"DROP TABLE {aside}".encode())
     return copied, filled
 

@@ -1,0 +1,241 @@
+"""Creates the definitions of a group of families in the target, and what they need.
+
+PostgreSQL's pg_dump puts them into an order that works, circles included: functions over the row
+type of a table whose index calls them, policies of two tables that read one another. Each thing is
+made as its author, where making it may run code of that role.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from three_backup.errors import BackupError
+from three_backup.sources.postgres.connection import quoted
+from three_backup.sources.postgres.restoring.as_owner import evaluates_code, run_as
+from three_backup.sources.postgres.restoring.dump import (
+    Author,
+    Definitions,
+    Step,
+    dump_definitions,
+)
+from three_backup.sources.postgres.restoring.family import SEQUENCE, Family
+from three_backup.sources.postgres.restoring.needs import (
+    Need,
+    missing,
+    read_needs,
+    refuse_to_invent,
+)
+from three_backup.sources.postgres.restoring.ownership import Giving
+from three_backup.sources.postgres.restoring.search_path import SourcePath
+from three_backup.sources.postgres.restoring.staging import Staged, place, stage
+from three_backup.sources.postgres.restoring.target import existing, relation_exists
+from three_backup.sources.postgres.restoring.things import Thing, address_of_source, thing_of
+from three_backup.sources.postgres.restoring.transfer import copy_sequence
+from three_backup.sources.postgres.scratch.server import ScratchServer
+
+if TYPE_CHECKING:
+    from three_backup.sources.postgres.connection import Connection
+
+# What is part of something and made by a statement of its own.
+_PARTS = """
+SELECT d.refclassid::int8, d.refobjid::int8, d.classid::int8, d.objid::int8
+  FROM pg_depend d JOIN unnest(%s::oid[], %s::oid[]) AS whole (classid, objid)
+    ON (d.refclassid, d.refobjid) = (whole.classid, whole.objid)
+ WHERE d.deptype = 'a' AND d.classid IN ('pg_constraint'::regclass, 'pg_attrdef'::regclass,
+                                         'pg_rewrite'::regclass, 'pg_trigger'::regclass)
+"""
+_TYPES = "SELECT to_regtype(name)::oid::int8 FROM unnest(%s::text[]) AS name"
+_OWNS = """
+SELECT i.identity
+  FROM pg_shdepend s CROSS JOIN LATERAL pg_identify_object(s.classid, s.objid, 0) AS i
+ WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = %s::regrole AND s.deptype = 'o'
+   AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+   AND i.schema = ANY(%s)
+"""
+_TYPE = "type"
+_MAY_CREATE = "SELECT has_schema_privilege(%s, %s, 'CREATE')"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Families that come back together, with what they need and lack."""
+
+    staged: list[Staged]
+    needs: list[Need]
+    lacking: list[Need]
+    authors: Mapping[int, Author]  # of the families, by the oids of their roots
+    definitions: Definitions
+    path: SourcePath
+
+
+def stage_group(
+    server: ScratchServer, giving: Giving, families: Sequence[Family], prefix: str
+) -> Group:
+    """Stage the families, dump their definitions, and put them in their places in the scratch.
+
+    families: with names that are free in the target. prefix: of the stages' schemas, unique on
+    both servers. Raises LackingError where the target lacks a table that they need.
+    """
+    scratch, target, staged = giving.scratch, giving.target, list[Staged]()
+    try:
+        for family in families:
+            own = f"{prefix}_{family.root.oid}"
+            staged.append(stage(scratch, family, own, lambda name: relation_exists(target, name)))
+        needs = read_needs(scratch, families)
+        lacking = missing(target, needs)
+        refuse_to_invent(str(families[0].target), lacking)
+        authors = _authors(giving, families, needs, lacking)
+        schemas = {
+            schema: authors[one.family.root.oid] for one in staged for schema in one.schemas
+        }
+        others = _authors_of_needs(giving, needs, lacking)
+        database = families[0].object.level1
+        definitions = dump_definitions(server, database, schemas, others)
+    finally:
+        for one in staged:
+            place(scratch, one)
+    path = SourcePath.of(scratch, target, families[0], needs)
+    return Group(staged, needs, lacking, authors, definitions, path)
+
+
+def create(group: Group, giving: Giving) -> None:
+    """Create what the group needs and lacks, and its tables and views in their stages."""
+    target = giving.target
+    schemas = [thing_of(giving.scratch, target, need) for need in _create_schemas(target, group)]
+    giving.own(schemas)
+    giving.grant(schemas)
+    for author in {*group.authors.values()} - {None}:
+        for one in group.staged:
+            rights = "USAGE, CREATE" if group.authors[one.family.root.oid] == author else "USAGE"
+            _grant(target, rights, one.schemas, str(author))
+    for step in group.definitions.before:
+        group.path.helps(partial(_take, group, giving, step))
+    others = [need for need in group.lacking if not need.is_schema]
+    for need in others:
+        if need.kind == SEQUENCE:
+            copy_sequence(giving.scratch, target, need.oid, need.identity)
+    things = [thing_of(giving.scratch, target, need) for need in others]
+    giving.own(things)
+    giving.grant(things)
+    for one in group.staged:
+        _check_untouched(target, one, group.authors[one.family.root.oid])
+
+
+def complete(group: Group, giving: Giving, relations: Mapping[int, Sequence[Thing]]) -> None:
+    """Add what follows the rows: indexes, constraints, triggers, rules, policies.
+
+    relations: those that the families are made of, by the oids of their roots.
+    """
+    for root, author in group.authors.items():
+        if author is not None:  # who alone can complete what may be another one's partition
+            giving.lend(relations[root], author)
+    for step in group.definitions.after:
+        group.path.helps(partial(_take, group, giving, step))
+    for related in relations.values():
+        giving.own(related)
+
+
+def _authors(
+    giving: Giving, families: Sequence[Family], needs: Sequence[Need], lacking: Sequence[Need]
+) -> dict[int, Author]:
+    """Return who defines each family: its owner, if it calls functions of users."""
+    reads_literals = _reading_runs_code(giving, needs, lacking)
+    authors = dict[int, Author]()
+    for family in families:
+        own = needs if len(families) == 1 else read_needs(giving.scratch, [family])
+        has_code = reads_literals or any(need.is_code for need in own)
+        source = address_of_source(family.root)
+        authors[family.root.oid] = giving.author(source, str(family.target)) if has_code else None
+    return authors
+
+
+def _authors_of_needs(
+    giving: Giving, needs: Sequence[Need], lacking: Sequence[Need]
+) -> dict[tuple[int, int], Author]:
+    """Return who makes what lacks, and the parts of it: its owner, if reading it may run code."""
+    runs_code = _reading_runs_code(giving, needs, lacking)
+    authors = dict[tuple[int, int], Author]()
+    for need in lacking:
+        if not need.is_schema:
+            source = (need.classid, need.oid)
+            own = runs_code and need.for_all
+            authors[source] = giving.author(source, str(need)) if own else None
+    classes, oids = [one for one, _ in authors], [oid for _, oid in authors]
+    for classid, oid, part_class, part in giving.scratch.execute(_PARTS, (classes, oids)):
+        authors[part_class, part] = authors[classid, oid]
+    return authors
+
+
+def _reading_runs_code(giving: Giving, needs: Sequence[Need], lacking: Sequence[Need]) -> bool:
+    """Return whether literals are of a domain whose CHECK runs code, here or at the source."""
+    types = [need for need in needs if need.type == _TYPE]
+    there = [need.identity for need in types if need not in lacking]
+    here = [oid for (oid,) in giving.target.execute(_TYPES, (there,)) if oid is not None]
+    return evaluates_code(giving.scratch, 0, [need.oid for need in types]) or evaluates_code(
+        giving.target, 0, here
+    )
+
+
+def _create_schemas(target: "Connection", group: Group) -> Iterator[Need]:
+    for need in group.lacking:
+        if need.is_schema:
+            target.execute(f"CREATE SCHEMA {need.identity}".encode())
+            yield need
+    for schema in (schema for one in group.staged for schema in one.schemas):
+        target.execute(f"CREATE SCHEMA {quoted(schema)}".encode())
+
+
+def _take(group: Group, giving: Giving, step: Step) -> None:
+    """Run what the step says; as its author, if it has one."""
+    if step.author is None:
+        giving.target.execute(step.script)
+        return
+    target, author = giving.target, step.author
+    schemas = sorted({need.schema for need in group.lacking if need.for_all})
+    closed = [one for one in schemas if (False,) in target.execute(_MAY_CREATE, (author, one))]
+    had = target.execute(_OWNS, (quoted(author), closed)).fetchall()
+    _grant(target, "CREATE", closed, author)
+    query = step.script + b"; SELECT 0::bigint"
+    try:
+        run_as(target, group.staged[0].prefix, author, query)
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise _may_no_longer(author, error) from error
+    for schema in closed:
+        revoke = f"REVOKE CREATE ON SCHEMA {quoted(schema)} FROM {quoted(author)}"
+        target.execute(revoke.encode())
+    expected = {*had, *((need.identity,) for need in group.lacking)}
+    if not expected.issuperset(target.execute(_OWNS, (quoted(author), closed))):
+        raise _tampered(group.staged[0].family, author)
+
+
+def _check_untouched(target: "Connection", staged: Staged, author: Author) -> None:
+    for table in staged.family.tables if author is not None else ():
+        found = existing(target, staged.schema(table), table.target.name)
+        if found is None or found.kind != table.kind:
+            raise _tampered(staged.family, str(author))
+
+
+def _grant(target: "Connection", rights: str, schemas: Iterable[str], role: str) -> None:
+    for schema in schemas:
+        target.execute(f"GRANT {rights} ON SCHEMA {quoted(schema)} TO {quoted(role)}".encode())
+
+
+def _tampered(family: Family, author: str) -> BackupError:
+    return BackupError(
+        "postgres.tampered",
+        f"{family.target}: while it was made, code of {quoted(author)} put something else in its "
+        "place",
+        "look at the functions that it calls before you trust that role again",
+    )
+
+
+def _may_no_longer(author: str, error: psycopg.Error) -> BackupError:
+    return BackupError(
+        "postgres.owner_may_not",
+        f"PostgreSQL: what {quoted(author)} owned runs its code, and it lacks a right that it had "
+        f"({error.diag.message_primary})",
+        f"grant that to {quoted(author)}; or trust its code with your own rights (--no-owner)",
+    )
