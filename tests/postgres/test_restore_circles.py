@@ -202,3 +202,48 @@ def test_a_partition_comes_back_alone_though_its_parent_is_referred_to(
     assert ask(
         live, database, keys.format("referring_copy") + " AND contype = 'f' AND conparentid = 0"
     ) == ("FOREIGN KEY (part) REFERENCES parts(id)")
+
+
+NAMES = """SELECT string_agg(concat_ws(' ', id, c, t, f, fs, r, n, w, many, kept), ';' ORDER BY id)
+             FROM naming"""
+NAMING = (
+    "CREATE SCHEMA app",
+    "CREATE TYPE app.mood AS ENUM ('sad', 'happy')",
+    "CREATE TABLE app.other (id int)",
+    "CREATE FUNCTION app.twice(int) RETURNS int LANGUAGE sql AS 'SELECT $1 * 2'",
+    "CREATE TEXT SEARCH CONFIGURATION app.words (COPY = simple)",
+    "CREATE DOMAIN kept_class AS regclass",
+    """CREATE TABLE naming (id int, c regclass, t regtype, f regproc, fs regprocedure, r regrole,
+         n regnamespace, w regconfig, many regclass[], kept kept_class, plain oid)""",
+    """INSERT INTO naming VALUES
+         (1, 'naming', 'naming', 'app.twice', 'app.twice(int)', 'postgres', 'app', 'app.words',
+          '{naming,app.other,naming}', 'naming', 'naming'::regclass),
+         (2, 'app.other', 'app.mood[]', 'pg_catalog.now', 'abs(int)', 'postgres', 'public',
+          'simple', '{}', 'app.other', 0),
+         (3, NULL, 'naming[]', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+         (4, 'pg_class', 'int', '-', '-', '-', '-', '-', '{NULL,pg_class}', '-', NULL)""",
+)
+
+
+def test_values_that_name_objects_name_the_same_afterwards(
+    live: PostgresServer, database: str, taking: Taking, restoring: Restoring
+) -> None:
+    run(live, database, *NAMING)
+    before, copy = ask(live, database, NAMES), f"copy_of_{database}"
+    chain = [taking.take()]
+    objects = [table(database, "naming"), table(database, "other", "app")]
+
+    run(live, database, "INSERT INTO naming (id) VALUES (5)")
+    assert restoring.one(chain, in_place(objects[0]), overwrite=True).notes == ()
+    assert ask(live, database, NAMES) == before
+
+    copied = restoring.all(chain, *(beside(one, level1=copy) for one in objects))
+    assert refusals(copied) == []
+    told = " ".join(
+        note for one in copied.values() if isinstance(one, Restored) for note in one.notes
+    )
+    for gone in ("app.twice", "app.words", "app.mood[]"):
+        assert f"there is no {gone}" in told
+    expected = before.replace("app.twice(integer)", "-").replace("app.twice", "-")
+    assert ask(live, copy, NAMES) == expected.replace("app.words", "-").replace("app.mood[]", "-")
+    run(live, database, f"DROP DATABASE {copy}")

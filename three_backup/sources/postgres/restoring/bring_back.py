@@ -158,7 +158,7 @@ def _load(move: _Move, group: Group, staged: Staged, giving: Giving) -> _Loaded:
     relations = list(_relations(move, staged, has_code=author is not None))
     giving.own(relations)  # before anything of them is evaluated
     rows, said = group.path.helps(
-        partial(load, move.scratch, move.target, staged, as_owner=author is not None)
+        partial(load, move.scratch, move.target, staged, group.staged, as_owner=author is not None)
     )
     return _Loaded(staged, giving, relations, rows, said)
 

@@ -124,8 +124,8 @@ def read_needs(scratch: "Connection", families: Sequence[Family]) -> list[Need]:
         "own": [part.oid for family in families for part in family.members],
     }
     return [
-        Need(classid, oid, kind, type_, tuple(names), tuple(arguments), *told, bool(for_all))
-        for classid, oid, kind, type_, names, arguments, *told, for_all in scratch.execute(
+        Need(classid, oid, kind, type_, tuple(names), tuple(arguments), identity, schema, bool(by))
+        for classid, oid, kind, type_, names, arguments, identity, schema, by in scratch.execute(
             _NEEDS.encode(), given
         )
     ]

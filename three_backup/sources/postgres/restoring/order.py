@@ -1,6 +1,7 @@
 """The order in which families are restored: what others refer to comes first."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from three_backup.sources.postgres.restoring.family import VIEWS, Family
@@ -42,6 +43,15 @@ _HOLD_ROWS = """
 SELECT 'pg_class'::regclass::int8, oid::int8 FROM pg_class WHERE relkind IN ('r', 'p', 'f', 'm')
 """
 
+# Their rows may name other objects.
+_NAMING = """
+SELECT DISTINCT a.attrelid::int8
+  FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+  LEFT JOIN pg_type e ON e.oid IN (t.typbasetype, t.typelem)
+ WHERE a.attrelid >= 16384 AND a.attnum > 0
+   AND EXISTS (SELECT FROM pg_type r WHERE r.oid IN (t.oid, e.oid, e.typelem)
+                  AND r.typnamespace = 'pg_catalog'::regnamespace AND r.typname ~ '^reg')
+"""
 _PG_CLASS = 1259  # in every database
 
 _Node = tuple[int, int]  # class and oid
@@ -53,12 +63,13 @@ def in_order(
 ) -> list[list[Family]]:
     """Order the families for their restore, and group those that must be restored together.
 
-    Tables come before views, older before younger ones, but what others refer to always comes
-    first; a circle of foreign keys may start anywhere. Families share a group where each needs the
-    other, or where one can only be replaced with the other: the target ties them, or one refers to
-    a tied one that is replaced.
+    Tables come before views, those whose rows may name other objects late, older before younger
+    ones, but what others refer to always comes first; a circle of foreign keys may start anywhere.
+    Families share a group where each needs the other, or where one can only be replaced with the
+    other: the target ties them, or one refers to a tied one that is replaced.
     """
-    ranked = sorted(families, key=_rank)
+    naming = {oid for (oid,) in scratch.execute(_NAMING)}
+    ranked = sorted(families, key=partial(_rank, naming))
     needed = _needed(scratch, ranked)
     referred = _with_foreign_keys(scratch, ranked, needed)
     by_object = {family.object: family for family in ranked}
@@ -135,8 +146,9 @@ def _circles(ranked: Sequence[Family], needed: _References) -> Iterator[tuple[Fa
                 yield first, family
 
 
-def _rank(family: Family) -> tuple[bool, int]:
-    return family.root.kind in VIEWS, family.root.oid
+def _rank(naming: Collection[int], family: Family) -> tuple[bool, bool, int]:
+    names = any(table.oid in naming for table in family.tables)
+    return family.root.kind in VIEWS, names, family.root.oid
 
 
 def _first_things_first(ranked: Sequence[Family], referred: _References) -> list[Family]:

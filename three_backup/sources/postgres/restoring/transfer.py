@@ -7,6 +7,7 @@ or SIGKILL leaves the target as it was.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from three_backup.sources.postgres.restoring.family import (
     Family,
     FamilyPart,
 )
+from three_backup.sources.postgres.restoring.naming_values import translated
 from three_backup.sources.postgres.restoring.search_path import SourcePath
 from three_backup.sources.postgres.restoring.staging import Membership, Staged
 from three_backup.sources.postgres.restoring.target import Existing, attempt
@@ -70,29 +72,48 @@ _INSERT = """
 WITH filled AS (INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} RETURNING 1)
 SELECT count(*) FROM filled
 """
+_SELECT = "(SELECT {} FROM {} AS t)"
 _TURN_INTO = "UPDATE pg_class SET relkind = %s, relispopulated = true WHERE oid = %s::regclass"
 _BATCH_SIZE = 256 << 10
 _PATIENCE = "60s"
 """How long the last step waits for users of what it replaces; later users wait behind it."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Filling:
+    """A family that is filled in its stage."""
+
+    scratch: "Connection"
+    target: "Connection"
+    staged: Staged
+    group: Sequence[Staged]  # what comes back with it, and itself
+    as_owner: bool
+    notes: list[str] = field(default_factory=list)
+
+
 def load(
-    scratch: "Connection", target: "Connection", staged: Staged, *, as_owner: bool
+    scratch: "Connection",
+    target: "Connection",
+    staged: Staged,
+    group: Sequence[Staged],
+    *,
+    as_owner: bool,
 ) -> tuple[dict[int, int], list[str]]:
     """Fill the family in its stage; return rows by table oid, and notes.
 
-    as_owner: the owners made the tables and alone write to them, whatever these evaluate.
+    group: what comes back with it. as_owner: the owners made the tables and alone write to them,
+    whatever these evaluate.
     """
-    rows, notes = {}, list[str]()
+    rows, filling = {}, _Filling(scratch, target, staged, group, as_owner)
     for table in staged.family.tables:
         if table.kind == "r":
-            rows[table.oid] = _fill(scratch, target, staged, table, as_owner=as_owner)
+            rows[table.oid] = _fill(filling, table)
         elif table.kind == MATERIALIZED_VIEW:
-            rows[table.oid] = _fill_view(scratch, target, staged, table, notes, as_owner=as_owner)
+            rows[table.oid] = _fill_view(filling, table)
     for part in staged.family.parts:
         if part.kind == SEQUENCE:
             copy_sequence(scratch, target, part.oid, staged.name(part))
-    return rows, notes
+    return rows, filling.notes
 
 
 def clear_way(target: "Connection", doomed: Sequence[tuple[Family, Existing]]) -> None:
@@ -168,32 +189,24 @@ def _why_not_attached(
     return None
 
 
-def _fill(
-    scratch: "Connection",
-    target: "Connection",
-    staged: Staged,
-    table: FamilyPart,
-    *,
-    as_owner: bool,
-) -> int:
+def _fill(filling: _Filling, table: FamilyPart) -> int:
     """Copy the rows; by way of a table without code, where loading them runs code of the owner."""
-    name = staged.name(table)
+    target, name = filling.target, filling.staged.name(table)
     ((oid, owner, is_other),) = target.execute(_OWNER, (name,))
-    if not (is_other and (as_owner or evaluates_code(target, oid))):
-        return _copy(scratch, target, table, name)
-    return _all_arrived(table, *_fill_as(owner, scratch, target, staged, table))
+    if not (is_other and (filling.as_owner or evaluates_code(target, oid))):
+        return _copy(filling, table, name)
+    return _all_arrived(table, *_fill_as(owner, filling, table))
 
 
-def _fill_as(
-    owner: str, scratch: "Connection", target: "Connection", staged: Staged, table: FamilyPart
-) -> tuple[int, int]:
+def _fill_as(owner: str, filling: _Filling, table: FamilyPart) -> tuple[int, int]:
     """Return how many rows were copied, and how many of these the owner could insert."""
+    target, staged = filling.target, filling.staged
     name, schema = staged.name(table), staged.schema(table)
     aside = f"{quoted(schema)}.three_backup_rows"
     columns = target.execute(_PLAIN_COLUMNS, {"name": name}).fetchall()
     plain = ", ".join(f"{own} {'text' if made else kind}" for own, kind, made in columns)
     target.execute(f"CREATE UNLOGGED TABLE {aside} ({plain})".encode())
-    copied = _copy(scratch, target, table, aside)
+    copied = _copy(filling, table, aside)
     target.execute(f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {quoted(owner)}".encode())
     target.execute(f"GRANT SELECT ON {aside} TO {quoted(owner)}".encode())
     names = ", ".join(own for own, _, _ in columns)
@@ -204,11 +217,16 @@ def _fill_as(
     return copied, filled
 
 
-def _copy(scratch: "Connection", target: "Connection", table: FamilyPart, into: str) -> int:
+def _copy(filling: _Filling, table: FamilyPart, into: str) -> int:
+    scratch, target = filling.scratch, filling.target
     source, _, columns = scratch.execute(_COLUMNS, (table.oid,)).fetchall()[0]
     what = f"({columns})" if columns else ""
     encoding = _encoding(scratch)
-    rows = f"(TABLE {source})" if table.kind == MATERIALIZED_VIEW else f"{source} {what}"
+    values = translated(scratch, target, filling.group, table, source, filling.notes)
+    if values is not None:
+        rows = _SELECT.format(values, source)
+    else:
+        rows = f"(TABLE {source})" if table.kind == MATERIALIZED_VIEW else f"{source} {what}"
     reading, writing = scratch.cursor(), target.cursor()
     with (
         reading.copy(f"COPY {rows} TO STDOUT {encoding}".encode()) as given,
@@ -245,31 +263,24 @@ def _batches(rows: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:
     yield b"".join(batch)
 
 
-def _fill_view(
-    scratch: "Connection",
-    target: "Connection",
-    staged: Staged,
-    view: FamilyPart,
-    notes: list[str],
-    *,
-    as_owner: bool,
-) -> int:
+def _fill_view(filling: _Filling, view: FamilyPart) -> int:
     """Copy the rows that the view had; a REFRESH would make new ones from today's tables.
 
     Rows can be copied into tables only, so the view is a table for a moment of our transaction.
     Only a superuser may do that; for others the view is refreshed, with a note.
     """
-    if not scratch.execute(_COLUMNS, (view.oid,)).fetchall()[0][1]:
+    target = filling.target
+    if not filling.scratch.execute(_COLUMNS, (view.oid,)).fetchall()[0][1]:
         return 0
-    into = staged.name(view)
+    into = filling.staged.name(view)
     try:
         with target.transaction():
             target.execute(_TURN_INTO, ("r", into))
-            rows = _fill(scratch, target, staged, view, as_owner=as_owner)
+            rows = _fill(filling, view)
             target.execute(_TURN_INTO, (MATERIALIZED_VIEW, into))
             return rows
     except psycopg.errors.InsufficientPrivilege:
-        notes.append(
+        filling.notes.append(
             "its rows are those of today's tables: only a superuser can copy the old ones"
         )
         target.execute(f"REFRESH MATERIALIZED VIEW {into}".encode())
