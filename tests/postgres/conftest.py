@@ -59,9 +59,16 @@ def restoring(server_folder: Path) -> Iterator[Restoring]:
 
 @pytest.fixture(scope="session", params=[17, 18])
 def old(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[PostgresServer]:
-    """A server of each version with prepared transactions and few locks, without checksums."""
+    """A server of each version without checksums, with few locks.
+
+    It knows prepared transactions and logical replication.
+    """
     folder = server_folder / f"old{request.param}"
-    settings = {"max_prepared_transactions": "5", "max_locks_per_transaction": "10"}
+    settings = {
+        "max_prepared_transactions": "5",
+        "max_locks_per_transaction": "10",
+        "wal_level": "logical",
+    }
     with PostgresServer(folder, request.param, settings) as server:
         server.stop()
         checksums = [str(server.bindir / "pg_checksums"), "--disable", str(server.pgdata)]

@@ -16,13 +16,17 @@ from three_backup.sources.postgres.restoring.family import (
 )
 from three_backup.sources.postgres.restoring.foreign_keys import ForeignKey
 from three_backup.sources.postgres.restoring.large_objects import copy_large_objects
+from three_backup.sources.postgres.restoring.memberships import (
+    Membership,
+    memberships_of_live,
+    memberships_of_stored,
+)
 from three_backup.sources.postgres.restoring.needs import Need, missing, read_needs
 from three_backup.sources.postgres.restoring.ownership import ACL, OWNER, Giving
 from three_backup.sources.postgres.restoring.staging import Staged
 from three_backup.sources.postgres.restoring.surroundings import (
     add_labels,
     default_grants,
-    lost_publications,
 )
 from three_backup.sources.postgres.restoring.target import (
     Existing,
@@ -81,6 +85,7 @@ class _Loaded:
     """A family that lies in its stage in the target."""
 
     staged: Staged
+    doomed: Existing | None  # what it replaces
     giving: Giving
     relations: list[Thing]
     rows: Mapping[int, int]  # how many, by the oid of their table
@@ -119,31 +124,31 @@ def bring_back(
     with connect_target(families[0].target.level1) as target, target.transaction():
         move = _Move(server, scratch, target, kept)
         doomed = {
-            family.root.oid: found
+            family.root.oid: check_free(target, family.target, overwrite=overwrite)
             for family in families
-            if (found := check_free(target, family.target, overwrite=overwrite)) is not None
         }
-        named = [_named(target, family, doomed.get(family.root.oid)) for family in families]
+        named = [_named(target, family, doomed[family.root.oid]) for family in families]
         giving = move.giving()
         group = stage_group(server, giving, named, server.log.parent.name.replace("-", "_"))
         create(group, giving)
         givings = [giving, *(move.giving() for _ in named[1:])]
-        loaded = [_load(move, group, *one) for one in zip(group.staged, givings, strict=True)]
+        loaded = [
+            _load(move, group, staged, doomed[staged.family.root.oid], giving)
+            for staged, giving in zip(group.staged, givings, strict=True)
+        ]
         complete(group, giving, {one.staged.family.root.oid: one.relations for one in loaded})
         for one in loaded:
-            _give(move, one, doomed.get(one.staged.family.root.oid))
-        lost = {root: lost_publications(target, found) for root, found in doomed.items()}
-        clear_way(target, [(one, doomed[one.root.oid]) for one in named if one.root.oid in doomed])
+            _give(move, one)
+        memberships = [_memberships(move, one) for one in loaded]
+        clear_way(target, [(one.staged.family, one.doomed) for one in loaded if one.doomed])
         for one in loaded:
             put_in_place(target, one.staged)
         for family, one in zip(families, loaded, strict=True):
             one.said[:0] = [*_notes(family, one.staged), *one.giving.notes()]
-            one.said.extend(lost.get(family.root.oid, []))
         loaded[0].said[:0] = _made(group)
         return [
-            _finish(move, group, one, doomed.get(root), foreign_keys[root])
-            for one in loaded
-            for root in [one.staged.family.root.oid]
+            _finish(move, group, one, foreign_keys[one.staged.family.root.oid], ties)
+            for one, ties in zip(loaded, memberships, strict=True)
         ]
 
 
@@ -152,7 +157,9 @@ def _named(target: "Connection", family: Family, doomed: Existing | None) -> Fam
     return without_clashes(family, partial(taken_names, target, doomed=doomed))
 
 
-def _load(move: _Move, group: Group, staged: Staged, giving: Giving) -> _Loaded:
+def _load(
+    move: _Move, group: Group, staged: Staged, doomed: Existing | None, giving: Giving
+) -> _Loaded:
     """Load the rows of a family into its stage."""
     author = group.authors[staged.family.root.oid]
     relations = list(_relations(move, staged, has_code=author is not None))
@@ -160,10 +167,10 @@ def _load(move: _Move, group: Group, staged: Staged, giving: Giving) -> _Loaded:
     rows, said = group.path.helps(
         partial(load, move.scratch, move.target, staged, group.staged, as_owner=author is not None)
     )
-    return _Loaded(staged, giving, relations, rows, said)
+    return _Loaded(staged, doomed, giving, relations, rows, said)
 
 
-def _give(move: _Move, loaded: _Loaded, doomed: Existing | None) -> None:
+def _give(move: _Move, loaded: _Loaded) -> None:
     """Give what is complete to its owners, with its grants; bring the large objects."""
     staged, giving = loaded.staged, loaded.giving
     giving.own(
@@ -173,23 +180,30 @@ def _give(move: _Move, loaded: _Loaded, doomed: Existing | None) -> None:
             if part.kind == STATISTICS
         ]
     )
-    since = {} if doomed is None else _granted_since(move.target, staged)
+    since = {} if loaded.doomed is None else _granted_since(move.target, staged)
     giving.grant(loaded.relations, since)
     copied = copy_large_objects(move.scratch, move.target, staged.family, giving)
     if copied:
         loaded.said.append(f"large objects that its rows name came with it: {copied}")
 
 
+def _memberships(move: _Move, loaded: _Loaded) -> list[Membership]:
+    if loaded.doomed is None:
+        return memberships_of_stored(move.scratch, loaded.staged.family)
+    return memberships_of_live(move.target, loaded.doomed)
+
+
 def _finish(
     move: _Move,
     group: Group,
     loaded: _Loaded,
-    doomed: Existing | None,
     foreign_keys: Sequence[ForeignKey],
+    memberships: Sequence[Membership],
 ) -> BroughtBack:
-    """Add what needs all families in place: parents, labels and foreign keys."""
+    """Add what needs all families in place: parents, memberships, labels and foreign keys."""
     scratch, target, staged = move.scratch, move.target, loaded.staged
-    said = [*loaded.said, *join_again(target, group.path, staged, doomed)]
+    said = [*loaded.said, *join_again(target, group.path, staged, loaded.doomed)]
+    said += (note for one in memberships for note in one.apply(target))
     said += add_labels(scratch, target, staged.family)
     said += default_grants(target, staged.family, move.kept)
     refused = tuple(key for key in foreign_keys if _why_not(scratch, target, key))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 # own: the tables with their partitions, and what is dropped with them. A rule counts as its view;
 # a default, a constraint, a policy or a trigger counts as its table. What belongs to the tables
-# themselves is not listed.
+# themselves is not listed, and no publication, which goes with them without a word.
 _DEPENDENTS = """
 WITH tables AS (
   SELECT given AS oid FROM unnest(%(tables)s::oid[]) AS given
@@ -38,7 +38,7 @@ WITH tables AS (
     LEFT JOIN pg_constraint k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
     LEFT JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid
     LEFT JOIN pg_trigger g ON d.classid = 'pg_trigger'::regclass AND g.oid = d.objid
-   WHERE d.deptype = 'n'
+   WHERE d.deptype = 'n' AND d.classid <> 'pg_publication_rel'::regclass
 )
 SELECT coalesce(owner, 0)::int8, i.type || ' ' || i.identity
   FROM dependent, pg_identify_object(classid, objid, 0) AS i

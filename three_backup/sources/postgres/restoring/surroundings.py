@@ -1,11 +1,11 @@
-"""Publications, labels and default grants of a table, outside its definition; losses noted."""
+"""Labels and default grants of a table, outside its definition; losses noted."""
 
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from three_backup.sources.postgres.connection import quoted
 from three_backup.sources.postgres.restoring.family import Family
-from three_backup.sources.postgres.restoring.target import Existing, attempt
+from three_backup.sources.postgres.restoring.target import attempt
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -15,31 +15,12 @@ SELECT provider, format('SECURITY LABEL FOR %%I ON %%s %%s IS %%L',
                         provider, upper(objtype), objname, label)
   FROM pg_seclabels WHERE classoid = 'pg_class'::regclass AND objoid = ANY(%s::oid[]) ORDER BY 2
 """
-_PUBLICATIONS = """
-SELECT DISTINCT p.pubname::text, r.prrelid::regclass::text
-  FROM pg_publication p JOIN pg_publication_rel r ON r.prpubid = p.oid
- WHERE r.prrelid = %(oid)s::oid
-    OR r.prrelid IN (SELECT relid FROM pg_partition_tree(%(oid)s::oid::regclass))
- ORDER BY 1, 2
-"""
 _DEFAULT_GRANTS = """
 SELECT DISTINCT n.nspname::text
   FROM pg_default_acl d JOIN pg_namespace n ON n.oid = d.defaclnamespace
   JOIN pg_roles r ON r.oid = d.defaclrole
  WHERE n.nspname = ANY(%s) AND d.defaclobjtype = 'r' AND r.rolname = current_user ORDER BY 1
 """
-
-
-def lost_publications(target: "Connection", doomed: Existing) -> list[str]:
-    """Return notes on the publications of a table that will be dropped.
-
-    Only its owner knows whether the rows of the new table may leave the server.
-    """
-    return [
-        f"{table} is no longer in publication {quoted(name)}: add it again "
-        f"(ALTER PUBLICATION {quoted(name)} ADD TABLE {table})"
-        for name, table in target.execute(_PUBLICATIONS, {"oid": doomed.oid})
-    ]
 
 
 def add_labels(scratch: "Connection", target: "Connection", family: Family) -> Iterator[str]:

@@ -23,6 +23,15 @@ SELECT c.oid::int8, c.relkind::text
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE n.nspname = %s AND c.relname = %s
 """
+_TYPE = """
+SELECT FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+ WHERE n.nspname = %s AND t.typname = %s AND t.typrelid = 0
+   AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)
+"""
+_EVENT_TRIGGERS = """
+SELECT evtname::text, pg_get_userbyid(evtowner)::text, evtfoid::regproc::text
+  FROM pg_event_trigger WHERE evtenabled <> 'D'
+"""
 _KINDS = {
     "r": "TABLE",
     "p": "TABLE",
@@ -114,6 +123,25 @@ def _refusals_told(connection: "Connection") -> Iterator[None]:
             f"PostgreSQL: {_said(error)}",
             "install the package of the extension on the host of the target",
         ) from error
+    except psycopg.errors.Error as error:
+        _tell_of_event_trigger(connection, error)
+        raise
+
+
+def _tell_of_event_trigger(connection: "Connection", error: psycopg.Error) -> None:
+    """Raise BackupError if an event trigger of the target refused."""
+    context = error.diag.context or ""
+    if "function" not in context:
+        return
+    for name, owner, function in connection.execute(_EVENT_TRIGGERS).fetchall():
+        if f"function {function.removeprefix('public.')}(" in context or function in context:
+            raise BackupError(
+                "postgres.event_trigger",
+                f"PostgreSQL: event trigger {quoted(name)} of {quoted(owner)} refuses it: "
+                f"{_said(error)}",
+                f"ALTER EVENT TRIGGER {quoted(name)} DISABLE meanwhile; or pass over all of them "
+                "as a superuser: PGOPTIONS='-c event_triggers=off'",
+            ) from error
 
 
 def _said(error: psycopg.Error) -> str:
@@ -169,7 +197,8 @@ def relation_exists(target: "Connection", name: str) -> bool:
 def check_free(target: "Connection", target_id: ObjectId, *, overwrite: bool) -> Existing | None:
     """Return what would be replaced. Raises BackupError where that must not be replaced."""
     found = existing(target, target_id.level2, target_id.level3)
-    if found is not None and found.kind not in _KINDS:
+    is_type = target.execute(_TYPE, (target_id.level2, target_id.level3)).fetchone() is not None
+    if is_type or (found is not None and found.kind not in _KINDS):
         raise BackupError(
             "postgres.name_taken",
             f"{target_id}: an index, a sequence or a type has this name already",
