@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres.restoring import Restoring, beside, definitions, in_place, table, view
+from tests.postgres.restoring import (
+    Restoring,
+    beside,
+    definitions,
+    in_place,
+    inhabitants,
+    table,
+    view,
+)
 from tests.postgres.taking import Taking, ask, run
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
@@ -188,6 +196,106 @@ def test_code_cannot_put_a_view_of_its_own_where_the_restore_reads(
     assert ask(live, sales, "SELECT count(*) FROM t") == "1"
     assert ask(live, sales, "SELECT rolsuper FROM pg_roles WHERE rolname = 'clerk'") == "False"
     assert ask(live, sales, "SELECT count(*) FROM witness") == "0"
+
+
+ALL_GONE = (
+    "CREATE SCHEMA lent",
+    "GRANT USAGE ON SCHEMA lent TO clerk",
+    "CREATE DOMAIN lent.d AS int CHECK (public.evil(VALUE) > 0 AND {})",
+    "CREATE FUNCTION lent.g(n lent.d[] DEFAULT '{{7}}') RETURNS int LANGUAGE sql RETURN 7",
+    "CREATE TABLE t (id int DEFAULT lent.g(), many lent.d[] DEFAULT '{{8}}')",
+    "INSERT INTO t VALUES (1)",
+    "ALTER DOMAIN lent.d OWNER TO clerk",
+    "ALTER FUNCTION lent.g OWNER TO clerk",
+    "ALTER TABLE t OWNER TO clerk",
+)
+DROPPED = (
+    "DROP TABLE t",
+    "DROP FUNCTION lent.g",
+    "DROP DOMAIN lent.d",
+    "ALTER ROLE clerk NOSUPERUSER",
+    "TRUNCATE witness",
+)
+
+
+def test_what_is_needed_is_made_as_its_owner_where_literals_run_code(
+    live: PostgresServer, sales: str, taking: Taking, restoring: Restoring
+) -> None:
+    checks = "lo_create(0) IS NOT NULL"
+    run(live, sales, *HOSTILE, *(statement.format(checks) for statement in ALL_GONE))
+    rows = ask(live, sales, "SELECT t::text FROM t")
+    chain = [taking.take()]
+    run(live, sales, *DROPPED, "SELECT lo_unlink(oid) FROM pg_largeobject_metadata")
+    (note,) = restoring.one(chain, in_place(table(sales, "t"))).notes
+    assert note.startswith("it needed what was not there, now created: ")
+    assert ask(live, sales, "SELECT t::text FROM t") == rows
+    assert ask(live, sales, "SELECT count(*) > 0 FROM pg_largeobject_metadata") == "True"
+    owners = "SELECT DISTINCT pg_get_userbyid(lomowner) FROM pg_largeobject_metadata"
+    assert ask(live, sales, owners) == "clerk"
+    assert ask(live, sales, "SELECT rolsuper FROM pg_roles WHERE rolname = 'clerk'") == "False"
+    assert ask(live, sales, "SELECT count(*) FROM witness WHERE who <> 'clerk'") == "0"
+    assert ask(live, sales, "SELECT has_schema_privilege('clerk', 'lent', 'CREATE')") == "False"
+
+
+PLANTS = {
+    "a function where it may not create": (
+        "CREATE OR REPLACE FUNCTION lent.planted() RETURNS int LANGUAGE sql RETURN 1;"
+    ),
+    "a view in the place of the table": """
+        EXECUTE format('ALTER TABLE %I.t RENAME TO aside', stage);
+        EXECUTE format('CREATE VIEW %I.t AS SELECT 1 AS id', stage);""",
+}
+
+
+@pytest.mark.parametrize("plant", PLANTS)
+def test_what_code_of_an_owner_plants_meanwhile_is_refused(
+    live: PostgresServer, sales: str, taking: Taking, restoring: Restoring, plant: str
+) -> None:
+    planting = f"""CREATE FUNCTION planting() RETURNS bool LANGUAGE plpgsql AS $$
+        DECLARE stage text;
+        BEGIN
+          SELECT relnamespace::regnamespace INTO stage FROM pg_class
+           WHERE relname = 't' AND relnamespace <> 'public'::regnamespace;
+          {PLANTS[plant]}
+          RETURN true;
+        EXCEPTION WHEN OTHERS THEN RETURN true;
+        END $$"""
+    run(live, sales, *HOSTILE, "CREATE SCHEMA lent", planting)
+    run(live, sales, *(one.format("public.planting()") for one in ALL_GONE[1:]))
+    if plant.startswith("a view"):
+        run(live, sales, "ALTER TABLE t ADD late lent.d[] DEFAULT '{9}'")
+    chain = [taking.take()]
+    run(live, sales, *DROPPED, "DROP FUNCTION IF EXISTS lent.planted")
+    before = inhabitants(live, sales)
+    with pytest.raises(BackupError) as raised:
+        restoring.one(chain, in_place(table(sales, "t")))
+    assert raised.value.code == "postgres.tampered"
+    assert inhabitants(live, sales) == before
+
+
+def test_code_that_a_live_domain_has_got_since_runs_as_its_owner(
+    live: PostgresServer, sales: str, taking: Taking, restoring: Restoring
+) -> None:
+    run(live, sales, *HOSTILE, "CREATE DOMAIN d AS int", "CREATE TABLE t (id d)")
+    run(live, sales, "INSERT INTO t VALUES (7)", "ALTER TABLE t OWNER TO clerk")
+    chain = [taking.take()]
+    run(live, sales, "ALTER DOMAIN d ADD CHECK (public.evil(VALUE) > 0) NOT VALID")
+    restoring.one(chain, beside(table(sales, "t"), level3="copy"))
+    assert ask(live, sales, "SELECT rolsuper FROM pg_roles WHERE rolname = 'clerk'") == "False"
+    assert ask(live, sales, "SELECT DISTINCT who FROM witness") == "clerk"
+
+
+def test_a_right_that_an_owner_has_lost_is_named(
+    live: PostgresServer, sales: str, taking: Taking, restoring: Restoring
+) -> None:
+    run(live, sales, *HOSTILE, *(statement.format("true") for statement in ALL_GONE))
+    chain = [taking.take()]
+    run(live, sales, "DROP TABLE t", "REVOKE USAGE ON SCHEMA lent FROM clerk", DROPPED[-2])
+    with pytest.raises(BackupError) as raised:
+        restoring.one(chain, in_place(table(sales, "t")))
+    assert raised.value.code == "postgres.owner_may_not"
+    assert "permission denied for schema lent" in raised.value.message
+    assert restoring.one(chain, in_place(table(sales, "t")), owner=False).facts["rows"] == 1
 
 
 def test_a_role_that_is_gone_is_named_and_the_rest_comes_back(
