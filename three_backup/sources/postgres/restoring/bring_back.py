@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from three_backup.errors import BackupError
+from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.connection import quoted
 from three_backup.sources.postgres.restoring.as_owner import evaluates_code, run_as
 from three_backup.sources.postgres.restoring.dump import dump_objects, dump_schemas
@@ -166,7 +167,7 @@ def _load(move: _Move, family: Family, doomed: Existing | None) -> _Loaded:
     has_code = any(map(is_code, prepared.needs))
     author = giving.author(address_of_source(named.root)) if has_code else None
     for schema in staged.schemas:
-        move.target.execute(f"CREATE SCHEMA {quoted(schema)}".encode())
+        move.target.execute(f"CREATE SCHEMA {quoted(schema)}".encode(*AS_BYTES))
     _define(move, staged, author, definitions.before)
     relations = list(_relations(move, staged, has_code=has_code))
     giving.own(relations)  # before anything of them is evaluated
@@ -194,7 +195,7 @@ def _define(move: _Move, staged: Staged, author: str | None, script: bytes) -> N
         return
     for schema in staged.schemas:
         grant = f"GRANT USAGE, CREATE ON SCHEMA {quoted(schema)} TO {quoted(author)}"
-        move.target.execute(grant.encode())
+        move.target.execute(grant.encode(*AS_BYTES))
     run_as(move.scratch, move.target, staged.prefix, author, script + b"; SELECT 0::bigint")
     for table in staged.family.tables:
         found = existing(move.target, staged.schema(table), table.target.name)
@@ -255,7 +256,7 @@ def _granted_since(target: "Connection", staged: Staged) -> dict[str, set[Grant]
 def _create(move: _Move, giving: Giving, database: str, lacking: Sequence[Need]) -> None:
     for need in lacking:
         if need.is_schema:
-            move.target.execute(f"CREATE SCHEMA {need.identity}".encode())
+            move.target.execute(f"CREATE SCHEMA {need.identity}".encode(*AS_BYTES))
     others = {(need.classid, need.oid) for need in lacking if not need.is_schema}
     if others:
         move.target.execute(dump_objects(move.server, database, others))
