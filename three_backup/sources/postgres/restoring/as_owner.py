@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.connection import quoted
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ SELECT split_part(setting, '=', 2)
   FROM pg_db_role_setting CROSS JOIN LATERAL unnest(setconfig) AS setting
  WHERE setting LIKE 'search_path=%%'
    AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-   AND setrole IN (0, coalesce((SELECT oid FROM pg_roles WHERE rolname = %s), 0))
+   AND setrole IN (0, coalesce((SELECT oid FROM pg_roles WHERE textsend(rolname::text) = %s), 0))
  ORDER BY setrole = 0, setdatabase = 0 LIMIT 1
 """
 _USUAL_SEARCH_PATH = '"$user", public'
@@ -96,7 +97,7 @@ def run_as(
     try:
         return _run(target, schema, owner, query)
     except _UNQUALIFIED:
-        path = _literal(_search_path(scratch, owner).encode())
+        path = _literal(_search_path(scratch, owner).encode(*AS_BYTES))
         set_path = b"SELECT pg_catalog.set_config('search_path', %b, true); " % path
         return _run(target, schema, owner, set_path + query)
 
@@ -109,8 +110,8 @@ def _run(target: "Connection", schema: str, owner: str, query: bytes) -> int:
             f"CREATE SCHEMA {schema}",
             f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}",
         ):
-            target.execute(statement.encode())
-        made = f"CREATE FUNCTION {step}() RETURNS bigint LANGUAGE sql AS ".encode()
+            target.execute(statement.encode(*AS_BYTES))
+        made = f"CREATE FUNCTION {step}() RETURNS bigint LANGUAGE sql AS ".encode(*AS_BYTES)
         target.execute(made + _literal(query))
         for statement in (
             f"ALTER FUNCTION {step} OWNER TO {role}",
@@ -120,14 +121,14 @@ def _run(target: "Connection", schema: str, owner: str, query: bytes) -> int:
             f"REVOKE CREATE ON SCHEMA {schema} FROM {role}",
             f"REFRESH MATERIALIZED VIEW {step}",
         ):
-            target.execute(statement.encode())
-        ((number,),) = target.execute(f"TABLE {step}".encode())
+            target.execute(statement.encode(*AS_BYTES))
+        ((number,),) = target.execute(f"TABLE {step}".encode(*AS_BYTES))
         for statement in (
             f"DROP MATERIALIZED VIEW {step}",
             f"DROP FUNCTION {step}",
             f"DROP SCHEMA {schema}",
         ):
-            target.execute(statement.encode())
+            target.execute(statement.encode(*AS_BYTES))
     return int(number)
 
 
@@ -136,7 +137,7 @@ def _literal(text: bytes) -> bytes:
 
 
 def _search_path(scratch: "Connection", owner: str) -> str:
-    row = scratch.execute(_SEARCH_PATH, (owner,)).fetchone()
+    row = scratch.execute(_SEARCH_PATH, (owner.encode(*AS_BYTES),)).fetchone()
     return _USUAL_SEARCH_PATH if row is None else str(row[0])
 
 

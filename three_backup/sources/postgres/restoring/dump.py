@@ -7,11 +7,14 @@ from pathlib import Path
 from tempfile import gettempdir
 
 from three_backup.command import Program, run
+from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.scratch.folder import scratch_folder
 from three_backup.sources.postgres.scratch.server import ScratchServer
 
 _ENTRY = re.compile(r"\d+; (\d+) (\d+) ")
 _FENCE = re.compile(rb"^\\restrict (\w+)\n", re.MULTILINE)
+# The session of the target has what fits our names.
+_ENCODING = re.compile(rb"^SET client_encoding = .*\n", re.MULTILINE)
 _DUMP = "definitions.dump"
 _LIST = "definitions.list"
 
@@ -44,7 +47,7 @@ def dump_objects(
         listed = run(Program([dumped.pg_restore, "--list", str(dumped.dump)]))
         chosen = [line for line in listed.splitlines() if _key(line) in wanted]
         list_file = folder / _LIST
-        list_file.write_text("\n".join(chosen), "utf-8", "surrogateescape")
+        list_file.write_text("\n".join(chosen), *AS_BYTES)
         return _script(dumped, [f"--use-list={list_file}"])
 
 
@@ -57,12 +60,14 @@ class _Dumped:
 def _dump(server: ScratchServer, folder: Path, database: str, patterns: Sequence[str]) -> _Dumped:
     """Dump into a folder of our own: that of the server may be another user's."""
     dump = folder / _DUMP
+    with server.connect(database) as scratch:
+        ((encoding,),) = scratch.execute("SHOW client_encoding")
     run(
         server.program(
             "pg_dump",
             "--format=custom",
             "--schema-only",
-            "--encoding=UTF8",
+            f"--encoding={encoding}",
             "--no-publications",
             "--no-subscriptions",
             "--no-security-labels",
@@ -83,7 +88,7 @@ def _key(line: str) -> tuple[int, int] | None:
 def _script(dumped: _Dumped, options: Sequence[str]) -> bytes:
     argv = [dumped.pg_restore, "--file=-", "--no-tablespaces", "--no-owner", "--no-acl"]
     script = run(Program([*argv, *options, str(dumped.dump)]))
-    return _without_fence(script.encode("utf-8", "surrogateescape"))
+    return _without_fence(_ENCODING.sub(b"", script.encode(*AS_BYTES), count=1))
 
 
 def _without_fence(script: bytes) -> bytes:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from three_backup.errors import BackupError
+from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.connection import quoted
 from three_backup.sources.postgres.restoring.target import attempt
 from three_backup.sources.postgres.restoring.things import (
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 OWNER = "owner"
 ACL = "acl"
 
-_ROLES = "SELECT rolname::text, rolsuper FROM pg_roles WHERE rolname = ANY(%s)"
+_ROLES = "SELECT rolname::text, rolsuper FROM pg_roles WHERE textsend(rolname::text) = ANY(%s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Giving:
         for thing in things:
             if thing.altered_as is not None and present[thing.target] != role:
                 statement = f"ALTER {thing.altered_as} {thing.name} OWNER TO {quoted(role)}"
-                self.target.execute(statement.encode())
+                self.target.execute(statement.encode(*AS_BYTES))
 
     def grant(
         self, things: Sequence[Thing], added: Mapping[str, set[Grant]] | None = None
@@ -135,7 +136,8 @@ class Giving:
 
     def _roles(self, names: Iterable[str]) -> dict[str, bool]:
         """Return the roles that are here, and whether they are superusers."""
-        return dict(self.target.execute(_ROLES, (sorted(set(names)),)).fetchall())
+        spelt = [name.encode(*AS_BYTES) for name in sorted(set(names))]
+        return dict(self.target.execute(_ROLES, (spelt,)).fetchall())
 
 
 def _grant(thing: Thing, grant: Grant) -> str:
