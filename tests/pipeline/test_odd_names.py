@@ -6,7 +6,7 @@ import pytest
 
 from tests.pipeline.conftest import Host
 from three_backup.model.objects import AS_BYTES
-from three_backup.sources.postgres.spelling import Session, carry_names, connect_to
+from three_backup.sources.postgres.spelling import Session, connect_to
 
 CAFE = "caf\udce9"
 IDS = {
@@ -19,9 +19,8 @@ IDS = {
 def execute(host: Host, database: str, *statements: str) -> list[tuple[object, ...]]:
     server = host.server
     place = {"host": str(server.folder), "port": str(server.port)}
-    given = {**place, "user": "postgres", "dbname": database, "client_encoding": "UTF8"}
+    given = {**place, "user": "postgres", "dbname": database}
     with connect_to(given, Session) as session:
-        carry_names(session)
         *first, last = (statement.encode(*AS_BYTES) for statement in statements)
         for statement in first:
             session.execute(statement)

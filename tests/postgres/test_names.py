@@ -10,32 +10,33 @@ import pytest
 
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
-from three_backup.model.findings import Mark
+from three_backup.model.findings import Finding, Mark
 from three_backup.model.objects import AS_BYTES, ObjectId
 from three_backup.sources.base import Found, Unreadable
 from three_backup.sources.jobs import CheckJob
 from three_backup.sources.postgres.restoring.database_name import rename_database
 from three_backup.sources.postgres.source import PostgresSource
-from three_backup.sources.postgres.spelling import Session, carry_names, connect_to
+from three_backup.sources.postgres.spelling import Session, connect_to
 
 from .restoring import Restoring, beside, in_place, table
-from .taking import EVERYWHERE, Taking
+from .taking import DISABLED, EVERYWHERE, Taking
+from .test_restore_left_out import WRITABLE, mend, restored
 
 CAFE = "caf\udce9"
 
 
-def execute(server: PostgresServer, database: str, *statements: str) -> list[tuple[object, ...]]:
+def execute(
+    server: PostgresServer, database: str, *statements: str, user: str = "postgres"
+) -> list[tuple[object, ...]]:
     """Run statements and return the rows of the last one; the server gets all bytes."""
     given = {
         "host": str(server.folder),
         "port": str(server.port),
-        "user": "postgres",
+        "user": user,
         "dbname": database,
-        "client_encoding": "UTF8",
     }
     session = connect_to(given, Session)
     with session:
-        carry_names(session)
         *first, last = (statement.encode(*AS_BYTES) for statement in statements)
         for statement in first:
             session.execute(statement)
@@ -199,13 +200,61 @@ def test_tables_in_another_encoding_keep_their_readable_names(
 
 
 def test_a_check_names_what_is_not_utf8_in_one_line(server: PostgresServer) -> None:
-    job = CheckJob(EVERYWHERE, datetime.now(UTC))
-    found = [finding for finding in PostgresSource().check(job) if finding.subject == "names"]
+    found = [finding for finding in check() if finding.subject == "names"]
     assert [finding.mark for finding in found] == [Mark.NOTE]
     assert found[0].sentence == (
         "not UTF-8, and written with %E9 for a byte E9: database caf%E9; "
         "2 tables or views in database ascii"
     )
+
+
+def test_a_server_whose_superuser_has_an_odd_name_is_backed_up_and_restored(
+    server_folder: Path, taking: Taking, restoring: Restoring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = server_folder / "renamed"
+    with PostgresServer(folder) as server:
+        template = "LOCALE 'C' TEMPLATE template0"
+        execute(server, "postgres", f"CREATE DATABASE ascii ENCODING SQL_ASCII {template}")
+        execute(
+            server,
+            "ascii",
+            "CREATE TABLE t AS SELECT 1 AS i",
+            "CREATE ROLE helper SUPERUSER LOGIN",
+        )
+        rename = f'ALTER ROLE postgres RENAME TO "{CAFE}"'
+        execute(server, "ascii", rename, user="helper")
+        for name, value in {**server.environ, "PGUSER": CAFE, "PGDATABASE": "ascii"}.items():
+            monkeypatch.setenv(name, value)
+        snapshot = taking.take()
+        assert snapshot.manifest.facts["superuser"] == CAFE
+        restored = restoring.one([snapshot], in_place(table("ascii", "t")), overwrite=True)
+        assert restored.notes == ()
+        owner = "SELECT tableowner FROM pg_tables WHERE tablename = 't'"
+        assert execute(server, "ascii", owner, user="helper") == [(CAFE,)]
+        roles = [one.sentence for one in check() if one.subject == "postgres"]
+        assert roles == ["PostgreSQL 17.10 answers, to role caf\udce9"]
+    shutil.rmtree(folder)
+
+
+def test_tables_left_out_of_a_whole_cluster_are_mended_under_odd_names(
+    server: PostgresServer, taking: Taking, parent: Path
+) -> None:
+    secret = ObjectId("postgres", "table", "ascii", CAFE, CAFE)
+    taking.settings = {secret: DISABLED, table(CAFE, "owned"): DISABLED}
+    restored(taking, parent / "pgdata")
+    rebuilt = PostgresServer(parent, server.version, bindir=server.bindir)
+    with (rebuilt.pgdata / "postgresql.auto.conf").open("a") as settings:
+        settings.write(f"port = {rebuilt.port}\nunix_socket_directories = '{rebuilt.folder}'\n")
+    with rebuilt:
+        execute(rebuilt, "postgres", WRITABLE)
+        assert mend(rebuilt, PGCLIENTENCODING="UTF8") == ""
+        count = f'SELECT count(*) FROM "{CAFE}"."{CAFE}" WHERE "{CAFE}" = 1'
+        assert execute(rebuilt, "ascii", count) == [(0,)]
+        assert execute(rebuilt, CAFE, "SELECT count(*) FROM café") == [(3,)]
+
+
+def check() -> list[Finding]:
+    return list(PostgresSource().check(CheckJob(EVERYWHERE, datetime.now(UTC))))
 
 
 def discover() -> list[Found | Unreadable]:

@@ -146,15 +146,13 @@ def translated(error: "psycopg.Error") -> BackupError:
 def _connected(**options: str) -> "Iterator[Connection]":
     import psycopg
 
-    from three_backup.sources.postgres.spelling import Session, carry_names, connect_to
+    from three_backup.sources.postgres.spelling import Session, connect_to
 
-    given = {"application_name": APPLICATION, "client_encoding": "utf8", **options}
+    given = {"application_name": APPLICATION, **options}
     try:
         # Closed, not rolled back: in the middle of a stream psycopg would log that it cannot.
         connection: Connection
         with closing(connect_to(given, Session)) as connection:
-            if "replication" not in options:
-                carry_names(connection)
             yield connection
     except psycopg.Error as error:
         failure = translated(error)

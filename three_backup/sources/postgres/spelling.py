@@ -5,6 +5,7 @@ its own; one without encoding (SQL_ASCII) has any bytes as names of tables, too.
 is UTF-8, and a byte that is not is a lone surrogate (`surrogateescape`).
 """
 
+import os
 import re
 import select
 import time
@@ -23,6 +24,9 @@ from three_backup.model.objects import AS_BYTES
 
 _TEXTS = ("text", "name", "varchar", "bpchar", '"char"', 0)
 _TEXT_OID = 25
+_UTF8, _NONE = "UTF8", "SQL_ASCII"
+"""Client encodings; with none, the server neither converts nor refuses what it sends."""
+
 _PATIENCE = 130.0
 """Seconds that a server may take to let us in; psycopg waits as long by default."""
 
@@ -50,7 +54,14 @@ _Session = TypeVar("_Session", bound="Session")
 
 
 class Session(psycopg.Connection[tuple[Any, ...]]):
-    """A session that runs any statement, also one with the odd name of a role."""
+    """A session that carries every name, also that of a role in a statement."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        for text in _TEXTS:
+            self.adapters.register_loader(text, _NameLoader)
+        for dumper in (_BinaryNameDumper, _NameDumper):  # the last one is the usual one
+            self.adapters.register_dumper(str, dumper)
 
     def execute(self, query: Any, *args: Any, **options: Any) -> psycopg.Cursor[tuple[Any, ...]]:
         if isinstance(query, bytes) and not args and not _is_sent_as_it_is(self, query):
@@ -58,25 +69,26 @@ class Session(psycopg.Connection[tuple[Any, ...]]):
         return super().execute(query, *args, **options)
 
 
-def carry_names(connection: psycopg.Connection[Any]) -> None:
-    """Make the connection carry every name as it is."""
-    for text in _TEXTS:
-        connection.adapters.register_loader(text, _NameLoader)
-    for dumper in (_BinaryNameDumper, _NameDumper):  # the last one is the usual one
-        connection.adapters.register_dumper(str, dumper)
-    if _has_no_encoding(connection):
-        # Else the server refuses to send what is not UTF-8.
-        connection.execute("SET client_encoding = 'SQL_ASCII'")
-
-
 def connect_to(given: Mapping[str, str], kind: type[_Session]) -> _Session:
     """Connect as psycopg.connect does, also to a database, or as a role, with an odd name."""
+    user = given.get("user") or os.environ.get("PGUSER", "")
+    # The server tells us our role at once, and refuses to if it cannot be in the encoding.
+    given = {**given, "client_encoding": _UTF8 if user.isascii() else _NONE}
     if all(map(_is_utf8, given.values())):
-        return kind.connect(make_conninfo(**given), autocommit=True)
-    conninfo = " ".join(f"{name}={_quoted_value(value)}" for name, value in given.items())
-    session = kind(_connect(conninfo.encode(*AS_BYTES)))
-    session.autocommit = True
+        session = kind.connect(make_conninfo(**given), autocommit=True)
+    else:
+        conninfo = " ".join(f"{name}={_quoted_value(value)}" for name, value in given.items())
+        session = kind(_connect(conninfo.encode(*AS_BYTES)))
+        session.autocommit = True
+    if "replication" not in given:
+        _agree_on_encoding(session)
     return session
+
+
+def _agree_on_encoding(session: Session) -> None:
+    encoding = _NONE if _has_no_encoding(session) else _UTF8
+    if session.pgconn.parameter_status(b"client_encoding") != encoding.encode():
+        session.execute(f"SET client_encoding = '{encoding}'".encode())
 
 
 def _connect(conninfo: bytes) -> PGconn:
@@ -103,7 +115,7 @@ def _quoted_value(value: str) -> str:
 
 
 def _has_no_encoding(connection: psycopg.Connection[Any]) -> bool:
-    return connection.pgconn.parameter_status(b"server_encoding") == b"SQL_ASCII"
+    return connection.pgconn.parameter_status(b"server_encoding") == _NONE.encode()
 
 
 def _is_sent_as_it_is(connection: psycopg.Connection[Any], statement: bytes) -> bool:

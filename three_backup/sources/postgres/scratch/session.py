@@ -14,7 +14,7 @@ import psycopg
 
 from three_backup.errors import BackupError
 from three_backup.sources.postgres.connection import database_of, said
-from three_backup.sources.postgres.spelling import Session, carry_names, connect_to
+from three_backup.sources.postgres.spelling import Session, connect_to
 
 PORT = 5432
 NO_LOGIN = "postgres.scratch_login"
@@ -61,7 +61,6 @@ def scratch_session(sockets: Path, superuser: str, database: str) -> Iterator[_C
             "user": superuser,
             "dbname": database,
             "options": _options(),
-            "client_encoding": "UTF8",
             "sslmode": "disable",
             "gssencmode": "disable",
             "channel_binding": "prefer",
@@ -72,7 +71,6 @@ def scratch_session(sockets: Path, superuser: str, database: str) -> Iterator[_C
     except psycopg.Error as error:
         raise _failed(database, error) from error
     with connection:
-        carry_names(connection)
         plain_rows(connection)
         yield connection
 
