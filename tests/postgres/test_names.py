@@ -144,15 +144,21 @@ def test_a_table_with_an_odd_name_is_refused_where_the_name_cannot_be(
     server: PostgresServer, taking: Taking, restoring: Restoring
 ) -> None:
     wanted = ObjectId("postgres", "table", "ascii", CAFE, CAFE)
-    with pytest.raises(BackupError, match='database "latin" has another encoding') as caught:
-        restoring.one([taking.take()], beside(wanted, level1="latin"))
+    with pytest.raises(BackupError, match='database "postgres" has another encoding') as caught:
+        restoring.one([taking.take()], beside(wanted, level1="postgres"))
     assert caught.value.code == "postgres.other_encoding"
     assert "/caf%E9/caf%E9: " in str(caught.value)
 
 
+@pytest.mark.parametrize("asked", ["postgres", "latin"])
 def test_a_database_with_an_odd_name_is_restored_and_created(
-    server: PostgresServer, taking: Taking, restoring: Restoring
+    server: PostgresServer,
+    taking: Taking,
+    restoring: Restoring,
+    asked: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("PGDATABASE", asked)
     chain = [taking.take()]
     execute(server, CAFE, "DROP TABLE owned")
     assert restoring.one(chain, in_place(table(CAFE, "owned"))).notes == ()
@@ -197,6 +203,63 @@ def test_tables_in_another_encoding_keep_their_readable_names(
     chain = [taking.take()]
     restoring.one(chain, in_place(table("latin", "café")), overwrite=True)
     assert execute(server, "latin", "TABLE café") == [("é",)]
+
+
+def test_databases_are_created_under_their_own_names_whichever_one_is_asked(
+    server: PostgresServer,
+    taking: Taking,
+    restoring: Restoring,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PGDATABASE", "latin")
+    restoring.one([taking.take()], beside(table("latin", "café"), level1="кафé"))
+    assert execute(server, "кафé", "TABLE café") == [("é",)]
+    assert execute(server, "postgres", 'DROP DATABASE "кафé"') == []
+
+
+def test_what_is_no_character_of_its_encoding_comes_back(
+    server: PostgresServer, taking: Taking, restoring: Restoring
+) -> None:
+    template = "LOCALE 'C' TEMPLATE template0"
+    execute(server, "postgres", f"CREATE DATABASE win ENCODING WIN1251 {template}")
+    execute(server, "postgres", 'CREATE ROLE "Иван"')  # И has the byte 98, which WIN1251 has not
+    roles = [str(name) for (name,) in execute(server, "win", "SELECT rolname FROM pg_roles")]
+    (role,) = (name for name in roles if "\udc98" in name)
+    execute(
+        server,
+        "win",
+        "CREATE TABLE заказ (имя text CHECK (имя <> 'Ж'))",
+        "INSERT INTO заказ VALUES ('И\udc98')",
+        'CREATE TABLE "т\udc98" (i int)',
+        f'ALTER TABLE заказ OWNER TO "{role}"',
+        f"CREATE POLICY p ON заказ TO \"{role}\" USING (имя <> 'Ы')",
+    )
+    names = {str(one.id) for one in discover() if isinstance(one, Found)}
+    assert {"postgres/table/win/public/заказ", "postgres/table/win/public/т%98"} <= names
+    chain = [taking.take()]
+    query = (
+        "SELECT имя, tableowner, pg_get_constraintdef(c.oid), roles::text, qual "
+        "FROM заказ, pg_tables, pg_constraint c, pg_policies p "
+        "WHERE pg_tables.tablename = 'заказ' AND conrelid = 'заказ'::regclass"
+    )
+    before = execute(server, "win", query)
+    assert before[0][:2] == ("И\udc98", role)
+    restoring.one(chain, in_place(table("win", "т\udc98")), overwrite=True)
+    for database, overwrite in (("win", True), ("copy", False)):
+        wanted = beside(table("win", "заказ"), level1=database)
+        assert "role" not in str(restoring.one(chain, wanted, overwrite=overwrite).notes)
+        assert execute(server, database, query) == before
+    for database in ("win", "copy"):
+        execute(server, "postgres", f"DROP DATABASE {database}")
+    execute(server, "postgres", 'DROP ROLE "Иван"')
+
+
+def test_rows_find_their_way_into_another_encoding(
+    server: PostgresServer, taking: Taking, restoring: Restoring
+) -> None:
+    restoring.one([taking.take()], beside(table("latin", "café"), level1="postgres"))
+    assert execute(server, "postgres", "TABLE café") == [("é",)]
+    execute(server, "postgres", "DROP TABLE café")
 
 
 def test_a_check_names_what_is_not_utf8_in_one_line(server: PostgresServer) -> None:

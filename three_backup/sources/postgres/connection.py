@@ -183,9 +183,11 @@ def said(error: "psycopg.Error") -> str:
     """Return the server's own message, with its names as they are; else what psycopg says."""
     from psycopg.pq import DiagnosticField
 
-    result = error.pgresult
-    primary = result.error_field(DiagnosticField.MESSAGE_PRIMARY) if result else None
-    return str(error) if primary is None else primary.decode(*AS_BYTES)
+    result, text = error.pgresult, error.diag.message_primary or str(error)
+    if result is None or "\ufffd" not in text:
+        return text
+    primary = result.error_field(DiagnosticField.MESSAGE_PRIMARY) or b""
+    return primary.decode(*AS_BYTES)
 
 
 def user_of(connection: "Connection") -> str:

@@ -17,6 +17,7 @@ import psycopg
 
 from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.connection import quoted
+from three_backup.sources.postgres.spelling import bytes_of
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -137,7 +138,7 @@ def _literal(text: bytes) -> bytes:
 
 
 def _search_path(scratch: "Connection", owner: str) -> str:
-    row = scratch.execute(_SEARCH_PATH, (owner.encode(*AS_BYTES),)).fetchone()
+    row = scratch.execute(_SEARCH_PATH, (bytes_of(scratch, owner),)).fetchone()
     return _USUAL_SEARCH_PATH if row is None else str(row[0])
 
 

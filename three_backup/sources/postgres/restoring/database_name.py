@@ -7,10 +7,15 @@ the settings with which a session begins.
 import hashlib
 import os
 import re
+from typing import TYPE_CHECKING
 
 from three_backup.errors import readable
 from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.connection import connect
+from three_backup.sources.postgres.spelling import bytes_of
+
+if TYPE_CHECKING:
+    from three_backup.sources.postgres.connection import Connection
 
 _RENAME = """
 DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RENAME TO %I',
@@ -20,11 +25,12 @@ DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RENAME TO %I',
 _OTHERS = re.compile("[^A-Za-z0-9_]")
 
 
-def sendable(database: str) -> str:
-    """Return the name of the database, or one that any session can send in place of it."""
-    if readable(database) == database:
+def sendable(connection: "Connection", database: str) -> str:
+    """Return the name of the database, or one that the session can send in place of it."""
+    stored = database.encode(*AS_BYTES)
+    if readable(database) == database and bytes_of(connection, database) == stored:
         return database
-    return f"three_backup_{hashlib.sha256(database.encode(*AS_BYTES)).hexdigest()[:16]}"
+    return f"three_backup_{hashlib.sha256(stored).hexdigest()[:16]}"
 
 
 def rename_database(old: str, new: str) -> None:

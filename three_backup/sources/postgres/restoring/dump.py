@@ -10,6 +10,7 @@ from three_backup.command import Program, run
 from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.scratch.folder import scratch_folder
 from three_backup.sources.postgres.scratch.server import ScratchServer
+from three_backup.sources.postgres.spelling import codec_of
 
 _ENTRY = re.compile(r"\d+; (\d+) (\d+) ")
 _FENCE = re.compile(rb"^\\restrict (\w+)\n", re.MULTILINE)
@@ -55,6 +56,7 @@ def dump_objects(
 class _Dumped:
     pg_restore: str
     dump: Path
+    codec: str  # of all names in it
 
 
 def _dump(server: ScratchServer, folder: Path, database: str, patterns: Sequence[str]) -> _Dumped:
@@ -62,6 +64,7 @@ def _dump(server: ScratchServer, folder: Path, database: str, patterns: Sequence
     dump = folder / _DUMP
     with server.connect(database) as scratch:
         ((encoding,),) = scratch.execute("SHOW client_encoding")
+        codec = codec_of(scratch)
     run(
         server.program(
             "pg_dump",
@@ -76,7 +79,7 @@ def _dump(server: ScratchServer, folder: Path, database: str, patterns: Sequence
             database=database,
         )
     )
-    return _Dumped(server.binaries["pg_restore"], dump)
+    return _Dumped(server.binaries["pg_restore"], dump, codec)
 
 
 def _key(line: str) -> tuple[int, int] | None:
@@ -88,7 +91,8 @@ def _key(line: str) -> tuple[int, int] | None:
 def _script(dumped: _Dumped, options: Sequence[str]) -> bytes:
     argv = [dumped.pg_restore, "--file=-", "--no-tablespaces", "--no-owner", "--no-acl"]
     script = run(Program([*argv, *options, str(dumped.dump)]))
-    return _without_fence(_ENCODING.sub(b"", script.encode(*AS_BYTES), count=1))
+    text = script.encode(*AS_BYTES).decode(dumped.codec, AS_BYTES[1])
+    return _without_fence(_ENCODING.sub(b"", text.encode(*AS_BYTES), count=1))
 
 
 def _without_fence(script: bytes) -> bytes:

@@ -20,6 +20,7 @@ from three_backup.sources.postgres.restoring.things import (
     read_grants,
     read_owners,
 )
+from three_backup.sources.postgres.spelling import bytes_of
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -136,7 +137,7 @@ class Giving:
 
     def _roles(self, names: Iterable[str]) -> dict[str, bool]:
         """Return the roles that are here, and whether they are superusers."""
-        spelt = [name.encode(*AS_BYTES) for name in sorted(set(names))]
+        spelt = [bytes_of(self.target, name) for name in sorted(set(names))]
         return dict(self.target.execute(_ROLES, (spelt,)).fetchall())
 
 

@@ -163,9 +163,9 @@ def database_exists(database: str) -> bool:
 def create_database(scratch: "Connection", database: str) -> None:
     """Create an empty database with the encoding and locale of the one that scratch is in."""
     ((like,),) = scratch.execute(_LIKE)
-    created = sendable(database)
-    statement = f"CREATE DATABASE {quoted(created)} TEMPLATE template0 {like}"
     with connect() as connection, _refusals_told(connection):
+        created = sendable(connection, database)
+        statement = f"CREATE DATABASE {quoted(created)} TEMPLATE template0 {like}"
         connection.execute("SET default_transaction_read_only = off")
         connection.execute(statement.encode(*AS_BYTES))
     if created != database:
@@ -173,10 +173,10 @@ def create_database(scratch: "Connection", database: str) -> None:
 
 
 def drop_database(database: str) -> None:
-    dropped = sendable(database)
-    if dropped != database:
-        rename_database(database, dropped)
     with connect() as connection:
+        dropped = sendable(connection, database)
+        if dropped != database:
+            rename_database(database, dropped)
         connection.execute("SET default_transaction_read_only = off")
         connection.execute(f"DROP DATABASE {quoted(dropped)}".encode(*AS_BYTES))
 

@@ -211,7 +211,7 @@ def _fill_as(
 def _copy(scratch: "Connection", target: "Connection", table: FamilyPart, into: str) -> int:
     source, _, columns = scratch.execute(_COLUMNS, (table.oid,)).fetchall()[0]
     what = f"({columns})" if columns else ""
-    encoding = _encoding(scratch)
+    encoding = _encoding(scratch, target)
     rows = f"(TABLE {source})" if table.kind == MATERIALIZED_VIEW else f"{source} {what}"
     reading, writing = scratch.cursor(), target.cursor()
     with (
@@ -231,10 +231,15 @@ def _all_arrived(table: FamilyPart, sent: int, arrived: int) -> int:
     return arrived
 
 
-def _encoding(scratch: "Connection") -> str:
-    """Return COPY's encoding option: only the target can check what SQL_ASCII bytes mean."""
-    ((encoding,),) = scratch.execute("SHOW server_encoding")
-    return "WITH (ENCODING 'SQL_ASCII')" if encoding == "SQL_ASCII" else ""
+def _encoding(scratch: "Connection", target: "Connection") -> str:
+    """Return COPY's encoding option: only the target can check what SQL_ASCII bytes mean.
+
+    Between databases of one encoding nothing is converted: a byte may be no character of it.
+    """
+    source, here = (
+        connection.info.parameter_status("server_encoding") for connection in (scratch, target)
+    )
+    return f"WITH (ENCODING '{source if source in ('SQL_ASCII', here) else 'UTF8'}')"
 
 
 def _batches(rows: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:
