@@ -236,6 +236,8 @@ def test_what_is_no_character_of_its_encoding_comes_back(
     )
     names = {str(one.id) for one in discover() if isinstance(one, Found)}
     assert {"postgres/table/win/public/заказ", "postgres/table/win/public/т%98"} <= names
+    (said,) = (finding.sentence for finding in check() if finding.subject == "names")
+    assert said.endswith(", in database win tables or views: 1")
     chain = [taking.take()]
     query = (
         "SELECT имя, tableowner, pg_get_constraintdef(c.oid), roles::text, qual "
@@ -266,8 +268,8 @@ def test_a_check_names_what_is_not_utf8_in_one_line(server: PostgresServer) -> N
     found = [finding for finding in check() if finding.subject == "names"]
     assert [finding.mark for finding in found] == [Mark.NOTE]
     assert found[0].sentence == (
-        "not UTF-8, and written with %E9 for a byte E9: database caf%E9; "
-        "2 tables or views in database ascii"
+        "not UTF-8, and written with %E9 for a byte E9: database caf%E9, "
+        "in database ascii tables or views: 2"
     )
 
 
