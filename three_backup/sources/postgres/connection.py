@@ -179,15 +179,14 @@ def _unreachable(given: Mapping[str, str]) -> UnreachableError | None:
     return None
 
 
-def said(error: "psycopg.Error") -> str:
-    """Return the server's own message, with its names as they are; else what psycopg says."""
+def said(error: "psycopg.Error", part: str = "message_primary") -> str:
+    """Return the server's own words, with all names as they are; else what psycopg says."""
     from psycopg.pq import DiagnosticField
 
-    result, text = error.pgresult, error.diag.message_primary or str(error)
+    result, text = error.pgresult, getattr(error.diag, part) or str(error)
     if result is None or "\ufffd" not in text:
-        return text
-    primary = result.error_field(DiagnosticField.MESSAGE_PRIMARY) or b""
-    return primary.decode(*AS_BYTES)
+        return str(text)
+    return (result.error_field(DiagnosticField[part.upper()]) or b"").decode(*AS_BYTES)
 
 
 def user_of(connection: "Connection") -> str:

@@ -304,7 +304,7 @@ def _drop(target: "Connection", alike: Sequence[tuple[Family, Existing]]) -> Non
     try:
         target.execute(f"DROP {_dropped_as(alike[0])} {names} RESTRICT".encode(*AS_BYTES))
     except psycopg.errors.DependentObjectsStillExist as error:
-        named = (error.diag.message_detail or "").splitlines()
+        named = said(error, "message_detail").splitlines()
         raise depended_on(about, named) from error
     except psycopg.errors.LockNotAvailable as error:
         raise BackupError(
