@@ -97,3 +97,15 @@ def test_a_run_backs_up_all_in_spite_of_odd_names(odd: Host) -> None:
     assert "Traceback" not in said.stderr
     ids = {record["id"] for record in odd.good("tb-discover --stored").records}
     assert ids >= IDS
+
+
+def test_the_configuration_names_odd_bytes_as_ids_do(odd: Host) -> None:
+    odd.configure("- postgres/table/caf%E9/*:\n    disable: true")
+    planned = odd.good("tb-discover -s '*caf%E9*' | tb-plan")
+    assert {record["id"]: record["take"] for record in planned.records} == {
+        "postgres/table/ascii/caf%E9/caf%E9": "base",
+        "postgres/table/caf%E9/public/café": None,
+    }
+    assert "caf" not in planned.stderr
+    raw = odd.good("tb-discover -s \"postgres/table/$(printf 'caf\\351')\"")
+    assert {record["id"] for record in raw.records} == {"postgres/table/caf%E9/public/café"}
