@@ -144,7 +144,7 @@ def test_a_table_with_an_odd_name_is_refused_where_the_name_cannot_be(
     server: PostgresServer, taking: Taking, restoring: Restoring
 ) -> None:
     wanted = ObjectId("postgres", "table", "ascii", CAFE, CAFE)
-    with pytest.raises(BackupError, match='database "postgres" has another encoding') as caught:
+    with pytest.raises(BackupError, match='database "postgres" cannot hold it') as caught:
         restoring.one([taking.take()], beside(wanted, level1="postgres"))
     assert caught.value.code == "postgres.other_encoding"
     assert "/caf%E9/caf%E9: " in str(caught.value)
@@ -195,6 +195,27 @@ def test_owners_grants_and_policies_of_odd_roles_come_back(
         query = f"SELECT roles::text, qual FROM pg_policies WHERE tablename = '{level3}'"
         assert execute(server, CAFE, query) == [(f"{{{CAFE}}}", "(i > 1)")]
     execute(server, CAFE, 'DROP TABLE "copy"')
+
+
+def test_code_of_an_odd_role_runs_as_that_role(
+    server: PostgresServer, taking: Taking, restoring: Restoring
+) -> None:
+    execute(
+        server,
+        CAFE,
+        "CREATE FUNCTION me(oid) RETURNS bool LANGUAGE sql AS "
+        "'SELECT rolname = current_user FROM pg_catalog.pg_roles WHERE oid = $1'",
+        "CREATE TABLE mine (who oid CHECK (me(who)))",
+        f'ALTER TABLE mine OWNER TO "{CAFE}"',
+        f'SET ROLE "{CAFE}"',
+        "INSERT INTO mine SELECT oid FROM pg_roles WHERE rolname = current_user",
+    )
+    chain = [taking.take()]
+    restored = restoring.one(chain, in_place(table(CAFE, "mine")), overwrite=True)
+    assert restored.notes == ()
+    owner = "SELECT pg_get_userbyid(who), pg_get_userbyid(relowner) FROM mine, pg_class "
+    assert execute(server, CAFE, f"{owner} WHERE relname = 'mine'") == [(CAFE, CAFE)]
+    execute(server, CAFE, "DROP TABLE mine", "DROP FUNCTION me")
 
 
 def test_tables_in_another_encoding_keep_their_readable_names(

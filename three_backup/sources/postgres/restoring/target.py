@@ -111,7 +111,7 @@ def _refusals_told(connection: "Connection") -> Iterator[None]:
     except _NOT_IN_ENCODING as error:
         raise BackupError(
             "postgres.other_encoding",
-            f"PostgreSQL: database {quoted(database_of(connection))} has another encoding: "
+            f"PostgreSQL: database {quoted(database_of(connection))} cannot hold it: "
             f"{_said(error)}",
             "restore into a new database (--level1 with a name that is not there yet), which "
             "gets the encoding of the old one",
