@@ -1,6 +1,9 @@
 """The errors: each has a code for programs, a sentence and a remedy for people."""
 
+import re
 from enum import IntEnum
+
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
 
 class Exit(IntEnum):
@@ -23,6 +26,7 @@ class BackupError(Exception):
     status = Exit.FAILED
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
+        message, hint = readable(message), readable(hint)
         super().__init__(code, message, hint)
         self.code = code  # dotted and stable, for programs (`s3.denied`)
         self.message = message  # one sentence, the object first
@@ -54,6 +58,14 @@ class BusyError(BackupError):
     """Another process holds the lock."""
 
     status = Exit.BUSY
+
+
+def readable(text: str) -> str:
+    """Return text for people and records: a byte that is not UTF-8 is written as in ids, `%E9`.
+
+    Inside the program such a byte is a lone surrogate (`surrogateescape`).
+    """
+    return _NOT_UTF8.sub(lambda match: f"%{ord(match[0]) - 0xDC00:02X}", text)
 
 
 _REFUSALS = frozenset({"s3.clock", "s3.denied", "s3.no_bucket", "s3.region", "s3.signature"})

@@ -7,7 +7,10 @@ from hypothesis import strategies as st
 from three_backup.errors import UsageError
 from three_backup.model.objects import ObjectId, can_match_below, matches, selected
 
-NAMES = st.text(st.characters(), min_size=0, max_size=80)
+NAMES = st.one_of(
+    st.text(max_size=80),
+    st.binary(max_size=80).map(lambda name: name.decode("utf-8", "surrogateescape")),
+)
 IDS = st.builds(ObjectId, st.just("postgres"), st.just("table"), NAMES, NAMES, NAMES)
 
 
@@ -33,8 +36,14 @@ def test_only_what_would_mislead_is_encoded() -> None:
     assert str(object_id) == "postgres/table/продажи/a b/50%25%2F%2A%3F%5Bx]%0A.."
 
 
+def test_a_name_that_is_not_utf8_keeps_its_bytes() -> None:
+    object_id = ObjectId("postgres", "table", "caf\udce9", "caf\udcc3", "café\udcff%")
+    assert str(object_id) == "postgres/table/caf%E9/caf%C3/café%FF%25"
+    assert ObjectId.parse("postgres/table/caf\udce9/caf%c3/caf%C3%A9%FF%25") == object_id
+
+
 @pytest.mark.parametrize(
-    "text", ["", "postgres", "a/b/c/d", "a/b/c/d/e/f", "//c/d/e", "a/b/c/d/%FF"]
+    "text", ["", "postgres", "a/b/c/d", "a/b/c/d/e/f", "//c/d/e", "a/b/c/d/\ud800"]
 )
 def test_what_is_not_an_id_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not an object id"):

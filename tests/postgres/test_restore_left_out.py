@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.postgres.taking import DISABLED, EVERYWHERE, Taking, ask, run, table
 from three_backup.demo.servers import PostgresServer
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import AS_BYTES, ObjectId
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import WholeJob
 from three_backup.sources.postgres.cluster.left_out import SCRIPT, left_out_of
@@ -30,12 +30,13 @@ def restored(taking: Taking, directory: Path) -> Restored:
     )
 
 
-def mend(server: PostgresServer) -> str:
+def mend(server: PostgresServer, **environ: str) -> str:
     """Run the script, which must succeed; return its stderr."""
     argv = (server.bindir / "psql", "-X", "-d", "postgres", "-f", server.pgdata / SCRIPT)
-    done = subprocess.run(argv, env=server.environ, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stderr
+    done = subprocess.run(argv, env={**server.environ, **environ}, capture_output=True)
+    said = done.stderr.decode(*AS_BYTES)
+    assert done.returncode == 0, said
+    return said
 
 
 def test_a_database_that_takes_no_connections_keeps_no_other_one_from_being_mended(

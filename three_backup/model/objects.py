@@ -7,11 +7,14 @@ from fnmatch import translate
 from functools import cache
 from typing import Self
 
-from three_backup.errors import UsageError
+from three_backup.errors import UsageError, readable
 
 LEVELS = 5
+AS_BYTES = ("utf-8", "surrogateescape")
+"""How a name becomes bytes, and bytes become a name: those that are not UTF-8 are kept."""
+
 _RESERVED = re.compile(r"[/%*?\[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_ESCAPED = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+_ESCAPED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _WILDCARD = re.compile(r"[*?\[]")
 
 
@@ -21,7 +24,7 @@ class ObjectId:
 
     type: str
     subtype: str
-    # The names as the source spells them:
+    # The names as the source spells them; bytes that are not UTF-8 by `surrogateescape`:
     level1: str  # LXD pool, PostgreSQL database, ClickHouse cluster
     level2: str  # LXD project, PostgreSQL schema, ClickHouse database
     level3: str  # name
@@ -37,7 +40,7 @@ class ObjectId:
         try:
             if len(parts) == LEVELS and parts[0] and parts[1]:
                 return cls(parts[0], parts[1], *map(unescape, parts[2:]))
-        except UnicodeDecodeError:  # %FF, for instance
+        except UnicodeEncodeError:  # half of a pair of surrogates, which no bytes are
             pass
         raise UsageError(
             "id.malformed",
@@ -67,12 +70,13 @@ class Carrier(str):
 
 
 def escape(name: str) -> str:
-    """Percent-encode separators, wildcards and control characters."""
+    """Percent-encode separators, wildcards, control characters and bytes that are not UTF-8."""
     return _RESERVED.sub(lambda m: _percent(m[0]), name)
 
 
 def unescape(text: str) -> str:
-    return _ESCAPED.sub(lambda m: _plain(m[0]), text)
+    plain = _ESCAPED.sub(lambda m: bytes([int(m[1], 16)]), text.encode(*AS_BYTES))
+    return plain.decode(*AS_BYTES)
 
 
 def has_wildcard(pattern: str) -> bool:
@@ -109,8 +113,6 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _percent(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":
+        return readable(character)
     return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
-
-
-def _plain(escaped: str) -> str:
-    return bytes.fromhex(escaped.replace("%", "")).decode("utf-8", "surrogatepass")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
-from three_backup.errors import BackupError
+from three_backup.errors import BackupError, readable
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.stages import Stage
 
@@ -47,9 +47,9 @@ class Record:
                 "id": str(object_id),
                 "type": object_id.type,
                 "subtype": object_id.subtype,
-                "level1": object_id.level1,
-                "level2": object_id.level2,
-                "level3": object_id.level3,
+                "level1": readable(object_id.level1),
+                "level2": readable(object_id.level2),
+                "level3": readable(object_id.level3),
                 **fields,
             }
         )
@@ -104,7 +104,8 @@ class Record:
     def to_line(self) -> str:
         if self.line is not None:
             return f"{self.line}\n"
-        return json.dumps(self.fields, ensure_ascii=False, separators=(",", ":")) + "\n"
+        line = json.dumps(self.fields, ensure_ascii=False, separators=(",", ":"))
+        return f"{readable(line)}\n"
 
     def _check(self) -> None:
         if self.failed:

@@ -229,7 +229,8 @@ class _Facts(dict[str, Any]):
 
 
 def _dump(fields: Mapping[str, Any]) -> bytes:
-    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace") + b"\n"  # a byte of a name that is not UTF-8
 
 
 def _sealed(fields: Mapping[str, Any]) -> bytes:

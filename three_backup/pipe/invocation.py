@@ -16,7 +16,7 @@ from typing import Any, cast
 from three_backup import __version__
 from three_backup.catalog.catalog import Catalog
 from three_backup.config import Configuration, environment_file, load
-from three_backup.errors import BackupError, Exit, UsageError
+from three_backup.errors import BackupError, Exit, UsageError, readable
 from three_backup.host.machine import host_id
 from three_backup.model.objects import ObjectId
 from three_backup.model.records import Record, malformed_line
@@ -44,7 +44,7 @@ class Invocation:
         self.arguments = arguments  # for the Args of the tool; what tools share is read here
         self.config = _path(arguments.get("--config"))
         self.env_file = _path(arguments.get("--env-file"))
-        self.patterns: tuple[str, ...] = tuple(arguments.get("--select") or ())
+        self.patterns = tuple(map(readable, arguments.get("--select") or ()))
         self.progress = when(arguments)
         self.json = bool(arguments.get("--json"))
         self._catalogs: dict[Storage, Catalog] = {}
@@ -191,7 +191,7 @@ class Invocation:
 
     def write(self, text: str) -> None:
         """Write to standard output: records, or the table and summary of tools for people."""
-        sys.stdout.write(text)
+        sys.stdout.write(readable(text))
         sys.stdout.flush()
 
     @staticmethod

@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 from io import TextIOWrapper
 
-from three_backup.errors import Exit, UsageError
+from three_backup.errors import Exit, UsageError, readable
 
 
 def fill_closed_descriptors() -> None:
@@ -30,13 +30,13 @@ def complain(line: str) -> None:
     with suppress(OSError, ValueError):
         # A bar of this tool, or of another one in the pipe, may stand in the line.
         clear = "\r\033[K" if sys.stderr.isatty() else ""
-        print(f"{clear}{line}", file=sys.stderr, flush=True)
+        print(f"{clear}{readable(line)}", file=sys.stderr, flush=True)
 
 
 def tell(line: str) -> None:
     """Print a line on standard output, for a tool that could not begin."""
     with suppress(OSError, ValueError):
-        print(line, flush=True)
+        print(readable(line), flush=True)
 
 
 def require_output() -> None:
@@ -50,7 +50,7 @@ def require_output() -> None:
 def speak_utf8() -> None:
     """Make standard output UTF-8 in any locale, as records are.
 
-    A byte that is not UTF-8 becomes `\\udc80` or the like, which JSON knows, too.
+    A lone surrogate becomes `\\ud800` or the like, which JSON knows, too.
     """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")

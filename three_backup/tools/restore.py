@@ -45,7 +45,7 @@ from three_backup import pipe
 from three_backup.catalog.carriers import record_of
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.snapshot import Snapshot
-from three_backup.errors import BackupError
+from three_backup.errors import BackupError, readable
 from three_backup.keeping import keeping_of
 from three_backup.model.records import Record
 from three_backup.model.schedule import host_zone
@@ -83,7 +83,7 @@ class Args:
     def of(cls, arguments: Mapping[str, Any], zone: tzinfo) -> Self:
         pgdata = arguments["--pgdata"]
         return cls(
-            pattern=tuple(arguments["PATTERN"]),
+            pattern=tuple(map(readable, arguments["PATTERN"])),
             choice=Choice.of(arguments["--snapshot"], arguments["--at"], zone),
             renaming=Renaming.of(
                 {level: arguments[f"--{level}"] for level in LEVELS},

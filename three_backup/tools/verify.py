@@ -32,7 +32,7 @@ from three_backup.catalog.carriers import record_within
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.drills import Drill
 from three_backup.catalog.snapshot import Snapshot
-from three_backup.errors import BackupError, BusyError, UnreachableError, UsageError
+from three_backup.errors import BackupError, BusyError, UnreachableError, UsageError, readable
 from three_backup.keeping import keeping_of
 from three_backup.model.objects import ObjectId, can_match_below, selected
 from three_backup.model.records import Record, error_fields
@@ -61,7 +61,7 @@ class Args:
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self:
         return cls(
-            pattern=tuple(arguments["PATTERN"]),
+            pattern=tuple(map(readable, arguments["PATTERN"])),
             sample=_sample(arguments["--sample"]),
             oldest_first=bool(arguments["--oldest-first"]),
             content=bool(arguments["--content"]),

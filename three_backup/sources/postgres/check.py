@@ -10,7 +10,13 @@ from three_backup.config.settings import Settings
 from three_backup.model.findings import Finding, Mark, bad, good, note, tried
 from three_backup.screen.formats import counted, duration
 from three_backup.sources.jobs import CheckJob
-from three_backup.sources.postgres.connection import connect, connect_replication, quoted
+from three_backup.sources.postgres.connection import (
+    as_stored,
+    connect,
+    connect_replication,
+    quoted,
+)
+from three_backup.sources.postgres.odd_names import odd_names
 from three_backup.sources.postgres.preflight import (
     SUMMARIZE,
     Cluster,
@@ -34,7 +40,8 @@ SELECT current_user::text, (SELECT setting::int FROM pg_catalog.pg_settings
 def check(job: CheckJob) -> Iterator[Finding]:
     with connect() as connection:
         cluster = read_cluster(connection)
-        ((role, minutes),) = connection.execute(_ROLE)
+        with as_stored(connection):
+            ((role, minutes),) = connection.execute(_ROLE).fetchall()
         found = databases(connection)
         configuration = _configuration(connection, quoted(role))
     yield good(TYPE, f"{cluster.server} answers, to role {role}")
@@ -43,6 +50,7 @@ def check(job: CheckJob) -> Iterator[Finding]:
     yield _increments(cluster, timedelta(minutes=minutes), job.source_settings, job.now)
     yield configuration
     yield from _databases([database for database in found if not database.closed])
+    yield from odd_names([database for database in found if not database.closed])
     yield tried("restores", partial(_restores, cluster, job.source_settings))
 
 

@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from three_backup.errors import BackupError, UnreachableError
+from three_backup.model.objects import AS_BYTES
 
 if TYPE_CHECKING:
     import psycopg
@@ -92,13 +93,15 @@ _NOT_REACHED = re.compile(
 
 
 @contextmanager
-def connect(database: str | None = None) -> "Iterator[Connection]":
+def connect(database: str | None = None, **options: str) -> "Iterator[Connection]":
     """Open a session that only reads. database: None means PGDATABASE, or `postgres`.
+
+    options: further ones of libpq.
 
     Errors of psycopg inside the block are translated to BackupError as well.
     """
     name = database or os.environ.get("PGDATABASE") or _DATABASE
-    with _connected(dbname=name) as connection:
+    with _connected(dbname=name, **options) as connection:
         connection.execute(_SESSION)
         yield connection
 
@@ -110,6 +113,15 @@ def connect_replication() -> "Iterator[Connection]":
         yield connection
 
 
+@contextmanager
+def as_stored(connection: "Connection") -> Iterator[None]:
+    """Read the names of databases and roles as they are: any database may have made them."""
+    ((before,),) = connection.execute("SHOW client_encoding").fetchall()
+    connection.execute("SET client_encoding = 'SQL_ASCII'")
+    yield
+    connection.execute(f"SET client_encoding = '{before}'".encode())
+
+
 def quoted(name: str) -> str:
     """Return the name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
@@ -117,37 +129,39 @@ def quoted(name: str) -> str:
 
 def translated(error: "psycopg.Error") -> BackupError:
     """Return what the server or libpq says as a BackupError, with a remedy if one is known."""
-    said = _sentence(error)
+    sentence = _sentence(error)
     for pattern, code, hint in _REFUSALS:
-        if re.search(pattern, said):
-            return BackupError(code, f"PostgreSQL: {said}", hint.format(**_identity(error)))
-    if error.sqlstate is None and _NOT_REACHED.search(said):
+        if re.search(pattern, sentence):
+            return BackupError(code, f"PostgreSQL: {sentence}", hint.format(**_identity(error)))
+    if error.sqlstate is None and _NOT_REACHED.search(sentence):
         return UnreachableError(
             "postgres.unreachable",
-            f"PostgreSQL does not answer: {said}",
+            f"PostgreSQL does not answer: {sentence}",
             "check that the server runs, and PGHOST and PGPORT",
         )
-    return BackupError("postgres.refused", f"PostgreSQL: {said}", "see the log of the server")
+    return BackupError("postgres.refused", f"PostgreSQL: {sentence}", "see the log of the server")
 
 
 @contextmanager
 def _connected(**options: str) -> "Iterator[Connection]":
     import psycopg
-    from psycopg.conninfo import make_conninfo
 
-    conninfo = make_conninfo(application_name=APPLICATION, client_encoding="utf8", **options)
+    from three_backup.sources.postgres.spelling import Session, connect_to
+
+    given = {"application_name": APPLICATION, **options}
     try:
         # Closed, not rolled back: in the middle of a stream psycopg would log that it cannot.
-        with closing(psycopg.connect(conninfo, autocommit=True)) as connection:
+        connection: Connection
+        with closing(connect_to(given, Session)) as connection:
             yield connection
     except psycopg.Error as error:
         failure = translated(error)
         if failure.code == ENDED:
-            failure = _unreachable(conninfo) or failure
+            failure = _unreachable(given) or failure
         raise failure from error
 
 
-def _unreachable(conninfo: str) -> UnreachableError | None:
+def _unreachable(given: Mapping[str, str]) -> UnreachableError | None:
     """Return the UnreachableError of a new connection; None if the server answers it.
 
     A server that shuts down says the same as one that ended a single connection. Whether a client
@@ -155,28 +169,48 @@ def _unreachable(conninfo: str) -> UnreachableError | None:
     """
     import psycopg
 
+    from three_backup.sources.postgres.spelling import Session, connect_to
+
     try:
-        psycopg.connect(conninfo).close()
+        connect_to(given, Session).close()
     except psycopg.Error as error:
         failure = translated(error)
         return failure if isinstance(failure, UnreachableError) else None
     return None
 
 
+def said(error: "psycopg.Error", part: str = "message_primary") -> str:
+    """Return the server's own words, with all names as they are; else what psycopg says."""
+    from psycopg.pq import DiagnosticField
+
+    result, text = error.pgresult, getattr(error.diag, part) or str(error)
+    if result is None or "\ufffd" not in text:
+        return str(text)
+    return (result.error_field(DiagnosticField[part.upper()]) or b"").decode(*AS_BYTES)
+
+
+def user_of(connection: "Connection") -> str:
+    return connection.pgconn.user.decode(*AS_BYTES)
+
+
+def database_of(connection: "Connection") -> str:
+    return connection.pgconn.db.decode(*AS_BYTES)
+
+
 def _sentence(error: "psycopg.Error") -> str:
     """Return the server's own message if there is one (the last, if several attempts failed)."""
-    if error.diag.message_primary:
-        return error.diag.message_primary
-    text = str(error)
-    said: list[str] = _SAID.findall(text)
-    return said[-1] if said else _PREFIX.sub("", text.partition("\n")[0])
+    text = said(error)
+    if error.pgresult is not None:
+        return text
+    found: list[str] = _SAID.findall(text)
+    return found[-1] if found else _PREFIX.sub("", text.partition("\n")[0])
 
 
 def _identity(error: "psycopg.Error") -> Mapping[str, str]:
     """Return the fields of hints: role and database in SQL, and their lines of pg_hba.conf."""
     connection = error.pgconn
-    role = quoted(connection.user.decode() if connection and connection.user else "?")
-    database = quoted(connection.db.decode() if connection and connection.db else "?")
+    role = quoted(((connection and connection.user) or b"?").decode(*AS_BYTES))
+    database = quoted(((connection and connection.db) or b"?").decode(*AS_BYTES))
     address = re.search(r'from host "([^"]*)"', str(error))
     return {
         "role": role,

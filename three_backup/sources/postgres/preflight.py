@@ -83,7 +83,10 @@ class Cluster:
 
 def read_cluster(connection: "Connection") -> Cluster:
     """Read the state of the server. Raises BackupError if it is older than OLDEST."""
-    (row,) = connection.execute(_CLUSTER)
+    from three_backup.sources.postgres.connection import as_stored
+
+    with as_stored(connection):
+        (row,) = connection.execute(_CLUSTER).fetchall()
     cluster = Cluster(*row)
     if cluster.major < OLDEST:
         raise BackupError(

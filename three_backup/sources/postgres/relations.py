@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
-from three_backup.sources.postgres.connection import quoted
+from three_backup.sources.postgres.connection import as_stored, quoted
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -46,6 +46,8 @@ class Database:
 
 def databases(connection: "Connection") -> list[Database]:
     """Return all databases that can have tables, template1 too."""
+    with as_stored(connection):
+        rows = connection.execute(_DATABASES).fetchall()
     return [
         Database(
             oid,
@@ -53,7 +55,7 @@ def databases(connection: "Connection") -> list[Database]:
             _refusal(name, role, is_open=is_open, allowed=allowed, is_full=is_full),
             closed=not is_open,
         )
-        for oid, name, is_open, allowed, is_full, role in connection.execute(_DATABASES)
+        for oid, name, is_open, allowed, is_full, role in rows
     ]
 
 

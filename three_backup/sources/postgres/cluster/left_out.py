@@ -25,6 +25,8 @@ _BEGIN = """\
 \\set ON_ERROR_STOP on
 -- It takes connections a moment before it can be written to.
 DO $$ BEGIN WHILE pg_is_in_recovery() LOOP PERFORM pg_sleep(0.1); END LOOP; END $$;
+-- Names are taken byte for byte, whatever encoding they are in.
+SET client_encoding = 'SQL_ASCII';
 """
 # A table is recognised by the path of its file: no other table has it, and a table that was
 # truncated or refreshed has a new one. psql exits where it cannot connect, whatever ON_ERROR_STOP
@@ -39,6 +41,7 @@ SELECT coalesce(min(datname::text), '') AS database,
 \\warn ALTER DATABASE :"database" ALLOW_CONNECTIONS true, and this script again
 \\elif :open
 \\connect :"database"
+SET client_encoding = 'SQL_ASCII';
 SET search_path = '';
 \\set files '{{{files}}}'
 SELECT format(CASE WHEN EXISTS (SELECT FROM pg_constraint AS f

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.connection import quoted
 
 if TYPE_CHECKING:
@@ -85,14 +86,14 @@ def run_as(target: "Connection", prefix: str, owner: str, query: bytes) -> int:
     """
     schema = quoted(f"{prefix}_as")
     step, role = f"{schema}.step", quoted(owner)
-    made = f"CREATE FUNCTION {step}() RETURNS bigint LANGUAGE sql AS ".encode()
+    made = f"CREATE FUNCTION {step}() RETURNS bigint LANGUAGE sql AS ".encode(*AS_BYTES)
     with target.transaction():
         for statement in (
             "SET LOCAL check_function_bodies = off",
             f"CREATE SCHEMA {schema}",
             f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}",
         ):
-            target.execute(statement.encode())
+            target.execute(statement.encode(*AS_BYTES))
         target.execute(made + _literal(query))
         for statement in (
             f"ALTER FUNCTION {step} OWNER TO {role}",
@@ -102,14 +103,14 @@ def run_as(target: "Connection", prefix: str, owner: str, query: bytes) -> int:
             f"REVOKE CREATE ON SCHEMA {schema} FROM {role}",
             f"REFRESH MATERIALIZED VIEW {step}",
         ):
-            target.execute(statement.encode())
-        ((number,),) = target.execute(f"TABLE {step}".encode())
+            target.execute(statement.encode(*AS_BYTES))
+        ((number,),) = target.execute(f"TABLE {step}".encode(*AS_BYTES))
         for statement in (
             f"DROP MATERIALIZED VIEW {step}",
             f"DROP FUNCTION {step}",
             f"DROP SCHEMA {schema}",
         ):
-            target.execute(statement.encode())
+            target.execute(statement.encode(*AS_BYTES))
     return int(number)
 
 

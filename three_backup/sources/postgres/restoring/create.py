@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from three_backup.errors import BackupError
-from three_backup.sources.postgres.connection import quoted
+from three_backup.model.objects import AS_BYTES
+from three_backup.sources.postgres.connection import quoted, said
 from three_backup.sources.postgres.restoring.as_owner import evaluates_code, run_as
 from three_backup.sources.postgres.restoring.dump import (
     Author,
@@ -182,10 +183,10 @@ def _reading_runs_code(giving: Giving, needs: Sequence[Need], lacking: Sequence[
 def _create_schemas(target: "Connection", group: Group) -> Iterator[Need]:
     for need in group.lacking:
         if need.is_schema:
-            target.execute(f"CREATE SCHEMA {need.identity}".encode())
+            target.execute(f"CREATE SCHEMA {need.identity}".encode(*AS_BYTES))
             yield need
     for schema in (schema for one in group.staged for schema in one.schemas):
-        target.execute(f"CREATE SCHEMA {quoted(schema)}".encode())
+        target.execute(f"CREATE SCHEMA {quoted(schema)}".encode(*AS_BYTES))
 
 
 def _take(group: Group, giving: Giving, step: Step) -> None:
@@ -205,7 +206,7 @@ def _take(group: Group, giving: Giving, step: Step) -> None:
         raise _may_no_longer(author, error) from error
     for schema in closed:
         revoke = f"REVOKE CREATE ON SCHEMA {quoted(schema)} FROM {quoted(author)}"
-        target.execute(revoke.encode())
+        target.execute(revoke.encode(*AS_BYTES))
     expected = {*had, *((need.identity,) for need in group.lacking)}
     if not expected.issuperset(target.execute(_OWNS, (quoted(author), closed))):
         raise _tampered(group.staged[0].family, author)
@@ -220,7 +221,9 @@ def _check_untouched(target: "Connection", staged: Staged, author: Author) -> No
 
 def _grant(target: "Connection", rights: str, schemas: Iterable[str], role: str) -> None:
     for schema in schemas:
-        target.execute(f"GRANT {rights} ON SCHEMA {quoted(schema)} TO {quoted(role)}".encode())
+        target.execute(
+            f"GRANT {rights} ON SCHEMA {quoted(schema)} TO {quoted(role)}".encode(*AS_BYTES)
+        )
 
 
 def _tampered(family: Family, author: str) -> BackupError:
@@ -236,6 +239,6 @@ def _may_no_longer(author: str, error: psycopg.Error) -> BackupError:
     return BackupError(
         "postgres.owner_may_not",
         f"PostgreSQL: what {quoted(author)} owned runs its code, and it lacks a right that it had "
-        f"({error.diag.message_primary})",
+        f"({said(error)})",
         f"grant that to {quoted(author)}; or trust its code with your own rights (--no-owner)",
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from three_backup.errors import BackupError
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import AS_BYTES, ObjectId
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import DrillJob, RestoreJob, Wanted
 from three_backup.sources.postgres.chain.opened import OpenedChain
@@ -135,10 +135,12 @@ def _rows(scratch: "Connection", oid: int, digest: "Hash | None") -> int:
     if not populated:
         return 0
     if digest is None:
-        ((rows,),) = scratch.execute(_COUNT.format(name).encode())
+        ((rows,),) = scratch.execute(_COUNT.format(name).encode(*AS_BYTES))
         return int(rows)
     with scratch.cursor() as reading:
-        with reading.copy(f"COPY (TABLE {name}) TO STDOUT (FORMAT binary)".encode()) as given:
+        with reading.copy(
+            f"COPY (TABLE {name}) TO STDOUT (FORMAT binary)".encode(*AS_BYTES)
+        ) as given:
             for row in given:
                 digest.update(row)
         return reading.rowcount
@@ -159,7 +161,7 @@ def _checked(scratch: "Connection", oid: int, amcheck: str) -> int:
     Raises BackupError for damage.
     """
     ((name, _),) = scratch.execute(_RELATION, (oid,))
-    damage = scratch.execute(_CHECK_HEAP.format(amcheck).encode(), (name,)).fetchone()
+    damage = scratch.execute(_CHECK_HEAP.format(amcheck).encode(*AS_BYTES), (name,)).fetchone()
     if damage is not None:
         raise BackupError(
             "postgres.rows_damaged",
@@ -179,7 +181,7 @@ def _check_btree(scratch: "Connection", amcheck: str, index: str, seconds: int) 
     """
     scratch.execute(f"SET statement_timeout = '{seconds}s'".encode())
     try:
-        scratch.execute(_CHECK_BTREE.format(amcheck).encode(), (index,))
+        scratch.execute(_CHECK_BTREE.format(amcheck).encode(*AS_BYTES), (index,))
     except BackupError as error:
         if not isinstance(error.__cause__, psycopg.errors.QueryCanceled):
             raise

@@ -9,13 +9,17 @@ from pathlib import Path
 from tempfile import gettempdir
 
 from three_backup.command import Program, run
+from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.scratch.folder import scratch_folder
 from three_backup.sources.postgres.scratch.server import ScratchServer
+from three_backup.sources.postgres.spelling import codec_of
 
 # Number, class, oid, kind and schema of an entry in pg_restore's list.
 _ENTRY = re.compile(r"(\d+); (\d+) (\d+) ([A-Z ]+) (\S+) ")
 _DEPENDS = ";\tdepends on: "
 _FENCE = re.compile(rb"^\\restrict (\w+)\n", re.MULTILINE)
+# The session of the target has what fits our names.
+_ENCODING = re.compile(rb"^SET client_encoding = .*\n", re.MULTILINE)
 _NAMED = b"\n-- Name: "  # is above each statement
 _DUMP = "definitions.dump"
 _LIST = "definitions.list"
@@ -102,17 +106,21 @@ def _steps(
 class _Dumped:
     pg_restore: str
     dump: Path
+    codec: str  # of all names in it
 
 
 def _dump(server: ScratchServer, folder: Path, database: str, patterns: Sequence[str]) -> _Dumped:
     """Dump into a folder of our own: that of the server may be another user's."""
     dump = folder / _DUMP
+    with server.connect(database) as scratch:
+        ((encoding,),) = scratch.execute("SHOW client_encoding")
+        codec = codec_of(scratch)
     run(
         server.program(
             "pg_dump",
             "--format=custom",
             "--schema-only",
-            "--encoding=UTF8",
+            f"--encoding={encoding}",
             "--no-publications",
             "--no-subscriptions",
             "--no-security-labels",
@@ -121,16 +129,17 @@ def _dump(server: ScratchServer, folder: Path, database: str, patterns: Sequence
             database=database,
         )
     )
-    return _Dumped(server.binaries["pg_restore"], dump)
+    return _Dumped(server.binaries["pg_restore"], dump, codec)
 
 
 def _script(dumped: _Dumped, section: str, entries: Sequence[str]) -> bytes:
     """Return the SQL of the entries that are in this section."""
     wanted = dumped.dump.with_name(_LIST)
-    wanted.write_text("\n".join(entries), "utf-8", "surrogateescape")
+    wanted.write_text("\n".join(entries), *AS_BYTES)
     options = ["--file=-", "--no-tablespaces", "--no-owner", "--no-acl", f"--section={section}"]
     argv = [dumped.pg_restore, *options, f"--use-list={wanted}", str(dumped.dump)]
-    return _without_fence(run(Program(argv)).encode("utf-8", "surrogateescape"))
+    text = run(Program(argv)).encode(*AS_BYTES).decode(dumped.codec, AS_BYTES[1])
+    return _without_fence(_ENCODING.sub(b"", text.encode(*AS_BYTES), count=1))
 
 
 def _without_fence(script: bytes) -> bytes:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.restoring.family import Family
 
 if TYPE_CHECKING:
@@ -80,4 +81,4 @@ def _name(scratch: "Connection", oid: int) -> str:
 
 
 def _drop(scratch: "Connection", table: str, name: str) -> None:
-    scratch.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}".encode())
+    scratch.execute(f"ALTER TABLE {table} DROP CONSTRAINT {name}".encode(*AS_BYTES))

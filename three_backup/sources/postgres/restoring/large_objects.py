@@ -6,6 +6,7 @@ A large object that the target has is left as it is: other rows may name it.
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.restoring.family import Family
 from three_backup.sources.postgres.restoring.ownership import Giving
 from three_backup.sources.postgres.restoring.things import thing_of_large_object
@@ -54,7 +55,7 @@ def _named(scratch: "Connection", tables: Sequence[int]) -> Iterator[list[int]]:
     if not columns:
         return
     with scratch.transaction(), scratch.cursor("large_objects") as cursor:
-        cursor.execute(_NAMED.format(" UNION ".join(columns)).encode())
+        cursor.execute(_NAMED.format(" UNION ".join(columns)).encode(*AS_BYTES))
         while rows := cursor.fetchmany(_MANY):
             yield [number for (number,) in rows]
 

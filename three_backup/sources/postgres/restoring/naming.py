@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Collection
 
+from three_backup.model.objects import AS_BYTES
+
 LONGEST = 63
 _HASH_LENGTH = 8
 
@@ -18,10 +20,9 @@ def follow(name: str, old: str, new: str) -> str:
 
 def shorten(name: str) -> str:
     """Return the name, or as much of it as fits with a hash of the whole name at the end."""
-    if len(name.encode()) <= LONGEST:
+    if len(name.encode(*AS_BYTES)) <= LONGEST:
         return name
-    kept = name.encode()[: LONGEST - _HASH_LENGTH - 1].decode(errors="ignore")
-    return f"{kept}_{_hash(name)}"
+    return f"{_beginning(name)}_{_hash(name)}"
 
 
 def free(name: str, taken: Collection[str]) -> str:
@@ -29,10 +30,16 @@ def free(name: str, taken: Collection[str]) -> str:
     candidate, attempt = name, name
     while candidate in taken:
         attempt += "+"
-        kept = name.encode()[: LONGEST - _HASH_LENGTH - 1].decode(errors="ignore")
-        candidate = f"{kept}_{_hash(attempt)}"
+        candidate = f"{_beginning(name)}_{_hash(attempt)}"
     return candidate
 
 
+def _beginning(name: str) -> str:
+    """Return as many characters as fit before a hash."""
+    while len(name.encode(*AS_BYTES)) > LONGEST - _HASH_LENGTH - 1:
+        name = name[:-1]
+    return name
+
+
 def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:_HASH_LENGTH]
+    return hashlib.sha256(text.encode(*AS_BYTES)).hexdigest()[:_HASH_LENGTH]

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.connection import quoted
 from three_backup.sources.postgres.restoring.family import FamilyPart
 from three_backup.sources.postgres.restoring.staging import Staged
@@ -142,10 +143,10 @@ def _translate(
     """
     values = f"unnest(t.{column.name})" if column.is_array else f"(SELECT t.{column.name})"
     query = _FOUND.format(source=source, values=values, type=column.type, numbered=_NUMBERED)
-    found = scratch.execute(query.encode()).fetchall()
+    found = scratch.execute(query.encode(*AS_BYTES)).fetchall()
     names = [_name(str(column.type), row, own) for row in found]
     here = _TEXT_SEARCH.get(str(column.type), f"to_{column.type}(name)")
-    numbers = target.execute(_HERE.format(here).encode(), (names,)).fetchall()
+    numbers = target.execute(_HERE.format(here).encode(*AS_BYTES), (names,)).fetchall()
     lost = {}
     for (oid, name, _, count), (number,) in zip(found, numbers, strict=True):
         scratch.execute(_ADD, (column.type, oid, number or 0))

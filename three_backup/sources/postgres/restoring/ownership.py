@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from three_backup.errors import BackupError
+from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.connection import quoted
 from three_backup.sources.postgres.restoring.target import attempt
 from three_backup.sources.postgres.restoring.things import (
@@ -19,6 +20,7 @@ from three_backup.sources.postgres.restoring.things import (
     read_grants,
     read_owners,
 )
+from three_backup.sources.postgres.spelling import bytes_of
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 OWNER = "owner"
 ACL = "acl"
 
-_ROLES = "SELECT rolname::text, rolsuper FROM pg_roles WHERE rolname = ANY(%s)"
+_ROLES = "SELECT rolname::text, rolsuper FROM pg_roles WHERE textsend(rolname::text) = ANY(%s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ class Giving:
         for thing in things:
             if thing.altered_as is not None and present[thing.target] != role:
                 statement = f"ALTER {thing.altered_as} {thing.name} OWNER TO {quoted(role)}"
-                self.target.execute(statement.encode())
+                self.target.execute(statement.encode(*AS_BYTES))
 
     def grant(
         self, things: Sequence[Thing], added: Mapping[str, set[Grant]] | None = None
@@ -141,7 +143,8 @@ class Giving:
 
     def _roles(self, names: Iterable[str]) -> dict[str, bool]:
         """Return the roles that are here, and whether they are superusers."""
-        return dict(self.target.execute(_ROLES, (sorted(set(names)),)).fetchall())
+        spelt = [bytes_of(self.target, name) for name in sorted(set(names))]
+        return dict(self.target.execute(_ROLES, (spelt,)).fetchall())
 
 
 def _grant(thing: Thing, grant: Grant) -> str:

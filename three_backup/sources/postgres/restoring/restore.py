@@ -113,7 +113,7 @@ def _restore_database(
         except BackupError as error:
             yield from ((wanted, about(wanted, error)) for wanted in all_wanted)
             return
-        databases = stack.enter_context(_databases(scratch, database))
+        databases = stack.enter_context(_databases(scratch))
         families: list[tuple[Wanted, Family]] = []
         for wanted in all_wanted:
             try:
@@ -217,16 +217,15 @@ def _family(scratch: "Connection", wanted: Wanted, all_wanted: Sequence[Wanted])
 class _Databases:
     """Target databases, created where they are missing."""
 
-    def __init__(self, scratch: "Connection", source: str) -> None:
+    def __init__(self, scratch: "Connection") -> None:
         self._scratch = scratch
-        self._source = source
         self._unused: set[str] = set()
 
     def provide(self, database: str) -> bool:
         """Create the database if it is missing, and return whether it was."""
         if database_exists(database):
             return False
-        create_database(self._scratch, self._source, database)
+        create_database(self._scratch, database)
         self._unused.add(database)
         return True
 
@@ -239,9 +238,9 @@ class _Databases:
 
 
 @contextmanager
-def _databases(scratch: "Connection", source: str) -> Iterator[_Databases]:
+def _databases(scratch: "Connection") -> Iterator[_Databases]:
     """Yield the target databases; drop again those that were created and stayed empty."""
-    databases = _Databases(scratch, source)
+    databases = _Databases(scratch)
     try:
         yield databases
     finally:

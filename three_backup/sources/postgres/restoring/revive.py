@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from three_backup.errors import BackupError
-from three_backup.model.objects import ObjectId
+from three_backup.model.objects import AS_BYTES, ObjectId
 from three_backup.sources.jobs import RestoreJob, Say
 from three_backup.sources.postgres.chain.links import database_of
 from three_backup.sources.postgres.chain.opened import OpenedChain
@@ -114,7 +114,7 @@ def _roll_back_prepared(server: ScratchServer, databases: Iterable[str], say: Sa
     for database in databases:
         with suppress(BackupError), server.connect(database) as scratch:
             for name, rollback in scratch.execute(_PREPARED.encode()).fetchall():
-                scratch.execute(rollback.encode())
+                scratch.execute(rollback.encode(*AS_BYTES))
                 say(
                     f"{database}: transaction {name} was prepared, not committed, when the "
                     "snapshot was taken: what it did does not come back"

@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING
 
 from three_backup.errors import BackupError
-from three_backup.sources.postgres.connection import connect, quoted
+from three_backup.sources.postgres.connection import connect, database_of, quoted, user_of
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -38,7 +38,7 @@ def check_may_load(target: "Connection") -> None:
     """Raise unless the role may create schemas: all that is restored gets its own at first."""
     ((allowed,),) = target.execute(_MAY_CREATE_SCHEMAS)
     if not allowed:
-        raise may_not_write(target, f"permission denied for database {target.info.dbname}")
+        raise may_not_write(target, f"permission denied for database {database_of(target)}")
 
 
 def check_may_create_in(target: "Connection", schema: str) -> None:
@@ -56,7 +56,7 @@ def check_may_replace(target: "Connection", oid: int) -> None:
 
 def may_not_write(target: "Connection", refusal: str) -> BackupError:
     """Return the error for a refusal in the server's words."""
-    role, database = quoted(target.info.user), quoted(target.info.dbname)
+    role, database = quoted(user_of(target)), quoted(database_of(target))
     return BackupError(
         "postgres.may_not_write",
         f"PostgreSQL: role {role} may not do that in database {database}: {refusal}",

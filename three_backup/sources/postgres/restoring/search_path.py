@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import psycopg
 
+from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.connection import quoted
 from three_backup.sources.postgres.restoring.family import Family
 from three_backup.sources.postgres.restoring.needs import Need
 from three_backup.sources.postgres.restoring.things import address_of_source, read_owners
+from three_backup.sources.postgres.spelling import bytes_of
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -24,7 +26,7 @@ SELECT split_part(setting, '=', 2)
   FROM pg_db_role_setting CROSS JOIN LATERAL unnest(setconfig) AS setting
  WHERE setting LIKE 'search_path=%%'
    AND setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-   AND setrole IN (0, coalesce((SELECT oid FROM pg_roles WHERE rolname = %s), 0))
+   AND setrole IN (0, coalesce((SELECT oid FROM pg_roles WHERE textsend(rolname::text) = %s), 0))
  ORDER BY setrole = 0, setdatabase = 0 LIMIT 1
 """
 _USUAL = '"$user", public'
@@ -85,10 +87,10 @@ class SourcePath:
     def _alter(self, routines: Sequence[str], change: str) -> None:
         self.target.execute(_SET, (self._path(),))
         for routine in routines:
-            self.target.execute(f"ALTER {routine} {change}".encode())
+            self.target.execute(f"ALTER {routine} {change}".encode(*AS_BYTES))
         self.target.execute(_SET, ("",))
 
     def _path(self) -> str:
-        row = self.scratch.execute(_SEARCH_PATH, (self.owner,)).fetchone()
+        row = self.scratch.execute(_SEARCH_PATH, (bytes_of(self.scratch, self.owner),)).fetchone()
         usual = _USUAL if row is None else str(row[0])
         return ", ".join([usual, *map(quoted, self.schemas)])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.connection import quoted
 from three_backup.sources.postgres.restoring.family import STATISTICS, Family, FamilyPart
 
@@ -196,4 +197,4 @@ def _row(scratch: "Connection", query: str, oid: int) -> tuple[str, ...]:
 
 
 def _execute(scratch: "Connection", statement: str) -> None:
-    scratch.execute(statement.encode())
+    scratch.execute(statement.encode(*AS_BYTES))

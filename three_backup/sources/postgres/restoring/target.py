@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from three_backup.errors import BackupError
-from three_backup.model.objects import ObjectId
-from three_backup.sources.postgres.connection import connect, quoted
+from three_backup.model.objects import AS_BYTES, ObjectId
+from three_backup.sources.postgres.connection import (
+    as_stored,
+    connect,
+    database_of,
+    quoted,
+    said,
+)
+from three_backup.sources.postgres.restoring.database_name import rename_database, sendable
 from three_backup.sources.postgres.restoring.family import Family
 from three_backup.sources.postgres.restoring.rights import may_not_write
 from three_backup.sources.postgres.scratch.session import plain_rows
@@ -32,6 +39,10 @@ _EVENT_TRIGGERS = """
 SELECT evtname::text, pg_get_userbyid(evtowner)::text, evtfoid::regproc::text
   FROM pg_event_trigger WHERE evtenabled <> 'D'
 """
+_NOT_IN_ENCODING = (
+    psycopg.errors.CharacterNotInRepertoire,
+    psycopg.errors.UntranslatableCharacter,
+)
 _KINDS = {
     "r": "TABLE",
     "p": "TABLE",
@@ -61,16 +72,16 @@ SELECT s.stxname::text
   FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
  WHERE n.nspname = %(schema)s AND s.stxrelid NOT IN (SELECT oid FROM tree)
 """
-_DATABASE = "SELECT FROM pg_database WHERE datname = %s"
+_DATABASE = "SELECT FROM pg_database WHERE textsend(datname::text) = %s"
 _LIKE = """
-SELECT format('ENCODING %%L LC_COLLATE %%L LC_CTYPE %%L',
+SELECT format('ENCODING %L LC_COLLATE %L LC_CTYPE %L',
               pg_encoding_to_char(encoding), datcollate, datctype)
        || CASE datlocprovider
-            WHEN 'i' THEN format(' LOCALE_PROVIDER icu ICU_LOCALE %%L', datlocale)
-            WHEN 'b' THEN format(' LOCALE_PROVIDER builtin BUILTIN_LOCALE %%L', datlocale)
+            WHEN 'i' THEN format(' LOCALE_PROVIDER icu ICU_LOCALE %L', datlocale)
+            WHEN 'b' THEN format(' LOCALE_PROVIDER builtin BUILTIN_LOCALE %L', datlocale)
             ELSE ' LOCALE_PROVIDER libc' END
        || coalesce(' ICU_RULES ' || quote_literal(daticurules), '')
-  FROM pg_database WHERE datname = %s
+  FROM pg_database WHERE datname = current_database()
 """
 
 
@@ -106,6 +117,14 @@ def _refusals_told(connection: "Connection") -> Iterator[None]:
         yield
     except psycopg.errors.InsufficientPrivilege as error:
         raise may_not_write(connection, _said(error)) from error
+    except _NOT_IN_ENCODING as error:
+        raise BackupError(
+            "postgres.other_encoding",
+            f"PostgreSQL: database {quoted(database_of(connection))} cannot hold it: "
+            f"{_said(error)}",
+            "restore into a new database (--level1 with a name that is not there yet), which "
+            "gets the encoding of the old one",
+        ) from error
     except psycopg.errors.UndefinedObject as error:
         role_is_missing = re.fullmatch(r'role "(.*)" does not exist', _said(error))
         if role_is_missing is None:
@@ -145,7 +164,7 @@ def _tell_of_event_trigger(connection: "Connection", error: psycopg.Error) -> No
 
 
 def _said(error: psycopg.Error) -> str:
-    return error.diag.message_primary or str(error)
+    return said(error)
 
 
 def attempt(target: "Connection", statement: str) -> str | None:
@@ -155,7 +174,7 @@ def attempt(target: "Connection", statement: str) -> str | None:
     """
     try:
         with target.transaction():
-            target.execute(statement.encode())
+            target.execute(statement.encode(*AS_BYTES))
     except psycopg.Error as error:
         if error.sqlstate is None:  # the connection is gone, and the transaction with it
             raise
@@ -164,23 +183,30 @@ def attempt(target: "Connection", statement: str) -> str | None:
 
 
 def database_exists(database: str) -> bool:
-    with connect() as connection:
-        return connection.execute(_DATABASE, (database,)).fetchone() is not None
+    with connect() as connection, as_stored(connection):
+        row = connection.execute(_DATABASE, (database.encode(*AS_BYTES),)).fetchone()
+    return row is not None
 
 
-def create_database(scratch: "Connection", source: str, database: str) -> None:
-    """Create an empty database with the encoding and locale of the source's."""
-    (like,) = scratch.execute(_LIKE, (source,)).fetchall()[0]
-    statement = f"CREATE DATABASE {quoted(database)} TEMPLATE template0 {like}"
+def create_database(scratch: "Connection", database: str) -> None:
+    """Create an empty database with the encoding and locale of the one that scratch is in."""
+    ((like,),) = scratch.execute(_LIKE)
     with connect() as connection, _refusals_told(connection):
+        created = sendable(connection, database)
+        statement = f"CREATE DATABASE {quoted(created)} TEMPLATE template0 {like}"
         connection.execute("SET default_transaction_read_only = off")
-        connection.execute(statement.encode())
+        connection.execute(statement.encode(*AS_BYTES))
+    if created != database:
+        rename_database(created, database)
 
 
 def drop_database(database: str) -> None:
     with connect() as connection:
+        dropped = sendable(connection, database)
+        if dropped != database:
+            rename_database(database, dropped)
         connection.execute("SET default_transaction_read_only = off")
-        connection.execute(f"DROP DATABASE {quoted(database)}".encode())
+        connection.execute(f"DROP DATABASE {quoted(dropped)}".encode(*AS_BYTES))
 
 
 def existing(target: "Connection", schema: str, name: str) -> Existing | None:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from three_backup.errors import BackupError
-from three_backup.sources.postgres.connection import quoted
+from three_backup.model.objects import AS_BYTES
+from three_backup.sources.postgres.connection import quoted, said
 from three_backup.sources.postgres.restoring.as_owner import evaluates_code, run_as
 from three_backup.sources.postgres.restoring.dependents import depended_on
 from three_backup.sources.postgres.restoring.family import (
@@ -131,15 +132,15 @@ def put_in_place(target: "Connection", staged: Staged) -> None:
     """Move the loaded family to its final place."""
     with _patience(target):
         for schema in {part.target.schema for part in staged.family.members}:
-            target.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}".encode())
+            target.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}".encode(*AS_BYTES))
         for statement in staged.placements():
-            target.execute(statement.encode())
+            target.execute(statement.encode(*AS_BYTES))
 
 
 def copy_sequence(scratch: "Connection", target: "Connection", oid: int, copy: str) -> None:
     """Set the copy to the state of the sequence of that oid."""
     (name,) = scratch.execute("SELECT %s::oid::regclass::text", (oid,)).fetchall()[0]
-    state = scratch.execute(f"TABLE {name}".encode()).fetchall()[0]
+    state = scratch.execute(f"TABLE {name}".encode(*AS_BYTES)).fetchall()[0]
     last_value, _, is_called = state
     target.execute("SELECT setval(%s::regclass, %s, %s)", (copy, last_value, is_called))
 
@@ -179,13 +180,13 @@ def _why_not_attached(
     row = target.execute(_PARENT, (to.parent,)).fetchone()
     if row is None or not row[2] or not evaluates_code(target, row[0]):
         return attempt(target, statement)
-    query = f"{statement}; SELECT 0::bigint".encode()
+    query = f"{statement}; SELECT 0::bigint".encode(*AS_BYTES)
     try:
         path.helps(partial(run_as, target, staged.prefix, row[1], query))
     except psycopg.Error as error:
         if error.sqlstate is None:
             raise
-        return error.diag.message_primary or str(error)
+        return said(error)
     return None
 
 
@@ -205,15 +206,15 @@ def _fill_as(owner: str, filling: _Filling, table: FamilyPart) -> tuple[int, int
     aside = f"{quoted(schema)}.three_backup_rows"
     columns = target.execute(_PLAIN_COLUMNS, {"name": name}).fetchall()
     plain = ", ".join(f"{own} {'text' if made else kind}" for own, kind, made in columns)
-    target.execute(f"CREATE UNLOGGED TABLE {aside} ({plain})".encode())
+    target.execute(f"CREATE UNLOGGED TABLE {aside} ({plain})".encode(*AS_BYTES))
     copied = _copy(filling, table, aside)
-    target.execute(f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {quoted(owner)}".encode())
-    target.execute(f"GRANT SELECT ON {aside} TO {quoted(owner)}".encode())
+    target.execute(f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {quoted(owner)}".encode(*AS_BYTES))
+    target.execute(f"GRANT SELECT ON {aside} TO {quoted(owner)}".encode(*AS_BYTES))
     names = ", ".join(own for own, _, _ in columns)
     values = ", ".join(f"{own}::{kind}" if made else own for own, kind, made in columns)
-    insert = _INSERT.format(name, names, values, aside).encode()
+    insert = _INSERT.format(name, names, values, aside).encode(*AS_BYTES)
     filled = run_as(target, staged.prefix, owner, insert)
-    target.execute(f"DROP TABLE {aside}".encode())
+    target.execute(f"DROP TABLE {aside}".encode(*AS_BYTES))
     return copied, filled
 
 
@@ -221,7 +222,7 @@ def _copy(filling: _Filling, table: FamilyPart, into: str) -> int:
     scratch, target = filling.scratch, filling.target
     source, _, columns = scratch.execute(_COLUMNS, (table.oid,)).fetchall()[0]
     what = f"({columns})" if columns else ""
-    encoding = _encoding(scratch)
+    encoding = _encoding(scratch, target)
     values = translated(scratch, target, filling.group, table, source, filling.notes)
     if values is not None:
         rows = _SELECT.format(values, source)
@@ -229,8 +230,8 @@ def _copy(filling: _Filling, table: FamilyPart, into: str) -> int:
         rows = f"(TABLE {source})" if table.kind == MATERIALIZED_VIEW else f"{source} {what}"
     reading, writing = scratch.cursor(), target.cursor()
     with (
-        reading.copy(f"COPY {rows} TO STDOUT {encoding}".encode()) as given,
-        writing.copy(f"COPY {into} {what} FROM STDIN {encoding}".encode()) as taken,
+        reading.copy(f"COPY {rows} TO STDOUT {encoding}".encode(*AS_BYTES)) as given,
+        writing.copy(f"COPY {into} {what} FROM STDIN {encoding}".encode(*AS_BYTES)) as taken,
     ):
         for batch in _batches(given):
             taken.write(batch)
@@ -245,10 +246,15 @@ def _all_arrived(table: FamilyPart, sent: int, arrived: int) -> int:
     return arrived
 
 
-def _encoding(scratch: "Connection") -> str:
-    """Return COPY's encoding option: only the target can check what SQL_ASCII bytes mean."""
-    ((encoding,),) = scratch.execute("SHOW server_encoding")
-    return "WITH (ENCODING 'SQL_ASCII')" if encoding == "SQL_ASCII" else ""
+def _encoding(scratch: "Connection", target: "Connection") -> str:
+    """Return COPY's encoding option: only the target can check what SQL_ASCII bytes mean.
+
+    Between databases of one encoding nothing is converted: a byte may be no character of it.
+    """
+    source, here = (
+        connection.info.parameter_status("server_encoding") for connection in (scratch, target)
+    )
+    return f"WITH (ENCODING '{source if source in ('SQL_ASCII', here) else 'UTF8'}')"
 
 
 def _batches(rows: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:
@@ -283,13 +289,13 @@ def _fill_view(filling: _Filling, view: FamilyPart) -> int:
         filling.notes.append(
             "its rows are those of today's tables: only a superuser can copy the old ones"
         )
-        target.execute(f"REFRESH MATERIALIZED VIEW {into}".encode())
-        return target.execute(f"TABLE {into}".encode()).rowcount
+        target.execute(f"REFRESH MATERIALIZED VIEW {into}".encode(*AS_BYTES))
+        return target.execute(f"TABLE {into}".encode(*AS_BYTES)).rowcount
 
 
 @contextmanager
 def _patience(target: "Connection") -> Iterator[None]:
-    target.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'".encode())
+    target.execute(f"SET LOCAL lock_timeout = '{_PATIENCE}'".encode(*AS_BYTES))
     yield
     target.execute("SET LOCAL lock_timeout = 0")
 
@@ -304,9 +310,9 @@ def _drop(target: "Connection", alike: Sequence[tuple[Family, Existing]]) -> Non
     names = ", ".join(f"{quoted(root.schema)}.{quoted(root.name)}" for root in roots)
     about = alike[0][0].target
     try:
-        target.execute(f"DROP {_dropped_as(alike[0])} {names} RESTRICT".encode())
+        target.execute(f"DROP {_dropped_as(alike[0])} {names} RESTRICT".encode(*AS_BYTES))
     except psycopg.errors.DependentObjectsStillExist as error:
-        named = (error.diag.message_detail or "").splitlines()
+        named = said(error, "message_detail").splitlines()
         raise depended_on(about, named) from error
     except psycopg.errors.LockNotAvailable as error:
         raise BackupError(

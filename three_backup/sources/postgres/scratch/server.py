@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from three_backup.command import Program, run
 from three_backup.errors import BackupError
+from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.scratch.binaries import Binaries
 from three_backup.sources.postgres.scratch.folder import (
     PGDATA,
@@ -233,7 +234,7 @@ def _controlled(binaries: Binaries, pgdata: Path, user: str | None) -> Mapping[s
 
 def _write(path: Path, lines: list[str]) -> None:
     path.unlink(missing_ok=True)
-    path.write_text("".join(lines))
+    path.write_bytes("".join(lines).encode(*AS_BYTES))
     path.chmod(0o600)
 
 

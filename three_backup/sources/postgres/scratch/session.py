@@ -13,6 +13,8 @@ from typing import Any
 import psycopg
 
 from three_backup.errors import BackupError
+from three_backup.sources.postgres.connection import database_of, said
+from three_backup.sources.postgres.spelling import Session, connect_to
 
 PORT = 5432
 NO_LOGIN = "postgres.scratch_login"
@@ -38,35 +40,34 @@ SET bytea_output = hex; SET xmloption = content; SET extra_float_digits = 3
 """
 
 
-class _Connection(psycopg.Connection[tuple[Any, ...]]):
+class _Connection(Session):
     """A connection whose errors name the scratch server, also inside another server's session."""
 
     def wait(self, *arguments: Any, **options: Any) -> Any:
         try:
             return super().wait(*arguments, **options)
         except psycopg.Error as error:
-            raise _failed(self.info.dbname, error) from error
+            raise _failed(database_of(self), error) from error
 
 
 @contextmanager
 def scratch_session(sockets: Path, superuser: str, database: str) -> Iterator[_Connection]:
     """Open a session of single-statement transactions. sockets: the folder of the sockets."""
     try:
-        connection = _Connection.connect(
-            host=str(sockets),
-            hostaddr="",
-            port=PORT,
-            user=superuser,
-            dbname=database,
-            options=_options(),
-            client_encoding="UTF8",
-            sslmode="disable",
-            gssencmode="disable",
-            channel_binding="prefer",
-            require_auth="",
-            target_session_attrs="any",
-            autocommit=True,
-        )
+        given = {
+            "host": str(sockets),
+            "hostaddr": "",
+            "port": str(PORT),
+            "user": superuser,
+            "dbname": database,
+            "options": _options(),
+            "sslmode": "disable",
+            "gssencmode": "disable",
+            "channel_binding": "prefer",
+            "require_auth": "",
+            "target_session_attrs": "any",
+        }
+        connection = connect_to(given, _Connection)
     except psycopg.Error as error:
         raise _failed(database, error) from error
     with connection:
@@ -98,6 +99,8 @@ def _options() -> str:
 
 
 def _failed(database: str, error: psycopg.Error) -> BackupError:
-    said = " ".join(str(error).split())
-    code = NO_LOGIN if "is not permitted to log in" in said else "postgres.scratch"
-    return BackupError(code, f"postgres: the scratch server fails on database {database}: {said}")
+    sentence = " ".join(said(error).split())
+    code = NO_LOGIN if "is not permitted to log in" in sentence else "postgres.scratch"
+    return BackupError(
+        code, f"postgres: the scratch server fails on database {database}: {sentence}"
+    )

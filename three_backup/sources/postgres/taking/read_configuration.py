@@ -5,6 +5,7 @@ from contextlib import suppress
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from three_backup.sources.postgres.connection import as_stored
 from three_backup.sources.postgres.saved_configuration import NAMES, SavedConfiguration
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ SELECT name, pg_catalog.current_setting(name)
 
 def read_configuration(connection: "Connection") -> SavedConfiguration:
     """Read settings and files. A file that may not be read is left out, its settings are not."""
-    settings = connection.execute(_SETTINGS).fetchall()
+    with as_stored(connection):  # as the bytes in the files
+        settings = connection.execute(_SETTINGS).fetchall()
     files = {
         NAMES[setting]: body.decode("utf-8", "surrogateescape")
         for setting, _, body in _files(connection)

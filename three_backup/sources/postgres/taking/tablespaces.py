@@ -8,14 +8,14 @@ from collections.abc import Collection, Mapping
 
 from three_backup.errors import BackupError
 from three_backup.model.objects import Carrier
-from three_backup.sources.postgres.connection import connect, quoted
+from three_backup.sources.postgres.connection import as_stored, connect, quoted
 
 _LIVE = "SELECT oid::int8, spcname::text FROM pg_tablespace WHERE spcname !~ '^pg_'"
 
 
 def live_tablespaces() -> dict[int, str]:
     """Return the names of the server's extra tablespaces by oid."""
-    with connect() as connection:
+    with connect() as connection, as_stored(connection):
         return dict(connection.execute(_LIVE).fetchall())
 
 
