@@ -36,6 +36,7 @@ from three_backup.sources.postgres.restoring.target import existing, relation_ex
 from three_backup.sources.postgres.restoring.things import Thing, address_of_source, thing_of
 from three_backup.sources.postgres.restoring.transfer import copy_sequence
 from three_backup.sources.postgres.scratch.server import ScratchServer
+from three_backup.sources.postgres.spelling import bytes_of
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -52,12 +53,13 @@ _TYPES = "SELECT to_regtype(name)::oid::int8 FROM unnest(%s::text[]) AS name"
 _OWNS = """
 SELECT i.identity
   FROM pg_shdepend s CROSS JOIN LATERAL pg_identify_object(s.classid, s.objid, 0) AS i
- WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = %s::regrole AND s.deptype = 'o'
+ WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = %s::oid AND s.deptype = 'o'
    AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
    AND i.schema = ANY(%s)
 """
 _TYPE = "type"
-_MAY_CREATE = "SELECT has_schema_privilege(%s, %s, 'CREATE')"
+_ROLE = "SELECT oid::int8 FROM pg_roles WHERE textsend(rolname::text) = %s"
+_MAY_CREATE = "SELECT has_schema_privilege(%s::oid, %s, 'CREATE')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +197,10 @@ def _take(group: Group, giving: Giving, step: Step) -> None:
         giving.target.execute(step.script)
         return
     target, author = giving.target, step.author
+    ((role,),) = target.execute(_ROLE, (bytes_of(target, author),))
     schemas = sorted({need.schema for need in group.lacking if need.for_all})
-    closed = [one for one in schemas if (False,) in target.execute(_MAY_CREATE, (author, one))]
-    had = target.execute(_OWNS, (quoted(author), closed)).fetchall()
+    closed = [one for one in schemas if (False,) in target.execute(_MAY_CREATE, (role, one))]
+    had = target.execute(_OWNS, (role, closed)).fetchall()
     _grant(target, "CREATE", closed, author)
     query = step.script + b"; SELECT 0::bigint"
     try:
@@ -208,7 +211,7 @@ def _take(group: Group, giving: Giving, step: Step) -> None:
         revoke = f"REVOKE CREATE ON SCHEMA {quoted(schema)} FROM {quoted(author)}"
         target.execute(revoke.encode(*AS_BYTES))
     expected = {*had, *((need.identity,) for need in group.lacking)}
-    if not expected.issuperset(target.execute(_OWNS, (quoted(author), closed))):
+    if not expected.issuperset(target.execute(_OWNS, (role, closed))):
         raise _tampered(group.staged[0].family, author)
 
 

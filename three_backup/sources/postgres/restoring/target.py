@@ -116,17 +116,17 @@ def _refusals_told(connection: "Connection") -> Iterator[None]:
     try:
         yield
     except psycopg.errors.InsufficientPrivilege as error:
-        raise may_not_write(connection, _said(error)) from error
+        raise may_not_write(connection, said(error)) from error
     except _NOT_IN_ENCODING as error:
         raise BackupError(
             "postgres.other_encoding",
             f"PostgreSQL: database {quoted(database_of(connection))} cannot hold it: "
-            f"{_said(error)}",
+            f"{said(error)}",
             "restore into a new database (--level1 with a name that is not there yet), which "
             "gets the encoding of the old one",
         ) from error
     except psycopg.errors.UndefinedObject as error:
-        role_is_missing = re.fullmatch(r'role "(.*)" does not exist', _said(error))
+        role_is_missing = re.fullmatch(r'role "(.*)" does not exist', said(error))
         if role_is_missing is None:
             raise
         raise BackupError(
@@ -135,11 +135,11 @@ def _refusals_told(connection: "Connection") -> Iterator[None]:
             f"CREATE ROLE {quoted(role_is_missing[1])}",
         ) from error
     except (psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile) as error:
-        if "extension" not in _said(error):
+        if "extension" not in said(error):
             raise
         raise BackupError(
             "postgres.no_extension",
-            f"PostgreSQL: {_said(error)}",
+            f"PostgreSQL: {said(error)}",
             "install the package of the extension on the host of the target",
         ) from error
     except psycopg.errors.Error as error:
@@ -149,7 +149,7 @@ def _refusals_told(connection: "Connection") -> Iterator[None]:
 
 def _tell_of_event_trigger(connection: "Connection", error: psycopg.Error) -> None:
     """Raise BackupError if an event trigger of the target refused."""
-    context = error.diag.context or ""
+    context = said(error, "context")
     if "function" not in context:
         return
     for name, owner, function in connection.execute(_EVENT_TRIGGERS).fetchall():
@@ -157,14 +157,10 @@ def _tell_of_event_trigger(connection: "Connection", error: psycopg.Error) -> No
             raise BackupError(
                 "postgres.event_trigger",
                 f"PostgreSQL: event trigger {quoted(name)} of {quoted(owner)} refuses it: "
-                f"{_said(error)}",
+                f"{said(error)}",
                 f"ALTER EVENT TRIGGER {quoted(name)} DISABLE meanwhile; or pass over all of them "
                 "as a superuser: PGOPTIONS='-c event_triggers=off'",
             ) from error
-
-
-def _said(error: psycopg.Error) -> str:
-    return said(error)
 
 
 def attempt(target: "Connection", statement: str) -> str | None:
@@ -178,7 +174,7 @@ def attempt(target: "Connection", statement: str) -> str | None:
     except psycopg.Error as error:
         if error.sqlstate is None:  # the connection is gone, and the transaction with it
             raise
-        return _said(error)
+        return said(error)
     return None
 
 
