@@ -5,7 +5,7 @@ what it replaces is dropped. Until the commit nobody sees any of it; a failure, 
 or SIGKILL leaves the target as it was.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ import psycopg
 from three_backup.errors import BackupError
 from three_backup.sources.postgres.connection import quoted
 from three_backup.sources.postgres.restoring.as_owner import evaluates_code, run_as
+from three_backup.sources.postgres.restoring.copying import all_arrived, copy_rows
 from three_backup.sources.postgres.restoring.dependents import depended_on
 from three_backup.sources.postgres.restoring.family import (
     MATERIALIZED_VIEW,
@@ -29,14 +30,7 @@ from three_backup.sources.postgres.restoring.target import Existing, attempt
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
 
-_COLUMNS = """
-SELECT c.oid::regclass::text, c.relispopulated,
-       coalesce(string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), '')
-  FROM pg_class c
-  LEFT JOIN pg_attribute a
-    ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
- WHERE c.oid = %s::oid GROUP BY c.oid
-"""
+_IS_POPULATED = "SELECT relispopulated FROM pg_class WHERE oid = %s::oid"
 _PARENT = """
 SELECT oid::int8, pg_get_userbyid(relowner)::text, relowner <> current_user::regrole
   FROM pg_class WHERE oid = to_regclass(%s)
@@ -69,7 +63,6 @@ WITH filled AS (INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} RE
 SELECT count(*) FROM filled
 """
 _TURN_INTO = "UPDATE pg_class SET relkind = %s, relispopulated = true WHERE oid = %s::regclass"
-_BATCH_SIZE = 256 << 10
 _PATIENCE = "60s"
 """How long the last step waits for users of what it replaces; later users wait behind it."""
 
@@ -177,8 +170,8 @@ def _fill(
     name = staged.name(table)
     ((owner, is_other),) = target.execute(_OWNER, (name,))
     if not (is_other and (as_owner or evaluates_code(scratch, table.oid))):
-        return _copy(scratch, target, table, name)
-    return _all_arrived(table, *_fill_as(owner, scratch, target, staged, table))
+        return copy_rows(scratch, target, table, name)
+    return all_arrived(table, *_fill_as(owner, scratch, target, staged, table))
 
 
 def _fill_as(
@@ -190,7 +183,7 @@ def _fill_as(
     columns = target.execute(_PLAIN_COLUMNS, {"name": name}).fetchall()
     plain = ", ".join(f"{own} {'text' if made else kind}" for own, kind, made in columns)
     target.execute(f"CREATE UNLOGGED TABLE {aside} ({plain})".encode())
-    copied = _copy(scratch, target, table, aside)
+    copied = copy_rows(scratch, target, table, aside)
     target.execute(f"GRANT USAGE ON SCHEMA {quoted(schema)} TO {quoted(owner)}".encode())
     target.execute(f"GRANT SELECT ON {aside} TO {quoted(owner)}".encode())
     names = ", ".join(own for own, _, _ in columns)
@@ -199,47 +192,6 @@ def _fill_as(
     filled = run_as(scratch, target, staged.prefix, owner, insert)
     target.execute(f"DROP TABLE {aside}".encode())
     return copied, filled
-
-
-def _copy(scratch: "Connection", target: "Connection", table: FamilyPart, into: str) -> int:
-    source, _, columns = scratch.execute(_COLUMNS, (table.oid,)).fetchall()[0]
-    what = f"({columns})" if columns else ""
-    encoding = _encoding(scratch)
-    rows = f"(TABLE {source})" if table.kind == MATERIALIZED_VIEW else f"{source} {what}"
-    reading, writing = scratch.cursor(), target.cursor()
-    with (
-        reading.copy(f"COPY {rows} TO STDOUT {encoding}".encode()) as given,
-        writing.copy(f"COPY {into} {what} FROM STDIN {encoding}".encode()) as taken,
-    ):
-        for batch in _batches(given):
-            taken.write(batch)
-    return _all_arrived(table, reading.rowcount, writing.rowcount)
-
-
-def _all_arrived(table: FamilyPart, sent: int, arrived: int) -> int:
-    if arrived != sent:
-        raise BackupError(
-            "postgres.rows_differ", f"{table.target.name}: {arrived} of {sent} rows arrived"
-        )
-    return arrived
-
-
-def _encoding(scratch: "Connection") -> str:
-    """Return COPY's encoding option: only the target can check what SQL_ASCII bytes mean."""
-    ((encoding,),) = scratch.execute("SHOW server_encoding")
-    return "WITH (ENCODING 'SQL_ASCII')" if encoding == "SQL_ASCII" else ""
-
-
-def _batches(rows: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:
-    """Yield the rows in batches, since every call costs time."""
-    batch, size = [], 0
-    for row in rows:
-        batch.append(row)
-        size += len(row)
-        if size >= _BATCH_SIZE:
-            yield b"".join(batch)
-            batch, size = [], 0
-    yield b"".join(batch)
 
 
 def _fill_view(
@@ -256,7 +208,7 @@ def _fill_view(
     Rows can be copied into tables only, so the view is a table for a moment of our transaction.
     Only a superuser may do that; for others the view is refreshed, with a note.
     """
-    if not scratch.execute(_COLUMNS, (view.oid,)).fetchall()[0][1]:
+    if not scratch.execute(_IS_POPULATED, (view.oid,)).fetchall()[0][0]:
         return 0
     into = staged.name(view)
     try:
