@@ -12,6 +12,7 @@ from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.postgres.connection import connect, quoted
 from three_backup.sources.postgres.restoring.family import Family
+from three_backup.sources.postgres.restoring.lacking import lacking_told
 from three_backup.sources.postgres.restoring.rights import may_not_write
 from three_backup.sources.postgres.scratch.session import plain_rows
 
@@ -86,7 +87,7 @@ def connect_target(database: str) -> Iterator["Connection"]:
             "SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0"
         )
         plain_rows(connection)
-        with _refusals_told(connection):
+        with lacking_told(), _refusals_told(connection):
             yield connection
 
 
@@ -144,7 +145,7 @@ def create_database(scratch: "Connection", source: str, database: str) -> None:
     """Create an empty database with the encoding and locale of the source's."""
     (like,) = scratch.execute(_LIKE, (source,)).fetchall()[0]
     statement = f"CREATE DATABASE {quoted(database)} TEMPLATE template0 {like}"
-    with connect() as connection, _refusals_told(connection):
+    with connect() as connection, lacking_told(), _refusals_told(connection):
         connection.execute("SET default_transaction_read_only = off")
         connection.execute(statement.encode())
 

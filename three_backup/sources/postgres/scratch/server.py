@@ -62,6 +62,19 @@ class ScratchServer:
     def pgdata(self) -> Path:
         return self.log.with_name(PGDATA)
 
+    @property
+    def locales(self) -> Path:
+        """Return where stand-ins lie for locales that this host lacks, once there are any."""
+        return self.log.with_name("locales")
+
+    @property
+    def stand_ins(self) -> set[str]:
+        return {path.name for path in self.locales.iterdir()} if self.locales.exists() else set()
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {"LOCPATH": str(self.locales)} if self.stand_ins else {}
+
     def connect(self, database: str) -> AbstractContextManager["Connection"]:
         """Open a session in which every statement is its own transaction."""
         return scratch_session(self.socket_folder, self.superuser, database)
@@ -139,6 +152,7 @@ def start(server: ScratchServer, user: str | None) -> None:
                     f"--log={server.log}",
                     "--silent",
                 ],
+                server.environment,
                 user=user,
             )
         )
