@@ -9,11 +9,16 @@ import pytest
 
 from tests.postgres.restoring import Restoring, beside, rows, table
 from tests.postgres.taking import EVERYWHERE, Taking, run
+from tests.postgres.test_check import NOW, settings
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
+from three_backup.model.findings import Mark
 from three_backup.sources.base import Restored
-from three_backup.sources.jobs import DrillJob
+from three_backup.sources.jobs import CheckJob, DrillJob
+from three_backup.sources.postgres.check_here import check_blocks
 from three_backup.sources.postgres.connection import connect
+from three_backup.sources.postgres.scratch.binaries import find_binaries
+from three_backup.sources.postgres.scratch.server import scratch_user
 from three_backup.sources.postgres.source import PostgresSource
 
 FOREIGN = "xx_XX.UTF-8"
@@ -162,3 +167,35 @@ def test_tables_that_need_a_library_that_is_missing_fail_alone(
     assert isinstance(needy, BackupError)
     assert re.search(r'could not access file "[^"]*absent"', needy.message)
     assert "install the package of the extension with that library" in needy.hint
+
+
+def test_a_check_names_what_this_host_lacks(elsewhere: Elsewhere) -> None:
+    inside = elsewhere.pgdata / "inside"
+    inside.mkdir()
+    shutil.chown(inside, elsewhere.pgdata.owner(), elsewhere.pgdata.group())
+    run(
+        elsewhere,
+        "postgres",
+        f"CREATE COLLATION mine (PROVIDER = libc, LOCALE = '{FOREIGN}')",
+        "CREATE TABLE t (t text COLLATE mine)",
+        "CREATE EXTENSION hstore",
+        "UPDATE pg_proc SET probin = '$libdir/absent' WHERE proname = 'hstore_in'",
+        f"CREATE TABLESPACE within LOCATION '{inside}'",
+    )
+    job = CheckJob(settings(elsewhere.bindir), NOW)
+    found = {finding.subject: finding for finding in PostgresSource().check(job)}
+    for subject, name in (
+        ("locales", FOREIGN),
+        ("extensions", "absent"),
+        ("tablespaces", "within"),
+    ):
+        assert found[subject].mark is Mark.NOTE
+        assert name in found[subject].sentence
+    assert "hstore" not in found["extensions"].sentence
+    assert found["restores"].mark is Mark.GOOD
+
+
+def test_programs_for_blocks_of_another_size_are_refused(elsewhere: Elsewhere) -> None:
+    binaries = find_binaries(elsewhere.version, elsewhere.bindir, {})
+    with pytest.raises(BackupError, match=r"blocks of 4096 bytes, but .* built for 8192"):
+        check_blocks(binaries, scratch_user(None), 4096)

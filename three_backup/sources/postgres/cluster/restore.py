@@ -199,7 +199,10 @@ def _complete(
     added = dict.fromkeys(left_out.files, b"") | configuration
     if left_out.relations:
         added[SCRIPT] = left_out.script(site.directory).encode()
-    settings = recovery_settings(some_left_out=bool(left_out.relations)).encode()
+    settings = recovery_settings(
+        some_left_out=bool(left_out.relations),
+        some_in_place=len(chain.newest.tablespaces) > len(site.tablespaces),
+    ).encode()
     with acting_as(site.user):
         for path, content in added.items():
             _append(pgdata / path, content)
