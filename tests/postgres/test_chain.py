@@ -12,6 +12,7 @@ from three_backup.sources.postgres.chain.links import (
     places,
     resolve,
     stand_ins,
+    stored_paths,
 )
 from three_backup.sources.postgres.index import File, Form, Index, Tier
 
@@ -108,3 +109,12 @@ def test_the_core_is_that_of_the_wanted_databases() -> None:
     assert set(core_paths(newest, {"5"})) == ALWAYS | {"base/5/1259", "global/1262"}
     assert set(core_paths(newest, None)) == ALWAYS | set(catalogs)
     assert [database_of(path) for path in catalogs] == ["5", "6", "6", None]
+
+
+@pytest.mark.parametrize("form", DELTAS)
+def test_a_visibility_map_that_was_sent_in_part_is_not_trusted(form: Form) -> None:
+    names = ["global/1262_vm", "base/5/1259_vm", f"{TABLE}_vm.1"]
+    newest = index(*(file(name, form, Tier.CORE) for name in names), file(f"{TABLE}_fsm", form))
+    assert set(stored_paths(newest)) == ALWAYS | {f"{TABLE}_fsm"}
+    newest = index(*(file(name, place=Tier.CORE) for name in names))
+    assert set(stored_paths(newest)) == ALWAYS | set(names)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.postgres.rebuilding import rebuild, running
+from tests.postgres.restoring import Restoring, beside, table
 from tests.postgres.taking import EVERYWHERE, Taking, ask, run
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
@@ -142,6 +144,50 @@ def test_what_a_standby_still_has_of_an_older_timeline_is_not_read(
             segment.rename(newer)
             segment.write_bytes(bytes(newer.stat().st_size))
         check_tablespaces(binaries, pgdata, user)
+
+
+@pytest.mark.parametrize("kind", ["in place", "below the data directory"])
+def test_tablespaces_inside_of_the_data_directory_come_back(
+    live: PostgresServer,
+    database: str,
+    taking: Taking,
+    restoring: Restoring,
+    parent: Path,
+    kind: str,
+) -> None:
+    location = live.pgdata / "inside" if kind != "in place" else None
+    if location is not None:
+        location.mkdir()
+        shutil.chown(location, live.pgdata.owner(), live.pgdata.group())
+    run(
+        live,
+        database,
+        "SET allow_in_place_tablespaces = on",
+        f"CREATE TABLESPACE inside LOCATION '{location or ''}'",
+        "CREATE TABLE t (i int PRIMARY KEY) TABLESPACE inside",
+        "INSERT INTO t SELECT generate_series(1, 1000)",
+    )
+    chain = [taking.take()]
+    run(live, database, "UPDATE t SET i = -i", "CREATE TABLE late TABLESPACE inside AS TABLE t")
+    chain.append(taking.take(chain[-1]))
+    try:
+        for name in ("t", "late"):
+            restoring.one(chain, beside(table(database, name), level3=f"{name}2"))
+            assert ask(live, database, f"SELECT sum(i) FROM {name}2") == "-500500"
+        if location is None:
+            moved = {}
+        else:
+            with pytest.raises(BackupError, match=r"inside: .*--tablespace-mapping OLD=NEW"):
+                rebuild(chain, parent)
+            moved = {str(location): str(parent / "inside")}
+        rebuild(chain, parent, moved)
+        with running(parent, live) as server:
+            for name in ("t", "late"):
+                assert ask(server, database, f"SELECT sum(i) FROM {name}") == "-500500"
+    finally:
+        run(live, database, "DROP TABLE t, late", "DROP TABLESPACE inside")
+        if location is not None:
+            location.rmdir()
 
 
 def test_a_whole_cluster_is_not_handed_over_where_its_start_would_write_into_a_live_tablespace(

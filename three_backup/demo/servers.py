@@ -4,7 +4,7 @@ import os
 import secrets
 import shutil
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,6 +59,7 @@ class PostgresServer:
     The socket asks for no password, but lies in a folder that is closed to other users; 127.0.0.1
     asks for the password. Started by root, the server runs as user `postgres`, else as `nobody`:
     the parents of folder have to be open to that user. settings: lines for postgresql.conf.
+    initdb: more options of initdb.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class PostgresServer:
         version: int = 17,
         settings: Mapping[str, str] | None = None,
         bindir: Path | None = None,
+        initdb: Sequence[str] = (),
     ) -> None:
         self.folder = folder
         self.version = version
@@ -74,6 +76,7 @@ class PostgresServer:
         self.port = free_ports(1)[0]
         self.password = secrets.token_hex(12)
         self._settings = {**_SETTINGS, **(settings or {})}
+        self._initdb_options = (*_INITDB_OPTIONS, *initdb)
         self._account = unprivileged_account()
         self._daemon = Daemon("PostgreSQL", folder, self._account)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -151,7 +154,7 @@ class PostgresServer:
         self._account.run(
             (
                 self.bindir / "initdb",
-                *_INITDB_OPTIONS,
+                *self._initdb_options,
                 f"--pwfile={password_file}",
                 f"--pgdata={self.pgdata}",
             ),

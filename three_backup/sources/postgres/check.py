@@ -2,14 +2,21 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
 from three_backup.config.settings import Settings
+from three_backup.errors import BackupError
 from three_backup.model.findings import Finding, Mark, bad, good, note, tried
 from three_backup.screen.formats import counted, duration
 from three_backup.sources.jobs import CheckJob
+from three_backup.sources.postgres.check_here import (
+    check_blocks,
+    lacking_here,
+    tablespaces_inside,
+)
 from three_backup.sources.postgres.connection import (
     as_stored,
     connect,
@@ -44,14 +51,20 @@ def check(job: CheckJob) -> Iterator[Finding]:
             ((role, minutes),) = connection.execute(_ROLE).fetchall()
         found = databases(connection)
         configuration = _configuration(connection, quoted(role))
+        inside = list(tablespaces_inside(connection))
     yield good(TYPE, f"{cluster.server} answers, to role {role}")
     yield tried("backups", partial(_backups, cluster))
     yield tried("replication", _replication)
     yield _increments(cluster, timedelta(minutes=minutes), job.source_settings, job.now)
     yield configuration
-    yield from _databases([database for database in found if not database.closed])
-    yield from odd_names([database for database in found if not database.closed])
+    yield from inside
+    entered = [database for database in found if not database.closed]
+    yield from _databases(entered)
+    yield from odd_names(entered)
     yield tried("restores", partial(_restores, cluster, job.source_settings))
+    with suppress(BackupError):  # told above
+        binaries = find_binaries(cluster.major, job.source_settings.pg_bindir, os.environ)
+        yield from lacking_here([database.name for database in entered], binaries)
 
 
 def _backups(cluster: Cluster) -> str:
@@ -136,4 +149,5 @@ def _enter(database: Database) -> str:
 def _restores(cluster: Cluster, settings: Settings) -> str:
     binaries = find_binaries(cluster.major, settings.pg_bindir, os.environ)
     user = scratch_user(settings.scratch_user)
+    check_blocks(binaries, user, cluster.block_size)
     return f"the programs of {binaries.folder} run as {user or 'this user'}"

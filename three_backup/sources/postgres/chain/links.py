@@ -15,6 +15,7 @@ from three_backup.sources.postgres.mapping import relation_of
 BLOCK_SIZE = 8192
 
 _IN_DATABASE = re.compile(r"(?:base|pg_tblspc/\d+/PG_\w+)/(\d+)/", re.ASCII)
+_VISIBILITY_MAP = re.compile(r"/\d+_vm(?:\.\d+)?", re.ASCII)
 _TABLESPACE_MAP = "tablespace_map"
 _ALWAYS = ("PG_VERSION", "backup_label", "global/pg_control")
 """Files that pg_combinebackup reads in every link, whatever else it takes from it."""
@@ -59,8 +60,19 @@ def stored_paths(index: Index) -> list[str]:
     return [
         path
         for path, file in index.files.items()
-        if file.form is not Form.LEFT_OUT and path != _TABLESPACE_MAP
+        if file.form is not Form.LEFT_OUT and path != _TABLESPACE_MAP and not is_doubtful(file)
     ]
+
+
+def is_doubtful(file: File) -> bool:
+    """Tell whether the file is a visibility map of which the server sent only changed blocks.
+
+    WAL summaries miss blocks in which bits of the map were cleared, in some versions all of them.
+    Such a map shows deleted rows to index-only scans, and hides pages from VACUUM. Without a map
+    the relation is whole, and VACUUM makes a new one.
+    """
+    partial = file.form in (Form.BLOCKS, Form.UNCHANGED)
+    return partial and _VISIBILITY_MAP.search(file.path) is not None
 
 
 def resolve(chain: Sequence[Index], paths: Iterable[str]) -> list[Link]:

@@ -19,6 +19,7 @@ from three_backup.sources.postgres.chain.lay_out import (
 from three_backup.sources.postgres.chain.links import (
     Link,
     core_paths,
+    is_doubtful,
     places,
     resolve,
     stand_ins,
@@ -60,9 +61,9 @@ class OpenedChain:
         ]
         self.newest = self._indexes[-1]
         self._relations: dict[str, list[str]] = {}
-        for path in self.newest.files:
+        for path, file in self.newest.files.items():
             relation = relation_of(path)
-            if relation is not None:
+            if relation is not None and not is_doubtful(file):
                 self._relations.setdefault(relation, []).append(path)
 
     @property

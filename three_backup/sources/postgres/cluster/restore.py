@@ -18,6 +18,7 @@ from three_backup.sources.postgres.cluster.building_site import (
     check_folders,
     check_room,
 )
+from three_backup.sources.postgres.cluster.forced_settings import forced_settings
 from three_backup.sources.postgres.cluster.left_out import SCRIPT, LeftOut, left_out_of
 from three_backup.sources.postgres.cluster.output_manifest import add_files
 from three_backup.sources.postgres.cluster.restored_configuration import (
@@ -49,7 +50,7 @@ def restore_cluster(job: WholeJob) -> Restored:
         _combine(site, chain, whole, binaries, options)
         check_tablespaces(binaries, site.combined, site.user, site.tablespaces)
         left_out = left_out_of(chain.newest, whole.left_out)
-        notes = _complete(site, chain, left_out)
+        notes = _complete(site, chain, left_out, binaries)
         _verify(site, binaries)
         site.move_in()
     restored: dict[str, object] = {"bytes_read": chain.bytes_read}
@@ -185,7 +186,9 @@ def _escaped(path: Path) -> str:
     return str(path).replace("=", "\\=")
 
 
-def _complete(site: BuildingSite, chain: OpenedChain, left_out: LeftOut) -> list[str]:
+def _complete(
+    site: BuildingSite, chain: OpenedChain, left_out: LeftOut, binaries: Binaries
+) -> list[str]:
     """Add what no backup has, name it in the manifest, and return notes on the configuration."""
     saved, pgdata = chain.configuration(), site.combined
     configuration = {
@@ -196,7 +199,10 @@ def _complete(site: BuildingSite, chain: OpenedChain, left_out: LeftOut) -> list
     added = dict.fromkeys(left_out.files, b"") | configuration
     if left_out.relations:
         added[SCRIPT] = left_out.script(site.directory).encode()
-    settings = recovery_settings(some_left_out=bool(left_out.relations)).encode()
+    settings = recovery_settings(
+        some_left_out=bool(left_out.relations),
+        some_in_place=len(chain.newest.tablespaces) > len(site.tablespaces),
+    ).encode()
     with acting_as(site.user):
         for path, content in added.items():
             _append(pgdata / path, content)
@@ -204,6 +210,9 @@ def _complete(site: BuildingSite, chain: OpenedChain, left_out: LeftOut) -> list
         (pgdata / "standby.signal").unlink(missing_ok=True)
         _append(pgdata / "recovery.signal", b"")
         _append(pgdata / "postgresql.auto.conf", settings)
+    forced = forced_settings(binaries, pgdata, site.user).encode()
+    with acting_as(site.user):
+        _append(pgdata / "postgresql.auto.conf", forced)
     return list(configuration_notes(saved, configuration))
 
 

@@ -23,6 +23,10 @@ _LEFT_OUT = (
     "# Tables that were left out are empty; WAL that speaks of them must not stop recovery.\n"
     "ignore_invalid_pages = on\n"
 )
+_IN_PLACE = (
+    "# Recovery takes tablespaces without a location for a mistake otherwise.\n"
+    "allow_in_place_tablespaces = on\n"
+)
 
 
 def configuration_files(saved: SavedConfiguration) -> dict[str, str]:
@@ -34,9 +38,12 @@ def configuration_files(saved: SavedConfiguration) -> dict[str, str]:
     }
 
 
-def recovery_settings(*, some_left_out: bool) -> str:
-    """Return what to append to `postgresql.auto.conf`: the first start becomes a recovery."""
-    return _RECOVERY + (_LEFT_OUT if some_left_out else "")
+def recovery_settings(*, some_left_out: bool, some_in_place: bool) -> str:
+    """Return what to append to `postgresql.auto.conf`: the first start becomes a recovery.
+
+    some_in_place: there are tablespaces inside of the data directory, without a location.
+    """
+    return _RECOVERY + (_LEFT_OUT if some_left_out else "") + (_IN_PLACE if some_in_place else "")
 
 
 def configuration_notes(saved: SavedConfiguration, written: Collection[str]) -> Iterator[str]:

@@ -46,6 +46,7 @@ SELECT value::oid::int8, value::text, coalesce(nullif(y.typrelid, 0), e.typrelid
   LEFT JOIN pg_type e ON e.oid = y.typelem AND y.typcategory = 'A'
  WHERE value IS NOT NULL AND value::oid <> 0 AND value::text !~ {numbered} GROUP BY 1, 2, 3
 """
+_SOURCE = "SELECT %s::oid::regclass::text"
 _HERE = "SELECT {}::oid::int8 FROM unnest(%s::text[]) AS name"
 _TEXT_SEARCH = {
     "regconfig": "(SELECT oid FROM pg_ts_config WHERE oid::regconfig::text = name)",
@@ -90,10 +91,9 @@ def translated(
     target: "Connection",
     group: Sequence[Staged],
     table: FamilyPart,
-    source: str,
     notes: list[str],
 ) -> str | None:
-    """Return what to select from source, the quoted name of the table in the scratch server.
+    """Return what to select from the table, named `t`, in the scratch server.
 
     None if no column has such values. Adds a note for each column that names what is not there.
     """
@@ -104,6 +104,7 @@ def translated(
     if all(column.type is None for column in columns):
         return None
     scratch.execute(_MAP)
+    ((source,),) = scratch.execute(_SOURCE, (table.oid,)).fetchall()
     own = _own(group)
     for column in columns:
         if column.type is not None:

@@ -14,6 +14,7 @@ from three_backup.sources.postgres.chain.opened import OpenedChain
 from three_backup.sources.postgres.restoring.family import read_family, read_files
 from three_backup.sources.postgres.scratch.binaries import find_binaries
 from three_backup.sources.postgres.scratch.folder import scratch_folder
+from three_backup.sources.postgres.scratch.locales import let_into_databases
 from three_backup.sources.postgres.scratch.login import let_superuser_in
 from three_backup.sources.postgres.scratch.server import (
     ScratchServer,
@@ -66,6 +67,7 @@ def revived(
             server = stack.enter_context(scratch_server(binaries, folder, user, superuser))
             names = sorted({object_id.level1 for object_id in files})
             let_superuser_in(server, user, names)
+            let_into_databases(server, user, names)
             _roll_back_prepared(server, names, job.say)
             if _learn(server, chain, files, failed) <= relations or not rows:
                 _check_pages(server, chain, files, relations, failed)

@@ -19,6 +19,7 @@ from three_backup.sources.postgres.connection import (
 )
 from three_backup.sources.postgres.restoring.database_name import rename_database, sendable
 from three_backup.sources.postgres.restoring.family import Family
+from three_backup.sources.postgres.restoring.lacking import lacking_told
 from three_backup.sources.postgres.restoring.rights import may_not_write
 from three_backup.sources.postgres.scratch.session import plain_rows
 
@@ -106,7 +107,7 @@ def connect_target(database: str) -> Iterator["Connection"]:
             "SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0"
         )
         plain_rows(connection)
-        with _refusals_told(connection):
+        with lacking_told(), _refusals_told(connection):
             yield connection
 
 
@@ -187,7 +188,7 @@ def database_exists(database: str) -> bool:
 def create_database(scratch: "Connection", database: str) -> None:
     """Create an empty database with the encoding and locale of the one that scratch is in."""
     ((like,),) = scratch.execute(_LIKE)
-    with connect() as connection, _refusals_told(connection):
+    with connect() as connection, lacking_told(), _refusals_told(connection):
         created = sendable(connection, database)
         statement = f"CREATE DATABASE {quoted(created)} TEMPLATE template0 {like}"
         connection.execute("SET default_transaction_read_only = off")

@@ -5,7 +5,7 @@ what it replaces is dropped. Until the commit nobody sees any of it; a failure, 
 or SIGKILL leaves the target as it was.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +18,7 @@ from three_backup.errors import BackupError
 from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.connection import quoted, said
 from three_backup.sources.postgres.restoring.as_owner import evaluates_code, run_as
+from three_backup.sources.postgres.restoring.copying import all_arrived, copy_rows
 from three_backup.sources.postgres.restoring.dependents import depended_on
 from three_backup.sources.postgres.restoring.family import (
     MATERIALIZED_VIEW,
@@ -34,14 +35,7 @@ from three_backup.sources.postgres.restoring.target import Existing, attempt
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
 
-_COLUMNS = """
-SELECT c.oid::regclass::text, c.relispopulated,
-       coalesce(string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), '')
-  FROM pg_class c
-  LEFT JOIN pg_attribute a
-    ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
- WHERE c.oid = %s::oid GROUP BY c.oid
-"""
+_IS_POPULATED = "SELECT relispopulated FROM pg_class WHERE oid = %s::oid"
 _PARENT = """
 SELECT oid::int8, pg_get_userbyid(relowner)::text, relowner <> current_user::regrole
   FROM pg_class WHERE oid = to_regclass(%s)
@@ -73,9 +67,7 @@ _INSERT = """
 WITH filled AS (INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} RETURNING 1)
 SELECT count(*) FROM filled
 """
-_SELECT = "(SELECT {} FROM {} AS t)"
 _TURN_INTO = "UPDATE pg_class SET relkind = %s, relispopulated = true WHERE oid = %s::regclass"
-_BATCH_SIZE = 256 << 10
 _PATIENCE = "60s"
 """How long the last step waits for users of what it replaces; later users wait behind it."""
 
@@ -196,7 +188,7 @@ def _fill(filling: _Filling, table: FamilyPart) -> int:
     ((oid, owner, is_other),) = target.execute(_OWNER, (name,))
     if not (is_other and (filling.as_owner or evaluates_code(target, oid))):
         return _copy(filling, table, name)
-    return _all_arrived(table, *_fill_as(owner, filling, table))
+    return all_arrived(table, *_fill_as(owner, filling, table))
 
 
 def _fill_as(owner: str, filling: _Filling, table: FamilyPart) -> tuple[int, int]:
@@ -220,53 +212,8 @@ def _fill_as(owner: str, filling: _Filling, table: FamilyPart) -> tuple[int, int
 
 def _copy(filling: _Filling, table: FamilyPart, into: str) -> int:
     scratch, target = filling.scratch, filling.target
-    source, _, columns = scratch.execute(_COLUMNS, (table.oid,)).fetchall()[0]
-    what = f"({columns})" if columns else ""
-    encoding = _encoding(scratch, target)
-    values = translated(scratch, target, filling.group, table, source, filling.notes)
-    if values is not None:
-        rows = _SELECT.format(values, source)
-    else:
-        rows = f"(TABLE {source})" if table.kind == MATERIALIZED_VIEW else f"{source} {what}"
-    reading, writing = scratch.cursor(), target.cursor()
-    with (
-        reading.copy(f"COPY {rows} TO STDOUT {encoding}".encode(*AS_BYTES)) as given,
-        writing.copy(f"COPY {into} {what} FROM STDIN {encoding}".encode(*AS_BYTES)) as taken,
-    ):
-        for batch in _batches(given):
-            taken.write(batch)
-    return _all_arrived(table, reading.rowcount, writing.rowcount)
-
-
-def _all_arrived(table: FamilyPart, sent: int, arrived: int) -> int:
-    if arrived != sent:
-        raise BackupError(
-            "postgres.rows_differ", f"{table.target.name}: {arrived} of {sent} rows arrived"
-        )
-    return arrived
-
-
-def _encoding(scratch: "Connection", target: "Connection") -> str:
-    """Return COPY's encoding option: only the target can check what SQL_ASCII bytes mean.
-
-    Between databases of one encoding nothing is converted: a byte may be no character of it.
-    """
-    source, here = (
-        connection.info.parameter_status("server_encoding") for connection in (scratch, target)
-    )
-    return f"WITH (ENCODING '{source if source in ('SQL_ASCII', here) else 'UTF8'}')"
-
-
-def _batches(rows: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:
-    """Yield the rows in batches, since every call costs time."""
-    batch, size = [], 0
-    for row in rows:
-        batch.append(row)
-        size += len(row)
-        if size >= _BATCH_SIZE:
-            yield b"".join(batch)
-            batch, size = [], 0
-    yield b"".join(batch)
+    selected = translated(scratch, target, filling.group, table, filling.notes)
+    return copy_rows(scratch, target, table, into, selected)
 
 
 def _fill_view(filling: _Filling, view: FamilyPart) -> int:
@@ -276,7 +223,7 @@ def _fill_view(filling: _Filling, view: FamilyPart) -> int:
     Only a superuser may do that; for others the view is refreshed, with a note.
     """
     target = filling.target
-    if not filling.scratch.execute(_COLUMNS, (view.oid,)).fetchall()[0][1]:
+    if not filling.scratch.execute(_IS_POPULATED, (view.oid,)).fetchall()[0][0]:
         return 0
     into = filling.staged.name(view)
     try:

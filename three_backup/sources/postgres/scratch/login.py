@@ -9,12 +9,14 @@ from contextlib import suppress
 from three_backup.command import Program, run
 from three_backup.errors import BackupError
 from three_backup.sources.postgres.scratch.folder import stop_server
+from three_backup.sources.postgres.scratch.locales import stand_in
 from three_backup.sources.postgres.scratch.server import ScratchServer, start
 from three_backup.sources.postgres.scratch.session import NO_LOGIN
 
 # The role that initdb made has oid 10 under any name. Nothing else keeps it out: no password is
 # asked for, so VALID UNTIL does not matter, and a superuser has no connection limit.
 _ALLOW = "UPDATE pg_authid SET rolcanlogin = true WHERE oid = 10\n"
+_TERSE = ("-c", "log_min_messages=fatal")
 
 
 def let_superuser_in(server: ScratchServer, user: str | None, databases: Sequence[str]) -> None:
@@ -27,11 +29,20 @@ def let_superuser_in(server: ScratchServer, user: str | None, databases: Sequenc
         return
     stop_server(server.pgdata)
     for database in databases:
-        argv = [server.binaries["postgres"], "--single", "-D", str(server.pgdata), database]
         with suppress(BackupError):
-            run(Program(argv, user=user), _ALLOW)
+            _allow(server, user, database)
             break
     start(server, user)
+
+
+def _allow(server: ScratchServer, user: str | None, database: str) -> None:
+    argv = [server.binaries["postgres"], "--single", "-D", str(server.pgdata), *_TERSE, database]
+    try:
+        run(Program(argv, server.environment, user=user), _ALLOW)
+    except BackupError as error:
+        if not stand_in(server, user, error):
+            raise
+        _allow(server, user, database)
 
 
 def _is_kept_out(server: ScratchServer, database: str) -> bool:

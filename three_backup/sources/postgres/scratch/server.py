@@ -1,14 +1,13 @@
 """Run the scratch server: a private server on a laid-out data directory, for one restore.
 
-It uses nothing of the source's configuration: no preload libraries, no workers, no archiving, no
-network, no event triggers. Relations that were not laid out are missing on purpose, so recovery
-ignores invalid pages, and they are checked afterwards.
+Relations that were not laid out are missing on purpose, so recovery ignores invalid pages, and
+they are checked afterwards.
 """
 
 import os
 import pwd
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from three_backup.sources.postgres.scratch.session import (
     scratch_session,
     session_environment,
 )
+from three_backup.sources.postgres.scratch.settings import lines_of, scratch_settings
 from three_backup.sources.postgres.scratch.wal import check_tablespaces
 
 if TYPE_CHECKING:
@@ -41,45 +41,12 @@ _DEFAULT_USERS = ("postgres", "nobody")
 _LOG = "server.log"
 _LOG_END = 64 << 10
 _QUOTED_LINES = 3
-# hot_standby stays on: if it is off, pg_ctl reports a server as ready that still recovers.
-_SETTINGS = {
-    "listen_addresses": "",
-    "port": str(PORT),
-    "unix_socket_permissions": "0700",
-    "shared_preload_libraries": "",
-    "ignore_invalid_pages": "on",
-    "allow_in_place_tablespaces": "on",
-    "event_triggers": "off",
-    "autovacuum": "off",
-    "archive_mode": "off",
-    "wal_level": "minimal",
-    "max_wal_senders": "0",
-    "max_logical_replication_workers": "0",
-    "summarize_wal": "off",
-    "fsync": "off",
-    "full_page_writes": "off",
-    "logging_collector": "off",
-    "log_min_messages": "warning",
-    "lc_messages": "C",
-    "timezone": "UTC",
-    "jit": "off",
-}
-# Recovery needs at least the values that the source had.
-_CONTROLLED = (
-    "max_connections",
-    "max_worker_processes",
-    "max_prepared_xacts",
-    "max_locks_per_xact",
-)
-# pg_dump locks all tables of a database at once; a partition tree is moved in one transaction.
-_FEWEST_LOCKS = 1024
-_SPELLED = {
-    "max_prepared_xacts": "max_prepared_transactions",
-    "max_locks_per_xact": "max_locks_per_transaction",
-}
 _INVALID_PAGE = re.compile(
     rb"page \d+ of relation ((?:base|pg_tblspc)/[\w/]*?\d+|global/\d+)(?:_\w+)? "
     rb"(?:does not exist|is uninitialized)"
+)
+_BUILT_OTHERWISE = re.compile(
+    r"cluster was initialized with (\w+ \d+), but the server was compiled"
 )
 
 
@@ -95,6 +62,19 @@ class ScratchServer:
     @property
     def pgdata(self) -> Path:
         return self.log.with_name(PGDATA)
+
+    @property
+    def locales(self) -> Path:
+        """Return where stand-ins lie for locales that this host lacks, once there are any."""
+        return self.log.with_name("locales")
+
+    @property
+    def stand_ins(self) -> set[str]:
+        return {path.name for path in self.locales.iterdir()} if self.locales.exists() else set()
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return {"LOCPATH": str(self.locales)} if self.stand_ins else {}
 
     def connect(self, database: str) -> AbstractContextManager["Connection"]:
         """Open a session in which every statement is its own transaction."""
@@ -152,7 +132,8 @@ def scratch_server(
     with ExitStack() as stack:
         sockets = _socket_folder(stack, folder, user)
         server = ScratchServer(binaries, superuser, sockets, folder / _LOG)
-        _configure(server, folder, user)
+        settings = scratch_settings(binaries, folder / PGDATA, user)
+        _configure(server, folder, settings, user)
         stack.callback(stop_server, folder / PGDATA)
         start(server, user)
         yield server
@@ -172,14 +153,17 @@ def start(server: ScratchServer, user: str | None) -> None:
                     f"--log={server.log}",
                     "--silent",
                 ],
+                server.environment,
                 user=user,
             )
         )
     except BackupError as error:
+        said = _end_of_log(server.log, user) or error.message
+        built = _BUILT_OTHERWISE.search(said)
         raise BackupError(
             "postgres.scratch_start",
-            "postgres: the scratch server did not start: "
-            + (_end_of_log(server.log, user) or error.message),
+            f"postgres: the scratch server did not start: {said}",
+            f"set pg_bindir to programs built like the source's, with {built[1]}" if built else "",
         ) from error
 
 
@@ -203,36 +187,26 @@ def _socket_folder(stack: ExitStack, folder: Path, user: str | None) -> Path:
     return stack.enter_context(scratch_folder(_SHORT, user))
 
 
-def _configure(server: ScratchServer, folder: Path, user: str | None) -> None:
+def _configure(
+    server: ScratchServer, folder: Path, settings: Mapping[str, str], user: str | None
+) -> None:
     pgdata = folder / PGDATA
-    settings = {
-        **_SETTINGS,
-        **_controlled(server.binaries, pgdata, user),
+    places = {
         "unix_socket_directories": f'"{server.socket_folder}"',
         "hba_file": str(folder / "hba.conf"),
         "ident_file": str(folder / "ident.conf"),
     }
-    lines = [f"{name} = {_quoted(value)}\n" for name, value in settings.items()]
     superuser = server.superuser.replace('"', '""')
     ours = pwd.getpwuid(os.geteuid()).pw_name
     with acting_as(user):
         for name in ("postgresql.auto.conf", "recovery.signal", "standby.signal"):
             (pgdata / name).unlink(missing_ok=True)
-        _write(pgdata / "postgresql.conf", lines)
+        _write(pgdata / "postgresql.conf", lines_of({**settings, **places}))
         _write(folder / "hba.conf", ["local all all peer map=scratch\n"])
         _write(folder / "ident.conf", [f'scratch "{ours}" "{superuser}"\n'])
 
 
-def _controlled(binaries: Binaries, pgdata: Path, user: str | None) -> Mapping[str, str]:
-    argv = [binaries["pg_controldata"], str(pgdata)]
-    said = run(Program(argv, user=user, code="postgres.control_file"))
-    found = dict(re.findall(r"^(\w+) setting: +(\d+)$", said, re.MULTILINE))
-    locks = max(_FEWEST_LOCKS, int(found.get("max_locks_per_xact", 0)))
-    found["max_locks_per_xact"] = str(locks)
-    return {_SPELLED.get(name, name): found[name] for name in _CONTROLLED if name in found}
-
-
-def _write(path: Path, lines: list[str]) -> None:
+def _write(path: Path, lines: Iterable[str]) -> None:
     path.unlink(missing_ok=True)
     path.write_bytes("".join(lines).encode(*AS_BYTES))
     path.chmod(0o600)
@@ -248,7 +222,3 @@ def _end_of_log(log: Path, user: str | None) -> str:
         lines = readable.read().decode("utf-8", "replace").splitlines()
     telling = [line for line in lines if re.search(r"\b(FATAL|PANIC|ERROR|HINT|DETAIL):", line)]
     return "; ".join(line.partition("] ")[2] or line for line in telling[-_QUOTED_LINES:])
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"

@@ -19,7 +19,27 @@ from three_backup.sources.postgres.spelling import Session, connect_to
 PORT = 5432
 NO_LOGIN = "postgres.scratch_login"
 """The error code if the source's superuser may not log in."""
+NO_LOCALE = "postgres.scratch_locale"
+"""The error code if the locale of a database is unknown here."""
 
+_REFUSALS = (
+    ("is not permitted to log in", NO_LOGIN, ""),
+    (
+        "is not recognized by setlocale",
+        NO_LOCALE,
+        "make it on this host (locale-gen of the package locales, or a package glibc-langpack)",
+    ),
+    (
+        "could not access file",
+        "postgres.scratch_library",
+        "install the package of the extension with that library, for this major version, here",
+    ),
+    (
+        "ICU is not supported in this build",
+        "postgres.scratch_icu",
+        "set pg_bindir to programs that were built with ICU",
+    ),
+)
 _OPTIONS = {
     "session_preload_libraries": "",
     "local_preload_libraries": "",
@@ -100,7 +120,8 @@ def _options() -> str:
 
 def _failed(database: str, error: psycopg.Error) -> BackupError:
     sentence = " ".join(said(error).split())
-    code = NO_LOGIN if "is not permitted to log in" in sentence else "postgres.scratch"
-    return BackupError(
-        code, f"postgres: the scratch server fails on database {database}: {sentence}"
-    )
+    message = f"postgres: the scratch server fails on database {database}: {sentence}"
+    for part, code, hint in _REFUSALS:
+        if part in sentence:
+            return BackupError(code, message, hint)
+    return BackupError("postgres.scratch", message)
