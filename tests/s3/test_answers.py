@@ -7,6 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse  # type: ignore[import-untyped]
+from urllib3 import HTTPResponse
 
 from tests.lab.fault_proxy import Answer, Forward, Request, proxy, refusal
 from three_backup.errors import BackupError, UnreachableError
@@ -284,6 +286,27 @@ def test_a_region_that_the_server_names_is_signed_for(storage: Storage) -> None:
         store.write("key", b"body")
     assert store.requests == 3
     assert said == [f"{endpoint}: the bucket is in another region; set s3_region: eu-7"]
+
+
+@pytest.mark.parametrize("style", ["path", "virtual"])
+def test_a_bucket_in_another_region_of_aws_is_asked_there(connect: Connect, style: str) -> None:
+    store = connect(endpoint=None, region="us-west-2", addressing_style=style)
+    asked: list[tuple[str, bool]] = []
+
+    def answer(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        asked.append((request.url, b"/eu-west-1/s3/" in request.headers["Authorization"]))
+        status, headers = (
+            (301, {"x-amz-bucket-region": "eu-west-1"}) if len(asked) == 1 else (404, {})
+        )
+        return AWSResponse(request.url, status, headers, HTTPResponse(io.BytesIO()))
+
+    store.client.meta.events.register("before-send.s3.HeadObject", answer)
+    assert store.size("key") is None
+    assert store.size("key") is None
+    host = "s3.eu-west-1.amazonaws.com"
+    bucket = store.storage.bucket
+    base = f"https://{bucket}.{host}" if style == "virtual" else f"https://{host}/{bucket}"
+    assert asked[1:] == [(f"{base}/{store.storage.prefix}/key", True)] * 2
 
 
 @pytest.mark.parametrize(
