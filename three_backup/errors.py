@@ -68,8 +68,20 @@ def readable(text: str) -> str:
     return _NOT_UTF8.sub(lambda match: f"%{ord(match[0]) - 0xDC00:02X}", text)
 
 
-_REFUSALS = frozenset({"s3.clock", "s3.denied", "s3.no_bucket", "s3.region", "s3.signature"})
-"""Codes of refusals that every request would meet; see `s3.failures`."""
+_REFUSALS = frozenset(
+    {
+        "s3.account",
+        "s3.clock",
+        "s3.denied",
+        "s3.moved",
+        "s3.no_bucket",
+        "s3.proxy",
+        "s3.region",
+        "s3.signature",
+        "s3.token",
+    }
+)
+"""Codes of refusals that every request would meet; see `s3.meanings`."""
 
 
 def s3_is_away(error: BackupError) -> bool:

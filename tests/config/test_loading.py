@@ -199,6 +199,8 @@ def test_all_mistakes_are_told_together_by_line(configure: Configure) -> None:
         ("compression_level: 23", "is not a level of zstd; write 1 (fast) to 22 (small)"),
         ("local_dir: backups", "'backups' is a relative path; write it in full"),
         ("s3_endpoint: ftp://host", "is not the address of a server; write https://host[:port]"),
+        ("s3_endpoint: https://host/?tab=keys", "is not the address of a server"),
+        ("s3_endpoint: https://host/#/buckets", "is not the address of a server"),
         ("s3_endpoint: host:port", "Port could not be cast"),
         ("s3_endpoint: https://me:hush@host", "it holds a password; write s3_access_key"),
         ("s3_bucket: backups/db1", "is not the name of a bucket; folders belong into s3_prefix"),

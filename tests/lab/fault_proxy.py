@@ -70,17 +70,25 @@ class Storm:
         return self._answer
 
 
+class OnIPv6(ThreadingHTTPServer):
+    """A server on the loopback address of IPv6."""
+
+    address_family = socket.AF_INET6
+
+
 @contextmanager
 def proxy(
     endpoint: str,
     meddle: Meddle,
     context: ssl.SSLContext | None = None,
     cut: Cut = lambda request: None,
+    serve: type[ThreadingHTTPServer] = ThreadingHTTPServer,
 ) -> Iterator[str]:
     """Yield the endpoint of a proxy in front of another endpoint.
 
-    context: serve by TLS with it.
+    context: serve by TLS with it. serve: OnIPv6 for another loopback.
     """
+    host = "::1" if serve is OnIPv6 else "127.0.0.1"
     upstream = urlsplit(endpoint).netloc
 
     class Handler(BaseHTTPRequestHandler):
@@ -103,14 +111,15 @@ def proxy(
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with serve((host, 0), Handler) as server:
         server.daemon_threads = True
         if context is not None:
             server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield f"http{'s' if context else ''}://127.0.0.1:{server.server_port}"
+            bracketed = f"[{host}]" if ":" in host else host
+            yield f"http{'s' if context else ''}://{bracketed}:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()
@@ -134,10 +143,12 @@ def _give(client: BaseHTTPRequestHandler, answer: Answer) -> None:
     for name, value in answer.headers.items():
         if name.lower() not in {"content-length", "connection", "transfer-encoding"}:
             client.send_header(name, value)
-    length = answer.headers.get("Content-Length", "0")
-    client.send_header(
-        "Content-Length", length if client.command == "HEAD" else str(len(answer.body))
-    )
+    length: str | None = str(len(answer.body))
+    if client.command == "HEAD":
+        length = answer.headers.get("Content-Length")
+    if length is not None:
+        client.send_header("Content-Length", length)
     client.end_headers()
-    client.wfile.write(answer.body[: answer.sent])
+    if client.command != "HEAD":
+        client.wfile.write(answer.body[: answer.sent])
     client.close_connection = answer.sent is not None

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.lab.fault_proxy import Answer, Forward, Request, proxy, refusal
 from tests.pipeline.conftest import Host
 from tests.pipeline.test_failures import refusing
 
@@ -16,6 +17,24 @@ def test_a_snapshot_is_taken_here_while_s3_refuses_everything(host: Host) -> Non
         (record,) = outcome.records
         assert record["snapshot"]["kind"] == "base"
         assert (record["error"]["tool"], record["error"]["code"]) == ("tb-upload", "s3.denied")
+    (record,) = host.good("tb-discover | tb-upload").records
+    assert len(record["uploaded"]["snapshots"]) == 1
+
+
+def test_a_full_store_keeps_the_snapshot_here_and_gets_it_once_there_is_room(host: Host) -> None:
+    host.execute("create table wanted as select 1 as id")
+
+    def full(request: Request, forward: Forward) -> Answer:
+        stores = request.method in ("PUT", "POST") and "data/" in request.path
+        return refusal(403, "QuotaExceeded") if stores else forward()
+
+    with proxy(host.s3.endpoint, full) as endpoint:
+        host.configure(s3_endpoint=endpoint)
+        (record,) = host.sh("tb-discover | tb-snapshot | tb-upload").records
+        assert record["snapshot"]["kind"] == "base"
+        assert record["error"]["code"] == "s3.full"
+        assert "make room there" in record["error"]["hint"]
+    host.configure()
     (record,) = host.good("tb-discover | tb-upload").records
     assert len(record["uploaded"]["snapshots"]) == 1
 

@@ -305,6 +305,7 @@ def test_without_keys_the_options_are_named(
     with pytest.raises(ConfigurationError) as caught:
         connect(access_key=None, secret_key=None).read("key")
     assert caught.value.code == "s3.no_keys"
+    assert caught.value.hint == "set s3_access_key and s3_secret_key"
 
 
 @pytest.mark.parametrize(
@@ -314,7 +315,7 @@ def test_without_keys_the_options_are_named(
         (refusal(403, "RequestTimeTooSkewed"), "s3.clock"),
         (refusal(400, "AuthorizationHeaderMalformed", "expecting 'ru-1'"), "s3.region"),
         (refusal(400, "InvalidStorageClass"), "s3.storage_class"),
-        (refusal(507, "QuotaExceeded", "the bucket is full"), "s3.failed"),
+        (refusal(507, "QuotaExceeded", "the bucket is full"), "s3.full"),
         (refusal(503, "SlowDown"), "s3.throttled"),
         (Answer(404, {}, b"<html>Page not found"), "s3.not_s3"),
         (Answer(403, {}, b""), "s3.denied"),

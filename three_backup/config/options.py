@@ -146,8 +146,9 @@ def _endpoint(text: str) -> str:
     parts = urlsplit(url)
     if parts.username or parts.password:
         raise ValueError("it holds a password; write s3_access_key and s3_secret_key")
+    beyond = parts.query or parts.fragment  # as in the address of a console
     well_formed = parts.scheme in ("https", "http") and parts.hostname and parts.port != 0
-    if not well_formed or re.search(r"\s", text):
+    if beyond or not well_formed or re.search(r"\s", text):
         raise ValueError(f"{text!r} is not the address of a server; write https://host[:port]")
     return url.rstrip("/")
 

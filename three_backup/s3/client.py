@@ -9,9 +9,11 @@ from typing import Any
 
 from three_backup.errors import ConfigurationError
 from three_backup.model.storage import Storage
+from three_backup.s3.addressing import style_used
 from three_backup.s3.failures import explained
 from three_backup.s3.listing import read_plainly
 from three_backup.s3.patience import Patience, Say
+from three_backup.s3.redirects import Redirects
 
 THREADS = 4
 """Parts in transfer at the same time."""
@@ -40,6 +42,7 @@ def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
     events = client.meta.events
     events.unregister("needs-retry.s3", unique_id="retry-config-s3")
     events.register("needs-retry.s3", Patience(storage, say).pause)
+    Redirects(storage, say).register(events)
     events.register("before-sign.s3.DeleteObjects", _with_content_md5)
     events.register("before-sign.s3.UploadPart", _with_unsigned_body)
     # This event comes before botocore searches the answer for an error: less is left to search.
@@ -116,7 +119,7 @@ def _config(storage: Storage) -> Any:
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         s3={
-            "addressing_style": storage.addressing_style,
+            "addressing_style": style_used(storage),
             # TLS protects the body already.
             "payload_signing_enabled": not encrypted,
         },

@@ -6,7 +6,7 @@ from typing import Any
 
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.s3.client import content_md5
-from three_backup.s3.failures import MissingError, explained
+from three_backup.s3.failures import MissingError, explained, lacking
 from three_backup.s3.store import Store
 
 
@@ -26,10 +26,12 @@ def begin(store: Store, key: str) -> str:
     """Begin an upload and return its id."""
     with explained(store.storage, key):
         answer = store.client.create_multipart_upload(**store.names(key), **_storage_class(store))
-    upload_id = str(answer["UploadId"])
+    upload_id = answer.get("UploadId")
+    if not upload_id:
+        raise lacking(store.storage, key, "id for the multipart upload")
     if answer["ResponseMetadata"].get("RetryAttempts"):
         abort_unknown(store, key, upload_id)  # the answer to an earlier try was lost
-    return upload_id
+    return str(upload_id)
 
 
 def send_part(
@@ -44,7 +46,12 @@ def send_part(
             Body=body,
             ContentMD5=content_md5(md5),
         )
-    return _plain(answer["ETag"])
+    if "ETag" in answer:
+        return _plain(answer["ETag"])
+    arrived = parts(store, key, upload_id).get(number)  # a proxy may have dropped the header
+    if arrived is None or not arrived.etag:
+        raise lacking(store.storage, key, f"ETag for part {number}")
+    return arrived.etag
 
 
 def send_whole(store: Store, key: str, body: bytearray, md5: bytes) -> str:
@@ -53,7 +60,10 @@ def send_whole(store: Store, key: str, body: bytearray, md5: bytes) -> str:
         answer = store.client.put_object(
             **store.names(key), **_storage_class(store), Body=body, ContentMD5=content_md5(md5)
         )
-    return _plain(answer["ETag"])
+    if "ETag" in answer:
+        return _plain(answer["ETag"])
+    with explained(store.storage, key):
+        return _plain(store.client.head_object(**store.names(key)).get("ETag", ""))
 
 
 def parts(store: Store, key: str, upload_id: str) -> dict[int, ListedPart]:
@@ -72,7 +82,7 @@ def parts(store: Store, key: str, upload_id: str) -> dict[int, ListedPart]:
                     "s3.listed_twice",
                     f"{store.place(key)}: the server has part {part['PartNumber']} twice",
                 )
-            found[part["PartNumber"]] = ListedPart(part["Size"], _plain(part["ETag"]))
+            found[part["PartNumber"]] = ListedPart(part["Size"], _plain(part.get("ETag", "")))
         marker = answer.get("NextPartNumberMarker")
         if not answer.get("IsTruncated") or not marker:
             return found
@@ -124,4 +134,4 @@ def _storage_class(store: Store) -> dict[str, str]:
 
 
 def _plain(etag: str) -> str:
-    return etag.strip('"')
+    return etag.removeprefix("W/").strip('"')  # a proxy that compresses makes it weak

@@ -6,17 +6,16 @@ what the access key is allowed to do. The next probe clears away what a killed o
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
-from urllib.parse import urlsplit
+from datetime import datetime, timedelta
 
-from three_backup.errors import BackupError, UnreachableError
+from three_backup.errors import BackupError
 from three_backup.model.findings import Finding, Mark, bad, good, note
 from three_backup.model.storage import Storage
 from three_backup.s3 import multipart
 from three_backup.s3.failures import MissingError, explained
+from three_backup.s3.reaching import reach
 from three_backup.s3.store import Store
 from three_backup.s3.volumes import PARTS
 
@@ -31,9 +30,6 @@ _PATIENCE = timedelta(seconds=5)
 _SMALLEST_PART = 5 * 1024 * 1024
 """Bytes that every server accepts as a part that is not the last; our parts are larger."""
 
-_SKEW = 300.0
-"""Seconds by which clocks may differ without a note; servers refuse a quarter of an hour."""
-
 _BODY = b"tb-check was here\n"
 _PLAIN, _WHOLE = f"{FOLDER}plain", f"{FOLDER}whole"
 _ODD, _PERCENT = f"{FOLDER}=D0=B6/a.b_c-d=2E", f"{FOLDER}a%2Fb"
@@ -47,12 +43,11 @@ def probe(storage: Storage, host: str, clock: Callable[[], datetime], tell: Tell
     storage: with a bucket. host: the id of this host, to tell whether the prefix is its own.
     """
     storage = replace(storage, timeout=min(storage.timeout, _PATIENCE))
+    for finding in reach(storage, FOLDER, clock):
+        tell(finding)
+        if finding.mark is Mark.BAD:
+            return
     store = Store(storage)
-    try:
-        tell(_reached(store, clock))
-    except BackupError as error:
-        tell(_unreached(storage, error))
-        return
     probing = _Probe(store, host)
     _try("leftovers", probing.clear, tell)
     try:
@@ -70,55 +65,6 @@ def _try(subject: str, step: Callable[[], Iterator[Finding]], tell: Tell) -> Non
         tell(bad(subject, error))
 
 
-def _reached(store: Store, clock: Callable[[], datetime]) -> Finding:
-    """Try a listing: it needs the network, the access keys, the region, clock and bucket."""
-    with explained(store.storage):
-        names = {"Bucket": store.storage.bucket, "Prefix": store.names(FOLDER)["Key"]}
-        answer = store.client.list_objects_v2(**names, MaxKeys=1)
-    skew = _skew(answer["ResponseMetadata"]["HTTPHeaders"], clock())
-    if skew > _SKEW:
-        sentence = f"the clocks of this host and of the server differ by {skew:.0f} seconds"
-        return note("reached", sentence, "set the clock, by NTP for instance")
-    return good("reached", f"{store.place()} is listed; keys, region and clock are right")
-
-
-def _skew(headers: Mapping[str, str], now: datetime) -> float:
-    """Return the seconds between the server's clock and ours; 0 if it does not tell."""
-    try:
-        said = parsedate_to_datetime(headers.get("date", ""))
-    except ValueError:
-        return 0.0
-    return abs((said.replace(tzinfo=said.tzinfo or UTC) - now).total_seconds())
-
-
-def _unreached(storage: Storage, error: BackupError) -> Finding:
-    """Return a finding of the failure, with the option that cures it if one is found."""
-    for option, value, other in _alternatives(storage, error):
-        try:
-            next(Store(other).all_keys(FOLDER), None)
-        except BackupError:
-            continue
-        return Finding(Mark.BAD, "reached", error.message, f"set {option}: {value}")
-    return bad("reached", error)
-
-
-def _alternatives(storage: Storage, error: BackupError) -> Iterator[tuple[str, str, Storage]]:
-    style = "path" if storage.addressing_style == "virtual" else "virtual"
-    yield "s3_addressing_style", style, replace(storage, addressing_style=style)
-    for region in _regions(error):
-        yield "s3_region", region, replace(storage, region=region)
-    parts = urlsplit(storage.endpoint or "")
-    if parts.scheme == "https" and isinstance(error, UnreachableError):
-        plain = f"http://{parts.netloc}"
-        yield "s3_endpoint", plain, replace(storage, endpoint=plain)
-
-
-def _regions(error: BackupError) -> list[str]:
-    """Return the region that the server asks for: some say `expecting 'eu-1'`."""
-    _, found, rest = error.message.partition("expecting '")
-    return [rest.partition("'")[0]] if found else []
-
-
 @dataclass(slots=True)
 class _Probe:
     store: Store
@@ -128,6 +74,7 @@ class _Probe:
         return [
             ("owner", self.owner),
             ("writing", self.writing),
+            ("versions", self.versions),
             ("checksums", self.checksums),
             ("ranges", self.ranges),
             ("names", self.names),
@@ -157,6 +104,25 @@ class _Probe:
         if self.store.read(_PLAIN) != _BODY or self.store.size(_PLAIN) != len(_BODY):
             raise _other("a key is read as it was not written")
         yield good("writing", "keys are written, read and measured")
+
+    def versions(self) -> Iterator[Finding]:
+        """Tell what of a key stays behind its deletion; nothing if nothing does."""
+        with explained(self.store.storage, _PLAIN):
+            told = self.store.client.head_object(**self.store.names(_PLAIN))
+        until = told.get("ObjectLockRetainUntilDate")
+        if until is not None:
+            yield note(
+                "lock",
+                f"what is written is locked until {until:%Y-%m-%dT%H:%M:%SZ}: its deletion hides "
+                "it, and frees no room before",
+                "shorten the default retention of the bucket if that is too long",
+            )
+        if told.get("VersionId") not in (None, "null"):
+            yield note(
+                "versions",
+                "the bucket keeps every version: what is deleted stays, and is billed",
+                "let a lifecycle rule of the bucket expire noncurrent versions",
+            )
 
     def checksums(self) -> Iterator[Finding]:
         md5 = hashlib.md5(_BODY, usedforsecurity=False).digest()
