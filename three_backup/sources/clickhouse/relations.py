@@ -8,6 +8,7 @@ from typing import Any
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.clickhouse import sql
+from three_backup.sources.clickhouse.changes import UNSETTLED, names
 from three_backup.sources.clickhouse.client import Client, Row
 
 TYPE = "clickhouse"
@@ -29,6 +30,7 @@ _KINDS = {
     "Dictionary": "dictionary",
 }
 _STORING = re.compile(r".*MergeTree|(?:Tiny|Stripe)?Log|Memory|EmbeddedRocksDB")
+_CHANGING = re.compile(r".*MergeTree")
 _CHECKABLE = re.compile(r".*MergeTree|(?:Tiny|Stripe)?Log")
 _FOREIGN = re.compile(
     r"S3.*|Azure.*|URL|MySQL|PostgreSQL|MaterializedPostgreSQL|MongoDB|Redis|RabbitMQ|NATS|Kafka|"
@@ -39,13 +41,17 @@ _SYSTEM = ("system", "information_schema", "INFORMATION_SCHEMA", "_temporary_and
 _COLUMNS = (
     "database, name, engine, toString(uuid) AS uuid, toUInt64(ifNull(total_bytes, 0)) AS bytes, "
     "as_select, engine = 'MaterializedView' AND position(create_table_query, ' REFRESH ') > 0 "
-    "AS refreshed"
+    "AS refreshed, toString(now()) AS asked, "
+    "position(engine_full, 'enable_block_number_column = 1') > 0 AS patched"
 )
 _ALL = (
     f"SELECT {_COLUMNS} FROM system.tables WHERE NOT is_temporary "
     f"AND database NOT IN ({', '.join(map(sql.literal, _SYSTEM))}) ORDER BY database, name"
 )
-_ONE = f"SELECT {_COLUMNS} FROM system.tables WHERE database = {{}} AND name = {{}}"
+_ONE = (
+    f"SELECT {_COLUMNS}, {UNSETTLED} AS unsettled "
+    "FROM system.tables WHERE database = {database} AND name = {table}"
+)
 ATTEMPTS = "backup_restore_s3_retry_attempts"
 _SERVER = (
     "SELECT version() AS version, "
@@ -82,6 +88,9 @@ class Listed:
     size: int  # bytes on the server's disk
     reads: str  # the query of a view
     refreshed: bool  # a materialized view that a schedule of its own fills
+    asked: str  # the server's time when it was asked
+    patched: bool  # lightweight updates may make patch parts of it
+    unsettled: bool  # changes of its rows may be under way
 
     @property
     def kind(self) -> str:
@@ -141,8 +150,7 @@ def all_relations(client: Client) -> Iterator[Listed]:
 
 def relation(client: Client, wanted: sql.Relation) -> Listed | None:
     """Return a table or view by its name; None if there is none."""
-    statement = _ONE.format(sql.literal(wanted.database), sql.literal(wanted.name))
-    rows = client.ask(statement)
+    rows = client.ask(_ONE.format(**names(wanted)))
     return _found(rows[0]) if rows else None
 
 
@@ -166,6 +174,12 @@ def inner(client: Client, view: Listed) -> Listed | None:
     return next((table for table in tables if table is not None), None)
 
 
+def changing(client: Client, found: Listed) -> Listed | None:
+    """Return the table whose rows BACKUP stores and mutations change; None if there is none."""
+    keeping = inner(client, found) if found.kind == MATERIALIZED else found
+    return keeping if keeping is not None and _CHANGING.fullmatch(keeping.engine) else None
+
+
 def _is_inner(row: Row, owners: set[Any]) -> bool:
     match = _INNER.fullmatch(row["name"])
     if match is None:
@@ -181,4 +195,7 @@ def _found(row: Row) -> Listed:
         int(row["bytes"]),
         row["as_select"],
         bool(int(row["refreshed"])),
+        row["asked"],
+        bool(int(row["patched"])),
+        bool(int(row.get("unsettled", 0))),
     )
