@@ -36,13 +36,20 @@ _FOREIGN = re.compile(
     r"S3.*|Azure.*|URL|MySQL|PostgreSQL|MaterializedPostgreSQL|MongoDB|Redis|RabbitMQ|NATS|Kafka|"
     r"Iceberg.*|DeltaLake.*|Hudi|Dictionary"
 )
-_INNER = re.compile(r"\.inner\.(.*)|\.inner_id\.(?:\w+\.)?([0-9a-f-]{36})", re.DOTALL)
+_INNER = re.compile(
+    r"(?:\.tmp)?\.inner\.(.*)|(?:\.tmp)?\.inner_id\.(?:\w+\.)?([0-9a-f-]{36})", re.DOTALL
+)
 _SYSTEM = ("system", "information_schema", "INFORMATION_SCHEMA", "_temporary_and_external_tables")
+_ELSEWHERE = "Dictionary|SQLite|PostgreSQL|MySQL|S3|HDFS|Filesystem|Backup|.*Catalog|Iceberg"
+"""Engines of databases that only show what lies elsewhere; BACKUP refuses their tables."""
+
 _COLUMNS = (
     "database, name, engine, toString(uuid) AS uuid, toUInt64(ifNull(total_bytes, 0)) AS bytes, "
     "as_select, engine = 'MaterializedView' AND position(create_table_query, ' REFRESH ') > 0 "
     "AS refreshed, toString(now()) AS asked, "
-    "position(engine_full, 'enable_block_number_column = 1') > 0 AS patched"
+    "position(engine_full, 'enable_block_number_column = 1') > 0 AS patched, "
+    "database IN (SELECT name FROM system.databases WHERE "
+    f"match(engine, {sql.literal(f'^({_ELSEWHERE})$')})) AS elsewhere"
 )
 _ALL = (
     f"SELECT {_COLUMNS} FROM system.tables WHERE NOT is_temporary "
@@ -56,7 +63,10 @@ ATTEMPTS = "backup_restore_s3_retry_attempts"
 _SERVER = (
     "SELECT version() AS version, "
     "(SELECT groupArray(substitution) FROM system.macros WHERE macro = 'cluster') AS clusters, "
-    f"(SELECT count() FROM system.settings WHERE name = {sql.literal(ATTEMPTS)}) AS attempts"
+    f"(SELECT count() FROM system.settings WHERE name = {sql.literal(ATTEMPTS)}) AS attempts, "
+    "(SELECT groupArray(name) FROM system.settings WHERE type = 'Bool' "
+    "AND value IN ('0', 'false') AND readonly = 0 "
+    "AND match(name, '^(allow_|enable_.*(table|type|engine)s?$)')) AS refuses"
 )
 _CLUSTERS = (
     "SELECT DISTINCT cluster FROM system.clusters "
@@ -71,6 +81,7 @@ class Server:
     version: str  # with the name, for people
     cluster: str  # level1 of its objects: tells those of several servers apart
     counts_attempts: bool  # it knows the setting ATTEMPTS, as newer servers do
+    refuses: tuple[str, ...]  # settings without which it creates not everything that it knows
 
 
 def stores(engine: str) -> bool:
@@ -89,6 +100,7 @@ class Listed:
     reads: str  # the query of a view
     refreshed: bool  # a materialized view that a schedule of its own fills
     asked: str  # the server's time when it was asked
+    elsewhere: bool  # its database only shows what lies in another system
     patched: bool  # lightweight updates may make patch parts of it
     unsettled: bool  # changes of its rows may be under way
 
@@ -103,6 +115,10 @@ class Listed:
     @property
     def facts(self) -> dict[str, Any]:
         facts = {"kind": self.kind, "engine": self.engine}
+        if self.elsewhere:
+            database = sql.identifier(self.relation.database)
+            why = f"database {database} only shows what another system holds: back that up"
+            return {**facts, "unsupported": why}
         return facts if self._complete else {**facts, "data": DEFINITION_ONLY}
 
     @property
@@ -131,7 +147,12 @@ def read_server(client: Client) -> Server:
     (server,) = client.ask(_SERVER)
     clusters = server["clusters"] or [row["cluster"] for row in client.ask(_CLUSTERS)]
     cluster = str(clusters[0]) if len(clusters) == 1 else DEFAULT_CLUSTER
-    return Server(f"ClickHouse {server['version']}", cluster, bool(int(server["attempts"])))
+    return Server(
+        f"ClickHouse {server['version']}",
+        cluster,
+        bool(int(server["attempts"])),
+        tuple(server["refuses"]),
+    )
 
 
 def all_relations(client: Client) -> Iterator[Listed]:
@@ -196,6 +217,7 @@ def _found(row: Row) -> Listed:
         row["as_select"],
         bool(int(row["refreshed"])),
         row["asked"],
+        bool(int(row["elsewhere"])),
         bool(int(row["patched"])),
         bool(int(row.get("unsettled", 0))),
     )

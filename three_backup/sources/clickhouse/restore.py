@@ -173,7 +173,8 @@ def _run(work: Task) -> int:
     folders = chain.places(work.store, work.manifests, settings)
     base = folders[-2] if len(folders) > 1 else None
     operation_id = f"{work.id}-{uuid4()}"
-    chosen = {"id": operation_id, **s3_settings(work.server, base)}
+    allowed = dict.fromkeys(work.server.refuses, 1)  # the source let somebody create it
+    chosen = {"id": operation_id, **allowed, **s3_settings(work.server, base)}
     work.client.ask(
         sql.restore(
             sql.relation(work.wanted.object),
