@@ -67,6 +67,37 @@ def test_a_table_that_only_looks_like_that_of_a_view_is_listed(
     assert set(found(database)) == {".inner.mine"}
 
 
+def test_what_a_database_only_shows_is_not_supported(
+    live: ClickhouseServer, database: str
+) -> None:
+    live.execute(f"CREATE TABLE {database}.src (id UInt64, w String) ENGINE MergeTree ORDER BY id")
+    live.execute(
+        f"CREATE DICTIONARY {database}.d (id UInt64, w String) PRIMARY KEY id "
+        f"SOURCE(CLICKHOUSE(TABLE 'src' DB '{database}')) LAYOUT(FLAT()) LIFETIME(0)"
+    )
+    live.execute(f"SYSTEM RELOAD DICTIONARY {database}.d")  # else it is not shown
+    live.execute(f"CREATE DATABASE {database}_shown ENGINE Dictionary")
+    shown = [item for item in discover(()) if item.id.level2 == f"{database}_shown"]
+    assert len(shown) == 1
+    assert "only shows what another system holds" in shown[0].facts["unsupported"]
+    assert "unsupported" not in found(database)["d"].facts
+
+
+def test_the_table_that_a_refresh_makes_meanwhile_is_none_of_ours(
+    live: ClickhouseServer, database: str
+) -> None:
+    live.execute(
+        f"CREATE MATERIALIZED VIEW {database}.v REFRESH EVERY 1 HOUR ENGINE MergeTree ORDER BY id "
+        "AS SELECT number AS id FROM numbers(5)"
+    )
+    ((uuid,),) = live.rows(
+        f"SELECT toString(uuid) FROM system.tables WHERE database = '{database}' AND name = 'v'"
+    )
+    name = f"{database}.`.tmp.inner_id.{uuid}`"
+    live.execute(f"CREATE TABLE IF NOT EXISTS {name} (id UInt8) ENGINE Log")
+    assert set(found(database)) == {"v"}
+
+
 def test_databases_of_the_server_itself_are_left_out(live: ClickhouseServer) -> None:
     databases = {item.id.level2 for item in discover(())}
     assert databases.isdisjoint({"system", "information_schema", "INFORMATION_SCHEMA"})

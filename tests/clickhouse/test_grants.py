@@ -17,7 +17,7 @@ from .test_backup import make
 PAGE = Path("man/three_backup-clickhouse.7")
 USERS = """\
 <clickhouse>
-  <profiles><default/></profiles><quotas><default/></quotas>
+  <profiles><default>{}</default></profiles><quotas><default/></quotas>
   <users>
     <default>
       <password></password><networks><ip>::/0</ip></networks>
@@ -30,6 +30,14 @@ USERS = """\
   </users>
 </clickhouse>
 """
+# Nothing of it changes what the tools read.
+PROFILE = (
+    "<limit>2</limit><max_result_rows>3</max_result_rows>"
+    "<join_use_nulls>1</join_use_nulls><final>1</final>"
+    "<output_format_json_array_of_rows>1</output_format_json_array_of_rows>"
+    "<prefer_column_name_to_alias>1</prefer_column_name_to_alias>"
+    "<empty_result_for_aggregation_by_empty_set>1</empty_result_for_aggregation_by_empty_set>"
+)
 CONFIGURATION = (
     "<clickhouse><user_directories><users_xml><path>{}</path></users_xml></user_directories>"
 )
@@ -49,7 +57,8 @@ class Restricted:
         """Restart the server with these grants; without any, the user may do everything."""
         self.server.stop()
         queries = "".join(f"<query>{escape(grant)}</query>" for grant in grants)
-        self._users.write_text(USERS.format(f"<grants>{queries}</grants>" if grants else ""))
+        granted = f"<grants>{queries}</grants>" if grants else ""
+        self._users.write_text(USERS.format(PROFILE, granted))
         self.server.start()
 
 
@@ -69,6 +78,12 @@ def restricted(server_folder: Path) -> Iterator[Restricted]:
         "CREATE MATERIALIZED VIEW shop.owned ENGINE MergeTree ORDER BY id "
         "DEFINER = owner SQL SECURITY DEFINER AS SELECT id FROM shop.hits"
     )
+    with_all.execute(
+        "CREATE TABLE shop.updated (id UInt32, v UInt32) ENGINE MergeTree ORDER BY id "
+        "SETTINGS enable_block_number_column = 1, enable_block_offset_column = 1"
+    )
+    with_all.execute("INSERT INTO shop.updated SELECT number, 0 FROM numbers(10)")
+    with_all.execute("UPDATE shop.updated SET v = 7 WHERE id < 5")
     with_all.execute(
         "CREATE DICTIONARY shop.lookup (id UInt64, word String) PRIMARY KEY id "
         "SOURCE(CLICKHOUSE(DB 'shop' TABLE 'hits')) LIFETIME(0) LAYOUT(FLAT())"
@@ -116,6 +131,19 @@ def test_the_page_grants_what_backups_and_restores_and_drills_need(
     with pytest.raises(BackupError) as refused:
         taking.restore(OBJECTS[0], level3="again")
     assert refused.value.code == "clickhouse.denied"
+
+
+def test_lightweight_updates_are_merged_with_the_grant_that_the_page_lists(
+    restricted: Restricted, taking: Taking
+) -> None:
+    grants = granted("backup")
+    restricted.grant(*(grant for grant in grants if "ALTER UPDATE" not in grant))
+    with pytest.raises(BackupError, match="1 lightweight update would not be") as error:
+        taking.take(table("shop", "updated"))
+    assert error.value.code == "clickhouse.patches"
+    assert "GRANT ALTER UPDATE" in error.value.hint
+    restricted.grant(*grants)
+    taking.take(table("shop", "updated"))
 
 
 def test_a_view_with_a_definer_needs_a_grant_of_its_own(

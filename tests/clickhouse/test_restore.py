@@ -223,3 +223,23 @@ def _names_used(server: ClickhouseServer, database: str) -> list[str]:
         ".tb-restore-" + operation_id.removeprefix("three_backup.tb-restore-")[:16]
         for (operation_id,) in found
     ]
+
+
+def test_what_a_server_creates_only_if_told_to_comes_back(
+    live: ClickhouseServer, database: str, taking: Taking
+) -> None:
+    allowed = "allow_suspicious_low_cardinality_types = 1, allow_suspicious_variant_types = 1"
+    live.execute(
+        f"SET {allowed}; CREATE TABLE {database}.odd "
+        "(id LowCardinality(UInt8), v Variant(UInt32, UInt64)) ENGINE MergeTree ORDER BY id"
+    )
+    live.execute(f"INSERT INTO {database}.odd VALUES (1, 1), (2, 2)")
+    live.execute(
+        "SET allow_experimental_time_series_table = 1; "
+        f"CREATE TABLE {database}.series ENGINE TimeSeries"
+    )
+    for name in ("odd", "series"):
+        taking.take(table(database, name))
+    assert taking.restore(table(database, "odd"), level3="copy").facts["rows"] == 2
+    assert taking.drill(table(database, "odd")).facts["rows"] == 2
+    taking.restore(table(database, "series"), level3="more")

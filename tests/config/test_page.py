@@ -50,6 +50,7 @@ def test_the_page_names_exactly_the_options_there_are() -> None:
         ("kill_after", "24h"),
         ("hook_timeout", "1m"),
         ("clickhouse_on_cluster", "false"),
+        ("clickhouse_apply_patches", "true"),
         ("clickhouse_timeout", "10m"),
         ("s3_timeout", "5m"),
     ],

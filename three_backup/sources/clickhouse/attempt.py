@@ -43,6 +43,9 @@ class Attempt:
     size: int  # bytes of the object when the attempt began
     facts: Mapping[str, Any]  # of the object when the attempt began
     server: str
+    watched: tuple[str, str] | None = None  # database and name of a table whose rows may change
+    patched: bool = False  # lightweight updates may change them
+    since: str = ""  # the server's time when the attempt began
 
     @property
     def id(self) -> str:
@@ -68,6 +71,9 @@ class Attempt:
             "size": self.size,
             "facts": self.facts,
             "server": self.server,
+            "watched": self.watched,
+            "patched": self.patched,
+            "since": self.since,
         }
         write_durably(path, json.dumps(fields).encode() + b"\n")
 
@@ -128,6 +134,7 @@ def links(facts: Mapping[str, Any]) -> tuple[StoredLink, ...]:
 
 
 def _attempt(carrier: Carrier, snapshot: SnapshotId, fields: Mapping[str, Any]) -> Attempt:
+    watched = fields.get("watched")
     return Attempt(
         carrier,
         snapshot,
@@ -136,4 +143,7 @@ def _attempt(carrier: Carrier, snapshot: SnapshotId, fields: Mapping[str, Any]) 
         int(fields["size"]),
         fields["facts"],
         str(fields["server"]),
+        (watched[0], watched[1]) if watched else None,
+        bool(fields.get("patched")),
+        str(fields.get("since", "")),
     )

@@ -6,6 +6,7 @@ it adopts what is done or still at work, and clears away what came to nothing. N
 twice.
 """
 
+import time
 from contextlib import suppress
 from dataclasses import asdict
 from uuid import uuid4
@@ -25,10 +26,22 @@ from three_backup.sources.clickhouse.attempt import (
     links,
     noted,
 )
+from three_backup.sources.clickhouse.changes import (
+    NOT_IN_IT,
+    ChangesWatch,
+    MixedError,
+    settle,
+)
 from three_backup.sources.clickhouse.client import Client, connect
 from three_backup.sources.clickhouse.options import cluster_of, place_of, s3_settings
-from three_backup.sources.clickhouse.relations import Server, existing, read_server
+from three_backup.sources.clickhouse.relations import Server, changing, existing, read_server
 from three_backup.sources.jobs import ClearJob, DirectJob
+
+_REMEMBERED = 240.0
+"""Seconds that a server surely lists parts that were merged: half of its default."""
+
+_TRIES = 3
+"""How often a table is backed up anew because its rows changed in the middle."""
 
 
 def take(job: DirectJob) -> Manifest:
@@ -39,17 +52,20 @@ def take(job: DirectJob) -> Manifest:
         return adopted
     chain = _whole_chain(job)
     server = read_server(client)
-    attempt = _new_attempt(client, server, job, chain)
-    attempt.note(job.journals)
-    try:
-        client.ask(_statement(server, job, attempt))
-        return _finish(client, job, attempt)
-    except UnreachableError:
-        raise  # the server may still be writing; the next run sees what came of it
-    except BackupError:
-        with suppress(BackupError):  # if this fails, the next run clears up
-            _clear(client, attempt, job)
-        raise
+    for tries_left in reversed(range(_TRIES)):
+        attempt = _new_attempt(client, server, job, chain)
+        attempt.note(job.journals)
+        try:
+            client.ask(_statement(server, job, attempt))
+            return _finish(client, job, attempt)
+        except UnreachableError:
+            raise  # the server may still be writing; the next run sees what came of it
+        except BackupError as error:
+            with suppress(BackupError):  # if this fails, the next run clears up
+                _clear(client, attempt, job)
+            if not (isinstance(error, MixedError) and tries_left):
+                raise
+    raise AssertionError("the last try returns or raises")
 
 
 def clear(job: ClearJob) -> None:
@@ -68,11 +84,17 @@ def _finished(client: Client, job: DirectJob) -> Manifest | None:
     for note in noted(job.carrier, job.journals):
         if job.store.size(layout.manifest_key(job.carrier, note.attempt.snapshot)) is not None:
             note.attempt.forget(job.journals)
-        elif _has_same_parent(note, job) and _is_at_work_or_done(client, job.store, note.attempt):
+        elif (
+            _has_same_parent(note, job)
+            and not _is_forgotten(note)
+            and _is_at_work_or_done(client, job.store, note.attempt)
+        ):
             job.say(
                 f"{job.carrier}: {note.attempt.snapshot}, begun by an earlier run, is finished"
             )
-            return _finish(client, job, note.attempt)
+            with suppress(MixedError):
+                return _finish(client, job, note.attempt)
+            _clear(client, note.attempt, job)
         else:
             _clear(client, note.attempt, job)
     return None
@@ -87,6 +109,11 @@ def _is_at_work_or_done(client: Client, store: Store, attempt: Attempt) -> bool:
     if known is not None and known.at_work:
         return True
     return stored.is_complete(store, attempt.key)
+
+
+def _is_forgotten(note: Noted) -> bool:
+    """Return whether the server may have forgotten which updates came during the backup."""
+    return note.attempt.patched and time.time() - note.since > _REMEMBERED
 
 
 def _whole_chain(job: DirectJob) -> tuple[StoredLink, ...]:
@@ -117,8 +144,22 @@ def _new_attempt(
             f"{job.carrier}: its definition may hold a password or a key, stored with it, "
             "readable to whoever reads the bucket"
         )
+    watched = changing(client, found)
+    of = watched.relation if watched else None
+    if watched is not None and watched.unsettled:
+        everywhere = cluster_of(ObjectId.parse(job.carrier), job.source_settings)
+        settle(client, job, watched.relation, everywhere)
     return Attempt(
-        job.carrier, job.snapshot, str(uuid4()), chain, found.size, found.facts, server.version
+        job.carrier,
+        job.snapshot,
+        str(uuid4()),
+        chain,
+        found.size,
+        found.facts,
+        server.version,
+        (of.database, of.name) if of else None,
+        watched is not None and watched.patched,
+        found.asked,
     )
 
 
@@ -142,15 +183,21 @@ def _statement(server: Server, job: DirectJob, attempt: Attempt) -> str:
 
 def _finish(client: Client, job: DirectJob, attempt: Attempt) -> Manifest:
     """Wait for the server, compare S3 with what it says it stored, and return the manifest."""
-    known = operation.find(client, attempt.id)
+    watch = _watch(attempt)
+    known = operation.find(client, attempt.id, watch.question if watch else operation.NOTHING)
     if known is not None:
         if job.parent is None:
             job.expect(attempt.size)
-        known = operation.awaited(client, job.carrier, known, job.source_settings, job.advance)
+        known = operation.awaited(
+            client, job.carrier, known, job.source_settings, job.advance, watch
+        )
     # A BACKUP that was killed at its very end may be complete: only `.backup` counts.
     if not stored.is_complete(job.store, attempt.key):
         raise client.explained(known.error) if known else _lost(job.carrier)
     written, found = stored.verified(job.store, attempt.key, job.carrier)
+    pending = watch.left_out(written.parts) if watch else []
+    for mutation in pending:
+        job.say(f"{job.carrier}: {NOT_IN_IT.format(mutation)}")
     own = StoredLink(attempt.folder, found.keys, found.size)
     return Manifest(
         carrier=job.carrier,
@@ -164,11 +211,18 @@ def _finish(client: Client, job: DirectJob, attempt: Attempt) -> Manifest:
             "base_uuid": written.base_uuid,
             "place": place_of(job.store, attempt.key, job.source_settings).shown,
             "chain": [asdict(link) for link in (*attempt.chain, own)],
+            **({"pending": pending} if pending else {}),
         },
         program=job.program,
         server=attempt.server,
         host=job.host,
     )
+
+
+def _watch(attempt: Attempt) -> ChangesWatch | None:
+    if attempt.watched is None:
+        return None
+    return ChangesWatch(attempt.carrier, sql.Relation(*attempt.watched), attempt.since)
 
 
 def _clear(client: Client, attempt: Attempt, job: DirectJob) -> None:

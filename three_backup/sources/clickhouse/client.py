@@ -26,6 +26,19 @@ _TRUE = ("1", "true", "yes")
 _LONGEST_WAIT = 3600
 """Seconds that one statement may stay silent, such as CHECK TABLE of a huge table."""
 
+_PLAIN = {
+    "limit": 0,
+    "offset": 0,
+    "max_result_rows": 0,
+    "max_result_bytes": 0,
+    "join_use_nulls": 0,
+    "final": 0,
+    "prefer_column_name_to_alias": 0,
+    "empty_result_for_aggregation_by_empty_set": 0,
+    "output_format_json_array_of_rows": 0,
+}
+"""Settings that a profile of the user may have, and with which we would read something else."""
+
 _FAILED = "clickhouse.failed"
 _REDACTED = "[HIDDEN]"
 
@@ -70,7 +83,9 @@ def _argv() -> tuple[str, ...]:
     ]
     if os.environ.get("CLICKHOUSE_SECURE", "").lower() in _TRUE:
         options.append("--secure")
-    return (PROGRAM, *options, "--format=JSONEachRow", f"--receive_timeout={_LONGEST_WAIT}")
+    settings = {**_PLAIN, "receive_timeout": _LONGEST_WAIT}
+    options += [f"--{name}={value}" for name, value in settings.items()]
+    return (PROGRAM, *options, "--format=JSONEachRow")
 
 
 def _redaction(secrets: Iterable[str | None]) -> Callable[[str], str]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
@@ -24,8 +25,9 @@ _GRACE = 10.0
 # are made at all.
 _EVENTS = ("S3PutObject", "S3UploadPart", "S3CopyObject", "S3UploadPartCopy", "S3GetObject")
 _OPERATIONS = (
-    "SELECT b.id AS id, toString(b.status) AS status, b.error AS error, b.query_id AS query_id, "
-    "b.num_files AS files, b.uncompressed_size AS written, b.bytes_read AS read, "
+    "SELECT {} AS told, b.id AS id, toString(b.status) AS status, b.error AS error, "
+    "b.query_id AS query_id, b.num_files AS files, b.uncompressed_size AS written, "
+    "b.bytes_read AS read, "
     f"{' + '.join(f'p.ProfileEvents[{sql.literal(event)}]' for event in _EVENTS)} AS requests, "
     "p.ProfileEvents['WriteBufferFromS3Bytes'] + p.ProfileEvents['ReadBufferFromS3Bytes'] AS sent "
     "FROM system.backups AS b LEFT JOIN "
@@ -33,7 +35,19 @@ _OPERATIONS = (
 )
 _BY_ID = _OPERATIONS + "WHERE b.id = {}"
 _BEGINNING = _OPERATIONS + "WHERE startsWith(b.id, {})"
+NOTHING = "''"
 _KILL = "KILL QUERY WHERE query_id = {} ASYNC"
+
+
+class Watch(Protocol):
+    """Asks the server something at each look at an operation."""
+
+    @property
+    def question(self) -> str:
+        """An expression whose value is a text."""
+        ...
+
+    def hear(self, told: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,7 @@ class Operation:
     query_id: str
     moved: int  # bytes written to S3 or read from it so far
     pulse: tuple[int, ...]  # differs from one look to the next if anything went on in between
+    told: str  # what the server was asked beside it
 
     @property
     def at_work(self) -> bool:
@@ -56,15 +71,18 @@ class Operation:
         return self.status in _DONE
 
 
-def find(client: Client, operation_id: str) -> Operation | None:
-    """Return an operation; None if it never began, or the server was restarted since."""
-    rows = client.ask(_BY_ID.format(sql.literal(operation_id)))
+def find(client: Client, operation_id: str, beside: str = NOTHING) -> Operation | None:
+    """Return an operation; None if it never began, or the server was restarted since.
+
+    beside: an expression that is asked for as well, a text.
+    """
+    rows = client.ask(_BY_ID.format(beside, sql.literal(operation_id)))
     return _operation(rows[0]) if rows else None
 
 
-def known(client: Client, about: str, operation_id: str) -> Operation:
+def known(client: Client, about: str, operation_id: str, beside: str = NOTHING) -> Operation:
     """Return an operation that was begun just now. Raises BackupError if the server forgot it."""
-    operation = find(client, operation_id)
+    operation = find(client, operation_id, beside)
     if operation is None:
         raise _forgotten(about)
     return operation
@@ -72,22 +90,29 @@ def known(client: Client, about: str, operation_id: str) -> Operation:
 
 def beginning(client: Client, prefix: str) -> list[Operation]:
     """Return the operations whose ids begin with prefix."""
-    return [_operation(row) for row in client.ask(_BEGINNING.format(sql.literal(prefix)))]
+    return [_operation(row) for row in client.ask(_BEGINNING.format(NOTHING, sql.literal(prefix)))]
 
 
 def awaited(
-    client: Client, about: str, operation: Operation, settings: Settings, advance: Advance
+    client: Client,
+    about: str,
+    operation: Operation,
+    settings: Settings,
+    advance: Advance,
+    watch: Watch | None = None,
 ) -> Operation:
     """Return the operation when the server has finished it, with success or without.
 
-    Raises BackupError if the server forgot it, or did nothing for clickhouse_timeout and was told
-    to end it.
+    watch: hears what it asks the server at each look. Raises BackupError if the server forgot it,
+    or did nothing for clickhouse_timeout and was told to end it.
     """
     pulse: tuple[int, ...] = ()
     moved, since = 0, time.monotonic()
-    for wait in _waits():
+    for wait in waits():
         advance(max(operation.moved - moved, 0))  # with 0 it is a heartbeat
         moved = max(operation.moved, moved)
+        if watch is not None and operation.told:
+            watch.hear(operation.told)
         if not operation.at_work:
             return operation
         if operation.pulse != pulse:
@@ -97,7 +122,7 @@ def awaited(
                 kill(client, operation)
             raise _stalled(about, settings)
         time.sleep(wait)
-        operation = known(client, about, operation.id)
+        operation = known(client, about, operation.id, watch.question if watch else NOTHING)
     raise AssertionError("waiting has no end of its own")
 
 
@@ -110,7 +135,7 @@ def kill(client: Client, operation: Operation) -> None:
         return
     client.ask(_KILL.format(sql.literal(operation.query_id)))
     deadline = time.monotonic() + _GRACE
-    for wait in _waits():
+    for wait in waits():
         left = find(client, operation.id)
         if left is None or not left.at_work:
             return
@@ -119,7 +144,8 @@ def kill(client: Client, operation: Operation) -> None:
         time.sleep(wait)
 
 
-def _waits() -> Iterator[float]:
+def waits() -> Iterator[float]:
+    """Yield how many seconds to wait between one look and the next, for ever."""
     wait = _FIRST_WAIT
     while True:
         yield wait
@@ -130,7 +156,9 @@ def _operation(row: Row) -> Operation:
     pulse = tuple(int(row[name]) for name in ("files", "written", "read", "requests", "sent"))
     restoring = row["status"].startswith("RESTOR")
     moved = int(row["read" if restoring else "written"])
-    return Operation(row["id"], row["status"], row["error"], row["query_id"], moved, pulse)
+    return Operation(
+        row["id"], row["status"], row["error"], row["query_id"], moved, pulse, row["told"]
+    )
 
 
 def _forgotten(about: str) -> BackupError:

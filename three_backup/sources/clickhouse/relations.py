@@ -8,6 +8,7 @@ from typing import Any
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.clickhouse import sql
+from three_backup.sources.clickhouse.changes import UNSETTLED, names
 from three_backup.sources.clickhouse.client import Client, Row
 
 TYPE = "clickhouse"
@@ -29,28 +30,43 @@ _KINDS = {
     "Dictionary": "dictionary",
 }
 _STORING = re.compile(r".*MergeTree|(?:Tiny|Stripe)?Log|Memory|EmbeddedRocksDB")
+_CHANGING = re.compile(r".*MergeTree")
 _CHECKABLE = re.compile(r".*MergeTree|(?:Tiny|Stripe)?Log")
 _FOREIGN = re.compile(
     r"S3.*|Azure.*|URL|MySQL|PostgreSQL|MaterializedPostgreSQL|MongoDB|Redis|RabbitMQ|NATS|Kafka|"
     r"Iceberg.*|DeltaLake.*|Hudi|Dictionary"
 )
-_INNER = re.compile(r"\.inner\.(.*)|\.inner_id\.(?:\w+\.)?([0-9a-f-]{36})", re.DOTALL)
+_INNER = re.compile(
+    r"(?:\.tmp)?\.inner\.(.*)|(?:\.tmp)?\.inner_id\.(?:\w+\.)?([0-9a-f-]{36})", re.DOTALL
+)
 _SYSTEM = ("system", "information_schema", "INFORMATION_SCHEMA", "_temporary_and_external_tables")
+_ELSEWHERE = "Dictionary|SQLite|PostgreSQL|MySQL|S3|HDFS|Filesystem|Backup|.*Catalog|Iceberg"
+"""Engines of databases that only show what lies elsewhere; BACKUP refuses their tables."""
+
 _COLUMNS = (
     "database, name, engine, toString(uuid) AS uuid, toUInt64(ifNull(total_bytes, 0)) AS bytes, "
     "as_select, engine = 'MaterializedView' AND position(create_table_query, ' REFRESH ') > 0 "
-    "AS refreshed"
+    "AS refreshed, toString(now()) AS asked, "
+    "position(engine_full, 'enable_block_number_column = 1') > 0 AS patched, "
+    "database IN (SELECT name FROM system.databases WHERE "
+    f"match(engine, {sql.literal(f'^({_ELSEWHERE})$')})) AS elsewhere"
 )
 _ALL = (
     f"SELECT {_COLUMNS} FROM system.tables WHERE NOT is_temporary "
     f"AND database NOT IN ({', '.join(map(sql.literal, _SYSTEM))}) ORDER BY database, name"
 )
-_ONE = f"SELECT {_COLUMNS} FROM system.tables WHERE database = {{}} AND name = {{}}"
+_ONE = (
+    f"SELECT {_COLUMNS}, {UNSETTLED} AS unsettled "
+    "FROM system.tables WHERE database = {database} AND name = {table}"
+)
 ATTEMPTS = "backup_restore_s3_retry_attempts"
 _SERVER = (
     "SELECT version() AS version, "
     "(SELECT groupArray(substitution) FROM system.macros WHERE macro = 'cluster') AS clusters, "
-    f"(SELECT count() FROM system.settings WHERE name = {sql.literal(ATTEMPTS)}) AS attempts"
+    f"(SELECT count() FROM system.settings WHERE name = {sql.literal(ATTEMPTS)}) AS attempts, "
+    "(SELECT groupArray(name) FROM system.settings WHERE type = 'Bool' "
+    "AND value IN ('0', 'false') AND readonly = 0 "
+    "AND match(name, '^(allow_|enable_.*(table|type|engine)s?$)')) AS refuses"
 )
 _CLUSTERS = (
     "SELECT DISTINCT cluster FROM system.clusters "
@@ -65,6 +81,7 @@ class Server:
     version: str  # with the name, for people
     cluster: str  # level1 of its objects: tells those of several servers apart
     counts_attempts: bool  # it knows the setting ATTEMPTS, as newer servers do
+    refuses: tuple[str, ...]  # settings without which it creates not everything that it knows
 
 
 def stores(engine: str) -> bool:
@@ -82,6 +99,10 @@ class Listed:
     size: int  # bytes on the server's disk
     reads: str  # the query of a view
     refreshed: bool  # a materialized view that a schedule of its own fills
+    asked: str  # the server's time when it was asked
+    elsewhere: bool  # its database only shows what lies in another system
+    patched: bool  # lightweight updates may make patch parts of it
+    unsettled: bool  # changes of its rows may be under way
 
     @property
     def kind(self) -> str:
@@ -94,6 +115,10 @@ class Listed:
     @property
     def facts(self) -> dict[str, Any]:
         facts = {"kind": self.kind, "engine": self.engine}
+        if self.elsewhere:
+            database = sql.identifier(self.relation.database)
+            why = f"database {database} only shows what another system holds: back that up"
+            return {**facts, "unsupported": why}
         return facts if self._complete else {**facts, "data": DEFINITION_ONLY}
 
     @property
@@ -122,7 +147,12 @@ def read_server(client: Client) -> Server:
     (server,) = client.ask(_SERVER)
     clusters = server["clusters"] or [row["cluster"] for row in client.ask(_CLUSTERS)]
     cluster = str(clusters[0]) if len(clusters) == 1 else DEFAULT_CLUSTER
-    return Server(f"ClickHouse {server['version']}", cluster, bool(int(server["attempts"])))
+    return Server(
+        f"ClickHouse {server['version']}",
+        cluster,
+        bool(int(server["attempts"])),
+        tuple(server["refuses"]),
+    )
 
 
 def all_relations(client: Client) -> Iterator[Listed]:
@@ -141,8 +171,7 @@ def all_relations(client: Client) -> Iterator[Listed]:
 
 def relation(client: Client, wanted: sql.Relation) -> Listed | None:
     """Return a table or view by its name; None if there is none."""
-    statement = _ONE.format(sql.literal(wanted.database), sql.literal(wanted.name))
-    rows = client.ask(statement)
+    rows = client.ask(_ONE.format(**names(wanted)))
     return _found(rows[0]) if rows else None
 
 
@@ -166,6 +195,12 @@ def inner(client: Client, view: Listed) -> Listed | None:
     return next((table for table in tables if table is not None), None)
 
 
+def changing(client: Client, found: Listed) -> Listed | None:
+    """Return the table whose rows BACKUP stores and mutations change; None if there is none."""
+    keeping = inner(client, found) if found.kind == MATERIALIZED else found
+    return keeping if keeping is not None and _CHANGING.fullmatch(keeping.engine) else None
+
+
 def _is_inner(row: Row, owners: set[Any]) -> bool:
     match = _INNER.fullmatch(row["name"])
     if match is None:
@@ -181,4 +216,8 @@ def _found(row: Row) -> Listed:
         int(row["bytes"]),
         row["as_select"],
         bool(int(row["refreshed"])),
+        row["asked"],
+        bool(int(row["elsewhere"])),
+        bool(int(row["patched"])),
+        bool(int(row.get("unsettled", 0))),
     )

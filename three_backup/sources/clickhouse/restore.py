@@ -17,6 +17,7 @@ from three_backup.model.snapshots import Manifest
 from three_backup.s3.store import Store
 from three_backup.sources.base import LackingError, Restored
 from three_backup.sources.clickhouse import chain, operation, sql
+from three_backup.sources.clickhouse.changes import NOT_IN_IT
 from three_backup.sources.clickhouse.client import Client, connect
 from three_backup.sources.clickhouse.filling import filled
 from three_backup.sources.clickhouse.options import cluster_of, s3_settings
@@ -172,7 +173,8 @@ def _run(work: Task) -> int:
     folders = chain.places(work.store, work.manifests, settings)
     base = folders[-2] if len(folders) > 1 else None
     operation_id = f"{work.id}-{uuid4()}"
-    chosen = {"id": operation_id, **s3_settings(work.server, base)}
+    allowed = dict.fromkeys(work.server.refuses, 1)  # the source let somebody create it
+    chosen = {"id": operation_id, **allowed, **s3_settings(work.server, base)}
     work.client.ask(
         sql.restore(
             sql.relation(work.wanted.object),
@@ -216,6 +218,7 @@ def _notes(work: Task, found: Listed) -> Sequence[str]:
     object_id, notes = work.wanted.object, []
     if found.facts.get("data") == DEFINITION_ONLY and found.kind != "dictionary":
         notes.append(f"ClickHouse backs up the definition of {found.engine} only, not its rows")
+    notes += (NOT_IN_IT.format(one) for one in work.manifests[-1].facts.get("pending", ()))
     moved = object_id.level2 != work.target.database
     if moved and sql.identifier(object_id.level2) in _quoted(found.reads, object_id):
         notes.append(f"it reads from the tables of {object_id.level2}, as it did before")

@@ -14,6 +14,7 @@ from three_backup.sources.clickhouse.sql import S3Folder
 MANIFEST = ".backup"
 _LOCK = ".lock"
 _DEFINITION = re.compile(r"(?:.*/)?metadata/[^/]+/[^/]+\.sql")
+_PART = re.compile(r"(?:.*/)?data/[^/]+/[^/]+/([^/_]+_\d+_\d+_\d+(?:_\d+)?)/")
 _BASE = re.compile(rb"<base_backup>(.*?)</base_backup>", re.DOTALL)
 _ENTITIES = {"&apos;": "'", "&quot;": '"'}
 _COPY_KEYS = re.compile(
@@ -43,6 +44,7 @@ class DotBackup:
     uuid: str  # tells backups apart
     base_uuid: str  # the uuid of the base, empty without one
     sizes: Mapping[str, int]  # bytes of the files that were stored, by their names
+    parts: frozenset[str]  # the names of the parts of its table, those of the base included
 
 
 def contents(store: Store, folder: str) -> FolderContents:
@@ -72,8 +74,13 @@ def read(store: Store, folder: str, about: str) -> DotBackup:
         root = ElementTree.fromstring(manifest(store, folder, about))  # noqa: S314
     except ElementTree.ParseError as error:
         raise _incomplete(store, folder, about) from error
-    sizes = dict(_stored(root))
-    return DotBackup(root.findtext("uuid", ""), root.findtext("base_backup_uuid", ""), sizes)
+    named = (_PART.match(file.findtext("name", "")) for file in root.iterfind("contents/file"))
+    return DotBackup(
+        root.findtext("uuid", ""),
+        root.findtext("base_backup_uuid", ""),
+        dict(_stored(root)),
+        frozenset(part[1] for part in named if part),
+    )
 
 
 def manifest(store: Store, folder: str, about: str) -> bytes:
