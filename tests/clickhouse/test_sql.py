@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from three_backup.config.settings import Settings
+from three_backup.demo.clickhouse import ClickhouseServer
+from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.model.storage import Storage
 from three_backup.sources.clickhouse import sql
@@ -74,3 +76,45 @@ def test_a_cluster_is_backed_up_and_restored_as_one_if_the_configuration_says_so
 
 def test_each_host_backs_up_its_own_shard_otherwise() -> None:
     assert cluster_of(HITS, Settings(STORAGE)) == ""
+
+
+@pytest.mark.parametrize("style", ["path", "virtual"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "s3.example.com",
+        "s3.ru-1.storage.selcloud.ru",
+        "storage.yandexcloud.net",
+        "storage.googleapis.com",
+        "fsn1.your-objectstorage.com",
+        "account.r2.cloudflarestorage.com",
+        "s3.eu-central-003.backblazeb2.com",
+        "s3.amazonaws.com",
+        "cos.ap-x.myqcloud.com",
+        "oss-cn-hangzhou.aliyuncs.com",
+        "obs.cn.example.com",
+        "127.0.0.1:9000",
+        "minio:9000",
+        "my.s3.example.com",
+        "my.minio.example.com",
+    ],
+)
+def test_a_server_finds_the_bucket_in_the_url(
+    live: ClickhouseServer, host: str, style: str
+) -> None:
+    storage = Storage(Path("/"), f"http://{host}", "bu", "pre", addressing_style=style)
+    if host == "my.s3.example.com":
+        with pytest.raises(BackupError, match="takes my for the bucket"):
+            sql.place(storage, "key")
+        return
+    url = sql.place(storage, "key").shown.removeprefix("S3(").removesuffix(")")
+    with pytest.raises(BackupError) as refused:  # a bucket of two letters is never asked for
+        live.execute(f"SELECT * FROM s3({url}, 'a', 'b', 'CSV', 'x Int8')")
+    assert "Bucket name length is out of bounds" in str(refused.value)
+    assert "'bu'" in str(refused.value)
+
+
+def test_an_endpoint_with_a_path_is_refused() -> None:
+    storage = Storage(Path("/"), "https://store.example.com/s3/v1", "bucket")
+    with pytest.raises(BackupError, match="takes s3 for the bucket"):
+        sql.place(storage, "key")

@@ -158,7 +158,8 @@ _S3 = (
         _Explained(
             "clickhouse.s3_denied",
             "S3 denies the server access",
-            "check s3_access_key and s3_secret_key, or the keys of clickhouse_named_collection",
+            "check s3_access_key and s3_secret_key, or the keys of clickhouse_named_collection; a "
+            "store that checks s3_region needs it in the server's configuration, too",
         ),
     ),
     (

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from three_backup.model.objects import ObjectId
 from three_backup.model.storage import Storage
+from three_backup.sources.clickhouse.bucket_url import bucket_url
 
 _ESCAPES = {
     "\\": "\\\\",
@@ -16,7 +16,6 @@ _ESCAPES = {
     "\t": "\\t",
     "\0": "\\0",
 }
-_AWS = "https://s3.amazonaws.com"
 _OF_ANY_SIZE = " SETTINGS max_table_size_to_drop = 0"
 """Lifts a limit against slips of administrators: what we drop is ours, or was replaced."""
 
@@ -64,7 +63,7 @@ def place(storage: Storage, key: str, collection: str | None = None) -> S3Folder
     if collection is not None:
         text = f"S3({collection}, {literal(full)})"
         return S3Folder(text, text)
-    url = literal(f"{_bucket_url(storage)}/{full}")
+    url = literal(f"{bucket_url(storage)}/{full}")
     if storage.access_key is None or storage.secret_key is None:
         return S3Folder(f"S3({url})", f"S3({url})")
     keys = f"{literal(storage.access_key)}, {literal(storage.secret_key)}"
@@ -118,16 +117,6 @@ def drop(what: Relation, everywhere: str, *, dictionary: bool) -> str:
 
 def drop_database(name: str) -> str:
     return f"DROP DATABASE IF EXISTS {identifier(name)} SYNC{_OF_ANY_SIZE}"
-
-
-def _bucket_url(storage: Storage) -> str:
-    endpoint = storage.endpoint
-    if endpoint is None:
-        endpoint = f"https://s3.{storage.region}.amazonaws.com" if storage.region else _AWS
-    if storage.addressing_style == "virtual":
-        parts = urlsplit(endpoint)
-        return f"{parts.scheme}://{storage.bucket}.{parts.netloc}{parts.path}"
-    return f"{endpoint}/{storage.bucket}"
 
 
 def _assignments(settings: Settings) -> list[str]:
