@@ -39,6 +39,28 @@ class Copy:
 _time = attrgetter("stored.id.time")
 
 
+def missing_links(snapshots: Iterable[Stored], kept: Kept) -> dict[SnapshotId, datetime]:
+    """Return the snapshots that cannot be restored, each with the time of the link that is gone.
+
+    snapshots: all of a carrier, oldest first. A point in the source needs no other snapshot.
+    """
+    there: set[datetime] = set()
+    gone: dict[datetime, datetime] = {}
+    found: dict[SnapshotId, datetime] = {}
+    for stored in snapshots:
+        snapshot = stored.id
+        there.add(snapshot.time)
+        if snapshot.parent is None:
+            continue
+        if snapshot.parent in gone:
+            gone[snapshot.time] = gone[snapshot.parent]
+        elif snapshot.parent not in there:
+            gone[snapshot.time] = snapshot.parent
+        if snapshot.time in gone and not (kept is Kept.POINTS and stored.local):
+            found[snapshot] = gone[snapshot.time]
+    return found
+
+
 class Known:
     """The snapshots of a carrier and how they depend on each other."""
 

@@ -186,8 +186,9 @@ def _last_resorts(known: Known) -> Iterator[tuple[Copy, str]]:
     )
     for point in points[:1]:
         yield known.here[point.id.time], "the next increment is made from it"
+    than = "nothing" if newest is None else f"nothing newer than {newest.id}"
     for copy in _broken_but_newest(known, newest):
-        yield copy, "its parent is gone, yet nothing newer can be restored"
+        yield copy, f"a snapshot that it builds on is gone, yet {than} can be restored"
 
 
 def _broken_but_newest(known: Known, newest: Stored | None) -> Iterator[Copy]:

@@ -184,10 +184,12 @@ def _look_up(
 def _snapshots(
     catalog: Catalog, carrier: Carrier, errors: list[BackupError]
 ) -> Sequence[Mapping[str, Any]]:
-    found = []
-    for stored in catalog.snapshots(carrier):
+    snapshots = catalog.snapshots(carrier)
+    missing, found = discovery.missing_of(carrier, snapshots), []
+    for stored in snapshots:
         with _collected(errors):
-            found.append(discovery.describe(stored, catalog.manifest(carrier, stored)))
+            manifest = catalog.manifest(carrier, stored)
+            found.append(discovery.describe(stored, manifest, missing))
     return found
 
 
@@ -295,4 +297,5 @@ def _snapshot_rows(entry: _Listed, now: datetime) -> Iterable[list[str]]:
         size, place = formats.size(snapshot["size"]), ", ".join(snapshot["place"])
         taken = SnapshotId.parse(snapshot["id"])
         old = formats.age(taken.time if taken else None, now)
-        yield [f"  {snapshot['id']}", str(snapshot["kind"]), size, old, place]
+        kind = f"{snapshot['kind']}{', broken' if 'missing' in snapshot else ''}"
+        yield [f"  {snapshot['id']}", kind, size, old, place]
