@@ -9,7 +9,8 @@ from pathlib import Path
 
 from three_backup.catalog.cache import ManifestCache
 from three_backup.catalog.folders import LocalStore
-from three_backup.errors import BackupError, ConfigurationError, s3_is_away
+from three_backup.catalog.hollow_memory import HollowMemory, filled
+from three_backup.errors import BackupError, ConfigurationError, ManifestError, s3_is_away
 from three_backup.host.machine import host_id
 from three_backup.model import layout
 from three_backup.model.objects import Carrier
@@ -33,6 +34,7 @@ class Catalog:
         self._say = say
         self._adopt = adopt
         self.local = LocalStore(storage.local_dir)
+        self.hollow = HollowMemory(storage)
         self.partial = False  # S3 is left out: parents missing here may lie there
         self._everything: dict[Carrier, str] | None = None
         self._unlisted: BackupError | None = None
@@ -112,6 +114,10 @@ class Catalog:
         return [
             Stored(snapshot, local=snapshot in local, s3=snapshot in there) for snapshot in ordered
         ]
+
+    def filled(self, carrier: Carrier) -> list[Stored]:
+        """Return the carrier's snapshots without the copies in S3 that were found hollow."""
+        return filled(self.snapshots(carrier), self.hollow.of(carrier))
 
     def carriers(self, source_type: str) -> list[Carrier]:
         """Return every carrier of a source that has a snapshot anywhere, sorted."""
@@ -195,7 +201,7 @@ class Catalog:
         body = self.bucket.read(key)
         manifest = Manifest.from_json(body, key)
         if manifest.carrier != carrier or manifest.snapshot != snapshot:
-            raise BackupError(
+            raise ManifestError(
                 "manifest.misplaced",
                 f"{key}: this is the manifest of {manifest.carrier} {manifest.snapshot}",
                 "restore another snapshot, and find out who writes to the bucket",
