@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.lab.fault_proxy import Answer, Forward, Meddle, Request, proxy, refusal
+from three_backup.host.machine import Host
 from three_backup.model.findings import Finding, Mark
 from three_backup.model.storage import Storage
 from three_backup.s3 import multipart
@@ -14,7 +15,7 @@ from three_backup.s3.failures import MissingError
 from three_backup.s3.probe import FOLDER, probe
 from three_backup.s3.store import Store
 
-HOST = "0123456789abcdef"
+HOST = Host("0123456789abcdef", "db1")
 Behind = Callable[[Meddle], dict[str, Finding]]
 
 

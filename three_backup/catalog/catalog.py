@@ -11,12 +11,13 @@ from three_backup.catalog.cache import ManifestCache
 from three_backup.catalog.folders import LocalStore
 from three_backup.catalog.hollow_memory import HollowMemory, filled
 from three_backup.errors import BackupError, ConfigurationError, ManifestError, s3_is_away
-from three_backup.host.machine import host_id
+from three_backup.host.machine import this_host
 from three_backup.model import layout
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId, Stored, StoredFile, chain
 from three_backup.model.storage import Storage
 from three_backup.s3.download import read_range
+from three_backup.s3.ownership import claim
 from three_backup.s3.patience import Say
 from three_backup.s3.store import Store
 
@@ -78,12 +79,12 @@ class Catalog:
             self._unlisted = error
             raise
 
-    def claim(self) -> None:
-        """Make sure that this host, and no other, writes below the prefix, before it writes.
+    def claim(self, *, renew: bool = True) -> None:
+        """Make sure that this host, and no other, writes below the prefix; see s3.ownership.
 
         With adopt, take the prefix over from another host. Raises ConfigurationError.
         """
-        self.bucket.claim(host_id(), adopt=self._adopt)
+        claim(self.bucket, this_host(), adopt=self._adopt, renew=renew)
 
     def without_s3(self, error: BackupError) -> "Catalog":
         """Return a catalog of this host's snapshots alone, for while S3 is away.
