@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId, Stored, StoredFile
 from three_backup.model.storage import Storage
 from three_backup.s3.store import Store
+from three_backup.s3.upload import upload
+
+from .files import PART, PARTS
 
 CARRIER = Carrier("postgres/cluster/7")
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
@@ -61,6 +65,17 @@ def test_a_volume_that_is_missing_or_has_another_size_makes_it_hollow(
 ) -> None:
     write(store, (PACK, StoredFile("index.zst", 3)), {**volumes(*sizes), "index.zst.00001": 3})
     assert "volumes are in S3" in lacks(store)[BASE]
+
+
+def test_what_was_sent_in_parts_is_listed_with_its_size(store: Store, tmp_path: Path) -> None:
+    """Some stores keep the parts as segments of their own."""
+    size = 3 * PART + 1
+    journal, source = tmp_path / "core.pack.journal", BytesIO(bytes(size))
+    key = f"{DATA}/{BASE}/core.pack"
+    sent = upload(store, key, source, size, journal, lambda _: None, PART, parts=PARTS)
+    write(store, (StoredFile("core.pack", size, volume_size=sent.volume_size),))
+    assert sent.volumes == 2
+    assert lacks(store) == {}
 
 
 def test_a_manifest_that_promises_nothing_or_what_cannot_be_is_hollow(store: Store) -> None:

@@ -179,6 +179,13 @@ def test_a_claim_whose_answer_was_lost_is_no_false_alarm(store: Store, arrives: 
     claim(Store(store.storage), DB1)
 
 
+def test_where_nothing_can_be_noted_nothing_is_written(store: Store) -> None:
+    (store.storage.local_dir / "owner").write_text("in the way")
+    with pytest.raises(BackupError, match=r"owner/.* cannot be written"):
+        claim(store, DB1)
+    assert read(store) is None
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"v":1}', b'"x"'])
 def test_an_owner_that_cannot_be_read_is_refused(store: Store, body: bytes) -> None:
     store.write(OWNER, body)

@@ -117,6 +117,20 @@ def test_a_server_without_multipart_or_ranges_is_not_good(behind: Behind) -> Non
     }
 
 
+def test_a_server_that_lists_what_was_sent_in_parts_without_its_size_is_not_good(
+    behind: Behind,
+) -> None:
+    def meddle(request: Request, forward: Forward) -> Answer:
+        answer = forward()
+        wrong = answer.body.replace(b"<Size>5242881<", b"<Size>0<")
+        headers = {**answer.headers, "Content-Length": str(len(wrong))}
+        return answer if wrong == answer.body else Answer(answer.status, headers, wrong)
+
+    found = behind(meddle)
+    assert found["multipart"].mark is Mark.BAD
+    assert "is listed with another size" in found["multipart"].sentence
+
+
 def test_a_key_that_may_not_list_uploads_is_told_what_that_costs(behind: Behind) -> None:
     def meddle(request: Request, forward: Forward) -> Answer:
         return refusal(403, "AccessDenied") if request.is_("GET", "uploads") else forward()

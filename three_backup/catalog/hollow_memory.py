@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Container, Iterable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -44,7 +45,9 @@ class HollowMemory:
     @cached_property
     def _any(self) -> bool:
         """Whether there is any: ten thousand carriers are asked for."""
-        return self._folder.is_dir()
+        with suppress(PermissionError):  # a user who may only read goes without
+            return self._folder.is_dir()
+        return False
 
     def _path(self, carrier: Carrier) -> Path:
         return self._folder / f"{layout.path(carrier)}.json"

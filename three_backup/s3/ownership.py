@@ -165,7 +165,9 @@ class _Words:
             file.unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
-        return list(self._folder.iterdir()) if self._folder.is_dir() else []
+        with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+            return list(self._folder.iterdir())
+        return []
 
 
 def _age(file: Path) -> float:

@@ -202,6 +202,9 @@ class _Probe:
         joint = self.store.read_range(key, _SMALLEST_PART - 1, 2)
         if self.store.size(key) != _SMALLEST_PART + 1 or joint != bytes((first[-1], last[0])):
             raise _other("a key is not made of the parts that were sent")
+        listed = {stored.key: stored.size for stored in self.store.all_keys(key)}
+        if listed.get(key) != _SMALLEST_PART + 1:
+            raise _other("a key that was sent in parts is listed with another size")
         yield good("multipart", "parts are sent, listed, resumed and joined")
 
     def part_numbers(self) -> Iterator[Finding]:
