@@ -36,6 +36,14 @@ class BackupError(Exception):
         return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
+class BrokenChainError(BackupError):
+    """A snapshot cannot be restored, because one that it builds on is gone."""
+
+
+class ManifestError(BackupError):
+    """A manifest cannot be read, or says what cannot be."""
+
+
 class UsageError(BackupError):
     """The command line cannot be understood."""
 

@@ -7,7 +7,7 @@ import pytest
 
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.snapshot import Snapshot
-from three_backup.errors import BackupError
+from three_backup.errors import BackupError, BrokenChainError
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.model.storage import Storage
@@ -36,10 +36,21 @@ def test_a_chain_begins_with_its_base(catalog: Catalog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gone", "what"), [(BASE, "lacks the snapshot it is an"), (CHILD, "was removed meanwhile")]
+    ("gone", "what"),
+    [
+        (BASE, "cannot be restored: that of 2026-11-01T00:00:00Z, on which it builds, is gone"),
+        (CHILD, "was removed meanwhile"),
+    ],
 )
 def test_what_is_gone_by_now_is_said(catalog: Catalog, gone: SnapshotId, what: str) -> None:
     found = newest(catalog)
     catalog.local.remove(CARRIER, gone)
     with pytest.raises(BackupError, match=f"snapshot {CHILD} {what}"):
         found.chain()
+
+
+def test_while_s3_is_away_a_parent_may_lie_there(catalog: Catalog) -> None:
+    catalog.local.remove(CARRIER, BASE)
+    catalog.partial = True
+    with pytest.raises(BrokenChainError, match="does not lie on this host; restore it once S3"):
+        newest(catalog).chain()

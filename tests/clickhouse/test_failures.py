@@ -233,4 +233,4 @@ def test_the_endpoint_of_the_configuration_is_asked_first(
     live: ClickhouseServer, storage: Storage
 ) -> None:
     with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:9"):
-        Store(replace(storage, endpoint="http://127.0.0.1:9", timeout=timedelta(0))).claim("here")
+        Store(replace(storage, endpoint="http://127.0.0.1:9", timeout=timedelta(0))).size("here")

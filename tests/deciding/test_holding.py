@@ -15,6 +15,7 @@ from three_backup.model.stages import Stage
 from three_backup.model.storage import Storage
 
 _DAYS = [datetime(2026, 11, 1, 3, tzinfo=UTC) + timedelta(days=number) for number in range(3)]
+NOW = datetime(2026, 11, 4, tzinfo=UTC)
 BASE = SnapshotId(_DAYS[0])
 FIRST, SECOND = SnapshotId(_DAYS[1], _DAYS[0]), SnapshotId(_DAYS[2], _DAYS[1])
 POINTS, FILES = Carrier("lxd/container/default/shop/web"), Carrier("postgres/cluster/7")
@@ -28,7 +29,8 @@ def holding(folder: Path, carrier: Carrier, *stored: Stored, **options: object) 
         with catalog.local.begin(carrier, snapshot) as directory:
             manifest = Manifest(carrier, snapshot, (), (), 1, 1, {"guid": "1"}, "", "", "")
             catalog.local.commit(directory, manifest)
-    return Holding(carrier, catalog, stored, [Settings(storage, **options)])  # type: ignore[arg-type]
+    settings = Settings(storage, **options)  # type: ignore[arg-type]
+    return Holding(carrier, catalog, stored, [settings], NOW)
 
 
 def in_s3(standing: Holding) -> list[SnapshotId]:
@@ -77,5 +79,7 @@ def test_once_uploaded_local_copies_may_go(tmp_path: Path) -> None:
 
 
 def test_without_an_enabled_object_nothing_is_removed(tmp_path: Path) -> None:
-    standing = Holding(FILES, Catalog(Storage(tmp_path)), [Stored(BASE, local=True, s3=False)], ())
+    standing = Holding(
+        FILES, Catalog(Storage(tmp_path)), [Stored(BASE, local=True, s3=False)], (), NOW
+    )
     assert standing.verdicts() == []

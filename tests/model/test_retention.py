@@ -34,7 +34,8 @@ def candidate(text: str) -> Candidate:
     """Parse a candidate: `5<4 local s3` is day 5's snapshot, an incremental of day 4's, in both
     places.
 
-    unwanted: not wanted in S3; only: has local-only files; lost: has lost them.
+    unwanted: not wanted in S3; only: has local-only files; lost: has lost them; ahead: its time
+    lies in the future.
     """
     link, *words = text.split()
     number, _, parent = link.partition("<")
@@ -44,6 +45,7 @@ def candidate(text: str) -> Candidate:
         wanted_in_s3="unwanted" not in words,
         local_only="only" in words or "lost" in words,
         lost="lost" in words,
+        ahead="ahead" in words,
     )
 
 
@@ -89,6 +91,20 @@ def test_the_newest_bases_and_increments_stay_and_all_they_need() -> None:
     assert kept(history, Limits(0, 0, 2, 2)) == ["3 s3", "4 s3", "5 s3", "6 s3", "7 s3"]
     assert kept(history, Limits(0, 0, 1, 1)) == ["6 s3", "7 s3"]
     assert kept(history, Limits(0, 0, 3, 0)) == ["1 s3", "3 s3", "6 s3", "7 s3"]
+
+
+def test_what_is_from_the_future_takes_no_place_of_others() -> None:
+    history = ["1 s3", "2<1 s3", "3 s3"]
+    forged = [f"{day} s3 ahead" for day in range(50, 55)]
+    assert kept([*history, *forged], Limits(0, 0, 1, 0)) == ["3 s3", "54 s3"]
+    assert kept([*history, *forged], Limits(0, 0, 2, 1)) == [
+        "1 s3", "2 s3", "3 s3", "53 s3", "54 s3",
+    ]  # fmt: skip
+    assert kept([*history, *forged], NOTHING) == ["3 s3", "54 s3"]
+    assert kept(["1 local", "2<1 local", "50<2 local ahead"], NOTHING) == [
+        "1 local", "2 local", "50 local",
+    ]  # fmt: skip
+    assert kept(["1 s3", "2<1 s3", "50<49 s3 ahead"], NOTHING) == ["1 s3", "2 s3", "50 s3"]
 
 
 def test_the_newest_chain_stays_whatever_the_limits_say() -> None:

@@ -12,6 +12,8 @@ from tests.postgres.test_whole_cluster import Rebuilt
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
+from three_backup.host.machine import Host as Machine
+from three_backup.s3.ownership import claim
 
 _PAGE = (Path(__file__).parents[2] / "man/three_backup-recovery.7").read_text()
 _SECTION = re.compile(r"^\.S[hs] ([^\n]+)\n(.*?)(?=^\.S[hs] |\Z)", re.MULTILINE | re.DOTALL)
@@ -56,7 +58,7 @@ class Worst(Host):
 
     def become_another(self) -> None:
         """Make another host the owner of what is stored."""
-        store(self, "db1").claim("the lost host", adopt=True)
+        claim(store(self, "db1"), Machine("the lost host"), adopt=True)
 
     def lose_postgres(self) -> None:
         self.execute("drop database if exists shop with (force)", "postgres")

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.lab.fault_proxy import Answer, Forward, Meddle, Request, proxy, refusal
+from three_backup.host.machine import Host
 from three_backup.model.findings import Finding, Mark
 from three_backup.model.storage import Storage
 from three_backup.s3 import multipart
@@ -14,7 +15,7 @@ from three_backup.s3.failures import MissingError
 from three_backup.s3.probe import FOLDER, probe
 from three_backup.s3.store import Store
 
-HOST = "0123456789abcdef"
+HOST = Host("0123456789abcdef", "db1")
 Behind = Callable[[Meddle], dict[str, Finding]]
 
 
@@ -114,6 +115,20 @@ def test_a_server_without_multipart_or_ranges_is_not_good(behind: Behind) -> Non
         "part numbers",
         "ranges",
     }
+
+
+def test_a_server_that_lists_what_was_sent_in_parts_without_its_size_is_not_good(
+    behind: Behind,
+) -> None:
+    def meddle(request: Request, forward: Forward) -> Answer:
+        answer = forward()
+        wrong = answer.body.replace(b"<Size>5242881<", b"<Size>0<")
+        headers = {**answer.headers, "Content-Length": str(len(wrong))}
+        return answer if wrong == answer.body else Answer(answer.status, headers, wrong)
+
+    found = behind(meddle)
+    assert found["multipart"].mark is Mark.BAD
+    assert "is listed with another size" in found["multipart"].sentence
 
 
 def test_a_key_that_may_not_list_uploads_is_told_what_that_costs(behind: Behind) -> None:

@@ -12,7 +12,7 @@ from tests.lab.fault_proxy import Answer, Forward, Request, Storm, proxy, refusa
 from three_backup.errors import BackupError, ConfigurationError, Exit, UnreachableError
 from three_backup.model.storage import Storage
 from three_backup.s3.failures import MissingError
-from three_backup.s3.store import OWNER, Store
+from three_backup.s3.store import Store
 
 from .conftest import Connect
 
@@ -199,33 +199,6 @@ def test_a_storm_that_does_not_pass_ends_in_time_and_is_not_waited_for_again(
             stopped.read("key")
     assert before > 1
     assert stopped.requests == before + 1
-
-
-def test_the_first_host_owns_the_prefix(store: Store, connect: Connect) -> None:
-    store.claim("host-a")
-    again = connect()
-    again.claim("host-a")
-    again.claim("host-a")
-    assert again.requests == 1
-    assert b"host-a" in store.read(OWNER)
-
-
-def test_another_host_is_refused_and_writes_nothing(store: Store, connect: Connect) -> None:
-    store.claim("host-a")
-    with pytest.raises(ConfigurationError) as caught:
-        connect().claim("host-b")
-    assert caught.value.code == "s3.owner"
-    assert "host-a" in caught.value.message
-    assert "--adopt" in caught.value.hint
-    assert b"host-a" in store.read(OWNER)
-
-
-def test_another_host_may_adopt_the_prefix(store: Store, connect: Connect) -> None:
-    store.claim("host-a")
-    connect().claim("host-b", adopt=True)
-    connect().claim("host-b")
-    with pytest.raises(BackupError):
-        connect().claim("host-a")
 
 
 def test_a_bucket_of_our_own_may_be_created_twice(storage: Storage, connect: Connect) -> None:

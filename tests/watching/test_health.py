@@ -96,7 +96,24 @@ def test_a_snapshot_without_its_parent_is_not_good() -> None:
     found = health(BASE, lost)
     assert found.level is Level.CRITICAL
     assert found.incremental is None
-    assert found.troubles[-1] == f"{lost.id} cannot be restored, a parent of it is gone"
+    assert found.troubles[-1] == (
+        f"{lost.id} cannot be restored: that of 2026-11-20T10:17:00Z, on which it builds, "
+        f"is gone; the newest that can is {BASE.id}"
+    )
+
+
+def test_a_hole_behind_a_newer_base_is_told_and_makes_nothing_late() -> None:
+    second = child(child(BASE, days=9), days=8)
+    third = child(second, days=7)
+    later = Stored(SnapshotId(NOW - timedelta(days=6)), local=False, s3=True)
+    last = child(later, hours=7)
+    found = health(BASE, second, third, later, last)
+    assert (found.level, found.uploaded) == (Level.WARNING, last.id.time)
+    (trouble,) = found.troubles
+    assert trouble == (
+        f"{third.id} and 1 before it cannot be restored: that of 2026-11-14T10:17:00Z, on which "
+        f"it builds, is gone; the newest that can is {last.id}"
+    )
 
 
 def test_nothing_is_expected_where_nothing_is_to_be_taken() -> None:

@@ -17,9 +17,7 @@ class ManifestCache:
 
     def __init__(self, storage: Storage) -> None:
         self._local_dir = storage.local_dir
-        place = f"{storage.endpoint}/{storage.bucket}/{storage.prefix}"
-        name = hashlib.sha256(place.encode()).hexdigest()[:16]
-        self._folder = storage.local_dir / "cache" / name
+        self._folder = folder_of(storage)
 
     def read(self, carrier: Carrier, snapshot: SnapshotId) -> Manifest | None:
         """Return the manifest, or None if it has to be read from S3."""
@@ -42,3 +40,10 @@ class ManifestCache:
 
     def _path(self, carrier: Carrier, snapshot: SnapshotId) -> Path:
         return self._folder / layout.manifest_key(carrier, snapshot)
+
+
+def folder_of(storage: Storage) -> Path:
+    """Return the folder of all that this host remembers of what lies in the storage."""
+    place = f"{storage.endpoint}/{storage.bucket}/{storage.prefix}"
+    name = hashlib.sha256(place.encode()).hexdigest()[:16]
+    return storage.local_dir / "cache" / name

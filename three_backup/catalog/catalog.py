@@ -9,13 +9,15 @@ from pathlib import Path
 
 from three_backup.catalog.cache import ManifestCache
 from three_backup.catalog.folders import LocalStore
-from three_backup.errors import BackupError, ConfigurationError, s3_is_away
-from three_backup.host.machine import host_id
+from three_backup.catalog.hollow_memory import HollowMemory, filled
+from three_backup.errors import BackupError, ConfigurationError, ManifestError, s3_is_away
+from three_backup.host.machine import this_host
 from three_backup.model import layout
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId, Stored, StoredFile, chain
 from three_backup.model.storage import Storage
 from three_backup.s3.download import read_range
+from three_backup.s3.ownership import claim
 from three_backup.s3.patience import Say
 from three_backup.s3.store import Store
 
@@ -33,6 +35,7 @@ class Catalog:
         self._say = say
         self._adopt = adopt
         self.local = LocalStore(storage.local_dir)
+        self.hollow = HollowMemory(storage)
         self.partial = False  # S3 is left out: parents missing here may lie there
         self._everything: dict[Carrier, str] | None = None
         self._unlisted: BackupError | None = None
@@ -76,12 +79,12 @@ class Catalog:
             self._unlisted = error
             raise
 
-    def claim(self) -> None:
-        """Make sure that this host, and no other, writes below the prefix, before it writes.
+    def claim(self, *, renew: bool = True) -> None:
+        """Make sure that this host, and no other, writes below the prefix; see s3.ownership.
 
         With adopt, take the prefix over from another host. Raises ConfigurationError.
         """
-        self.bucket.claim(host_id(), adopt=self._adopt)
+        claim(self.bucket, this_host(), adopt=self._adopt, renew=renew)
 
     def without_s3(self, error: BackupError) -> "Catalog":
         """Return a catalog of this host's snapshots alone, for while S3 is away.
@@ -112,6 +115,10 @@ class Catalog:
         return [
             Stored(snapshot, local=snapshot in local, s3=snapshot in there) for snapshot in ordered
         ]
+
+    def filled(self, carrier: Carrier) -> list[Stored]:
+        """Return the carrier's snapshots without the copies in S3 that were found hollow."""
+        return filled(self.snapshots(carrier), self.hollow.of(carrier))
 
     def carriers(self, source_type: str) -> list[Carrier]:
         """Return every carrier of a source that has a snapshot anywhere, sorted."""
@@ -195,7 +202,7 @@ class Catalog:
         body = self.bucket.read(key)
         manifest = Manifest.from_json(body, key)
         if manifest.carrier != carrier or manifest.snapshot != snapshot:
-            raise BackupError(
+            raise ManifestError(
                 "manifest.misplaced",
                 f"{key}: this is the manifest of {manifest.carrier} {manifest.snapshot}",
                 "restore another snapshot, and find out who writes to the bucket",

@@ -2,12 +2,17 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 
 from three_backup.catalog.catalog import Catalog, Files
-from three_backup.errors import BackupError
+from three_backup.errors import BackupError, BrokenChainError
 from three_backup.host.locks import carrier_lock
+from three_backup.model.dependencies import missing_links
+from three_backup.model.kept import Kept
 from three_backup.model.objects import Carrier
-from three_backup.model.snapshots import Manifest, SnapshotId, Stored, chain
+from three_backup.model.snapshots import Manifest, SnapshotId, Stored, chain, rfc3339
+
+_ANOTHER = "restore another one with --snapshot; tb-list --stored --snapshots names them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +41,31 @@ class Snapshot:
     def chain(self) -> list[Files]:
         """Return the files of the base, of the incrementals after it and its own, in order.
 
-        Raises BackupError where a link is missing, or where the snapshot itself was removed since.
+        Raises BrokenChainError where a link is missing, BackupError where the snapshot itself was
+        removed since.
         """
         snapshots = {stored.id: stored for stored in self.catalog.snapshots(self.carrier)}
         if self.id not in snapshots:
-            raise self._broken("was removed meanwhile")
+            raise BackupError(
+                "catalog.removed",
+                f"{self.carrier}: snapshot {self.id} was removed meanwhile",
+                _ANOTHER,
+            )
         links = chain(snapshots, self.id)
         if links is None:
-            raise self._broken("lacks the snapshot it is an increment of")
+            raise self._broken(missing_links(snapshots.values(), Kept.FOLDERS)[self.id])
         return [self.catalog.files(self.carrier, snapshots[link]) for link in links]
 
     def undisturbed(self) -> AbstractContextManager[None]:
         """Keep others from removing snapshots of the carrier meanwhile."""
         return carrier_lock(self.catalog.storage.local_dir, self.carrier, shared=True)
 
-    def _broken(self, what: str) -> BackupError:
-        return BackupError(
+    def _broken(self, link: datetime) -> BrokenChainError:
+        """link: when the snapshot was taken that is gone."""
+        partial = self.catalog.partial
+        return BrokenChainError(
             "catalog.broken_chain",
-            f"{self.carrier}: snapshot {self.id} {what}",
-            "restore an older one with --snapshot; tb-list --snapshots names them",
+            f"{self.carrier}: snapshot {self.id} cannot be restored: that of {rfc3339(link)}, on "
+            f"which it builds, {'does not lie on this host' if partial else 'is gone'}",
+            "restore it once S3 can be read again" if partial else _ANOTHER,
         )

@@ -1,18 +1,21 @@
 """Records of objects: those live at the sources, or those stored in the catalog."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from shutil import which
 from typing import Any
 
 from three_backup.catalog.carriers import can_hold, record_of
 from three_backup.catalog.catalog import Catalog
+from three_backup.catalog.hollow_memory import filled
 from three_backup.config import Configuration
 from three_backup.errors import BackupError
+from three_backup.model.dependencies import missing_links
 from three_backup.model.objects import Carrier, ObjectId, can_match_below, selected
 from three_backup.model.records import Record, of_source
-from three_backup.model.snapshots import CarriedObject, Manifest, Stored
-from three_backup.sources import SOURCES
+from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId, Stored, rfc3339
+from three_backup.sources import SOURCES, source_of
 from three_backup.sources.base import Found, Source, Unreadable
 from three_backup.sources.jobs import Say
 
@@ -59,14 +62,35 @@ def stored(
                     yield from _stored(catalog, carrier, patterns)
 
 
-def describe(stored: Stored, manifest: Manifest) -> dict[str, Any]:
-    """Return the fields of a snapshot for a record. size: bytes of its data files."""
+def missing_of(
+    carrier: Carrier, snapshots: Iterable[Stored], hollow: Collection[SnapshotId] = ()
+) -> Mapping[SnapshotId, datetime]:
+    """Return those of a carrier's snapshots, oldest first, that cannot be restored.
+
+    Each comes with the time of the snapshot that it builds on and that is gone, or hollow in S3.
+    """
+    return missing_links(filled(snapshots, hollow), source_of(carrier.type).kept)
+
+
+def describe(
+    stored: Stored,
+    manifest: Manifest,
+    missing: Mapping[SnapshotId, datetime],
+    hollow: Mapping[SnapshotId, str],
+) -> dict[str, Any]:
+    """Return the fields of a snapshot for a record. size: bytes of its data files.
+
+    missing: see missing_of. hollow: see catalog.hollow.
+    """
+    link, lack = missing.get(stored.id), hollow.get(stored.id)
     places = [name for name, there in (("local", stored.local), ("s3", stored.s3)) if there]
     return {
         "id": str(stored.id),
         "kind": stored.id.kind,
         "size": manifest.stored_size,
         "place": places,
+        **({} if link is None else {"missing": rfc3339(link)}),
+        **({} if lack is None else {"hollow": lack}),
     }
 
 
@@ -76,13 +100,16 @@ def _stored(
     of_another_host = {"s3_prefix": catalog.storage.prefix} if catalog.storage.foreign else {}
     newest: dict[ObjectId, CarriedObject] = {}
     holders: dict[ObjectId, list[dict[str, Any]]] = {}
-    for snapshot in catalog.snapshots(carrier):
+    snapshots = catalog.snapshots(carrier)
+    hollow = catalog.hollow.of(carrier)
+    missing = missing_of(carrier, snapshots, hollow)
+    for snapshot in snapshots:
         try:
             manifest = catalog.manifest(carrier, snapshot)
         except BackupError as error:
             yield record_of(carrier), error
             continue
-        described = describe(snapshot, manifest)
+        described = describe(snapshot, manifest, missing, hollow)
         for carried in manifest.objects:
             newest[carried.id] = carried
             holders.setdefault(carried.id, []).append(described)

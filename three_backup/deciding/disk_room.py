@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import datetime
 
 from three_backup.catalog.catalog import Catalog
 from three_backup.config import Configuration
@@ -27,6 +28,7 @@ def room_comes(
     configuration: Configuration,
     catalog: Catalog,
     snapshots: Sequence[Stored],
+    now: datetime,
 ) -> bool:
     """Return whether tb-rotate will remove something here once tb-upload has sent its part.
 
@@ -38,7 +40,7 @@ def room_comes(
         return False
     carrier = record.carrier
     with suppress(BackupError):  # the error to report is the full disk
-        holding = Holding.of(carrier, [record.object], configuration, catalog, snapshots)
+        holding = Holding.of(carrier, [record.object], configuration, catalog, snapshots, now)
         decided = holding.once_uploaded().verdicts()
         return any(verdict.place is Place.LOCAL and not verdict.keep for verdict in decided)
     return False

@@ -40,6 +40,7 @@ class Holding:
     catalog: Catalog
     snapshots: Sequence[Stored]  # oldest first
     settings: Sequence[Settings]  # those of its enabled objects, each once
+    now: datetime  # aware UTC
 
     @classmethod
     def of(
@@ -49,6 +50,7 @@ class Holding:
         configuration: Configuration,
         catalog: Catalog,
         snapshots: Sequence[Stored],
+        now: datetime,
     ) -> Self:
         """Read the settings of the live objects and of those in the carrier's newest snapshot.
 
@@ -58,7 +60,7 @@ class Holding:
         ids = list(live)
         held = _held(carrier, ids, catalog, snapshots)
         settings = distinct(configuration.settings(object_id) for object_id in (*ids, *held))
-        return cls(carrier, catalog, snapshots, settings)
+        return cls(carrier, catalog, snapshots, settings, now)
 
     @property
     def kept(self) -> Kept:
@@ -77,7 +79,7 @@ class Holding:
         if not self.settings:
             return []
         candidates = _candidates(
-            self.carrier, self.snapshots, self.catalog, wanted=self.goes_to_s3
+            self.carrier, self.snapshots, self.catalog, self.now, wanted=self.goes_to_s3
         )
         return decide(candidates, self._limits, self.kept)
 
@@ -117,7 +119,8 @@ class Holding:
             unsynced=bool(unsynced),
             begun=any(_is_begun(self.carrier, stored.id, self.catalog) for stored in unsynced),
             stale_local=Place.LOCAL in stale,
-            stale_s3=Place.S3 in stale,
+            # What is hollow is looked at again by each run, until somebody has put it right.
+            stale_s3=Place.S3 in stale or bool(self.catalog.hollow.of(self.carrier)),
         )
 
     def _keeps_everything(self) -> bool:
@@ -206,10 +209,10 @@ def outlook(
 ) -> Outlook:
     """Work out how a carrier stands. records: those of it, at least one of a live object."""
     live = {record.object: record for record in records if not record.failed}
-    snapshots = catalog.snapshots(carrier)
+    snapshots = catalog.filled(carrier)
     held = _held(carrier, live, catalog, snapshots)
     settings = {object_id: configuration.settings(object_id) for object_id in (*live, *held)}
-    holding = Holding(carrier, catalog, snapshots, distinct(settings.values()))
+    holding = Holding(carrier, catalog, snapshots, distinct(settings.values()), now)
     source = source_of(carrier.type)
 
     def broken(newest: SnapshotId) -> str | None:
@@ -250,7 +253,12 @@ def distinct(settings: Iterable[Settings]) -> list[Settings]:
 
 
 def _candidates(
-    carrier: Carrier, snapshots: Sequence[Stored], catalog: Catalog, *, wanted: bool
+    carrier: Carrier,
+    snapshots: Sequence[Stored],
+    catalog: Catalog,
+    now: datetime,
+    *,
+    wanted: bool,
 ) -> list[Candidate]:
     # A manifest in S3 is read only where some snapshot on this host has files never uploaded.
     apart = any(
@@ -262,6 +270,7 @@ def _candidates(
             wanted,
             local_only=apart and _has_local_files(carrier, stored, catalog),
             lost=apart and bool(catalog.lost_files(carrier, stored)),
+            ahead=is_from_the_future(stored.id.time, now),
         )
         for stored in snapshots
     ]

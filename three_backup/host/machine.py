@@ -2,9 +2,22 @@
 
 import platform
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 _MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A machine. Its name may change, its id does not; copies of a machine share the id."""
+
+    id: str
+    name: str = ""  # empty: not known
+
+
+def this_host() -> Host:
+    return Host(host_id(), platform.node())
 
 
 def host_id() -> str:

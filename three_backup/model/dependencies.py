@@ -1,6 +1,6 @@
 """The copies of a carrier's snapshots, and which of them other copies need. Pure."""
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -23,6 +23,7 @@ class Candidate:
     wanted_in_s3: bool = True  # it is to be uploaded
     local_only: bool = False  # it has files that are never uploaded
     lost: bool = False  # these files are no longer on this host
+    ahead: bool = False  # its time lies in the future
 
 
 @dataclass(eq=False, slots=True)
@@ -39,6 +40,28 @@ class Copy:
 _time = attrgetter("stored.id.time")
 
 
+def missing_links(snapshots: Iterable[Stored], kept: Kept) -> dict[SnapshotId, datetime]:
+    """Return the snapshots that cannot be restored, each with the time of the link that is gone.
+
+    snapshots: all of a carrier, oldest first. A point in the source needs no other snapshot.
+    """
+    there: set[datetime] = set()
+    gone: dict[datetime, datetime] = {}
+    found: dict[SnapshotId, datetime] = {}
+    for stored in snapshots:
+        snapshot = stored.id
+        there.add(snapshot.time)
+        if snapshot.parent is None:
+            continue
+        if snapshot.parent in gone:
+            gone[snapshot.time] = gone[snapshot.parent]
+        elif snapshot.parent not in there:
+            gone[snapshot.time] = snapshot.parent
+        if snapshot.time in gone and not (kept is Kept.POINTS and stored.local):
+            found[snapshot] = gone[snapshot.time]
+    return found
+
+
 class Known:
     """The snapshots of a carrier and how they depend on each other."""
 
@@ -48,6 +71,7 @@ class Known:
         self.candidates = sorted(candidates, key=_time, reverse=True)
         self.newest_first = [candidate.stored for candidate in self.candidates]
         self._by_time = {_time(candidate): candidate for candidate in self.candidates}
+        self.ahead = {_time(candidate) for candidate in self.candidates if candidate.ahead}
         self.here = {
             snapshot.id.time: Copy(snapshot.id, Place.LOCAL)
             for snapshot in self.newest_first
@@ -80,10 +104,14 @@ class Known:
             return True
         return copy.id.parent is None or copy.id.parent in self._complete
 
-    def newest_complete(self) -> Stored | None:
+    def newest_complete(self) -> list[Stored]:
+        """Return the newest snapshot that can be restored; if it is ahead, one before it as well.
+
+        Oldest first.
+        """
         return self._newest_of(self._complete)
 
-    def newest_complete_in_s3(self) -> Stored | None:
+    def newest_complete_in_s3(self) -> list[Stored]:
         return self._newest_of(self._complete_in_s3)
 
     def newest_with_local_files(self) -> Stored | None:
@@ -133,6 +161,6 @@ class Known:
             yield ancestor
             snapshot = ancestor.stored.id
 
-    def _newest_of(self, times: Container[datetime]) -> Stored | None:
-        found = (snapshot for snapshot in self.newest_first if snapshot.id.time in times)
-        return next(found, None)
+    def _newest_of(self, times: Set[datetime]) -> list[Stored]:
+        newest = (max(some, default=None) for some in (times - self.ahead, times & self.ahead))
+        return [self._by_time[time].stored for time in newest if time is not None]

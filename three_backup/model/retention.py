@@ -2,9 +2,11 @@
 
 A snapshot may lie on this host, in S3 or both; each copy gets its own verdict. Restore takes every
 link of a chain from wherever it lies, so a copy of a parent stays only if another copy needs it.
+Snapshots from the future (a clock that was wrong, a forged manifest) are counted by themselves:
+they take no place of others.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import chain, islice
@@ -146,9 +148,13 @@ def _wanted(
     for place, copies in ((Place.LOCAL, known.here), (Place.S3, known.in_s3)):
         for kind in Kind:
             limit = _limit(limits, place, kind)
-            meant = (possible for possible in copies.values() if possible.id.kind is kind)
-            for copy in islice(filter(known.restorable, meant), limit):
+            meant = [possible for possible in copies.values() if possible.id.kind is kind]
+            by_now = (copy for copy in meant if copy.id.time not in known.ahead)
+            ahead = (copy for copy in meant if copy.id.time in known.ahead)
+            for copy in islice(filter(known.restorable, by_now), limit):
                 yield copy, _rank(limit, kind, place)
+            for copy in islice(filter(known.restorable, ahead), limit):
+                yield copy, f"{_rank(limit, kind, place)} of those from the future"
     yield from _unsent(known, surplus)
     yield from _last_resorts(known)
 
@@ -172,11 +178,10 @@ def _unsent(known: Known, surplus: Collection[SnapshotId]) -> Iterator[tuple[Cop
 
 def _last_resorts(known: Known) -> Iterator[tuple[Copy, str]]:
     """Yield the copies that are kept whatever the limits say, each with the reason."""
-    newest = known.newest_complete()
-    if newest is not None:
+    complete = known.newest_complete()
+    for newest in complete:
         yield known.best_copy(newest), "the newest that can be restored"
-    in_s3 = known.newest_complete_in_s3()
-    if in_s3 is not None:
+    for in_s3 in known.newest_complete_in_s3():
         yield known.in_s3[in_s3.id.time], "the newest that can be restored from S3 alone"
     with_local_files = known.newest_with_local_files()
     if with_local_files is not None:
@@ -186,13 +191,14 @@ def _last_resorts(known: Known) -> Iterator[tuple[Copy, str]]:
     )
     for point in points[:1]:
         yield known.here[point.id.time], "the next increment is made from it"
-    for copy in _broken_but_newest(known, newest):
-        yield copy, "its parent is gone, yet nothing newer can be restored"
+    than = f"nothing newer than {complete[0].id}" if complete else "nothing"
+    for copy in _broken_but_newest(known, complete[:1]):
+        yield copy, f"a snapshot that it builds on is gone, yet {than} can be restored"
 
 
-def _broken_but_newest(known: Known, newest: Stored | None) -> Iterator[Copy]:
+def _broken_but_newest(known: Known, newest: Sequence[Stored]) -> Iterator[Copy]:
     for snapshot in known.newest_first:
-        if newest is None or snapshot.id.time >= newest.id.time:
+        if all(snapshot.id.time >= whole.id.time for whole in newest):
             yield from (copy for copy in known.copies(snapshot) if not known.restorable(copy))
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
-from three_backup.errors import BackupError, UsageError
+from three_backup.errors import ManifestError, UsageError
 from three_backup.model.objects import Carrier, ObjectId
 
 MANIFEST_VERSION = 1
@@ -152,13 +152,13 @@ class Manifest:
     def from_json(cls, body: bytes, where: str) -> Self:
         """Parse a manifest.
 
-        Raises BackupError, naming where, if body is damaged or not a manifest of this version.
+        Raises ManifestError, naming where, if body is damaged or not a manifest of this version.
         """
         try:
             fields = json.loads(body)
             _check_seal(body)
             if fields["v"] != MANIFEST_VERSION:
-                raise BackupError(
+                raise ManifestError(
                     "manifest.version",
                     f"{where}: the manifest has version {fields['v']}",
                     "read it with a newer three_backup",
@@ -179,7 +179,7 @@ class Manifest:
                 host=str(fields["host"]),
             )
         except (UsageError, *_MALFORMED) as error:
-            raise BackupError(
+            raise ManifestError(
                 "manifest.malformed",
                 f"{where}: this is not a manifest ({type(error).__name__}: {error})",
                 "restore an older snapshot; the next base replaces it",
@@ -214,14 +214,14 @@ def rfc3339(time: datetime) -> str:
 
 
 class _Facts(dict[str, Any]):
-    """The source's own facts in a manifest; a missing one raises BackupError."""
+    """The source's own facts in a manifest; a missing one raises ManifestError."""
 
     def __init__(self, where: str, facts: Mapping[str, Any]) -> None:
         super().__init__(facts)
         self._where = where
 
     def __missing__(self, name: str) -> Any:
-        raise BackupError(
+        raise ManifestError(
             "manifest.malformed",
             f"{self._where}: the manifest lacks {name}",
             "restore an older snapshot; the next base replaces it",

@@ -3,6 +3,7 @@
 import os
 import platform
 import shlex
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -110,6 +111,14 @@ class Invocation:
         """The catalogs of every storage that the configuration names."""
         found = (self.catalog(storage) for storage in self.configuration.storages())
         return list(dict.fromkeys(found))
+
+    @property
+    def is_piped(self) -> bool:
+        """Whether records are fed in: a terminal, and cron's /dev/null, feed none."""
+        if sys.stdin is None:
+            return False
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+        return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
 
     def records(self) -> Iterator[Record]:
         """Yield the records on standard input; a malformed line yields one with its error."""

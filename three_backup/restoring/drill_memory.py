@@ -30,7 +30,7 @@ class Memory:
 
     def remember(self, catalog: Catalog, drill: Drill, *, good: bool) -> None:
         try:
-            catalog.claim()
+            catalog.claim(renew=False)
             self.of(catalog).remember(drill, good=good)
         except BackupError as error:
             self._invocation.say(f"{error.message}: what is proved here is not remembered there")

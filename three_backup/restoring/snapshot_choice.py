@@ -1,23 +1,27 @@
-"""The snapshots that may be restored, by --snapshot and --at."""
+"""The snapshots that may be restored, by --snapshot and --at, and what to restore instead."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
+from functools import partial
 from typing import Self
 
-from three_backup.catalog.catalog import Catalog
+from three_backup.catalog.catalog import Catalog, Files
 from three_backup.catalog.snapshot import Snapshot
-from three_backup.errors import UsageError
-from three_backup.model.objects import Carrier
-from three_backup.model.snapshots import SnapshotId
+from three_backup.deciding.discovery import missing_of
+from three_backup.errors import BackupError, BrokenChainError, UsageError
+from three_backup.model.objects import Carrier, ObjectId
+from three_backup.model.snapshots import SnapshotId, rfc3339
+
+_OPTION = "tb-restore --snapshot"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
     """The snapshots that may be restored: one, or those not after a time, or all."""
 
-    snapshot: SnapshotId | None
-    at: datetime | None
+    snapshot: SnapshotId | None = None
+    at: datetime | None = None
 
     @classmethod
     def of(cls, snapshot: str | None, at: str | None, zone: tzinfo) -> Self:
@@ -40,10 +44,68 @@ class Choice:
             if self._allows(stored.id):
                 yield Snapshot(catalog, carrier, stored)
 
+    def chain(self, snapshot: Snapshot, objects: Collection[ObjectId] = ()) -> list[Files]:
+        """Return the chain of an allowed snapshot.
+
+        Raises BrokenChainError, which names the newest snapshot with a whole chain that can be
+        restored instead; with objects, one that holds some of them.
+        """
+        try:
+            return snapshot.chain()
+        except BrokenChainError as error:
+            if snapshot.catalog.partial:
+                raise
+            hint = self._instead(snapshot, objects)
+            raise BrokenChainError(error.code, error.message, hint) from error
+
+    def too_early(self, what: str, oldest: Iterable[Snapshot]) -> BackupError | None:
+        """Return the error that no snapshot is as old as --at.
+
+        oldest: the first whole one that holds what is wanted, of each carrier.
+        """
+        first = min(oldest, key=lambda snapshot: snapshot.id.time, default=None)
+        if self.at is None or first is None or first.id.time <= self.at:
+            return None
+        return BackupError(
+            "restore.too_early",
+            f"{what}: no snapshot is as old as {rfc3339(self.at)}; the oldest that can be "
+            f"restored is {first.id}, of {rfc3339(first.id.time)}",
+            f"give that time or a later one: --at {rfc3339(first.id.time)}",
+        )
+
+    def _instead(self, broken: Snapshot, objects: Collection[ObjectId]) -> str:
+        """Return what to restore instead of a snapshot whose chain is broken."""
+        whole = list(whole_snapshots(broken.catalog, broken.carrier))
+        until = [other for other in whole if self.at is None or other.id.time <= self.at]
+        then = "" if self.at is None else " of that time"
+        for other in filter(partial(_holds, objects), reversed(until)):
+            return f"the newest{then} that can be is {other.id}: {_OPTION} {other.id}"
+        for other in filter(partial(_holds, objects), whole[len(until) :]):
+            return f"none{then} can be, the next is {other.id}: {_OPTION} {other.id}"
+        return "no other can be either; the next run takes a new base"
+
     def _allows(self, snapshot: SnapshotId) -> bool:
         if self.snapshot is not None:
             return snapshot == self.snapshot
         return self.at is None or snapshot.time <= self.at
+
+
+def whole_snapshots(catalog: Catalog, carrier: Carrier) -> Iterator[Snapshot]:
+    """Yield the carrier's snapshots that can be restored, oldest first."""
+    snapshots = catalog.snapshots(carrier)
+    missing = missing_of(carrier, snapshots)
+    for stored in snapshots:
+        if stored.id not in missing:
+            yield Snapshot(catalog, carrier, stored)
+
+
+def _holds(objects: Collection[ObjectId], snapshot: Snapshot) -> bool:
+    """Return whether it can be read and, if objects are named, holds any of them."""
+    try:
+        held = {carried.id for carried in snapshot.manifest().objects}
+    except BackupError:
+        return False
+    return not objects or not held.isdisjoint(objects)
 
 
 def _snapshot(text: str) -> SnapshotId:

@@ -1,6 +1,7 @@
 """Finds the snapshot that an object is restored from."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
@@ -11,7 +12,7 @@ from three_backup.keeping import keeping_of
 from three_backup.model.objects import Carrier, ObjectId, can_match_below, has_wildcard, matches
 from three_backup.model.snapshots import CarriedObject, SnapshotId
 from three_backup.restoring.nothing_found import Whereabouts
-from three_backup.restoring.snapshot_choice import Choice
+from three_backup.restoring.snapshot_choice import Choice, whole_snapshots
 from three_backup.sources import SOURCES
 
 _CarrierIn = tuple[Catalog, Carrier]
@@ -153,8 +154,34 @@ class Finder:
         return self._objects[snapshot.name]
 
     def _not_held(self, pattern: str) -> BackupError:
+        if early := self._too_early(pattern):
+            return early
         return self._whereabouts.not_found(
             "restore.not_found",
             f"{pattern}: no snapshot that may be restored holds it",
             "tb-list --stored --snapshots shows what there is",
         )
+
+    def _too_early(self, pattern: str) -> BackupError | None:
+        if self._choice.at is None:
+            return None
+        types = [source.type for source in SOURCES if can_match_below(pattern, source.type)]
+        holders = (
+            self._oldest(catalog, carrier, pattern)
+            for source_type in types
+            for object_id, carriers in self._carriers(source_type).items()
+            if object_id == _SHARED or matches(pattern, object_id)
+            for catalog, carrier in carriers
+        )
+        return self._choice.too_early(pattern, filter(None, holders))
+
+    def _oldest(self, catalog: Catalog, carrier: Carrier, pattern: str) -> Snapshot | None:
+        """Return the oldest whole snapshot of the carrier that holds what the pattern selects."""
+        for snapshot in whole_snapshots(catalog, carrier):
+            with suppress(BackupError):
+                held = self._held(snapshot)
+                if carrier.is_object or any(
+                    matches(pattern, str(object_id)) for object_id in held
+                ):
+                    return snapshot
+        return None

@@ -5,17 +5,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.errors import UsageError
-from three_backup.model.objects import selected
+from three_backup.model.objects import Carrier, selected
 from three_backup.model.records import Record, of_source
 from three_backup.pipe import Invocation
 from three_backup.restoring.nothing_found import Whereabouts
-from three_backup.restoring.snapshot_choice import Choice
+from three_backup.restoring.snapshot_choice import Choice, whole_snapshots
 from three_backup.sources import FOLDERS
 from three_backup.sources.base import FolderSource, Planned, Restored
 from three_backup.sources.jobs import WholeJob
@@ -94,6 +95,8 @@ def _mapping(text: str) -> tuple[str, str]:
 def _selected(catalogs: Sequence[Catalog], patterns: Sequence[str], choice: Choice) -> _Server:
     servers = list(_servers(catalogs, patterns, choice))
     if not servers:
+        if early := choice.too_early(", ".join(patterns), _oldest(catalogs, patterns)):
+            raise early
         raise Whereabouts(catalogs).not_found(
             "restore.not_found",
             f"{', '.join(patterns)}: no snapshot of a whole cluster that may be restored is "
@@ -114,12 +117,24 @@ def _selected(catalogs: Sequence[Catalog], patterns: Sequence[str], choice: Choi
 def _servers(
     catalogs: Sequence[Catalog], patterns: Sequence[str], choice: Choice
 ) -> Iterator[_Server]:
+    for catalog, source, carrier in _clusters(catalogs, patterns):
+        if newest := next(choice.of_carrier(catalog, carrier), None):
+            yield _Server(source, newest)
+
+
+def _oldest(catalogs: Sequence[Catalog], patterns: Sequence[str]) -> Iterator[Snapshot]:
+    for catalog, _, carrier in _clusters(catalogs, patterns):
+        yield from islice(whole_snapshots(catalog, carrier), 1)
+
+
+def _clusters(
+    catalogs: Sequence[Catalog], patterns: Sequence[str]
+) -> Iterator[tuple[Catalog, FolderSource, Carrier]]:
     for catalog in catalogs:
         for source in FOLDERS:
             for carrier in catalog.carriers(source.type):
-                newest = next(choice.of_carrier(catalog, carrier), None)
-                if newest is not None and selected(patterns, carrier):
-                    yield _Server(source, newest)
+                if selected(patterns, carrier):
+                    yield catalog, source, carrier
 
 
 def _restored(
@@ -129,7 +144,7 @@ def _restored(
     moved: Mapping[str, str],
     record: Record,
 ) -> Record:
-    started, chain = time.monotonic(), server.snapshot.chain()
+    started, chain = time.monotonic(), request.choice.chain(server.snapshot)
     total = sum(files.manifest.stored_size for files in chain)
     directory = request.pgdata.absolute()
     with ExitStack() as stack:

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from three_backup.errors import BackupError
+from three_backup.errors import BackupError, ConfigurationError
+from three_backup.host.machine import Host
 from three_backup.model.findings import Finding, Mark, bad, good, note
 from three_backup.model.storage import Storage
-from three_backup.s3 import multipart
+from three_backup.s3 import multipart, ownership
 from three_backup.s3.failures import MissingError, explained
 from three_backup.s3.reaching import reach
 from three_backup.s3.store import Store
@@ -37,10 +38,10 @@ _OPEN = f"{FOLDER}open/"
 """Folder of keys that hold the ids of open uploads, for clear: not every server lists them."""
 
 
-def probe(storage: Storage, host: str, clock: Callable[[], datetime], tell: Tell) -> None:
+def probe(storage: Storage, host: Host, clock: Callable[[], datetime], tell: Tell) -> None:
     """Tell what works and what does not, one finding after the other; leave nothing behind.
 
-    storage: with a bucket. host: the id of this host, to tell whether the prefix is its own.
+    storage: with a bucket. host: this one, to tell whether the prefix is its own.
     """
     storage = replace(storage, timeout=min(storage.timeout, _PATIENCE))
     for finding in reach(storage, FOLDER, clock):
@@ -68,7 +69,7 @@ def _try(subject: str, step: Callable[[], Iterator[Finding]], tell: Tell) -> Non
 @dataclass(slots=True)
 class _Probe:
     store: Store
-    host: str
+    host: Host
 
     def steps(self) -> list[tuple[str, Callable[[], Iterator[Finding]]]]:
         return [
@@ -87,17 +88,15 @@ class _Probe:
         ]
 
     def owner(self) -> Iterator[Finding]:
-        owner = self.store.owner()
-        if owner is None or owner == self.host:
+        owner = ownership.read(self.store)
+        try:
+            if owner is not None:
+                ownership.check(self.store, owner, self.host)
+        except ConfigurationError as error:
+            yield note("owner", error.message, f"restoring is free; to back up, {error.hint}")
+        else:
             whose = "is free" if owner is None else "belongs to this host"
             yield good("owner", f"the prefix {self.store.storage.prefix or '(none)'} {whose}")
-        else:
-            yield note(
-                "owner",
-                f"{self.store.place()}: another host writes there ({owner})",
-                "restoring from there is free; to back up give this host another s3_prefix, or "
-                "take the prefix over with --adopt",
-            )
 
     def writing(self) -> Iterator[Finding]:
         self.store.write(_PLAIN, _BODY)
@@ -169,6 +168,9 @@ class _Probe:
         joint = self.store.read_range(key, _SMALLEST_PART - 1, 2)
         if self.store.size(key) != _SMALLEST_PART + 1 or joint != bytes((first[-1], last[0])):
             raise _other("a key is not made of the parts that were sent")
+        listed = {stored.key: stored.size for stored in self.store.all_keys(key)}
+        if listed.get(key) != _SMALLEST_PART + 1:
+            raise _other("a key that was sent in parts is listed with another size")
         yield good("multipart", "parts are sent, listed, resumed and joined")
 
     def part_numbers(self) -> Iterator[Finding]:
@@ -205,9 +207,12 @@ class _Probe:
                     **self.store.names(_PLAIN), Body=_BODY, IfNoneMatch="*"
                 )
         except BackupError:
-            yield good("conditions", "If-None-Match is honoured or refused; we do not need it")
+            yield good("conditions", "If-None-Match is honoured or refused")
         else:
-            yield note("conditions", "If-None-Match is passed over; we do not need it")
+            sentence = (
+                "If-None-Match is passed over: of two copies of this host that begin in the "
+            )
+            yield note("conditions", f"{sentence}same moment the next tool refuses one")
 
     def deleting(self) -> Iterator[Finding]:
         yield from self.clear()

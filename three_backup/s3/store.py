@@ -1,7 +1,6 @@
 """List, read, write and delete the keys below a prefix of a bucket."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -26,7 +25,7 @@ from three_backup.s3.listing import ListedKey
 from three_backup.s3.patience import Say
 
 OWNER = "owner.json"
-"""The key that names the host which writes below a prefix."""
+"""The key that names the host which writes below a prefix; see ownership."""
 
 _OUR_KEY = re.compile(r"[A-Za-z0-9._/=-]+")
 _DELETED_AT_ONCE = 1000
@@ -52,7 +51,7 @@ class Store:
         self.requests = 0  # HTTP requests so far, repeated ones included
         self._say = say
         self._counting = Lock()
-        self._claimed = False
+        self.claimed = False  # see ownership
 
     @cached_property
     def client(self) -> Client:
@@ -153,12 +152,17 @@ class Store:
             "restore an older snapshot; the next base replaces it",
         )
 
-    def write(self, key: str, body: bytes) -> None:
-        """Store a small key, such as a manifest, in the bucket's usual storage class."""
-        self._refuse_foreign(key)
+    def write(self, key: str, body: bytes, condition: Mapping[str, str] | None = None) -> None:
+        """Store a small key, such as a manifest, in the bucket's usual storage class.
+
+        condition: IfMatch or IfNoneMatch; not every server heeds it.
+        """
+        self.refuse_foreign(key)
         digest = hashlib.md5(body, usedforsecurity=False).digest()
         with explained(self.storage, key):
-            self.client.put_object(**self.names(key), Body=body, ContentMD5=content_md5(digest))
+            self.client.put_object(
+                **self.names(key), Body=body, ContentMD5=content_md5(digest), **(condition or {})
+            )
 
     def size(self, key: str) -> int | None:
         """Return the bytes stored under the key; None if it does not exist."""
@@ -181,7 +185,7 @@ class Store:
         """
         remaining = iter(keys)
         while batch := list(islice(remaining, _DELETED_AT_ONCE)):
-            self._refuse_foreign(batch[0])
+            self.refuse_foreign(batch[0])
             failures = self._deletion.delete(batch)
             if failures:
                 key, why = next(iter(failures.items()))
@@ -198,40 +202,14 @@ class Store:
         self.delete(key for key in keys if key.count("/") == top)
         self.delete(key for key in keys if key.count("/") > top)
 
-    def claim(self, host: str, *, adopt: bool = False) -> None:
-        """Make sure that this host, and no other, writes below the prefix.
-
-        host: an id that outlives a reboot. adopt: take the prefix over from another host. Asks
-        the server only the first time. Raises ConfigurationError if another host writes there.
-        """
-        if self._claimed:
-            return
-        self._refuse_foreign(OWNER)
-        owner = self.owner()
-        if owner is None or (owner != host and adopt):
-            self.write(OWNER, json.dumps({"v": 1, "host": host}).encode() + b"\n")
-        elif owner != host:
-            raise ConfigurationError(
-                "s3.owner",
-                f"{self.place()}: another host writes there ({owner})",
-                "give this host another s3_prefix, or take the prefix over with --adopt",
-            )
-        self._claimed = True
-
-    def owner(self) -> str | None:
-        """Return the id of the host that writes below the prefix; None if there is none."""
-        try:
-            body = self.read(OWNER)
-        except MissingError:
-            return None
-        try:
-            return str(json.loads(body)["host"])
-        except (ValueError, KeyError, TypeError) as error:
+    def refuse_foreign(self, key: str) -> None:
+        """Raise BackupError if the prefix is another host's: its keys are never changed."""
+        if self.storage.foreign:
             raise BackupError(
-                "s3.owner",
-                f"{self.place(OWNER)}: this does not name a host",
-                "delete the key if nobody else writes there",
-            ) from error
+                "s3.foreign",
+                f"{self.place(key)}: the prefix is another host's and is only read",
+                "to go on there, set s3_prefix in the configuration and say --adopt once",
+            )
 
     def create_bucket(self) -> None:
         """Create the bucket, for tb-demo and tests; one that is ours already will do."""
@@ -240,15 +218,6 @@ class Store:
                 self.client.create_bucket(Bucket=self.storage.bucket)
             except self.client.exceptions.BucketAlreadyOwnedByYou:
                 return
-
-    def _refuse_foreign(self, key: str) -> None:
-        """Raise BackupError if the prefix is another host's: its keys are never changed."""
-        if self.storage.foreign:
-            raise BackupError(
-                "s3.foreign",
-                f"{self.place(key)}: the prefix is another host's and is only read",
-                "to go on there, set s3_prefix in the configuration and say --adopt once",
-            )
 
     def _full(self, key: str) -> str:
         return f"{self.storage.prefix}/{key}" if self.storage.prefix else key

@@ -25,6 +25,7 @@ from tempfile import TemporaryFile
 from three_backup import pipe
 from three_backup.deciding.discovery import reachable
 from three_backup.errors import BackupError, Exit
+from three_backup.host.machine import this_host
 from three_backup.keeping import keeping_of
 from three_backup.model.findings import Finding, Mark, bad, note, tried
 from three_backup.model.objects import selected
@@ -115,7 +116,7 @@ def _look_at_s3(invocation: Invocation, storage: Storage, tell: Tell) -> None:
         return
     if storage.endpoint is not None and storage.endpoint.startswith("http:"):
         tell(note("TLS", "what is sent can be read on its way", "write https in s3_endpoint"))
-    probe(storage, invocation.host_id, invocation.clock, tell)
+    probe(storage, this_host(), invocation.clock, tell)
 
 
 def _look_at(invocation: Invocation, source: Source, tell: Tell) -> None:

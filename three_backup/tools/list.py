@@ -19,20 +19,18 @@ Options:
 Reads records where standard input is a pipe or a file; else it discovers by itself.
 """
 
-import stat
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
-from os import fstat
 from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.catalog.carriers import record_of
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.drills import Drills
+from three_backup.catalog.hollow import look
 from three_backup.deciding import discovery
 from three_backup.deciding.holding import outlook, unsupported
 from three_backup.errors import BackupError
@@ -48,6 +46,7 @@ from three_backup.sources import SOURCES
 
 _RIGHT = frozenset({2})
 _TOO_LARGE = 1 << 64
+_MARKS = {"hollow": "hollow", "missing": "broken"}
 _STAGES = ("stage", "max_stage", "disabled")
 
 
@@ -81,7 +80,7 @@ def main() -> int:
 
 def run(invocation: Invocation) -> None:
     args = Args.of(invocation.arguments)
-    if not _is_piped():
+    if not invocation.is_piped:
         invocation.warn()
     if args.stored and (empty := Whereabouts(invocation.catalogs).nothing):
         invocation.say(str(empty))
@@ -104,7 +103,7 @@ def _records(invocation: Invocation, *, stored: bool) -> Iterator[Record]:
         types = [source.type for source in SOURCES]
         found = discovery.stored(invocation.patterns, invocation.catalogs, types)
         yield from _failed(invocation, found)
-    elif _is_piped():
+    elif invocation.is_piped:
         for record in invocation.records():
             if record.failed or selected(invocation.patterns, record.id):
                 yield record
@@ -118,14 +117,6 @@ def _failed(
 ) -> Iterator[Record]:
     for record, error in found:
         yield record if error is None else invocation.fail(record, error)
-
-
-def _is_piped() -> bool:
-    """Return whether records are fed in: a terminal, and cron's /dev/null, feed none."""
-    if sys.stdin is None:
-        return False
-    mode = fstat(sys.stdin.fileno()).st_mode
-    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
 
 
 class _Proved:
@@ -184,10 +175,14 @@ def _look_up(
 def _snapshots(
     catalog: Catalog, carrier: Carrier, errors: list[BackupError]
 ) -> Sequence[Mapping[str, Any]]:
-    found = []
-    for stored in catalog.snapshots(carrier):
+    snapshots, hollow, found = catalog.snapshots(carrier), {}, []
+    with _collected(errors):
+        hollow = look(catalog, carrier, [stored.id for stored in snapshots if stored.s3])
+    missing = discovery.missing_of(carrier, snapshots, hollow)
+    for stored in snapshots:
         with _collected(errors):
-            found.append(discovery.describe(stored, catalog.manifest(carrier, stored)))
+            manifest = catalog.manifest(carrier, stored)
+            found.append(discovery.describe(stored, manifest, missing, hollow))
     return found
 
 
@@ -225,7 +220,7 @@ def _show(invocation: Invocation, args: Args, listed: Sequence[_Listed], proved:
     records = [record for entry in listed for record in entry.records]
     if not records:
         here = "; without records it lists by itself: tb-list < /dev/null"
-        invocation.say(f"there is nothing to list{here if _is_piped() else ''}")
+        invocation.say(f"there is nothing to list{here if invocation.is_piped else ''}")
         return
     columns = _columns(args, proved)
     rows = [[cell(record) for cell in columns.values()] for record in records]
@@ -295,4 +290,5 @@ def _snapshot_rows(entry: _Listed, now: datetime) -> Iterable[list[str]]:
         size, place = formats.size(snapshot["size"]), ", ".join(snapshot["place"])
         taken = SnapshotId.parse(snapshot["id"])
         old = formats.age(taken.time if taken else None, now)
-        yield [f"  {snapshot['id']}", str(snapshot["kind"]), size, old, place]
+        marks = [mark for field, mark in _MARKS.items() if field in snapshot]
+        yield [f"  {snapshot['id']}", ", ".join((snapshot["kind"], *marks)), size, old, place]

@@ -260,10 +260,10 @@ def _job(invocation: Invocation, args: Args, party: Party, transfer: Transfer) -
     held = party[0].held
     snapshot, source_type = held.snapshot, held.object.id.type
     settings = invocation.configuration.source_settings(source_type)
-    at_source = held.is_at_source()
+    at_source, objects = held.is_at_source(), [request.held.object.id for request in party]
     return RestoreJob(
         wanted=[request.wanted for request in party],
-        chain=[snapshot.files()] if at_source else snapshot.chain(),
+        chain=[snapshot.files()] if at_source else args.choice.chain(snapshot, objects),
         overwrite=args.overwrite,
         source_settings=settings,
         work_dir=settings.scratch_dir or snapshot.catalog.storage.local_dir / "scratch",

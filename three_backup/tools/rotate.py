@@ -24,6 +24,7 @@ from three_backup.catalog.catalog import Catalog
 from three_backup.config import Configuration
 from three_backup.config.settings import Settings
 from three_backup.deciding.holding import Holding
+from three_backup.deciding.kept_data import require_data
 from three_backup.host.locks import carrier_lock
 from three_backup.keeping import Keeping, keeping_of
 from three_backup.keeping.removal import unclaimed
@@ -113,7 +114,8 @@ def _local_holding(invocation: Invocation, record: Record, settings: Settings) -
     here = [
         Stored(snapshot, local=True, s3=False) for snapshot in catalog.local.snapshots(carrier)
     ]
-    return Holding.of(carrier, [record.object], invocation.configuration, catalog, here)
+    now = invocation.clock()
+    return Holding.of(carrier, [record.object], invocation.configuration, catalog, here, now)
 
 
 def _by_carrier(records: Iterable[Record]) -> Iterator[list[Record]]:
@@ -196,16 +198,18 @@ def _rotated(
     """Rotate a carrier under its lock: only what the verdicts name is removed."""
     carrier, catalog = record.carrier, invocation.catalog(settings.storage)
     keeping, configuration = keeping_of(record.object.type), invocation.configuration
+    live, now = [record.object], invocation.clock()
     with carrier_lock(settings.storage.local_dir, carrier):
         snapshots = catalog.snapshots(carrier)
-        holding = Holding.of(carrier, [record.object], configuration, catalog, snapshots)
-        decided = [verdict for verdict in holding.verdicts() if verdict.place in places]
+        verdicts = Holding.of(carrier, live, configuration, catalog, snapshots, now).verdicts()
+        decided = [verdict for verdict in verdicts if verdict.place in places]
+        require_data(catalog, carrier, verdicts, places)
         if args.dry_run:
             return {"verdicts": [_said(invocation, carrier, verdict) for verdict in decided]}
         in_s3 = Place.S3 in places and catalog.s3 is not None
         if in_s3:
             catalog.claim()
-            keeping.clear(catalog, carrier, invocation.clock(), invocation.say)
+            keeping.clear(catalog, carrier, now, invocation.say)
         removed = _remove(invocation, keeping, catalog, carrier, decided)
         if in_s3:
             _report_unclaimed(invocation, catalog, carrier)

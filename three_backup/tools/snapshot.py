@@ -141,8 +141,9 @@ def _act(
         try:
             return _taken(invocation, keeping, record, catalog, snapshots, kind)
         except (BackupError, OSError) as error:
+            configuration, now = invocation.configuration, invocation.clock()
             if not is_full(error) or not room_comes(
-                record, settings, invocation.configuration, catalog, snapshots
+                record, settings, configuration, catalog, snapshots, now
             ):
                 raise
             where = catalog.local.root
@@ -179,7 +180,7 @@ def _listed(
     """Return the carrier's snapshots; those on this host while S3 is away or refuses us."""
     catalog = invocation.catalog(settings.storage)
     try:
-        return catalog, catalog.snapshots(record.carrier)
+        return catalog, catalog.filled(record.carrier)
     except BackupError as error:
         local = keeping.without_s3(catalog, error)
         invocation.say(f"{error}; the snapshot is taken on this host")

@@ -64,7 +64,7 @@ def _act(invocation: Invocation, record: Record, settings: Settings) -> dict[str
     keeping, started = keeping_of(record.object.type), time.monotonic()
     sent: dict[str, Sent] = {}
     with carrier_lock(settings.storage.local_dir, carrier):
-        snapshots: Sequence[Stored] = catalog.snapshots(carrier)
+        snapshots: Sequence[Stored] = catalog.filled(carrier)
         if any(snapshot.local and not snapshot.s3 for snapshot in snapshots):
             snapshots = keeping.known(catalog, carrier, snapshots, invocation.say)
         holding = _holding(invocation, record, catalog, snapshots)
@@ -86,10 +86,11 @@ def _holding(
 ) -> Holding:
     """Return the carrier as it stands; without settings where its newest manifest is damaged."""
     carrier, configuration = record.carrier, invocation.configuration
+    now = invocation.clock()
     try:
-        return Holding.of(carrier, [record.object], configuration, catalog, snapshots)
+        return Holding.of(carrier, [record.object], configuration, catalog, snapshots, now)
     except BackupError:
-        return Holding(carrier, catalog, snapshots, ())
+        return Holding(carrier, catalog, snapshots, (), now)
 
 
 def _lacking(invocation: Invocation, holding: Holding) -> list[SnapshotId]:

@@ -40,6 +40,7 @@ from three_backup.pipe import Invocation, translated
 from three_backup.restoring.drill_candidates import candidates
 from three_backup.restoring.drill_memory import Memory
 from three_backup.restoring.nothing_found import Whereabouts
+from three_backup.restoring.snapshot_choice import Choice
 from three_backup.screen.progress import bar
 from three_backup.sources import SOURCES
 from three_backup.sources.base import Restored
@@ -211,7 +212,7 @@ def _drilled(
     wanted = set(objects)
     with ExitStack() as stack:
         stack.enter_context(snapshot.undisturbed())
-        chain = snapshot.chain()
+        chain = Choice().chain(snapshot, objects)
         settings = invocation.configuration.source_settings(source_type)
         job = DrillJob(
             objects=[carried for carried in chain[-1].manifest.objects if carried.id in wanted],

@@ -4,16 +4,17 @@ A firing that no snapshot followed is late after a grace period, in which a run 
 its work. One missed firing is a warning, two in a row are critical.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
 
 from three_backup.config.settings import Settings
 from three_backup.deciding.due import Clock, schedules
+from three_backup.model.dependencies import missing_links
 from three_backup.model.kept import Kept
 from three_backup.model.schedule import Cron
-from three_backup.model.snapshots import Kind, Stored, chain, rfc3339
+from three_backup.model.snapshots import Kind, SnapshotId, Stored, chain, rfc3339
 from three_backup.model.stages import Stage
 from three_backup.screen.formats import age
 from three_backup.watching.last_run import Made
@@ -84,6 +85,8 @@ class _Taken:
     """The good snapshots of a carrier, and when the last ones were taken; None for never."""
 
     good: Sequence[Stored]  # those that can be restored, oldest first
+    # The others, oldest first, each with the time of the link that is gone.
+    missing: Mapping[SnapshotId, datetime]
     base: datetime | None
     incremental: datetime | None
     newest: datetime | None  # of either kind
@@ -109,7 +112,7 @@ def judge(
     found = [
         *_failing(made),
         *_behind(taken, wanted, patience, clock),
-        *_broken(snapshots, taken.good),
+        *_broken(taken),
         *(_Trouble(Level.WARNING, alarm) for alarm in alarms),
     ]
     troubles = sorted(found, key=lambda trouble: -trouble.level)
@@ -134,24 +137,18 @@ def _wanted(settings: Collection[Settings], kept: Kept) -> _Wanted:
 
 
 def _taken(snapshots: Sequence[Stored], kept: Kept) -> _Taken:
-    good = _restorable(snapshots, points=kept is Kept.POINTS)
+    missing = missing_links(snapshots, kept)
+    good = [stored for stored in snapshots if stored.id not in missing]
+    in_s3 = [stored for stored in snapshots if stored.s3]
+    missing_in_s3 = missing_links(in_s3, Kept.FOLDERS)
     return _Taken(
         good=good,
+        missing=missing,
         base=_newest(stored for stored in good if stored.id.kind is Kind.BASE),
         incremental=_newest(stored for stored in good if stored.id.kind is Kind.INCREMENTAL),
         newest=_newest(good),
-        uploaded=_newest(_restorable([stored for stored in snapshots if stored.s3])),
+        uploaded=_newest(stored for stored in in_s3 if stored.id not in missing_in_s3),
     )
-
-
-def _restorable(snapshots: Sequence[Stored], *, points: bool = False) -> list[Stored]:
-    """Return the snapshots whose every link lies somewhere, oldest first."""
-    ids = [stored.id for stored in snapshots]
-    return [
-        stored
-        for stored in snapshots
-        if (points and stored.local) or chain(ids, stored.id) is not None
-    ]
 
 
 def _newest(snapshots: Iterable[Stored]) -> datetime | None:
@@ -220,10 +217,18 @@ def _too_old(
         yield _Trouble(Level.CRITICAL, f"the newest good snapshot is {old} old, which is too old")
 
 
-def _broken(snapshots: Sequence[Stored], good: Sequence[Stored]) -> Iterator[_Trouble]:
-    if snapshots and (not good or good[-1].id != snapshots[-1].id):
-        newest = snapshots[-1].id
-        yield _Trouble(Level.WARNING, f"{newest} cannot be restored, a parent of it is gone")
+def _broken(taken: _Taken) -> Iterator[_Trouble]:
+    if not taken.missing:
+        return
+    newest, link = list(taken.missing.items())[-1]
+    before = len(taken.missing) - 1
+    others = f" and {before} before it" if before else ""
+    whole = f"the newest that can is {taken.good[-1].id}" if taken.good else "none can"
+    sentence = (
+        f"{newest}{others} cannot be restored: that of {rfc3339(link)}, on which it builds, "
+        f"is gone; {whole}"
+    )
+    yield _Trouble(Level.WARNING, sentence)
 
 
 def _next(due: Collection[Cron], clock: Clock) -> datetime | None:

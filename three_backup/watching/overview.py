@@ -6,6 +6,7 @@ from datetime import datetime
 
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.drills import Drills
+from three_backup.catalog.hollow_memory import sentence_on
 from three_backup.config import Configuration
 from three_backup.config.settings import Settings
 from three_backup.deciding.due import Clock
@@ -55,8 +56,9 @@ class Watch:
         drills = Drills(catalog.s3) if catalog.s3 else None
         for source_type in (source.type for source in SOURCES):
             for carrier in catalog.carriers(source_type):
-                snapshots = catalog.snapshots(carrier)
-                objects, unreadable = _objects(carrier, snapshots, catalog)
+                snapshots = catalog.filled(carrier)
+                readable = snapshots or catalog.snapshots(carrier)
+                objects, unreadable = _objects(carrier, readable, catalog)
                 # Two storages may share a folder on this host: each shows only its own objects.
                 if any(self._lies_in(catalog, carried) for carried in objects):
                     yield self._watched(carrier, objects, snapshots, catalog, drills, unreadable)
@@ -77,7 +79,9 @@ class Watch:
         settings = distinct(self.configuration.settings(carried.id) for carried in objects)
         made = self.last.carriers.get(carrier) if self.last else None
         gone = made is None and self.last is not None and carrier.type in self.last.listed
+        hollow = catalog.hollow.of(carrier)
         alarms = [
+            *([sentence_on(hollow)] if hollow else ()),
             *unreadable,
             *(() if unreadable else self._alarms(carrier, snapshots, settings, catalog)),
             *(_failed(drills, objects) if drills else ()),
@@ -98,7 +102,7 @@ class Watch:
         settings: Sequence[Settings],
         catalog: Catalog,
     ) -> list[str]:
-        if all(own.size_alarm is None for own in settings):
+        if not snapshots or all(own.size_alarm is None for own in settings):
             return []  # the manifests need not be read
         return list(size_alarms.alarms(carrier, snapshots, self.configuration.settings, catalog))
 
