@@ -1,6 +1,7 @@
 """Objects that need one another come back, together and in place, whatever their names hang on."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -247,3 +248,73 @@ def test_values_that_name_objects_name_the_same_afterwards(
     expected = before.replace("app.twice(integer)", "-").replace("app.twice", "-")
     assert ask(live, copy, NAMES) == expected.replace("app.words", "-").replace("app.mood[]", "-")
     run(live, database, f"DROP DATABASE {copy}")
+
+
+OPERATORS = (
+    """CREATE FUNCTION part_hash(value int, seed int8) RETURNS int8 IMMUTABLE STRICT LANGUAGE sql
+       AS 'SELECT value + seed'""",
+    """CREATE OPERATOR CLASS part_ops FOR TYPE int USING hash
+       AS OPERATOR 1 =, FUNCTION 2 part_hash(int, int8)""",
+    "CREATE TABLE hashed (a int, b text) PARTITION BY HASH (a part_ops)",
+    "CREATE TABLE hashed_1 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 0)",
+    "CREATE TABLE hashed_2 PARTITION OF hashed FOR VALUES WITH (MODULUS 2, REMAINDER 1)",
+    "INSERT INTO hashed SELECT i, 'x' FROM generate_series(1, 10) i",
+)
+CALLING = (
+    """CREATE FUNCTION "In ner"(text) RETURNS text LANGUAGE plpgsql IMMUTABLE
+       AS $$ BEGIN RETURN upper($1); END $$""",
+    """CREATE FUNCTION outer_fn(text) RETURNS text LANGUAGE plpgsql IMMUTABLE
+       AS $$ BEGIN RETURN public."In ner" ($1); END $$""",
+    "CREATE TABLE slots (name text)",
+    "CREATE INDEX ON slots (outer_fn(name))",
+    "INSERT INTO slots VALUES ('a')",
+    "CREATE VIEW slot_names AS SELECT outer_fn(name) AS name FROM slots",
+)
+
+
+@pytest.mark.parametrize(
+    ("statements", "names"), [(OPERATORS, ("hashed",)), (CALLING, ("slots", "slot_names"))]
+)
+def test_what_functions_and_operator_classes_call_comes_along(
+    live: PostgresServer,
+    database: str,
+    taking: Taking,
+    restoring: Restoring,
+    statements: tuple[str, ...],
+    names: tuple[str, ...],
+) -> None:
+    run(live, database, *statements)
+    copy = f"copy_of_{database}"
+    objects = [(view if name == "slot_names" else table)(database, name) for name in names]
+    chain = [taking.take()]
+    outcomes = restoring.all(chain, *(beside(one, level1=copy) for one in objects))
+    assert refusals(outcomes) == []
+    assert definitions(live, copy) == definitions(live, database)
+    for one in objects:
+        assert rows(live, replace(one, level1=copy)) == rows(live, one)
+    run(live, database, f"DROP DATABASE {copy}")
+
+
+def test_rows_come_back_though_what_belongs_to_them_cannot(
+    live: PostgresServer, database: str, taking: Taking, restoring: Restoring
+) -> None:
+    role = f"goner_of_{database}"
+    run(
+        live,
+        database,
+        f"CREATE ROLE {role}",
+        "CREATE TABLE t (id int PRIMARY KEY, word text)",
+        f"CREATE POLICY p ON t TO {role} USING (true)",
+        "ALTER TABLE t ENABLE ROW LEVEL SECURITY",
+        "CREATE INDEX words ON t (word)",
+        "CREATE UNIQUE INDEX hers ON t (lower(word))",
+        "INSERT INTO t VALUES (1, 'a'), (2, 'b')",
+    )
+    chain = [taking.take()]
+    run(live, database, "DROP TABLE t", f"DROP ROLE {role}")
+    restored = restoring.one(chain, in_place(table(database, "t")))
+    assert restored.facts["rows"] == 2
+    assert restored.notes == (f'the policy t p is not there: role "{role}" does not exist',)
+    indexes = "SELECT string_agg(indexname, ' ' ORDER BY indexname) FROM pg_indexes WHERE tablename = 't'"
+    assert ask(live, database, indexes) == "hers t_pkey words"
+    assert ask(live, database, "SELECT relrowsecurity FROM pg_class WHERE relname = 't'") == "True"

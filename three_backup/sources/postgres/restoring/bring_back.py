@@ -136,7 +136,8 @@ def bring_back(
             _load(move, group, staged, doomed[staged.family.root.oid], giving)
             for staged, giving in zip(group.staged, givings, strict=True)
         ]
-        complete(group, giving, {one.staged.family.root.oid: one.relations for one in loaded})
+        relations = {one.staged.family.root.oid: one.relations for one in loaded}
+        loaded[0].said.extend(complete(group, giving, relations))
         for one in loaded:
             _give(move, one)
         memberships = [_memberships(move, one) for one in loaded]

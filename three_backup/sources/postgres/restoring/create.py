@@ -6,6 +6,7 @@ made as its author, where making it may run code of that role.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ import psycopg
 
 from three_backup.errors import BackupError
 from three_backup.model.objects import AS_BYTES
+from three_backup.sources.base import LackingError
 from three_backup.sources.postgres.connection import quoted, said
 from three_backup.sources.postgres.restoring.as_owner import evaluates_code, run_as
 from three_backup.sources.postgres.restoring.dump import (
@@ -58,6 +60,10 @@ SELECT i.identity
    AND i.schema = ANY(%s)
 """
 _TYPE = "type"
+_MAY_NOT = "postgres.owner_may_not"
+_REFUSED = ("0A", "22", "23", "2F", "38", "39", "42", "P0")
+"""Classes of errors that refuse what is asked for, and are no trouble of the server itself."""
+
 _ROLE = "SELECT oid::int8 FROM pg_roles WHERE textsend(rolname::text) = %s"
 _MAY_CREATE = "SELECT has_schema_privilege(%s::oid, %s, 'CREATE')"
 
@@ -87,9 +93,7 @@ def stage_group(
         for family in families:
             own = f"{prefix}_{family.root.oid}"
             staged.append(stage(scratch, family, own, lambda name: relation_exists(target, name)))
-        needs = read_needs(scratch, families)
-        lacking = missing(target, needs)
-        refuse_to_invent(str(families[0].target), lacking)
+        needs, lacking = _needs(giving, families)
         authors = _authors(giving, families, needs, lacking)
         schemas = {
             schema: authors[one.family.root.oid] for one in staged for schema in one.schemas
@@ -127,18 +131,43 @@ def create(group: Group, giving: Giving) -> None:
         _check_untouched(target, one, group.authors[one.family.root.oid])
 
 
-def complete(group: Group, giving: Giving, relations: Mapping[int, Sequence[Thing]]) -> None:
+def complete(
+    group: Group, giving: Giving, relations: Mapping[int, Sequence[Thing]]
+) -> Iterator[str]:
     """Add what follows the rows: indexes, constraints, triggers, rules, policies.
 
-    relations: those that the families are made of, by the oids of their roots.
+    relations: those that the families are made of, by the oids of their roots. Yields a note for
+    each that the target refuses: the rows are worth more.
     """
     for root, author in group.authors.items():
         if author is not None:  # who alone can complete what may be another one's partition
             giving.lend(relations[root], author)
     for step in group.definitions.after:
-        group.path.helps(partial(_take, group, giving, step))
+        if _why_not_taken(group, giving, step) is not None:
+            for single in group.definitions.apart(step):
+                why_not = _why_not_taken(group, giving, single)
+                if why_not is not None:
+                    yield f"the {single} is not there: {why_not}"
     for related in relations.values():
         giving.own(related)
+
+
+def _needs(giving: Giving, families: Sequence[Family]) -> tuple[list[Need], list[Need]]:
+    """Return what the families need, and what of that the target lacks.
+
+    Raises LackingError if tables are lacking. What functions only seem to call comes too, unless
+    tables would be lacking for that.
+    """
+    needs = read_needs(giving.scratch, families)
+    lacking = missing(giving.target, needs)
+    refuse_to_invent(str(families[0].target), lacking)
+    if any(need.is_code for need in lacking):
+        more = read_needs(giving.scratch, families, bodies=True)
+        lacking_more = missing(giving.target, more)
+        with suppress(LackingError):
+            refuse_to_invent("", lacking_more)
+            return more, lacking_more
+    return needs, lacking
 
 
 def _authors(
@@ -191,6 +220,22 @@ def _create_schemas(target: "Connection", group: Group) -> Iterator[Need]:
         target.execute(f"CREATE SCHEMA {quoted(schema)}".encode(*AS_BYTES))
 
 
+def _why_not_taken(group: Group, giving: Giving, step: Step) -> str | None:
+    """Take the step; return why the target refuses it, None if it does not."""
+    try:
+        with giving.target.transaction():
+            group.path.helps(partial(_take, group, giving, step))
+    except psycopg.Error as error:
+        if error.sqlstate is None or error.sqlstate[:2] not in _REFUSED:
+            raise
+        return said(error)
+    except BackupError as error:
+        if error.code != _MAY_NOT:
+            raise
+        return error.message
+    return None
+
+
 def _take(group: Group, giving: Giving, step: Step) -> None:
     """Run what the step says; as its author, if it has one."""
     if step.author is None:
@@ -240,7 +285,7 @@ def _tampered(family: Family, author: str) -> BackupError:
 
 def _may_no_longer(author: str, error: psycopg.Error) -> BackupError:
     return BackupError(
-        "postgres.owner_may_not",
+        _MAY_NOT,
         f"PostgreSQL: what {quoted(author)} owned runs its code, and it lacks a right that it had "
         f"({said(error)})",
         f"grant that to {quoted(author)}; or trust its code with your own rights (--no-owner)",

@@ -34,6 +34,16 @@ class Step:
 
     author: Author
     script: bytes
+    entries: tuple[str, ...]  # of pg_restore's list
+    section: str  # of pg_dump
+
+    def __str__(self) -> str:
+        """Name what the first entry makes: its kind and name."""
+        entry = _ENTRY.match(self.entries[0])
+        if entry is None:
+            return self.entries[0]
+        name, _, _ = self.entries[0][entry.end() :].rpartition(" ")  # its owner follows
+        return f"{entry[4].lower()} {name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +52,17 @@ class Definitions:
 
     before: list[Step]
     after: list[Step]
+    _server: ScratchServer
+    _codec: str
+    _dump: bytes
+
+    def apart(self, step: Step) -> Iterator[Step]:
+        """Yield the entries of a step, each as a step of its own."""
+        with scratch_folder(Path(gettempdir()), None) as folder:
+            (folder / _DUMP).write_bytes(self._dump)
+            dumped = _Dumped(self._server.binaries["pg_restore"], folder / _DUMP, self._codec)
+            for entry in step.entries:
+                yield from _steps(dumped, step.section, [(entry, step.author)])
 
 
 def dump_definitions(
@@ -61,7 +82,11 @@ def dump_definitions(
         listed = run(Program([dumped.pg_restore, "--list", "--verbose", str(dumped.dump)]))
         chosen = list(_chosen(listed.splitlines(), schemas, others))
         return Definitions(
-            list(_steps(dumped, "pre-data", chosen)), list(_steps(dumped, "post-data", chosen))
+            list(_steps(dumped, "pre-data", chosen)),
+            list(_steps(dumped, "post-data", chosen)),
+            server,
+            dumped.codec,
+            dumped.dump.read_bytes(),
         )
 
 
@@ -96,10 +121,11 @@ def _chosen(
 def _steps(
     dumped: "_Dumped", section: str, chosen: Sequence[tuple[str, Author]]
 ) -> Iterator[Step]:
-    for author, entries in groupby(chosen, key=itemgetter(1)):
-        script = _script(dumped, section, [line for line, _ in entries])
+    for author, group in groupby(chosen, key=itemgetter(1)):
+        entries = tuple(line for line, _ in group)
+        script = _script(dumped, section, entries)
         if _NAMED in script:
-            yield Step(author, script)
+            yield Step(author, script, entries, section)
 
 
 @dataclass(frozen=True, slots=True)

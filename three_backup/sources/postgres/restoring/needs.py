@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 _OWNED_PARTS = (
     "'pg_attrdef'::regclass, 'pg_constraint'::regclass, 'pg_rewrite'::regclass, "
     "'pg_trigger'::regclass, 'pg_policy'::regclass, 'pg_statistic_ext'::regclass, "
-    "'pg_class'::regclass"
+    "'pg_class'::regclass, 'pg_amop'::regclass, 'pg_amproc'::regclass"
 )
-# A node is followed to what it depends on; a table, view, type or sequence also to its internal
-# parts (defaults, rules, constraints). Not followed: members of an extension (the extension brings
-# them), tables of others, foreign keys (they are added one by one), what the family is a part of,
-# and its own schemas.
-_NEEDS = f"""
+# A node is followed to what it depends on; a table, view, type, sequence or operator class also to
+# its internal parts (defaults, rules, constraints, operators, support functions). Of functions
+# whose body is a text, also those count that it seems to call, where that is asked for. Not
+# followed: members of an extension (the extension brings them), tables of others, foreign keys
+# (they are added one by one), what the family is a part of, and its own schemas.
+_NEEDS = rf"""
 WITH RECURSIVE need (classid, objid) AS (
   SELECT 'pg_class'::regclass::oid, own FROM unnest(%(tables)s::oid[]) AS own
    UNION
@@ -49,10 +50,18 @@ WITH RECURSIVE need (classid, objid) AS (
         LEFT JOIN pg_class p ON d.classid = 'pg_class'::regclass AND p.oid = d.objid
        WHERE d.refclassid = n.classid AND d.refobjid = n.objid
          AND d.deptype IN ('a', 'i', 'P', 'S')
-         AND n.classid IN ('pg_class'::regclass, 'pg_type'::regclass)
+         AND n.classid IN ('pg_class'::regclass, 'pg_type'::regclass, 'pg_opclass'::regclass,
+                           'pg_opfamily'::regclass)
          AND d.classid IN ({_OWNED_PARTS})
          AND k.contype IS DISTINCT FROM 'f'
          AND (p.relkind IS NULL OR p.relkind IN ('i', 'I', 'S'))
+       UNION ALL
+      SELECT 'pg_proc'::regclass, called.oid
+        FROM pg_proc f JOIN pg_proc called
+          ON called.oid >= 16384 AND strpos(f.prosrc, called.proname) > 0
+         AND f.prosrc ~ ('\m' || regexp_replace(called.proname, '(\W)', '\\\1', 'g') || '"?\s*\(')
+       WHERE n.classid = 'pg_proc'::regclass AND f.oid = n.objid AND f.oid >= 16384
+         AND f.prosqlbody IS NULL AND %(bodies)s
        UNION ALL
       SELECT 'pg_class'::regclass, t.typrelid
         FROM pg_type t JOIN pg_class r ON r.oid = t.typrelid AND r.relkind = 'c'
@@ -76,7 +85,8 @@ SELECT n.classid::int8, n.objid::int8, coalesce(c.relkind::text, ''), a.type, a.
   CROSS JOIN LATERAL pg_identify_object(n.classid, n.objid, 0) AS i
  WHERE n.objid >= 2200 AND n.objid <> ALL(%(own)s::oid[])
    AND n.classid NOT IN ('pg_attrdef'::regclass, 'pg_constraint'::regclass, 'pg_rewrite'::regclass,
-                         'pg_trigger'::regclass, 'pg_policy'::regclass)
+                         'pg_trigger'::regclass, 'pg_policy'::regclass, 'pg_amop'::regclass,
+                         'pg_amproc'::regclass)
    AND (c.relkind IS NULL OR c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S'))
    AND (t.oid IS NULL OR r.relkind IS NULL OR r.relkind = 'c')
    AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)
@@ -117,9 +127,15 @@ class Need:
         return f"{self.type} {self.identity}"
 
 
-def read_needs(scratch: "Connection", families: Sequence[Family]) -> list[Need]:
-    """Return what the families depend on, unless PostgreSQL or an extension brings it."""
+def read_needs(
+    scratch: "Connection", families: Sequence[Family], *, bodies: bool = False
+) -> list[Need]:
+    """Return what the families depend on, unless PostgreSQL or an extension brings it.
+
+    bodies: count what functions seem to call, too, of which PostgreSQL knows nothing.
+    """
     given = {
+        "bodies": bodies,
         "tables": [table.oid for family in families for table in family.tables],
         "own": [part.oid for family in families for part in family.members],
     }
