@@ -264,8 +264,9 @@ def test_what_code_of_an_owner_plants_meanwhile_is_refused(
     run(live, sales, *(one.format("public.planting()") for one in ALL_GONE[1:]))
     if plant.startswith("a view"):
         run(live, sales, "ALTER TABLE t ADD late lent.d[] DEFAULT '{9}'")
+    run(live, sales, "DROP FUNCTION IF EXISTS lent.planted")
     chain = [taking.take()]
-    run(live, sales, *DROPPED, "DROP FUNCTION IF EXISTS lent.planted")
+    run(live, sales, *DROPPED)
     before = inhabitants(live, sales)
     with pytest.raises(BackupError) as raised:
         restoring.one(chain, in_place(table(sales, "t")))

@@ -60,6 +60,7 @@ SELECT i.identity
    AND i.schema = ANY(%s)
 """
 _TYPE = "type"
+_GUARDS = ("policy ", "row security ")
 _MAY_NOT = "postgres.owner_may_not"
 _REFUSED = ("0A", "22", "23", "2F", "38", "39", "42", "P0")
 """Classes of errors that refuse what is asked for, and are no trouble of the server itself."""
@@ -137,17 +138,15 @@ def complete(
     """Add what follows the rows: indexes, constraints, triggers, rules, policies.
 
     relations: those that the families are made of, by the oids of their roots. Yields a note for
-    each that the target refuses: the rows are worth more.
+    each that the target refuses: the rows are worth more. But without a policy somebody might read
+    rows that they may not.
     """
     for root, author in group.authors.items():
         if author is not None:  # who alone can complete what may be another one's partition
             giving.lend(relations[root], author)
     for step in group.definitions.after:
         if _why_not_taken(group, giving, step) is not None:
-            for single in group.definitions.apart(step):
-                why_not = _why_not_taken(group, giving, single)
-                if why_not is not None:
-                    yield f"the {single} is not there: {why_not}"
+            yield from _take_apart(group, giving, step)
     for related in relations.values():
         giving.own(related)
 
@@ -218,6 +217,14 @@ def _create_schemas(target: "Connection", group: Group) -> Iterator[Need]:
             yield need
     for schema in (schema for one in group.staged for schema in one.schemas):
         target.execute(f"CREATE SCHEMA {quoted(schema)}".encode(*AS_BYTES))
+
+
+def _take_apart(group: Group, giving: Giving, step: Step) -> Iterator[str]:
+    for single in group.definitions.apart(step):
+        if str(single).startswith(_GUARDS):
+            group.path.helps(partial(_take, group, giving, single))
+        elif (why_not := _why_not_taken(group, giving, single)) is not None:
+            yield f"the {single} is not there: {why_not}"
 
 
 def _why_not_taken(group: Group, giving: Giving, step: Step) -> str | None:
