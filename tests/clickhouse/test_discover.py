@@ -1,12 +1,26 @@
 """Discovery: each object is listed with its kind, and the server's own tables are left out."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from three_backup.config.settings import Settings
 from three_backup.demo.clickhouse import ClickhouseServer
+from three_backup.model.storage import Storage
 from three_backup.sources.base import Found
-from three_backup.sources.clickhouse.discover import discover
+from three_backup.sources.clickhouse.cluster_name import cluster_name
+from three_backup.sources.clickhouse.discover import discover as discovered
+
+UUID = "00000000-0000-0000-0000-000000000000"
+
+
+def discover(patterns: Sequence[str], **options: str) -> Iterator[Found]:
+    """Discover on a host that has nothing of its own."""
+    with TemporaryDirectory() as folder:
+        yield from discovered(patterns, Settings(Storage(Path(folder)), **options))  # type: ignore[arg-type]
 
 
 def found(database: str, *patterns: str) -> dict[str, Found]:
@@ -117,3 +131,23 @@ def test_the_macro_names_the_cluster(server_folder: Path, monkeypatch: pytest.Mo
         server.execute("CREATE DATABASE shop")
         server.execute("CREATE TABLE shop.hits (id UInt8) ENGINE Log")
         assert [str(item.id) for item in discover(())] == ["clickhouse/table/prod/shop/hits"]
+
+
+def test_the_name_of_the_cluster_stays_when_that_of_the_server_changes(
+    live: ClickhouseServer, database: str, tmp_path: Path
+) -> None:
+    settings = Settings(Storage(tmp_path))
+    assert cluster_name(settings, UUID, ["one"]) == "one"
+    assert cluster_name(settings, UUID, ["one", "two"]) == "one"
+    assert cluster_name(settings, UUID, ["three"]) == "one"
+    assert cluster_name(settings, UUID.replace("0", "1"), ["three"]) == "three"
+    named = replace(settings, clickhouse_cluster="told")
+    assert cluster_name(named, UUID, ["one"]) == "told"
+    live.execute(f"CREATE TABLE {database}.hits (id UInt8) ENGINE Log")
+    (told,) = [item.id for item in discovered((), named) if item.id.level2 == database]
+    assert str(told) == f"clickhouse/table/told/{database}/hits"
+
+
+def test_who_may_not_remember_the_name_goes_without(tmp_path: Path) -> None:
+    (tmp_path / "clickhouse").write_text("no folder")
+    assert cluster_name(Settings(Storage(tmp_path)), UUID, []) == "default"

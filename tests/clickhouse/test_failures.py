@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from three_backup.config.settings import Settings
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.errors import BackupError, UnreachableError
@@ -106,21 +107,21 @@ def test_with_a_named_collection_no_key_of_ours_is_sent(
 
 
 def test_a_wrong_password_is_said_and_not_shown(
-    live: ClickhouseServer, monkeypatch: pytest.MonkeyPatch
+    live: ClickhouseServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("CLICKHOUSE_PASSWORD", "guessed-and-wrong")
     with pytest.raises(BackupError, match="does not accept the user or the password") as refused:
-        list(discover(()))
+        list(discover((), Settings(Storage(tmp_path))))
     assert refused.value.code == "clickhouse.credentials"
     assert "guessed-and-wrong" not in str(refused.value)
 
 
 def test_a_server_that_is_away_is_unreachable(
-    live: ClickhouseServer, monkeypatch: pytest.MonkeyPatch
+    live: ClickhouseServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("CLICKHOUSE_HOST", "away.example")
     with pytest.raises(UnreachableError, match="cannot be reached"):
-        list(discover(()))
+        list(discover((), Settings(Storage(tmp_path))))
 
 
 def test_a_base_that_is_gone_or_another_one_is_said(

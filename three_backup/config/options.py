@@ -199,6 +199,7 @@ OPTIONS: Mapping[str, Option] = {
     "s3_timeout": Option(duration),
     "compression_level": Option(_level, Scope.SOURCE),
     "clickhouse_named_collection": Option(_collection, Scope.SOURCE),
+    "clickhouse_cluster": Option(_text, Scope.SOURCE),
     "clickhouse_on_cluster": Option(_flag, Scope.SOURCE),
     "clickhouse_apply_patches": Option(_flag, Scope.SOURCE),
     "clickhouse_timeout": Option(duration, Scope.SOURCE),

@@ -27,7 +27,7 @@ _LARGEST = 100_000_000
 
 def check(job: CheckJob, store: Store | None, folder: str) -> Iterator[Finding]:
     client = connect(TYPE, store.storage if store else None)
-    server = read_server(client)
+    server = read_server(client, job.source_settings)
     found = sorted(all_relations(client), key=lambda relation: relation.size)
     yield good(TYPE, f"{server.version} answers, with {counted(len(found), 'object')}")
     if store is None:

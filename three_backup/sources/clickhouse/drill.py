@@ -46,7 +46,7 @@ def _drill(job: DrillJob, store: Store, carried: CarriedObject) -> Restored | Ba
     try:
         client = connect(str(carried.id), store.storage)
         with _database(client, f"{DRILLING}{job.name}") as database:
-            level1 = read_server(client).cluster
+            level1 = read_server(client, job.source_settings).cluster
             target = replace(carried.id, level1=level1, level2=database, level3="drilled")
             ((_, outcome),) = restore(_restore_job(job, Wanted(carried.id, target)), store)
     except BackupError as error:

@@ -5,15 +5,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.clickhouse import sql
 from three_backup.sources.clickhouse.changes import UNSETTLED, names
 from three_backup.sources.clickhouse.client import Client, Row
+from three_backup.sources.clickhouse.cluster_name import cluster_name
 
 TYPE = "clickhouse"
 SUBTYPES = ("table", "view")
-DEFAULT_CLUSTER = "default"
 DEFINITION_ONLY = "definition only"
 MATERIALIZED = "materialized view"
 RESTORING = ".tb-restore-"
@@ -61,7 +62,7 @@ _ONE = (
 )
 ATTEMPTS = "backup_restore_s3_retry_attempts"
 _SERVER = (
-    "SELECT version() AS version, "
+    "SELECT version() AS version, toString(serverUUID()) AS uuid, "
     "(SELECT groupArray(substitution) FROM system.macros WHERE macro = 'cluster') AS clusters, "
     f"(SELECT count() FROM system.settings WHERE name = {sql.literal(ATTEMPTS)}) AS attempts, "
     "(SELECT groupArray(name) FROM system.settings WHERE type = 'Bool' "
@@ -143,10 +144,10 @@ class Listed:
         return ObjectId(TYPE, self.subtype, cluster, self.relation.database, self.relation.name)
 
 
-def read_server(client: Client) -> Server:
+def read_server(client: Client, settings: Settings) -> Server:
     (server,) = client.ask(_SERVER)
     clusters = server["clusters"] or [row["cluster"] for row in client.ask(_CLUSTERS)]
-    cluster = str(clusters[0]) if len(clusters) == 1 else DEFAULT_CLUSTER
+    cluster = cluster_name(settings, server["uuid"], clusters)
     return Server(
         f"ClickHouse {server['version']}",
         cluster,

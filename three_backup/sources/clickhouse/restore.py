@@ -90,7 +90,7 @@ def prepare(job: RestoreJob, store: Store, wanted: Wanted) -> Task:
     Raises BackupError if the target is in the way or belongs to another cluster.
     """
     client = connect(str(wanted.target), store.storage)
-    server, target = read_server(client), sql.relation(wanted.target)
+    server, target = read_server(client, job.source_settings), sql.relation(wanted.target)
     if wanted.target.level1 != server.cluster:
         raise BackupError(
             "clickhouse.cluster",

@@ -37,7 +37,7 @@ class ClickhouseSource:
     ) -> Iterator[Found | Unreadable]:
         from three_backup.sources.clickhouse.discover import discover
 
-        return discover(patterns)
+        return discover(patterns, source_settings)
 
     def broken_chain(
         self, live: Sequence[tuple[Mapping[str, Any], Settings]], newest: Manifest
