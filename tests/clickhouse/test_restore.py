@@ -242,4 +242,27 @@ def test_what_a_server_creates_only_if_told_to_comes_back(
         taking.take(table(database, name))
     assert taking.restore(table(database, "odd"), level3="copy").facts["rows"] == 2
     assert taking.drill(table(database, "odd")).facts["rows"] == 2
-    taking.restore(table(database, "series"), level3="more")
+    sample = "(metric_name, tags, samples) VALUES ('up', {'a': 'b'}, [(now64(3), 1.0)])"
+    live.execute(f"INSERT INTO {database}.series {sample}")
+    taking.take(table(database, "series"))
+    assert taking.restore(table(database, "series"), level3="more").notes == ()
+    assert live.rows(f"SELECT count() FROM timeSeriesSamples('{database}', 'more')") == [(1,)]
+
+
+def test_a_view_that_each_refresh_adds_to_keeps_its_rows(
+    live: ClickhouseServer, database: str, taking: Taking
+) -> None:
+    name = f"{database}.log"
+    live.execute(
+        f"CREATE MATERIALIZED VIEW {name} REFRESH EVERY 1 YEAR APPEND ENGINE MergeTree "
+        "ORDER BY id AS SELECT now64(9) AS at, number AS id FROM numbers(5)"
+    )
+    live.execute(f"SYSTEM WAIT VIEW {name}")
+    ((newest,),) = live.rows(f"SELECT toString(max(at)) FROM {name}")
+    manifest = taking.take(view(database, "log"))
+    assert "data" not in manifest.objects[0].facts
+    live.execute(f"DROP TABLE {name} SYNC")
+    notes = taking.restore(view(database, "log")).notes
+    assert "from now on it refreshes itself and adds to these rows" in notes
+    kept = f"SELECT count() FROM {name} WHERE toString(at) <= '{newest}'"
+    assert live.rows(kept) == [(5,)]

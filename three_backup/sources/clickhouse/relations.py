@@ -31,6 +31,7 @@ _KINDS = {
     "Dictionary": "dictionary",
 }
 _STORING = re.compile(r".*MergeTree|(?:Tiny|Stripe)?Log|Memory|EmbeddedRocksDB")
+_OF_PARTS = "TimeSeries"  # whose rows lie in tables of its own, which BACKUP stores with it
 _CHANGING = re.compile(r".*MergeTree")
 _CHECKABLE = re.compile(r".*MergeTree|(?:Tiny|Stripe)?Log")
 _FOREIGN = re.compile(
@@ -47,7 +48,8 @@ _ELSEWHERE = "Dictionary|SQLite|PostgreSQL|MySQL|S3|HDFS|Filesystem|Backup|.*Cat
 _COLUMNS = (
     "database, name, engine, toString(uuid) AS uuid, toUInt64(ifNull(total_bytes, 0)) AS bytes, "
     "as_select, engine = 'MaterializedView' AND position(create_table_query, ' REFRESH ') > 0 "
-    "AS refreshed, toString(now()) AS asked, "
+    "AS refreshed, match(create_table_query, ' REFRESH (EVERY|AFTER) [^()]* APPEND ') AS appends, "
+    "toString(now()) AS asked, "
     "position(engine_full, 'enable_block_number_column = 1') > 0 AS patched, "
     "database IN (SELECT name FROM system.databases WHERE "
     f"match(engine, {sql.literal(f'^({_ELSEWHERE})$')})) AS elsewhere"
@@ -100,6 +102,7 @@ class Listed:
     size: int  # bytes on the server's disk
     reads: str  # the query of a view
     refreshed: bool  # a materialized view that a schedule of its own fills
+    appends: bool  # and that keeps the rows that it had
     asked: str  # the server's time when it was asked
     elsewhere: bool  # its database only shows what lies in another system
     patched: bool  # lightweight updates may make patch parts of it
@@ -137,8 +140,14 @@ class Listed:
 
     @property
     def _complete(self) -> bool:
-        """Return whether BACKUP stores all rows. A view has none, unless a schedule fills it."""
-        return self.stores or (self.subtype == "view" and not self.refreshed)
+        """Return whether BACKUP stores all rows.
+
+        A view has none, or those of its inner table; they are left out if each refresh makes all
+        of them anew.
+        """
+        if self.subtype == "view":
+            return not self.refreshed or self.appends
+        return self.stores or self.engine == _OF_PARTS
 
     def object_id(self, cluster: str) -> ObjectId:
         return ObjectId(TYPE, self.subtype, cluster, self.relation.database, self.relation.name)
@@ -217,6 +226,7 @@ def _found(row: Row) -> Listed:
         int(row["bytes"]),
         row["as_select"],
         bool(int(row["refreshed"])),
+        bool(int(row["appends"])),
         row["asked"],
         bool(int(row["elsewhere"])),
         bool(int(row["patched"])),

@@ -222,6 +222,8 @@ def _notes(work: Task, found: Listed) -> Sequence[str]:
     moved = object_id.level2 != work.target.database
     if moved and sql.identifier(object_id.level2) in _quoted(found.reads, object_id):
         notes.append(f"it reads from the tables of {object_id.level2}, as it did before")
+    if found.appends:
+        notes.append("from now on it refreshes itself and adds to these rows")
     if found.kind == MATERIALIZED and not found.refreshed:
         notes += _filling_notes(work)
     return notes
