@@ -33,7 +33,12 @@ from three_backup.sources.postgres.restoring.ownership import Giving
 from three_backup.sources.postgres.restoring.search_path import SourcePath
 from three_backup.sources.postgres.restoring.staging import Staged, place, stage
 from three_backup.sources.postgres.restoring.target import existing, relation_exists
-from three_backup.sources.postgres.restoring.things import Thing, address_of_source, thing_of
+from three_backup.sources.postgres.restoring.things import (
+    OWNED,
+    Thing,
+    address_of_source,
+    thing_of,
+)
 from three_backup.sources.postgres.restoring.transfer import copy_sequence
 from three_backup.sources.postgres.scratch.server import ScratchServer
 from three_backup.sources.postgres.spelling import bytes_of
@@ -50,13 +55,14 @@ SELECT d.refclassid::int8, d.refobjid::int8, d.classid::int8, d.objid::int8
                                          'pg_rewrite'::regclass, 'pg_trigger'::regclass)
 """
 _TYPES = "SELECT to_regtype(name)::oid::int8 FROM unnest(%s::text[]) AS name"
-_OWNS = """
+_OWNS = f"""
 SELECT i.identity
-  FROM pg_shdepend s CROSS JOIN LATERAL pg_identify_object(s.classid, s.objid, 0) AS i
- WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = %s::oid AND s.deptype = 'o'
-   AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-   AND i.schema = ANY(%s)
-"""
+  FROM ({OWNED}) AS s (classid, objid, owner)
+  CROSS JOIN LATERAL pg_identify_object(s.classid, s.objid, 0) AS i
+ WHERE s.owner = %s::oid AND i.schema = ANY(%s)
+   AND NOT EXISTS (SELECT FROM pg_depend d
+                    WHERE (d.classid, d.objid) = (s.classid, s.objid) AND d.deptype = 'i')
+"""  # noqa: S608
 _TYPE = "type"
 _ROLE = "SELECT oid::int8 FROM pg_roles WHERE textsend(rolname::text) = %s"
 _MAY_CREATE = "SELECT has_schema_privilege(%s::oid, %s, 'CREATE')"
@@ -200,7 +206,7 @@ def _take(group: Group, giving: Giving, step: Step) -> None:
     ((role,),) = target.execute(_ROLE, (bytes_of(target, author),))
     schemas = sorted({need.schema for need in group.lacking if need.for_all})
     closed = [one for one in schemas if (False,) in target.execute(_MAY_CREATE, (role, one))]
-    had = target.execute(_OWNS, (role, closed)).fetchall()
+    had = target.execute(_OWNS.encode(), (role, closed)).fetchall()
     _grant(target, "CREATE", closed, author)
     query = step.script + b"; SELECT 0::bigint"
     try:
@@ -211,7 +217,7 @@ def _take(group: Group, giving: Giving, step: Step) -> None:
         revoke = f"REVOKE CREATE ON SCHEMA {quoted(schema)} FROM {quoted(author)}"
         target.execute(revoke.encode(*AS_BYTES))
     expected = {*had, *((need.identity,) for need in group.lacking)}
-    if not expected.issuperset(target.execute(_OWNS, (role, closed))):
+    if not expected.issuperset(target.execute(_OWNS.encode(), (role, closed))):
         raise _tampered(group.staged[0].family, author)
 
 
