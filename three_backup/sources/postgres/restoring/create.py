@@ -30,6 +30,7 @@ from three_backup.sources.postgres.restoring.needs import (
     refuse_to_invent,
 )
 from three_backup.sources.postgres.restoring.ownership import Giving
+from three_backup.sources.postgres.restoring.schemas import create_schema
 from three_backup.sources.postgres.restoring.search_path import SourcePath
 from three_backup.sources.postgres.restoring.staging import Staged, place, stage
 from three_backup.sources.postgres.restoring.target import existing, relation_exists
@@ -113,7 +114,8 @@ def stage_group(
 def create(group: Group, giving: Giving) -> None:
     """Create what the group needs and lacks, and its tables and views in their stages."""
     target = giving.target
-    schemas = [thing_of(giving.scratch, target, need) for need in _create_schemas(target, group)]
+    created = _create_schemas(giving.scratch, target, group)
+    schemas = [thing_of(giving.scratch, target, need) for need in created]
     giving.own(schemas)
     giving.grant(schemas)
     for author in {*group.authors.values()} - {None}:
@@ -188,10 +190,10 @@ def _reading_runs_code(giving: Giving, needs: Sequence[Need], lacking: Sequence[
     )
 
 
-def _create_schemas(target: "Connection", group: Group) -> Iterator[Need]:
+def _create_schemas(scratch: "Connection", target: "Connection", group: Group) -> Iterator[Need]:
     for need in group.lacking:
         if need.is_schema:
-            target.execute(f"CREATE SCHEMA {need.identity}".encode(*AS_BYTES))
+            create_schema(scratch, target, need.names[0])
             yield need
     for schema in (schema for one in group.staged for schema in one.schemas):
         target.execute(f"CREATE SCHEMA {quoted(schema)}".encode(*AS_BYTES))
