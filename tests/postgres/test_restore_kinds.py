@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.postgres.restoring import Restoring, beside, definitions, in_place, rows, table, view
-from tests.postgres.taking import Taking, run
+from tests.postgres.taking import Taking, ask, run
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
@@ -89,6 +89,34 @@ KINDS: Mapping[str, Kind] = {
             "INSERT INTO n1.first VALUES (1, 2)",
         ),
         ("n1.first", "n1.second"),
+    ),
+    "grants given on": Kind(
+        (
+            "CREATE SCHEMA closed",
+            "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "CREATE TABLE closed.given (id int DEFAULT f(), name text, n serial)",
+            "INSERT INTO closed.given VALUES (1, 'one', 1)",
+            "GRANT USAGE ON SCHEMA closed TO third WITH GRANT OPTION",
+            "GRANT USAGE ON SCHEMA closed TO second",
+            "GRANT SELECT, INSERT ON closed.given TO third WITH GRANT OPTION",
+            "GRANT UPDATE (name) ON closed.given TO third WITH GRANT OPTION",
+            "GRANT USAGE ON SEQUENCE closed.given_n_seq TO third WITH GRANT OPTION",
+            "GRANT EXECUTE ON FUNCTION f TO third WITH GRANT OPTION",
+            "SET ROLE third",
+            "GRANT USAGE ON SCHEMA closed TO giver WITH GRANT OPTION",
+            "GRANT SELECT ON closed.given TO giver WITH GRANT OPTION",
+            "GRANT UPDATE (name) ON closed.given TO giver",
+            "GRANT USAGE ON SEQUENCE closed.given_n_seq TO giver",
+            "GRANT EXECUTE ON FUNCTION f TO giver",
+            "SET ROLE giver",
+            "GRANT SELECT ON closed.given TO second WITH GRANT OPTION",
+            "SET ROLE second",
+            "GRANT SELECT ON closed.given TO PUBLIC",
+            "RESET ROLE",
+            "GRANT SELECT ON closed.given TO second",
+            "REVOKE USAGE ON SCHEMA closed FROM second",
+        ),
+        ("closed.given",),
     ),
     "comments": Kind(
         (
@@ -187,3 +215,56 @@ def test_it_comes_back_as_it_was(
     assert [str(one) for one in replaced.values() if isinstance(one, BackupError)] == []
     assert contents(live, kind, database) == content
     assert differences(before, definitions(live, database)) == []
+
+
+def test_what_a_role_granted_that_is_gone_is_granted_by_the_owner(
+    live: PostgresServer, database: str, taking: Taking, restoring: Restoring
+) -> None:
+    run(
+        live,
+        database,
+        "CREATE TABLE given (id int)",
+        "GRANT SELECT ON given TO giver WITH GRANT OPTION",
+        "SET ROLE giver",
+        "GRANT SELECT ON given TO second WITH GRANT OPTION",
+        "SET ROLE second",
+        "GRANT SELECT ON given TO third",
+    )
+    chain = [taking.take()]
+    run(live, database, "DROP TABLE given", "DROP ROLE giver")
+    restored = restoring.one(chain, in_place(table(database, "given")))
+    assert restored.notes == (
+        'there is no role "giver" here: it had SELECT, it had granted SELECT',
+    )
+    acl = "SELECT array_to_string(relacl[2:], ' ') FROM pg_class WHERE relname = 'given'"
+    assert ask(live, database, acl) == "second=r*/postgres third=r/second"
+
+
+def test_who_may_not_grant_in_another_name_grants_as_the_owner(
+    live: PostgresServer,
+    database: str,
+    taking: Taking,
+    restoring: Restoring,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run(
+        live,
+        database,
+        "ALTER ROLE second LOGIN",
+        f"GRANT ALL ON DATABASE {database} TO second",
+        "GRANT ALL ON SCHEMA public TO second",
+        "SET ROLE second",
+        "CREATE TABLE given (id int)",
+        "GRANT SELECT ON given TO giver WITH GRANT OPTION",
+        "SET ROLE giver",
+        "GRANT SELECT ON given TO third",
+    )
+    chain = [taking.take()]
+    run(live, database, "DROP TABLE given")
+    monkeypatch.setenv("PGUSER", "second")
+    (note,) = restoring.one(chain, in_place(table(database, "given"))).notes
+    assert note == (
+        'what "giver" had granted is granted by its owner: permission denied to set role "giver"'
+    )
+    acl = "SELECT array_to_string(relacl[2:], ' ') FROM pg_class WHERE relname = 'given'"
+    assert ask(live, database, acl) == "giver=r*/second third=r/second"

@@ -123,6 +123,7 @@ class Thing:
     # What its owner wrote runs with its owner's rights: a view, a SECURITY DEFINER function, a
     # table whose indexes, triggers or checks call functions. It is never made another role's.
     runs_as_owner: bool = False
+    stage: str = ""  # the schema, quoted, in which nobody else finds it yet
 
 
 def read_grants(connection: "Connection", things: Sequence[Address]) -> dict[Address, set[Grant]]:
@@ -156,7 +157,8 @@ def thing_of_part(
         return Thing((there[0], part.oid), there, name, "STATISTICS", None)
     ((classid, oid),) = target.execute(_RELATION, (name,))
     if part.kind == SEQUENCE:  # it belongs to the owner of its table
-        return Thing((classid, part.oid), (classid, oid), name, None, "SEQUENCE")
+        there = (classid, oid)
+        return Thing((classid, part.oid), there, name, None, "SEQUENCE", stage=quoted(schema))
     return Thing(
         (classid, part.oid),
         (classid, oid),
@@ -164,6 +166,7 @@ def thing_of_part(
         part.altered_as,
         "TABLE",
         has_code or part.kind in VIEWS,
+        quoted(schema),
     )
 
 
