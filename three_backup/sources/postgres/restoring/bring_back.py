@@ -23,6 +23,7 @@ from three_backup.sources.postgres.restoring.memberships import (
 )
 from three_backup.sources.postgres.restoring.needs import Need, missing, read_needs
 from three_backup.sources.postgres.restoring.ownership import ACL, OWNER, Giving
+from three_backup.sources.postgres.restoring.schemas import create_own_schemas
 from three_backup.sources.postgres.restoring.staging import Staged
 from three_backup.sources.postgres.restoring.surroundings import (
     add_labels,
@@ -141,6 +142,7 @@ def bring_back(
         for one in loaded:
             _give(move, one)
         memberships = [_memberships(move, one) for one in loaded]
+        create_own_schemas(giving, named)
         clear_way(target, [(one.staged.family, one.doomed) for one in loaded if one.doomed])
         for one in loaded:
             put_in_place(target, one.staged)

@@ -32,10 +32,16 @@ from three_backup.sources.postgres.restoring.needs import (
     refuse_to_invent,
 )
 from three_backup.sources.postgres.restoring.ownership import Giving
+from three_backup.sources.postgres.restoring.schemas import create_schema
 from three_backup.sources.postgres.restoring.search_path import SourcePath
 from three_backup.sources.postgres.restoring.staging import Staged, place, stage
 from three_backup.sources.postgres.restoring.target import existing, relation_exists
-from three_backup.sources.postgres.restoring.things import Thing, address_of_source, thing_of
+from three_backup.sources.postgres.restoring.things import (
+    OWNED,
+    Thing,
+    address_of_source,
+    thing_of,
+)
 from three_backup.sources.postgres.restoring.transfer import copy_sequence
 from three_backup.sources.postgres.scratch.server import ScratchServer
 from three_backup.sources.postgres.spelling import bytes_of
@@ -52,13 +58,14 @@ SELECT d.refclassid::int8, d.refobjid::int8, d.classid::int8, d.objid::int8
                                          'pg_rewrite'::regclass, 'pg_trigger'::regclass)
 """
 _TYPES = "SELECT to_regtype(name)::oid::int8 FROM unnest(%s::text[]) AS name"
-_OWNS = """
+_OWNS = f"""
 SELECT i.identity
-  FROM pg_shdepend s CROSS JOIN LATERAL pg_identify_object(s.classid, s.objid, 0) AS i
- WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = %s::oid AND s.deptype = 'o'
-   AND s.dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-   AND i.schema = ANY(%s)
-"""
+  FROM ({OWNED}) AS s (classid, objid, owner)
+  CROSS JOIN LATERAL pg_identify_object(s.classid, s.objid, 0) AS i
+ WHERE s.owner = %s::oid AND i.schema = ANY(%s)
+   AND NOT EXISTS (SELECT FROM pg_depend d
+                    WHERE (d.classid, d.objid) = (s.classid, s.objid) AND d.deptype = 'i')
+"""  # noqa: S608
 _TYPE = "type"
 _GUARDS = ("policy ", "row security ")
 _MAY_NOT = "postgres.owner_may_not"
@@ -112,7 +119,8 @@ def stage_group(
 def create(group: Group, giving: Giving) -> None:
     """Create what the group needs and lacks, and its tables and views in their stages."""
     target = giving.target
-    schemas = [thing_of(giving.scratch, target, need) for need in _create_schemas(target, group)]
+    created = _create_schemas(giving.scratch, target, group)
+    schemas = [thing_of(giving.scratch, target, need) for need in created]
     giving.own(schemas)
     giving.grant(schemas)
     for author in {*group.authors.values()} - {None}:
@@ -210,10 +218,10 @@ def _reading_runs_code(giving: Giving, needs: Sequence[Need], lacking: Sequence[
     )
 
 
-def _create_schemas(target: "Connection", group: Group) -> Iterator[Need]:
+def _create_schemas(scratch: "Connection", target: "Connection", group: Group) -> Iterator[Need]:
     for need in group.lacking:
         if need.is_schema:
-            target.execute(f"CREATE SCHEMA {need.identity}".encode(*AS_BYTES))
+            create_schema(scratch, target, need.names[0])
             yield need
     for schema in (schema for one in group.staged for schema in one.schemas):
         target.execute(f"CREATE SCHEMA {quoted(schema)}".encode(*AS_BYTES))
@@ -252,7 +260,7 @@ def _take(group: Group, giving: Giving, step: Step) -> None:
     ((role,),) = target.execute(_ROLE, (bytes_of(target, author),))
     schemas = sorted({need.schema for need in group.lacking if need.for_all})
     closed = [one for one in schemas if (False,) in target.execute(_MAY_CREATE, (role, one))]
-    had = target.execute(_OWNS, (role, closed)).fetchall()
+    had = target.execute(_OWNS.encode(), (role, closed)).fetchall()
     _grant(target, "CREATE", closed, author)
     query = step.script + b"; SELECT 0::bigint"
     try:
@@ -263,7 +271,7 @@ def _take(group: Group, giving: Giving, step: Step) -> None:
         revoke = f"REVOKE CREATE ON SCHEMA {quoted(schema)} FROM {quoted(author)}"
         target.execute(revoke.encode(*AS_BYTES))
     expected = {*had, *((need.identity,) for need in group.lacking)}
-    if not expected.issuperset(target.execute(_OWNS, (role, closed))):
+    if not expected.issuperset(target.execute(_OWNS.encode(), (role, closed))):
         raise _tampered(group.staged[0].family, author)
 
 

@@ -90,6 +90,11 @@ class FamilyPart:
         """The keyword after ALTER or DROP."""
         return _ALTERED_AS[self.kind]
 
+    @property
+    def namespace(self) -> tuple[str, bool]:
+        """Where its name must be the only one; those of statistics clash with no relation's."""
+        return self.target.schema, self.kind == STATISTICS
+
 
 @dataclass(frozen=True, slots=True)
 class Family:
@@ -151,16 +156,21 @@ def read_files(scratch: "Connection", family: Family) -> set[str]:
     return {path for (path,) in rows if path is not None}
 
 
-def without_clashes(family: Family, taken: Callable[[str], set[str]]) -> Family:
-    """Return the family with free names for its parts; taken lists a schema's used names."""
-    used: dict[str, set[str]] = {}
+def without_clashes(family: Family, taken: Callable[[str, str], set[str]]) -> Family:
+    """Return the family with free names for its parts.
+
+    taken: lists the names in a schema that are in the way of a part of some kind.
+    """
+    used: dict[tuple[str, bool], set[str]] = {}
+    for part in family.members:
+        if part.namespace not in used:
+            used[part.namespace] = set(taken(part.target.schema, part.kind))
     for table in family.tables:
-        used.setdefault(table.target.schema, set(taken(table.target.schema)))
-        used[table.target.schema].add(table.target.name)
+        used[table.namespace].add(table.target.name)
     parts = []
     for part in family.parts:
-        name = free(part.target.name, used[part.target.schema])
-        used[part.target.schema].add(name)
+        name = free(part.target.name, used[part.namespace])
+        used[part.namespace].add(name)
         parts.append(replace(part, target=Name(part.target.schema, name)))
     return replace(family, parts=tuple(parts))
 
@@ -184,4 +194,6 @@ def _part(row: tuple[int, str, str, str, int], tables: Mapping[int, FamilyPart])
     oid, kind, schema, name, table = row
     owner = tables[table]
     followed = follow(name, owner.source.name, owner.target.name)
-    return FamilyPart(oid, kind, table, Name(schema, name), Name(owner.target.schema, followed))
+    moved = owner.target.schema != owner.source.schema
+    placed = Name(owner.target.schema if moved else schema, followed)
+    return FamilyPart(oid, kind, table, Name(schema, name), placed)

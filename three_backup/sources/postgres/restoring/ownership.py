@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from three_backup.errors import BackupError
 from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.connection import quoted
+from three_backup.sources.postgres.restoring.grantors import give_on, in_order
 from three_backup.sources.postgres.restoring.target import attempt
 from three_backup.sources.postgres.restoring.things import (
     Address,
@@ -102,17 +103,36 @@ class Giving:
         goals = self._goals(things, added or {})
         present = read_grants(self.target, [thing.target for thing in things])
         roles = self._roles(
-            grant.grantee for goal in goals.values() for grant in goal if grant.grantee
+            role for goal in goals.values() for grant in goal for role in _named(grant)
         )
         for thing in things:
-            goal, is_there = goals[thing.target], present[thing.target]
+            is_there = present[thing.target]
+            goal = set(self._possible(goals[thing.target], roles))
             for grant in sorted(is_there - goal, key=str):
                 self._say(thing, attempt(self.target, _revoke(thing, grant)))
-            for grant in sorted(goal - is_there, key=str):
-                if grant.grantee is None or grant.grantee in roles:
-                    self._say(thing, attempt(self.target, _grant(thing, grant)))
-                else:
-                    self._lost[grant.grantee].add(f"it had {grant.privilege}")
+            self._give(thing, [grant for grant in in_order(goal) if grant not in is_there])
+
+    def _possible(self, goal: Iterable[Grant], roles: Collection[str]) -> Iterator[Grant]:
+        """Yield the grants to roles that are here, by their owner where the grantor is not."""
+        for grant in goal:
+            if grant.grantee is not None and grant.grantee not in roles:
+                self._lost[grant.grantee].add(f"it had {grant.privilege}")
+            elif grant.grantor is None or grant.grantor in roles:
+                yield grant
+            else:
+                self._lost[grant.grantor].add(f"it had granted {grant.privilege}")
+                yield grant._replace(grantor=None)
+
+    def _give(self, thing: Thing, grants: Sequence[Grant]) -> None:
+        for grant in grants:
+            if grant.grantor is None:
+                self._say(thing, attempt(self.target, _grant(thing, grant)))
+        passed_on = {grant: _grant(thing, grant) for grant in grants if grant.grantor}
+        for grant, why_not in give_on(self.target, thing, passed_on) if passed_on else ():
+            self._refused.append(
+                f"what {quoted(str(grant.grantor))} had granted is granted by its owner: {why_not}"
+            )
+            self._say(thing, attempt(self.target, _grant(thing, grant)))
 
     def _why_not_owned(self, thing: Thing, owner: str, roles: Mapping[str, bool]) -> str | None:
         if owner not in roles:
@@ -129,9 +149,7 @@ class Giving:
         owners_now = read_owners(self.target, [thing.target for thing in things])
         return {
             thing.target: {
-                grant._replace(grantee=owners_now[thing.target])
-                if grant.grantee == owners[thing.source]
-                else grant
+                _of_owner(grant, owners[thing.source], owners_now[thing.target])
                 for grant in wanted[thing.source] | added.get(thing.name, set())
             }
             for thing in things
@@ -145,6 +163,17 @@ class Giving:
         """Return the roles that are here, and whether they are superusers."""
         spelt = [bytes_of(self.target, name) for name in sorted(set(names))]
         return dict(self.target.execute(_ROLES, (spelt,)).fetchall())
+
+
+def _of_owner(grant: Grant, owner: str, now: str) -> Grant:
+    return grant._replace(
+        grantee=now if grant.grantee == owner else grant.grantee,
+        grantor=None if grant.grantor == now else grant.grantor,
+    )
+
+
+def _named(grant: Grant) -> Iterator[str]:
+    yield from (role for role in (grant.grantee, grant.grantor) if role is not None)
 
 
 def _grant(thing: Thing, grant: Grant) -> str:

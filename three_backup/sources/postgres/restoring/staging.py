@@ -42,6 +42,10 @@ SELECT 'TYPE', t.typname::text FROM pg_type t
  WHERE t.typnamespace = to_regnamespace(%(schema)s)::oid AND t.typname = ANY(%(names)s)
    AND t.typrelid = 0 AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)
 """
+_OCCUPYING_STATISTICS = """
+SELECT 'STATISTICS', stxname::text FROM pg_statistic_ext
+ WHERE stxnamespace = to_regnamespace(%(schema)s)::oid AND stxname = ANY(%(names)s)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +88,16 @@ class Staged:
         return f"{quoted(self.schema(part))}.{quoted(part.target.name)}"
 
     def placements(self) -> Iterator[str]:
-        """Yield statements that move the family to its final place and drop the stage."""
-        for part in self.family.members:
-            if _moves_itself(part):
-                schema = quoted(part.target.schema)
-                yield f"ALTER {part.altered_as} {self.name(part)} SET SCHEMA {schema}"
+        """Yield statements that move the family to its final place and drop the stage.
+
+        Only what gets its name in its schema makes array types there give way.
+        """
+        for part in filter(_moves_itself, self.family.members):
+            alter, stage = f"ALTER {part.altered_as}", quoted(self.schema(part))
+            aside, schema = quoted(f"{self.prefix}_{part.oid}"), quoted(part.target.schema)
+            yield f"{alter} {self.name(part)} RENAME TO {aside}"
+            yield f"{alter} {stage}.{aside} SET SCHEMA {schema}"
+            yield f"{alter} {schema}.{aside} RENAME TO {quoted(part.target.name)}"
         for stage in self.schemas:
             yield f"DROP SCHEMA {quoted(stage)}"
 
@@ -125,18 +134,22 @@ def place(scratch: "Connection", staged: Staged) -> None:
     What has such a name already is renamed: wanted objects are known by their oids.
     """
     with scratch.transaction():
-        wanted: dict[str, list[str]] = {}
+        wanted: dict[tuple[str, bool], list[str]] = {}
         for part in staged.family.members:
-            wanted.setdefault(part.target.schema, []).append(part.target.name)
-        for schema, names in wanted.items():
+            wanted.setdefault(part.namespace, []).append(part.target.name)
+        for (schema, is_of_statistics), names in wanted.items():
             _execute(scratch, f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
-            _clear(scratch, schema, names, staged.prefix)
+            occupants = _OCCUPYING_STATISTICS if is_of_statistics else _OCCUPANTS
+            _clear(scratch, occupants, schema, names, staged.prefix)
         for statement in staged.placements():
             _execute(scratch, statement)
 
 
-def _clear(scratch: "Connection", schema: str, names: list[str], prefix: str) -> None:
-    found = scratch.execute(_OCCUPANTS, {"schema": quoted(schema), "names": names}).fetchall()
+def _clear(
+    scratch: "Connection", occupants: str, schema: str, names: list[str], prefix: str
+) -> None:
+    given = {"schema": quoted(schema), "names": names}
+    found = scratch.execute(occupants.encode(), given).fetchall()
     for number, (kind, name) in enumerate(found):
         occupant = f"{quoted(schema)}.{quoted(name)}"
         aside = quoted(f"{prefix}_aside_{number}")

@@ -18,7 +18,7 @@ from three_backup.sources.postgres.connection import (
     said,
 )
 from three_backup.sources.postgres.restoring.database_name import rename_database, sendable
-from three_backup.sources.postgres.restoring.family import Family
+from three_backup.sources.postgres.restoring.family import STATISTICS, Family
 from three_backup.sources.postgres.restoring.lacking import lacking_told
 from three_backup.sources.postgres.restoring.rights import may_not_write
 from three_backup.sources.postgres.scratch.session import plain_rows
@@ -68,10 +68,12 @@ SELECT t.typname::text
   FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
  WHERE n.nspname = %(schema)s AND t.typrelid = 0
    AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)
- UNION
+"""
+_TAKEN_BY_STATISTICS = """
 SELECT s.stxname::text
   FROM pg_statistic_ext s JOIN pg_namespace n ON n.oid = s.stxnamespace
- WHERE n.nspname = %(schema)s AND s.stxrelid NOT IN (SELECT oid FROM tree)
+ WHERE n.nspname = %(schema)s AND s.stxrelid <> %(doomed)s
+   AND s.stxrelid NOT IN (SELECT relid FROM pg_partition_tree(%(doomed)s::oid::regclass))
 """
 _DATABASE = "SELECT FROM pg_database WHERE textsend(datname::text) = %s"
 _LIKE = """
@@ -240,16 +242,20 @@ def schemas(target: "Connection") -> set[str]:
     return {name for (name,) in target.execute("SELECT nspname::text FROM pg_namespace")}
 
 
-def taken_names(target: "Connection", schema: str, doomed: Existing | None) -> set[str]:
-    """Return the names in a schema that are still taken when doomed is dropped."""
+def taken_names(
+    target: "Connection", schema: str, kind: str, *, doomed: Existing | None
+) -> set[str]:
+    """Return the names in a schema that no part of this kind can have when doomed is dropped."""
     values = {"schema": schema, "doomed": 0 if doomed is None else doomed.oid}
-    return {name for (name,) in target.execute(_TAKEN, values)}
+    query = _TAKEN_BY_STATISTICS if kind == STATISTICS else _TAKEN
+    return {name for (name,) in target.execute(query, values)}
 
 
 def check_partitions_free(target: "Connection", family: Family, doomed: Existing | None) -> None:
     """Raise BackupError where a partition would be restored under a name that is taken."""
     for table in family.tables[1:]:
-        if table.target.name in taken_names(target, table.target.schema, doomed):
+        taken = taken_names(target, table.target.schema, table.kind, doomed=doomed)
+        if table.target.name in taken:
             raise BackupError(
                 "postgres.target_exists",
                 f"{family.target}: its partition {quoted(table.target.schema)}."

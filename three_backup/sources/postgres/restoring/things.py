@@ -11,40 +11,57 @@ from three_backup.sources.postgres.restoring.needs import Need
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
 
-# The bootstrap superuser's oid is always 10, and what it owns has no entry in pg_shdepend.
-_OWNERS = """
-SELECT o.classid::int8, o.objid::int8, pg_get_userbyid(coalesce(s.refobjid, 10))::text
+_CATALOGS: Mapping[str, tuple[str, str | None]] = {
+    "pg_class": ("rel", "CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::\"char\""),
+    "pg_proc": ("pro", "'f'"),
+    "pg_type": ("typ", "'T'"),
+    "pg_namespace": ("nsp", "'n'"),
+    "pg_foreign_server": ("srv", "'S'"),
+    "pg_foreign_data_wrapper": ("fdw", "'F'"),
+    "pg_language": ("lan", "'l'"),
+    "pg_largeobject_metadata": ("lom", "'L'"),
+    "pg_operator": ("opr", None),
+    "pg_opclass": ("opc", None),
+    "pg_opfamily": ("opf", None),
+    "pg_collation": ("coll", None),
+    "pg_conversion": ("con", None),
+    "pg_ts_dict": ("dict", None),
+    "pg_ts_config": ("cfg", None),
+    "pg_statistic_ext": ("stx", None),
+}
+"""Where owners and grants are: how the columns begin, and what acldefault() calls its things."""
+
+# pg_shdepend would be shorter, but it leaves out what belongs to predefined roles.
+OWNED = " UNION ALL ".join(
+    f"SELECT '{catalog.removesuffix('_metadata')}'::regclass::oid, oid, {begin}owner"  # noqa: S608
+    f" FROM {catalog}"
+    for catalog, (begin, _) in _CATALOGS.items()
+)
+"""A query for class, oid and owner of everything that has an owner."""
+
+_OWNERS = f"""
+SELECT o.classid::int8, o.objid::int8, pg_get_userbyid(coalesce(s.owner, 10))::text
   FROM unnest(%(classes)s::oid[], %(oids)s::oid[]) AS o (classid, objid)
-  LEFT JOIN pg_shdepend s ON s.classid = o.classid AND s.objid = o.objid AND s.objsubid = 0
-   AND s.deptype = 'o'
-   AND s.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-"""
-_GRANTS = """
+  LEFT JOIN ({OWNED}) AS s (classid, objid, owner) USING (classid, objid)
+"""  # noqa: S608
+_ACLS = " UNION ALL ".join(
+    f"SELECT '{catalog.removesuffix('_metadata')}'::regclass::oid, oid, NULL::name, {begin}owner,"  # noqa: S608
+    f" coalesce({begin}acl, acldefault({kind}, {begin}owner)) FROM {catalog}"
+    for catalog, (begin, kind) in _CATALOGS.items()
+    if kind is not None
+)
+_GRANTS = f"""
 SELECT a.classid::int8, a.objid::int8, a.attname::text,
-       pg_get_userbyid(nullif(g.grantee, 0))::text, g.privilege_type, g.is_grantable
-  FROM (SELECT 'pg_class'::regclass::oid, oid, NULL::name,
-               coalesce(relacl, acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char",
-                                           relowner))
-          FROM pg_class
-         UNION ALL SELECT 'pg_class'::regclass, attrelid, attname, attacl FROM pg_attribute
-         UNION ALL SELECT 'pg_proc'::regclass, oid, NULL,
-                          coalesce(proacl, acldefault('f', proowner)) FROM pg_proc
-         UNION ALL SELECT 'pg_type'::regclass, oid, NULL,
-                          coalesce(typacl, acldefault('T', typowner)) FROM pg_type
-         UNION ALL SELECT 'pg_namespace'::regclass, oid, NULL,
-                          coalesce(nspacl, acldefault('n', nspowner)) FROM pg_namespace
-         UNION ALL SELECT 'pg_foreign_server'::regclass, oid, NULL,
-                          coalesce(srvacl, acldefault('S', srvowner)) FROM pg_foreign_server
-         UNION ALL SELECT 'pg_foreign_data_wrapper'::regclass, oid, NULL,
-                          coalesce(fdwacl, acldefault('F', fdwowner))
-                     FROM pg_foreign_data_wrapper
-         UNION ALL SELECT 'pg_largeobject'::regclass, oid, NULL,
-                          coalesce(lomacl, acldefault('L', lomowner))
-                     FROM pg_largeobject_metadata
-       ) AS a (classid, objid, attname, acl)
+       pg_get_userbyid(nullif(g.grantee, 0))::text, g.privilege_type, g.is_grantable,
+       pg_get_userbyid(nullif(g.grantor, a.owner))::text
+  FROM ({_ACLS}
+         UNION ALL
+        SELECT 'pg_class'::regclass, attrelid, attname, relowner, attacl
+          FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+       ) AS a (classid, objid, attname, owner, acl)
   CROSS JOIN LATERAL aclexplode(a.acl) AS g
  WHERE (a.classid, a.objid) IN (SELECT * FROM unnest(%(classes)s::oid[], %(oids)s::oid[]))
-"""
+"""  # noqa: S608
 _ADDRESS = (
     "SELECT classid::int8, objid::int8 FROM pg_get_object_address(%s, %s::text[], %s::text[])"
 )
@@ -91,6 +108,7 @@ class Grant(NamedTuple):
     grantee: str | None  # None: PUBLIC
     privilege: str
     grantable: bool
+    grantor: str | None = None  # None: its owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +123,7 @@ class Thing:
     # What its owner wrote runs with its owner's rights: a view, a SECURITY DEFINER function, a
     # table whose indexes, triggers or checks call functions. It is never made another role's.
     runs_as_owner: bool = False
+    stage: str = ""  # the schema, quoted, in which nobody else finds it yet
 
 
 def read_grants(connection: "Connection", things: Sequence[Address]) -> dict[Address, set[Grant]]:
@@ -138,7 +157,8 @@ def thing_of_part(
         return Thing((there[0], part.oid), there, name, "STATISTICS", None)
     ((classid, oid),) = target.execute(_RELATION, (name,))
     if part.kind == SEQUENCE:  # it belongs to the owner of its table
-        return Thing((classid, part.oid), (classid, oid), name, None, "SEQUENCE")
+        there = (classid, oid)
+        return Thing((classid, part.oid), there, name, None, "SEQUENCE", stage=quoted(schema))
     return Thing(
         (classid, part.oid),
         (classid, oid),
@@ -146,6 +166,7 @@ def thing_of_part(
         part.altered_as,
         "TABLE",
         has_code or part.kind in VIEWS,
+        quoted(schema),
     )
 
 
@@ -182,7 +203,7 @@ def _address(
 
 
 def read_owners(connection: "Connection", things: Sequence[Address]) -> dict[Address, str]:
-    rows = connection.execute(_OWNERS, _given(things))
+    rows = connection.execute(_OWNERS.encode(), _given(things))
     return {(classid, objid): owner for classid, objid, owner in rows}
 
 
