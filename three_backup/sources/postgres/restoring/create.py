@@ -17,7 +17,8 @@ from three_backup.errors import BackupError
 from three_backup.model.objects import AS_BYTES
 from three_backup.sources.base import LackingError
 from three_backup.sources.postgres.connection import quoted, said
-from three_backup.sources.postgres.restoring.as_owner import evaluates_code, run_as
+from three_backup.sources.postgres.restoring.as_owner import run_as
+from three_backup.sources.postgres.restoring.authors import authors_of, authors_of_needs
 from three_backup.sources.postgres.restoring.dump import (
     Author,
     Definitions,
@@ -39,7 +40,6 @@ from three_backup.sources.postgres.restoring.target import existing, relation_ex
 from three_backup.sources.postgres.restoring.things import (
     OWNED,
     Thing,
-    address_of_source,
     thing_of,
 )
 from three_backup.sources.postgres.restoring.transfer import copy_sequence
@@ -49,15 +49,6 @@ from three_backup.sources.postgres.spelling import bytes_of
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
 
-# What is part of something and made by a statement of its own.
-_PARTS = """
-SELECT d.refclassid::int8, d.refobjid::int8, d.classid::int8, d.objid::int8
-  FROM pg_depend d JOIN unnest(%s::oid[], %s::oid[]) AS whole (classid, objid)
-    ON (d.refclassid, d.refobjid) = (whole.classid, whole.objid)
- WHERE d.deptype = 'a' AND d.classid IN ('pg_constraint'::regclass, 'pg_attrdef'::regclass,
-                                         'pg_rewrite'::regclass, 'pg_trigger'::regclass)
-"""
-_TYPES = "SELECT to_regtype(name)::oid::int8 FROM unnest(%s::text[]) AS name"
 _OWNS = f"""
 SELECT i.identity
   FROM ({OWNED}) AS s (classid, objid, owner)
@@ -66,7 +57,6 @@ SELECT i.identity
    AND NOT EXISTS (SELECT FROM pg_depend d
                     WHERE (d.classid, d.objid) = (s.classid, s.objid) AND d.deptype = 'i')
 """  # noqa: S608
-_TYPE = "type"
 _GUARDS = ("policy ", "row security ")
 _MAY_NOT = "postgres.owner_may_not"
 _REFUSED = ("0A", "22", "23", "2F", "38", "39", "42", "P0")
@@ -102,11 +92,11 @@ def stage_group(
             own = f"{prefix}_{family.root.oid}"
             staged.append(stage(scratch, family, own, lambda name: relation_exists(target, name)))
         needs, lacking = _needs(giving, families)
-        authors = _authors(giving, families, needs, lacking)
+        authors = authors_of(giving, families, needs, lacking)
         schemas = {
             schema: authors[one.family.root.oid] for one in staged for schema in one.schemas
         }
-        others = _authors_of_needs(giving, needs, lacking)
+        others = authors_of_needs(giving, needs, lacking)
         database = families[0].object.level1
         definitions = dump_definitions(server, database, schemas, others)
     finally:
@@ -175,47 +165,6 @@ def _needs(giving: Giving, families: Sequence[Family]) -> tuple[list[Need], list
             refuse_to_invent("", lacking_more)
             return more, lacking_more
     return needs, lacking
-
-
-def _authors(
-    giving: Giving, families: Sequence[Family], needs: Sequence[Need], lacking: Sequence[Need]
-) -> dict[int, Author]:
-    """Return who defines each family: its owner, if it calls functions of users."""
-    reads_literals = _reading_runs_code(giving, needs, lacking)
-    authors = dict[int, Author]()
-    for family in families:
-        own = needs if len(families) == 1 else read_needs(giving.scratch, [family])
-        has_code = reads_literals or any(need.is_code for need in own)
-        source = address_of_source(family.root)
-        authors[family.root.oid] = giving.author(source, str(family.target)) if has_code else None
-    return authors
-
-
-def _authors_of_needs(
-    giving: Giving, needs: Sequence[Need], lacking: Sequence[Need]
-) -> dict[tuple[int, int], Author]:
-    """Return who makes what lacks, and the parts of it: its owner, if reading it may run code."""
-    runs_code = _reading_runs_code(giving, needs, lacking)
-    authors = dict[tuple[int, int], Author]()
-    for need in lacking:
-        if not need.is_schema:
-            source = (need.classid, need.oid)
-            own = runs_code and need.for_all
-            authors[source] = giving.author(source, str(need)) if own else None
-    classes, oids = [one for one, _ in authors], [oid for _, oid in authors]
-    for classid, oid, part_class, part in giving.scratch.execute(_PARTS, (classes, oids)):
-        authors[part_class, part] = authors[classid, oid]
-    return authors
-
-
-def _reading_runs_code(giving: Giving, needs: Sequence[Need], lacking: Sequence[Need]) -> bool:
-    """Return whether literals are of a domain whose CHECK runs code, here or at the source."""
-    types = [need for need in needs if need.type == _TYPE]
-    there = [need.identity for need in types if need not in lacking]
-    here = [oid for (oid,) in giving.target.execute(_TYPES, (there,)) if oid is not None]
-    return evaluates_code(giving.scratch, 0, [need.oid for need in types]) or evaluates_code(
-        giving.target, 0, here
-    )
 
 
 def _create_schemas(scratch: "Connection", target: "Connection", group: Group) -> Iterator[Need]:
