@@ -119,7 +119,7 @@ class Taking:
         self, object_id: ObjectId, *, overwrite: bool = False, last: int = -1, **levels: str
     ) -> Restored:
         """Restore under the given levels. Raises the error that it ended with."""
-        job = self._restore_job(object_id, overwrite, last, levels)
+        job = self.restore_job(object_id, overwrite=overwrite, last=last, levels=levels)
         ((_, outcome),) = self._restorer.restore(job)
         if isinstance(outcome, BackupError):
             raise outcome
@@ -127,7 +127,7 @@ class Taking:
 
     def plan(self, object_id: ObjectId, *, overwrite: bool = False, **levels: str) -> Planned:
         """Plan what restore() would do. Raises the error that it would end with."""
-        job = self._restore_job(object_id, overwrite, -1, levels)
+        job = self.restore_job(object_id, overwrite=overwrite, last=-1, levels=levels)
         ((_, outcome),) = self._restorer.plan(job)
         if isinstance(outcome, BackupError):
             raise outcome
@@ -151,8 +151,8 @@ class Taking:
             raise outcome
         return outcome
 
-    def _restore_job(
-        self, object_id: ObjectId, overwrite: bool, last: int, levels: Mapping[str, str]
+    def restore_job(
+        self, object_id: ObjectId, *, overwrite: bool, last: int, levels: Mapping[str, str]
     ) -> RestoreJob:
         return RestoreJob(
             wanted=[Wanted(object_id, replace(object_id, **levels))],

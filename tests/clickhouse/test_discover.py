@@ -13,6 +13,7 @@ from three_backup.model.storage import Storage
 from three_backup.sources.base import Found
 from three_backup.sources.clickhouse.cluster_name import cluster_name
 from three_backup.sources.clickhouse.discover import discover as discovered
+from three_backup.sources.clickhouse.relations import OF_SERVER
 
 UUID = "00000000-0000-0000-0000-000000000000"
 
@@ -151,3 +152,13 @@ def test_the_name_of_the_cluster_stays_when_that_of_the_server_changes(
 def test_who_may_not_remember_the_name_goes_without(tmp_path: Path) -> None:
     (tmp_path / "clickhouse").write_text("no folder")
     assert cluster_name(Settings(Storage(tmp_path)), UUID, []) == "default"
+
+
+def test_what_belongs_to_the_server_itself_is_listed_if_asked_for(
+    live: ClickhouseServer, tmp_path: Path
+) -> None:
+    told = Settings(Storage(tmp_path), clickhouse_system=True)
+    listed = {item.id.level3: item for item in discovered((), told) if item.id.level2 == "system"}
+    assert set(listed) == set(OF_SERVER)
+    assert str(listed["users"].id) == "clickhouse/table/default/system/users"
+    assert "data" not in listed["users"].facts

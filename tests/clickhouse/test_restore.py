@@ -7,6 +7,9 @@ import pytest
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.errors import BackupError
 from three_backup.model.objects import Carrier
+from three_backup.sources.clickhouse import sql
+from three_backup.sources.clickhouse.restore import prepare
+from three_backup.sources.jobs import Wanted
 
 from .taking import Taking, leftovers, rows, table, view
 from .test_backup import ROWS, insert, make
@@ -266,3 +269,18 @@ def test_a_view_that_each_refresh_adds_to_keeps_its_rows(
     assert "from now on it refreshes itself and adds to these rows" in notes
     kept = f"SELECT count() FROM {name} WHERE toString(at) <= '{newest}'"
     assert live.rows(kept) == [(5,)]
+
+
+def test_what_belongs_to_the_server_comes_back_under_its_own_name_only(
+    live: ClickhouseServer, database: str, taking: Taking
+) -> None:
+    live.execute(f"CREATE TABLE {database}.t (id UInt8) ENGINE Log")
+    taking.take(table(database, "t"))
+    users = table("system", "users")
+    job = taking.restore_job(table(database, "t"), overwrite=True, last=-1, levels={})
+    renamed, own = Wanted(users, replace(users, level3="copy")), Wanted(users, users)
+    with pytest.raises(BackupError) as refused:
+        prepare(job, taking.store, renamed)
+    assert refused.value.code == "clickhouse.system"
+    work = prepare(job, taking.store, own)
+    assert (work.beside, work.before) == (sql.Relation("system", "users"), None)

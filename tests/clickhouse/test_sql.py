@@ -118,3 +118,12 @@ def test_an_endpoint_with_a_path_is_refused() -> None:
     storage = Storage(Path("/"), "https://store.example.com/s3/v1", "bucket")
     with pytest.raises(BackupError, match="takes s3 for the bucket"):
         sql.place(storage, "key")
+
+
+def test_what_keeps_its_name_is_not_renamed() -> None:
+    users = sql.Relation("system", "users")
+    how = {"create_access": "replace"}
+    sent = sql.restore(users, users, sql.S3Folder("S3('u')", "S3('u')"), how, None, "")
+    assert sent == (
+        "RESTORE TABLE `system`.`users` FROM S3('u') SETTINGS create_access = 'replace' ASYNC"
+    )

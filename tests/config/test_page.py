@@ -49,6 +49,7 @@ def test_the_page_names_exactly_the_options_there_are() -> None:
         ("if_running", RunSettings(Path("/")).if_running),
         ("kill_after", "24h"),
         ("hook_timeout", "1m"),
+        ("clickhouse_system", "false"),
         ("clickhouse_on_cluster", "false"),
         ("clickhouse_apply_patches", "true"),
         ("clickhouse_timeout", "10m"),

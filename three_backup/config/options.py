@@ -200,6 +200,7 @@ OPTIONS: Mapping[str, Option] = {
     "compression_level": Option(_level, Scope.SOURCE),
     "clickhouse_named_collection": Option(_collection, Scope.SOURCE),
     "clickhouse_cluster": Option(_text, Scope.SOURCE),
+    "clickhouse_system": Option(_flag, Scope.SOURCE),
     "clickhouse_on_cluster": Option(_flag, Scope.SOURCE),
     "clickhouse_apply_patches": Option(_flag, Scope.SOURCE),
     "clickhouse_timeout": Option(duration, Scope.SOURCE),

@@ -41,6 +41,7 @@ class Settings:
     # Holds the S3 credentials at the server; None: the server gets ours.
     clickhouse_named_collection: str | None = None
     clickhouse_cluster: str | None = None  # level1 of its objects; None: as found at first
+    clickhouse_system: bool = False  # users, roles and the like are objects, too
     clickhouse_on_cluster: bool = False
     clickhouse_apply_patches: bool = True  # merge lightweight updates before a backup
     # How long the server may move nothing before it is given up.

@@ -28,7 +28,7 @@ _LARGEST = 100_000_000
 def check(job: CheckJob, store: Store | None, folder: str) -> Iterator[Finding]:
     client = connect(TYPE, store.storage if store else None)
     server = read_server(client, job.source_settings)
-    found = sorted(all_relations(client), key=lambda relation: relation.size)
+    found = sorted(all_relations(client, job.source_settings), key=lambda relation: relation.size)
     yield good(TYPE, f"{server.version} answers, with {counted(len(found), 'object')}")
     if store is None:
         yield note("backups", "ClickHouse is backed up to S3 only", "set s3_bucket")

@@ -13,7 +13,7 @@ def discover(patterns: Sequence[str], settings: Settings) -> Iterator[Found]:
     """Every table and view that a pattern selects."""
     client = connect(TYPE)
     server = read_server(client, settings)
-    for found in all_relations(client):
+    for found in all_relations(client, settings):
         object_id = found.object_id(server.cluster)
         if selected(patterns, str(object_id)):
             facts = {**found.facts, "server": server.version}

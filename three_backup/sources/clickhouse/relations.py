@@ -58,6 +58,14 @@ _ALL = (
     f"SELECT {_COLUMNS} FROM system.tables WHERE NOT is_temporary "
     f"AND database NOT IN ({', '.join(map(sql.literal, _SYSTEM))}) ORDER BY database, name"
 )
+SYSTEM = "system"
+OF_SERVER = ("users", "roles", "settings_profiles", "row_policies", "quotas", "functions")
+"""Tables of SYSTEM that BACKUP knows: what was created by SQL and belongs to no database."""
+
+_OF_SERVER = (
+    f"SELECT {_COLUMNS} FROM system.tables WHERE database = {sql.literal(SYSTEM)} "
+    f"AND name IN ({', '.join(map(sql.literal, OF_SERVER))}) ORDER BY name"
+)
 _ONE = (
     f"SELECT {_COLUMNS}, {UNSETTLED} AS unsettled "
     "FROM system.tables WHERE database = {database} AND name = {table}"
@@ -147,7 +155,7 @@ class Listed:
         """
         if self.subtype == "view":
             return not self.refreshed or self.appends
-        return self.stores or self.engine == _OF_PARTS
+        return self.stores or self.engine == _OF_PARTS or self.relation.database == SYSTEM
 
     def object_id(self, cluster: str) -> ObjectId:
         return ObjectId(TYPE, self.subtype, cluster, self.relation.database, self.relation.name)
@@ -165,12 +173,14 @@ def read_server(client: Client, settings: Settings) -> Server:
     )
 
 
-def all_relations(client: Client) -> Iterator[Listed]:
+def all_relations(client: Client, settings: Settings) -> Iterator[Listed]:
     """Yield the tables and views of the server.
 
     Leaves out system databases, tables in which views keep their rows, and unfinished restores
-    and drills.
+    and drills. With clickhouse_system users, roles and the like are among them.
     """
+    if settings.clickhouse_system:
+        yield from map(_found, client.ask(_OF_SERVER))
     rows = client.ask(_ALL)
     owners = {row["uuid"] for row in rows} | {(row["database"], row["name"]) for row in rows}
     for row in rows:

@@ -25,6 +25,7 @@ from three_backup.sources.clickhouse.relations import (
     DEFINITION_ONLY,
     MATERIALIZED,
     RESTORING,
+    SYSTEM,
     Listed,
     Server,
     inner,
@@ -97,7 +98,15 @@ def prepare(job: RestoreJob, store: Store, wanted: Wanted) -> Task:
             f"{wanted.target}: the server here belongs to cluster {server.cluster}",
             f"restore with --level1 {server.cluster}, or set CLICKHOUSE_HOST to the other one",
         )
-    before = relation(client, target)
+    belongs_to_server = wanted.object.level2 == SYSTEM
+    if belongs_to_server and sql.relation(wanted.object) != target:
+        raise BackupError(
+            "clickhouse.system",
+            f"{wanted.target}: what belongs to the server comes back under its own name only",
+            f"restore {wanted.object} without another name; what is there stays as it is, unless "
+            "--overwrite replaces it",
+        )
+    before = None if belongs_to_server else relation(client, target)
     if before is not None and not job.overwrite:
         raise BackupError(
             "clickhouse.exists",
@@ -116,6 +125,8 @@ def _beside(job: RestoreJob, wanted: Wanted, before: Listed | None) -> sql.Relat
     Its path in Keeper may hold its name, and it could not be renamed then.
     """
     target = sql.relation(wanted.target)
+    if target.database == SYSTEM:
+        return target
     if before is None and str(_facts(job).get("engine", "")).startswith("Replicated"):
         return target
     digest = hashlib.sha256(str(wanted.target).encode("utf-8", "surrogatepass")).hexdigest()
@@ -123,6 +134,9 @@ def _beside(job: RestoreJob, wanted: Wanted, before: Listed | None) -> sql.Relat
 
 
 def _restore(work: Task) -> Restored:
+    if work.target.database == SYSTEM:
+        _end_earlier(work)
+        return Restored({"bytes_read": _run(work)})
     _make_room(work)
     with _removed_on_failure(work):
         read = _run(work)
@@ -140,10 +154,14 @@ def _make_room(work: Task) -> None:
     """Create the database and remove what a killed restore left."""
     name = sql.identifier(work.target.database)
     work.client.ask(_CREATE_DATABASE.format(name, work.everywhere))
-    for earlier in operation.beginning(work.client, work.id):
-        operation.kill(work.client, earlier)
+    _end_earlier(work)
     if work.beside != work.target:
         _drop(work, work.beside)
+
+
+def _end_earlier(work: Task) -> None:
+    for earlier in operation.beginning(work.client, work.id):
+        operation.kill(work.client, earlier)
 
 
 def _drop(work: Task, what: sql.Relation) -> None:
@@ -174,7 +192,11 @@ def _run(work: Task) -> int:
     base = folders[-2] if len(folders) > 1 else None
     operation_id = f"{work.id}-{uuid4()}"
     allowed = dict.fromkeys(work.server.refuses, 1)  # the source let somebody create it
-    chosen = {"id": operation_id, **allowed, **s3_settings(work.server, base)}
+    how = "replace" if work.job.overwrite else "if-not-exists"
+    created = {"create_access": how, "create_function": how}
+    if work.target.database != SYSTEM:
+        created = {}
+    chosen = {"id": operation_id, **allowed, **created, **s3_settings(work.server, base)}
     work.client.ask(
         sql.restore(
             sql.relation(work.wanted.object),

@@ -95,8 +95,9 @@ def restore(
 ) -> str:
     """Return a RESTORE statement. base: where the parent of out_of lies now, if it has one."""
     clauses = [f"base_backup = {base.secret}"] if base else []
+    renamed = "" if under == of else f" AS {under}"
     return (
-        f"RESTORE TABLE {of} AS {under}{everywhere} FROM {out_of.secret} "
+        f"RESTORE TABLE {of}{renamed}{everywhere} FROM {out_of.secret} "
         f"SETTINGS {', '.join([*clauses, *_assignments(settings)])} ASYNC"
     )
 
