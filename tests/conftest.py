@@ -5,8 +5,8 @@ import os
 import shutil
 import signal
 import tempfile
-from collections import Counter
-from collections.abc import Generator, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -25,6 +25,15 @@ from three_backup.demo.servers import PostgresServer
 
 _BUCKETS = count(1)
 _TOGETHER = 12
+_KINDS = 3
+_RARE = (
+    "tests/postgres/test_names.py",
+    "tests/postgres/test_other_clusters.py",
+    "tests/postgres/test_other_hosts.py",
+    "tests/postgres/test_restore_rare.py",
+    "tests/s3/test_hollow.py",
+    "tests/s3/test_surroundings.py",
+)
 _LONGEST = (
     "tests/postgres/test_whole_cluster.py",
     "tests/pipeline/test_failures.py",
@@ -105,7 +114,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     chosen = items
     if not any("::" in argument for argument in config.args):
-        chosen = Sample.of(config).drawn(items)
+        sample = Sample.of(config)
+        chosen = _some_kinds(sample, sample.drawn(items))
     if config.option.lxd == "core":
         chosen = [item for item in chosen if not _needs_lab(item) or _path(item) in whole_lxd.CORE]
     config.hook.pytest_deselected(items=list(set(items) - set(chosen)))
@@ -119,6 +129,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         seen[file] += 1
         group = "lab" if _needs_lab(item) else f"{file}{version}#{part}"
         item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _some_kinds(sample: Sample, items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """Draw some rows of each table of kinds that are backed up and restored, and a third of what
+    is tried on rare servers.
+    """
+    tables = defaultdict[str, list[pytest.Item]](list)
+    for item in items:
+        if _path(item) in _RARE:
+            tables[_path(item)].append(item)
+        elif hasattr(item, "callspec") and "taking" in getattr(item, "fixturenames", ()):
+            tables[item.nodeid.partition("[")[0]].append(item)
+    left_out = set[pytest.Item]()
+    for table, rows in tables.items():
+        most = -(-len(rows) // 3) if table in _RARE else _KINDS
+        left_out |= set(rows) - set(sample.some(rows, most, table))
+    return [item for item in items if item not in left_out]
 
 
 def _rank(item: pytest.Item) -> int:
