@@ -138,7 +138,9 @@ def test_the_name_of_the_cluster_stays_when_that_of_the_server_changes(
     live: ClickhouseServer, database: str, tmp_path: Path
 ) -> None:
     settings = Settings(Storage(tmp_path))
-    assert cluster_name(settings, UUID, ["one"]) == "one"
+    assert cluster_name(settings, UUID, ["read"]) == "read"
+    assert list(tmp_path.iterdir()) == []
+    assert cluster_name(settings, UUID, ["one"], remember=True) == "one"
     assert cluster_name(settings, UUID, ["one", "two"]) == "one"
     assert cluster_name(settings, UUID, ["three"]) == "one"
     assert cluster_name(settings, UUID.replace("0", "1"), ["three"]) == "three"
@@ -151,7 +153,7 @@ def test_the_name_of_the_cluster_stays_when_that_of_the_server_changes(
 
 def test_who_may_not_remember_the_name_goes_without(tmp_path: Path) -> None:
     (tmp_path / "clickhouse").write_text("no folder")
-    assert cluster_name(Settings(Storage(tmp_path)), UUID, []) == "default"
+    assert cluster_name(Settings(Storage(tmp_path)), UUID, [], remember=True) == "default"
 
 
 def test_what_belongs_to_the_server_itself_is_listed_if_asked_for(

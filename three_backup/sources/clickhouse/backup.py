@@ -51,7 +51,7 @@ def take(job: DirectJob) -> Manifest:
     if adopted is not None:
         return adopted
     chain = _whole_chain(job)
-    server = read_server(client, job.source_settings)
+    server = read_server(client, job.source_settings, remember=True)
     for tries_left in reversed(range(_TRIES)):
         attempt = _new_attempt(client, server, job, chain)
         attempt.note(job.journals)

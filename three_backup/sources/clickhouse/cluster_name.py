@@ -17,8 +17,13 @@ _FOLDER = "clickhouse"
 _UUID = re.compile(r"[0-9a-f-]{36}")
 
 
-def cluster_name(settings: Settings, server: str, found: Sequence[str]) -> str:
-    """Return the name. server: its UUID. found: the clusters that it belongs to."""
+def cluster_name(
+    settings: Settings, server: str, found: Sequence[str], *, remember: bool = False
+) -> str:
+    """Return the name. server: its UUID. found: the clusters that it belongs to.
+
+    remember: it is that of a carrier from now on.
+    """
     if settings.clickhouse_cluster is not None:
         return settings.clickhouse_cluster
     path = settings.storage.local_dir / _FOLDER / f"cluster-{server}"
@@ -26,7 +31,9 @@ def cluster_name(settings: Settings, server: str, found: Sequence[str]) -> str:
     if remembered:
         return remembered
     name = found[0] if len(found) == 1 else DEFAULT_CLUSTER
-    with suppress(OSError):  # of a reader who may not write here, or on a full disk: next time
+    if not remember:
+        return name
+    with suppress(OSError):  # on a full disk: next time
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_durably(path, name.encode("utf-8", "surrogateescape"))
     return name

@@ -161,10 +161,11 @@ class Listed:
         return ObjectId(TYPE, self.subtype, cluster, self.relation.database, self.relation.name)
 
 
-def read_server(client: Client, settings: Settings) -> Server:
+def read_server(client: Client, settings: Settings, *, remember: bool = False) -> Server:
+    """Return the server. remember: its cluster is called so from now on."""
     (server,) = client.ask(_SERVER)
     clusters = server["clusters"] or [row["cluster"] for row in client.ask(_CLUSTERS)]
-    cluster = cluster_name(settings, server["uuid"], clusters)
+    cluster = cluster_name(settings, server["uuid"], clusters, remember=remember)
     return Server(
         f"ClickHouse {server['version']}",
         cluster,
