@@ -161,6 +161,27 @@ def goes_on(storage: Storage) -> bool:
     return True
 
 
+@pytest.mark.parametrize("adopt", [False, True])
+def test_a_host_that_lost_its_local_state_meets_an_outage_and_goes_on(
+    store: Store, adopt: bool
+) -> None:
+    claim(store, DB1)
+    if adopt:
+        (store.storage.local_dir / "owner").rename(store.storage.local_dir / "set-back")
+        claim(Store(store.storage), DB1)
+    shutil.rmtree(store.storage.local_dir / "owner")
+    if adopt:
+        (store.storage.local_dir / "set-back").rename(store.storage.local_dir / "owner")
+
+    def away(request: Request, forward: Forward) -> Answer:
+        return refusal(503, "ServiceUnavailable") if request.method == "PUT" else forward()
+
+    with proxy(store.storage.endpoint or "", away) as endpoint, pytest.raises(UnreachableError):
+        claim(Store(replace(store.storage, endpoint=endpoint)), DB1, adopt=adopt)
+    for _ in range(2):
+        claim(Store(store.storage), DB1)
+
+
 @pytest.mark.parametrize("arrives", [True, False])
 def test_a_claim_whose_answer_was_lost_is_no_false_alarm(store: Store, arrives: bool) -> None:
     claim(store, DB1)

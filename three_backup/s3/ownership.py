@@ -1,4 +1,4 @@
-"""Which host writes below a prefix, by the key `owner.json`; every other one is refused.
+"""The key `owner.json` names the host that writes below a prefix; every other one is refused.
 
 The id of the machine tells hosts apart, but a copy of a machine has the same id, and a copy of
 `local_dir`. So each claim also leaves a random word in the key, and notes on this host that it is
@@ -94,9 +94,10 @@ def check(store: Store, owner: Owner, host: Host, *, strictly: bool = True) -> N
             "give this host another s3_prefix, or take the prefix over with --adopt",
         )
     words = _Words(store.storage)
+    has_left_some = words.any  # asked for first: another process of this host may just note both
     if not strictly or not owner.word or words.has(owner.word):
         return
-    if words.any or owner.host.name != host.name:
+    if has_left_some or owner.host.name != host.name:
         raise ConfigurationError(
             "s3.copied",
             f"{store.place()}: another machine with the id of this host ({owner}) writes there, "
@@ -112,6 +113,8 @@ def _written(store: Store, seen: Owner | None, host: Host, words: "_Words") -> b
     A server that knows no conditions takes it in any case; then the next claim tells.
     """
     word = token_hex(16)
+    if seen is not None and seen.word and not words.has(seen.word):
+        words.note(seen.word)  # it counts as our own from now on, even if ours never arrives
     words.note(word)
     body = json.dumps({"v": 1, "host": host.id, "name": host.name, "word": word}).encode() + b"\n"
     try:
