@@ -299,6 +299,95 @@ def test_a_right_that_an_owner_has_lost_is_named(
     assert restoring.one(chain, in_place(table(sales, "t")), owner=False).facts["rows"] == 1
 
 
+CASTS = (
+    "CREATE TYPE boxed AS (n int, fill text)",
+    """CREATE FUNCTION unboxed(boxed) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+       $$ BEGIN PERFORM public.evil(1); RETURN $1.n; END $$""",
+    """CREATE FUNCTION told(boxed) RETURNS text LANGUAGE plpgsql IMMUTABLE AS
+       $$ BEGIN PERFORM public.evil(1); RETURN format('%s', $1); END $$""",
+    """CREATE FUNCTION heard(text) RETURNS boxed LANGUAGE plpgsql IMMUTABLE AS
+       $$ BEGIN PERFORM public.evil(1); RETURN ROW(7, 'heard'); END $$""",
+    "CREATE CAST (boxed AS int) WITH FUNCTION unboxed AS IMPLICIT",
+    "CREATE CAST (boxed AS text) WITH FUNCTION told",
+    "CREATE CAST (text AS boxed) WITH FUNCTION heard",
+    "CREATE TABLE pk (id int PRIMARY KEY)",
+    "INSERT INTO pk VALUES (7)",
+    "CREATE TABLE t (b boxed REFERENCES pk)",
+    "INSERT INTO t VALUES (ROW(7, repeat('x', {})))",
+    *(f"ALTER TYPE {name} OWNER TO clerk" for name in ("boxed",)),
+    *(f"ALTER FUNCTION {name} OWNER TO clerk" for name in ("unboxed", "told", "heard")),
+    "ALTER TABLE pk OWNER TO clerk",
+    "ALTER TABLE t OWNER TO clerk",
+)
+
+
+@pytest.mark.parametrize("length", [1, 17 << 20], ids=["short", "long"])
+def test_casts_of_an_owner_run_with_no_more_rights(
+    live: PostgresServer, sales: str, taking: Taking, restoring: Restoring, length: int
+) -> None:
+    run(live, sales, *HOSTILE, *CASTS[:-7], CASTS[-7].format(length), *CASTS[-6:])
+    content = "SELECT md5(format('%s', t.b)) FROM t"
+    rows = ask(live, sales, content)
+    chain = [taking.take()]
+    run(live, sales, "ALTER ROLE clerk NOSUPERUSER", "TRUNCATE witness", "DROP TABLE t")
+    assert restoring.one(chain, in_place(table(sales, "t"))).notes == ()
+    assert ask(live, sales, content) == rows
+    keys = "SELECT count(*) FROM pg_constraint WHERE conrelid = 't'::regclass AND contype = 'f'"
+    assert ask(live, sales, keys) == "1"
+    assert ask(live, sales, "SELECT rolsuper FROM pg_roles WHERE rolname = 'clerk'") == "False"
+    assert ask(live, sales, "SELECT count(*) FROM witness WHERE who <> 'clerk'") == "0"
+
+
+def test_functions_of_a_superuser_find_nothing_that_others_may_have_planted(
+    live: PostgresServer, sales: str, taking: Taking, restoring: Restoring
+) -> None:
+    run(
+        live,
+        sales,
+        *HOSTILE,
+        "CREATE SCHEMA tools",
+        "CREATE FUNCTION tools.helper(text) RETURNS bool LANGUAGE sql IMMUTABLE RETURN true",
+        """CREATE FUNCTION tools.checks(text) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS
+           $$ BEGIN RETURN helper($1); END $$""",
+        "GRANT CREATE ON SCHEMA public TO PUBLIC",
+        f"ALTER DATABASE {sales} SET search_path = public, tools",
+        "SET search_path = public, tools",
+        "CREATE TABLE t (word text CHECK (tools.checks(word)))",
+        "INSERT INTO t VALUES ('a')",
+    )
+    chain = [taking.take()]
+    run(
+        live,
+        sales,
+        "SET ROLE clerk",
+        """CREATE FUNCTION public.helper(text) RETURNS bool LANGUAGE plpgsql AS
+           $$ BEGIN PERFORM public.evil(1); RETURN true; END $$""",
+    )
+    restored = restoring.one(chain, beside(table(sales, "t"), level3="copy"))
+    assert restored.facts["rows"] == 1
+    assert ask(live, sales, "SELECT rolsuper FROM pg_roles WHERE rolname = 'clerk'") == "False"
+    assert ask(live, sales, "SELECT count(*) FROM witness") == "0"
+
+
+def test_what_a_body_only_names_brings_back_no_rights_of_others(
+    live: PostgresServer, sales: str, taking: Taking, restoring: Restoring
+) -> None:
+    run(
+        live,
+        sales,
+        "CREATE FUNCTION weak() RETURNS int LANGUAGE sql SECURITY DEFINER RETURN 1",
+        """CREATE FUNCTION mine(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+           $$ BEGIN RETURN public.weak(); END $$""",
+        "CREATE TABLE t (id int DEFAULT mine(1))",
+        "ALTER FUNCTION mine OWNER TO clerk",
+        "ALTER TABLE t OWNER TO clerk",
+    )
+    chain = [taking.take()]
+    run(live, sales, "DROP TABLE t", "DROP FUNCTION mine", "DROP FUNCTION weak")
+    restoring.one(chain, in_place(table(sales, "t")))
+    assert ask(live, sales, "SELECT to_regproc('public.weak') IS NULL") == "True"
+
+
 def test_a_role_that_is_gone_is_named_and_the_rest_comes_back(
     live: PostgresServer, database: str, taking: Taking, restoring: Restoring
 ) -> None:

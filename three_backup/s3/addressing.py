@@ -1,4 +1,4 @@
-"""Where a bucket stands in the address of a request: in the path or in the name of the host."""
+"""The place of a bucket in the address of a request: the path, or the name of the host."""
 
 from ipaddress import ip_address
 from urllib.parse import urlsplit

@@ -1,4 +1,4 @@
-"""What a failure of S3 means for the operator: sorts, sentences and remedies."""
+"""The meanings of S3 failures for the operator: sorts, sentences and remedies."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,7 +15,7 @@ class RefusedError(BackupError):
 
 
 class Sort(StrEnum):
-    """Who can mend it."""
+    """The party that can mend it."""
 
     OURS = "ours"  # the operator: an option, a right, the clock
     THEIRS = "theirs"  # the server, by itself: the same request may succeed later
@@ -40,7 +40,7 @@ class Meaning:
 
 _CARRIES_ON = "check s3_endpoint and the network; the next run carries on where this one stopped"
 KEYS = "s3_access_key and s3_secret_key"
-"""What every remedy calls the keys of the configuration."""
+"""The keys of the configuration, as every remedy calls them."""
 
 _CHECK_KEYS = f"check {KEYS}"
 _RENEW = "renew AWS_SESSION_TOKEN, ~/.aws or the role of this host, whichever gave it"

@@ -1,4 +1,4 @@
-"""What the cluster of a server is called in the ids of its objects.
+"""The name of a server's cluster in the ids of its objects.
 
 The name stays. If it were another one after a change of the server's configuration, new carriers
 would begin and the old ones stay for ever. So it is remembered on this host, or configured.

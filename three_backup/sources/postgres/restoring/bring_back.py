@@ -31,7 +31,6 @@ from three_backup.sources.postgres.restoring.surroundings import (
 )
 from three_backup.sources.postgres.restoring.target import (
     Existing,
-    attempt,
     check_free,
     check_partitions_free,
     connect_target,
@@ -124,25 +123,9 @@ def bring_back(
     kept = [what for what in (OWNER, ACL) if options.get(what, True)]
     with connect_target(families[0].target.level1) as target, target.transaction():
         move = _Move(server, scratch, target, kept)
-        doomed = {
-            family.root.oid: check_free(target, family.target, overwrite=overwrite)
-            for family in families
-        }
-        named = [_named(target, family, doomed[family.root.oid]) for family in families]
-        giving = move.giving()
-        group = stage_group(server, giving, named, server.log.parent.name.replace("-", "_"))
-        create(group, giving)
-        givings = [giving, *(move.giving() for _ in named[1:])]
-        loaded = [
-            _load(move, group, staged, doomed[staged.family.root.oid], giving)
-            for staged, giving in zip(group.staged, givings, strict=True)
-        ]
-        relations = {one.staged.family.root.oid: one.relations for one in loaded}
-        loaded[0].said.extend(complete(group, giving, relations))
-        for one in loaded:
-            _give(move, one)
+        loaded, group = _stage(move, families, overwrite=overwrite)
         memberships = [_memberships(move, one) for one in loaded]
-        create_own_schemas(giving, named)
+        create_own_schemas(loaded[0].giving, [one.staged.family for one in loaded])
         clear_way(target, [(one.staged.family, one.doomed) for one in loaded if one.doomed])
         for one in loaded:
             put_in_place(target, one.staged)
@@ -153,6 +136,27 @@ def bring_back(
             _finish(move, group, one, foreign_keys[one.staged.family.root.oid], ties)
             for one, ties in zip(loaded, memberships, strict=True)
         ]
+
+
+def _stage(
+    move: _Move, families: Sequence[Family], *, overwrite: bool
+) -> tuple[list[_Loaded], Group]:
+    """Make the families in their stages, complete and with their owners; nobody sees them yet."""
+    doomed = [check_free(move.target, one.target, overwrite=overwrite) for one in families]
+    named = [_named(move.target, *pair) for pair in zip(families, doomed, strict=True)]
+    givings = [move.giving() for _ in named]  # the first also tells of what they all need
+    prefix = move.server.log.parent.name.replace("-", "_")
+    group = stage_group(move.server, givings[0], named, prefix)
+    create(group, givings[0])
+    loaded = [
+        _load(move, group, staged, replaced, giving)
+        for staged, replaced, giving in zip(group.staged, doomed, givings, strict=True)
+    ]
+    relations = {one.staged.family.root.oid: one.relations for one in loaded}
+    loaded[0].said.extend(complete(group, givings[0], relations))
+    for one in loaded:
+        _give(move, one)
+    return loaded, group
 
 
 def _named(target: "Connection", family: Family, doomed: Existing | None) -> Family:
@@ -209,7 +213,7 @@ def _finish(
     said += (note for one in memberships for note in one.apply(target))
     said += add_labels(scratch, target, staged.family)
     said += default_grants(target, staged.family, move.kept)
-    refused = tuple(key for key in foreign_keys if _why_not(scratch, target, key))
+    refused = tuple(key for key in foreign_keys if key.why_not_added(scratch, target))
     return BroughtBack(loaded.rows, tuple(said), refused)
 
 
@@ -220,14 +224,10 @@ def add_foreign_keys(
     notes = []
     with connect_target(database) as target, target.transaction():
         for key in keys:
-            why_not = _why_not(scratch, target, key)
+            why_not = key.why_not_added(scratch, target)
             if why_not is not None:
                 notes.append(f"the foreign key {key.name} is not there: {why_not}")
     return notes
-
-
-def _why_not(scratch: "Connection", target: "Connection", key: ForeignKey) -> str | None:
-    return attempt(target, key.statement(scratch))
 
 
 def _relations(move: _Move, staged: Staged, *, has_code: bool) -> Iterator[Thing]:

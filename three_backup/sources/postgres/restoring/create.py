@@ -102,7 +102,8 @@ def stage_group(
     finally:
         for one in staged:
             place(scratch, one)
-    path = SourcePath.of(scratch, target, families[0], needs)
+    closed = None in authors.values()
+    path = SourcePath.of(scratch, target, families[0], needs, closed=closed)
     return Group(staged, needs, lacking, authors, definitions, path)
 
 

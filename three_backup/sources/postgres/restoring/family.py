@@ -92,7 +92,7 @@ class FamilyPart:
 
     @property
     def namespace(self) -> tuple[str, bool]:
-        """Where its name must be the only one; those of statistics clash with no relation's."""
+        """The schema, and whether its name is one of statistics, which clash with no others."""
         return self.target.schema, self.kind == STATISTICS
 
 

@@ -25,7 +25,7 @@ _SHORT = 8 << 10
 _PIECE = 4 << 20
 _BEST_COMPRESSION = 255
 _ASSUMED_COMPRESSION = 16
-"""Of values whose length only their type knows: enough that none of 256 MB passes for short."""
+"""The factor for values whose length only their type knows: none of 256 MB passes for short."""
 _MAY_HAVE_LONG = """
 SELECT coalesce(pg_relation_size(nullif(reltoastrelid, 0)), 0) * %s > %s
   FROM pg_class WHERE oid = %s::oid
@@ -49,14 +49,17 @@ SELECT quote_ident(a.attname), format_type(a.atttypid, a.atttypmod), t.typsend::
          WHEN t.typtype = 'c'
          THEN NOT EXISTS (SELECT FROM pg_attribute p WHERE p.attrelid = t.typrelid
                                                        AND p.attnum > 0 AND p.atttypid >= 16384)
-         ELSE t.typtype = 'b' END
+         ELSE t.typtype = 'b' END,
+       EXISTS (SELECT FROM pg_cast WHERE castfunc >= 16384 AND t.oid IN (castsource, casttarget))
   FROM pg_attribute a
   JOIN made_of m USING (attnum) JOIN pg_type t ON t.oid = m.oid AND t.typtype <> 'd'
  WHERE a.attrelid = %(oid)s::oid
  ORDER BY a.attnum
 """
 _TAKEN_AS = """
-SELECT quote_ident(attname), format_type(atttypid, atttypmod)
+SELECT quote_ident(attname), format_type(atttypid, atttypmod),
+       EXISTS (SELECT FROM pg_cast
+                WHERE castfunc >= 16384 AND atttypid IN (castsource, casttarget))
   FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped
 """
 _SCHEMA = """
@@ -178,7 +181,9 @@ def long_rows(scratch: "Connection", target: "Connection", oid: int, into: str) 
         return None
     ((source,),) = scratch.execute(_SOURCE, (oid,)).fetchall()
     ((schema,),) = target.execute(_SCHEMA, (into,)).fetchall()
-    columns = list(_columns(scratch, target, oid, into))
+    columns = _columns(scratch, target, oid, into)
+    if columns is None:
+        return None
     scratch.execute(_view(source, columns).encode(*AS_BYTES))
     scratch.execute(_VALUES_MADE.encode(*AS_BYTES))
     return LongRows(scratch, target, columns, into, f"{schema}.three_backup_")
@@ -186,10 +191,14 @@ def long_rows(scratch: "Connection", target: "Connection", oid: int, into: str) 
 
 def _columns(
     scratch: "Connection", target: "Connection", oid: int, into: str
-) -> Iterator[_Column]:
-    taken_as: dict[str, str] = dict(target.execute(_TAKEN_AS, (into,)).fetchall())
+) -> list[_Column] | None:
+    """Return the columns; None where a value would pass a cast that somebody wrote."""
+    there = target.execute(_TAKEN_AS, (into,)).fetchall()
+    taken_as: dict[str, str] = {name: kind for name, kind, _ in there}
+    cast = {name for name, _, is_cast in there if is_cast}
+    columns = []
     found = scratch.execute(_COLUMNS, {"oid": oid}).fetchall()
-    for number, (name, kind, send, varies, has_length, is_alike) in enumerate(found):
+    for number, (name, kind, send, varies, has_length, is_alike, is_cast) in enumerate(found):
         length = "0"
         if varies:
             known = f"octet_length({name})"
@@ -197,8 +206,11 @@ def _columns(
         if is_alike and kind == taken_as[name]:
             sent, sent_as = f"{send}({name})", kind
         else:
+            if is_cast or name in cast:
+                return None
             sent, sent_as = f"textsend({name}::text)", "text"
-        yield _Column(number, name, taken_as[name], length, sent, sent_as)
+        columns.append(_Column(number, name, taken_as[name], length, sent, sent_as))
+    return columns
 
 
 def _view(source: str, columns: Sequence[_Column]) -> str:

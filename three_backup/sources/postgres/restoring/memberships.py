@@ -1,4 +1,4 @@
-"""What ties a table to others by replication: publications, subscriptions, replica identity.
+"""The ties of a table by replication: publications, subscriptions, replica identity.
 
 What replaces a live table takes that over from it, with its statistics targets; what was dropped
 takes its publications from the snapshot.

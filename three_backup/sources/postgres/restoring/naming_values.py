@@ -74,7 +74,7 @@ CASE WHEN array_ndims({value}) > 1 THEN {value}::oid[]
 END
 """
 _LATER = ("i", "I", "statistics")
-"""What comes after the rows: indexes and statistics."""
+"""Indexes and statistics are made after the rows."""
 
 _SHOWN = 5
 

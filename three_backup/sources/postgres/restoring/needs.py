@@ -23,9 +23,10 @@ _OWNED_PARTS = (
 )
 # A node is followed to what it depends on; a table, view, type, sequence or operator class also to
 # its internal parts (defaults, rules, constraints, operators, support functions). Of functions
-# whose body is a text, also those count that it seems to call, where that is asked for. Not
-# followed: members of an extension (the extension brings them), tables of others, foreign keys
-# (they are added one by one), what the family is a part of, and its own schemas.
+# whose body is a text, also those count that it seems to call, where that is asked for, but none
+# that would lend it the rights of another role. Not followed: members of an extension (the
+# extension brings them), tables of others, foreign keys (they are added one by one), what the
+# family is a part of, and its own schemas.
 _NEEDS = rf"""
 WITH RECURSIVE need (classid, objid) AS (
   SELECT 'pg_class'::regclass::oid, own FROM unnest(%(tables)s::oid[]) AS own
@@ -62,6 +63,7 @@ WITH RECURSIVE need (classid, objid) AS (
          AND f.prosrc ~ ('\m' || regexp_replace(called.proname, '(\W)', '\\\1', 'g') || '"?\s*\(')
        WHERE n.classid = 'pg_proc'::regclass AND f.oid = n.objid AND f.oid >= 16384
          AND f.prosqlbody IS NULL AND %(bodies)s
+         AND (NOT called.prosecdef OR called.proowner = f.proowner)
        UNION ALL
       SELECT 'pg_class'::regclass, t.typrelid
         FROM pg_type t JOIN pg_class r ON r.oid = t.typrelid AND r.relkind = 'c'

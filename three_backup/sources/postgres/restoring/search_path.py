@@ -35,6 +35,21 @@ SELECT format('ROUTINE %%s', oid::regprocedure) FROM pg_proc
  WHERE oid IN (SELECT to_regprocedure(name) FROM unnest(%s::text[]) AS name) AND prokind <> 'a'
    AND NOT EXISTS (SELECT FROM unnest(proconfig) AS setting WHERE setting LIKE 'search_path=%%')
 """
+# The schemas in which only superusers and we may create.
+_TRUSTED = """
+SELECT quote_ident(s.name)
+  FROM unnest(pg_catalog.current_schemas(false)) WITH ORDINALITY AS s (name, n)
+  JOIN pg_catalog.pg_namespace k ON k.nspname = s.name
+ WHERE NOT EXISTS (
+   SELECT FROM pg_catalog.aclexplode(
+            coalesce(k.nspacl, pg_catalog.acldefault('n', k.nspowner))) AS a
+     LEFT JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
+     LEFT JOIN pg_catalog.pg_roles r
+       ON r.oid = CASE a.grantee WHEN 'pg_database_owner'::regrole THEN d.datdba ELSE a.grantee END
+    WHERE a.privilege_type = 'CREATE'
+      AND (r.rolsuper OR r.rolname = current_user) IS NOT TRUE)
+ ORDER BY s.n
+"""
 _SET = "SELECT pg_catalog.set_config('search_path', %s, true)"
 _UNDEFINED = (
     psycopg.errors.UndefinedFunction,
@@ -54,10 +69,17 @@ class SourcePath:
     owner: str  # of the table
     functions: Sequence[str]  # with schema and arguments
     schemas: Sequence[str]  # those of the table and of the functions are looked through at last
+    closed: bool  # whoever restores runs them: nothing counts that others may have put there
 
     @classmethod
     def of(
-        cls, scratch: "Connection", target: "Connection", family: Family, needs: Sequence[Need]
+        cls,
+        scratch: "Connection",
+        target: "Connection",
+        family: Family,
+        needs: Sequence[Need],
+        *,
+        closed: bool,
     ) -> Self:
         source = address_of_source(family.root)
         code = [need for need in needs if need.is_code]
@@ -68,6 +90,7 @@ class SourcePath:
             read_owners(scratch, [source])[source],
             [need.identity for need in code],
             list(schemas),
+            closed,
         )
 
     def helps(self, action: Callable[[], _T]) -> _T:
@@ -86,6 +109,9 @@ class SourcePath:
 
     def _alter(self, routines: Sequence[str], change: str) -> None:
         self.target.execute(_SET, (self._path(),))
+        if self.closed:
+            trusted = self.target.execute(_TRUSTED).fetchall()
+            self.target.execute(_SET, (", ".join(name for (name,) in trusted),))
         for routine in routines:
             self.target.execute(f"ALTER {routine} {change}".encode(*AS_BYTES))
         self.target.execute(_SET, ("",))

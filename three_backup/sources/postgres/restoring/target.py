@@ -1,7 +1,7 @@
 """The target database of a restore: what exists there, and how it is created if missing."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -171,9 +171,21 @@ def attempt(target: "Connection", statement: str) -> str | None:
 
     Raises psycopg.Error where the connection is gone.
     """
-    try:
+
+    def run() -> None:
         with target.transaction():
             target.execute(statement.encode(*AS_BYTES))
+
+    return refusal(run)
+
+
+def refusal(action: Callable[[], object]) -> str | None:
+    """Do it, which leaves no trace where it fails; return None, or why it failed.
+
+    Raises psycopg.Error where the connection is gone.
+    """
+    try:
+        action()
     except psycopg.Error as error:
         if error.sqlstate is None:  # the connection is gone, and the transaction with it
             raise

@@ -29,7 +29,7 @@ _CATALOGS: Mapping[str, tuple[str, str | None]] = {
     "pg_ts_config": ("cfg", None),
     "pg_statistic_ext": ("stx", None),
 }
-"""Where owners and grants are: how the columns begin, and what acldefault() calls its things."""
+"""The catalogs of owners and grants: how columns begin, and what acldefault() calls things."""
 
 # pg_shdepend would be shorter, but it leaves out what belongs to predefined roles.
 OWNED = " UNION ALL ".join(

@@ -30,7 +30,7 @@ from three_backup.sources.postgres.restoring.family import (
 from three_backup.sources.postgres.restoring.naming_values import translated
 from three_backup.sources.postgres.restoring.search_path import SourcePath
 from three_backup.sources.postgres.restoring.staging import Membership, Staged
-from three_backup.sources.postgres.restoring.target import Existing, attempt
+from three_backup.sources.postgres.restoring.target import Existing, attempt, refusal
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -173,13 +173,7 @@ def _why_not_attached(
     if row is None or not row[2] or not evaluates_code(target, row[0]):
         return attempt(target, statement)
     query = f"{statement}; SELECT 0::bigint".encode(*AS_BYTES)
-    try:
-        path.helps(partial(run_as, target, staged.prefix, row[1], query))
-    except psycopg.Error as error:
-        if error.sqlstate is None:
-            raise
-        return said(error)
-    return None
+    return refusal(lambda: path.helps(partial(run_as, target, staged.prefix, row[1], query)))
 
 
 def _fill(filling: _Filling, table: FamilyPart) -> int:
