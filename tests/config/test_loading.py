@@ -179,7 +179,7 @@ def test_all_mistakes_are_told_together_by_line(configure: Configure) -> None:
         )
     told = [line.partition("three_backup.yaml:")[2] for line in str(caught.value).splitlines()]
     assert told == [
-        "1: 'lxd/volum' can match nothing: lxd has container and volume; did you mean volume?",
+        "1: 'lxd/volum' can match nothing: lxd has container, vm, volume; did you mean volume?",
         "2: base_schedul: there is no such option; did you mean base_schedule?",
         f"4: max_stage: 'done' is not known; write one of {', '.join(TARGETS)}",
     ]
@@ -249,8 +249,8 @@ def test_a_mistake_in_an_option_is_told_with_its_line_and_remedy(
         ("- lxd:\n    disable: true\n   x: y", 3, "while parsing a block mapping"),
         ("\x00", 1, "it holds characters that no text has"),
         ('- "":', 1, "'' can match nothing: write \"*\" for everything"),
-        ("- postgress/*:", 1, "there are lxd, postgres, clickhouse; did you mean postgres?"),
-        ("- lxd/table/*:", 1, "lxd has container and volume"),
+        ("- postgress/*:", 1, "there are lxd, incus, postgres, clickhouse; did you mean postgres?"),
+        ("- lxd/table/*:", 1, "lxd has container, vm, volume"),
         ("- postgres/table/a/b/c/d:", 1, "an id has 5 levels; write %2F for a slash inside"),
         ("- lxd:\n- lxd:", 2, "'lxd': the section stands at line 1 too; join them"),
         ("- lxd:\n    if_running: wait", 2, 'it holds for a whole run; write it under "*"'),

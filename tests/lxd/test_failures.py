@@ -1,12 +1,14 @@
 """Errors of LXD and ZFS become a sentence with a remedy."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from three_backup.errors import UnreachableError
 from three_backup.sources.lxd import failures
+from three_backup.sources.lxd.daemons import LXD
 from three_backup.sources.lxd.failures import HeldError, NoDatasetError, NotFoundError
 
 DOWN = (
@@ -16,7 +18,7 @@ DOWN = (
 
 
 def test_where_nobody_listens_lxd_is_to_be_started(tmp_path: Path) -> None:
-    error = failures.of_lxc("lxd", DOWN, [tmp_path / "unix.socket"])
+    error = failures.of_client(replace(LXD, sockets=(tmp_path / "unix.socket",)), "lxd", DOWN)
     assert isinstance(error, UnreachableError)
     assert str(error).startswith("lxd: LXD does not answer; start it")
 
@@ -25,7 +27,7 @@ def test_where_nobody_listens_lxd_is_to_be_started(tmp_path: Path) -> None:
 def test_where_the_socket_is_closed_to_us_the_group_is_named(tmp_path: Path) -> None:
     closed = tmp_path / "unix.socket"
     closed.touch(mode=0)
-    error = failures.of_lxc("lxd", DOWN, [closed])
+    error = failures.of_client(replace(LXD, sockets=(closed,)), "lxd", DOWN)
     assert str(error).endswith("run as root, or add the user to the group lxd and log in again")
 
 
@@ -46,11 +48,11 @@ HELD = BUSY.replace("dataset is busy", "it's being held. Run 'zfs holds -r c@sna
     ],
 )
 def test_what_lxd_lacks_or_holds_is_told_apart(text: str, kind: type[Exception]) -> None:
-    assert isinstance(failures.of_lxc("lxd/container/a/b/c", text), kind)
+    assert isinstance(failures.of_client(LXD, "lxd/container/a/b/c", text), kind)
 
 
 def test_who_lacks_rights_in_the_pool_reads_how_to_give_them() -> None:
-    error = failures.of_zfs("lxd: pool a", "zfs failed: cannot send: permission denied")
+    error = failures.of_zfs(LXD, "lxd: pool a", "zfs failed: cannot send: permission denied")
     assert "zfs allow" in error.hint
-    gone = failures.of_zfs("a", "zfs failed: cannot open 'tank/a': dataset does not exist")
+    gone = failures.of_zfs(LXD, "a", "zfs failed: cannot open 'tank/a': dataset does not exist")
     assert isinstance(gone, NoDatasetError)

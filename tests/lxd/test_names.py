@@ -20,18 +20,21 @@ def object_of(subtype: str, project: str, name: str) -> ObjectId:
 
 
 @pytest.mark.parametrize(
-    ("subtype", "project", "name", "dataset"),
+    ("subtype", "project", "name", "datasets"),
     [
-        ("container", "default", "web", "tank/lxd/containers/web"),
-        ("container", "shop", "web", "tank/lxd/containers/shop_web"),
-        ("volume", "default", "data", "tank/lxd/custom/default_data"),
-        ("volume", "shop", "data", "tank/lxd/custom/shop_data"),
+        ("container", "default", "web", ["containers/web"]),
+        ("container", "shop", "web", ["containers/shop_web"]),
+        ("vm", "default", "web", ["virtual-machines/web.block", "virtual-machines/web"]),
+        ("vm", "shop", "w", ["virtual-machines/shop_w.block", "virtual-machines/shop_w"]),
+        ("volume", "default", "data", ["custom/default_data"]),
+        ("volume", "shop", "data", ["custom/shop_data"]),
     ],
 )
 def test_datasets_are_named_as_lxd_names_them(
-    subtype: str, project: str, name: str, dataset: str
+    subtype: str, project: str, name: str, datasets: list[str]
 ) -> None:
-    assert names.dataset("tank/lxd", object_of(subtype, project, name)) == dataset
+    found = names.datasets("tank/lxd", object_of(subtype, project, name))
+    assert list(found.values()) == [f"tank/lxd/{dataset}" for dataset in datasets]
 
 
 @pytest.mark.parametrize("snapshot_id", [BASE, INCREMENTAL])

@@ -13,7 +13,8 @@ from three_backup.model.objects import LEVELS, can_match_below, has_wildcard, ma
 
 EVERYTHING = "*"
 _SUBTYPES = {
-    "lxd": ("container", "volume"),
+    "lxd": ("container", "vm", "volume"),
+    "incus": ("container", "vm", "volume"),
     "postgres": ("table", "view"),
     "clickhouse": ("table", "view"),
 }
@@ -121,7 +122,7 @@ def _why_nothing_matches(pattern: str) -> str:
     source_type, _, rest = pattern.partition("/")
     if source_type in _SUBTYPES:
         word, known = rest.partition("/")[0], _SUBTYPES[source_type]
-        return f"{source_type} has {' and '.join(known)}{_did_you_mean(word, known)}"
+        return f"{source_type} has {', '.join(known)}{_did_you_mean(word, known)}"
     return f"there are {', '.join(_SUBTYPES)}{_did_you_mean(source_type, tuple(_SUBTYPES))}"
 
 

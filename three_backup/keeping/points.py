@@ -54,7 +54,7 @@ class PointKeeping(KeptNearby):
         return manifest.stored_size
 
     def send(self, catalog: Catalog, manifest: Manifest, progress: Transfer) -> Sent:
-        return Sending(catalog, manifest, progress).stream(self.source.stream)
+        return Sending(catalog, manifest, progress).streams(self.source.streams(manifest))
 
     def remove(self, catalog: Catalog, carrier: Carrier, snapshot: SnapshotId) -> None:
         """Remove the point, then the manifest.

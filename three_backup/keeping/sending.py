@@ -1,22 +1,20 @@
 """Uploads one snapshot: its data files or its stream, then the manifest."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from io import BufferedIOBase, BytesIO
+from io import BytesIO
 from pathlib import Path
 
 from three_backup.catalog.catalog import Catalog, in_s3
 from three_backup.model import layout
-from three_backup.model.hashed_stream import INDEX, STREAM, Hashed
+from three_backup.model.hashed_stream import Hashed, index_of
 from three_backup.model.snapshots import Manifest, StoredFile
 from three_backup.s3.journal import forget
 from three_backup.s3.reader import Readable
 from three_backup.s3.upload import SourceChangedError, Uploaded, abandon, upload
 from three_backup.screen.progress import Transfer
-
-OpenStream = Callable[[Manifest], AbstractContextManager[BufferedIOBase]]
+from three_backup.sources.base import OpenStream
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +47,36 @@ class Sending:
         )
         return self._commit(stored, sum(uploaded.resumed for uploaded in done.values()))
 
-    def stream(self, opened: OpenStream) -> Sent:
-        """Send the stream of a point; start anew where the source now sends other bytes."""
-        try:
-            return self._stream(opened)
-        except SourceChangedError:
-            abandon(self.catalog.bucket, self._journal(STREAM))
-            return self._stream(opened)
+    def streams(self, streams: Mapping[str, OpenStream]) -> Sent:
+        """Send the streams of a point, each with its index."""
+        files: list[StoredFile] = []
+        resumed = 0
+        for name, opened in streams.items():
+            stream, body = self._stream(name, opened)
+            index = self._send(index_of(name), BytesIO(body), len(body))
+            digest = sha256(body).hexdigest()
+            files += [
+                StoredFile(name, stream.size, volume_size=stream.volume_size),
+                StoredFile(index_of(name), index.size, digest, volume_size=index.volume_size),
+            ]
+            resumed += stream.resumed + index.resumed
+        size = sum(file.size for file in files if file.name in streams)
+        stored = replace(self.manifest, files=tuple(files), stored_size=size)
+        return self._commit(stored, resumed)
 
-    def _stream(self, opened: OpenStream) -> Sent:
-        with opened(self.manifest) as readable:
+    def _stream(self, name: str, opened: OpenStream) -> tuple[Uploaded, bytes]:
+        """Send one stream; start anew where the source now sends other bytes."""
+        try:
+            return self._hashed(name, opened)
+        except SourceChangedError:
+            abandon(self.catalog.bucket, self._journal(name))
+            return self._hashed(name, opened)
+
+    def _hashed(self, name: str, opened: OpenStream) -> tuple[Uploaded, bytes]:
+        """Send one stream, and return the index of what was sent with it."""
+        with opened() as readable:
             hashed = Hashed(readable)
-            stream = self._send(STREAM, hashed, None)
-        body = hashed.index().to_json()
-        index = self._send(INDEX, BytesIO(body), len(body))
-        files = (
-            StoredFile(STREAM, stream.size, volume_size=stream.volume_size),
-            StoredFile(INDEX, index.size, sha256(body).hexdigest(), volume_size=index.volume_size),
-        )
-        stored = replace(self.manifest, files=files, stored_size=stream.size)
-        return self._commit(stored, stream.resumed + index.resumed)
+            return self._send(name, hashed, None), hashed.index().to_json()
 
     def _send(self, name: str, source: Readable, size: int | None) -> Uploaded:
         key = layout.data_key(self.manifest.carrier, self.manifest.snapshot, name)

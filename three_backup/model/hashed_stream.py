@@ -11,10 +11,7 @@ from typing import Any
 from three_backup.errors import BackupError
 
 STREAM = "stream"
-"""Name of the data file of a snapshot that is one stream."""
-
-INDEX = "stream.index"
-"""Name of the file beside it that holds the hashes."""
+"""Name of the data file of a snapshot that is one stream; a snapshot of more has others too."""
 
 PIECE = 16 * 1024 * 1024
 _VERSION = 1
@@ -22,6 +19,11 @@ _MALFORMED = (ValueError, KeyError, TypeError, RecursionError)
 
 ReadRange = Callable[[int, int], bytes]
 """Takes offset and length; returns exactly these bytes of the stream."""
+
+
+def index_of(stream: str) -> str:
+    """Return the name of the file beside a stream that holds its hashes."""
+    return f"{stream}.index"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The names under which objects are restored: their own, or others."""
+"""The ids under which objects are restored: their own, or others."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -6,6 +6,7 @@ from typing import Self
 
 from three_backup.errors import UsageError
 from three_backup.model.objects import ObjectId
+from three_backup.sources import source_of
 
 LEVELS = ("level1", "level2", "level3")
 
@@ -16,17 +17,25 @@ class Renaming:
 
     names: Mapping[str, str]  # each replaces a level
     suffixes: Mapping[str, str]  # each is appended afterwards
+    into: str | None = None  # the type of the target, None: the object's own
 
     @classmethod
-    def of(cls, names: Mapping[str, str | None], suffixes: Mapping[str, str | None]) -> Self:
-        """Take what is given of the options --level1 to --level3-suffix, by level."""
-        return cls(_given(names), _given(suffixes))
+    def of(
+        cls,
+        names: Mapping[str, str | None],
+        suffixes: Mapping[str, str | None],
+        into: str | None = None,
+    ) -> Self:
+        """Take what is given of the options --level1 to --level3-suffix, by level, and --into."""
+        return cls(_given(names), _given(suffixes), into)
 
     def target(self, object_id: ObjectId) -> ObjectId:
+        """Return the id of the restored object. Raises UsageError if it cannot have the type."""
         own = {level: str(getattr(object_id, level)) for level in LEVELS}
         named = {**own, **self.names}
         return replace(
             object_id,
+            type=self._type(object_id),
             **{level: name + self.suffixes.get(level, "") for level, name in named.items()},
         )
 
@@ -45,6 +54,18 @@ class Renaming:
                 )
             targets[object_id] = target
         return targets
+
+    def _type(self, object_id: ObjectId) -> str:
+        if self.into in (None, object_id.type):
+            return object_id.type
+        akin = source_of(object_id.type).akin
+        if self.into not in akin:
+            raise UsageError(
+                "restore.into",
+                f"{object_id} cannot be restored into {self.into!r}",
+                f"--into takes {' or '.join(akin)} for it" if akin else "leave out --into",
+            )
+        return self.into
 
 
 def _given(options: Mapping[str, str | None]) -> dict[str, str]:

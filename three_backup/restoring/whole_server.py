@@ -22,6 +22,7 @@ from three_backup.sources.base import FolderSource, Planned, Restored
 from three_backup.sources.jobs import WholeJob
 
 OF_OBJECTS = (
+    "--into",
     "--level1",
     "--level2",
     "--level3",

@@ -3,10 +3,11 @@
 from three_backup.errors import UsageError
 from three_backup.sources.base import DirectSource, FolderSource, PointSource, Source
 from three_backup.sources.clickhouse.source import ClickhouseSource
-from three_backup.sources.lxd.source import LxdSource
+from three_backup.sources.lxd.daemons import INCUS, LXD
+from three_backup.sources.lxd.source import DaemonSource
 from three_backup.sources.postgres.source import PostgresSource
 
-POINTS: tuple[PointSource, ...] = (LxdSource(),)
+POINTS: tuple[PointSource, ...] = (DaemonSource(LXD), DaemonSource(INCUS))
 FOLDERS: tuple[FolderSource, ...] = (PostgresSource(),)
 DIRECT: tuple[DirectSource, ...] = (ClickhouseSource(),)
 SOURCES: tuple[Source, ...] = (*POINTS, *FOLDERS, *DIRECT)

@@ -7,7 +7,7 @@ a folder source fills a folder of this host, a point source leaves a point withi
 a direct source has its server write to S3. Only the last knows S3.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from io import BufferedIOBase
@@ -32,6 +32,9 @@ from three_backup.sources.jobs import (
     Wanted,
     WholeJob,
 )
+
+OpenStream = Callable[[], AbstractContextManager[BufferedIOBase]]
+"""Opens the stream of a point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,10 @@ class Source(Protocol):
     # The subtypes of its objects in the order of a restore: what others refer to comes first.
     @property
     def subtypes(self) -> tuple[str, ...]: ...
+
+    # The types of other sources into which its objects can be restored as well.
+    @property
+    def akin(self) -> tuple[str, ...]: ...
 
     # Any of these programs on PATH says that the source is in use here.
     @property
@@ -236,10 +243,10 @@ class PointSource(Source, Restorer, Protocol):
     def points(self, carrier: Carrier) -> Mapping[SnapshotId, str]:
         """Return every point of ours that is there, with its guid."""
 
-    def stream(self, manifest: Manifest) -> AbstractContextManager[BufferedIOBase]:
-        """Open the stream that restores the point, or makes it from its parent.
+    def streams(self, manifest: Manifest) -> Mapping[str, OpenStream]:
+        """Return the streams that restore the point, or make it from its parent, by data file.
 
-        It has the same bytes each time. Where it is not whole, the last read raises BackupError.
+        Each has the same bytes each time. If one is not whole, its last read raises BackupError.
         """
 
     def remove(self, carrier: Carrier, snapshot: SnapshotId) -> None:

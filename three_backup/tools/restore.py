@@ -12,6 +12,7 @@ Options:
       --level1-suffix SUFFIX  append to level1
       --level2-suffix SUFFIX  append to level2
       --level3-suffix SUFFIX  append to the name
+      --into TYPE             what LXD had into Incus, or back: incus or lxd
       --dry-run               say what would be done, and touch nothing
       --overwrite             replace what has the target's name
       --no-owner              give all to the role that restores, not to whom it belonged
@@ -68,7 +69,7 @@ _Outcome = tuple[Request, Restored | Planned | BackupError]
 class Args:
     pattern: tuple[str, ...]
     choice: Choice  # --snapshot, --at
-    renaming: Renaming  # --level1 to --level3-suffix
+    renaming: Renaming  # --level1 to --level3-suffix, --into
     dry_run: bool
     overwrite: bool
     no_owner: bool
@@ -88,6 +89,7 @@ class Args:
             renaming=Renaming.of(
                 {level: arguments[f"--{level}"] for level in LEVELS},
                 {level: arguments[f"--{level}-suffix"] for level in LEVELS},
+                arguments["--into"],
             ),
             dry_run=bool(arguments["--dry-run"]),
             overwrite=bool(arguments["--overwrite"]),

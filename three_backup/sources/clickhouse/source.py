@@ -30,6 +30,7 @@ class ClickhouseSource:
     type = "clickhouse"
     kept = Kept.DIRECT
     subtypes = ("table", "view")
+    akin: tuple[str, ...] = ()
     programs = (PROGRAM,)
 
     def discover(

@@ -1,4 +1,4 @@
-"""Speaks to LXD through `lxc query`, and to ZFS through `zfs`: argv in, JSON or columns out.
+"""Speaks to LXD or Incus through `lxc query` or `incus query`, and to ZFS through `zfs`.
 
 What may hold a secret, such as the configuration of an instance, goes in by stdin, never in argv.
 """
@@ -18,39 +18,135 @@ from three_backup.command import Program
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.lxd import failures, names
+from three_backup.sources.lxd.daemons import DAEMONS, Daemon
 from three_backup.sources.lxd.failures import NotFoundError
-
-PROGRAMS = ("lxc", "/snap/bin/lxc")
-"""Full paths too, since cron's PATH has neither /snap/bin nor /usr/sbin."""
 
 _ZFS = ("zfs", "/usr/sbin/zfs", "/sbin/zfs")
 _REMOTE = "local:"
 _BELOW_ASTRAL = re.compile("[\x7f-\uffff]")
-_LXC_FAILED = "lxd.lxc"
-_ZFS_FAILED = "lxd.zfs"
+_FAILED = "client.failed"
 
 
-def get(path: str, about: str = names.TYPE) -> Any:
-    """Return what the API has at a path. Raises NotFoundError."""
-    return json.loads(_lxc(("query", f"{_REMOTE}{path}"), about))
+class Client:
+    """A daemon of this host with its pools. Names of objects belong to its projects and pools."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.daemon = daemon
+        self._roots: dict[str, str] = {}
+        self._server = ""
+
+    def get(self, path: str, about: str = "") -> Any:
+        """Return what the API has at a path. Raises NotFoundError."""
+        return json.loads(self._run(("query", f"{_REMOTE}{path}"), about))
+
+    def names_beside(self, object_id: ObjectId) -> frozenset[str]:
+        """Return the names of all instances, or volumes of the pool, in the object's project."""
+        path = names.in_project(names.collection(object_id), object_id.level2)
+        return frozenset(map(names.last_of, self.get(path, str(object_id))))
+
+    def send(self, method: str, path: str, body: Mapping[str, Any] | None, about: str) -> None:
+        """Send a change and wait until it is made. body: no secrets, others can see argv."""
+        given = () if body is None else ("--data", json.dumps(body))
+        self._run(("query", "--wait", "--request", method, *given, f"{_REMOTE}{path}"), about)
+
+    def configure(self, instance: ObjectId, configuration: Mapping[str, Any]) -> None:
+        """Replace the whole configuration of an instance."""
+        argv = ("config", "edit", f"{_REMOTE}{instance.level3}", "--project", instance.level2)
+        self._run(argv, str(instance), as_yaml(configuration))
+
+    def set_keys(self, instance: ObjectId, keys: Mapping[str, str]) -> None:
+        """Set keys of an instance; an empty value removes the key. keys: as for send()."""
+        argv = ("config", "set", f"{_REMOTE}{instance.level3}", "--project", instance.level2)
+        self._run((*argv, *(f"{key}={value}" for key, value in keys.items())), str(instance))
+
+    def rename(self, object_id: ObjectId, name: str) -> None:
+        self.send("POST", names.url(object_id), {"name": name}, str(object_id))
+
+    def zfs(self, argv: Sequence[str], about: str) -> list[list[str]]:
+        """Run `zfs` and return rows of columns."""
+        with self._explained(about):
+            printed = command.run(_zfs(argv))
+        return [line.split("\t") for line in printed.splitlines()]
+
+    @contextmanager
+    def read_zfs(self, argv: Sequence[str], about: str) -> Iterator[BufferedIOBase]:
+        """Open what `zfs` writes; the last read raises BackupError if `zfs` failed."""
+        with self._explained(about), command.stream(_zfs(argv)) as readable:
+            yield readable
+
+    def feed_zfs(self, argv: Sequence[str], pieces: Iterable[bytes], about: str) -> None:
+        with self._explained(about):
+            command.feed(_zfs(argv), pieces)
+
+    def pipe_zfs(self, left: Sequence[str], right: Sequence[str], about: str) -> None:
+        with self._explained(about):
+            command.pipe(_zfs(left), _zfs(right))
+
+    def root(self, pool: str) -> str:
+        """Return the dataset of a pool. Raises BackupError if there is no such pool on ZFS."""
+        if pool not in self._roots:
+            self._roots[pool] = self._find_root(pool)
+        return self._roots[pool]
+
+    def datasets(self, object_id: ObjectId) -> dict[str, str]:
+        """Return the datasets of an object, by the names of their streams."""
+        return names.datasets(self.root(object_id.level1), object_id)
+
+    def server(self) -> str:
+        """Return names and versions of the daemon and ZFS, for manifests."""
+        if not self._server:
+            environment = self.get("/1.0")["environment"]
+            drivers = {
+                driver["Name"]: driver["Version"]
+                for driver in environment["storage_supported_drivers"]
+            }
+            version = environment["server_version"]
+            self._server = f"{self.daemon.name} {version}, ZFS {drivers['zfs']}"
+        return self._server
+
+    def _find_root(self, pool: str) -> str:
+        about = f"{self.daemon.type}: pool {pool}"
+        try:
+            found = self.get(f"/1.0/storage-pools/{quote(pool, safe='')}", about)
+        except NotFoundError as error:
+            raise BackupError(
+                f"{self.daemon.type}.no_pool",
+                f"{about}: there is none",
+                "create it, or restore into another one with tb-restore --level1",
+            ) from error
+        if found["driver"] != "zfs":
+            raise BackupError(
+                f"{self.daemon.type}.not_zfs",
+                f"{about}: it is {found['driver']}, and only ZFS is supported yet",
+            )
+        return str(found["config"]["zfs.pool_name"])
+
+    def _run(self, argv: Sequence[str], about: str, given: str | None = None) -> str:
+        programs = self.daemon.programs
+        found = next((found for name in programs if (found := which(name))), programs[0])
+        program = Program((found, *argv), code=_FAILED, package=self.daemon.package)
+        try:
+            return command.run(program, given)
+        except BackupError as error:
+            if error.code != _FAILED:
+                raise
+            about = about or self.daemon.type
+            raise failures.of_client(self.daemon, about, error.message) from error
+
+    @contextmanager
+    def _explained(self, about: str) -> Iterator[None]:
+        try:
+            yield
+        except BackupError as error:
+            if error.code != _FAILED:
+                raise
+            raise failures.of_zfs(self.daemon, about, error.message) from error
 
 
-def names_beside(object_id: ObjectId) -> frozenset[str]:
-    """Return the names of all instances, or volumes of the pool, in the object's project."""
-    path = names.in_project(names.collection(object_id), object_id.level2)
-    return frozenset(map(names.last_of, get(path, str(object_id))))
-
-
-def send(method: str, path: str, body: Mapping[str, Any] | None, about: str) -> None:
-    """Send a change and wait until it is made. body: no secrets, as other users can see argv."""
-    given = () if body is None else ("--data", json.dumps(body))
-    _lxc(("query", "--wait", "--request", method, *given, f"{_REMOTE}{path}"), about)
-
-
-def configure(container: ObjectId, configuration: Mapping[str, Any]) -> None:
-    """Replace the whole configuration of an instance."""
-    argv = ("config", "edit", f"{_REMOTE}{container.level3}", "--project", container.level2)
-    _lxc(argv, str(container), as_yaml(configuration))
+@cache
+def client_of(object_type: str) -> Client:
+    """Return the client of the daemon whose objects have the type."""
+    return Client(DAEMONS[object_type])
 
 
 def as_yaml(value: object) -> str:
@@ -63,94 +159,6 @@ def as_yaml(value: object) -> str:
     return _BELOW_ASTRAL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def set_keys(container: ObjectId, keys: Mapping[str, str]) -> None:
-    """Set keys of an instance; an empty value removes the key. keys: no secrets, as for send()."""
-    argv = ("config", "set", f"{_REMOTE}{container.level3}", "--project", container.level2)
-    _lxc((*argv, *(f"{key}={value}" for key, value in keys.items())), str(container))
-
-
-def rename(object_id: ObjectId, name: str) -> None:
-    send("POST", names.url(object_id), {"name": name}, str(object_id))
-
-
-def zfs(argv: Sequence[str], about: str) -> list[list[str]]:
-    """Run `zfs` and return rows of columns."""
-    with _explained(about):
-        printed = command.run(_zfs(argv))
-    return [line.split("\t") for line in printed.splitlines()]
-
-
-@contextmanager
-def read_zfs(argv: Sequence[str], about: str) -> Iterator[BufferedIOBase]:
-    """Open what `zfs` writes; the last read raises BackupError if `zfs` failed."""
-    with _explained(about), command.stream(_zfs(argv)) as readable:
-        yield readable
-
-
-def feed_zfs(argv: Sequence[str], pieces: Iterable[bytes], about: str) -> None:
-    with _explained(about):
-        command.feed(_zfs(argv), pieces)
-
-
-def pipe_zfs(left: Sequence[str], right: Sequence[str], about: str) -> None:
-    with _explained(about):
-        command.pipe(_zfs(left), _zfs(right))
-
-
-@cache
-def root(pool: str) -> str:
-    """Return the dataset of a pool. Raises BackupError if there is no such pool on ZFS."""
-    about = f"{names.TYPE}: pool {pool}"
-    try:
-        found = get(f"/1.0/storage-pools/{quote(pool, safe='')}", about)
-    except NotFoundError as error:
-        raise BackupError(
-            "lxd.no_pool",
-            f"{about}: there is none",
-            "create it, or restore into another one with tb-restore --level1",
-        ) from error
-    if found["driver"] != "zfs":
-        raise BackupError(
-            "lxd.not_zfs", f"{about}: it is {found['driver']}, and only ZFS is supported yet"
-        )
-    return str(found["config"]["zfs.pool_name"])
-
-
-def dataset(object_id: ObjectId) -> str:
-    return names.dataset(root(object_id.level1), object_id)
-
-
-@cache
-def server() -> str:
-    """Return names and versions of LXD and ZFS, for manifests."""
-    environment = get("/1.0")["environment"]
-    drivers = {
-        driver["Name"]: driver["Version"] for driver in environment["storage_supported_drivers"]
-    }
-    return f"LXD {environment['server_version']}, ZFS {drivers['zfs']}"
-
-
-def _lxc(argv: Sequence[str], about: str, given: str | None = None) -> str:
-    lxc = next((found for name in PROGRAMS if (found := which(name))), PROGRAMS[0])
-    program = Program((lxc, *argv), code=_LXC_FAILED, package="LXD")
-    try:
-        return command.run(program, given)
-    except BackupError as error:
-        if error.code != _LXC_FAILED:
-            raise
-        raise failures.of_lxc(about, error.message) from error
-
-
 def _zfs(argv: Sequence[str]) -> Program:
     zfs = next((found for name in _ZFS if (found := which(name))), _ZFS[0])
-    return Program((zfs, *argv), code=_ZFS_FAILED, package="zfsutils-linux")
-
-
-@contextmanager
-def _explained(about: str) -> Iterator[None]:
-    try:
-        yield
-    except BackupError as error:
-        if error.code != _ZFS_FAILED:
-            raise
-        raise failures.of_zfs(about, error.message) from error
+    return Program((zfs, *argv), code=_FAILED, package="zfsutils-linux")

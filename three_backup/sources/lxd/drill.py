@@ -1,4 +1,4 @@
-"""Proves that containers and volumes come back: restores them stopped beside the live ones."""
+"""Proves that instances and volumes come back: restores them stopped beside the live ones."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -63,8 +63,8 @@ def _restore_job(job: DrillJob) -> RestoreJob:
 def _read_through(job: DrillJob) -> Restored:
     bytes_read = 0
     for files in job.chain:
-        size, stored = read_stored(files, job.advance)
-        bytes_read += size
-        for _ in stored:
-            pass
+        for stored in read_stored(files, job.advance):
+            bytes_read += stored.size
+            for _ in stored.pieces:
+                pass
     return Restored({"bytes_read": bytes_read})

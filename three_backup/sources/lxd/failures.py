@@ -1,27 +1,21 @@
-"""Explains failures of `lxc` and `zfs`, and says what to do about them."""
+"""Explains failures of a daemon's client and of `zfs`, and says what to do about them."""
 
 import os
 import re
-from collections.abc import Sequence
-from pathlib import Path
 
 from three_backup.errors import BackupError, UnreachableError
+from three_backup.sources.lxd.daemons import Daemon
 
-SOCKETS = (
-    Path("/var/snap/lxd/common/lxd/unix.socket"),
-    Path("/var/lib/lxd/unix.socket"),
-)
-"""Sockets of LXD: as a snap, as a package."""
-
-_SILENT = re.compile(r"LXD daemon doesn't appear to be started|unix\.socket|connection refused")
+_SILENT = re.compile(r"daemon doesn't appear to be started|unix\.socket|connection refused")
 _NOT_FOUND = re.compile(r"not found|No such object", re.IGNORECASE)
 _NO_DATASET = re.compile(r"dataset does not exist|could not find any snapshots")
 _DENIED = re.compile(r"permission denied|must be root|Operation not permitted|/dev/zfs")
+_UNKNOWN_KEY = re.compile(r'Unknown configuration key:? "?([^\s"]+)')
 _HELD = re.compile(r"dataset is busy|has dependent clones|being held")
 
 
 class NotFoundError(BackupError):
-    """A name that LXD does not know."""
+    """A name that the daemon does not know."""
 
 
 class NoDatasetError(BackupError):
@@ -32,48 +26,56 @@ class HeldError(BackupError):
     """A refusal to remove what something else still needs."""
 
 
-def of_lxc(about: str, text: str, sockets: Sequence[Path] = SOCKETS) -> BackupError:
-    """Explain a failure of `lxc`. text: what it printed."""
+def of_client(daemon: Daemon, about: str, text: str) -> BackupError:
+    """Explain a failure of a daemon's client. text: what it printed."""
     if _SILENT.search(text):
-        return _unreachable(about, sockets)
+        return _unreachable(daemon, about)
     said = text.partition("Error: ")[2] or text
     if _HELD.search(text):
         return HeldError(
-            "lxd.held", f"{about}: {said}", "nothing is lost; the next run tries again"
+            f"{daemon.type}.held",
+            f"{about}: {said}",
+            "nothing is lost; the next run tries again",
         )
     if _NOT_FOUND.search(text):
         return NotFoundError(
-            "lxd.not_found", f"{about}: {said}", "tb-discover lists what there is"
+            f"{daemon.type}.not_found", f"{about}: {said}", "tb-discover lists what there is"
         )
-    return BackupError("lxd.failed", f"{about}: {said}")
+    return BackupError(f"{daemon.type}.failed", f"{about}: {said}")
 
 
-def of_zfs(about: str, text: str) -> BackupError:
+def of_zfs(daemon: Daemon, about: str, text: str) -> BackupError:
     """Explain a failure of `zfs`. text: what it printed."""
     if _NO_DATASET.search(text):
-        return NoDatasetError("lxd.no_dataset", f"{about}: {text}")
+        return NoDatasetError(f"{daemon.type}.no_dataset", f"{about}: {text}")
     if _DENIED.search(text):
         return BackupError(
-            "lxd.denied",
+            f"{daemon.type}.denied",
             f"{about}: {text}",
             "run as root; for backups alone `zfs allow USER send,hold POOL` is enough",
         )
     if "out of space" in text:
-        return BackupError("lxd.full", f"{about}: {text}", "make room in the pool")
-    return BackupError("lxd.zfs", f"{about}: {text}")
+        return BackupError(f"{daemon.type}.full", f"{about}: {text}", "make room in the pool")
+    return BackupError(f"{daemon.type}.zfs", f"{about}: {text}")
 
 
-def _unreachable(about: str, sockets: Sequence[Path]) -> BackupError:
-    """Look at the sockets, as `lxc` says the same if LXD is down and if we lack access."""
-    there = next((socket for socket in sockets if socket.exists()), None)
+def unknown_key(text: str) -> str:
+    """Return the key that the daemon does not know in a configuration, empty if it is not that."""
+    found = _UNKNOWN_KEY.search(text)
+    return found[1] if found else ""
+
+
+def _unreachable(daemon: Daemon, about: str) -> BackupError:
+    """Look at the sockets: if we lack access, the client says that its daemon is down."""
+    there = next((socket for socket in daemon.sockets if socket.exists()), None)
     if there is not None and not os.access(there, os.R_OK | os.W_OK):
         return UnreachableError(
-            "lxd.denied",
-            f"{about}: LXD's socket {there} is not open to this user",
-            "run as root, or add the user to the group lxd and log in again",
+            f"{daemon.type}.denied",
+            f"{about}: {daemon.name}'s socket {there} is not open to this user",
+            f"run as root, or add the user to the group {daemon.group} and log in again",
         )
     return UnreachableError(
-        "lxd.down",
-        f"{about}: LXD does not answer",
-        "start it: systemctl start lxd, or snap start lxd",
+        f"{daemon.type}.down",
+        f"{about}: {daemon.name} does not answer",
+        f"start it: {daemon.starting}",
     )

@@ -18,7 +18,7 @@ _OF_A_RUN = re.compile(
 )
 """Keys that LXD works out anew. Not volatile.last_state.idmap, which says who owns the files."""
 
-_IDENTITY = re.compile(r"volatile\.(?:uuid.*|cloud-init\.instance-id|.*\.hwaddr)")
+_IDENTITY = re.compile(r"volatile\.(?:uuid.*|cloud-init\.instance-id|.*\.hwaddr|vsock_id)")
 """Keys that no two instances may share."""
 
 _OF_ITS_NAME = re.compile(r"volatile\.(?:cloud-init\.instance-id|apply_template|.*\.hwaddr)")
@@ -172,14 +172,14 @@ def _missing_devices(devices: Mapping[str, Json], here: Here) -> Iterator[Missin
 
 def _root(kept: Json, expanded: Json, here: Here) -> dict[str, Json]:
     """Return a root disk in the target's pool; nothing if the root disk is there already."""
-    name, found = _root_of(merged("devices", kept, here.profiles))
+    name, found = root_of(merged("devices", kept, here.profiles))
     if found.get("pool") == here.pool:
         return {}
-    name_before, before = _root_of(expanded)
+    name_before, before = root_of(expanded)
     return {name or name_before: {**before, "pool": here.pool}}
 
 
-def _root_of(devices: Mapping[str, Json]) -> tuple[str, Json]:
+def root_of(devices: Mapping[str, Json]) -> tuple[str, Json]:
     """Return name and device of the root disk, both empty if there is none."""
     roots = (
         (name, device)

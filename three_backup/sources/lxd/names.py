@@ -1,4 +1,4 @@
-"""Builds LXD's names of an object: in its API, and as a dataset of ZFS. Pure.
+"""Builds a daemon's names of an object: in its API, and as datasets of ZFS. Pure.
 
 Names of datasets are built, never parsed: a project may have an underscore in its name.
 """
@@ -9,12 +9,19 @@ from dataclasses import replace
 from urllib.parse import quote, unquote, urlencode
 
 from three_backup.errors import BackupError
+from three_backup.model.hashed_stream import STREAM
 from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import SnapshotId
 
-TYPE = "lxd"
 CONTAINER = "container"
+MACHINE = "vm"
 VOLUME = "volume"
+TYPES = {CONTAINER: "container", MACHINE: "virtual-machine", VOLUME: "custom"}
+"""What the API calls the type of an instance or volume, by the subtype of objects."""
+
+KINDS = {CONTAINER: "container", MACHINE: "virtual machine"}
+"""Subtypes of instances, for people."""
+
 RESTORING = "tb-restore-"
 """Beginning of the names of what a restore has not finished."""
 
@@ -24,6 +31,9 @@ DRILLING = f"{RESTORING}drill-"
 REPLACED = "tb-replaced-"
 """Beginning of the names of what a restore puts aside while another takes the name."""
 
+CONFIGURATION = "configuration"
+"""Name of the stream of a virtual machine's configuration."""
+
 _DEFAULT = "default"
 _POINT = "tb-"
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII)
@@ -32,29 +42,37 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASC
 def check(target: ObjectId) -> None:
     """Raise BackupError if no object of the kind can have the name.
 
-    LXD would say so only at the end, once everything has been received.
+    The daemon would say so only at the end, once everything has been received.
     """
-    name = target.level3
+    name, code = target.level3, f"{target.type}.name"
     if target.subtype == VOLUME and (not name or "/" in name):
         raise BackupError(
-            "lxd.name",
+            code,
             f"{target}: no volume can be named {name!r}",
             "choose a name without a slash",
         )
-    if target.subtype == CONTAINER and not _HOST_NAME.fullmatch(name):
+    if target.subtype != VOLUME and not _HOST_NAME.fullmatch(name):
         raise BackupError(
-            "lxd.name",
-            f"{target}: no container can be named {name!r}, since it is a host name too",
+            code,
+            f"{target}: no {target.subtype} can be named {name!r}, since it is a host name too",
             "choose up to 63 letters of ASCII, digits and dashes, no dash first or last",
         )
 
 
-def dataset(root: str, object_id: ObjectId) -> str:
-    """Return the dataset of an object. root: the dataset of its pool."""
+def datasets(root: str, object_id: ObjectId) -> dict[str, str]:
+    """Return the datasets of an object by the names of their streams, data first.
+
+    A virtual machine has two: its disk, and a file system with its configuration. Everything
+    else has one. root: the dataset of the object's pool.
+    """
     project, name = object_id.level2, object_id.level3
     if object_id.subtype == VOLUME:
-        return f"{root}/custom/{project}_{name}"
-    return f"{root}/containers/{name if project == _DEFAULT else f'{project}_{name}'}"
+        return {STREAM: f"{root}/custom/{project}_{name}"}
+    own = name if project == _DEFAULT else f"{project}_{name}"
+    if object_id.subtype == CONTAINER:
+        return {STREAM: f"{root}/containers/{own}"}
+    machine = f"{root}/virtual-machines/{own}"
+    return {STREAM: f"{machine}.block", CONFIGURATION: machine}
 
 
 def files_in_zvol(kind: str, zfs_type: str | None) -> str | None:
@@ -65,7 +83,7 @@ def files_in_zvol(kind: str, zfs_type: str | None) -> str | None:
 
 
 def point(snapshot: SnapshotId) -> str:
-    """Return the name that LXD has for a point of ours."""
+    """Return the name that the daemon has for a point of ours."""
     return f"{_POINT}{snapshot}"
 
 
@@ -75,7 +93,7 @@ def zfs_point(dataset: str, snapshot: SnapshotId) -> str:
 
 
 def snapshot_of(name: str) -> SnapshotId | None:
-    """Return the snapshot that a point is, by LXD's name; None if the name is not one of ours."""
+    """Return the snapshot that a point is, by the daemon's name; None if it is not ours."""
     return SnapshotId.parse(name.removeprefix(_POINT)) if name.startswith(_POINT) else None
 
 

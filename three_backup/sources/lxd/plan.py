@@ -1,13 +1,11 @@
-"""Plans a restore: asks LXD and reads the snapshots' manifests, makes nothing."""
+"""Plans a restore: asks the daemon and reads the snapshots' manifests, makes nothing."""
 
 from collections.abc import Iterator
 
 from three_backup.errors import BackupError
-from three_backup.model import hashed_stream
 from three_backup.sources.base import Planned
 from three_backup.sources.jobs import RestoreJob, Wanted
-from three_backup.sources.lxd import client, points
-from three_backup.sources.lxd.points import Sent
+from three_backup.sources.lxd import points
 from three_backup.sources.lxd.receive import Work, prepare
 from three_backup.sources.lxd.restore import check_replaceable
 
@@ -21,10 +19,10 @@ def plan(job: RestoreJob) -> Iterator[tuple[Wanted, Planned | BackupError]]:
 
 
 def _plan(work: Work) -> Planned:
-    dataset = client.dataset(work.wanted.target)  # raises unless the pool is on ZFS
+    datasets = work.client.datasets(work.wanted.target)  # raises unless the pool is on ZFS
     notes = tuple(work.target.check())
     work.target.check_allowed()
-    there = client.names_beside(work.wanted.target)
+    there = work.client.names_beside(work.wanted.target)
     replaces = not there.isdisjoint((work.wanted.target.level3, work.aside.level3))
     if replaces:
         check_replaceable(work)
@@ -32,7 +30,7 @@ def _plan(work: Work) -> Planned:
     facts = {
         "bytes_read": sum(read_from.values()),
         "read_from": read_from,
-        "names": [dataset],
+        "names": list(datasets.values()),
         "creates": [],
         "replaces": replaces,
     }
@@ -41,7 +39,11 @@ def _plan(work: Work) -> Planned:
 
 def _read_from(work: Work) -> dict[str, int]:
     if work.job.at_source:
-        sent = Sent(client.dataset(work.wanted.object), work.job.chain[-1].manifest.snapshot)
-        return {"local": points.size_of_stream(sent, work.about)}
-    streams = (files.manifest.file(hashed_stream.STREAM) for files in work.job.chain)
+        source = work.wanted.object
+        sent = points.copied(source, work.job.chain[-1].manifest.snapshot)
+        return {"local": points.size_to_send(source, sent.values())}
+    manifests = [files.manifest for files in work.job.chain]
+    streams = (
+        manifest.file(name) for manifest in manifests for name in points.streams_of(manifest)
+    )
     return {"s3": sum(stream.size for stream in streams if stream is not None)}

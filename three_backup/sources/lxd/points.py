@@ -1,14 +1,14 @@
-"""Makes, lists, sends and removes the points of an object: snapshots that LXD knows."""
+"""Makes, lists, sends and removes the points of an object: snapshots that the daemon knows."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from io import BufferedIOBase
+from functools import partial
 
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import Manifest, SnapshotId
-from three_backup.sources.base import PointHeldError
-from three_backup.sources.lxd import client, names
+from three_backup.sources.base import OpenStream, PointHeldError
+from three_backup.sources.lxd import names
+from three_backup.sources.lxd.client import client_of
 from three_backup.sources.lxd.failures import HeldError, NoDatasetError, NotFoundError
 
 _LIST = ("list", "-Hp", "-d", "1", "-t", "filesystem,volume,snapshot")
@@ -20,8 +20,8 @@ _NO_EXPIRY = "0001-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """The dataset of an object with our points."""
+class Part:
+    """One dataset of an object with our points."""
 
     dataset: str
     type: str  # filesystem, or volume for a zvol
@@ -29,6 +29,32 @@ class State:
     encrypted: bool  # with ZFS's own encryption
     points: Mapping[SnapshotId, str]  # guids of our points
     sizes: Mapping[SnapshotId, int]  # referenced bytes of our points
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All datasets of an object: one, or the two of a virtual machine."""
+
+    parts: Mapping[str, Part]  # by the names of their streams
+
+    @property
+    def guid(self) -> str:
+        return joined(part.guid for part in self.parts.values())
+
+    @property
+    def encrypted(self) -> bool:
+        return any(part.encrypted for part in self.parts.values())
+
+    @property
+    def points(self) -> dict[SnapshotId, str]:
+        """Guids of our points; a dataset that lacks one of them has a dash."""
+        parts = self.parts.values()
+        there = {point for part in parts for point in part.points}
+        return {point: joined(part.points.get(point, "-") for part in parts) for point in there}
+
+    def size(self, snapshot: SnapshotId) -> int:
+        """Return the bytes that a point refers to."""
+        return sum(part.sizes[snapshot] for part in self.parts.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +75,16 @@ class Sent:
 
 def state(object_id: ObjectId) -> State:
     """Return the state of an object. Raises NoDatasetError if it is gone."""
-    dataset = client.dataset(object_id)
-    rows = client.zfs((*_LIST, *_COLUMNS, dataset), str(object_id))
+    client = client_of(object_id.type)
+    datasets = client.datasets(object_id)
+    rows = client.zfs((*_LIST, *_COLUMNS, *datasets.values()), str(object_id))
+    return State({stream: _part(dataset, rows) for stream, dataset in datasets.items()})
+
+
+def _part(dataset: str, rows: Sequence[Sequence[str]]) -> Part:
     _, guid, _, encryption, zfs_type = next(row for row in rows if row[0] == dataset)
     ours = {names.snapshot_of_zfs(row[0]): row for row in rows if row[0].startswith(f"{dataset}@")}
-    return State(
+    return Part(
         dataset,
         zfs_type,
         guid,
@@ -61,6 +92,11 @@ def state(object_id: ObjectId) -> State:
         {snapshot: row[1] for snapshot, row in ours.items() if snapshot},
         {snapshot: int(row[2]) for snapshot, row in ours.items() if snapshot},
     )
+
+
+def joined(guids: Iterable[str]) -> str:
+    """Return the guids of the datasets of one object, or of their points, as one."""
+    return "+".join(guids)
 
 
 def guids(carrier: Carrier) -> Mapping[SnapshotId, str]:
@@ -72,37 +108,55 @@ def guids(carrier: Carrier) -> Mapping[SnapshotId, str]:
 
 def make(object_id: ObjectId, snapshot: SnapshotId) -> None:
     body = {"name": names.point(snapshot), "expires_at": _NO_EXPIRY}
-    client.send("POST", names.url(object_id, "snapshots"), body, str(object_id))
+    client_of(object_id.type).send("POST", names.url(object_id, "snapshots"), body, str(object_id))
 
 
 def remove(carrier: Carrier, snapshot: SnapshotId) -> None:
     """Remove a point, if it is there. Raises PointHeldError if a clone or a hold keeps it."""
     object_id = ObjectId.parse(carrier)
     try:
-        client.send(
+        client_of(object_id.type).send(
             "DELETE", names.url(object_id, "snapshots", names.point(snapshot)), None, carrier
         )
     except NotFoundError:
         return
     except HeldError as error:
         raise PointHeldError(
-            "lxd.held",
+            f"{object_id.type}.held",
             f"{carrier}: the point of {snapshot} stays, something holds it ({error.message})",
             "`zfs holds` and `zfs get clones` tell what",
         ) from error
 
 
-def size_of_stream(sent: Sent, about: str) -> int:
-    """Return the bytes of a stream, a little too few: ZFS estimates."""
-    rows = client.zfs(sent.argv("-n", "-P"), about)
-    return next(int(row[1]) for row in reversed(rows) if row[0] == "size")
+def size_to_send(object_id: ObjectId, sent: Iterable[Sent]) -> int:
+    """Return the bytes of streams, a little too few: ZFS estimates."""
+    zfs = client_of(object_id.type).zfs
+    listed = [zfs(stream.argv("-n", "-P"), str(object_id)) for stream in sent]
+    return sum(next(int(row[1]) for row in reversed(rows) if row[0] == "size") for rows in listed)
 
 
-@contextmanager
-def stream(manifest: Manifest) -> Iterator[BufferedIOBase]:
-    """Open the stream of a point: the same bytes until the dataset or its points are renamed."""
-    dataset = client.dataset(ObjectId.parse(manifest.carrier))
+def copied(object_id: ObjectId, snapshot: SnapshotId) -> dict[str, Sent]:
+    """Return the streams that copy a point within this host, by the names of data files."""
+    datasets = client_of(object_id.type).datasets(object_id)
+    return {stream: Sent(dataset, snapshot) for stream, dataset in datasets.items()}
+
+
+def streams_of(manifest: Manifest) -> list[str]:
+    """Return the names of the streams of a snapshot, data first."""
+    return list(names.datasets("", ObjectId.parse(manifest.carrier)))
+
+
+def streams(manifest: Manifest) -> dict[str, OpenStream]:
+    """Return the streams of a point: the same bytes until a dataset or its points are renamed."""
+    object_id = ObjectId.parse(manifest.carrier)
+    client = client_of(object_id.type)
     parent = manifest.facts["parent"] and SnapshotId.parse(manifest.facts["parent"])
-    sent = Sent(dataset, manifest.snapshot, parent, raw=manifest.facts["encrypted"])
-    with client.read_zfs(sent.argv(), manifest.carrier) as readable:
-        yield readable
+    raw = manifest.facts["encrypted"]
+    sent = {
+        stream: Sent(dataset, manifest.snapshot, parent, raw)
+        for stream, dataset in client.datasets(object_id).items()
+    }
+    return {
+        stream: partial(client.read_zfs, sending.argv(), manifest.carrier)
+        for stream, sending in sent.items()
+    }

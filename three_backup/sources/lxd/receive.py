@@ -1,6 +1,6 @@
 """Receives a snapshot under a name of its own: a failed or killed restore touches nothing else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -9,17 +9,17 @@ from three_backup.errors import BackupError
 from three_backup.model import hashed_stream
 from three_backup.model.objects import ObjectId
 from three_backup.sources.jobs import Advance, RestoreJob, SnapshotFiles, Wanted
-from three_backup.sources.lxd import client, encryption, names, points
-from three_backup.sources.lxd.container import Container
+from three_backup.sources.lxd import encryption, names, points
+from three_backup.sources.lxd.client import Client, client_of
 from three_backup.sources.lxd.encryption import Lock
 from three_backup.sources.lxd.failures import NotFoundError
-from three_backup.sources.lxd.points import Sent
+from three_backup.sources.lxd.instance import Instance
 from three_backup.sources.lxd.volume import RestoredVolume
 
 _RECEIVE = ("receive", "-u", "-F")
 _FILESYSTEM = ("-o", "mountpoint=legacy", "-o", "canmount=noauto")
-_BLOCKS = ("-o", "volmode=none", "-o", "lxd:content_type=block")
-"""Properties as LXD sets them: it mounts datasets itself."""
+_BLOCKS = ("-o", "volmode=none")
+"""Properties as the daemons set them: they mount datasets themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,14 @@ class Work:
 
     job: RestoreJob
     wanted: Wanted
-    target: Container | RestoredVolume
+    target: Instance | RestoredVolume
     unfinished: ObjectId  # the id of what is being made
     aside: ObjectId  # the id of what it replaces, meanwhile
+
+    @property
+    def client(self) -> Client:
+        """The client of the daemon that gets it."""
+        return client_of(self.wanted.target.type)
 
     @property
     def raw(self) -> bool:
@@ -42,9 +47,18 @@ class Work:
         return str(self.wanted.target)
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One stream of a snapshot in S3."""
+
+    name: str  # of its data file
+    size: int  # bytes
+    pieces: Iterator[bytes]  # each of them checked
+
+
 def prepare(job: RestoreJob, wanted: Wanted) -> Work:
     """Return the work of one restore; changes nothing yet."""
-    kind = RestoredVolume if wanted.object.subtype == names.VOLUME else Container
+    kind = RestoredVolume if wanted.object.subtype == names.VOLUME else Instance
     target = kind(
         wanted,
         job.chain[-1].manifest.facts,
@@ -64,9 +78,10 @@ def opened(work: Work) -> Lock | None:
 
     Raises BackupError if there is no such pool on ZFS, or it cannot open what is received.
     """
-    lock = encryption.lock_of(client.root(work.wanted.target.level1), work.about)
+    target = work.wanted.target
+    lock = encryption.lock_of(work.client, work.client.root(target.level1), work.about)
     if work.raw:
-        encryption.check(lock, work.about)
+        encryption.check(lock, target)
     return lock
 
 
@@ -89,57 +104,75 @@ def received(work: Work, lock: Lock | None) -> Iterator[int]:
 
 def remove(object_id: ObjectId) -> None:
     with suppress(NotFoundError):
-        client.send("DELETE", names.url(object_id), None, str(object_id))
+        client_of(object_id.type).send("DELETE", names.url(object_id), None, str(object_id))
 
 
-def read_stored(files: SnapshotFiles, advance: Advance) -> tuple[int, Iterator[bytes]]:
-    """Return the size of a stream, and its pieces, each of them checked."""
+def read_stored(files: SnapshotFiles, advance: Advance) -> Iterator[Stored]:
+    """Yield the streams of a snapshot, data first."""
     where = f"{files.manifest.carrier}: snapshot {files.manifest.snapshot}"
-    index = hashed_stream.StreamIndex.from_json(files.read(hashed_stream.INDEX), where)
-    read_range = partial(files.read_range, hashed_stream.STREAM)
-    return index.size, _advancing(hashed_stream.checked(index, read_range, where), advance)
+    for name in points.streams_of(files.manifest):
+        body = files.read(hashed_stream.index_of(name))
+        index = hashed_stream.StreamIndex.from_json(body, where)
+        checked = hashed_stream.checked(index, partial(files.read_range, name), where)
+        yield Stored(name, index.size, _advancing(checked, advance))
 
 
 def _receive(work: Work, lock: Lock | None) -> int:
     """Receive, and return the bytes that were received."""
-    dataset = client.dataset(work.unfinished)
-    _check_made(work, dataset)
+    datasets = work.client.datasets(work.unfinished)
+    _check_made(work, datasets)
     if lock is not None:  # ZFS receives an encrypted dataset only as a new one, never over another
-        client.zfs(("destroy", dataset), work.about)
+        for dataset in datasets.values():
+            work.client.zfs(("destroy", dataset), work.about)
     if work.job.at_source:
         return _receive_point(work)
     read = sum(_receive_stored(work, files) for files in work.job.chain)
     if lock is not None and work.raw:
-        encryption.unlock(lock, dataset, work.about)
+        for dataset in datasets.values():
+            encryption.unlock(work.client, lock, dataset, work.about)
     return read
 
 
-def _check_made(work: Work, dataset: str) -> None:
-    """Raise BackupError if LXD did not make the dataset to receive into, or made a zvol for files.
+def _check_made(work: Work, datasets: Mapping[str, str]) -> None:
+    """Raise BackupError if the daemon did not make a dataset, or made a zvol for files.
 
-    ZFS would make a new dataset, and LXD would go on with its own, an empty one.
+    ZFS would make a new dataset, and the daemon would go on with its own, an empty one.
     """
-    ((zfs_type,),) = client.zfs(("list", "-H", "-o", "type", dataset), work.about)
-    if work.target.is_filesystem and zfs_type != "filesystem":
-        pool = work.wanted.target.level1
+    listed = ("list", "-H", "-o", "type", *datasets.values())
+    types = [zfs_type for (zfs_type,) in work.client.zfs(listed, work.about)]
+    wanted = [_type_of(work, stream) for stream in datasets]
+    if types != wanted:
+        target = work.wanted.target
         raise BackupError(
-            "lxd.block_mode",
-            f"{work.about}: pool {pool} has zvols for files (zfs.block_mode)",
-            f"have it otherwise meanwhile: lxc storage unset {pool} volume.zfs.block_mode",
+            f"{target.type}.block_mode",
+            f"{work.about}: pool {target.level1} has zvols for files (zfs.block_mode)",
+            f"have it otherwise meanwhile: {work.client.daemon.client} storage unset "
+            f"{target.level1} volume.zfs.block_mode",
         )
 
 
+def _type_of(work: Work, stream: str) -> str:
+    """Return what ZFS calls the dataset that a stream makes."""
+    return "volume" if stream == hashed_stream.STREAM and work.target.is_block else "filesystem"
+
+
 def _receive_point(work: Work) -> int:
-    manifest = work.job.chain[-1].manifest
-    sent = Sent(client.dataset(work.wanted.object), manifest.snapshot)
-    client.pipe_zfs(sent.argv(), _receiving(work, work.job.chain[-1]), work.about)
-    return points.size_of_stream(sent, work.about)
+    """Copy a point of the same pools; there may be no incremental between them."""
+    manifest, source = work.job.chain[-1].manifest, work.wanted.object
+    sent = points.copied(source, manifest.snapshot)
+    for name, sending in sent.items():
+        receiving = _receiving(work, work.job.chain[-1], name)
+        work.client.pipe_zfs(sending.argv(), receiving, work.about)
+    return points.size_to_send(source, sent.values())
 
 
 def _receive_stored(work: Work, files: SnapshotFiles) -> int:
-    size, stored = read_stored(files, work.job.advance)
-    client.feed_zfs(_receiving(work, files), stored, work.about)
-    return size
+    read = 0
+    for stored in read_stored(files, work.job.advance):
+        receiving = _receiving(work, files, stored.name)
+        work.client.feed_zfs(receiving, stored.pieces, work.about)
+        read += stored.size
+    return read
 
 
 def _advancing(stored: Iterator[bytes], advance: Advance) -> Iterator[bytes]:
@@ -148,21 +181,24 @@ def _advancing(stored: Iterator[bytes], advance: Advance) -> Iterator[bytes]:
         advance(len(piece))
 
 
-def _receiving(work: Work, files: SnapshotFiles) -> tuple[str, ...]:
-    dataset = client.dataset(work.unfinished)
-    options = _FILESYSTEM if work.target.is_filesystem else _BLOCKS
+def _receiving(work: Work, files: SnapshotFiles, stream: str) -> tuple[str, ...]:
+    dataset = work.client.datasets(work.unfinished)[stream]
+    options = _FILESYSTEM
+    if _type_of(work, stream) == "volume":
+        options = (*_BLOCKS, "-o", f"{work.client.daemon.content_type}=block")
     return (*_RECEIVE, *options, f"{dataset}@{names.point(files.manifest.snapshot)}")
 
 
 def _settle(work: Work) -> None:
-    """Compare the guid of what was received with the manifest, then destroy its snapshots."""
-    last, dataset = work.job.chain[-1].manifest, client.dataset(work.unfinished)
-    received = f"{dataset}@{names.point(last.snapshot)}"
-    ((guid,),) = client.zfs(("get", "-Hp", "-o", "value", "guid", received), work.about)
-    if guid != last.facts["guid"]:
+    """Compare the guids of what was received with the manifest, then destroy its snapshots."""
+    last, datasets = work.job.chain[-1].manifest, work.client.datasets(work.unfinished)
+    received = [f"{dataset}@{names.point(last.snapshot)}" for dataset in datasets.values()]
+    rows = work.client.zfs(("get", "-Hp", "-o", "value", "guid", *received), work.about)
+    if points.joined(guid for (guid,) in rows) != last.facts["guid"]:
         raise BackupError(
-            "lxd.other_stream",
+            f"{work.wanted.target.type}.other_stream",
             f"{work.about}: what was received is not snapshot {last.snapshot}",
             "restore another snapshot with --snapshot; tb-list --snapshots names them",
         )
-    client.zfs(("destroy", f"{dataset}@%"), work.about)
+    for dataset in datasets.values():
+        work.client.zfs(("destroy", f"{dataset}@%"), work.about)

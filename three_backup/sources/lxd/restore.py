@@ -1,4 +1,4 @@
-"""Brings a container or volume back.
+"""Brings an instance or volume back.
 
 It gets the target's name and configuration when it is whole. What had that name is removed last.
 """
@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from three_backup.errors import BackupError
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import RestoreJob, Wanted
-from three_backup.sources.lxd import client
 from three_backup.sources.lxd.receive import Work, opened, prepare, received, remove
 
 
@@ -28,7 +27,7 @@ def _restore(work: Work) -> Restored:
     replaced = _make_room(work)
     with received(work, lock) as read, _out_of_the_way(work, replaced=replaced):
         work.target.configure(work.unfinished)
-        client.rename(work.unfinished, work.wanted.target.level3)
+        work.client.rename(work.unfinished, work.wanted.target.level3)
     notes += (*work.target.finish(), *_drop_replaced(work, replaced=replaced))
     return Restored({"bytes_read": read}, tuple(notes))
 
@@ -39,12 +38,12 @@ def _make_room(work: Work) -> bool:
     What it made is removed. What it put aside gets its name back if nothing has that name now.
     Raises BackupError if something is in the way.
     """
-    there = client.names_beside(work.wanted.target)
+    there = work.client.names_beside(work.wanted.target)
     if work.unfinished.level3 in there:
         remove(work.unfinished)
     replaced = work.wanted.target.level3 in there
     if work.aside.level3 in there and not replaced:
-        client.rename(work.aside, work.wanted.target.level3)
+        work.client.rename(work.aside, work.wanted.target.level3)
         work.target.take_back()
         replaced = True
     elif work.aside.level3 in there and work.job.overwrite:
@@ -57,7 +56,7 @@ def _make_room(work: Work) -> bool:
 def check_replaceable(work: Work) -> None:
     if not work.job.overwrite:
         raise BackupError(
-            "lxd.exists",
+            f"{work.wanted.target.type}.exists",
             f"{work.about}: there is one already",
             "replace it with --overwrite, or restore beside it with --level3-suffix",
         )
@@ -71,12 +70,12 @@ def _out_of_the_way(work: Work, *, replaced: bool) -> Iterator[None]:
         yield
         return
     work.target.part()
-    client.rename(work.wanted.target, work.aside.level3)
+    work.client.rename(work.wanted.target, work.aside.level3)
     try:
         work.target.give_away(work.aside)
         yield
     except BaseException:
-        client.rename(work.aside, work.wanted.target.level3)
+        work.client.rename(work.aside, work.wanted.target.level3)
         work.target.take_back()
         raise
 

@@ -1,8 +1,6 @@
-"""LXD on ZFS as a source: what the tools see of it."""
+"""LXD and Incus on ZFS as sources: what the tools see of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
-from io import BufferedIOBase
 from typing import Any
 
 from three_backup.config.settings import Settings
@@ -11,24 +9,30 @@ from three_backup.model.findings import Finding
 from three_backup.model.kept import Kept
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import Manifest, SnapshotId
-from three_backup.sources.base import Found, Planned, Restored, Unreadable
+from three_backup.sources.base import Found, OpenStream, Planned, Restored, Unreadable
 from three_backup.sources.jobs import CheckJob, DrillJob, RestoreJob, Say, SnapshotJob, Wanted
+from three_backup.sources.lxd.daemons import DAEMONS, Daemon
 
 
-class LxdSource:
-    """The LXD of this host, reached through `lxc` of a snap or a package."""
+class DaemonSource:
+    """A daemon of this host, LXD or Incus, reached through its client."""
 
-    type = "lxd"
     kept = Kept.POINTS
-    subtypes = ("volume", "container")
-    programs = ("lxc", "/snap/bin/lxc")
+    subtypes = ("volume", "container", "vm")
+
+    def __init__(self, daemon: Daemon) -> None:
+        self.type = daemon.type
+        self.akin = tuple(other for other in DAEMONS if other != daemon.type)
+        self.programs = daemon.programs
+        self._daemon = daemon
 
     def discover(
         self, patterns: Sequence[str], source_settings: Settings, say: Say
     ) -> Iterator[Found | Unreadable]:
+        from three_backup.sources.lxd.client import client_of
         from three_backup.sources.lxd.discover import discover
 
-        return discover(patterns)
+        return discover(client_of(self.type), patterns)
 
     def broken_chain(
         self, live: Sequence[tuple[Mapping[str, Any], Settings]], newest: Manifest
@@ -39,12 +43,14 @@ class LxdSource:
             return None
         if record.get("guid") != newest.facts["dataset_guid"]:
             return "it was moved or made anew since the newest snapshot"
-        return f"the point of {newest.snapshot} is gone: `lxc restore` or somebody removed it"
+        restoring = self._daemon.restoring
+        return f"the point of {newest.snapshot} is gone: `{restoring}` or somebody removed it"
 
     def check(self, job: CheckJob) -> Iterator[Finding]:
         from three_backup.sources.lxd.check import check
+        from three_backup.sources.lxd.client import client_of
 
-        return check(job)
+        return check(client_of(self.type), job)
 
     def take(self, job: SnapshotJob) -> Manifest:
         from three_backup.sources.lxd.take import take
@@ -56,10 +62,10 @@ class LxdSource:
 
         return guids(carrier)
 
-    def stream(self, manifest: Manifest) -> AbstractContextManager[BufferedIOBase]:
-        from three_backup.sources.lxd.points import stream
+    def streams(self, manifest: Manifest) -> Mapping[str, OpenStream]:
+        from three_backup.sources.lxd.points import streams
 
-        return stream(manifest)
+        return streams(manifest)
 
     def remove(self, carrier: Carrier, snapshot: SnapshotId) -> None:
         from three_backup.sources.lxd.points import remove

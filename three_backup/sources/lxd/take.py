@@ -1,4 +1,4 @@
-"""Takes a snapshot of a container or volume: makes a point in LXD, and a manifest of it."""
+"""Takes a snapshot of an instance or volume: makes a point in the daemon, a manifest of it."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,11 +6,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from three_backup.errors import BackupError
+from three_backup.model.hashed_stream import STREAM
 from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId
 from three_backup.sources.base import ParentUnusableError
 from three_backup.sources.jobs import SnapshotJob
-from three_backup.sources.lxd import client, names, points
+from three_backup.sources.lxd import names, points
+from three_backup.sources.lxd.client import client_of
 from three_backup.sources.lxd.instance_configuration import OF_INSTANCES
 from three_backup.sources.lxd.points import Sent, State
 
@@ -30,18 +32,21 @@ def take(job: SnapshotJob) -> Manifest:
         state = points.state(object_id)
         described = _described(object_id)
         kind = _kind(object_id, described)
-        if unsupported := names.files_in_zvol(kind, state.type):
-            raise BackupError("lxd.block_mode", f"{object_id}: {unsupported}")
+        if unsupported := names.files_in_zvol(kind, state.parts[STREAM].type):
+            raise BackupError(f"{object_id.type}.block_mode", f"{object_id}: {unsupported}")
         _warn_of_secrets(job, described)
-        sent = Sent(state.dataset, job.snapshot, parent, state.encrypted)
-        size = state.sizes[job.snapshot]
+        sent = [
+            Sent(part.dataset, job.snapshot, parent, part.encrypted)
+            for part in state.parts.values()
+        ]
+        size = state.size(job.snapshot)
         return Manifest(
             carrier=job.carrier,
             snapshot=job.snapshot,
             objects=(CarriedObject(object_id, size, {"kind": kind}),),
             files=(),
             source_size=size,
-            stored_size=points.size_of_stream(sent, job.carrier),
+            stored_size=points.size_to_send(object_id, sent),
             facts={
                 "guid": state.points[job.snapshot],
                 "parent": str(parent) if parent else None,
@@ -50,24 +55,22 @@ def take(job: SnapshotJob) -> Manifest:
                 **described,
             },
             program=job.program,
-            server=client.server(),
+            server=client_of(object_id.type).server(),
             host=job.host,
         )
 
 
 def _usable(parent: Manifest, state: State) -> SnapshotId:
-    found = state.points.get(parent.snapshot)
+    found, why = state.points.get(parent.snapshot), ""
     if found is None:
-        raise _unusable(f"the point of {parent.snapshot} is gone from the pool")
-    if found != parent.facts["guid"]:
-        raise _unusable(f"the point of {parent.snapshot} is another one of the same name")
-    if state.encrypted != parent.facts["encrypted"]:
-        raise _unusable("its encryption was changed since the newest snapshot")
+        why = f"the point of {parent.snapshot} is gone from the pool"
+    elif found != parent.facts["guid"]:
+        why = f"the point of {parent.snapshot} is another one of the same name"
+    elif state.encrypted != parent.facts["encrypted"]:
+        why = "its encryption was changed since the newest snapshot"
+    if why:
+        raise ParentUnusableError(f"{parent.carrier.type}.parent", why)
     return parent.snapshot
-
-
-def _unusable(why: str) -> ParentUnusableError:
-    return ParentUnusableError("lxd.parent", why)
 
 
 @contextmanager
@@ -82,6 +85,7 @@ def _removed_on_failure(job: SnapshotJob) -> Iterator[None]:
 
 def _described(object_id: ObjectId) -> dict[str, Any]:
     """Return the configuration of an object, with the profiles of an instance."""
+    client = client_of(object_id.type)
     found = client.get(names.url(object_id), str(object_id))
     if object_id.subtype == names.VOLUME:
         return {"configuration": {name: found[name] for name in _OF_VOLUMES}}
@@ -97,7 +101,7 @@ def _described(object_id: ObjectId) -> dict[str, Any]:
 
 def _kind(object_id: ObjectId, described: Mapping[str, Any]) -> str:
     content = described["configuration"].get("content_type")
-    return f"{content} volume" if content else object_id.subtype
+    return f"{content} volume" if content else names.KINDS[object_id.subtype]
 
 
 def _warn_of_secrets(job: SnapshotJob, described: Mapping[str, Any]) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.jobs import Wanted
-from three_backup.sources.lxd import client, names, project
-from three_backup.sources.lxd.container import MARK
+from three_backup.sources.lxd import names, project
+from three_backup.sources.lxd.client import client_of
+from three_backup.sources.lxd.instance import MARK
 from three_backup.sources.lxd.project import Config
 
 
@@ -16,12 +17,13 @@ class RestoredVolume:
 
     def __init__(self, wanted: Wanted, facts: Mapping[str, Any], *, without_devices: bool) -> None:
         self._target = wanted.target
+        self._client = client_of(wanted.target.type)
         self._stored = facts["configuration"]
         self._project: Config = {}
 
     @property
-    def is_filesystem(self) -> bool:
-        return bool(self._stored["content_type"] == "filesystem")
+    def is_block(self) -> bool:
+        return bool(self._stored["content_type"] == "block")
 
     def check(self) -> Iterator[str]:
         """Check name and project; there are no notes.
@@ -38,13 +40,13 @@ class RestoredVolume:
         """Volumes have no low-level keys to forbid."""
 
     def check_replaceable(self) -> None:
-        if used_by := client.get(names.url(self._target))["used_by"]:
+        if used_by := self._client.get(names.url(self._target))["used_by"]:
             users = ", ".join(map(names.last_of, used_by))
             raise BackupError(
-                "lxd.attached",
+                f"{self._target.type}.attached",
                 f"{self._target}: it is attached to {users}, and would be replaced",
-                "detach it first (lxc storage volume detach), or restore beside it with "
-                "--level3-suffix",
+                f"detach it first ({self._client.daemon.client} storage volume detach), or "
+                "restore beside it with --level3-suffix",
             )
 
     def part(self) -> None:
@@ -62,7 +64,7 @@ class RestoredVolume:
         Until the snapshots are dropped, what changed between two of them counts against a quota.
         Only a project that limits disks demands the quota at once.
         """
-        is_unbounded = self.is_filesystem and not project.disk_limits(self._target, self._project)
+        is_unbounded = not self.is_block and not project.disk_limits(self._target, self._project)
         body = {
             **self._stored,
             "name": unfinished.level3,
@@ -73,11 +75,11 @@ class RestoredVolume:
             },
         }
         path = names.in_project(names.collection(unfinished), unfinished.level2)
-        client.send("POST", path, body, str(self._target))
+        self._client.send("POST", path, body, str(self._target))
 
     def configure(self, unfinished: ObjectId) -> None:
         wanted = {name: self._stored[name] for name in ("config", "description")}
-        client.send("PUT", names.url(unfinished), wanted, str(self._target))
+        self._client.send("PUT", names.url(unfinished), wanted, str(self._target))
 
     def finish(self) -> Iterator[str]:
         """Volumes need no last step."""

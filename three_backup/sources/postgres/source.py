@@ -31,6 +31,7 @@ class PostgresSource:
     type = TYPE
     kept = Kept.FOLDERS
     subtypes = ("table", "view")
+    akin: tuple[str, ...] = ()
     programs = ("pg_dump",)
 
     def discover(
