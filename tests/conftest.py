@@ -6,8 +6,9 @@ import shutil
 import signal
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
+from functools import cache as cached
 from itertools import count
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from tests.lab import cache, whole_lxd
 from tests.lab.forked import Forked, forked
 from tests.lab.lab import Lab
 from tests.lab.machine import Machine
-from tests.lab.sample import Sample, commit
+from tests.lab.sample import DAEMONS, Sample, commit
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
@@ -125,7 +126,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         sample = Sample.of(config)
         chosen = _some_kinds(sample, sample.drawn(items))
     if config.option.lxd == "core":
-        chosen = [item for item in chosen if not _needs_lab(item) or _path(item) in whole_lxd.CORE]
+        chosen = [item for item in chosen if not _daemon(item) or _path(item) in whole_lxd.CORE]
     config.hook.pytest_deselected(items=list(set(items) - set(chosen)))
     items[:] = sorted(chosen, key=_rank)
     shared = {_path(item) for item in items if _shares(item)}
@@ -135,7 +136,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         version = "18" if "postgres18" in item.name else ""
         part = 0 if file in shared else seen[file] // _TOGETHER
         seen[file] += 1
-        group = "lab" if _needs_lab(item) else f"{file}{version}#{part}"
+        daemon = _daemon(item)
+        group = f"lab-{daemon}" if daemon else f"{file}{version}#{part}"
         item.add_marker(pytest.mark.xdist_group(group))
 
 
@@ -157,10 +159,10 @@ def _some_kinds(sample: Sample, items: Sequence[pytest.Item]) -> list[pytest.Ite
 
 
 def _rank(item: pytest.Item) -> int:
-    """Order slow tests first: those on the lab's machine, of which there is one, then _LONGEST."""
+    """Order slow tests first: those on the lab's machines, one for a daemon, then _LONGEST."""
     return (
         -1
-        if _needs_lab(item)
+        if _daemon(item)
         else next(
             (rank for rank, file in enumerate(_LONGEST) if _path(item) == file), len(_LONGEST)
         )
@@ -182,9 +184,10 @@ def _path(item: pytest.Item) -> str:
     return item.nodeid.partition("::")[0]
 
 
-def _needs_lab(item: pytest.Item) -> bool:
+def _daemon(item: pytest.Item) -> str:
+    """Return which of the lab's daemons the test needs, empty if none."""
     parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    return "lxd" in parameters or "lab" in getattr(item, "fixturenames", ())
+    return next((value for value in parameters if value in DAEMONS), "")
 
 
 @pytest.fixture(autouse=True)
@@ -247,8 +250,8 @@ def seaweed(server_folder: Path) -> Iterator[SeaweedServer]:
 
 
 @pytest.fixture(scope="session")
-def lab(server_folder: Path) -> Iterator[Lab]:
-    """LXD on ZFS in a machine, in the state in which the machine was built."""
+def labs(server_folder: Path) -> Iterator[Callable[[str], Lab]]:
+    """Give the lab's daemons by name: LXD and Incus on ZFS in a machine, as they were built."""
     image = cache.ready()
     if image is None:
         pytest.skip("the LXD lab is not built; tests/run builds it")
@@ -259,7 +262,13 @@ def lab(server_folder: Path) -> Iterator[Lab]:
         os.setpriority(os.PRIO_PROCESS, 0, -10)
     with Machine(folder, image) as machine:
         machine.resume()
-        yield Lab(machine, folder)
+        yield cached(lambda daemon: Lab(machine, folder, daemon))
+
+
+@pytest.fixture(scope="session", params=DAEMONS)
+def lab(request: pytest.FixtureRequest, labs: Callable[[str], Lab]) -> Lab:
+    """Each of the lab's daemons in turn."""
+    return labs(request.param)
 
 
 @pytest.fixture

@@ -249,7 +249,11 @@ def test_a_mistake_in_an_option_is_told_with_its_line_and_remedy(
         ("- lxd:\n    disable: true\n   x: y", 3, "while parsing a block mapping"),
         ("\x00", 1, "it holds characters that no text has"),
         ('- "":', 1, "'' can match nothing: write \"*\" for everything"),
-        ("- postgress/*:", 1, "there are lxd, incus, postgres, clickhouse; did you mean postgres?"),
+        (
+            "- postgress/*:",
+            1,
+            "there are lxd, incus, postgres, clickhouse; did you mean postgres?",
+        ),
         ("- lxd/table/*:", 1, "lxd has container, vm, volume"),
         ("- postgres/table/a/b/c/d:", 1, "an id has 5 levels; write %2F for a slash inside"),
         ("- lxd:\n- lxd:", 2, "'lxd': the section stands at line 1 too; join them"),

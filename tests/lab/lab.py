@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.lab.machine import Machine
+from tests.lab.words import Words
 
-_PROGRAMS = ("lxc", "zfs", "zpool")
 _PROGRAM = """\
 #!/bin/sh
 exec {python} -I -S {stand_in} {config} {calls} {program} "$@"
@@ -17,14 +17,18 @@ exec {python} -I -S {stand_in} {config} {calls} {program} "$@"
 
 
 class Lab:
-    """A running machine with stand-ins for its programs."""
+    """One daemon of a running machine, with stand-ins for the machine's programs.
 
-    def __init__(self, machine: Machine, folder: Path) -> None:
-        self.bindir = folder / "bin"  # must come first on PATH; holds the stand-ins
+    daemon: `lxd` or `incus`. Tests speak of LXD; see words.py.
+    """
+
+    def __init__(self, machine: Machine, folder: Path, daemon: str = "lxd") -> None:
+        self.words = Words(daemon)
+        self.bindir = folder / f"bin-{daemon}"  # must come first on PATH; holds the stand-ins
         self._machine = machine
-        self._calls = folder / "calls"
+        self._calls = folder / f"calls-{daemon}"
         self.bindir.mkdir()
-        for name in _PROGRAMS:
+        for name in (self.words.client, "zfs", "zpool"):
             program = self.bindir / name
             program.write_text(
                 _PROGRAM.format(
@@ -42,7 +46,7 @@ class Lab:
 
         Raises BackupError where it fails.
         """
-        return self._machine.ssh(line, given)
+        return self.words.common(self._machine.ssh(self.words.own(line), given))
 
     def rewind(self) -> None:
         """Reset the machine to the state in which it was built."""

@@ -15,10 +15,12 @@ from typing import TypeVar
 import pytest
 
 _ROOT = Path(__file__).parents[2]
+DAEMONS = ("lxd", "incus")
 _VERSIONS = ("17", "18")
 _DIALECTS = ("seaweed", "moto", "swift")
-_PARAMETERS = {"postgres", "host", "own", "broken", "old", "untouched", "storage"}
-"""The fixtures that take a version or a dialect."""
+_PARAMETERS = {"postgres", "host", "own", "broken", "old", "untouched", "storage", "lab", "server"}
+"""The fixtures that take a version, a dialect or a daemon."""
+_ALTERNATIVES = {*_VERSIONS, *_DIALECTS, *DAEMONS}
 _INSTANTS = 10
 _FAR = 10_000
 _T = TypeVar("_T")
@@ -31,11 +33,12 @@ class Sample:
     seed: str
     everything: bool
     seeds: int | None  # the number of kills and faults to try; None: not given
+    every_daemon: bool = False  # tests of LXD and Incus run on both
 
     @classmethod
     def of(cls, config: pytest.Config) -> "Sample":
         option = config.option
-        return cls(option.seed, option.all, option.seeds)
+        return cls(option.seed, option.all, option.seeds, option.lxd == "all")
 
     def some(self, values: Sequence[_T], most: int, key: str) -> list[_T]:
         """Draw at most so many of the values, and keep their order; key: names the choice."""
@@ -54,7 +57,7 @@ class Sample:
         return Random(f"{self.seed} {key}")
 
     def drawn(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
-        """Choose the tests to run: one version per file, and one dialect per test."""
+        """Choose the tests to run: one version and one daemon per file, one dialect per test."""
         if self.everything:
             return list(items)
         values: dict[str, set[str]] = defaultdict(set)
@@ -65,12 +68,15 @@ class Sample:
     def _is_drawn(self, item: pytest.Item, values: Iterable[str]) -> bool:
         """Whether the test is chosen; values: the versions and dialects it can run on."""
         dialects = [value for value in _DIALECTS if value in values]
-        versions = [value for value in _VERSIONS if value in values]
         chosen = {self.random(_test(item)).choice(dialects)} if dialects else set()
-        if versions:
-            version = self.random(item.nodeid.partition("::")[0]).choice(_VERSIONS)
-            chosen.add(version if version in versions else versions[0])
-        return set(_values(item)) <= chosen
+        for alternatives in (_VERSIONS, DAEMONS):
+            there = [value for value in alternatives if value in values]
+            if alternatives is DAEMONS and self.every_daemon:
+                chosen.update(DAEMONS)
+            elif there:
+                drawn = self.random(item.nodeid.partition("::")[0]).choice(alternatives)
+                chosen.add(drawn if drawn in there else there[0])
+        return chosen.issuperset(set(_values(item)) & _ALTERNATIVES)
 
 
 def commit() -> str:

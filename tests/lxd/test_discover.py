@@ -43,23 +43,12 @@ def filled(lab: Lab) -> None:
     )
 
 
-# The lab cannot run a real virtual machine, so the type is set in LXD's database.
-MACHINE = """
-set -e
-lxc init --empty guest
-lxd sql global "UPDATE instances SET type = 1 WHERE name = 'guest'"
-lxd sql global "INSERT INTO instances_devices (instance_id, name, type)
-    SELECT id, 'more', 2 FROM instances WHERE name = 'guest'"
-lxd sql global "INSERT INTO instances_devices_config (instance_device_id, key, value)
-    SELECT id, 'source', 'raw' FROM instances_devices WHERE name = 'more'"
-"""
-
-
 @pytest.fixture(scope="module")
 def machine(lab: Lab) -> str:
-    """The id of an instance that LXD takes for a virtual machine; one of its disks has no path."""
-    lab.sh(MACHINE)
-    return "lxd/container/default/default/guest"
+    """The id of a virtual machine; one of its disks has no path."""
+    lab.sh("lxc init --empty --vm guest -d root,size=8MiB </dev/null")
+    lab.sh("lxc config device add guest more disk pool=second source=raw")
+    return "lxd/vm/default/default/guest"
 
 
 def found(host: Host, *patterns: str) -> dict[str, dict[str, object]]:
@@ -90,21 +79,26 @@ def test_pools_that_no_pattern_reaches_are_not_asked(host: Host, lab: Lab) -> No
     assert not any("tank" in argument for call in calls for argument in call)
 
 
-def test_what_is_not_supported_is_named_and_harms_nobody(host: Host, machine: str) -> None:
+def test_a_virtual_machine_is_listed_with_both_of_its_datasets(
+    host: Host, lab: Lab, machine: str
+) -> None:
+    (listed,) = found(host, machine).values()
+    datasets = [f"tank/lxd/virtual-machines/guest{suffix}" for suffix in (".block", "")]
+    values = lab.sh(f"zfs get -Hpo value guid,referenced {' '.join(datasets)}").split()
+    assert listed["kind"] == "virtual machine"
+    assert listed["guid"] == f"{values[0]}+{values[2]}"
+    assert listed["size"] == int(values[1]) + int(values[3])
+
+
+def test_what_is_not_supported_is_named_and_harms_nobody(host: Host) -> None:
     listed = host.good("tb-list -s lxd < /dev/null").stdout
     assert "flat" in listed
-    outcome = host.good(f"tb-run --json -s {machine} -s 'lxd/*/folder/*'")
+    outcome = host.good("tb-run --json -s 'lxd/*/folder/*'")
     said = {record["id"]: record["unsupported"] for record in outcome.records}
-    assert said.keys() == {
-        machine,
-        "lxd/container/folder/default/flat",
-        "lxd/volume/folder/default/flat",
-    }
-    assert "virtual machine" in said[machine]
-    assert all("ZFS" in why for object_id, why in said.items() if object_id != machine)
+    assert said.keys() == {"lxd/container/folder/default/flat", "lxd/volume/folder/default/flat"}
+    assert all("ZFS" in why for why in said.values())
     assert not any("error" in record for record in outcome.records)
-    summary = host.good(f"tb-run -s {machine} -s 'lxd/*/folder/*'").stdout
-    assert "not supported" in summary
+    assert "not supported" in host.good("tb-run -s 'lxd/*/folder/*'").stdout
 
 
 def test_files_in_a_zvol_are_not_supported_whenever_it_is_noticed(host: Host, lab: Lab) -> None:

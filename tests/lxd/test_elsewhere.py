@@ -142,7 +142,7 @@ def test_what_lxd_made_elsewhere_is_not_made_anew_by_zfs(
 ) -> None:
     """Restore into a project without volumes of its own, as if no check had noticed that."""
     monkeypatch.setenv("PATH", f"{lab.bindir}{os.pathsep}{os.environ['PATH']}")
-    site, before = ObjectId.parse(SITE), made(lab)
+    site, before = ObjectId.parse(lab.words.own(SITE)), made(lab)
     work = prepare(job(site), Wanted(site, replace(site, level2="plain")))
     with pytest.raises(NoDatasetError, match="dataset does not exist"), received(work, None):
         pass

@@ -131,7 +131,7 @@ def test_a_restore_that_was_killed_leaves_nothing_that_the_next_one_does_not_tak
     held = path.parent / "held"
     script = _HELD.format(verb="receive", word="", held=held, program=lab.bindir / "zfs")
     place(path, "zfs", script)
-    with started(host, "tb-restore", "--level3", "late", BIG) as process:
+    with started(host, "tb-restore", "--level3", "late", lab.words.own(BIG)) as process:
         until(held.exists, seconds=300)
         os.killpg(process.pid, signal.SIGKILL)
     until(lambda: members(process.pid) == [])
@@ -153,7 +153,7 @@ def test_a_point_whose_run_was_killed_before_its_manifest_is_taken_away(
     script = _HELD.format(verb="send", word="-n", held=held, program=lab.bindir / "zfs")
     place(path, "zfs", script)
     command = f"tb-discover -s {BIG} | tb-snapshot --base"
-    with started(host, "/bin/sh", "-c", command) as process:
+    with started(host, "/bin/sh", "-c", lab.words.own(command)) as process:
         until(held.exists, seconds=300)
         os.killpg(process.pid, signal.SIGKILL)
     until(lambda: members(process.pid) == [])
@@ -171,16 +171,16 @@ def test_what_was_to_be_replaced_is_what_it_was_when_a_restore_fails_or_is_kille
     lab.sh(f"lxc config device add big eth1 {inside.NIC}")
     host.good(f"tb-discover -s {BIG} | tb-snapshot --base | tb-upload")
     was, held = inside.instance(lab, "big"), path.parent / "configured"
-    place(path, "lxc", _DENIED.format(program=lab.bindir / "lxc"))
+    place(path, lab.words.client, _DENIED.format(program=lab.bindir / lab.words.client))
     failed = host.sh(f"tb-restore --overwrite {BIG}")
     assert failed.status == 1
     assert "not today" in failed.stderr
     assert inside.instance(lab, "big") == was
     script = _HELD.format(
-        verb="config", word="edit*tb-restore-", held=held, program=lab.bindir / "lxc"
+        verb="config", word="edit*tb-restore-", held=held, program=lab.bindir / lab.words.client
     )
-    place(path, "lxc", script)
-    with started(host, "tb-restore", "--overwrite", BIG) as process:
+    place(path, lab.words.client, script)
+    with started(host, "tb-restore", "--overwrite", lab.words.own(BIG)) as process:
         until(held.exists, seconds=300)
         os.killpg(process.pid, signal.SIGKILL)
     until(lambda: members(process.pid) == [])

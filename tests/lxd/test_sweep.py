@@ -74,7 +74,7 @@ def test_a_run_that_is_killed_at_any_instant_is_healed_by_the_next_one(
     fault.arm("", 0)
     for attempt in range(2 if Sample.of(pytestconfig).everything else 1):
         inside.change(lab, DATASET, f"head -c 3000000 /dev/urandom > rootfs/noise{attempt}")
-        kill_in_the_middle(host, chance)
+        kill_in_the_middle(host, lab, chance)
     then = inside.tree(lab, DATASET)
     host.good(_FORCED.format("--incremental"))
     host.good(f"tb-run -s {WEB}")
@@ -87,9 +87,9 @@ def test_a_run_that_is_killed_at_any_instant_is_healed_by_the_next_one(
     assert inside.tree(lab, "tank/lxd/containers/back") == then
 
 
-def kill_in_the_middle(host: Host, chance: random.Random) -> None:
+def kill_in_the_middle(host: Host, lab: Lab, chance: random.Random) -> None:
     line = f"{{ {chance.choice(_RUNS)}; }} > /dev/null 2>&1"
-    with started(host, "/bin/sh", "-c", line) as run:
+    with started(host, "/bin/sh", "-c", lab.words.own(line)) as run:
         time.sleep(chance.uniform(0.2, 12))  # tries this instant; waits for nothing
         with suppress(ProcessLookupError):
             os.killpg(run.pid, chance.choice((signal.SIGKILL, signal.SIGTERM)))

@@ -52,7 +52,11 @@ def test_what_comes_back_is_received_whole_and_gone_again(host: Host, lab: Lab) 
 
 def test_a_damaged_byte_is_found_and_the_object_named(host: Host, lab: Lab) -> None:
     s3 = store(host)
-    keys = [stored.key for stored in s3.all_keys(f"data/{PROOF}/") if "-incr-" in stored.key]
+    keys = [
+        stored.key
+        for stored in s3.all_keys(f"data/{lab.words.own(PROOF)}/")
+        if "-incr-" in stored.key
+    ]
     (key,) = [key for key in keys if key.endswith("stream.00001")]
     for how in ("", "--read-only"):
         with damaged(s3, key, len(s3.read(key)) // 2):

@@ -7,6 +7,7 @@ from typing import Protocol
 import pytest
 
 from tests.lab.lab import Lab
+from tests.lab.sample import DAEMONS
 from tests.lxd import inside
 from tests.pipeline.conftest import Host
 from three_backup.demo.clickhouse import ClickhouseServer
@@ -86,14 +87,14 @@ class Clickhouse:
 
 @dataclass(frozen=True, slots=True)
 class Lxd:
-    """A container in which the table is a file."""
+    """A container of LXD or Incus in which the table is a file."""
 
     host: Host
     lab: Lab
 
     @property
     def id(self) -> str:
-        return "lxd/container/default/shop/things"
+        return self.lab.words.own("lxd/container/default/shop/things")
 
     def fill(self) -> None:
         self.lab.sh("lxc init tiny things --project shop")
@@ -116,7 +117,7 @@ class Lxd:
         inside.change(self.lab, "tank/lxd/containers/shop_things", f"cd rootfs\n{script}")
 
 
-@pytest.fixture(params=["postgres", "clickhouse", "lxd"])
+@pytest.fixture(params=["postgres", "clickhouse", "lxd", "incus"])
 def server(request: pytest.FixtureRequest, host: Host) -> Iterator[Server]:
     """The filled server of each source in turn, which the host's tools can reach."""
     if request.param == "postgres":
@@ -124,8 +125,8 @@ def server(request: pytest.FixtureRequest, host: Host) -> Iterator[Server]:
         postgres.fill()
         yield postgres
         return
-    if request.param == "lxd":
-        lab = request.getfixturevalue("lab")
+    if request.param in DAEMONS:
+        lab = request.getfixturevalue("labs")(request.param)
         host.environ["PATH"] = f"{lab.bindir}:{host.environ['PATH']}"
         lab.sh("lxc project create shopcopy -c features.images=false -c features.profiles=false")
         lxd = Lxd(host, lab)

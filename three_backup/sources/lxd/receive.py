@@ -1,6 +1,6 @@
 """Receives a snapshot under a name of its own: a failed or killed restore touches nothing else."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -14,12 +14,8 @@ from three_backup.sources.lxd.client import Client, client_of
 from three_backup.sources.lxd.encryption import Lock
 from three_backup.sources.lxd.failures import NotFoundError
 from three_backup.sources.lxd.instance import Instance
+from three_backup.sources.lxd.made import Made, made_for
 from three_backup.sources.lxd.volume import RestoredVolume
-
-_RECEIVE = ("receive", "-u", "-F")
-_FILESYSTEM = ("-o", "mountpoint=legacy", "-o", "canmount=noauto")
-_BLOCKS = ("-o", "volmode=none")
-"""Properties as the daemons set them: they mount datasets themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +47,6 @@ class Work:
 class Stored:
     """One stream of a snapshot in S3."""
 
-    name: str  # of its data file
     size: int  # bytes
     pieces: Iterator[bytes]  # each of them checked
 
@@ -93,9 +88,7 @@ def received(work: Work, lock: Lock | None) -> Iterator[int]:
     """
     try:
         work.target.create(work.unfinished)
-        read = _receive(work, lock)
-        _settle(work)
-        yield read
+        yield _receive(work, lock)
     except BaseException:
         with suppress(BackupError):  # if this fails, the next restore removes it
             remove(work.unfinished)
@@ -114,62 +107,44 @@ def read_stored(files: SnapshotFiles, advance: Advance) -> Iterator[Stored]:
         body = files.read(hashed_stream.index_of(name))
         index = hashed_stream.StreamIndex.from_json(body, where)
         checked = hashed_stream.checked(index, partial(files.read_range, name), where)
-        yield Stored(name, index.size, _advancing(checked, advance))
+        yield Stored(index.size, _advancing(checked, advance))
 
 
 def _receive(work: Work, lock: Lock | None) -> int:
-    """Receive, and return the bytes that were received."""
-    datasets = work.client.datasets(work.unfinished)
-    _check_made(work, datasets)
-    if lock is not None:  # ZFS receives an encrypted dataset only as a new one, never over another
-        for dataset in datasets.values():
-            work.client.zfs(("destroy", dataset), work.about)
+    """Receive, check what came, and return the bytes that were received."""
+    made = made_for(
+        work.client, work.unfinished, work.wanted.target, is_block=work.target.is_block
+    )
+    for each in made:
+        if lock is None:
+            each.lift_quotas()
+        else:  # ZFS receives an encrypted dataset only as a new one, never over another
+            each.destroy()
     if work.job.at_source:
-        return _receive_point(work)
-    read = sum(_receive_stored(work, files) for files in work.job.chain)
-    if lock is not None and work.raw:
-        for dataset in datasets.values():
-            encryption.unlock(work.client, lock, dataset, work.about)
+        read = _receive_point(work, made)
+    else:
+        read = sum(_receive_stored(work, files, made) for files in work.job.chain)
+    for each in made:
+        if lock is not None and work.raw:
+            encryption.unlock(work.client, lock, each.dataset, work.about)
+    _settle(work, made)
     return read
 
 
-def _check_made(work: Work, datasets: Mapping[str, str]) -> None:
-    """Raise BackupError if the daemon did not make a dataset, or made a zvol for files.
-
-    ZFS would make a new dataset, and the daemon would go on with its own, an empty one.
-    """
-    listed = ("list", "-H", "-o", "type", *datasets.values())
-    types = [zfs_type for (zfs_type,) in work.client.zfs(listed, work.about)]
-    wanted = [_type_of(work, stream) for stream in datasets]
-    if types != wanted:
-        target = work.wanted.target
-        raise BackupError(
-            f"{target.type}.block_mode",
-            f"{work.about}: pool {target.level1} has zvols for files (zfs.block_mode)",
-            f"have it otherwise meanwhile: {work.client.daemon.client} storage unset "
-            f"{target.level1} volume.zfs.block_mode",
-        )
-
-
-def _type_of(work: Work, stream: str) -> str:
-    """Return what ZFS calls the dataset that a stream makes."""
-    return "volume" if stream == hashed_stream.STREAM and work.target.is_block else "filesystem"
-
-
-def _receive_point(work: Work) -> int:
-    """Copy a point of the same pools; there may be no incremental between them."""
+def _receive_point(work: Work, made: Sequence[Made]) -> int:
+    """Copy a point within this host."""
     manifest, source = work.job.chain[-1].manifest, work.wanted.object
     sent = points.copied(source, manifest.snapshot)
-    for name, sending in sent.items():
-        receiving = _receiving(work, work.job.chain[-1], name)
-        work.client.pipe_zfs(sending.argv(), receiving, work.about)
+    for each in made:
+        receiving = each.receiving(manifest.snapshot)
+        work.client.pipe_zfs(sent[each.stream].argv(), receiving, work.about)
     return points.size_to_send(source, sent.values())
 
 
-def _receive_stored(work: Work, files: SnapshotFiles) -> int:
+def _receive_stored(work: Work, files: SnapshotFiles, made: Sequence[Made]) -> int:
     read = 0
-    for stored in read_stored(files, work.job.advance):
-        receiving = _receiving(work, files, stored.name)
+    for each, stored in zip(made, read_stored(files, work.job.advance), strict=True):
+        receiving = each.receiving(files.manifest.snapshot)
         work.client.feed_zfs(receiving, stored.pieces, work.about)
         read += stored.size
     return read
@@ -181,18 +156,10 @@ def _advancing(stored: Iterator[bytes], advance: Advance) -> Iterator[bytes]:
         advance(len(piece))
 
 
-def _receiving(work: Work, files: SnapshotFiles, stream: str) -> tuple[str, ...]:
-    dataset = work.client.datasets(work.unfinished)[stream]
-    options = _FILESYSTEM
-    if _type_of(work, stream) == "volume":
-        options = (*_BLOCKS, "-o", f"{work.client.daemon.content_type}=block")
-    return (*_RECEIVE, *options, f"{dataset}@{names.point(files.manifest.snapshot)}")
-
-
-def _settle(work: Work) -> None:
+def _settle(work: Work, made: Sequence[Made]) -> None:
     """Compare the guids of what was received with the manifest, then destroy its snapshots."""
-    last, datasets = work.job.chain[-1].manifest, work.client.datasets(work.unfinished)
-    received = [f"{dataset}@{names.point(last.snapshot)}" for dataset in datasets.values()]
+    last = work.job.chain[-1].manifest
+    received = [f"{each.dataset}@{names.point(last.snapshot)}" for each in made]
     rows = work.client.zfs(("get", "-Hp", "-o", "value", "guid", *received), work.about)
     if points.joined(guid for (guid,) in rows) != last.facts["guid"]:
         raise BackupError(
@@ -200,5 +167,6 @@ def _settle(work: Work) -> None:
             f"{work.about}: what was received is not snapshot {last.snapshot}",
             "restore another snapshot with --snapshot; tb-list --snapshots names them",
         )
-    for dataset in datasets.values():
-        work.client.zfs(("destroy", f"{dataset}@%"), work.about)
+    for each in made:
+        work.client.zfs(("destroy", f"{each.dataset}@%"), work.about)
+        each.set_quotas()

@@ -59,20 +59,10 @@ class RestoredVolume:
         """Volumes gave nothing away."""
 
     def create(self, unfinished: ObjectId) -> None:
-        """Create the volume; a file system gets its quota only from configure().
-
-        Until the snapshots are dropped, what changed between two of them counts against a quota.
-        Only a project that limits disks demands the quota at once.
-        """
-        is_unbounded = not self.is_block and not project.disk_limits(self._target, self._project)
         body = {
             **self._stored,
             "name": unfinished.level3,
-            "config": {
-                **self._stored["config"],
-                **({"size": "0"} if is_unbounded else {}),
-                MARK: str(self._target),
-            },
+            "config": {**self._stored["config"], MARK: str(self._target)},
         }
         path = names.in_project(names.collection(unfinished), unfinished.level2)
         self._client.send("POST", path, body, str(self._target))
