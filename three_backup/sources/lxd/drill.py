@@ -1,14 +1,14 @@
-"""Proves that instances and volumes come back: restores them stopped beside the live ones."""
+"""Proves that instances and volumes come back: receives them beside the live ones."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.base import Restored
-from three_backup.sources.jobs import DrillJob, RestoreJob, Wanted
-from three_backup.sources.lxd import names
-from three_backup.sources.lxd.receive import opened, prepare, read_stored, received, remove
+from three_backup.sources.jobs import DrillJob
+from three_backup.sources.lxd.apart import received_apart
+from three_backup.sources.lxd.names import DRILLING
+from three_backup.sources.lxd.receiver import read_stored
 
 Outcome = tuple[ObjectId, Restored | BackupError]
 
@@ -35,29 +35,8 @@ def read_through(job: DrillJob) -> Iterator[Outcome]:
 
 
 def _drill(job: DrillJob, object_id: ObjectId) -> Restored:
-    work = prepare(_restore_job(job), Wanted(object_id, object_id))
-    work = replace(work, unfinished=replace(object_id, level3=f"{names.DRILLING}{job.name}"))
-    lock = opened(work)
-    # Notes are ignored: what this host lacks is no fault of the snapshot.
-    list(work.target.check())
-    remove(work.unfinished)  # left by a drill that was killed
-    with received(work, lock) as read:
-        pass
-    remove(work.unfinished)
-    return Restored({"bytes_read": read})
-
-
-def _restore_job(job: DrillJob) -> RestoreJob:
-    return RestoreJob(
-        wanted=(),
-        chain=job.chain,
-        overwrite=False,
-        source_settings=job.source_settings,
-        work_dir=job.work_dir,
-        advance=job.advance,
-        say=job.say,
-        options={"without_devices": True},
-    )
+    with received_apart(object_id, job.chain, f"{DRILLING}{job.name}", job.advance) as apart:
+        return Restored({"bytes_read": apart.bytes_read})
 
 
 def _read_through(job: DrillJob) -> Restored:

@@ -59,11 +59,6 @@ class Instance:
         self._root: Mapping[str, str] = {}
         self._unknown: list[str] = []
 
-    @property
-    def is_block(self) -> bool:
-        """Whether its data is a zvol: that of a virtual machine is."""
-        return self._target.subtype == names.MACHINE
-
     def check(self) -> Iterator[str]:
         """Check that the instance can be restored; yield notes on what is left out.
 
@@ -153,7 +148,11 @@ class Instance:
 
     def _size(self) -> dict[str, str]:
         """Return the size of the root disk where it is a zvol, which cannot shrink afterwards."""
-        return {"size": self._root["size"]} if self.is_block and "size" in self._root else {}
+        return (
+            {"size": self._root["size"]}
+            if self._target.subtype == names.MACHINE and "size" in self._root
+            else {}
+        )
 
     def configure(self, unfinished: ObjectId) -> None:
         """Configure the instance, without what only the daemon that it came from knows."""

@@ -25,8 +25,8 @@ KINDS = {CONTAINER: "container", MACHINE: "virtual machine"}
 RESTORING = "tb-restore-"
 """Beginning of the names of what a restore has not finished."""
 
-DRILLING = f"{RESTORING}drill-"
-"""Beginning of the names of what a drill restores."""
+DRILLING = "tb-drill-"
+"""Beginning of the names of the datasets that a drill receives into."""
 
 REPLACED = "tb-replaced-"
 """Beginning of the names of what a restore puts aside while another takes the name."""

@@ -141,6 +141,12 @@ def copied(object_id: ObjectId, snapshot: SnapshotId) -> dict[str, Sent]:
     return {stream: Sent(dataset, snapshot) for stream, dataset in datasets.items()}
 
 
+def is_block(manifest: Manifest) -> bool:
+    """Return whether the data of what the snapshot holds is a zvol."""
+    (carried,) = manifest.objects
+    return carried.facts["kind"] in ("block volume", names.KINDS[names.MACHINE])
+
+
 def streams_of(manifest: Manifest) -> list[str]:
     """Return the names of the streams of a snapshot, data first."""
     return list(names.datasets("", ObjectId.parse(manifest.carrier)))

@@ -1,21 +1,22 @@
 """Receives a snapshot under a name of its own: a failed or killed restore touches nothing else."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 
 from three_backup.errors import BackupError
-from three_backup.model import hashed_stream
+from three_backup.model.hashed_stream import STREAM
 from three_backup.model.objects import ObjectId
-from three_backup.sources.jobs import Advance, RestoreJob, SnapshotFiles, Wanted
+from three_backup.sources.jobs import RestoreJob, Wanted
 from three_backup.sources.lxd import encryption, names, points
 from three_backup.sources.lxd.client import Client, client_of
 from three_backup.sources.lxd.encryption import Lock
 from three_backup.sources.lxd.failures import NotFoundError
 from three_backup.sources.lxd.instance import Instance
-from three_backup.sources.lxd.made import Made, made_for
+from three_backup.sources.lxd.receiver import Dataset, Receiver
 from three_backup.sources.lxd.volume import RestoredVolume
+
+_GET = ("get", "-Hp", "-o", "name,property,value,source", "all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +42,6 @@ class Work:
     @property
     def about(self) -> str:
         return str(self.wanted.target)
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """One stream of a snapshot in S3."""
-
-    size: int  # bytes
-    pieces: Iterator[bytes]  # each of them checked
 
 
 def prepare(job: RestoreJob, wanted: Wanted) -> Work:
@@ -100,73 +93,38 @@ def remove(object_id: ObjectId) -> None:
         client_of(object_id.type).send("DELETE", names.url(object_id), None, str(object_id))
 
 
-def read_stored(files: SnapshotFiles, advance: Advance) -> Iterator[Stored]:
-    """Yield the streams of a snapshot, data first."""
-    where = f"{files.manifest.carrier}: snapshot {files.manifest.snapshot}"
-    for name in points.streams_of(files.manifest):
-        body = files.read(hashed_stream.index_of(name))
-        index = hashed_stream.StreamIndex.from_json(body, where)
-        checked = hashed_stream.checked(index, partial(files.read_range, name), where)
-        yield Stored(index.size, _advancing(checked, advance))
-
-
 def _receive(work: Work, lock: Lock | None) -> int:
     """Receive, check what came, and return the bytes that were received."""
-    made = made_for(
-        work.client, work.unfinished, work.wanted.target, is_block=work.target.is_block
-    )
-    for each in made:
-        if lock is None:
-            each.lift_quotas()
-        else:  # ZFS receives an encrypted dataset only as a new one, never over another
-            each.destroy()
+    receiver, last = Receiver(work.wanted.target, _made(work), lock), work.job.chain[-1].manifest
+    receiver.clear_the_way()
     if work.job.at_source:
-        read = _receive_point(work, made)
+        read = receiver.copy(work.wanted.object, last.snapshot)
     else:
-        read = sum(_receive_stored(work, files, made) for files in work.job.chain)
-    for each in made:
-        if lock is not None and work.raw:
-            encryption.unlock(work.client, lock, each.dataset, work.about)
-    _settle(work, made)
+        read = receiver.receive(work.job.chain, work.job.advance)
+    receiver.settle(last)
+    receiver.set_quotas()
     return read
 
 
-def _receive_point(work: Work, made: Sequence[Made]) -> int:
-    """Copy a point within this host."""
-    manifest, source = work.job.chain[-1].manifest, work.wanted.object
-    sent = points.copied(source, manifest.snapshot)
-    for each in made:
-        receiving = each.receiving(manifest.snapshot)
-        work.client.pipe_zfs(sent[each.stream].argv(), receiving, work.about)
-    return points.size_to_send(source, sent.values())
+def _made(work: Work) -> list[Dataset]:
+    """Return the datasets that the daemon made, that of the data first.
 
-
-def _receive_stored(work: Work, files: SnapshotFiles, made: Sequence[Made]) -> int:
-    read = 0
-    for each, stored in zip(made, read_stored(files, work.job.advance), strict=True):
-        receiving = each.receiving(files.manifest.snapshot)
-        work.client.feed_zfs(receiving, stored.pieces, work.about)
-        read += stored.size
-    return read
-
-
-def _advancing(stored: Iterator[bytes], advance: Advance) -> Iterator[bytes]:
-    for piece in stored:
-        yield piece
-        advance(len(piece))
-
-
-def _settle(work: Work, made: Sequence[Made]) -> None:
-    """Compare the guids of what was received with the manifest, then destroy its snapshots."""
-    last = work.job.chain[-1].manifest
-    received = [f"{each.dataset}@{names.point(last.snapshot)}" for each in made]
-    rows = work.client.zfs(("get", "-Hp", "-o", "value", "guid", *received), work.about)
-    if points.joined(guid for (guid,) in rows) != last.facts["guid"]:
+    Raises BackupError if one is missing, or is a zvol for files: ZFS would make a new one, and
+    the daemon would go on with its own, an empty one.
+    """
+    datasets, target = work.client.datasets(work.unfinished), work.wanted.target
+    rows = work.client.zfs((*_GET, *datasets.values()), work.about)
+    types = {name: value for name, key, value, _ in rows if key == "type"}
+    is_block = points.is_block(work.job.chain[-1].manifest)
+    if (types[datasets[STREAM]] == "volume") != is_block:
         raise BackupError(
-            f"{work.wanted.target.type}.other_stream",
-            f"{work.about}: what was received is not snapshot {last.snapshot}",
-            "restore another snapshot with --snapshot; tb-list --snapshots names them",
+            f"{target.type}.block_mode",
+            f"{work.about}: pool {target.level1} has zvols for files (zfs.block_mode)",
+            f"have it otherwise meanwhile: {work.client.daemon.client} storage unset "
+            f"{target.level1} volume.zfs.block_mode",
         )
-    for each in made:
-        work.client.zfs(("destroy", f"{each.dataset}@%"), work.about)
-        each.set_quotas()
+    local = [(name, key, value) for name, key, value, source in rows if source == "local"]
+    return [
+        Dataset(stream, dataset, {key: value for name, key, value in local if name == dataset})
+        for stream, dataset in datasets.items()
+    ]

@@ -21,10 +21,6 @@ class RestoredVolume:
         self._stored = facts["configuration"]
         self._project: Config = {}
 
-    @property
-    def is_block(self) -> bool:
-        return bool(self._stored["content_type"] == "block")
-
     def check(self) -> Iterator[str]:
         """Check name and project; there are no notes.
 

@@ -1,0 +1,147 @@
+"""The datasets that get the streams of a snapshot, whoever made them."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from three_backup.errors import BackupError
+from three_backup.model import hashed_stream
+from three_backup.model.objects import ObjectId
+from three_backup.model.snapshots import Manifest, SnapshotId
+from three_backup.sources.jobs import Advance, SnapshotFiles
+from three_backup.sources.lxd import encryption, names, points
+from three_backup.sources.lxd.client import Client, client_of
+from three_backup.sources.lxd.encryption import Lock
+
+_RECEIVE = ("receive", "-u", "-F")
+_QUOTA = re.compile(r"(?:ref)?(?:quota|reservation)")
+_NOT_GIVEN = re.compile(rf"{_QUOTA.pattern}|vol(?:size|blocksize)|encryption|key.*|pbkdf2.*")
+"""Properties that no received dataset gets: they come with the stream, or from set_quotas()."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One stream of a snapshot in S3."""
+
+    size: int  # bytes
+    pieces: Iterator[bytes]  # each of them checked
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset that gets one stream."""
+
+    stream: str  # its name
+    name: str
+    properties: Mapping[str, str]  # its own ones
+
+    def receiving(self, snapshot: SnapshotId) -> tuple[str, ...]:
+        """Return the arguments with which `zfs` receives a stream of the snapshot."""
+        given = {
+            name: value
+            for name, value in self.properties.items()
+            if not _NOT_GIVEN.fullmatch(name)
+        }
+        options = (word for pair in _pairs(given) for word in ("-o", pair))
+        return (*_RECEIVE, *options, f"{self.name}@{names.point(snapshot)}")
+
+    @property
+    def quotas(self) -> dict[str, str]:
+        """Quotas and reservations, where there are any."""
+        return {
+            name: value
+            for name, value in self.properties.items()
+            if _QUOTA.fullmatch(name) and value not in ("0", "none")
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """The datasets of one object, that of its data first."""
+
+    target: ObjectId
+    datasets: Sequence[Dataset]
+    lock: Lock | None  # of their pool
+
+    def receive(self, chain: Sequence[SnapshotFiles], advance: Advance) -> int:
+        """Receive a chain from S3, and return the bytes that were received."""
+        read = sum(self._receive(files, advance) for files in chain)
+        if self.lock is not None and chain[-1].manifest.facts["encrypted"]:
+            for dataset in self.datasets:
+                encryption.unlock(self._client, self.lock, dataset.name, str(self.target))
+        return read
+
+    def copy(self, source: ObjectId, snapshot: SnapshotId) -> int:
+        """Copy a point within this host, and return the bytes that were copied."""
+        sent = points.copied(source, snapshot)
+        for dataset in self.datasets:
+            argv = sent[dataset.stream].argv()
+            self._client.pipe_zfs(argv, dataset.receiving(snapshot), str(self.target))
+        return points.size_to_send(source, sent.values())
+
+    def settle(self, last: Manifest) -> None:
+        """Compare the guids of what was received with the manifest, then drop the snapshots."""
+        received = (f"{dataset.name}@{names.point(last.snapshot)}" for dataset in self.datasets)
+        rows = self._zfs("get", "-Hp", "-o", "value", "guid", *received)
+        if points.joined(guid for (guid,) in rows) != last.facts["guid"]:
+            raise BackupError(
+                f"{self.target.type}.other_stream",
+                f"{self.target}: what was received is not snapshot {last.snapshot}",
+                "restore another snapshot with --snapshot; tb-list --snapshots names them",
+            )
+        for dataset in self.datasets:
+            self._zfs("destroy", f"{dataset.name}@%")
+
+    def clear_the_way(self) -> None:
+        """Let the datasets that the daemon made take what comes.
+
+        What changed between two received snapshots counts against a quota. ZFS receives an
+        encrypted dataset only as a new one, never over another.
+        """
+        for dataset in self.datasets:
+            if self.lock is not None:
+                self._zfs("destroy", dataset.name)
+            elif dataset.quotas:
+                self._zfs("set", *_pairs(dict.fromkeys(dataset.quotas, "none")), dataset.name)
+
+    def set_quotas(self) -> None:
+        """Set the quotas as the daemon made them."""
+        for dataset in self.datasets:
+            if dataset.quotas:
+                self._zfs("set", *_pairs(dataset.quotas), dataset.name)
+
+    @property
+    def _client(self) -> Client:
+        return client_of(self.target.type)
+
+    def _receive(self, files: SnapshotFiles, advance: Advance) -> int:
+        read, snapshot = 0, files.manifest.snapshot
+        for dataset, stored in zip(self.datasets, read_stored(files, advance), strict=True):
+            receiving = dataset.receiving(snapshot)
+            self._client.feed_zfs(receiving, stored.pieces, str(self.target))
+            read += stored.size
+        return read
+
+    def _zfs(self, *argv: str) -> list[list[str]]:
+        return self._client.zfs(argv, str(self.target))
+
+
+def read_stored(files: SnapshotFiles, advance: Advance) -> Iterator[Stored]:
+    """Yield the streams of a snapshot, data first."""
+    where = f"{files.manifest.carrier}: snapshot {files.manifest.snapshot}"
+    for name in points.streams_of(files.manifest):
+        body = files.read(hashed_stream.index_of(name))
+        index = hashed_stream.StreamIndex.from_json(body, where)
+        checked = hashed_stream.checked(index, partial(files.read_range, name), where)
+        yield Stored(index.size, _advancing(checked, advance))
+
+
+def _advancing(stored: Iterator[bytes], advance: Advance) -> Iterator[bytes]:
+    for piece in stored:
+        yield piece
+        advance(len(piece))
+
+
+def _pairs(properties: Mapping[str, str]) -> Iterable[str]:
+    return (f"{name}={value}" for name, value in properties.items())
