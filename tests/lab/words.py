@@ -30,6 +30,7 @@ class Words:
     """The words of one daemon: `lxd`, or `incus`."""
 
     def __init__(self, daemon: str) -> None:
+        self.daemon = daemon
         self.client = {"lxd": "lxc"}.get(daemon, daemon)
         self._translated = daemon == "incus"
 

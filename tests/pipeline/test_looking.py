@@ -159,6 +159,7 @@ def test_a_table_is_restored_as_it_was_at_a_time(looked_at: Host) -> None:
         ("--snapshot 20261101T031600Z-base --at 2026-11-01 x", 2, "exclude one another"),
         ("postgres/table/no/such/table", 1, "no snapshot that may be restored holds it"),
         ("'postgres/table/*/public/c*' --level3 one", 2, "would both become"),
+        ("'postgres/table/*/public/c*' --into incus", 2, "cannot be restored into 'incus'; leave"),
         ("--at 2001-01-01 postgres", 1, "no snapshot is as old as 2001-01-01T"),
     ],
 )
