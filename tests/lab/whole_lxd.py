@@ -1,4 +1,4 @@
-"""Decide whether all tests on LXD run, or only the core, since their machine is emulated.
+"""Decide whether all tests on LXD and Incus run, or only the core: their machine is emulated.
 
 All run with `--all`, and where the code that they prove changed since all of them were last green
 on this host.
@@ -12,7 +12,6 @@ from tests.lab import cache
 _ROOT = Path(__file__).parents[2]
 CORE = (
     "tests/lab/test_lab.py",
-    "tests/lxd/test_life.py",
     "tests/lxd/test_sweep.py",
     "tests/pipeline/test_contract.py",
 )
