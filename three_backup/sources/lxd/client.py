@@ -132,7 +132,7 @@ def server() -> str:
 
 def _lxc(argv: Sequence[str], about: str, given: str | None = None) -> str:
     lxc = next((found for name in PROGRAMS if (found := which(name))), PROGRAMS[0])
-    program = Program((lxc, *argv), code=_LXC_FAILED, package="LXD")
+    program = Program((lxc, *argv), code=_LXC_FAILED, package="LXD", source=names.TYPE)
     try:
         return command.run(program, given)
     except BackupError as error:
@@ -143,7 +143,7 @@ def _lxc(argv: Sequence[str], about: str, given: str | None = None) -> str:
 
 def _zfs(argv: Sequence[str]) -> Program:
     zfs = next((found for name in _ZFS if (found := which(name))), _ZFS[0])
-    return Program((zfs, *argv), code=_ZFS_FAILED, package="zfsutils-linux")
+    return Program((zfs, *argv), code=_ZFS_FAILED, package="zfsutils-linux", source=names.TYPE)
 
 
 @contextmanager
