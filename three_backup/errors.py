@@ -62,6 +62,10 @@ class UnreachableError(BackupError):
     status = Exit.UNREACHABLE
 
 
+class SilentError(BackupError):
+    """A server, or a program that speaks to one, showed no sign of life for too long."""
+
+
 class BusyError(BackupError):
     """Another process holds the lock."""
 

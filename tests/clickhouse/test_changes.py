@@ -97,7 +97,7 @@ def test_a_mutation_that_stands_still_is_named_and_not_in_it(
     make(live, f"{database}.u")
     live.execute(f"SYSTEM STOP MERGES {database}.u")
     live.execute(f"ALTER TABLE {database}.u UPDATE v = 9 WHERE 1 SETTINGS mutations_sync = 0")
-    taking.settings = replace(taking.settings, clickhouse_timeout=timedelta(seconds=1))
+    taking.settings = replace(taking.settings, server_timeout=timedelta(seconds=1))
     taking.take(table(database, "u"))
     said = "the mutation (UPDATE v = 9 WHERE 1) was under way: nothing of it is in this snapshot"
     assert taking.said == [f"{table(database, 'u')}: {said}"]

@@ -217,7 +217,7 @@ def test_a_server_that_moves_nothing_is_given_up_and_nothing_is_left(
     live: ClickhouseServer, database: str, taking: Taking, gate: Gate
 ) -> None:
     make(live, database)
-    taking.settings = replace(taking.settings, clickhouse_timeout=timedelta(seconds=0.3))
+    taking.settings = replace(taking.settings, server_timeout=timedelta(seconds=0.3))
 
     def open_once_it_is_told_to_end() -> None:
         while not live.rows("SELECT 1 FROM system.processes WHERE is_cancelled"):
@@ -231,6 +231,6 @@ def test_a_server_that_moves_nothing_is_given_up_and_nothing_is_left(
     opener.join()
     assert refused.value.code == "clickhouse.stalled"
     assert taking.beats
-    assert "clickhouse_timeout" in refused.value.hint
+    assert "server_timeout" in refused.value.hint
     assert taking.stored_keys() == []
     assert noted(taking, database) == []

@@ -52,7 +52,7 @@ def test_the_page_names_exactly_the_options_there_are() -> None:
         ("clickhouse_system", "false"),
         ("clickhouse_on_cluster", "false"),
         ("clickhouse_apply_patches", "true"),
-        ("clickhouse_timeout", "10m"),
+        ("server_timeout", "10m"),
         ("s3_timeout", "5m"),
     ],
 )

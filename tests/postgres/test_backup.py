@@ -25,7 +25,7 @@ from three_backup.sources.postgres.index import (
     Tier,
 )
 from three_backup.sources.postgres.mapping import FileMap, read_map
-from three_backup.sources.postgres.taking import backup, replication
+from three_backup.sources.postgres.taking import backup
 from three_backup.sources.postgres.taking.tablespaces import live_tablespaces
 
 from .taking import DISABLED, LOCAL, Taking, ask, combined, contents, index_of, run, table
@@ -97,9 +97,8 @@ def test_the_manifest_says_what_was_taken_and_from_where(
 
 
 def test_a_run_shows_that_it_lives_while_the_server_makes_a_long_checkpoint(
-    live: PostgresServer, taking: Taking, monkeypatch: pytest.MonkeyPatch
+    live: PostgresServer, taking: Taking
 ) -> None:
-    monkeypatch.setattr(replication, "_SILENCE", 0.01)
     asked = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
     checkpointer = int(ask(live, "postgres", asked))
     beats: list[int] = []

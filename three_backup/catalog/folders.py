@@ -58,16 +58,24 @@ class LocalStore:
         return folder if snapshot is None else folder / str(snapshot)
 
     @contextmanager
-    def begin(self, carrier: Carrier, snapshot: SnapshotId) -> Iterator[Path]:
-        """Yield an empty folder to fill with data files; remove it unless it was committed."""
+    def begin(
+        self, carrier: Carrier, snapshot: SnapshotId, *, remembered: bool = False
+    ) -> Iterator[Path]:
+        """Yield an empty folder to fill with data files; remove it unless it was committed.
+
+        remembered: after a failure it stays for unfinished() to find.
+        """
         self.sweep(carrier)
         folder = self._folder(carrier) / f"{_UNFINISHED}{snapshot}"
         folder.mkdir(parents=True, mode=0o700)
         sync_directory(folder.parent)  # if we are killed, unfinished() must find it
+        failed = True
         try:
             yield folder
+            failed = False
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            if not (failed and remembered):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def commit(self, unfinished: Path, manifest: Manifest) -> None:
         """Turn the folder into a snapshot: write the manifest last, then rename the folder."""
@@ -85,7 +93,7 @@ class LocalStore:
         _remove_empty_parents(folder.parent, self.root)
 
     def unfinished(self, carrier: Carrier) -> list[SnapshotId]:
-        """Return the snapshots that killed runs began and did not commit."""
+        """Return the snapshots that earlier runs began and did not commit."""
         folders = self._folder(carrier).glob(f"{_UNFINISHED}*")
         found = (SnapshotId.parse(folder.name.removeprefix(_UNFINISHED)) for folder in folders)
         return [snapshot for snapshot in found if snapshot]

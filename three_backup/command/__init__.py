@@ -1,8 +1,20 @@
 """Run other programs: by argv, never through a shell; a failure becomes a sentence."""
 
 from three_backup.command.child import signal_name
+from three_backup.command.life import growth, own_work
 from three_backup.command.pipeline import Pipeline, joined
 from three_backup.command.program import Program
 from three_backup.command.running import feed, pipe, run, stream
 
-__all__ = ["Pipeline", "Program", "feed", "joined", "pipe", "run", "signal_name", "stream"]
+__all__ = [
+    "Pipeline",
+    "Program",
+    "feed",
+    "growth",
+    "joined",
+    "own_work",
+    "pipe",
+    "run",
+    "signal_name",
+    "stream",
+]

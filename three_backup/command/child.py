@@ -12,9 +12,14 @@ from typing import IO
 
 from three_backup.command.program import Program
 from three_backup.errors import BackupError
+from three_backup.host import signals
 
 GRACE = 10.0
 """Seconds that a program has between SIGTERM and SIGKILL."""
+
+_GRACE_AFTER_SIGNAL = 2.0
+_REAPED = 1.0
+"""Seconds in which a killed program is gone, but for one that the kernel does not let go."""
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LOCALE = {"LC_ALL": "C.UTF-8", "LANGUAGE": ""}
@@ -68,14 +73,21 @@ def signals_deferred() -> Iterator[None]:
             handlers[number](number, None)
 
 
-def end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """End the processes that still run: SIGTERM, up to GRACE seconds, SIGKILL."""
+def end(processes: Sequence[subprocess.Popen[bytes]], grace: float | None = None) -> None:
+    """End the processes that still run: SIGTERM, up to grace seconds, SIGKILL.
+
+    One in uninterruptible sleep stays: nobody can end it, and so nobody waits for it.
+    """
     running = [process for process in processes if process.poll() is None]
-    for process in running:
-        process.terminate()
-    for process in wait(running, GRACE):
-        process.kill()
-        process.wait()
+    try:
+        for process in running:
+            process.terminate()
+        wait(running, _grace() if grace is None else grace)
+    finally:  # also if a signal cuts the wait short
+        left = wait(running, 0)
+        for process in left:
+            process.kill()
+        wait(left, _REAPED)
 
 
 def wait(
@@ -91,6 +103,11 @@ def wait(
 
 def signal_name(number: int) -> str:
     return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+
+
+def _grace() -> float:
+    left = signals.time_left()
+    return GRACE if left is None else min(GRACE, _GRACE_AFTER_SIGNAL, left)
 
 
 def _account(program: Program) -> pwd.struct_passwd:

@@ -1,8 +1,11 @@
 """A program to run: its arguments, its user, and how its failure is reported."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from three_backup.host.patience import Pulse
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +22,21 @@ class Program:
     what: str = ""  # stands before the sentence of the BackupError
     package: str = ""  # to install if the program is missing
     redact: Callable[[str], str] = str  # removes secrets from what the program printed on stderr
-    timeout: float | None = None  # seconds after which `run` ends it; None: never
+    timeout: float | None = None  # seconds after which `run` ends it, whatever it does
+    # Whose server_timeout says how long it may move no byte; "": what stands under "*".
+    source: str = ""
+    # Given its process number, tells of other signs of life than bytes; None: there are none.
+    life: Callable[[int], Pulse | None] | None = None
 
     @property
     def name(self) -> str:
         return Path(self.argv[0]).name
+
+    @property
+    def called(self) -> str:
+        """Return its name with its command, such as `zfs send`."""
+        words = (word for word in self.argv[1:2] if re.fullmatch("[a-z]+", word))
+        return " ".join((self.name, *words))
 
     def about(self, sentence: str) -> str:
         """Return the sentence with what it is about in front."""

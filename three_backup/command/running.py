@@ -1,5 +1,6 @@
 """Run a program to read what it prints, or feed it; every failure is a BackupError."""
 
+import os
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +22,9 @@ def run(program: Program, given: str | bytes | None = None) -> str:
     encoded = given.encode() if isinstance(given, str) else given
     stdin = subprocess.DEVNULL if encoded is None else subprocess.PIPE
     with watched(program, stdin) as child:
-        output = child.output(encoded)
+        with suppress(BrokenPipeError):  # it may end before it has read everything
+            child.write(encoded or b"")
+        output = child.output()
         check(child)
     return output.decode("utf-8", "surrogateescape")
 
@@ -30,9 +33,9 @@ def pipe(left: Program, right: Program) -> str:
     """Run left | right and return what right printed. Raises BackupError if either failed."""
     with (
         watched(left, subprocess.DEVNULL) as writer,
-        watched(right, writer.stdout) as reader,
+        watched(right, subprocess.PIPE) as reader,
     ):
-        writer.stdout.close()  # else the writer gets no SIGPIPE when the reader is gone
+        _relay(writer, reader)
         output = reader.output()
         check(writer, reader)
     return output.decode("utf-8", "surrogateescape")
@@ -49,8 +52,7 @@ def stream(program: Program) -> Iterator[BufferedIOBase]:
         watched(program, subprocess.DEVNULL) as child,
         BufferedReader(_CheckedOutput(child), _BUFFER_SIZE) as readable,
     ):
-        with suppress(OSError):  # Linux limits how much a user may have in pipes
-            fcntl(child.stdout, F_SETPIPE_SZ, _BUFFER_SIZE)
+        _widen(child.stdout)
         yield readable
 
 
@@ -60,16 +62,31 @@ def feed(program: Program, pieces: Iterable[bytes]) -> None:
     If pieces raises, the program is ended before it can take what it has for the whole.
     """
     with watched(program, subprocess.PIPE) as child:
-        stdin = cast(IO[bytes], child.process.stdin)
         with suppress(BrokenPipeError):  # check tells why the program stopped reading
             for piece in pieces:
-                left = memoryview(piece)
-                while left:
-                    left = left[stdin.write(left) :]
-        stdin.close()
-        child.process.stdin = None
+                child.write(piece)
         child.output()
         check(child)
+
+
+def _relay(writer: Watched, reader: Watched) -> None:
+    """Move all that the writer prints to the reader: only so is seen which of them is silent."""
+    for end in (writer.stdout, reader.stdin):
+        _widen(end)
+    with suppress(BrokenPipeError):  # check tells why the reader stopped
+        moved = True
+        while moved:
+            writer.await_stdout()
+            reader.await_stdin()
+            with suppress(BlockingIOError):
+                source, target = writer.stdout.fileno(), reader.stdin.fileno()
+                moved = bool(os.splice(source, target, _BUFFER_SIZE, flags=os.SPLICE_F_NONBLOCK))
+    writer.stdout.close()  # else it gets no SIGPIPE where the reader is gone
+
+
+def _widen(end: IO[bytes]) -> None:
+    with suppress(OSError):  # Linux limits how much a user may have in pipes
+        fcntl(end, F_SETPIPE_SZ, _BUFFER_SIZE)
 
 
 class _CheckedOutput(RawIOBase):
@@ -80,6 +97,7 @@ class _CheckedOutput(RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
+        self._child.await_stdout()
         count = cast(RawIOBase, self._child.stdout).readinto(buffer) or 0
         if count == 0:
             check(self._child)

@@ -1,24 +1,27 @@
 """A watched child: its stderr is kept and its exit status is checked."""
 
 import os
+import select
 import signal
 import subprocess
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import IO, cast
 
-from three_backup.command.child import end, signal_name, signals_deferred, start
+from three_backup.command.child import end, signal_name, signals_deferred, start, wait
 from three_backup.command.program import Program
 from three_backup.errors import BackupError
+from three_backup.host.patience import Silence
 
 _HEAD_LINES = 2  # clickhouse-client prints which server failed, then the code, then advice
 _TAIL_LINES = 40
 _LINE_BYTES = 2000
 _QUOTED_LINES = 3
+_PIECE = 1 << 16
 
 
 class Tail:
@@ -49,41 +52,101 @@ class Tail:
                     self._lines.append(line)
 
 
-@dataclass(frozen=True, slots=True)
 class Watched:
-    """A started program; its stdout is a pipe."""
+    """A started program; its stdout is a pipe. A wait for it ends after a silence too long."""
 
-    program: Program
-    process: subprocess.Popen[bytes]
-    tail: Tail
+    def __init__(self, program: Program, process: subprocess.Popen[bytes], tail: Tail) -> None:
+        self.program, self.process, self.tail = program, process, tail
+        self._began, self._printed = time.monotonic(), bytearray()
+        self._poll = select.poll()
+        self._poll.register(self.stdout, select.POLLIN)
+        self._silence = Silence(
+            program.about(program.called),
+            program.source,
+            program.name,
+            program.life and partial(program.life, process.pid),
+        )
+        if process.stdin is not None:
+            os.set_blocking(process.stdin.fileno(), False)
 
     @property
     def stdout(self) -> IO[bytes]:
         return cast(IO[bytes], self.process.stdout)
 
-    def output(self, given: bytes | None = None) -> bytes:
-        """Return all that the program prints on stdout. Raises BackupError after its timeout.
+    @property
+    def stdin(self) -> IO[bytes]:
+        return cast(IO[bytes], self.process.stdin)
 
-        given: for its stdin, which must then be a pipe.
-        """
-        program, began = self.program, time.monotonic()
-        while program.timeout is None or time.monotonic() - began < program.timeout:
-            try:
-                # At most a second: a signal just before a blocking read is handled after it.
-                return self.process.communicate(given, timeout=min(1, program.timeout or 1))[0]
-            except subprocess.TimeoutExpired:
-                given = None  # it is being written already
-        sentence = f"{program.name} did not end within {program.timeout:g} seconds and was ended"
-        raise BackupError(program.code, program.about(sentence))
+    def write(self, piece: bytes) -> None:
+        """Write to its stdin, and keep what it prints. Raises BrokenPipeError."""
+        left = memoryview(piece)
+        while left:
+            self.await_stdin()
+            with suppress(BlockingIOError):
+                left = left[os.write(self.stdin.fileno(), left) :]
+
+    def await_stdin(self) -> None:
+        """Wait until it takes bytes on its stdin, and keep what it prints meanwhile."""
+        self._silence.begin()
+        self._poll.register(self.stdin, select.POLLOUT)
+        while not self._look():
+            pass
+        self._poll.unregister(self.stdin)
+
+    def await_stdout(self) -> None:
+        """Wait until it prints or ends its stdout."""
+        self._silence.begin()
+        while not self._poll.poll(self._patience() * 1000):
+            pass
+        self._silence.broken()
+
+    def output(self) -> bytes:
+        """Close its stdin; return all that it prints. Raises BackupError after its timeout."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+            self.process.stdin = None
+        self._silence.begin()
+        while not self.stdout.closed:
+            self._look()
+        return bytes(self._printed)
 
     def failure(self) -> str | None:
         """Wait for the end; return a sentence about the failure, None if there is none."""
-        status = self.process.wait()
+        self._silence.begin()
+        while wait([self.process], self._patience()):
+            pass
+        self._silence.broken()
+        status = self.process.returncode
         if status == 0:
             return None
         how = f"exit status {status}" if status > 0 else f"ended by {signal_name(-status)}"
         said = self.program.redact(self.tail.sentence(self.program.name))
         return f"{self.program.name} failed ({how})" + (f": {said}" if said else "")
+
+    def _look(self) -> bool:
+        """Wait a moment, and keep what it prints; return whether it takes bytes on stdin."""
+        ready = {number for number, _ in self._poll.poll(self._patience() * 1000)}
+        if ready:
+            self._silence.broken()
+        if not self.stdout.closed and self.stdout.fileno() in ready:
+            ready.remove(self.stdout.fileno())
+            piece = os.read(self.stdout.fileno(), _PIECE)
+            self._printed += piece
+            if not piece:
+                self._poll.unregister(self.stdout)
+                self.stdout.close()
+        return bool(ready)
+
+    def _patience(self) -> float:
+        """Return how many seconds to wait now. Raises BackupError where its time is over."""
+        program = self.program
+        if program.timeout is None:
+            return self._silence.check()
+        left = self._began + program.timeout - time.monotonic()
+        if left <= 0:
+            sentence = f"{program.name} did not end within {program.timeout:g} seconds"
+            raise BackupError(program.code, program.about(f"{sentence} and was ended"))
+        return min(left, 1.0)
 
 
 @contextmanager

@@ -33,6 +33,8 @@ class Settings:
     disable: bool = False  # the object is not backed up
     # How many times larger or smaller than before an object may be without an alarm; None: any.
     size_alarm: float | None = None
+    # How long a server may show no sign of life before it is given up.
+    server_timeout: timedelta = timedelta(minutes=10)
     compression_level: int = 1  # of zstd
     # How PostgreSQL's scratch server is run; None: found by itself.
     pg_bindir: Path | None = None
@@ -44,8 +46,6 @@ class Settings:
     clickhouse_system: bool = False  # users, roles and the like are objects, too
     clickhouse_on_cluster: bool = False
     clickhouse_apply_patches: bool = True  # merge lightweight updates before a backup
-    # How long the server may move nothing before it is given up.
-    clickhouse_timeout: timedelta = timedelta(minutes=10)
 
     @property
     def limits(self) -> Limits:

@@ -44,8 +44,11 @@ class PointKeeping(KeptNearby):
         return found
 
     def take(self, catalog: Catalog, job: SnapshotJob) -> Manifest:
-        """Take a snapshot; the folder that is begun for it shows that a run was killed."""
-        with catalog.local.begin(job.carrier, job.snapshot) as directory:
+        """Take a snapshot; the folder that is begun for it tells the next run that it failed.
+
+        The point may be there: the run was killed, or its source was silent also afterwards.
+        """
+        with catalog.local.begin(job.carrier, job.snapshot, remembered=True) as directory:
             manifest = self.source.take(job)
             catalog.local.commit(directory, manifest)
         return manifest

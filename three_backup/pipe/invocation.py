@@ -18,6 +18,7 @@ from three_backup import __version__
 from three_backup.catalog.catalog import Catalog
 from three_backup.config import Configuration, environment_file, load
 from three_backup.errors import BackupError, Exit, UsageError, readable
+from three_backup.host import patience, signals
 from three_backup.host.machine import host_id
 from three_backup.model.objects import ObjectId
 from three_backup.model.records import Record, malformed_line
@@ -58,6 +59,9 @@ class Invocation:
         """The configuration, loaded at first use, with its .env put into our environment."""
         configuration = load(self.config, os.environ)
         os.environ.update(environment_file(configuration, self.env_file, os.environ))
+        patience.configure(
+            lambda source: configuration.source_settings(source).server_timeout.total_seconds()
+        )
         return configuration
 
     @cached_property
@@ -173,6 +177,7 @@ class Invocation:
             with translated():
                 return act(record)
         except BackupError as error:
+            signals.obey()  # it may have replaced what a signal raised
             return self.fail(record, error)
 
     def fail(self, record: Record, error: BackupError) -> Record:

@@ -129,7 +129,7 @@ def settle(client: Client, job: DirectJob, of: sql.Relation, everywhere: str) ->
         left = sum(one.to_do for one in at_work)
         if left != to_do:
             to_do, since = left, time.monotonic()
-        elif time.monotonic() - since > job.source_settings.clickhouse_timeout.total_seconds():
+        elif time.monotonic() - since > job.source_settings.server_timeout.total_seconds():
             break
         job.advance(0)
         time.sleep(next(looks))

@@ -8,10 +8,13 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 from three_backup.command import Program, run
-from three_backup.errors import BackupError
+from three_backup.errors import BackupError, SilentError, UnreachableError
+from three_backup.host.patience import Pulse
 from three_backup.model.storage import Storage
 from three_backup.sources.clickhouse import sql
 from three_backup.sources.clickhouse.failures import explained
@@ -23,8 +26,16 @@ Row = dict[str, Any]
 
 _OPTIONS = (("CLICKHOUSE_HOST", "--host"), ("CLICKHOUSE_PORT", "--port"))
 _TRUE = ("1", "true", "yes")
-_LONGEST_WAIT = 3600
-"""Seconds that one statement may stay silent, such as CHECK TABLE of a huge table."""
+_LONGEST_WAIT = 7 * 86_400
+"""Seconds that the client itself waits for bytes; server_timeout ends it before."""
+_PULSE_SECONDS = 10.0
+# Only what the statement itself moved: a thread that waits uses time as well.
+_PULSE = """
+SELECT read_rows, read_bytes, written_rows, ProfileEvents['SelectedBytes'],
+       ProfileEvents['ReadBufferFromFileDescriptorReadBytes'],
+       ProfileEvents['ReadBufferFromS3Bytes'], ProfileEvents['WriteBufferFromS3Bytes']
+  FROM system.processes WHERE Settings['log_comment'] = {}
+"""
 
 _PLAIN = {
     "limit": 0,
@@ -55,14 +66,34 @@ class Client:
 
     def ask(self, statement: str) -> list[Row]:
         """Run a statement. Raises BackupError with a code `clickhouse.*`; see failures."""
-        program = Program(_argv(), code=_FAILED, redact=self._redact, package="clickhouse-client")
+        comment, looked = f"three_backup {uuid4()}", list[Pulse | None]()
+
+        def life(_process: int) -> Pulse | None:
+            looked.append(self._pulse(comment))
+            return looked[-1]
+
+        program = replace(self._program, argv=_argv(comment), source="clickhouse", life=life)
         try:
-            printed = run(program, statement.encode("utf-8", "surrogateescape"))
+            return _rows(run(program, statement.encode("utf-8", "surrogateescape")))
+        except SilentError as error:
+            raise _silent(self._about, error, answers=bool(looked and looked[-1])) from error
         except BackupError as error:
             if error.code != _FAILED:
                 raise
             raise explained(self._about, error.message) from error
-        return [json.loads(line) for line in printed.splitlines() if line]
+
+    @property
+    def _program(self) -> Program:
+        return Program(_argv(), code=_FAILED, redact=self._redact, package="clickhouse-client")
+
+    def _pulse(self, comment: str) -> Pulse | None:
+        """Ask how far the statement with this comment has got."""
+        program = replace(self._program, timeout=_PULSE_SECONDS)
+        try:
+            found = _rows(run(program, _PULSE.format(sql.literal(comment))))
+        except BackupError:
+            return None
+        return Pulse(found)
 
     def explained(self, text: str) -> BackupError:
         """Explain the text that the server keeps of a failure nobody waited for."""
@@ -74,7 +105,21 @@ def connect(about: str, storage: Storage | None = None) -> Client:
     return Client(about, () if storage is None else (storage.secret_key, storage.access_key))
 
 
-def _argv() -> tuple[str, ...]:
+def _rows(printed: str) -> list[Row]:
+    return [json.loads(line) for line in printed.splitlines() if line]
+
+
+def _silent(about: str, error: SilentError, *, answers: bool) -> BackupError:
+    if answers:
+        return SilentError(error.code, f"{about}: {error.message}", error.hint)
+    return UnreachableError(
+        "clickhouse.unreachable",
+        f"{about}: the server does not answer: {error.message}",
+        "check that the server runs; server_timeout says how long it is given",
+    )
+
+
+def _argv(comment: str | None = None) -> tuple[str, ...]:
     """Return argv. The client takes user and password from environment or configuration."""
     options = [
         f"{option}={os.environ[variable]}"
@@ -83,7 +128,9 @@ def _argv() -> tuple[str, ...]:
     ]
     if os.environ.get("CLICKHOUSE_SECURE", "").lower() in _TRUE:
         options.append("--secure")
-    settings = {**_PLAIN, "receive_timeout": _LONGEST_WAIT}
+    settings: dict[str, object] = {**_PLAIN, "receive_timeout": _LONGEST_WAIT}
+    if comment is not None:
+        settings["log_comment"] = comment
     options += [f"--{name}={value}" for name, value in settings.items()]
     return (PROGRAM, *options, "--format=JSONEachRow")
 

@@ -104,7 +104,7 @@ def awaited(
     """Return the operation when the server has finished it, with success or without.
 
     watch: hears what it asks the server at each look. Raises BackupError if the server forgot it,
-    or did nothing for clickhouse_timeout and was told to end it.
+    or did nothing for server_timeout and was told to end it.
     """
     pulse: tuple[int, ...] = ()
     moved, since = 0, time.monotonic()
@@ -117,7 +117,7 @@ def awaited(
             return operation
         if operation.pulse != pulse:
             pulse, since = operation.pulse, time.monotonic()
-        elif time.monotonic() - since > settings.clickhouse_timeout.total_seconds():
+        elif time.monotonic() - since > settings.server_timeout.total_seconds():
             with suppress(BackupError):  # the clean-up afterwards tries again
                 kill(client, operation)
             raise _stalled(about, settings)
@@ -180,6 +180,6 @@ def _unkillable(operation: Operation) -> BackupError:
 def _stalled(about: str, settings: Settings) -> BackupError:
     return BackupError(
         "clickhouse.stalled",
-        f"{about}: the server moved nothing for {settings.clickhouse_timeout} and was stopped",
-        "see whether it reaches s3_endpoint; clickhouse_timeout says how long it is given",
+        f"{about}: the server moved nothing for {settings.server_timeout} and was stopped",
+        "see whether it reaches s3_endpoint; server_timeout says how long it is given",
     )

@@ -65,22 +65,22 @@ class Client:
     def zfs(self, argv: Sequence[str], about: str) -> list[list[str]]:
         """Run `zfs` and return rows of columns."""
         with self._explained(about):
-            printed = command.run(_zfs(argv))
+            printed = command.run(self._zfs(argv))
         return [line.split("\t") for line in printed.splitlines()]
 
     @contextmanager
     def read_zfs(self, argv: Sequence[str], about: str) -> Iterator[BufferedIOBase]:
         """Open what `zfs` writes; the last read raises BackupError if `zfs` failed."""
-        with self._explained(about), command.stream(_zfs(argv)) as readable:
+        with self._explained(about), command.stream(self._zfs(argv)) as readable:
             yield readable
 
     def feed_zfs(self, argv: Sequence[str], pieces: Iterable[bytes], about: str) -> None:
         with self._explained(about):
-            command.feed(_zfs(argv), pieces)
+            command.feed(self._zfs(argv), pieces)
 
     def pipe_zfs(self, left: Sequence[str], right: Sequence[str], about: str) -> None:
         with self._explained(about):
-            command.pipe(_zfs(left), _zfs(right))
+            command.pipe(self._zfs(left), self._zfs(right))
 
     def root(self, pool: str) -> str:
         """Return the dataset of a pool. Raises BackupError if there is no such pool on ZFS."""
@@ -124,7 +124,7 @@ class Client:
     def _run(self, argv: Sequence[str], about: str, given: str | None = None) -> str:
         programs = self.daemon.programs
         found = next((found for name in programs if (found := which(name))), programs[0])
-        program = Program((found, *argv), code=_FAILED, package=self.daemon.package)
+        program = self._program(found, argv, self.daemon.package)
         try:
             return command.run(program, given)
         except BackupError as error:
@@ -132,6 +132,14 @@ class Client:
                 raise
             about = about or self.daemon.type
             raise failures.of_client(self.daemon, about, error.message) from error
+
+    def _zfs(self, argv: Sequence[str]) -> Program:
+        zfs = next((found for name in _ZFS if (found := which(name))), _ZFS[0])
+        return self._program(zfs, argv, "zfsutils-linux")
+
+    def _program(self, program: str, argv: Sequence[str], package: str) -> Program:
+        source = self.daemon.type
+        return Program((program, *argv), code=_FAILED, package=package, source=source)
 
     @contextmanager
     def _explained(self, about: str) -> Iterator[None]:
@@ -157,8 +165,3 @@ def as_yaml(value: object) -> str:
     """
     text = json.dumps(value, ensure_ascii=False)
     return _BELOW_ASTRAL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
-
-
-def _zfs(argv: Sequence[str]) -> Program:
-    zfs = next((found for name in _ZFS if (found := which(name))), _ZFS[0])
-    return Program((zfs, *argv), code=_FAILED, package="zfsutils-linux")

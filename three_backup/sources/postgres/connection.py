@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.model.objects import AS_BYTES
@@ -16,7 +16,9 @@ from three_backup.model.objects import AS_BYTES
 if TYPE_CHECKING:
     import psycopg
 
-    Connection = psycopg.Connection[tuple[Any, ...]]
+    from three_backup.sources.postgres.waiting import PatientConnection
+
+    Connection = PatientConnection
 
 APPLICATION = "three_backup"
 ENDED = "postgres.ended"

@@ -8,11 +8,13 @@ byte. So sessions in a database with single bytes or without encoding get what i
 is converted here, as PostgreSQL does it.
 """
 
+import math
 import os
 import re
 import select
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import psycopg
@@ -23,13 +25,16 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq.abc import PGconn
 
 from three_backup.errors import readable
+from three_backup.host.patience import limit
 from three_backup.model.objects import AS_BYTES
+from three_backup.sources.postgres.waiting import BESIDE, SOURCE, PatientConnection
 
 _TEXTS = ("text", "name", "varchar", "bpchar", '"char"', 0)
 _TEXT_OID = 25
 _UTF8, _NONE = "UTF8", "SQL_ASCII"
 _PATIENCE = 130.0
 """Seconds that a server may take to let us in; psycopg waits as long by default."""
+_SHORTEST = 2.0  # psycopg waits for no less
 
 _IS_SINGLE_BYTE = """
 SELECT pg_catalog.pg_encoding_max_length(encoding) = 1
@@ -91,7 +96,7 @@ class _ServerCursor(psycopg.ServerCursor[tuple[Any, ...]]):
         return super().execute(_spelt(self.connection, query), *args, **options)
 
 
-class Session(psycopg.Connection[tuple[Any, ...]]):
+class Session(PatientConnection):
     """A session that takes statements in UTF-8 and carries every name."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -102,6 +107,16 @@ class Session(psycopg.Connection[tuple[Any, ...]]):
         for dumper in (_BinaryNameDumper, _NameDumper):  # the last one is the usual one
             self.adapters.register_dumper(str, dumper)
 
+    def beside(self) -> "_Beside":
+        given = {"dbname": os.environ.get("PGDATABASE") or "postgres", **self.given}
+        given |= {"host": self.info.host, "port": str(self.info.port)}  # of several that may be
+        given.pop("replication", None)
+        return connect_to(given, _Beside)
+
+
+class _Beside(Session):
+    is_beside = True
+
 
 _Session = TypeVar("_Session", bound=Session)
 
@@ -111,20 +126,29 @@ def connect_to(given: Mapping[str, str], kind: type[_Session]) -> _Session:
     user = given.get("user") or os.environ.get("PGUSER", "")
     # The server tells us our role at once, and refuses to if it cannot be converted.
     given = {**given, "client_encoding": _UTF8 if user.isascii() else _NONE}
+    given["connect_timeout"] = str(_patience(BESIDE if kind.is_beside else _PATIENCE))
     if all(map(_is_utf8, given.values())):
         session = kind.connect(make_conninfo(**given), autocommit=True)
     else:
         conninfo = " ".join(f"{name}={_quoted_value(value)}" for name, value in given.items())
         session = kind(_connect(conninfo.encode(*AS_BYTES)))
         session.autocommit = True
+    session.given = given
     if "replication" not in given:
         _agree_on_encoding(session)
     return session
 
 
+def _patience(longest: float) -> int:
+    """Return how many seconds to wait for a connection."""
+    with suppress(KeyError, ValueError):
+        longest = min(longest, float(os.environ["PGCONNECT_TIMEOUT"]) or longest)
+    return math.ceil(max(_SHORTEST, min(longest, limit(SOURCE))))
+
+
 def _connect(conninfo: bytes) -> PGconn:
     connection = pq.PGconn.connect_start(conninfo)
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _patience(_PATIENCE)
     while (status := connection.connect_poll()) != pq.PollingStatus.OK:
         left = deadline - time.monotonic()
         if status == pq.PollingStatus.FAILED or left <= 0:
@@ -132,7 +156,7 @@ def _connect(conninfo: bytes) -> PGconn:
             raise psycopg.OperationalError(f"connection failed: {said}", pgconn=connection)
         reads = [connection.socket] if status == pq.PollingStatus.READING else []
         writes = [connection.socket] if status == pq.PollingStatus.WRITING else []
-        select.select(reads, writes, (), left)
+        select.select(reads, writes, (), min(left, 1))
     connection.nonblocking = 1
     return connection
 

@@ -9,12 +9,12 @@ from typing import IO
 
 import crc32c
 
-from three_backup.command import Program, run
+from three_backup.command import run
 from three_backup.errors import BackupError
 from three_backup.sources.postgres.chain.links import Link
 from three_backup.sources.postgres.index import File, Form, Index
 from three_backup.sources.postgres.pack import PackReader
-from three_backup.sources.postgres.scratch.binaries import Binaries
+from three_backup.sources.postgres.scratch.binaries import Binaries, worker
 from three_backup.sources.postgres.scratch.folder import acting_as
 
 MANIFEST = "backup_manifest"
@@ -56,7 +56,8 @@ def combine(
 ) -> None:
     """Combine the links' data directories into pgdata with pg_combinebackup."""
     argv = [binaries["pg_combinebackup"], "--no-sync", f"--output={pgdata}", *options]
-    run(Program([*argv, *map(str, links)], user=user, code="postgres.combine", what="postgres"))
+    argv += map(str, links)
+    run(worker(argv, user, code="postgres.combine"))
 
 
 def write_manifest(directory: Path, manifest: bytes, user: str | None) -> None:

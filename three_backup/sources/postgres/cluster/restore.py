@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from three_backup.command import Program, run
+from three_backup.command import run
 from three_backup.errors import BackupError
 from three_backup.sources.base import Planned, Restored
 from three_backup.sources.jobs import WholeJob
@@ -27,7 +27,7 @@ from three_backup.sources.postgres.cluster.restored_configuration import (
     recovery_settings,
 )
 from three_backup.sources.postgres.index import Form, Index
-from three_backup.sources.postgres.scratch.binaries import Binaries, find_binaries
+from three_backup.sources.postgres.scratch.binaries import Binaries, find_binaries, worker
 from three_backup.sources.postgres.scratch.folder import acting_as
 from three_backup.sources.postgres.scratch.server import can_enter, scratch_user
 from three_backup.sources.postgres.scratch.wal import check_tablespaces
@@ -226,4 +226,4 @@ def _verify(site: BuildingSite, binaries: Binaries) -> None:
     """Let PostgreSQL compare every byte with the manifest and make all files durable."""
     for program in (("pg_verifybackup", "--quiet"), ("initdb", "--sync-only")):
         argv = [binaries[program[0]], program[1], str(site.combined)]
-        run(Program(argv, user=site.user, code="postgres.combine", what="postgres"))
+        run(worker(argv, site.user, code="postgres.combine"))

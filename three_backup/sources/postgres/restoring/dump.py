@@ -8,8 +8,9 @@ from operator import itemgetter
 from pathlib import Path
 from tempfile import gettempdir
 
-from three_backup.command import Program, run
+from three_backup.command import run
 from three_backup.model.objects import AS_BYTES
+from three_backup.sources.postgres.scratch.binaries import worker
 from three_backup.sources.postgres.scratch.folder import scratch_folder
 from three_backup.sources.postgres.scratch.server import ScratchServer
 from three_backup.sources.postgres.spelling import codec_of
@@ -79,7 +80,7 @@ def dump_definitions(
     with scratch_folder(Path(gettempdir()), None) as folder:
         patterns = [] if others else [f"--schema={schema}" for schema in schemas]
         dumped = _dump(server, folder, database, patterns)
-        listed = run(Program([dumped.pg_restore, "--list", "--verbose", str(dumped.dump)]))
+        listed = run(worker([dumped.pg_restore, "--list", "--verbose", str(dumped.dump)]))
         chosen = list(_chosen(listed.splitlines(), schemas, others))
         return Definitions(
             list(_steps(dumped, "pre-data", chosen)),
@@ -164,7 +165,7 @@ def _script(dumped: _Dumped, section: str, entries: Sequence[str]) -> bytes:
     wanted.write_text("\n".join(entries), *AS_BYTES)
     options = ["--file=-", "--no-tablespaces", "--no-owner", "--no-acl", f"--section={section}"]
     argv = [dumped.pg_restore, *options, f"--use-list={wanted}", str(dumped.dump)]
-    text = run(Program(argv)).encode(*AS_BYTES).decode(dumped.codec, AS_BYTES[1])
+    text = run(worker(argv)).encode(*AS_BYTES).decode(dumped.codec, AS_BYTES[1])
     return _without_fence(_ENCODING.sub(b"", text.encode(*AS_BYTES), count=1))
 
 

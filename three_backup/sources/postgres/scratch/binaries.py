@@ -2,12 +2,12 @@
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from three_backup.command import Program, run
+from three_backup.command import Program, own_work, run
 from three_backup.errors import BackupError
 
 _VERSION = re.compile(r"\(PostgreSQL\) (\d+)")
@@ -31,6 +31,11 @@ class Binaries:
 
     def __getitem__(self, name: str) -> str:
         return str(self.folder / name)
+
+
+def worker(argv: Sequence[str], user: str | None = None, code: str = "command.failed") -> Program:
+    """Return a program of PostgreSQL that works on files, mostly without a word."""
+    return Program(argv, user=user, code=code, what="postgres", source="postgres", life=own_work)
 
 
 def find_binaries(

@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from three_backup.errors import BackupError
+from three_backup.host import signals
 
 PGDATA = "pgdata"
 """The data directory of a scratch server, inside its folder."""
@@ -28,6 +29,7 @@ _NOBODY_NEW = -1
 
 _PREFIX = "three_backup-restore-"
 _STOPPED_WITHIN_MS = 10_000
+_LEAST_MS = 200
 
 
 @contextmanager
@@ -150,5 +152,10 @@ def _end(handle: int) -> None:
     ended.register(handle, select.POLLIN)
     for number in (signal.SIGQUIT, signal.SIGKILL):
         signal.pidfd_send_signal(handle, number)
-        if ended.poll(_STOPPED_WITHIN_MS):
+        if ended.poll(_patience_ms()):
             return
+
+
+def _patience_ms() -> float:
+    left = signals.time_left()
+    return _STOPPED_WITHIN_MS if left is None else max(left * 1000 / 2, _LEAST_MS)

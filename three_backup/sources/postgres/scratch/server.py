@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from three_backup.command import Program, run
-from three_backup.errors import BackupError
+from three_backup.command import Program, growth, own_work, run
+from three_backup.errors import BackupError, SilentError
 from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.scratch.binaries import Binaries
 from three_backup.sources.postgres.scratch.folder import (
@@ -83,7 +83,8 @@ class ScratchServer:
     def program(self, name: str, *arguments: str, database: str) -> Program:
         """Return a client program of the server's version that connects to this database."""
         environment = session_environment(self.socket_folder, self.superuser, database)
-        return Program([self.binaries[name], *arguments], environment)
+        argv = [self.binaries[name], *arguments]
+        return Program(argv, environment, source="postgres", life=own_work)
 
     def invalid_pages(self) -> set[str]:
         """Return the relations in which recovery missed pages, as `base/5/16391`."""
@@ -155,8 +156,12 @@ def start(server: ScratchServer, user: str | None) -> None:
                 ],
                 server.environment,
                 user=user,
+                source="postgres",
+                life=growth(server.log),  # it tells every ten seconds how far recovery is
             )
         )
+    except SilentError:
+        raise
     except BackupError as error:
         said = _end_of_log(server.log, user) or error.message
         built = _BUILT_OTHERWISE.search(said)

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
-from three_backup.command import Program, stream
+from three_backup.command import stream
 from three_backup.errors import BackupError
-from three_backup.sources.postgres.scratch.binaries import Binaries
+from three_backup.sources.postgres.scratch.binaries import Binaries, worker
 
 _SEGMENT = re.compile(r"[0-9A-F]{24}")
 _TIMELINE_DIGITS = 8
@@ -88,7 +88,7 @@ def _created(
     argv = [binaries["pg_waldump"], f"--path={pgdata / 'pg_wal'}", "--rmgr=Tablespace"]
     argv += [*_start(redo, segments[0]), segments[0], segments[-1]]
     try:
-        with stream(Program(argv, user=user, code="postgres.wal", what="postgres")) as lines:
+        with stream(worker(argv, user, code="postgres.wal")) as lines:
             for line in lines:
                 created = _CREATED.search(line)
                 if created is None:

@@ -5,7 +5,6 @@ sent. The slot disappears with the connection, however that ends.
 """
 
 import os
-import select
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
 
 _ARCHIVE, _CONTENT, _MANIFEST = ord("n"), ord("d"), ord("m")
 _PIECE = 256 << 10
-_SILENCE = 60.0
-"""Seconds without a byte (as in a long checkpoint) after which the run shows that it lives."""
 # A server that cannot build on a parent says so with one of these, whatever its language is:
 # object_not_in_prerequisite_state, internal_error, data_corrupted.
 _REFUSALS = ("55000", "XX000", "XX001")
@@ -99,24 +96,24 @@ def stream_backup(
     """
     import psycopg
 
-    server = connection.pgconn
     warnings: list[str] = []
     connection.add_notice_handler(lambda notice: warnings.append(notice.message_primary or ""))
-    server.send_query(_command(label, incremental=incremental))
+    server = _Sender(connection, receiver)
+    server.connection.send_query(_command(label, incremental=incremental))
     try:
-        start_lsn, timeline = _row(_result(server, receiver))
+        start_lsn, timeline = _row(_result(server))
     except psycopg.Error as error:
         if incremental and error.sqlstate in _REFUSALS:
             raise _parent_unusable(error) from error
         raise
-    archives = _result(server, receiver)
+    archives = _result(server)
     tablespaces = _tablespaces(archives)
     if not incremental:
         receiver.expected(_size(archives))
-    _result(server, receiver)
-    _copy(server, receiver)
-    end_lsn, _ = _row(_result(server, receiver))
-    is_damaged = _ends_damaged(server, receiver)
+    _result(server)
+    _copy(server)
+    end_lsn, _ = _row(_result(server))
+    is_damaged = _ends_damaged(server)
     if is_damaged and not warnings:
         raise psycopg.errors.DataCorrupted("a checksum is wrong, and the server names no file")
     damage = tuple(warnings) if is_damaged else ()
@@ -138,33 +135,53 @@ def _command(label: str, *, incremental: bool) -> bytes:
     return f"BASE_BACKUP ({', '.join(options)})".encode()
 
 
-def _ends_damaged(server: "PGconn", receiver: Receiver) -> bool:
+def _ends_damaged(server: "_Sender") -> bool:
     """Tell whether the server reports wrong checksums at the end; any other error is raised."""
     import psycopg
 
     try:
-        while _next_result(server, receiver) is not None:
+        while _next_result(server) is not None:
             pass
     except psycopg.errors.DataCorrupted:
         return True
     return False
 
 
-def _copy(server: "PGconn", receiver: Receiver) -> None:
-    router = _Router(receiver)
+def _copy(server: "_Sender") -> None:
+    router, connection = _Router(server.receiver), server.connection
     is_idle = False
     # Asynchronous: else libpq waits for the network while it holds the interpreter's lock.
     while True:
-        size, message = server.get_copy_data(1)
+        size, message = connection.get_copy_data(1)
         if size > 0:
+            server.heard()
             router.message(message)
         elif size < 0:
             return
         elif is_idle:
-            _wait(server, receiver)
+            server.wait()
         else:
-            server.consume_input()  # mostly more is there already: this saves a select()
+            connection.consume_input()  # mostly more is there already: this saves a select()
         is_idle = size == 0 and not is_idle
+
+
+class _Sender:
+    """The server that sends, and who receives."""
+
+    def __init__(self, session: "Connection", receiver: Receiver) -> None:
+        self.connection: PGconn = session.pgconn
+        self.receiver = receiver
+        self._session, self._silence = session, session.silence()
+
+    def heard(self) -> None:
+        self._silence.begin()
+
+    def wait(self) -> None:
+        """Wait a moment for more; without any, as in a checkpoint, show that the run lives."""
+        if self._session.await_bytes(self._silence):
+            self.connection.consume_input()
+        else:
+            self.receiver.waiting()
 
 
 class _Router:
@@ -186,35 +203,27 @@ class _Router:
             self._in_manifest = True
 
 
-def _result(server: "PGconn", receiver: Receiver) -> "PGresult":
+def _result(server: "_Sender") -> "PGresult":
     """Return the next result; raise OperationalError if there is none."""
     import psycopg
 
-    result = _next_result(server, receiver)
+    result = _next_result(server)
     if result is None:
         raise psycopg.OperationalError("the server closed the connection")
     return result
 
 
-def _next_result(server: "PGconn", receiver: Receiver) -> "PGresult | None":
+def _next_result(server: "_Sender") -> "PGresult | None":
     """Return the next result, None at the end. Signals can interrupt the wait."""
     import psycopg
     from psycopg.pq import ExecStatus
 
-    while server.is_busy():
-        _wait(server, receiver)
-    result = server.get_result()
+    while server.connection.is_busy():
+        server.wait()
+    result = server.connection.get_result()
     if result is not None and result.status == ExecStatus.FATAL_ERROR:
         raise psycopg.errors.error_from_result(result)
     return result
-
-
-def _wait(server: "PGconn", receiver: Receiver) -> None:
-    readable, _, _ = select.select((server.socket,), (), (), _SILENCE)
-    if readable:
-        server.consume_input()
-    else:
-        receiver.waiting()
 
 
 def _row(result: "PGresult") -> tuple[str, str]:
