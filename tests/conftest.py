@@ -55,6 +55,7 @@ _LONGEST = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="everything, in place of a sample")
+    parser.addoption("--lxd", action="store_const", const="alone", default="", help="only LXD's")
     parser.addoption("--seed", default="", help="draws the sample; default: the commit's hash")
     parser.addoption("--seeds", type=int, help="so many instants of kills and places of faults")
 
@@ -70,10 +71,11 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
     option = config.option
     option.seed = option.seed or commit()
-    if not hasattr(option, "lxd"):  # a worker gets it from the controller
+    if not hasattr(config, "workerinput"):  # a worker gets it from the controller
         is_chosen = config.args_source is not config.ArgsSource.TESTPATHS or option.keyword
-        option.lxd = "chosen" if is_chosen else ""
-        if not is_chosen:
+        if is_chosen:
+            option.lxd = "chosen"
+        elif not option.lxd:
             option.lxd = "all" if option.all or whole_lxd.changed() else "core"
 
 
@@ -101,7 +103,11 @@ def _left_out(config: pytest.Config) -> list[str]:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     option = session.config.option
     is_worker = hasattr(session.config, "workerinput")
-    if exitstatus == 0 and option.lxd == "all" and not (is_worker or option.collectonly):
+    if (
+        exitstatus == 0
+        and option.lxd in ("all", "alone")
+        and not (is_worker or option.collectonly)
+    ):
         whole_lxd.remember()
 
 
@@ -125,7 +131,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not any("::" in argument for argument in config.args):
         sample = Sample.of(config)
         chosen = _some_kinds(sample, sample.drawn(items))
-    if config.option.lxd == "core":
+    if config.option.lxd == "alone":
+        chosen = [item for item in items if _daemon(item)]
+    elif config.option.lxd == "core":
         chosen = [item for item in chosen if not _daemon(item) or _path(item) in whole_lxd.CORE]
     config.hook.pytest_deselected(items=list(set(items) - set(chosen)))
     items[:] = sorted(chosen, key=_rank)

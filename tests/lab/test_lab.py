@@ -1,5 +1,6 @@
 """The lab itself: the programs of its machine behave as if they were installed on this host."""
 
+import json
 import os
 import subprocess
 from collections.abc import Sequence
@@ -47,7 +48,14 @@ def test_a_stream_passes_through_both_ways(lab: Lab) -> None:
 def test_the_lab_has_pools_projects_and_an_image(lab: Lab) -> None:
     assert names(lab, "storage-pools") == ["default", "folder", "second", "secret"]
     assert names(lab, "projects") == ["default", "plain", "shop"]
-    assert "tiny" in run(lab, "lxc", "image", "list", "--format=csv").stdout
+    assert "tiny" in run(lab, lab.words.client, "image", "list", "--format=csv").stdout
+
+
+def test_it_makes_virtual_machines(lab: Lab) -> None:
+    lab.sh("lxc init --empty --vm guest --device=root,size=16MiB </dev/null")
+    disk = "tank/lxd/virtual-machines/guest.block"
+    assert lab.sh(f"zfs get -Hpo value volsize {disk}") == f"{16 << 20}\n"
+    lab.sh("lxc delete guest")
 
 
 def test_commands_are_recorded(lab: Lab) -> None:
@@ -57,8 +65,10 @@ def test_commands_are_recorded(lab: Lab) -> None:
 
 
 def test_whoever_is_not_in_the_group_is_kept_out(lab: Lab) -> None:
-    assert run(lab, "lxc", "query", "/1.0/projects", LAB_USER="member").returncode == 0
-    assert run(lab, "lxc", "query", "/1.0/projects", LAB_USER="outsider").returncode == 1
+    assert run(lab, lab.words.client, "query", "/1.0/projects", LAB_USER="member").returncode == 0
+    assert (
+        run(lab, lab.words.client, "query", "/1.0/projects", LAB_USER="outsider").returncode == 1
+    )
 
 
 def test_a_line_that_fails_in_the_machine_is_an_error(lab: Lab) -> None:
@@ -67,5 +77,5 @@ def test_a_line_that_fails_in_the_machine_is_an_error(lab: Lab) -> None:
 
 
 def names(lab: Lab, kind: str) -> Sequence[str]:
-    listed = lab.sh(f"lxc query /1.0/{kind} </dev/null | grep -o '[a-z]*\"' | tr -d '\"' | sort")
-    return listed.split()
+    listed = json.loads(run(lab, lab.words.client, "query", f"/1.0/{kind}").stdout)
+    return sorted(path.rpartition("/")[2] for path in listed)

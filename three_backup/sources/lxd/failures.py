@@ -54,6 +54,13 @@ def of_zfs(daemon: Daemon, about: str, text: str) -> BackupError:
             f"{about}: {text}",
             "run as root; for backups alone `zfs allow USER send,hold POOL` is enough",
         )
+    if "embedded data stream feature" in text:
+        return BackupError(
+            f"{daemon.type}.embedded",
+            f"{about}: older versions took the snapshot so that no encrypted pool receives it",
+            "restore it into a pool that is not encrypted (--level1), and move it from there: "
+            f"{daemon.client} move, {daemon.client} storage volume move",
+        )
     if "out of space" in text:
         return BackupError(f"{daemon.type}.full", f"{about}: {text}", "make room in the pool")
     return BackupError(f"{daemon.type}.zfs", f"{about}: {text}")

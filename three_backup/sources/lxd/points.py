@@ -13,8 +13,9 @@ from three_backup.sources.lxd.failures import HeldError, NoDatasetError, NotFoun
 
 _LIST = ("list", "-Hp", "-d", "1", "-t", "filesystem,volume,snapshot")
 _COLUMNS = ("-o", "name,guid,referenced,encryption,type")
-_SEND = ("send", "-c", "-L", "-e")
-"""Sends blocks as they lie on disk: compressed, large, embedded."""
+_SEND = ("send", "-c", "-L")
+"""Sends blocks as they lie on disk: compressed, large. Not embedded ones (-e): no encrypted
+dataset receives these."""
 
 _NO_EXPIRY = "0001-01-01T00:00:00Z"
 

@@ -82,9 +82,10 @@ class Receiver:
 
     def settle(self, last: Manifest) -> None:
         """Compare the guids of what was received with the manifest, then drop the snapshots."""
-        received = (f"{dataset.name}@{names.point(last.snapshot)}" for dataset in self.datasets)
-        rows = self._zfs("get", "-Hp", "-o", "value", "guid", *received)
-        if points.joined(guid for (guid,) in rows) != last.facts["guid"]:
+        received = [f"{dataset.name}@{names.point(last.snapshot)}" for dataset in self.datasets]
+        rows = self._zfs("get", "-Hp", "-o", "name,value", "guid", *received)
+        guids = dict(rows)
+        if points.joined(guids[name] for name in received) != last.facts["guid"]:
             raise BackupError(
                 f"{self.target.type}.other_stream",
                 f"{self.target}: what was received is not snapshot {last.snapshot}",
