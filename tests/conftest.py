@@ -23,6 +23,7 @@ from tests.lab.sample import DAEMONS, Sample, commit
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
+from three_backup.host import patience as host_patience
 
 _BUCKETS = count(1)
 _TOGETHER = 12
@@ -207,6 +208,14 @@ def signals() -> Iterator[None]:
     yield
     for number, handler in before:
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets how many seconds a server may be silent within the test."""
+    monkeypatch.setattr(host_patience, "_limits", [*host_patience._limits])
+    monkeypatch.setattr(host_patience, "_silent", set())
+    return lambda seconds: host_patience.configure(lambda _: seconds)
 
 
 @pytest.fixture(scope="session")

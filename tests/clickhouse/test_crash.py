@@ -1,7 +1,9 @@
 """A kill of the tool or the server: the next run ends well, and nothing is written twice."""
 
+import os
+import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +16,7 @@ from three_backup.errors import BackupError, UnreachableError
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import SnapshotId
 from three_backup.model.storage import Storage
-from three_backup.sources.clickhouse import attempt
+from three_backup.sources.clickhouse import attempt, client
 from three_backup.sources.clickhouse.client import connect
 from three_backup.sources.clickhouse.operation import find
 
@@ -203,13 +205,13 @@ def test_a_backup_without_anybody_who_remembers_it_is_adopted_if_it_is_whole(
         server.execute("CREATE DATABASE shop")
         make(server, "shop")
         left = begin_and_die(taking, "shop")
-        client = connect("test")
+        asked = connect("test")
         gate.opened.set()
         while is_at_work(left):
             pass
         server.kill()
         server.start()
-        assert find(client, left.id) is None
+        assert find(asked, left.id) is None
         assert taking.take(table("shop", "hits")).snapshot == left.snapshot
 
 
@@ -233,4 +235,38 @@ def test_a_server_that_moves_nothing_is_given_up_and_nothing_is_left(
     assert taking.beats
     assert "server_timeout" in refused.value.hint
     assert taking.stored_keys() == []
+    assert noted(taking, database) == []
+
+
+def test_a_server_that_stands_still_is_unreachable_and_the_next_run_goes_on(
+    live: ClickhouseServer,
+    database: str,
+    taking: Taking,
+    gate: Gate,
+    patience: Callable[[float], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "_PULSE_SECONDS", 0.5)
+    make(live, database)
+    patience(2)
+
+    journals = taking.journals(table(database, "hits"))
+
+    def halt_once_it_is_noted() -> None:
+        while not list(journals.rglob("attempt.json")):
+            pass
+        os.kill(live.pid, signal.SIGSTOP)
+
+    halt = threading.Thread(target=halt_once_it_is_noted, daemon=True)
+    halt.start()
+    try:
+        with pytest.raises(UnreachableError, match="does not answer"):
+            taking.take(table(database, "hits"))
+    finally:
+        halt.join(10)
+        os.kill(live.pid, signal.SIGCONT)
+    gate.opened.set()
+    assert len(noted(taking, database)) == 1
+    patience(60)
+    taking.take(table(database, "hits"))
     assert noted(taking, database) == []

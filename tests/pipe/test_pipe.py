@@ -224,7 +224,9 @@ def test_a_reader_that_leaves_ends_it_quietly(tool: str) -> None:
         assert (process.wait(), process.stderr.read()) == (141, b"")
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
 def test_a_signal_ends_it_quietly(tool: str, number: signal.Signals, status: int) -> None:
     with running(tool) as process:
         assert process.stderr is not None

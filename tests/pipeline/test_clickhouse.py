@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import count
@@ -224,3 +225,55 @@ def test_no_secret_shows_anywhere(mixed: Host) -> None:
     texts += [store(mixed).read(entry.key) for entry in store(mixed).all_keys("")]
     for secret in secrets:
         assert not any(secret in text for text in (*texts, *seen))
+
+
+_STALLS = """#!/bin/sh
+statement=$(cat)
+case "$statement" in
+    BACKUP*words*) trap '' TERM INT HUP; while :; do sleep 0.1; done ;;
+    *) printf %s "$statement" | exec "{client}" "$@" ;;
+esac
+"""
+
+
+@pytest.fixture
+def stalling(mixed: Host, clickhouse: ClickhouseServer) -> Iterator[Host]:
+    """A host whose client hangs at the backup of one view, and takes no signal."""
+    folder = mixed.folder / "stalls"
+    folder.mkdir()
+    script = folder / "clickhouse-client"
+    script.write_text(_STALLS.format(client=clickhouse.bindir / "clickhouse-client"))
+    script.chmod(0o755)
+    path = mixed.environ["PATH"]
+    mixed.environ["PATH"] = f"{folder}:{path}"
+    yield mixed
+    mixed.environ["PATH"] = path
+
+
+def test_one_object_that_hangs_fails_and_the_next_one_has_its_turn(stalling: Host) -> None:
+    stalling.configure(server_timeout="2s")
+    names = f"-s '{words(stalling)}' -s '{hits(stalling)}'"
+    stalling.good(f"tb-discover {names} | sort -r > found")
+    run = stalling.sh("tb-snapshot --base < found")
+    first, second = run.records
+    assert first["id"] == words(stalling)
+    assert first["error"]["code"] == "server.silent"
+    assert "clickhouse-client showed no sign of life for 0:00:02 and was given up" in run.stderr
+    assert second["snapshot"]["kind"] == "base"
+    assert run.status == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_tool_whose_server_hangs(stalling: Host, number: signal.Signals) -> None:
+    stalling.good(f"tb-discover -s '{words(stalling)}' > found")
+    with started(stalling.real, "/bin/sh", "-c", "exec tb-snapshot --base < found") as process:
+        until(lambda: bool(list(stalling.local_dir.rglob("attempt.json"))))
+        began = time.monotonic()
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=60)
+    assert time.monotonic() - began < 10
+    assert process.returncode == (130 if number == signal.SIGINT else 143)
+    assert "Traceback" not in stderr
+    stalling.environ["PATH"] = stalling.environ["PATH"].partition(":")[2]
+    stalling.good("tb-snapshot --base < found")
+    assert not list(stalling.local_dir.rglob("attempt.json"))

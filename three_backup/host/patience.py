@@ -91,15 +91,15 @@ class Silence:
     def check(self) -> float:
         """Return for how many seconds to look now. Raises SilentError if there was no life."""
         longest = min(limit(self._source, self._who), self._at_most)
-        now = time.monotonic()
-        if self._ask is not None and now - self._asked >= max(longest / _QUESTIONS, _OFTEN):
+        pause = max(longest / _QUESTIONS, _OFTEN)
+        if self._ask is not None and time.monotonic() - self._asked >= pause:
             self._look(self._ask)
         left = self._since + longest - time.monotonic()
         if left <= 0:
             signals.obey()
             _silent.add(self._who)
             raise self._error(longest)
-        return min(left, _SLICE)
+        return min(left, _SLICE, pause)
 
     def _look(self, ask: Ask) -> None:
         before, self._pulse = self._pulse, ask()
