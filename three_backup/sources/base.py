@@ -238,7 +238,10 @@ class PointSource(Source, Restorer, Protocol):
         """Check as a FolderSource does."""
 
     def take(self, job: SnapshotJob) -> Manifest:
-        """Make a point. Raises as a FolderSource does; a failure leaves no point behind."""
+        """Make a point. Raises as a FolderSource does.
+
+        A failure leaves no point behind, unless the server no longer answers.
+        """
 
     def points(self, carrier: Carrier) -> Mapping[SnapshotId, str]:
         """Return every point of ours that is there, with its guid."""
