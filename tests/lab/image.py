@@ -1,4 +1,4 @@
-"""The disk of the lab's machine: Debian with LXD, and ZFS's modules for Debian's kernel."""
+"""The disk of the lab's machine: Debian with LXD, Incus, and ZFS's modules for Debian's kernel."""
 
 import shutil
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ _RUNS = (
     *(_KERNEL, "systemd-sysv", "udev", "dbus", "kmod", "initramfs-tools", "busybox-static"),
     *("openssh-server", "iproute2", "netbase", "procps", "e2fsprogs", "zfsutils-linux"),
     *("lxd", "lxd-client", "uidmap", "squashfs-tools", "xz-utils", "attr", "acl", "apparmor"),
+    *("incus-base", "incus-client", "qemu-system-x86", "ovmf"),
     *("nftables", "dnsmasq-base"),  # bridges
 )
 # If it is killed, its processes end and its mounts go, so that the folder can be removed.
@@ -24,7 +25,12 @@ _ALONE = (
     *("setpriv", "--pdeathsig", "KILL", "--"),
     *("unshare", "--mount", "--pid", "--mount-proc", "--fork", "--kill-child", "--"),
 )
-_DOCUMENTS = ("man", "locale", "doc", "i18n")
+_EXCLUDED = (
+    *("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*", "/usr/share/i18n/*"),
+    *("/usr/bin/qemu-system-i386", "/usr/bin/qemu-system-x86_64-microvm"),
+    *("/usr/share/qemu/skiboot*", "/usr/share/qemu/slof*", "/usr/share/qemu/openbios*"),
+    *("/usr/share/qemu/u-boot*", "/usr/share/qemu/trace-events*", "/usr/share/ovmf/*"),
+)
 _UNWANTED = (
     *("apt-daily.timer", "apt-daily-upgrade.timer", "fstrim.timer", "dpkg-db-backup.timer"),
     *("e2scrub_all.timer", "e2scrub_reap.service", "getty@tty1.service", "lxd-agent.service"),
@@ -71,7 +77,7 @@ def _debootstrap(tree: Path, packages: tuple[str, ...]) -> command.Program:
             f"--include={','.join(packages)}",
         ),
         "--aptopt=APT::Install-Recommends false",
-        *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in _DOCUMENTS),
+        *(f"--dpkgopt=path-exclude={pattern}" for pattern in _EXCLUDED),
         *(SUITE, tree, f"deb {mirror()} {SUITE} main contrib"),
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.lab.machine import Machine
 
-_PROGRAMS = ("lxc", "zfs", "zpool")
+_PROGRAMS = ("lxc", "incus", "zfs", "zpool")
 _PROGRAM = """\
 #!/bin/sh
 exec {python} -I -S {stand_in} {config} {calls} {program} "$@"
@@ -50,7 +50,7 @@ class Lab:
 
     @contextmanager
     def calls(self) -> Iterator[list[list[str]]]:
-        """Yield a list that holds, after the block, the `lxc`, `zfs` and `zpool` calls in it."""
+        """Yield a list that holds, after the block, the calls of the stand-ins in it."""
         seen: list[list[str]] = []
         before = len(self._logged())
         yield seen

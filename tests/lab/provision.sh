@@ -1,38 +1,25 @@
 #!/bin/sh
-# Runs once in the machine: what the tests find there. An LXD pool of each kind, projects that keep
-# volumes of their own (shop) and those of the default project (plain), an image of busybox.
+# Runs once in the machine: what the tests find there, in LXD and in Incus alike. A pool of each
+# kind, projects that keep volumes of their own (shop) and those of the default project (plain), an
+# image of busybox.
 set -eu
 
 for disk in tank second; do
     zpool create -o ashift=12 -O compression=lz4 -O atime=off -O mountpoint=none \
         "$disk" "/dev/disk/by-id/virtio-$disk"
-    zfs create -o mountpoint=none "$disk/lxd"
 done
 head -c 32 /dev/urandom >/root/secret.key
-zfs create -o mountpoint=none -o encryption=on -o keyformat=raw \
-    -o keylocation=file:///root/secret.key tank/secret
+for daemon in lxd incus; do
+    zfs create -o mountpoint=none "tank/$daemon"
+    zfs create -o mountpoint=none "second/$daemon"
+done
+for secret in tank/secret tank/secret-incus; do
+    zfs create -o mountpoint=none -o encryption=on -o keyformat=raw \
+        -o keylocation=file:///root/secret.key "$secret"
+done
 
-useradd --create-home --groups lxd member
+useradd --create-home --groups lxd,incus-admin member
 useradd --create-home outsider
-
-lxd waitready --timeout 300
-lxd init --preseed <<'PRESEED'
-storage_pools:
-- {name: default, driver: zfs, config: {source: tank/lxd}}
-- {name: second, driver: zfs, config: {source: second/lxd}}
-- {name: secret, driver: zfs, config: {source: tank/secret}}
-- {name: folder, driver: dir}
-profiles:
-- name: default
-  devices:
-    root: {path: /, pool: default, type: disk}
-projects:
-- name: shop
-  config: {features.images: "false", features.profiles: "true", features.storage.volumes: "true"}
-- name: plain
-  config: {features.images: "false", features.profiles: "false", features.storage.volumes: "false"}
-PRESEED
-lxc profile device add default root disk path=/ pool=default --project shop </dev/null
 
 root=$(mktemp -d)/rootfs
 mkdir -p "$root/bin" "$root/sbin" "$root/etc" "$root/dev" "$root/proc" "$root/sys" "$root/root" \
@@ -52,11 +39,39 @@ creation_date: 1700000000
 properties: {description: busybox, os: busybox, release: "1"}
 METADATA
 tar -C "${root%/rootfs}" --numeric-owner --owner=0 --group=0 -cf /root/tiny.tar metadata.yaml rootfs
-lxc image import /root/tiny.tar --alias tiny </dev/null
 
-# What a pool first needs of an image is unpacked here, not in the first test that asks.
-for pool in default second secret; do
-    lxc init tiny unpack --storage "$pool" </dev/null
-    lxc delete unpack
-done
+# provision CLIENT ADMIN DAEMON SECRET: ADMIN is the program that sets the daemon up.
+provision() {
+    client=$1 admin=$2 daemon=$3 secret=$4
+    $admin waitready --timeout 300
+    $admin init --preseed <<PRESEED
+storage_pools:
+- {name: default, driver: zfs, config: {source: tank/$daemon}}
+- {name: second, driver: zfs, config: {source: second/$daemon}}
+- {name: secret, driver: zfs, config: {source: $secret}}
+- {name: folder, driver: dir}
+profiles:
+- name: default
+  devices:
+    root: {path: /, pool: default, type: disk}
+projects:
+- name: shop
+  config: {features.images: "false", features.profiles: "true", features.storage.volumes: "true"}
+- name: plain
+  config: {features.images: "false", features.profiles: "false", features.storage.volumes: "false"}
+PRESEED
+    $client profile device add default root disk path=/ pool=default --project shop </dev/null
+    $client image import /root/tiny.tar --alias tiny </dev/null
+    # What a pool first needs of an image is unpacked here, not in the first test that asks.
+    for pool in default second secret; do
+        $client init tiny unpack --storage "$pool" </dev/null
+        $client delete unpack
+    done
+    # Fails here where the daemon cannot make virtual machines.
+    $client init --empty --vm machine --device root,size=64MiB </dev/null
+    $client delete machine
+}
+
+provision lxc lxd lxd tank/secret
+provision incus 'incus admin' incus tank/secret-incus
 rm -r "${root%/rootfs}" /root/tiny.tar
