@@ -1,4 +1,4 @@
-"""The lab's machine: QEMU with LXD and ZFS in it, reached by ssh over the loopback."""
+"""The lab's machine: QEMU with LXD, Incus and ZFS in it, reached by ssh over the loopback."""
 
 import json
 import os
@@ -21,6 +21,14 @@ _KERNEL_LINE = (
     "root=/dev/vda rw console=ttyS0 net.ifnames=0 apparmor=0 audit=0 mitigations=off quiet"
 )
 _SAVED = "ready"
+# What was freed is saved as well, unless it is zero.
+_ZERO_FREE_MEMORY = """\
+sync; zpool sync; echo 3 > /proc/sys/vm/drop_caches
+free=$(awk '/^MemFree:/ { print int($2 / 1024) - 64 }' /proc/meminfo)
+mount -t tmpfs -o "size=${free}m" zeros /mnt
+head -c "${free}M" /dev/zero > /mnt/zeros
+umount /mnt
+"""
 _ENDS_WITH_US: tuple[str | Path, ...] = ("setpriv", "--pdeathsig", "KILL", "--")
 """Has the kernel kill a program when this process ends, however it ends."""
 
@@ -80,7 +88,7 @@ class Machine:
 
     def save(self) -> None:
         """Save the state of the running machine in its disks, for `resume`, and end it."""
-        self.ssh("sync; zpool sync; echo 3 > /proc/sys/vm/drop_caches")
+        self.ssh(_ZERO_FREE_MEMORY)
         self._ask_monitor(f"savevm {_SAVED}")
         self._end()
 

@@ -1,5 +1,6 @@
 """The lab itself: the programs of its machine behave as if they were installed on this host."""
 
+import json
 import os
 import subprocess
 from collections.abc import Sequence
@@ -8,6 +9,8 @@ import pytest
 
 from tests.lab.lab import Lab
 from three_backup.errors import BackupError
+
+both = pytest.mark.parametrize("client", ["lxc", "incus"])
 
 
 def run(lab: Lab, *argv: str, **environ: str) -> "subprocess.CompletedProcess[str]":
@@ -44,10 +47,21 @@ def test_a_stream_passes_through_both_ways(lab: Lab) -> None:
     lab.sh("zfs destroy -r tank/streamed && zfs destroy -r tank/received")
 
 
-def test_the_lab_has_pools_projects_and_an_image(lab: Lab) -> None:
-    assert names(lab, "storage-pools") == ["default", "folder", "second", "secret"]
-    assert names(lab, "projects") == ["default", "plain", "shop"]
-    assert "tiny" in run(lab, "lxc", "image", "list", "--format=csv").stdout
+@both
+def test_a_daemon_has_pools_projects_and_an_image(lab: Lab, client: str) -> None:
+    assert names(lab, client, "storage-pools") == ["default", "folder", "second", "secret"]
+    assert names(lab, client, "projects") == ["default", "plain", "shop"]
+    assert "tiny" in run(lab, client, "image", "list", "--format=csv").stdout
+
+
+def test_both_daemons_make_virtual_machines(lab: Lab) -> None:
+    size = "--device=root,size=16MiB"
+    for client, root in (("lxc", "tank/lxd"), ("incus", "tank/incus")):
+        made = run(lab, client, "init", "--empty", "--vm", "guest", size)
+        assert made.returncode == 0, made.stderr
+        disk = f"{root}/virtual-machines/guest.block"
+        assert run(lab, "zfs", "get", "-Hpo", "value", "volsize", disk).stdout == f"{16 << 20}\n"
+        assert run(lab, client, "delete", "guest").returncode == 0
 
 
 def test_commands_are_recorded(lab: Lab) -> None:
@@ -56,9 +70,10 @@ def test_commands_are_recorded(lab: Lab) -> None:
     assert calls == [["zpool", "list", "-H"]]
 
 
-def test_whoever_is_not_in_the_group_is_kept_out(lab: Lab) -> None:
-    assert run(lab, "lxc", "query", "/1.0/projects", LAB_USER="member").returncode == 0
-    assert run(lab, "lxc", "query", "/1.0/projects", LAB_USER="outsider").returncode == 1
+@both
+def test_whoever_is_not_in_the_group_is_kept_out(lab: Lab, client: str) -> None:
+    assert run(lab, client, "query", "/1.0/projects", LAB_USER="member").returncode == 0
+    assert run(lab, client, "query", "/1.0/projects", LAB_USER="outsider").returncode == 1
 
 
 def test_a_line_that_fails_in_the_machine_is_an_error(lab: Lab) -> None:
@@ -66,6 +81,6 @@ def test_a_line_that_fails_in_the_machine_is_an_error(lab: Lab) -> None:
         lab.sh("exit 3")
 
 
-def names(lab: Lab, kind: str) -> Sequence[str]:
-    listed = lab.sh(f"lxc query /1.0/{kind} </dev/null | grep -o '[a-z]*\"' | tr -d '\"' | sort")
-    return listed.split()
+def names(lab: Lab, client: str, kind: str) -> Sequence[str]:
+    listed = json.loads(run(lab, client, "query", f"/1.0/{kind}").stdout)
+    return sorted(path.rpartition("/")[2] for path in listed)
