@@ -54,3 +54,27 @@ def test_who_lacks_rights_in_the_pool_reads_how_to_give_them() -> None:
     assert "zfs allow" in error.hint
     gone = failures.of_zfs("a", "zfs failed: cannot open 'tank/a': dataset does not exist")
     assert isinstance(gone, NoDatasetError)
+
+
+SHOW = (
+    "see what the project forbids (lxc project show shop), or restore into another with --level2"
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        (
+            """Project "my shop" doesn't allow for snapshot creation""",
+            "allow them: lxc project set 'my shop' restricted.snapshots=allow",
+        ),
+        (
+            'Use of low-level config "raw.lxc" on container "web" of project "shop" is forbidden',
+            SHOW,
+        ),
+        ("Failed to run: zfs set quota=1", ""),
+    ],
+)
+def test_what_a_project_refuses_has_a_remedy(said: str, remedy: str) -> None:
+    error = failures.of_lxc("a", f"lxc failed (exit status 1): Error: {said}")
+    assert (error.message, error.hint) == (f"a: {said}", remedy)

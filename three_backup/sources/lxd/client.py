@@ -26,6 +26,7 @@ PROGRAMS = ("lxc", "/snap/bin/lxc")
 _ZFS = ("zfs", "/usr/sbin/zfs", "/sbin/zfs")
 _REMOTE = "local:"
 _BELOW_ASTRAL = re.compile("[\x7f-\uffff]")
+_LONGEST_PLAIN_KEY = 1000
 _LXC_FAILED = "lxd.lxc"
 _ZFS_FAILED = "lxd.zfs"
 
@@ -42,30 +43,40 @@ def names_beside(object_id: ObjectId) -> frozenset[str]:
 
 
 def send(method: str, path: str, body: Mapping[str, Any] | None, about: str) -> None:
-    """Send a change and wait until it is made. body: no secrets, as other users can see argv."""
+    """Send a change and wait until it is made.
+
+    body: short, as the kernel limits an argument; no secrets, as other users can see argv.
+    """
     given = () if body is None else ("--data", json.dumps(body))
     _lxc(("query", "--wait", "--request", method, *given, f"{_REMOTE}{path}"), about)
 
 
-def configure(container: ObjectId, configuration: Mapping[str, Any]) -> None:
-    """Replace the whole configuration of an instance."""
-    argv = ("config", "edit", f"{_REMOTE}{container.level3}", "--project", container.level2)
-    _lxc(argv, str(container), as_yaml(configuration))
+def configure(object_id: ObjectId, configuration: Mapping[str, Any]) -> None:
+    """Replace the whole configuration of an instance or a custom volume, whatever its length."""
+    edit = names.edit(object_id, _REMOTE)
+    _lxc((*edit, f"--project={object_id.level2}"), str(object_id), as_yaml(configuration))
 
 
 def as_yaml(value: object) -> str:
-    """Return JSON that is YAML too.
+    """Return YAML that is JSON too, unless a key is too long to stand without a mark of its own.
 
     YAML takes no pairs of surrogates, so astral characters stay as they are. It takes no
     unprintable characters either, so all others from DEL on are escaped.
     """
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_key(key)}: {as_yaml(below)}' for key, below in value.items())}}}"
     text = json.dumps(value, ensure_ascii=False)
     return _BELOW_ASTRAL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
+def _key(key: str) -> str:
+    text = as_yaml(key)
+    return text if len(text) <= _LONGEST_PLAIN_KEY else f"? {text} "
+
+
 def set_keys(container: ObjectId, keys: Mapping[str, str]) -> None:
     """Set keys of an instance; an empty value removes the key. keys: no secrets, as for send()."""
-    argv = ("config", "set", f"{_REMOTE}{container.level3}", "--project", container.level2)
+    argv = ("config", "set", f"{_REMOTE}{container.level3}", f"--project={container.level2}")
     _lxc((*argv, *(f"{key}={value}" for key, value in keys.items())), str(container))
 
 

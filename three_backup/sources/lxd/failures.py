@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from three_backup.errors import BackupError, UnreachableError
 
@@ -18,6 +19,8 @@ _NOT_FOUND = re.compile(r"not found|No such object", re.IGNORECASE)
 _NO_DATASET = re.compile(r"dataset does not exist|could not find any snapshots")
 _DENIED = re.compile(r"permission denied|must be root|Operation not permitted|/dev/zfs")
 _HELD = re.compile(r"dataset is busy|has dependent clones|being held")
+_NO_SNAPSHOTS = re.compile(r"""Project "(?P<project>.+)" doesn't allow for snapshot creation""")
+_FORBIDDEN = re.compile(r'(?:of|in) project "(?P<project>[^"]+)"')
 
 
 class NotFoundError(BackupError):
@@ -45,7 +48,17 @@ def of_lxc(about: str, text: str, sockets: Sequence[Path] = SOCKETS) -> BackupEr
         return NotFoundError(
             "lxd.not_found", f"{about}: {said}", "tb-discover lists what there is"
         )
-    return BackupError("lxd.failed", f"{about}: {said}")
+    return BackupError("lxd.failed", f"{about}: {said}", _remedy(said))
+
+
+def _remedy(said: str) -> str:
+    """Return the remedy where a restriction or limit of a project refuses something."""
+    if found := _NO_SNAPSHOTS.search(said):
+        return f"allow them: lxc project set {quote(found['project'])} restricted.snapshots=allow"
+    if found := _FORBIDDEN.search(said):
+        shown = f"lxc project show {quote(found['project'])}"
+        return f"see what the project forbids ({shown}), or restore into another with --level2"
+    return ""
 
 
 def of_zfs(about: str, text: str) -> BackupError:

@@ -24,7 +24,9 @@ DRILLING = f"{RESTORING}drill-"
 REPLACED = "tb-replaced-"
 """Beginning of the names of what a restore puts aside while another takes the name."""
 
-_DEFAULT = "default"
+DEFAULT = "default"
+"""The project that every LXD has."""
+
 _POINT = "tb-"
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII)
 
@@ -54,7 +56,7 @@ def dataset(root: str, object_id: ObjectId) -> str:
     project, name = object_id.level2, object_id.level3
     if object_id.subtype == VOLUME:
         return f"{root}/custom/{project}_{name}"
-    return f"{root}/containers/{name if project == _DEFAULT else f'{project}_{name}'}"
+    return f"{root}/containers/{name if project == DEFAULT else f'{project}_{name}'}"
 
 
 def files_in_zvol(kind: str, zfs_type: str | None) -> str | None:
@@ -62,6 +64,11 @@ def files_in_zvol(kind: str, zfs_type: str | None) -> str | None:
     if zfs_type == "volume" and kind in ("container", "filesystem volume"):
         return "its files lie in a zvol (zfs.block_mode), and only file systems are backed up yet"
     return None
+
+
+def is_ours(name: str) -> bool:
+    """Return whether the name is one of restores at work, or of one that was killed."""
+    return name.startswith((RESTORING, REPLACED))
 
 
 def point(snapshot: SnapshotId) -> str:
@@ -100,6 +107,14 @@ def url(object_id: ObjectId, *below: str) -> str:
     """Return the path of an object in the API. below: `snapshots` and the name of one, say."""
     names = "/".join(quote(name, safe="") for name in (object_id.level3, *below))
     return in_project(f"{collection(object_id)}/{names}", object_id.level2)
+
+
+def edit(object_id: ObjectId, remote: str) -> tuple[str, ...]:
+    """Return the words of `lxc` that read the configuration of an object from stdin."""
+    if object_id.subtype == VOLUME:
+        pool, name = object_id.level1, object_id.level3
+        return ("storage", "volume", "edit", f"{remote}{pool}", f"custom/{name}")
+    return ("config", "edit", f"{remote}{object_id.level3}")
 
 
 def last_of(path: str) -> str:

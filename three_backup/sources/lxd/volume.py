@@ -8,7 +8,10 @@ from three_backup.model.objects import ObjectId
 from three_backup.sources.jobs import Wanted
 from three_backup.sources.lxd import client, names, project
 from three_backup.sources.lxd.container import MARK
-from three_backup.sources.lxd.project import Config
+from three_backup.sources.lxd.restrictions import Config
+
+_FREE_TEXT = "user."
+"""Beginning of the keys whose values have any length."""
 
 
 class RestoredVolume:
@@ -57,17 +60,18 @@ class RestoredVolume:
         """Volumes gave nothing away."""
 
     def create(self, unfinished: ObjectId) -> None:
-        """Create the volume; a file system gets its quota only from configure().
+        """Create the volume; a file system gets its quota only from configure(), free text too.
 
         Until the snapshots are dropped, what changed between two of them counts against a quota.
         Only a project that limits disks demands the quota at once.
         """
         is_unbounded = self.is_filesystem and not project.disk_limits(self._target, self._project)
+        config = self._stored["config"].items()
         body = {
-            **self._stored,
             "name": unfinished.level3,
+            "content_type": self._stored["content_type"],
             "config": {
-                **self._stored["config"],
+                **{key: value for key, value in config if not key.startswith(_FREE_TEXT)},
                 **({"size": "0"} if is_unbounded else {}),
                 MARK: str(self._target),
             },
@@ -77,7 +81,7 @@ class RestoredVolume:
 
     def configure(self, unfinished: ObjectId) -> None:
         wanted = {name: self._stored[name] for name in ("config", "description")}
-        client.send("PUT", names.url(unfinished), wanted, str(self._target))
+        client.configure(unfinished, wanted)
 
     def finish(self) -> Iterator[str]:
         """Volumes need no last step."""

@@ -1,0 +1,70 @@
+"""Checks that no restriction or limit of a project stands in the way of backups and restores."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from three_backup.model.findings import Finding, Mark, note
+from three_backup.sources.lxd import client, project
+from three_backup.sources.lxd.restrictions import (
+    LOW_LEVEL,
+    SNAPSHOTS,
+    Config,
+    forbidden,
+    forbids_snapshots,
+    is_restricted,
+)
+
+_PROJECTS = "/1.0/projects?recursion=1"
+
+Json = Mapping[str, Any]
+
+
+def findings(instances: Sequence[Json]) -> Iterator[Finding]:
+    """Yield what is in the way, with the commands that remove it. instances: of all projects."""
+    of_projects = defaultdict(list)
+    for instance in instances:
+        of_projects[instance["project"]].append(instance)
+    for found in client.get(_PROJECTS):
+        name, config = found["name"], found["config"]
+        subject = f"project {name}"
+        if forbids_snapshots(config):
+            yield _no_snapshots(subject, found)
+        if ways := list(_in_the_way(name, config, of_projects[name])):
+            sentences, remedies = zip(*ways, strict=True)
+            sentence = f"no restore into it succeeds: {'; '.join(sentences)}"
+            yield note(subject, sentence, " && ".join(remedies))
+
+
+def _no_snapshots(subject: str, found: Json) -> Finding:
+    is_empty = not any("/instances/" in used or "/volumes/" in used for used in found["used_by"])
+    sentence = "it forbids snapshots, so nothing in it can be backed up"
+    remedy = project.set_keys(found["name"], {SNAPSHOTS: "allow"})
+    return Finding(Mark.NOTE if is_empty else Mark.BAD, subject, sentence, remedy)
+
+
+def _in_the_way(name: str, config: Config, instances: Sequence[Json]) -> Iterator[tuple[str, str]]:
+    """Yield what is in the way of a restore into a project, each with a command."""
+    if project.low_level_forbidden(config, [LOW_LEVEL]):
+        yield f"{LOW_LEVEL} is not allow", _allowing(name, config, instances)
+    if disks := [key for key in config if key.startswith("limits.disk")]:
+        yield f"it has {' and '.join(disks)}", project.unset(name, disks)
+    largest = project.largest([instance["expanded_config"] for instance in instances])
+    if full := project.exceeded(config, largest, project.usage(instances)):
+        limits = " and ".join(f"{key}={config[key]}" for key in full)
+        yield f"{limits} leaves no room for one more instance", project.set_keys(name, full)
+
+
+def _allowing(name: str, config: Config, instances: Sequence[Json]) -> str:
+    """Return the command that allows low-level keys.
+
+    LXD refuses that where a project without restrictions holds what it would forbid in others.
+    """
+    as_restricted = {**config, "restricted": "true", LOW_LEVEL: "allow"}
+    holds = (
+        forbidden(as_restricted, instance["expanded_config"], instance["expanded_devices"])
+        for instance in instances
+    )
+    if not is_restricted(config) and any(holds):
+        return project.unset(name, [key for key in config if key.startswith("limits.")])
+    return project.set_keys(name, {LOW_LEVEL: "allow"})
