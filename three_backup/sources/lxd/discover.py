@@ -103,14 +103,14 @@ def _root_pool(instance: Json) -> str | None:
 def _objects(pool: _Pool) -> Iterator[Found]:
     points = _points(pool.volumes)
     for instance in pool.instances:
-        if not instance["name"].startswith(names.RESTORING):
+        if not names.is_ours(instance["name"]):
             kind = instance["type"].replace("-", " ")
             object_id = ObjectId(TYPE, CONTAINER, pool.name, instance["project"], instance["name"])
             yield _found(
                 pool, object_id, kind, points[CONTAINER, object_id.level2, object_id.level3]
             )
     for volume in pool.volumes:
-        ours = volume["name"].startswith(names.RESTORING)
+        ours = names.is_ours(volume["name"])
         if volume["type"] == "custom" and "/" not in volume["name"] and not ours:
             object_id = ObjectId(TYPE, VOLUME, pool.name, volume["project"], volume["name"])
             points_of = points["custom", object_id.level2, object_id.level3]

@@ -9,7 +9,7 @@ from three_backup.errors import BackupError
 from three_backup.model import hashed_stream
 from three_backup.model.objects import ObjectId
 from three_backup.sources.jobs import Advance, RestoreJob, SnapshotFiles, Wanted
-from three_backup.sources.lxd import client, encryption, names, points
+from three_backup.sources.lxd import client, container, encryption, names, points
 from three_backup.sources.lxd.container import Container
 from three_backup.sources.lxd.encryption import Lock
 from three_backup.sources.lxd.failures import NotFoundError
@@ -88,7 +88,9 @@ def received(work: Work, lock: Lock | None) -> Iterator[int]:
 
 
 def remove(object_id: ObjectId) -> None:
+    """Remove what a restore made or put aside, and before that what protects it."""
     with suppress(NotFoundError):
+        container.unprotect(object_id)
         client.send("DELETE", names.url(object_id), None, str(object_id))
 
 

@@ -4,12 +4,13 @@ It gets the target's name and configuration when it is whole. What had that name
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from three_backup.errors import BackupError
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import RestoreJob, Wanted
 from three_backup.sources.lxd import client
+from three_backup.sources.lxd.failures import NotFoundError
 from three_backup.sources.lxd.receive import Work, opened, prepare, received, remove
 
 
@@ -43,22 +44,28 @@ def _make_room(work: Work) -> bool:
     if work.unfinished.level3 in there:
         remove(work.unfinished)
     replaced = work.wanted.target.level3 in there
-    if work.aside.level3 in there and not replaced:
+    aside = work.aside.level3 in there
+    if aside and not replaced:
         client.rename(work.aside, work.wanted.target.level3)
-        work.target.take_back()
-        replaced = True
-    elif work.aside.level3 in there and work.job.overwrite:
-        remove(work.aside)
+        replaced, aside = True, False
     if replaced:
-        check_replaceable(work)
+        work.target.take_back()
+        check_replaceable(work, aside=aside)
+    if aside:
+        remove(work.aside)
     return replaced
 
 
-def check_replaceable(work: Work) -> None:
+def check_replaceable(work: Work, *, aside: bool) -> None:
+    """Raise BackupError unless what is there may be replaced.
+
+    aside: what an earlier restore replaced is left, too.
+    """
     if not work.job.overwrite:
+        left = f", and what an earlier restore replaced is left as {work.aside.level3}"
         raise BackupError(
             "lxd.exists",
-            f"{work.about}: there is one already",
+            f"{work.about}: there is one already{left if aside else ''}",
             "replace it with --overwrite, or restore beside it with --level3-suffix",
         )
     work.target.check_replaceable()
@@ -71,12 +78,15 @@ def _out_of_the_way(work: Work, *, replaced: bool) -> Iterator[None]:
         yield
         return
     work.target.part()
-    client.rename(work.wanted.target, work.aside.level3)
     try:
+        client.rename(work.wanted.target, work.aside.level3)
         work.target.give_away(work.aside)
         yield
     except BaseException:
-        client.rename(work.aside, work.wanted.target.level3)
+        with suppress(BackupError):  # else LXD would not let both have the same addresses
+            remove(work.unfinished)
+        with suppress(NotFoundError):
+            client.rename(work.aside, work.wanted.target.level3)
         work.target.take_back()
         raise
 
