@@ -11,7 +11,7 @@ from tests.pipeline.conftest import Host
 FULL = "lxd/container/default/default/full"
 NETS = "lxd/container/default/nets/nets"
 ODD = "lxd/container/default/default/odd"
-PROFILE = "пр: *?%s 'q'"
+PROFILE = "-пр *?%s 'q'"
 DESCRIPTION = "a \"b\" 'c' # : \u2028 \U0001f389"
 DEVICES = {
     "macvlan": ("nic nictype=macvlan parent=gone0 name=e1", "network interface gone0"),
@@ -55,7 +55,7 @@ def made(host: Host, lab: Lab) -> None:
             -c features.images=false
         lxc init tiny nets --project nets
         lxc config device add nets e1 nic nictype=macvlan parent=stays --project nets
-        lxc profile create {shlex.quote(PROFILE)}
+        lxc profile create -- {shlex.quote(PROFILE)}
         lxc init tiny odd -p default -p {shlex.quote(PROFILE)} --ephemeral -c boot.autostart=true
         """
     )

@@ -20,7 +20,8 @@ def made(host: Host, lab: Lab) -> None:
         """
         set -e
         lxc project create locked -c restricted=true -c features.images=false \\
-            -c features.profiles=false -c limits.containers=1 -c limits.memory=500MiB
+            -c limits.containers=1 -c limits.memory=500MiB
+        lxc profile device add default root disk path=/ pool=default --project locked
         lxc init tiny web --project locked -c limits.memory=300MiB
         lxc storage volume create default site --project locked
         lxc init tiny other -c security.nesting=true -c limits.memory=100MiB
@@ -65,7 +66,7 @@ def test_a_restore_names_all_that_is_forbidden_and_one_command_allows_it(
     assert full["hint"] == "raise it meanwhile: lxc project set locked limits.containers=2"
     lab.sh(full["hint"].partition(": ")[2])
     forbidden = refused(host, into)
-    for what in ("volatile.uuid", "security.nesting", "proxies (listens)", "(usr)"):
+    for what in ("security.nesting", "proxies (listens)", "(usr)"):
         assert what in forbidden["message"]
     lab.sh(forbidden["hint"].partition(": ")[2])
     host.good(into)
