@@ -1,4 +1,4 @@
-"""Discovery lists all that LXD holds, with three calls and one for each pool."""
+"""Discovery lists all that LXD holds, with four calls and one for each pool."""
 
 import pytest
 
@@ -78,10 +78,10 @@ def test_every_container_and_volume_is_listed_and_nothing_else(host: Host) -> No
     assert kinds == {"filesystem volume", "block volume"}
 
 
-def test_it_takes_three_calls_and_one_for_each_pool(host: Host, lab: Lab) -> None:
+def test_it_takes_four_calls_and_one_for_each_pool(host: Host, lab: Lab) -> None:
     with lab.calls() as calls:
         found(host)
-    assert len(calls) == 3 + len(POOLS), calls
+    assert len(calls) == 4 + len(POOLS), calls
 
 
 def test_pools_that_no_pattern_reaches_are_not_asked(host: Host, lab: Lab) -> None:

@@ -54,3 +54,32 @@ def test_who_lacks_rights_in_the_pool_reads_how_to_give_them() -> None:
     assert "zfs allow" in error.hint
     gone = failures.of_zfs("a", "zfs failed: cannot open 'tank/a': dataset does not exist")
     assert isinstance(gone, NoDatasetError)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "remedy"),
+    [
+        ("cannot open 'a': pool I/O is currently suspended", "lxd.suspended", "zpool clear"),
+        (
+            "cannot receive new filesystem stream: pool must be upgraded to receive this stream.",
+            "lxd.old_pool",
+            "zpool upgrade",
+        ),
+        ("cannot create snapshots : out of space", "lxd.full", "make room"),
+        ("cannot receive incremental stream: dataset is busy", "lxd.held", "next run"),
+        (
+            "cannot receive new filesystem stream: destination has snapshots (eg. a@autosnap)",
+            "lxd.others",
+            "tb-restore-*",
+        ),
+    ],
+)
+def test_what_zfs_refuses_has_a_remedy(text: str, code: str, remedy: str) -> None:
+    error = failures.of_zfs("lxd: pool a", text)
+    assert error.code == code
+    assert remedy in error.hint
+
+
+def test_lxd_too_may_be_out_of_room() -> None:
+    text = "Error: Failed to create file: open /c/backup.yaml: disk quota exceeded"
+    assert failures.of_lxc("lxd/container/a/b/c", text).code == "lxd.full"

@@ -4,11 +4,13 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
+from three_backup.errors import BackupError
 from three_backup.model.findings import Finding, good, note, tried
 from three_backup.screen.formats import counted
 from three_backup.sources.jobs import CheckJob
 from three_backup.sources.lxd import client
 from three_backup.sources.lxd.names import TYPE
+from three_backup.sources.lxd.take import ROOM
 
 _INSTANCES = "/1.0/instances?all-projects=true"
 _POOLS = "/1.0/storage-pools?recursion=1"
@@ -28,6 +30,9 @@ def check(job: CheckJob) -> Iterator[Finding]:
 
 def _listed(subject: str, pool: Mapping[str, Any]) -> str:
     """List the dataset of a pool as a backup does."""
-    root = pool["config"]["zfs.pool_name"]
-    rows = client.zfs(("list", "-Hp", "-o", "name,available", root), f"{TYPE}: {subject}")
-    return f"ZFS has it as {rows[0][0]}"
+    root = client.root(pool["name"])
+    about = f"{TYPE}: {subject}"
+    ((name, free),) = client.zfs(("list", "-Hp", "-o", "name,available", root), about)
+    if int(free) < ROOM:
+        raise BackupError("lxd.full", f"{about}: it is full", "make room in it")
+    return f"ZFS has it as {name}"

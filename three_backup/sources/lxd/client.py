@@ -32,7 +32,20 @@ _ZFS_FAILED = "lxd.zfs"
 
 def get(path: str, about: str = names.TYPE) -> Any:
     """Return what the API has at a path. Raises NotFoundError."""
-    return json.loads(_lxc(("query", f"{_REMOTE}{path}"), about))
+    return json.loads(_lxc(("query", _here("GET", path)), about))
+
+
+@cache
+def member() -> str | None:
+    """Return what a cluster calls this host; None if LXD is not clustered."""
+    environment = _environment()
+    return environment["server_name"] if environment["server_clustered"] else None
+
+
+def is_here(found: Mapping[str, Any]) -> bool:
+    """Return whether what LXD lists lies on this host, not on another member of a cluster."""
+    location = found.get("location", "")
+    return location in ("", "none") or location == member()
 
 
 def names_beside(object_id: ObjectId) -> frozenset[str]:
@@ -44,7 +57,7 @@ def names_beside(object_id: ObjectId) -> frozenset[str]:
 def send(method: str, path: str, body: Mapping[str, Any] | None, about: str) -> None:
     """Send a change and wait until it is made. body: no secrets, as other users can see argv."""
     given = () if body is None else ("--data", json.dumps(body))
-    _lxc(("query", "--wait", "--request", method, *given, f"{_REMOTE}{path}"), about)
+    _lxc(("query", "--wait", "--request", method, *given, _here(method, path)), about)
 
 
 def configure(container: ObjectId, configuration: Mapping[str, Any]) -> None:
@@ -113,7 +126,7 @@ def root(pool: str) -> str:
         raise BackupError(
             "lxd.not_zfs", f"{about}: it is {found['driver']}, and only ZFS is supported yet"
         )
-    return str(found["config"]["zfs.pool_name"])
+    return names.root(found)
 
 
 def dataset(object_id: ObjectId) -> str:
@@ -123,11 +136,24 @@ def dataset(object_id: ObjectId) -> str:
 @cache
 def server() -> str:
     """Return names and versions of LXD and ZFS, for manifests."""
-    environment = get("/1.0")["environment"]
+    environment = _environment()
     drivers = {
         driver["Name"]: driver["Version"] for driver in environment["storage_supported_drivers"]
     }
     return f"LXD {environment['server_version']}, ZFS {drivers['zfs']}"
+
+
+@cache
+def _environment() -> Mapping[str, Any]:
+    found: Mapping[str, Any] = get("/1.0")["environment"]
+    return found
+
+
+def _here(method: str, path: str) -> str:
+    """Return the address of a request: of a cluster, this host is asked."""
+    if names.for_member(method, path) and (name := member()) is not None:
+        path += f"{'&' if '?' in path else '?'}target={quote(name, safe='')}"
+    return f"{_REMOTE}{path}"
 
 
 def _lxc(argv: Sequence[str], about: str, given: str | None = None) -> str:

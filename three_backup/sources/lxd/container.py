@@ -8,8 +8,8 @@ from typing import Any
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.jobs import Wanted
-from three_backup.sources.lxd import client, names, project
-from three_backup.sources.lxd.failures import NotFoundError
+from three_backup.sources.lxd import client, names, points, project
+from three_backup.sources.lxd.failures import NotFoundError, SizeError
 from three_backup.sources.lxd.instance_configuration import (
     OF_INSTANCES,
     Here,
@@ -19,6 +19,7 @@ from three_backup.sources.lxd.instance_configuration import (
     low_level,
     merged,
     missing,
+    resized,
     restored,
     with_own,
     without,
@@ -51,7 +52,9 @@ class Container:
         self._in_place = names.url(wanted.target) == names.url(wanted.object)
         self._configuration: dict[str, Any] = {}
         self._project: Config = {}
+        self._profiles: Mapping[str, Any] = {}
         self._limits: dict[str, str] = {}
+        self._size: int | None = None  # the size it got where its own was too small
 
     def check(self) -> Iterator[str]:
         """Check that the instance can be restored; yield notes on what is left out.
@@ -73,6 +76,7 @@ class Container:
         self._configuration = restored(
             stored, self._facts["expanded_devices"], lacking, here, in_place=self._in_place
         )
+        self._profiles = here.profiles
         config = merged("config", self._configuration, here.profiles)
         self._limits = project.limits(self._target, self._project, config)
         yield from (f"it is without {lack.what}, which is not here" for lack in lacking)
@@ -138,13 +142,20 @@ class Container:
 
     def configure(self, unfinished: ObjectId) -> None:
         own = client.get(names.url(unfinished), str(self._target))["config"]
-        client.configure(unfinished, with_own(self._configuration, own))
+        try:
+            client.configure(unfinished, with_own(self._configuration, own))
+        except SizeError:
+            self._size = points.sufficient_size(unfinished)
+            whole = resized(self._configuration, self._profiles, str(self._size))
+            client.configure(unfinished, with_own(whole, own))
 
     def finish(self) -> Iterator[str]:
-        """Tell LXD that the instance is not new; yield a note if that fails.
+        """Tell LXD that the instance is not new; yield notes on what is not as it was.
 
         LXD would otherwise write templates into it and have cloud-init run again.
         """
+        if self._size is not None:
+            yield points.SIZE_CHANGED.format(self._size)
         known = self._configuration["config"].get(_CLOUD_INIT)
         try:
             client.set_keys(

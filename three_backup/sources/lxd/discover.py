@@ -1,4 +1,7 @@
-"""Lists containers and custom volumes: two calls of `lxc`, one more a pool, and one of `zfs`."""
+"""Lists containers and custom volumes: three calls of `lxc`, one more a pool, and one of `zfs`.
+
+Of a cluster, what lies on this host is listed; each pool takes one call more.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,12 +36,15 @@ class _Pool:
     instances: Sequence[Json]
     volumes: Sequence[Json]
     datasets: Datasets = field(default_factory=dict)  # maybe those of other pools too
+    below: Mapping[str, Sequence[str]] = field(default_factory=lambda: defaultdict(list))
 
 
 def discover(patterns: Sequence[str]) -> Iterator[Found | Unreadable]:
     """Yield every container and custom volume that a pattern selects, unsupported ones too."""
-    reached = [(pool, below) for pool in client.get(_POOLS) if (below := _below(pool, patterns))]
-    instances = client.get(_INSTANCES)
+    reached = [
+        (_as_here(pool), below) for pool in client.get(_POOLS) if (below := _below(pool, patterns))
+    ]
+    instances = [instance for instance in client.get(_INSTANCES) if client.is_here(instance)]
     datasets = _all_datasets([pool for pool, _ in reached])
     for pool, below in reached:
         try:
@@ -61,13 +67,25 @@ def _below(pool: Json, patterns: Sequence[str]) -> list[str]:
     ]
 
 
+def _is_clustered(pool: Json) -> bool:
+    return bool(pool.get("locations", ["none"]) != ["none"])
+
+
+def _as_here(pool: Json) -> Json:
+    """Return a pool with the configuration that it has on this host."""
+    if not _is_clustered(pool):
+        return pool
+    found: Json = client.get(f"/1.0/storage-pools/{quote(pool['name'], safe='')}")
+    return found
+
+
 def _all_datasets(pools: Sequence[Json]) -> Datasets | None:
     """Return the datasets of all pools by one call; None if it fails.
 
     Then each pool is asked by itself, so that one broken pool fails alone.
     """
-    roots = [_root(pool) for pool in pools if pool["driver"] == _ZFS]
     try:
+        roots = [names.root(pool) for pool in pools if pool["driver"] == _ZFS]
         return _datasets(roots, TYPE) if roots else {}
     except BackupError:
         return None
@@ -78,20 +96,25 @@ def _datasets(roots: Sequence[str], about: str) -> Datasets:
     return {dataset: (zfs_type, int(size), guid) for dataset, zfs_type, size, guid in rows}
 
 
-def _root(pool: Json) -> str:
-    return str(pool["config"]["zfs.pool_name"])
-
-
 def _read(pool: Json, instances: Sequence[Json], datasets: Datasets | None) -> _Pool:
     name, driver = pool["name"], pool["driver"]
     own = [instance for instance in instances if _root_pool(instance) == name]
-    volumes = client.get(_VOLUMES.format(quote(name, safe="")))
+    listed = client.get(_VOLUMES.format(quote(name, safe="")))
+    volumes = [volume for volume in listed if client.is_here(volume)]
     if driver != _ZFS:
         return _Pool(name, driver, "", own, volumes)
-    root = _root(pool)
+    root = names.root(pool)
     if datasets is None:
         datasets = _datasets([root], f"{TYPE}: pool {name}")
-    return _Pool(name, driver, root, own, volumes, datasets)
+    return _Pool(name, driver, root, own, volumes, datasets, _below_each(datasets))
+
+
+def _below_each(datasets: Datasets) -> Mapping[str, Sequence[str]]:
+    """Return the datasets right below each."""
+    below = defaultdict(list)
+    for dataset in datasets:
+        below[dataset.rpartition("/")[0]].append(dataset)
+    return below
 
 
 def _root_pool(instance: Json) -> str | None:
@@ -129,10 +152,9 @@ def _points(volumes: Sequence[Json]) -> dict[tuple[str, str, str], list[str]]:
 
 
 def _found(pool: _Pool, object_id: ObjectId, kind: str, points: Sequence[str]) -> Found:
-    zfs_type, size, guid = pool.datasets.get(
-        names.dataset(pool.root, object_id), (None, None, None)
-    )
-    unsupported = _why_unsupported(pool, kind, zfs_type)
+    dataset = names.dataset(pool.root, object_id)
+    zfs_type, size, guid = pool.datasets.get(dataset, (None, None, None))
+    unsupported = _why_unsupported(pool, kind, zfs_type, pool.below[dataset])
     if unsupported:
         refused = {"kind": kind, "unsupported": unsupported}
         return Found(object_id, None, Carrier(object_id), refused)
@@ -140,9 +162,9 @@ def _found(pool: _Pool, object_id: ObjectId, kind: str, points: Sequence[str]) -
     return Found(object_id, size, Carrier(object_id), facts)
 
 
-def _why_unsupported(pool: _Pool, kind: str, zfs_type: str | None) -> str | None:
+def _why_unsupported(
+    pool: _Pool, kind: str, zfs_type: str | None, below: Sequence[str]
+) -> str | None:
     if pool.driver != _ZFS:
         return f"pool {pool.name} is {pool.driver}; only pools on ZFS are backed up yet"
-    if kind == "virtual machine":
-        return "virtual machines are not backed up yet"
-    return names.files_in_zvol(kind, zfs_type)
+    return names.why_unsupported(kind, zfs_type, below)

@@ -13,11 +13,19 @@ SOCKETS = (
 )
 """Sockets of LXD: as a snap, as a package."""
 
+ROOM = "make room in it or in its pool, or give it a larger size"
+"""What to do about a full dataset."""
+
 _SILENT = re.compile(r"LXD daemon doesn't appear to be started|unix\.socket|connection refused")
 _NOT_FOUND = re.compile(r"not found|No such object", re.IGNORECASE)
 _NO_DATASET = re.compile(r"dataset does not exist|could not find any snapshots")
 _DENIED = re.compile(r"permission denied|must be root|Operation not permitted|/dev/zfs")
 _HELD = re.compile(r"dataset is busy|has dependent clones|being held")
+_OTHERS = re.compile(r"destination has snapshots")
+_SIZE = re.compile(r"size is less than current used or reserved space")
+_SUSPENDED = re.compile(r"pool I/O is currently suspended")
+_OLD = re.compile(r"pool must be upgraded")
+_FULL = re.compile(r"out of space|no space left on device|disk quota exceeded", re.IGNORECASE)
 
 
 class NotFoundError(BackupError):
@@ -26,6 +34,18 @@ class NotFoundError(BackupError):
 
 class NoDatasetError(BackupError):
     """A dataset or snapshot that ZFS does not know."""
+
+
+class OthersError(BackupError):
+    """A refusal to receive over snapshots that somebody else made meanwhile."""
+
+
+class FullError(BackupError):
+    """A dataset or a pool without room."""
+
+
+class SizeError(BackupError):
+    """A size that is less than what is there already."""
 
 
 class HeldError(BackupError):
@@ -37,10 +57,10 @@ def of_lxc(about: str, text: str, sockets: Sequence[Path] = SOCKETS) -> BackupEr
     if _SILENT.search(text):
         return _unreachable(about, sockets)
     said = text.partition("Error: ")[2] or text
-    if _HELD.search(text):
-        return HeldError(
-            "lxd.held", f"{about}: {said}", "nothing is lost; the next run tries again"
-        )
+    if general := _general(about, text, said):
+        return general
+    if _SIZE.search(text):
+        return SizeError("lxd.size", f"{about}: {said}", "give it a larger size")
     if _NOT_FOUND.search(text):
         return NotFoundError(
             "lxd.not_found", f"{about}: {said}", "tb-discover lists what there is"
@@ -58,9 +78,36 @@ def of_zfs(about: str, text: str) -> BackupError:
             f"{about}: {text}",
             "run as root; for backups alone `zfs allow USER send,hold POOL` is enough",
         )
-    if "out of space" in text:
-        return BackupError("lxd.full", f"{about}: {text}", "make room in the pool")
-    return BackupError("lxd.zfs", f"{about}: {text}")
+    if _OTHERS.search(text):
+        return OthersError(
+            "lxd.others",
+            f"{about}: {text}",
+            "have whoever makes snapshots of all datasets leave out tb-restore-*",
+        )
+    if _SUSPENDED.search(text):
+        return BackupError(
+            "lxd.suspended",
+            f"{about}: {text}",
+            "a device of the pool is gone: see zpool status, then zpool clear",
+        )
+    if _OLD.search(text):
+        return BackupError(
+            "lxd.old_pool",
+            f"{about}: {text}",
+            "upgrade it (zpool upgrade), or restore into another pool with --level1",
+        )
+    return _general(about, text, text) or BackupError("lxd.zfs", f"{about}: {text}")
+
+
+def _general(about: str, text: str, said: str) -> BackupError | None:
+    """Explain what both `lxc` and `zfs` say."""
+    if _FULL.search(text):
+        return FullError("lxd.full", f"{about}: {said}", ROOM)
+    if _HELD.search(text):
+        return HeldError(
+            "lxd.held", f"{about}: {said}", "nothing is lost; the next run tries again"
+        )
+    return None
 
 
 def _unreachable(about: str, sockets: Sequence[Path]) -> BackupError:

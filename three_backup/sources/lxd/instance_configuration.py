@@ -132,6 +132,12 @@ def restored(
     return {**kept, "devices": {**kept["devices"], **_root(kept, expanded, here)}}
 
 
+def resized(configuration: Json, profiles: Mapping[str, Json], size: str) -> dict[str, Any]:
+    """Return the configuration with a root disk of this size."""
+    name, root = _root_of(merged("devices", configuration, profiles))
+    return {**configuration, "devices": {**configuration["devices"], name: {**root, "size": size}}}
+
+
 def fixed_addresses(device: Json) -> dict[str, str]:
     """Return the addresses that somebody gave a NIC; none for other devices."""
     if device["type"] != "nic":

@@ -5,7 +5,9 @@ Names of datasets are built, never parsed: a project may have an underscore in i
 
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 from urllib.parse import quote, unquote, urlencode
 
 from three_backup.errors import BackupError
@@ -26,6 +28,11 @@ REPLACED = "tb-replaced-"
 
 _DEFAULT = "default"
 _POINT = "tb-"
+_KINDS = ("container", "filesystem volume", "block volume")
+_LONGEST_NAME = 255
+"""Bytes of the name of a dataset with that of a snapshot, at most, in ZFS."""
+
+_LONGEST_POINT = len("@snapshot-tb-20261102T031600Z-incr-20261101T031600Z")
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?", re.ASCII)
 
 
@@ -57,11 +64,54 @@ def dataset(root: str, object_id: ObjectId) -> str:
     return f"{root}/containers/{name if project == _DEFAULT else f'{project}_{name}'}"
 
 
-def files_in_zvol(kind: str, zfs_type: str | None) -> str | None:
-    """Explain that files in a zvol are not supported; None for other objects."""
-    if zfs_type == "volume" and kind in ("container", "filesystem volume"):
+def root(pool: Mapping[str, Any]) -> str:
+    """Return the dataset of a pool on ZFS, as the API describes it. Raises BackupError."""
+    if "zfs.pool_name" not in pool["config"]:
+        raise BackupError(
+            "lxd.no_pool",
+            f"{TYPE}: pool {pool['name']}: LXD does not say which dataset it is on this host",
+            f"see what became of it: lxc storage show {pool['name']}",
+        )
+    return str(pool["config"]["zfs.pool_name"])
+
+
+def for_member(method: str, path: str) -> bool:
+    """Return whether each member of a cluster has an answer of its own to a request."""
+    where = path.partition("?")[0]
+    return where.startswith("/1.0/storage-pools/") or (method, where) == ("POST", "/1.0/instances")
+
+
+def why_unsupported(kind: str, zfs_type: str | None, below: Sequence[str]) -> str | None:
+    """Explain why an object on ZFS is not backed up; None if it is.
+
+    zfs_type: of its dataset; below: the datasets below that one.
+    """
+    if kind not in _KINDS:
+        return f"{kind}s are not backed up yet"
+    if zfs_type == "volume" and kind != "block volume":
         return "its files lie in a zvol (zfs.block_mode), and only file systems are backed up yet"
+    if below:
+        return (
+            f"{', '.join(below[:2])}{' and others' if below[2:] else ''} below its dataset would "
+            "be left out, as one dataset of an object is backed up; move it elsewhere"
+        )
     return None
+
+
+def check_length(root: str, object_id: ObjectId) -> None:
+    """Raise BackupError unless the longest of our points fits behind the name of the dataset.
+
+    A base may fit where an incremental does not, and a restore gives the dataset another name.
+    """
+    datasets = (dataset(root, name) for name in (object_id, beside(object_id, REPLACED)))
+    excess = max(len(name.encode()) for name in datasets) + _LONGEST_POINT - _LONGEST_NAME
+    if excess > 0:
+        raise BackupError(
+            "lxd.name",
+            f"{object_id}: the name of its dataset is {excess} bytes too long: ZFS allows "
+            f"{_LONGEST_NAME} for it and the name of a snapshot together",
+            "rename the object, or its project",
+        )
 
 
 def point(snapshot: SnapshotId) -> str:

@@ -1,6 +1,6 @@
 """Receives a snapshot under a name of its own: a failed or killed restore touches nothing else."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -12,11 +12,12 @@ from three_backup.sources.jobs import Advance, RestoreJob, SnapshotFiles, Wanted
 from three_backup.sources.lxd import client, encryption, names, points
 from three_backup.sources.lxd.container import Container
 from three_backup.sources.lxd.encryption import Lock
-from three_backup.sources.lxd.failures import NotFoundError
+from three_backup.sources.lxd.failures import NoDatasetError, NotFoundError, OthersError
 from three_backup.sources.lxd.points import Sent
 from three_backup.sources.lxd.volume import RestoredVolume
 
 _RECEIVE = ("receive", "-u", "-F")
+_TRIES = 3
 _FILESYSTEM = ("-o", "mountpoint=legacy", "-o", "canmount=noauto")
 _BLOCKS = ("-o", "volmode=none", "-o", "lxd:content_type=block")
 """Properties as LXD sets them: it mounts datasets itself."""
@@ -88,8 +89,27 @@ def received(work: Work, lock: Lock | None) -> Iterator[int]:
 
 
 def remove(object_id: ObjectId) -> None:
+    """Remove an object, if it is there. Raises BackupError if that would remove more."""
+    check_alone(object_id)
     with suppress(NotFoundError):
         client.send("DELETE", names.url(object_id), None, str(object_id))
+
+
+def check_alone(object_id: ObjectId) -> None:
+    """Raise BackupError if there are datasets below the object's: LXD would remove them with it.
+
+    No snapshot of ours has them.
+    """
+    try:
+        below = points.state(object_id).below
+    except NoDatasetError:
+        return
+    if below:
+        raise BackupError(
+            "lxd.below",
+            f"{object_id}: {', '.join(below)} would be removed with it",
+            "move it elsewhere first (zfs rename), or restore beside with another name",
+        )
 
 
 def read_stored(files: SnapshotFiles, advance: Advance) -> tuple[int, Iterator[bytes]]:
@@ -105,10 +125,12 @@ def _receive(work: Work, lock: Lock | None) -> int:
     dataset = client.dataset(work.unfinished)
     _check_made(work, dataset)
     if lock is not None:  # ZFS receives an encrypted dataset only as a new one, never over another
-        client.zfs(("destroy", dataset), work.about)
+        client.zfs(("destroy", "-r", dataset), work.about)
     if work.job.at_source:
-        return _receive_point(work)
-    read = sum(_receive_stored(work, files) for files in work.job.chain)
+        return _received_first(work, partial(_receive_point, work))
+    first, *later = work.job.chain
+    read = _received_first(work, partial(_receive_stored, work, first))
+    read += sum(_receive_stored(work, files) for files in later)
     if lock is not None and work.raw:
         encryption.unlock(lock, dataset, work.about)
     return read
@@ -127,6 +149,19 @@ def _check_made(work: Work, dataset: str) -> None:
             f"{work.about}: pool {pool} has zvols for files (zfs.block_mode)",
             f"have it otherwise meanwhile: lxc storage unset {pool} volume.zfs.block_mode",
         )
+
+
+def _received_first(work: Work, receive: Callable[[], int]) -> int:
+    """Receive into the dataset that LXD made.
+
+    Others may make snapshots there meanwhile (sanoid, zfs-auto-snapshot), which ZFS refuses to
+    overwrite. Those made later do not hinder it.
+    """
+    for _ in range(_TRIES):
+        with suppress(OthersError):
+            return receive()
+        client.zfs(("destroy", f"{client.dataset(work.unfinished)}@%"), work.about)
+    return receive()
 
 
 def _receive_point(work: Work) -> int:
@@ -155,8 +190,9 @@ def _receiving(work: Work, files: SnapshotFiles) -> tuple[str, ...]:
 
 
 def _settle(work: Work) -> None:
-    """Compare the guid of what was received with the manifest, then destroy its snapshots."""
+    """Compare the guid of what was received with the manifest, then destroy our snapshots."""
     last, dataset = work.job.chain[-1].manifest, client.dataset(work.unfinished)
+    first = last if work.job.at_source else work.job.chain[0].manifest
     received = f"{dataset}@{names.point(last.snapshot)}"
     ((guid,),) = client.zfs(("get", "-Hp", "-o", "value", "guid", received), work.about)
     if guid != last.facts["guid"]:
@@ -165,4 +201,5 @@ def _settle(work: Work) -> None:
             f"{work.about}: what was received is not snapshot {last.snapshot}",
             "restore another snapshot with --snapshot; tb-list --snapshots names them",
         )
-    client.zfs(("destroy", f"{dataset}@%"), work.about)
+    ours = f"{names.point(first.snapshot)}%{names.point(last.snapshot)}"
+    client.zfs(("destroy", f"{dataset}@{ours}"), work.about)

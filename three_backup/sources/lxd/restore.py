@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from three_backup.errors import BackupError
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import RestoreJob, Wanted
-from three_backup.sources.lxd import client
-from three_backup.sources.lxd.receive import Work, opened, prepare, received, remove
+from three_backup.sources.lxd import client, names
+from three_backup.sources.lxd.receive import Work, check_alone, opened, prepare, received, remove
 
 
 def restore(job: RestoreJob) -> Iterator[tuple[Wanted, Restored | BackupError]]:
@@ -61,7 +61,19 @@ def check_replaceable(work: Work) -> None:
             f"{work.about}: there is one already",
             "replace it with --overwrite, or restore beside it with --level3-suffix",
         )
+    _check_here(work)
+    check_alone(work.wanted.target)
     work.target.check_replaceable()
+
+
+def _check_here(work: Work) -> None:
+    found = client.get(names.url(work.wanted.target), work.about)
+    if not client.is_here(found):
+        raise BackupError(
+            "lxd.elsewhere",
+            f"{work.about}: it lies on {found['location']}, another member of the cluster",
+            "move it here first (lxc move --target), or restore beside it with --level3-suffix",
+        )
 
 
 @contextmanager

@@ -10,9 +10,12 @@ from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId
 from three_backup.sources.base import ParentUnusableError
 from three_backup.sources.jobs import SnapshotJob
-from three_backup.sources.lxd import client, names, points
+from three_backup.sources.lxd import client, failures, names, points
 from three_backup.sources.lxd.instance_configuration import OF_INSTANCES
 from three_backup.sources.lxd.points import Sent, State
+
+ROOM = 1 << 20
+"""Bytes that LXD is left for its file on a container; of 32 KiB it was known to fail."""
 
 _OF_VOLUMES = ("config", "description", "content_type")
 _OF_PROFILES = ("name", "config", "devices")
@@ -24,14 +27,16 @@ def take(job: SnapshotJob) -> Manifest:
     """Take a snapshot. Raises ParentUnusableError if the parent's point is not what it was."""
     object_id = ObjectId.parse(job.carrier)
     before = points.state(object_id)
+    _check_writable(object_id, before)
+    names.check_length(client.root(object_id.level1), object_id)
     parent = None if job.parent is None else _usable(job.parent.manifest, before)
     with _removed_on_failure(job):
         points.make(object_id, job.snapshot)
         state = points.state(object_id)
         described = _described(object_id)
         kind = _kind(object_id, described)
-        if unsupported := names.files_in_zvol(kind, state.type):
-            raise BackupError("lxd.block_mode", f"{object_id}: {unsupported}")
+        if unsupported := names.why_unsupported(kind, state.type, state.below):
+            raise BackupError("lxd.unsupported", f"{object_id}: {unsupported}")
         _warn_of_secrets(job, described)
         sent = Sent(state.dataset, job.snapshot, parent, state.encrypted)
         size = state.sizes[job.snapshot]
@@ -52,6 +57,34 @@ def take(job: SnapshotJob) -> Manifest:
             program=job.program,
             server=client.server(),
             host=job.host,
+        )
+
+
+def _check_writable(object_id: ObjectId, state: State) -> None:
+    """Raise BackupError if LXD could not write its file on a container (backup.yaml) into it.
+
+    LXD 5.0 would wait for itself, and do nothing more with the container until it is started anew.
+    """
+    if object_id.subtype == names.VOLUME:  # LXD writes no file
+        return
+    if state.locked:
+        raise BackupError(
+            "lxd.key",
+            f"{object_id}: its key is not loaded, and LXD has to write into it for a snapshot",
+            f"load it: zfs load-key -r {client.root(object_id.level1)}",
+        )
+    if state.readonly:
+        raise BackupError(
+            "lxd.readonly",
+            f"{object_id}: its dataset is readonly, and LXD has to write into it for a snapshot",
+            f"allow it: zfs set readonly=off {state.dataset}",
+        )
+    if state.available < ROOM:
+        raise BackupError(
+            "lxd.full",
+            f"{object_id}: it is full, with {state.available} bytes left of its size or pool, and "
+            "LXD has to write into it for a snapshot",
+            f"{failures.ROOM}; its snapshots count too, unless zfs.use_refquota is set",
         )
 
 

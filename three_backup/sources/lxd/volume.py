@@ -6,8 +6,9 @@ from typing import Any
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.jobs import Wanted
-from three_backup.sources.lxd import client, names, project
+from three_backup.sources.lxd import client, names, points, project
 from three_backup.sources.lxd.container import MARK
+from three_backup.sources.lxd.failures import SizeError
 from three_backup.sources.lxd.project import Config
 
 
@@ -18,6 +19,7 @@ class RestoredVolume:
         self._target = wanted.target
         self._stored = facts["configuration"]
         self._project: Config = {}
+        self._size: int | None = None  # the size it got where its own was too small
 
     @property
     def is_filesystem(self) -> bool:
@@ -77,8 +79,16 @@ class RestoredVolume:
 
     def configure(self, unfinished: ObjectId) -> None:
         wanted = {name: self._stored[name] for name in ("config", "description")}
-        client.send("PUT", names.url(unfinished), wanted, str(self._target))
+        try:
+            client.send("PUT", names.url(unfinished), wanted, str(self._target))
+        except SizeError:
+            self._size = points.sufficient_size(unfinished)
+            config = {**wanted["config"], "size": str(self._size)}
+            client.send(
+                "PUT", names.url(unfinished), {**wanted, "config": config}, str(self._target)
+            )
 
     def finish(self) -> Iterator[str]:
-        """Volumes need no last step."""
-        yield from ()
+        """Volumes need no last step; yield a note if the size had to be changed."""
+        if self._size is not None:
+            yield points.SIZE_CHANGED.format(self._size)
