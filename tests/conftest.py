@@ -26,6 +26,10 @@ from three_backup.demo.servers import PostgresServer
 from three_backup.host import patience as host_patience
 
 _BUCKETS = count(1)
+_ON_LXD = ("tests/lxd/", *whole_lxd.CORE)
+_outcomes = defaultdict[str, set[str]](set)
+"""What came of the tests of each file."""
+
 _TOGETHER = 12
 _KINDS = 3
 _RARE = (
@@ -56,7 +60,9 @@ _LONGEST = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--all", action="store_true", help="everything, in place of a sample")
-    parser.addoption("--lxd", action="store_const", const="alone", default="", help="only LXD's")
+    parser.addoption(
+        "--lxd", action="store_const", const="alone", default="", help="LXD's, what is not green"
+    )
     parser.addoption("--seed", default="", help="draws the sample; default: the commit's hash")
     parser.addoption("--seeds", type=int, help="so many instants of kills and places of faults")
 
@@ -77,7 +83,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if is_chosen:
             option.lxd = "chosen"
         elif not option.lxd:
-            option.lxd = "all" if option.all or whole_lxd.changed() else "core"
+            option.lxd = "all" if option.all else "core"
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -97,19 +103,22 @@ def _left_out(config: pytest.Config) -> list[str]:
     if not option.all:
         lines.append(f"a sample, drawn by --seed {option.seed}; --all runs everything")
     if option.lxd == "core":
-        lines.append("of the tests on LXD only the core: nothing changed since all were green")
+        lines.append("of the tests on LXD the core, and the files that are not green yet")
     return lines
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _outcomes[report.nodeid.partition("::")[0]].add(report.outcome)
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    option = session.config.option
-    is_worker = hasattr(session.config, "workerinput")
-    if (
-        exitstatus == 0
-        and option.lxd in ("all", "alone")
-        and not (is_worker or option.collectonly)
-    ):
-        whole_lxd.remember()
+    """Remember the files of tests on LXD that are green, if the run was not cut short."""
+    option, is_worker = session.config.option, hasattr(session.config, "workerinput")
+    is_whole = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+    is_chosen = option.collectonly or option.maxfail or option.lxd == "chosen"
+    if is_whole and not is_worker and not is_chosen:
+        green = [file for file, outcomes in _outcomes.items() if outcomes == {"passed"}]
+        whole_lxd.remember(file for file in green if file.startswith(_ON_LXD))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -132,10 +141,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not any("::" in argument for argument in config.args):
         sample = Sample.of(config)
         chosen = _some_kinds(sample, sample.drawn(items))
+    on_lxd = {_path(item) for item in items if _daemon(item)}
+    pending = {file for file in on_lxd if not whole_lxd.is_green(file)}
     if config.option.lxd == "alone":
-        chosen = [item for item in items if _daemon(item)]
+        chosen = [item for item in Sample.of(config).drawn(items) if _daemon(item)]
+        chosen = [item for item in chosen if _path(item) in (pending or on_lxd)]
     elif config.option.lxd == "core":
-        chosen = [item for item in chosen if not _daemon(item) or _path(item) in whole_lxd.CORE]
+        tried = pending.union(whole_lxd.CORE)
+        chosen = [item for item in chosen if not _daemon(item) or _path(item) in tried]
     config.hook.pytest_deselected(items=list(set(items) - set(chosen)))
     items[:] = sorted(chosen, key=_rank)
     shared = {_path(item) for item in items if _shares(item)}
@@ -195,8 +208,9 @@ def _path(item: pytest.Item) -> str:
 
 def _daemon(item: pytest.Item) -> str:
     """Return which of the lab's daemons the test needs, empty if none."""
-    parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-    return next((value for value in parameters if value in DAEMONS), "")
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    named = (parameters.get(name) for name in ("lab", "server"))
+    return next((value for value in named if value in DAEMONS), "")
 
 
 @pytest.fixture(autouse=True)

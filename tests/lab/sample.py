@@ -33,12 +33,11 @@ class Sample:
     seed: str
     everything: bool
     seeds: int | None  # the number of kills and faults to try; None: not given
-    every_daemon: bool = False  # tests of LXD and Incus run on both
 
     @classmethod
     def of(cls, config: pytest.Config) -> "Sample":
         option = config.option
-        return cls(option.seed, option.all, option.seeds, option.lxd == "all")
+        return cls(option.seed, option.all, option.seeds)
 
     def some(self, values: Sequence[_T], most: int, key: str) -> list[_T]:
         """Draw at most so many of the values, and keep their order; key: names the choice."""
@@ -71,9 +70,7 @@ class Sample:
         chosen = {self.random(_test(item)).choice(dialects)} if dialects else set()
         for alternatives in (_VERSIONS, DAEMONS):
             there = [value for value in alternatives if value in values]
-            if alternatives is DAEMONS and self.every_daemon:
-                chosen.update(DAEMONS)
-            elif there:
+            if there:
                 drawn = self.random(item.nodeid.partition("::")[0]).choice(alternatives)
                 chosen.add(drawn if drawn in there else there[0])
         return chosen.issuperset(set(_values(item)) & _ALTERNATIVES)

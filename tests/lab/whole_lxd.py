@@ -1,10 +1,12 @@
-"""Decide whether all tests on LXD and Incus run, or only the core: their machine is emulated.
+"""Remember which files of tests on LXD and Incus are green: their machine is emulated, and slow.
 
-All run with `--all`, and where the code that they prove changed since all of them were last green
-on this host.
+A quick run does the core, and all of each file that is not green since it or the code that it
+proves changed.
 """
 
 import hashlib
+import json
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.lab import cache
@@ -18,30 +20,35 @@ CORE = (
 PROVED = (
     "three_backup/sources/lxd",
     "three_backup/keeping",
-    "tests/lxd",
     "tests/lab",
+    "tests/lxd/conftest.py",
+    "tests/lxd/inside.py",
 )
 
 
-def changed() -> bool:
-    """Whether the code that they prove changed since all of them were green."""
-    record = _record()
-    return not record.exists() or record.read_text() != _digest()
+def is_green(file: str) -> bool:
+    """Whether the file was green with the present code."""
+    return _record().get(file) == _digest(file)
 
 
-def remember() -> None:
-    """Record that all of them are green; not where the lab is not built, as they were skipped."""
+def remember(files: Iterable[str]) -> None:
+    """Record that files are green; not where the lab is not built, as they were skipped."""
     if cache.ready():
-        _record().write_text(_digest())
+        record = _record() | {file: _digest(file) for file in files}
+        _place().write_text(json.dumps(record, indent=1, sort_keys=True))
 
 
-def _record() -> Path:
-    return cache.home() / "lxd-green"
+def _place() -> Path:
+    return cache.home() / "lxd-green.json"
 
 
-def _digest() -> str:
-    found = [path for place in PROVED for path in (_ROOT / place).rglob("*") if path.is_file()]
-    found += [path for place in PROVED if (path := _ROOT / place).is_file()]
+def _record() -> dict[str, str]:
+    return dict(json.loads(_place().read_text())) if _place().exists() else {}
+
+
+def _digest(file: str) -> str:
+    places = [_ROOT / place for place in (*PROVED, file)]
+    found = {path for place in places for path in (place, *place.rglob("*")) if path.is_file()}
     digest = hashlib.sha256()
     for path in sorted(found):
         if "__pycache__" not in path.parts:

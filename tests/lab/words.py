@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 _Rules = Sequence[tuple[str, str]]
 _TO_INCUS: _Rules = (
-    (r"\blxc snapshot ", "incus snapshot create "),
+    (r"\blxc (storage volume )?snapshot ", r"incus \1snapshot create "),
     (r"\blxc restore ", "incus snapshot restore "),
     (r"\blxc delete ([^\s/]+)/(\S+)", r"incus snapshot delete \1 \2"),
     (r"\blxd (sql|init|waitready)\b", r"incus admin \1"),

@@ -19,3 +19,8 @@ def test_no_character_is_refused_or_becomes_two() -> None:
     written = as_yaml({"user.note": ODD})
     assert yaml.safe_load(written) == {"user.note": ODD}
     assert yaml.load(written, Loader=yaml.CSafeLoader) == {"user.note": ODD}
+
+
+def test_a_key_of_any_length_passes() -> None:
+    long = {"config": {"user." + "\u0416" * 3000: "x" * 300_000}, "profiles": ["\U0001f389"]}
+    assert yaml.load(as_yaml(long), Loader=yaml.CSafeLoader) == long

@@ -4,31 +4,30 @@ from typing import Any
 
 import pytest
 
+from three_backup.sources.lxd.devices import Here
 from three_backup.sources.lxd.instance_configuration import (
-    Here,
-    host_path,
+    given_away,
     low_level,
     merged,
     missing,
+    rehearsal,
     restored,
     with_own,
+    without_stranded,
 )
 
 ROOT = {"type": "disk", "path": "/", "pool": "default"}
 NIC = {"type": "nic", "network": "lxdbr0"}
 DATA = {"type": "disk", "path": "/data", "pool": "default", "source": "data"}
+DEFAULT: dict[str, Any] = {"name": "default", "config": {}, "devices": {"root": ROOT}}
 HERE = Here(
     "default",
-    {"default": {"name": "default", "devices": {"root": ROOT}}},
-    frozenset({"lxdbr0"}),
-    frozenset({("default", "data")}),
-    frozenset({"/srv/there"}),
+    {"default": DEFAULT},
+    networks=frozenset({"lxdbr0"}),
+    volumes=frozenset({("default", "data")}),
+    paths=frozenset({"/srv/there"}),
 )
-BARE = Here(
-    "fast",
-    {"default": {"name": "default", "devices": {}}},
-    *(frozenset(), frozenset(), frozenset()),
-)
+BARE = Here("fast", {"default": {**DEFAULT, "devices": {}}})
 
 
 def stored(**changes: Any) -> dict[str, Any]:
@@ -55,8 +54,15 @@ def stored(**changes: Any) -> dict[str, Any]:
     }
 
 
+def facts(configuration: dict[str, Any], *profiles: dict[str, Any]) -> dict[str, Any]:
+    """Return the facts of a manifest, with the profiles at the time of the backup."""
+    given = profiles or (DEFAULT,)
+    expanded = merged("devices", configuration, {profile["name"]: profile for profile in given})
+    return {"configuration": configuration, "expanded_devices": expanded, "profiles": given}
+
+
 def config_of(in_place: bool) -> set[str]:
-    return set(restored(stored(), {"root": ROOT}, [], HERE, in_place=in_place)["config"])
+    return set(restored(facts(stored()), [], HERE, in_place=in_place)["config"])
 
 
 KEPT = {"limits.memory", "user.note", "volatile.last_state.idmap"}
@@ -78,14 +84,11 @@ def test_what_lxd_gave_the_new_instance_stays_its_own() -> None:
 
 def test_nothing_is_missing_where_everything_is() -> None:
     assert missing(stored(), HERE) == []
-    assert (
-        restored(stored(), {"root": ROOT}, [], HERE, in_place=True)["devices"]
-        == stored()["devices"]
-    )
+    assert restored(facts(stored()), [], HERE, in_place=True)["devices"] == stored()["devices"]
 
 
 def test_all_that_is_missing_is_named_and_nothing_else_left_out() -> None:
-    limits = {"type": "unix-char", "source": "/dev/kvm"}
+    limits = {"type": "unix-char", "source": "/dev/kvm", "required": "false"}
     configuration = stored(
         devices={"eth0": NIC, "data": DATA, "kvm": limits}, profiles=["default", "web"]
     )
@@ -95,31 +98,9 @@ def test_all_that_is_missing_is_named_and_nothing_else_left_out() -> None:
         "network lxdbr0",
         "volume data of pool default",
     ]
-    left = restored(configuration, {"root": ROOT}, lacking, BARE, in_place=True)
+    left = restored(facts(configuration), lacking, BARE, in_place=True)
     assert left["profiles"] == ["default"]
     assert left["devices"] == {"kvm": limits, "root": {**ROOT, "pool": "fast"}}
-
-
-def test_a_disk_of_its_own_keeps_its_quota_in_another_pool() -> None:
-    root = {**ROOT, "size": "1GiB"}
-    configuration = stored(devices={"disk0": root})
-    devices = restored(configuration, {"disk0": root}, [], BARE, in_place=True)["devices"]
-    assert devices == {"disk0": {**root, "pool": "fast"}}
-
-
-def path_of(**device: str) -> str | None:
-    return host_path({"type": "disk", "source": "/srv/gone", "path": "/data", **device})
-
-
-def test_a_path_of_the_host_is_needed_unless_the_device_can_do_without() -> None:
-    assert path_of() == path_of(required="true") == path_of(required="") == "/srv/gone"
-    assert path_of(optional="false") == "/srv/gone"
-    assert path_of(required="false") is None
-    assert path_of(optional="true") is None
-    assert path_of(pool="default") is None
-    assert path_of(type="unix-char") is None
-    assert path_of(source="ceph:pool/volume") is None
-    assert host_path(ROOT) is None
 
 
 def test_a_path_that_the_host_lacks_is_named_and_left_out() -> None:
@@ -128,18 +109,17 @@ def test_a_path_that_the_host_lacks_is_named_and_left_out() -> None:
     configuration = stored(devices={"a": there, "b": gone})
     lacking = missing(configuration, HERE)
     assert [absent.what for absent in lacking] == ["path /srv/gone of the host"]
-    left = restored(configuration, {"root": ROOT}, lacking, HERE, in_place=True)
+    left = restored(facts(configuration), lacking, HERE, in_place=True)
     assert left["devices"] == {"a": there}
 
 
 def test_what_a_profile_wants_and_the_host_lacks_is_masked() -> None:
     gone = {"type": "disk", "source": "/srv/gone", "path": "/b"}
-    profiles = {"default": {"name": "default", "devices": {"root": ROOT, "b": gone}}}
-    here = Here("default", profiles, *(frozenset(), frozenset(), frozenset()))
+    here = Here("default", {"default": {**DEFAULT, "devices": {"root": ROOT, "b": gone}}})
     configuration = stored(devices={})
     lacking = missing(configuration, here)
     assert [absent.what for absent in lacking] == ["path /srv/gone of the host"]
-    left = restored(configuration, {"root": ROOT}, lacking, here, in_place=True)
+    left = restored(facts(configuration), lacking, here, in_place=True)
     assert left["devices"] == {"b": {"type": "none"}}
     assert missing(stored(devices={"b": {"type": "none"}}), here) == []
 
@@ -169,3 +149,45 @@ def test_what_a_project_with_limits_forbids_is_told_from_what_it_lets_pass() -> 
         "volatile.uuid",
         "volatile.eth0.name",
     ]
+
+
+def nat(connect: str) -> dict[str, str]:
+    return {"type": "proxy", "nat": "true", "listen": "tcp:10.0.0.1:80", "connect": connect}
+
+
+def test_a_copy_is_without_the_proxies_that_led_to_the_addresses_it_lost() -> None:
+    nic = {**NIC, "ipv4.address": "10.7.0.7"}
+    devices = {"eth0": nic, "web": nat("tcp:10.7.0.7:80"), "any": nat("tcp:0.0.0.0:80")}
+    before = facts(stored(devices=devices))
+    copy = restored(before, [], HERE, in_place=False)
+    left, names = without_stranded(copy, before, HERE)
+    assert (names, list(left["devices"])) == (["web", "any"], ["eth0"])
+    same = restored(before, [], HERE, in_place=True)
+    assert without_stranded(same, before, HERE) == (same, [])
+
+
+def test_what_never_led_anywhere_stays_as_it_was() -> None:
+    before = facts(stored(devices={"web": nat("tcp:[fd00::7]:80")}))
+    copy = restored(before, [], HERE, in_place=False)
+    assert without_stranded(copy, before, HERE) == (copy, [])
+
+
+def test_lxd_judges_all_that_does_not_belong_to_the_name() -> None:
+    nic = {**NIC, "ipv4.address": "10.7.0.7"}
+    config = {
+        "limits.memory": "1GiB",
+        "boot.autostart": "true",
+        "security.protection.delete": "true",
+        "volatile.uuid": "1",
+    }
+    whole = stored(config=config, devices={"eth0": nic, "root": {**ROOT, "size": "1GiB"}})
+    own = {"config": {"user.mark": "x"}, "devices": {"root": ROOT}}
+    judged = rehearsal(whole, own, in_place=True)
+    assert judged["config"] == {"limits.memory": "1GiB", "user.mark": "x"}
+    assert judged["devices"] == {"root": ROOT}
+    assert rehearsal(whole, own, in_place=False)["devices"] == {"eth0": nic, "root": ROOT}
+
+
+def test_what_protects_or_starts_an_instance_goes_with_its_name() -> None:
+    config = {"security.protection.delete": "true", "boot.autostart": "1", "user.a": "b"}
+    assert set(given_away(stored(config=config))["config"]) == config.keys() - {"user.a"}

@@ -1,4 +1,4 @@
-"""Discovery lists all that LXD holds, with three calls and one for each pool."""
+"""Discovery lists all that LXD holds, with four calls and one for each pool."""
 
 import pytest
 
@@ -67,10 +67,10 @@ def test_every_container_and_volume_is_listed_and_nothing_else(host: Host) -> No
     assert kinds == {"filesystem volume", "block volume"}
 
 
-def test_it_takes_three_calls_and_one_for_each_pool(host: Host, lab: Lab) -> None:
+def test_it_takes_four_calls_and_one_for_each_pool(host: Host, lab: Lab) -> None:
     with lab.calls() as calls:
         found(host)
-    assert len(calls) == 3 + len(POOLS), calls
+    assert len(calls) == 4 + len(POOLS), calls
 
 
 def test_pools_that_no_pattern_reaches_are_not_asked(host: Host, lab: Lab) -> None:
@@ -83,8 +83,9 @@ def test_a_virtual_machine_is_listed_with_both_of_its_datasets(
     host: Host, lab: Lab, machine: str
 ) -> None:
     (listed,) = found(host, machine).values()
-    datasets = [f"tank/lxd/virtual-machines/guest{suffix}" for suffix in (".block", "")]
-    values = lab.sh(f"zfs get -Hpo value guid,referenced {' '.join(datasets)}").split()
+    datasets = (f"tank/lxd/virtual-machines/guest{suffix}" for suffix in (".block", ""))
+    lines = [lab.sh(f"zfs get -Hpo value guid,referenced {dataset}") for dataset in datasets]
+    values = "".join(lines).split()
     assert listed["kind"] == "virtual machine"
     assert listed["guid"] == f"{values[0]}+{values[2]}"
     assert listed["size"] == int(values[1]) + int(values[3])

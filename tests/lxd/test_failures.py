@@ -56,3 +56,56 @@ def test_who_lacks_rights_in_the_pool_reads_how_to_give_them() -> None:
     assert "zfs allow" in error.hint
     gone = failures.of_zfs(LXD, "a", "zfs failed: cannot open 'tank/a': dataset does not exist")
     assert isinstance(gone, NoDatasetError)
+
+
+SHOW = (
+    "see what the project forbids (lxc project show shop), or restore into another with --level2"
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "remedy"),
+    [
+        (
+            """Project "my shop" doesn't allow for snapshot creation""",
+            "allow them: lxc project set 'my shop' restricted.snapshots=allow",
+        ),
+        (
+            'Use of low-level config "raw.lxc" on container "web" of project "shop" is forbidden',
+            SHOW,
+        ),
+        ("Failed to run: zfs set quota=1", ""),
+    ],
+)
+def test_what_a_project_refuses_has_a_remedy(said: str, remedy: str) -> None:
+    error = failures.of_client(LXD, "a", f"lxc failed (exit status 1): Error: {said}")
+    assert (error.message, error.hint) == (f"a: {said}", remedy)
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "remedy"),
+    [
+        ("cannot open 'a': pool I/O is currently suspended", "lxd.suspended", "zpool clear"),
+        (
+            "cannot receive new filesystem stream: pool must be upgraded to receive this stream.",
+            "lxd.old_pool",
+            "zpool upgrade",
+        ),
+        ("cannot create snapshots : out of space", "lxd.full", "make room"),
+        ("cannot receive incremental stream: dataset is busy", "lxd.held", "next run"),
+        (
+            "cannot receive new filesystem stream: destination has snapshots (eg. a@autosnap)",
+            "lxd.others",
+            "tb-restore-*",
+        ),
+    ],
+)
+def test_what_zfs_refuses_has_a_remedy(text: str, code: str, remedy: str) -> None:
+    error = failures.of_zfs(LXD, "lxd: pool a", text)
+    assert error.code == code
+    assert remedy in error.hint
+
+
+def test_lxd_too_may_be_out_of_room() -> None:
+    text = "Error: Failed to create file: open /c/backup.yaml: disk quota exceeded"
+    assert failures.of_client(LXD, "lxd/container/a/b/c", text).code == "lxd.full"

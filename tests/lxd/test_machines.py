@@ -15,6 +15,10 @@ from tests.lxd.conftest import LxdHost
 from tests.pipeline.conftest import store
 from tests.pipeline.test_failures import MEGABYTE, members, started, until
 from tests.pipeline.test_verify import by_id, damaged, errors
+from three_backup.model.objects import Carrier
+from three_backup.sources.base import PointHeldError
+from three_backup.sources.lxd import points
+from three_backup.sources.lxd.names import snapshot_of
 
 GUEST = "lxd/vm/default/shop/guest"
 DATA = "lxd/volume/default/shop/data"
@@ -142,6 +146,25 @@ def test_in_its_place_it_is_what_it_was_and_is_replaced_together(
     here, near = (instance(lab, name)["config"] for name in ("guest", "near"))
     assert here["volatile.uuid"] != near["volatile.uuid"]
     lab.sh("lxc delete near --project shop")
+
+
+def test_a_hold_on_one_dataset_keeps_the_point_in_both(
+    host: LxdHost, lab: Lab, guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon alone would remove it from the disk, and then fail."""
+    machine = "tank/lxd/virtual-machines/shop_guest"
+    (point,) = inside.points(lab, machine)
+    snapshot = snapshot_of(point.removeprefix("snapshot-"))
+    assert snapshot is not None
+    monkeypatch.setenv("PATH", f"{lab.bindir}{os.pathsep}{os.environ['PATH']}")
+    lab.sh(f"zfs hold keep {machine}@{point}")
+    carrier = Carrier(lab.words.own(GUEST))
+    with pytest.raises(PointHeldError, match="stays, something holds it"):
+        points.remove(carrier, snapshot)
+    assert inside.points(lab, f"{machine}.block") == [point]
+    lab.sh(f"zfs release keep {machine}@{point}")
+    points.remove(carrier, snapshot)
+    assert inside.points(lab, machine) == inside.points(lab, f"{machine}.block") == []
 
 
 def test_a_drill_reads_both_and_damage_of_either_is_found(

@@ -102,16 +102,48 @@ def test_what_no_volume_can_be_named_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "zfs_type", "is_supported"),
+    ("kind", "zfs_type", "below", "why"),
     [
-        *((kind, "filesystem", True) for kind in ("container", "filesystem volume")),
-        *((kind, "volume", False) for kind in ("container", "filesystem volume")),
-        *(("block volume", "volume", True), ("iso volume", "volume", True)),
-        ("container", None, True),
+        *((kind, "filesystem", [], None) for kind in ("container", "filesystem volume")),
+        *((kind, "volume", [], "zvol") for kind in ("container", "filesystem volume")),
+        *((kind, "volume", [], None) for kind in ("block volume", "virtual machine")),
+        ("iso volume", None, [], "iso volumes are not backed up yet"),
+        ("container", None, [], None),
+        ("container", "filesystem", ["tank/c/a"], "tank/c/a below its dataset would be left out"),
+        ("filesystem volume", "filesystem", list("abc"), "a, b and others below"),
     ],
 )
-def test_files_in_a_dataset_of_blocks_are_not_supported(
-    kind: str, zfs_type: str | None, is_supported: bool
+def test_what_is_not_supported_is_told(
+    kind: str, zfs_type: str | None, below: list[str], why: str | None
 ) -> None:
-    why = names.files_in_zvol(kind, zfs_type)
-    assert is_supported == (why is None)
+    told = names.why_unsupported(kind, zfs_type, below)
+    assert (told is None) == (why is None)
+    assert (why or "") in (told or "")
+
+
+@pytest.mark.parametrize(
+    ("subtype", "project", "longest"),
+    [
+        ("volume", "default", 180),
+        ("volume", "p" * 20, 167),
+        ("container", "default", 184),
+        ("container", "p" * 130, 53),
+        ("vm", "p" * 130, 41),
+    ],
+)
+def test_a_name_has_to_leave_room_for_an_incremental(
+    subtype: str, project: str, longest: int
+) -> None:
+    snapshot = SnapshotId.parse(INCREMENTAL)
+    assert snapshot
+    target = object_of(subtype, project, "a" * longest)
+    names.check_length("tank/lxd", target)
+    (dataset, *_) = names.datasets("tank/lxd", target).values()
+    assert len(names.zfs_point(dataset, snapshot)) == 255
+    with pytest.raises(BackupError, match="is 1 bytes too long"):
+        names.check_length("tank/lxd", object_of(subtype, project, "a" * (longest + 1)))
+
+
+def test_a_restore_has_to_find_room_for_the_points_of_what_it_puts_aside() -> None:
+    with pytest.raises(BackupError, match="too long"):
+        names.check_length("tank/lxd", object_of("volume", "p" * 160, "a"))

@@ -76,4 +76,4 @@ def test_lxd_that_is_missing_is_said(host: Host, lab: Lab) -> None:
     path = host.environ["PATH"].replace(f"{lab.bindir}{os.pathsep}", "")
     outcome = host.sh(f"tb-restore {WEB}", environ={"PATH": path})
     assert outcome.status != 0
-    assert "lxc" in outcome.stderr
+    assert f"the program {lab.words.common(lab.words.client)} is missing" in outcome.stderr

@@ -50,7 +50,7 @@ def received_apart(
     _remove(object_id, datasets)
     try:
         read = receiver.receive(chain, advance)
-        receiver.settle(last)
+        receiver.settle(chain[0].manifest, last)
         yield Apart({dataset.stream: dataset.name for dataset in datasets}, read)
     finally:
         _remove(object_id, datasets)

@@ -25,6 +25,7 @@ _ZFS = ("zfs", "/usr/sbin/zfs", "/sbin/zfs")
 _REMOTE = "local:"
 _BELOW_ASTRAL = re.compile("[\x7f-\uffff]")
 _FAILED = "client.failed"
+_LONGEST_PLAIN_KEY = 1000
 
 
 class Client:
@@ -33,11 +34,11 @@ class Client:
     def __init__(self, daemon: Daemon) -> None:
         self.daemon = daemon
         self._roots: dict[str, str] = {}
-        self._server = ""
+        self._environment: Mapping[str, Any] = {}
 
     def get(self, path: str, about: str = "") -> Any:
         """Return what the API has at a path. Raises NotFoundError."""
-        return json.loads(self._run(("query", f"{_REMOTE}{path}"), about))
+        return json.loads(self._run(("query", self._here("GET", path)), about))
 
     def names_beside(self, object_id: ObjectId) -> frozenset[str]:
         """Return the names of all instances, or volumes of the pool, in the object's project."""
@@ -45,18 +46,23 @@ class Client:
         return frozenset(map(names.last_of, self.get(path, str(object_id))))
 
     def send(self, method: str, path: str, body: Mapping[str, Any] | None, about: str) -> None:
-        """Send a change and wait until it is made. body: no secrets, others can see argv."""
-        given = () if body is None else ("--data", json.dumps(body))
-        self._run(("query", "--wait", "--request", method, *given, f"{_REMOTE}{path}"), about)
+        """Send a change and wait until it is made.
 
-    def configure(self, instance: ObjectId, configuration: Mapping[str, Any]) -> None:
-        """Replace the whole configuration of an instance."""
-        argv = ("config", "edit", f"{_REMOTE}{instance.level3}", "--project", instance.level2)
-        self._run(argv, str(instance), as_yaml(configuration))
+        body: short, as the kernel limits an argument; no secrets, as other users can see argv.
+        """
+        given = () if body is None else ("--data", json.dumps(body))
+        self._run(
+            ("query", "--wait", "--request", method, *given, self._here(method, path)), about
+        )
+
+    def configure(self, object_id: ObjectId, configuration: Mapping[str, Any]) -> None:
+        """Replace the whole configuration of an instance or custom volume, whatever its length."""
+        argv = (*names.edit(object_id, _REMOTE), f"--project={object_id.level2}")
+        self._run(argv, str(object_id), as_yaml(configuration))
 
     def set_keys(self, instance: ObjectId, keys: Mapping[str, str]) -> None:
         """Set keys of an instance; an empty value removes the key. keys: as for send()."""
-        argv = ("config", "set", f"{_REMOTE}{instance.level3}", "--project", instance.level2)
+        argv = ("config", "set", f"{_REMOTE}{instance.level3}", f"--project={instance.level2}")
         self._run((*argv, *(f"{key}={value}" for key, value in keys.items())), str(instance))
 
     def rename(self, object_id: ObjectId, name: str) -> None:
@@ -94,15 +100,34 @@ class Client:
 
     def server(self) -> str:
         """Return names and versions of the daemon and ZFS, for manifests."""
-        if not self._server:
-            environment = self.get("/1.0")["environment"]
-            drivers = {
-                driver["Name"]: driver["Version"]
-                for driver in environment["storage_supported_drivers"]
-            }
-            version = environment["server_version"]
-            self._server = f"{self.daemon.name} {version}, ZFS {drivers['zfs']}"
-        return self._server
+        environment = self._asked()
+        drivers = {
+            driver["Name"]: driver["Version"]
+            for driver in environment["storage_supported_drivers"]
+        }
+        return f"{self.daemon.name} {environment['server_version']}, ZFS {drivers['zfs']}"
+
+    def member(self) -> str | None:
+        """Return what a cluster calls this host; None if the daemon is not clustered."""
+        environment = self._asked()
+        return environment["server_name"] if environment["server_clustered"] else None
+
+    def is_here(self, found: Mapping[str, Any]) -> bool:
+        """Return whether what the daemon lists lies on this host, not on another member."""
+        location = found.get("location", "")
+        return location in ("", "none") or location == self.member()
+
+    def _asked(self) -> Mapping[str, Any]:
+        """Return what the daemon says of itself; it is asked once."""
+        if not self._environment:
+            self._environment = self.get("/1.0")["environment"]
+        return self._environment
+
+    def _here(self, method: str, path: str) -> str:
+        """Return the address of a request: of a cluster, this host is asked."""
+        if names.for_member(method, path) and (name := self.member()) is not None:
+            path += f"{'&' if '?' in path else '?'}target={quote(name, safe='')}"
+        return f"{_REMOTE}{path}"
 
     def _find_root(self, pool: str) -> str:
         about = f"{self.daemon.type}: pool {pool}"
@@ -119,7 +144,7 @@ class Client:
                 f"{self.daemon.type}.not_zfs",
                 f"{about}: it is {found['driver']}, and only ZFS is supported yet",
             )
-        return str(found["config"]["zfs.pool_name"])
+        return names.root(self.daemon.type, found)
 
     def _run(self, argv: Sequence[str], about: str, given: str | None = None) -> str:
         programs = self.daemon.programs
@@ -158,10 +183,17 @@ def client_of(object_type: str) -> Client:
 
 
 def as_yaml(value: object) -> str:
-    """Return JSON that is YAML too.
+    """Return YAML that is JSON too, unless a key is too long to stand without a mark of its own.
 
     YAML takes no pairs of surrogates, so astral characters stay as they are. It takes no
     unprintable characters either, so all others from DEL on are escaped.
     """
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_key(key)}: {as_yaml(below)}' for key, below in value.items())}}}"
     text = json.dumps(value, ensure_ascii=False)
     return _BELOW_ASTRAL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def _key(key: str) -> str:
+    text = as_yaml(key)
+    return text if len(text) <= _LONGEST_PLAIN_KEY else f"? {text} "

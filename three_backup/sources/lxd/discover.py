@@ -1,4 +1,7 @@
-"""Lists instances and custom volumes: two calls of the client, one more a pool, one of `zfs`."""
+"""Lists instances and custom volumes: three calls of the client, one more a pool, one of `zfs`.
+
+Of a cluster, what lies on this host is listed; each pool takes one call more.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,13 +38,18 @@ class _Pool:
     instances: Sequence[Json]
     volumes: Sequence[Json]
     datasets: Datasets = field(default_factory=dict)  # maybe those of other pools too
+    below: Mapping[str, Sequence[str]] = field(default_factory=lambda: defaultdict(list))
 
 
 def discover(client: Client, patterns: Sequence[str]) -> Iterator[Found | Unreadable]:
     """Yield every instance and custom volume that a pattern selects, unsupported ones too."""
     source_type, pools = client.daemon.type, client.get(_POOLS)
-    reached = [(pool, below) for pool in pools if (below := _below(source_type, pool, patterns))]
-    instances = client.get(_INSTANCES)
+    reached = [
+        (_as_here(client, pool), below)
+        for pool in pools
+        if (below := _below(source_type, pool, patterns))
+    ]
+    instances = [instance for instance in client.get(_INSTANCES) if client.is_here(instance)]
     datasets = _all_datasets(client, [pool for pool, _ in reached])
     for pool, below in reached:
         try:
@@ -65,14 +73,23 @@ def _below(source_type: str, pool: Json, patterns: Sequence[str]) -> list[str]:
     ]
 
 
+def _as_here(client: Client, pool: Json) -> Json:
+    """Return a pool with the configuration that it has on this host of a cluster."""
+    if pool.get("locations", ["none"]) == ["none"]:
+        return pool
+    found: Json = client.get(f"/1.0/storage-pools/{quote(pool['name'], safe='')}")
+    return found
+
+
 def _all_datasets(client: Client, pools: Sequence[Json]) -> Datasets | None:
     """Return the datasets of all pools by one call; None if it fails.
 
     Then each pool is asked by itself, so that one broken pool fails alone.
     """
-    roots = [_root(pool) for pool in pools if pool["driver"] == _ZFS]
+    source_type = client.daemon.type
     try:
-        return _datasets(client, roots, client.daemon.type) if roots else {}
+        roots = [names.root(source_type, pool) for pool in pools if pool["driver"] == _ZFS]
+        return _datasets(client, roots, source_type) if roots else {}
     except BackupError:
         return None
 
@@ -82,22 +99,27 @@ def _datasets(client: Client, roots: Sequence[str], about: str) -> Datasets:
     return {dataset: (zfs_type, int(size), guid) for dataset, zfs_type, size, guid in rows}
 
 
-def _root(pool: Json) -> str:
-    return str(pool["config"]["zfs.pool_name"])
-
-
 def _read(
     client: Client, pool: Json, instances: Sequence[Json], datasets: Datasets | None
 ) -> _Pool:
     name, driver = pool["name"], pool["driver"]
     own = [instance for instance in instances if _root_pool(instance) == name]
-    volumes = client.get(_VOLUMES.format(quote(name, safe="")))
+    listed = client.get(_VOLUMES.format(quote(name, safe="")))
+    volumes = [volume for volume in listed if client.is_here(volume)]
     if driver != _ZFS:
         return _Pool(name, driver, "", own, volumes)
-    root = _root(pool)
+    root = names.root(client.daemon.type, pool)
     if datasets is None:
         datasets = _datasets(client, [root], f"{client.daemon.type}: pool {name}")
-    return _Pool(name, driver, root, own, volumes, datasets)
+    return _Pool(name, driver, root, own, volumes, datasets, _below_each(datasets))
+
+
+def _below_each(datasets: Datasets) -> Mapping[str, Sequence[str]]:
+    """Return the datasets right below each."""
+    below = defaultdict(list)
+    for dataset in datasets:
+        below[dataset.rpartition("/")[0]].append(dataset)
+    return below
 
 
 def _root_pool(instance: Json) -> str | None:
@@ -108,17 +130,16 @@ def _root_pool(instance: Json) -> str | None:
 
 def _objects(source_type: str, pool: _Pool) -> Iterator[Found]:
     points = _points(pool.volumes)
-    subtypes = {api_type: subtype for subtype, api_type in names.TYPES.items()}
     for instance in pool.instances:
-        subtype = subtypes[instance["type"]]
+        subtype = names.subtype_of(instance)
         object_id = ObjectId(
             source_type, subtype, pool.name, instance["project"], instance["name"]
         )
-        if not object_id.level3.startswith(names.RESTORING):
+        if not names.is_ours(object_id.level3):
             yield _found(pool, object_id, names.KINDS[subtype], points)
     for volume in pool.volumes:
         object_id = ObjectId(source_type, VOLUME, pool.name, volume["project"], volume["name"])
-        ours = object_id.level3.startswith(names.RESTORING)
+        ours = names.is_ours(object_id.level3)
         if volume["type"] == "custom" and "/" not in object_id.level3 and not ours:
             yield _found(pool, object_id, f"{volume['content_type']} volume", points)
 
@@ -139,7 +160,8 @@ def _found(
 ) -> Found:
     datasets = names.datasets(pool.root, object_id).values()
     listed = [pool.datasets[dataset] for dataset in datasets if dataset in pool.datasets]
-    unsupported = _why_unsupported(pool, kind, listed)
+    below = [name for dataset in datasets for name in pool.below[dataset]]
+    unsupported = _why_unsupported(pool, kind, listed, below)
     if unsupported:
         refused = {"kind": kind, "unsupported": unsupported}
         return Found(object_id, None, Carrier(object_id), refused)
@@ -151,8 +173,8 @@ def _found(
 
 
 def _why_unsupported(
-    pool: _Pool, kind: str, datasets: Sequence[tuple[str, int, str]]
+    pool: _Pool, kind: str, datasets: Sequence[tuple[str, int, str]], below: Sequence[str]
 ) -> str | None:
     if pool.driver != _ZFS:
         return f"pool {pool.name} is {pool.driver}; only pools on ZFS are backed up yet"
-    return names.files_in_zvol(kind, datasets[0][0] if datasets else None)
+    return names.why_unsupported(kind, datasets[0][0] if datasets else None, below)

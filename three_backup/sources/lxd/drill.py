@@ -6,9 +6,10 @@ from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import DrillJob
+from three_backup.sources.lxd import points
 from three_backup.sources.lxd.apart import received_apart
 from three_backup.sources.lxd.names import DRILLING
-from three_backup.sources.lxd.receiver import read_stored
+from three_backup.sources.lxd.receiver import read_stream
 
 Outcome = tuple[ObjectId, Restored | BackupError]
 
@@ -42,7 +43,8 @@ def _drill(job: DrillJob, object_id: ObjectId) -> Restored:
 def _read_through(job: DrillJob) -> Restored:
     bytes_read = 0
     for files in job.chain:
-        for stored in read_stored(files, job.advance):
+        for stream in points.streams_of(files.manifest):
+            stored = read_stream(files, stream, job.advance)
             bytes_read += stored.size
             for _ in stored.pieces:
                 pass

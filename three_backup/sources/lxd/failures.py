@@ -2,16 +2,38 @@
 
 import os
 import re
+from shlex import quote
 
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.sources.lxd.daemons import Daemon
+
+ROOM = "make room in it or in its pool, or give it a larger size"
+"""What to do about a full dataset."""
 
 _SILENT = re.compile(r"daemon doesn't appear to be started|unix\.socket|connection refused")
 _NOT_FOUND = re.compile(r"not found|No such object", re.IGNORECASE)
 _NO_DATASET = re.compile(r"dataset does not exist|could not find any snapshots")
 _DENIED = re.compile(r"permission denied|must be root|Operation not permitted|/dev/zfs")
+_OTHERS = re.compile(r"destination has snapshots")
+_SIZE = re.compile(r"size is less than current used or reserved space")
+_FULL = re.compile(r"out of space|no space left on device|disk quota exceeded", re.IGNORECASE)
 _UNKNOWN_KEY = re.compile(r'Unknown configuration key:? "?([^\s"]+)')
 _HELD = re.compile(r"dataset is busy|has dependent clones|being held")
+_NO_SNAPSHOTS = re.compile(r"""Project "(?P<project>.+)" doesn't allow for snapshot creation""")
+_FORBIDDEN = re.compile(r'(?:of|in) project "(?P<project>[^"]+)"')
+_OF_POOLS = (
+    (
+        re.compile(r"pool I/O is currently suspended"),
+        "suspended",
+        "a device of the pool is gone: see zpool status, then zpool clear",
+    ),
+    (
+        re.compile(r"pool must be upgraded"),
+        "old_pool",
+        "upgrade it (zpool upgrade), or restore into another pool with --level1",
+    ),
+)
+"""What ZFS says of a pool, the code of the error, and what to do."""
 
 
 class NotFoundError(BackupError):
@@ -20,6 +42,18 @@ class NotFoundError(BackupError):
 
 class NoDatasetError(BackupError):
     """A dataset or snapshot that ZFS does not know."""
+
+
+class OthersError(BackupError):
+    """A refusal to receive over snapshots that somebody else made meanwhile."""
+
+
+class FullError(BackupError):
+    """A dataset or a pool without room."""
+
+
+class SizeError(BackupError):
+    """A size that is less than what is there already."""
 
 
 class HeldError(BackupError):
@@ -31,17 +65,24 @@ def of_client(daemon: Daemon, about: str, text: str) -> BackupError:
     if _SILENT.search(text):
         return _unreachable(daemon, about)
     said = text.partition("Error: ")[2] or text
-    if _HELD.search(text):
-        return HeldError(
-            f"{daemon.type}.held",
-            f"{about}: {said}",
-            "nothing is lost; the next run tries again",
-        )
+    if general := _general(daemon, about, text, said):
+        return general
     if _NOT_FOUND.search(text):
         return NotFoundError(
             f"{daemon.type}.not_found", f"{about}: {said}", "tb-discover lists what there is"
         )
-    return BackupError(f"{daemon.type}.failed", f"{about}: {said}")
+    return BackupError(f"{daemon.type}.failed", f"{about}: {said}", _remedy(daemon, said))
+
+
+def _remedy(daemon: Daemon, said: str) -> str:
+    """Return the remedy where a restriction or limit of a project refuses something."""
+    project = f"{daemon.client} project"
+    if found := _NO_SNAPSHOTS.search(said):
+        return f"allow them: {project} set {quote(found['project'])} restricted.snapshots=allow"
+    if found := _FORBIDDEN.search(said):
+        shown = f"{project} show {quote(found['project'])}"
+        return f"see what the project forbids ({shown}), or restore into another with --level2"
+    return ""
 
 
 def of_zfs(daemon: Daemon, about: str, text: str) -> BackupError:
@@ -61,9 +102,32 @@ def of_zfs(daemon: Daemon, about: str, text: str) -> BackupError:
             "restore it into a pool that is not encrypted (--level1), and move it from there: "
             f"{daemon.client} move, {daemon.client} storage volume move",
         )
-    if "out of space" in text:
-        return BackupError(f"{daemon.type}.full", f"{about}: {text}", "make room in the pool")
-    return BackupError(f"{daemon.type}.zfs", f"{about}: {text}")
+    if _OTHERS.search(text):
+        return OthersError(
+            f"{daemon.type}.others",
+            f"{about}: {text}",
+            "have whoever makes snapshots of all datasets leave out tb-restore-*",
+        )
+    for pattern, code, hint in _OF_POOLS:
+        if pattern.search(text):
+            return BackupError(f"{daemon.type}.{code}", f"{about}: {text}", hint)
+    general = _general(daemon, about, text, text)
+    return general or BackupError(f"{daemon.type}.zfs", f"{about}: {text}")
+
+
+def _general(daemon: Daemon, about: str, text: str, said: str) -> BackupError | None:
+    """Explain what both the client and `zfs` say."""
+    if _FULL.search(text):
+        return FullError(f"{daemon.type}.full", f"{about}: {said}", ROOM)
+    if _SIZE.search(text):
+        return SizeError(f"{daemon.type}.size", f"{about}: {said}", "give it a larger size")
+    if _HELD.search(text):
+        return HeldError(
+            f"{daemon.type}.held",
+            f"{about}: {said}",
+            "nothing is lost; the next run tries again",
+        )
+    return None
 
 
 def unknown_key(text: str) -> str:

@@ -1,33 +1,31 @@
 """Checks, creates, configures and finishes an instance that is being restored."""
 
 import json
-import os
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.jobs import Wanted
-from three_backup.sources.lxd import names, project
+from three_backup.sources.lxd import names, points, project, root_disk
 from three_backup.sources.lxd.client import client_of
 from three_backup.sources.lxd.daemons import DAEMONS
-from three_backup.sources.lxd.failures import NotFoundError, unknown_key
+from three_backup.sources.lxd.devices import fixed_addresses, is_set
+from three_backup.sources.lxd.failures import SizeError, unknown_key
+from three_backup.sources.lxd.here import here as exists_here
 from three_backup.sources.lxd.instance_configuration import (
     OF_INSTANCES,
-    Here,
-    fixed_addresses,
     given_away,
-    host_path,
     low_level,
     merged,
     missing,
+    rehearsal,
     restored,
-    root_of,
     with_own,
     without,
+    without_stranded,
 )
-from three_backup.sources.lxd.project import Config
+from three_backup.sources.lxd.restrictions import Config, forbidden
 
 MARK = "user.three_backup.restoring"
 """The key of the configuration that says what an unfinished instance is to become."""
@@ -37,7 +35,16 @@ _TEMPLATES = "volatile.apply_template"
 _KEPT = "user.three_backup.put_aside"
 """The key where an instance keeps what it gives away while it is put aside, as JSON."""
 
+_PROTECTED = "security.protection.delete"
 _STOPPED = "Stopped"
+
+
+def unprotect(object_id: ObjectId) -> None:
+    """Let an instance be deleted that its configuration or a profile protects from that."""
+    if object_id.subtype == names.VOLUME:
+        return
+    if is_set(client_of(object_id.type).get(names.url(object_id))["expanded_config"], _PROTECTED):
+        client_of(object_id.type).set_keys(object_id, {_PROTECTED: "false"})
 
 
 class Instance:
@@ -54,10 +61,13 @@ class Instance:
         self._in_place = names.url(wanted.target) == names.url(wanted.object)
         self._came_from = DAEMONS[wanted.object.type]
         self._configuration: dict[str, Any] = {}
+        self._config: dict[str, str] = {}  # with that of profiles
+        self._devices: dict[str, Any] = {}  # with those of profiles
         self._project: Config = {}
         self._limits: dict[str, str] = {}
-        self._root: Mapping[str, str] = {}
         self._unknown: list[str] = []
+        self._size: int | None = None  # the size it got where its own was too small
+        self._is_judged = False
 
     def check(self) -> Iterator[str]:
         """Check that the instance can be restored; yield notes on what is left out.
@@ -67,7 +77,7 @@ class Instance:
         names.check(self._target)
         stored = self._facts["configuration"]
         self._project = project.config_of(self._target)
-        here = _here(self._target, stored)
+        here = exists_here(self._target, stored)
         lacking = missing(stored, here)
         if lacking and not self._without_devices:
             raise BackupError(
@@ -76,23 +86,36 @@ class Instance:
                 f"{', '.join(lack.what for lack in lacking)}",
                 "create it, volumes by tb-restore; or leave it out with --without-devices",
             )
-        self._configuration = restored(
-            stored, self._facts["expanded_devices"], lacking, here, in_place=self._in_place
-        )
-        config = merged("config", self._configuration, here.profiles)
-        _, self._root = root_of(merged("devices", self._configuration, here.profiles))
-        self._limits = project.limits(self._target, self._project, config)
+        kept = restored(self._facts, lacking, here, in_place=self._in_place)
+        self._configuration, stranded = without_stranded(kept, self._facts, here)
+        self._config = merged("config", self._configuration, here.profiles)
+        self._devices = merged("devices", self._configuration, here.profiles)
+        self._limits = project.limits(self._target, self._project, self._config)
+        if project.has_limits(self._project):
+            used = project.usage(project.instances_of(self._target))
+            project.check_room(self._target, self._project, self._config, used)
         yield from (f"it is without {lack.what}, which is not here" for lack in lacking)
         if not self._in_place:
             yield from _addresses_left_out(stored["devices"])
+        yield from (f"it is without {name}, which led to an address left out" for name in stranded)
+        if changed := root_disk.differences(self._facts, self._devices):
+            yield f"its root disk follows a profile that was changed: {', '.join(changed)}"
 
     def check_allowed(self) -> None:
         """Raise BackupError if the project forbids the instance's configuration."""
-        project.check_low_level(self._target, self._project, low_level(self._configuration))
+        keys = project.low_level_forbidden(
+            self._project, low_level(self._configuration), self._target.subtype
+        )
+        others = forbidden(self._project, self._config, self._devices, self._target.subtype)
+        project.check_allowed(self._target, self._project, (*keys, *others))
+        self._is_judged = True
 
     def check_replaceable(self) -> None:
         found = self._client.get(names.url(self._target))
-        project.check_low_level(self._target, self._project, low_level(given_away(found)))
+        keys = project.low_level_forbidden(
+            self._project, low_level(given_away(found)), self._target.subtype
+        )
+        project.check_allowed(self._target, self._project, keys)
         if found["status"] != _STOPPED:
             raise BackupError(
                 f"{self._target.type}.running",
@@ -115,9 +138,11 @@ class Instance:
         self._client.configure(aside, without(found, given_away(found)))
 
     def take_back(self) -> None:
-        """Give the instance back what it gave away, once it has its name again."""
+        """Give the instance back what it gave away, if it has its name again and lacks that."""
         found = self._found(self._target)
-        kept = json.loads(found["config"].pop(_KEPT, "null")) or given_away(found)
+        if _KEPT not in found["config"]:
+            return
+        kept = json.loads(found["config"].pop(_KEPT))
         rest = without(found, given_away(found))
         whole = {part: {**rest[part], **kept[part]} for part in kept}
         self._client.configure(self._target, {**rest, **whole})
@@ -131,28 +156,35 @@ class Instance:
     def create(self, unfinished: ObjectId) -> None:
         """Create an instance that shares nothing with another, and does not start with the host.
 
-        LXD refuses at this point what the limits of the project forbid.
+        LXD refuses at this point what it would not have in the end.
         """
-        root = {"type": "disk", "path": "/"}
         body = {
             "name": unfinished.level3,
             "type": names.TYPES[self._target.subtype],
             "source": {"type": "none"},
             "architecture": self._configuration["architecture"],
             "config": {MARK: str(self._target), **self._limits},
-            "devices": {"root": {**self._size(), **root, "pool": unfinished.level1}},
+            "devices": self._root_disk(unfinished.level1),
             "profiles": [],
         }
         path = names.in_project(names.collection(unfinished), unfinished.level2)
         self._client.send("POST", path, body, str(self._target))
+        if self._is_judged:
+            own = self._found(unfinished)
+            self._client.configure(
+                unfinished, rehearsal(self._configuration, own, in_place=self._in_place)
+            )
 
-    def _size(self) -> dict[str, str]:
-        """Return the size of the root disk where it is a zvol, which cannot shrink afterwards."""
-        return (
-            {"size": self._root["size"]}
-            if self._target.subtype == names.MACHINE and "size" in self._root
-            else {}
-        )
+    def _root_disk(self, pool: str) -> dict[str, Any]:
+        """Return the root disk to be made; that of a machine is a zvol, which cannot shrink."""
+        _, wanted = root_disk.root_of(self._devices)
+        size = {key: wanted[key] for key in ("size",) if key in wanted and self._is_machine}
+        made = root_disk.unsized(self._devices, pool)
+        return {name: {**device, **size} for name, device in made.items()}
+
+    @property
+    def _is_machine(self) -> bool:
+        return self._target.subtype == names.MACHINE
 
     def configure(self, unfinished: ObjectId) -> None:
         """Configure the instance, without what only the daemon that it came from knows."""
@@ -162,6 +194,13 @@ class Instance:
             try:
                 self._client.configure(unfinished, configuration)
                 return
+            except SizeError:
+                if self._size is not None:
+                    raise
+                self._size = points.sufficient_size(unfinished)
+                resized = root_disk.resized(self._devices, str(self._size))
+                devices = {**configuration["devices"], **resized}
+                configuration = {**configuration, "devices": devices}
             except BackupError as error:
                 key = unknown_key(error.message)
                 if self._came_from == self._client.daemon or key not in configuration["config"]:
@@ -175,6 +214,8 @@ class Instance:
         It would otherwise write templates into it and have cloud-init run again.
         """
         daemon = self._client.daemon
+        if self._size is not None:
+            yield points.SIZE_CHANGED.format(self._size)
         if self._unknown:
             yield f"it is without {', '.join(self._unknown)}, which {daemon.name} does not know"
         if self._in_place and self._came_from != daemon:
@@ -199,30 +240,3 @@ def _addresses_left_out(devices: Mapping[str, Mapping[str, str]]) -> Iterator[st
 
 def _keeping(found: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
     return {**found, "config": {**found["config"], _KEPT: json.dumps(given)}}
-
-
-def _here(target: ObjectId, stored: Mapping[str, Any]) -> Here:
-    """Return what exists for the target; asks LXD only for what the devices need."""
-    client = client_of(target.type)
-    listed = client.get(names.in_project("/1.0/profiles", target.level2, recursion="1"))
-    profiles = {profile["name"]: profile for profile in listed}
-    devices = merged("devices", stored, profiles).values()
-    networks = ()
-    if any("network" in device for device in devices):
-        networks = client.get(names.in_project("/1.0/networks", target.level2))
-    pools = {device["pool"] for device in devices if device.get("source") and device.get("pool")}
-    return Here(
-        target.level1,
-        profiles,
-        frozenset(map(names.last_of, networks)),
-        frozenset((pool, name) for pool in pools for name in _volumes(target, pool)),
-        frozenset(path for spec in devices if (path := host_path(spec)) and os.path.lexists(path)),
-    )
-
-
-def _volumes(target: ObjectId, pool: str) -> frozenset[str]:
-    volumes = replace(target, subtype=names.VOLUME, level1=pool, level3="")
-    try:
-        return client_of(target.type).names_beside(volumes)
-    except NotFoundError:
-        return frozenset()

@@ -1,17 +1,22 @@
 """Builds the configuration of a restored instance: the old one without what is missing. Pure."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-Json = Mapping[str, Any]
+from three_backup.sources.lxd import root_disk
+from three_backup.sources.lxd.devices import (
+    NONE,
+    Here,
+    Json,
+    fixed_addresses,
+    lacks,
+    stranded_proxies,
+)
 
 OF_INSTANCES = ("architecture", "config", "description", "devices", "ephemeral", "profiles")
 """Fields of an instance that make up its configuration; snapshots keep them."""
-
-TRUE = ("true", "1", "yes", "on")
-"""Values that LXD takes for yes."""
 
 _OF_A_RUN = re.compile(
     r"volatile\.(?:idmap\..*|last_state\.(?:power|ready)|apply_.*|.*\.host_name)"
@@ -21,30 +26,18 @@ _OF_A_RUN = re.compile(
 _IDENTITY = re.compile(r"volatile\.(?:uuid.*|cloud-init\.instance-id|.*\.hwaddr|vsock_id)")
 """Keys that no two instances may share."""
 
-_OF_ITS_NAME = re.compile(r"volatile\.(?:cloud-init\.instance-id|apply_template|.*\.hwaddr)")
-"""Keys that an instance has to give away with its name."""
+_OF_ITS_NAME = re.compile(
+    r"volatile\.(?:cloud-init\.instance-id|apply_template|.*\.hwaddr)"
+    r"|boot\.autostart|security\.protection\.delete"
+)
+"""Keys that an instance has to give away with its name: it shall go, and not start meanwhile."""
 
 _OF_ANY_PROJECT = re.compile(
     r"volatile\.(?:apply_template|base_image|last_state\.power|.*\.(?:apply_quota|hwaddr))"
 )
 """Keys that may be set in any project, as LXD's checkRestrictionsOnVolatileConfig has it."""
 
-_NONE = {"type": "none"}
-"""A device that masks a profile's device of the same name."""
-
-_ADDRESSES = ("hwaddr", "ipv4.address", "ipv6.address")
 _OWN = re.compile(r"volatile\.idmap\..*")
-
-
-@dataclass(frozen=True, slots=True)
-class Here:
-    """What exists where the instance shall be."""
-
-    pool: str  # the target's
-    profiles: Mapping[str, Json]  # whole, by name
-    networks: frozenset[str]
-    volumes: frozenset[tuple[str, str]]  # custom ones, as pool and name
-    paths: frozenset[str]  # those paths of the host that devices name and that exist
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +60,7 @@ def without(found: Json, given: Json) -> dict[str, Any]:
     return {**found, **{part: _less(found[part], given[part]) for part in given}}
 
 
-def _less(found: Json, given: Json) -> dict[str, Any]:
+def _less(found: Json, given: Container[str]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name not in given}
 
 
@@ -94,23 +87,15 @@ def merged(part: str, configuration: Json, profiles: Mapping[str, Json]) -> dict
     return found
 
 
-def host_path(device: Json) -> str | None:
-    """Return the path of the host that a device cannot do without; None if it needs none."""
-    source = str(device.get("source", ""))
-    is_local = device["type"] == "disk" and "pool" not in device and source.startswith("/")
-    is_required = (device.get("required") or "true").lower() in TRUE
-    is_optional = device.get("optional", "").lower() in TRUE
-    return source if is_local and is_required and not is_optional else None
-
-
 def restored(
-    stored: Json, expanded: Json, left_out: Sequence[Missing], here: Here, *, in_place: bool
+    facts: Json, left_out: Sequence[Missing], here: Here, *, in_place: bool
 ) -> dict[str, Any]:
     """Return the configuration for the restored instance.
 
-    stored: the configuration in the manifest; expanded: its devices with those of profiles;
-    in_place: no other instance has its identity and addresses, so that it keeps them.
+    facts: of the manifest; in_place: no other instance has its identity and addresses, so that it
+    keeps them.
     """
+    stored = facts["configuration"]
     profiles = {lacking.profile for lacking in left_out}
     devices = {lacking.device for lacking in left_out}
     kept = {
@@ -128,15 +113,38 @@ def restored(
         },
     }
     of_profiles = merged("devices", {**kept, "devices": {}}, here.profiles)
-    kept["devices"].update({name: _NONE for name in devices if name in of_profiles})
-    return {**kept, "devices": {**kept["devices"], **_root(kept, expanded, here)}}
+    kept["devices"].update({name: NONE for name in devices if name in of_profiles})
+    root = root_disk.restored(kept, facts, of_profiles, here.pool)
+    return {**kept, "devices": {**kept["devices"], **root}}
 
 
-def fixed_addresses(device: Json) -> dict[str, str]:
-    """Return the addresses that somebody gave a NIC; none for other devices."""
-    if device["type"] != "nic":
-        return {}
-    return {key: device[key] for key in _ADDRESSES if device.get(key, "none") != "none"}
+def without_stranded(
+    configuration: Json, facts: Json, here: Here
+) -> tuple[dict[str, Any], list[str]]:
+    """Leave out the proxies whose address was left out with a NIC; return their names too."""
+    stranded = stranded_proxies(merged("devices", configuration, here.profiles))
+    before = stranded_proxies(facts["expanded_devices"])
+    names = [name for name in stranded if name not in before]
+    of_profiles = merged("devices", {**configuration, "devices": {}}, here.profiles)
+    own = {name: spec for name, spec in configuration["devices"].items() if name not in names}
+    masked = {name: NONE for name in names if name in of_profiles}
+    return {**configuration, "devices": {**own, **masked}}, names
+
+
+def rehearsal(configuration: Json, own: Json, *, in_place: bool) -> dict[str, Any]:
+    """Return what of a configuration LXD can judge before the instance has its name.
+
+    own: the configuration of the new instance, which it keeps; in_place: the instance that is
+    replaced still has the addresses.
+    """
+    config, devices = configuration["config"], configuration["devices"]
+    later = [key for key in config if key.startswith("volatile.") or _OF_ITS_NAME.fullmatch(key)]
+    addressed = [name for name, spec in devices.items() if in_place and fixed_addresses(spec)]
+    return {
+        **configuration,
+        "config": {**_less(config, later), **own["config"]},
+        "devices": {**_less(devices, addressed), **own["devices"]},
+    }
 
 
 def low_level(configuration: Json) -> list[str]:
@@ -161,29 +169,5 @@ def with_own(configuration: Json, own: Json) -> dict[str, Any]:
 
 def _missing_devices(devices: Mapping[str, Json], here: Here) -> Iterator[Missing]:
     for name, device in devices.items():
-        network, volume = device.get("network"), (device.get("pool"), device.get("source"))
-        if network and network not in here.networks:
-            yield Missing(f"network {network}", device=name)
-        elif all(volume) and volume not in here.volumes:
-            yield Missing(f"volume {volume[1]} of pool {volume[0]}", device=name)
-        elif (path := host_path(device)) and path not in here.paths:
-            yield Missing(f"path {path} of the host", device=name)
-
-
-def _root(kept: Json, expanded: Json, here: Here) -> dict[str, Json]:
-    """Return a root disk in the target's pool; nothing if the root disk is there already."""
-    name, found = root_of(merged("devices", kept, here.profiles))
-    if found.get("pool") == here.pool:
-        return {}
-    name_before, before = root_of(expanded)
-    return {name or name_before: {**before, "pool": here.pool}}
-
-
-def root_of(devices: Mapping[str, Json]) -> tuple[str, Json]:
-    """Return name and device of the root disk, both empty if there is none."""
-    roots = (
-        (name, device)
-        for name, device in devices.items()
-        if device.get("type") == "disk" and device.get("path") == "/"
-    )
-    return next(roots, ("", {}))
+        if what := lacks(device, here):
+            yield Missing(what, device=name)

@@ -23,9 +23,10 @@ def _plan(work: Work) -> Planned:
     notes = tuple(work.target.check())
     work.target.check_allowed()
     there = work.client.names_beside(work.wanted.target)
-    replaces = not there.isdisjoint((work.wanted.target.level3, work.aside.level3))
+    is_there, aside = (one.level3 in there for one in (work.wanted.target, work.aside))
+    replaces = is_there or aside
     if replaces:
-        check_replaceable(work)
+        check_replaceable(work, aside=is_there and aside)
     read_from = _read_from(work)
     facts = {
         "bytes_read": sum(read_from.values()),

@@ -1,6 +1,7 @@
 """Makes, lists, sends and removes the points of an object: snapshots that the daemon knows."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,13 +10,22 @@ from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.sources.base import OpenStream, PointHeldError
 from three_backup.sources.lxd import names
 from three_backup.sources.lxd.client import client_of
-from three_backup.sources.lxd.failures import HeldError, NoDatasetError, NotFoundError
+from three_backup.sources.lxd.failures import (
+    FullError,
+    HeldError,
+    NoDatasetError,
+    NotFoundError,
+)
 
 _LIST = ("list", "-Hp", "-d", "1", "-t", "filesystem,volume,snapshot")
-_COLUMNS = ("-o", "name,guid,referenced,encryption,type")
+_COLUMNS = ("-o", "name,guid,referenced,encryption,type,available,keystatus,readonly")
 _SEND = ("send", "-c", "-L")
 """Sends blocks as they lie on disk: compressed, large. Not embedded ones (-e): no encrypted
 dataset receives these."""
+
+_ROOM = 1 << 22
+SIZE_CHANGED = "its size is {} bytes now, since what came back did not fit into the one it had"
+"""What is told of an object that got its size from sufficient_size()."""
 
 _NO_EXPIRY = "0001-01-01T00:00:00Z"
 
@@ -28,6 +38,10 @@ class Part:
     type: str  # filesystem, or volume for a zvol
     guid: str  # of the dataset, new after a move
     encrypted: bool  # with ZFS's own encryption
+    available: int  # bytes that can still be written
+    locked: bool  # encrypted, and its key is not loaded
+    readonly: bool
+    below: Sequence[str]  # the datasets below it
     points: Mapping[SnapshotId, str]  # guids of our points
     sizes: Mapping[SnapshotId, int]  # referenced bytes of our points
 
@@ -52,6 +66,11 @@ class State:
         parts = self.parts.values()
         there = {point for part in parts for point in part.points}
         return {point: joined(part.points.get(point, "-") for part in parts) for point in there}
+
+    @property
+    def below(self) -> list[str]:
+        """The datasets below those of the object: they are not part of it."""
+        return [name for part in self.parts.values() for name in part.below]
 
     def size(self, snapshot: SnapshotId) -> int:
         """Return the bytes that a point refers to."""
@@ -83,13 +102,18 @@ def state(object_id: ObjectId) -> State:
 
 
 def _part(dataset: str, rows: Sequence[Sequence[str]]) -> Part:
-    _, guid, _, encryption, zfs_type = next(row for row in rows if row[0] == dataset)
+    own = next(row for row in rows if row[0] == dataset)
+    _, guid, _, encryption, zfs_type, free, key, readonly = own
     ours = {names.snapshot_of_zfs(row[0]): row for row in rows if row[0].startswith(f"{dataset}@")}
     return Part(
         dataset,
         zfs_type,
         guid,
         encryption != "off",
+        int(free),
+        key == "unavailable",
+        readonly == "on",
+        [row[0] for row in rows if row[0].startswith(f"{dataset}/") and row[4] != "snapshot"],
         {snapshot: row[1] for snapshot, row in ours.items() if snapshot},
         {snapshot: int(row[2]) for snapshot, row in ours.items() if snapshot},
     )
@@ -112,21 +136,58 @@ def make(object_id: ObjectId, snapshot: SnapshotId) -> None:
     client_of(object_id.type).send("POST", names.url(object_id, "snapshots"), body, str(object_id))
 
 
+def sufficient_size(object_id: ObjectId) -> int:
+    """Return a size, in bytes, that leaves the files of a received object some room.
+
+    The size that it had may be too small: the image that a container was made of counts now.
+    """
+    client = client_of(object_id.type)
+    *_, files = client.datasets(object_id).values()
+    ((used,),) = client.zfs(("get", "-Hp", "-o", "value", "used", files), str(object_id))
+    return int(used) + max(int(used) // 16, _ROOM)
+
+
 def remove(carrier: Carrier, snapshot: SnapshotId) -> None:
     """Remove a point, if it is there. Raises PointHeldError if a clone or a hold keeps it."""
     object_id = ObjectId.parse(carrier)
     try:
-        client_of(object_id.type).send(
-            "DELETE", names.url(object_id, "snapshots", names.point(snapshot)), None, carrier
-        )
-    except NotFoundError:
-        return
+        _remove(object_id, snapshot)
     except HeldError as error:
         raise PointHeldError(
             f"{object_id.type}.held",
             f"{carrier}: the point of {snapshot} stays, something holds it ({error.message})",
             "`zfs holds` and `zfs get clones` tell what",
         ) from error
+
+
+def _remove(object_id: ObjectId, snapshot: SnapshotId) -> None:
+    """Remove a point from the daemon, and from ZFS where the daemon does not know it."""
+    client, about = client_of(object_id.type), str(object_id)
+    if object_id.subtype == names.MACHINE:
+        _check_free(object_id, snapshot)
+    try:
+        path = names.url(object_id, "snapshots", names.point(snapshot))
+        client.send("DELETE", path, None, about)
+    except FullError:  # it could not write about that: was the point removed before?
+        if snapshot in state(object_id).points:
+            raise
+    except NotFoundError:
+        for dataset in client.datasets(object_id).values():
+            with suppress(NoDatasetError):
+                client.zfs(("destroy", names.zfs_point(dataset, snapshot)), about)
+
+
+def _check_free(object_id: ObjectId, snapshot: SnapshotId) -> None:
+    """Raise HeldError if a hold keeps the point in one of the datasets of a virtual machine.
+
+    The daemon would remove it from the other, and then fail.
+    """
+    client = client_of(object_id.type)
+    held = [names.zfs_point(dataset, snapshot) for dataset in client.datasets(object_id).values()]
+    with suppress(NoDatasetError):
+        rows = client.zfs(("get", "-Hp", "-o", "name,value", "userrefs", *held), str(object_id))
+        for name in (name for name, holds in rows if holds != "0"):
+            raise HeldError(f"{object_id.type}.held", f"{object_id}: {name} has a hold")
 
 
 def size_to_send(object_id: ObjectId, sent: Iterable[Sent]) -> int:

@@ -1,20 +1,30 @@
-"""Checks that a project may have what is restored; the daemon itself refuses too late."""
+"""Checks that LXD would let a project have what is restored; LXD itself refuses too late."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from shlex import quote as quoted
 from urllib.parse import quote
 
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
+from three_backup.sources.lxd import names
 from three_backup.sources.lxd.client import client_of
+from three_backup.sources.lxd.devices import Json, is_set
 from three_backup.sources.lxd.failures import NotFoundError
-from three_backup.sources.lxd.instance_configuration import TRUE
+from three_backup.sources.lxd.restrictions import LOW_LEVEL, Config, Forbidden, is_restricted
 
-_SUMS = ("limits.cpu", "limits.memory", "limits.processes")
+SUMS = ("limits.cpu", "limits.memory", "limits.processes")
 """Limits that LXD adds up over a project, so that each of its instances needs its own."""
 
-_LOW_LEVEL = "restricted.containers.lowlevel"
+ALL = "limits.instances"
+COUNTS = {names.CONTAINER: "limits.containers", names.MACHINE: "limits.virtual-machines"}
+"""Limits of how many instances of a subtype a project may have."""
 
-Config = Mapping[str, str]
+_SIZE = re.compile(r"(\d+)\s*(|B|bytes|[kKMGTPE]i?B)")
+_UNITS = "KMGTPE"
+
+Usage = Mapping[str, int]
+"""What instances of a project use of each of its limits, by key."""
 
 
 def config_of(target: ObjectId) -> Config:
@@ -26,7 +36,7 @@ def config_of(target: ObjectId) -> Config:
         raise BackupError(
             f"{target.type}.no_project",
             f"{target}: there is no project {project}",
-            f"create it ({_client(target)} project create {project}), or name another with "
+            f"create it ({_lxc(target)} project create {quoted(project)}), or name another with "
             "--level2",
         ) from error
     return dict(found["config"])
@@ -34,7 +44,7 @@ def config_of(target: ObjectId) -> Config:
 
 def check_volumes(target: ObjectId, project: Config) -> None:
     """Raise BackupError if the project has no volumes of its own, but uses another project's."""
-    if not _is_true(project, "features.storage.volumes"):
+    if not is_set(project, "features.storage.volumes"):
         raise BackupError(
             f"{target.type}.no_volumes",
             f"{target}: project {target.level2} has no volumes of its own, it uses those of "
@@ -54,18 +64,87 @@ def limits(target: ObjectId, project: Config, expanded: Config) -> dict[str, str
             f"{target.type}.limits",
             f"{target}: project {target.level2} has {key}, under which nothing can be received "
             "into an instance",
-            f"take it away meanwhile: {_client(target)} project unset {target.level2} {key}",
+            f"take it away meanwhile: {unset(_lxc(target), target.level2, [key])}",
         )
-    summed = [key for key in _SUMS if key in project]
+    summed = [key for key in SUMS if key in project]
     if lacking := [key for key in summed if key not in expanded]:
         raise BackupError(
             f"{target.type}.limits",
             f"{target}: project {target.level2} demands {' and '.join(lacking)} of each instance, "
             "and this one has none",
-            f"give it to a profile of it ({_client(target)} profile set PROFILE {lacking[0]}=... "
+            f"give it to a profile of it ({_lxc(target)} profile set PROFILE {lacking[0]}=... "
             f"--project {target.level2}), or restore into another project with --level2",
         )
     return {key: expanded[key] for key in summed}
+
+
+def check_room(target: ObjectId, project: Config, expanded: Config, used: Usage) -> None:
+    """Raise BackupError if the limits leave no room for one more instance.
+
+    One that is replaced counts as well until the end.
+    """
+    if full := exceeded(project, expanded, used, target.subtype):
+        raise BackupError(
+            f"{target.type}.limits",
+            f"{target}: project {target.level2} has no room for one more instance, not even until "
+            f"one is replaced: {', '.join(f'{key} is {project[key]}' for key in full)}",
+            f"raise it meanwhile: {set_keys(_lxc(target), target.level2, full)}",
+        )
+
+
+def exceeded(project: Config, expanded: Config, used: Usage, subtype: str) -> dict[str, str]:
+    """Return the limits that one more instance would exceed, with the values that it needs."""
+    counts = (ALL, COUNTS[subtype])
+    own = {**dict.fromkeys(counts, "1"), **expanded}
+    needed = {
+        key: used[key] + (_number(own.get(key, "")) or 0)
+        for key in (*counts, *SUMS)
+        if key in used
+    }
+    return {
+        key: str(value)
+        for key, value in needed.items()
+        if (limit := _number(project.get(key, ""))) is not None and value > limit
+    }
+
+
+def largest(configs: Sequence[Config]) -> Config:
+    """Return the highest value that one of the instances has of each limit that is added up."""
+    return {
+        key: max(
+            (config[key] for config in configs if key in config), key=lambda v: _number(v) or 0
+        )
+        for key in SUMS
+        if any(key in config for config in configs)
+    }
+
+
+def has_limits(project: Config) -> bool:
+    return any(key in project for key in (ALL, *COUNTS.values(), *SUMS))
+
+
+def instances_of(target: ObjectId) -> Sequence[Json]:
+    """Return the instances of the target's project."""
+    path = names.in_project("/1.0/instances", target.level2, recursion="1")
+    return list(client_of(target.type).get(path))
+
+
+def usage(instances: Iterable[Json]) -> Usage:
+    """Return what instances use of the limits of their project.
+
+    What killed restores left is not counted: the next one removes it first.
+    """
+    counted = [instance for instance in instances if not names.is_ours(instance["name"])]
+    configs = [instance["expanded_config"] for instance in counted]
+    return {
+        ALL: len(counted),
+        **{key: _count(counted, subtype) for subtype, key in COUNTS.items()},
+        **{key: sum(_number(config.get(key, "")) or 0 for config in configs) for key in SUMS},
+    }
+
+
+def _count(instances: Iterable[Json], subtype: str) -> int:
+    return sum(instance["type"] == names.TYPES[subtype] for instance in instances)
 
 
 def disk_limits(target: ObjectId, project: Config) -> list[str]:
@@ -74,27 +153,60 @@ def disk_limits(target: ObjectId, project: Config) -> list[str]:
     return [key for key in keys if key in project]
 
 
-def check_low_level(target: ObjectId, project: Config, keys: Sequence[str]) -> None:
-    """Raise BackupError if the project lets nobody set such keys of a container."""
-    is_restricted = _is_true(project, "restricted")
-    limits = [key for key in project if key.startswith("limits.")]
-    if not keys or not (is_restricted or limits) or project.get(_LOW_LEVEL) == "allow":
+def low_level_forbidden(project: Config, keys: Sequence[str], subtype: str) -> list[Forbidden]:
+    """Return those of the keys by which LXD knows an instance that nobody may set.
+
+    That goes for projects with mere limits, too.
+    """
+    if not is_watched(project) or project.get(LOW_LEVEL[subtype]) == "allow":
+        return []
+    return [Forbidden(key, LOW_LEVEL[subtype]) for key in keys]
+
+
+def check_allowed(target: ObjectId, project: Config, found: Iterable[Forbidden]) -> None:
+    """Raise BackupError if the project forbids something, with the command that allows it."""
+    found = list(found)
+    if not found:
         return
-    hint = f"allow it: {_client(target)} project set {target.level2} {_LOW_LEVEL}=allow"
-    if not is_restricted:  # the project may hold what LXD forbids in a restricted one
+    name = target.level2
+    hint = f"allow it: {set_keys(_lxc(target), name, {one.key: one.value for one in found})}"
+    if not is_restricted(project):  # the project may hold what LXD forbids in a restricted one
+        limits = [key for key in project if key.startswith("limits.")]
         hint += f"; or unset {', '.join(limits)} meanwhile"
     raise BackupError(
         f"{target.type}.restricted",
-        f"{target}: project {target.level2} has limits or restrictions, and lets nobody set "
-        f"{', '.join(keys)}",
+        f"{target}: project {name} has limits or restrictions, and forbids "
+        f"{', '.join(one.what for one in found)}",
         hint,
     )
 
 
-def _client(target: ObjectId) -> str:
-    """Return the program that a hint names."""
+def set_keys(lxc: str, project: str, keys: Config) -> str:
+    """Return the command that sets keys of a project. lxc: the client of the daemon."""
+    pairs = (quoted(f"{key}={value}") for key, value in keys.items())
+    return f"{lxc} project set {quoted(project)} {' '.join(pairs)}"
+
+
+def unset(lxc: str, project: str, keys: Sequence[str]) -> str:
+    """Return the commands that take keys of a project away."""
+    return " && ".join(f"{lxc} project unset {quoted(project)} {key}" for key in keys)
+
+
+def is_watched(project: Config) -> bool:
+    """Return whether LXD looks at what instances of the project are given."""
+    return is_restricted(project) or any(key.startswith("limits.") for key in project)
+
+
+def _lxc(target: ObjectId) -> str:
     return client_of(target.type).daemon.client
 
 
-def _is_true(project: Config, key: str) -> bool:
-    return project.get(key, "").lower() in TRUE
+def _number(text: str) -> int | None:
+    """Return the number or bytes that a limit says; None if it says neither."""
+    found = _SIZE.fullmatch(text.strip())
+    if not found:
+        return None
+    unit = found[2] if found[2] not in ("B", "bytes") else ""
+    base = 1024 if unit.endswith("iB") else 1000
+    power = _UNITS.index(unit[0].upper()) + 1 if unit else 0
+    return int(found[1]) * int(base**power)

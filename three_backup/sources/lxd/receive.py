@@ -11,8 +11,8 @@ from three_backup.sources.jobs import RestoreJob, Wanted
 from three_backup.sources.lxd import encryption, names, points
 from three_backup.sources.lxd.client import Client, client_of
 from three_backup.sources.lxd.encryption import Lock
-from three_backup.sources.lxd.failures import NotFoundError
-from three_backup.sources.lxd.instance import Instance
+from three_backup.sources.lxd.failures import NoDatasetError, NotFoundError
+from three_backup.sources.lxd.instance import Instance, unprotect
 from three_backup.sources.lxd.receiver import Dataset, Receiver
 from three_backup.sources.lxd.volume import RestoredVolume
 
@@ -89,8 +89,31 @@ def received(work: Work, lock: Lock | None) -> Iterator[int]:
 
 
 def remove(object_id: ObjectId) -> None:
+    """Remove what a restore made or put aside, and before that what protects it.
+
+    Raises BackupError if that would remove more.
+    """
+    check_alone(object_id)
     with suppress(NotFoundError):
+        unprotect(object_id)
         client_of(object_id.type).send("DELETE", names.url(object_id), None, str(object_id))
+
+
+def check_alone(object_id: ObjectId) -> None:
+    """Raise BackupError if there are datasets below the object's: they would go with it.
+
+    No snapshot of ours has them.
+    """
+    try:
+        below = points.state(object_id).below
+    except NoDatasetError:
+        return
+    if below:
+        raise BackupError(
+            f"{object_id.type}.below",
+            f"{object_id}: {', '.join(below)} would be removed with it",
+            "move it elsewhere first (zfs rename), or restore beside with another name",
+        )
 
 
 def _receive(work: Work, lock: Lock | None) -> int:
@@ -101,7 +124,7 @@ def _receive(work: Work, lock: Lock | None) -> int:
         read = receiver.copy(work.wanted.object, last.snapshot)
     else:
         read = receiver.receive(work.job.chain, work.job.advance)
-    receiver.settle(last)
+    receiver.settle(work.job.chain[0].manifest, last)
     receiver.set_quotas()
     return read
 

@@ -1,9 +1,11 @@
 """The datasets that get the streams of a snapshot, whoever made them."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 from three_backup.errors import BackupError
 from three_backup.model import hashed_stream
@@ -13,7 +15,10 @@ from three_backup.sources.jobs import Advance, SnapshotFiles
 from three_backup.sources.lxd import encryption, names, points
 from three_backup.sources.lxd.client import Client, client_of
 from three_backup.sources.lxd.encryption import Lock
+from three_backup.sources.lxd.failures import OthersError
 
+_T = TypeVar("_T")
+_TRIES = 3
 _RECEIVE = ("receive", "-u", "-F")
 _QUOTA = re.compile(r"(?:ref)?(?:quota|reservation)")
 _NOT_GIVEN = re.compile(rf"{_QUOTA.pattern}|vol(?:size|blocksize)|encryption|key.*|pbkdf2.*")
@@ -66,7 +71,12 @@ class Receiver:
 
     def receive(self, chain: Sequence[SnapshotFiles], advance: Advance) -> int:
         """Receive a chain from S3, and return the bytes that were received."""
-        read = sum(self._receive(files, advance) for files in chain)
+        received = (
+            self._receive(dataset, partial(self._feed, dataset, files, advance))
+            for files in chain
+            for dataset in self.datasets
+        )
+        read = sum(received)
         if self.lock is not None and chain[-1].manifest.facts["encrypted"]:
             for dataset in self.datasets:
                 encryption.unlock(self._client, self.lock, dataset.name, str(self.target))
@@ -76,12 +86,13 @@ class Receiver:
         """Copy a point within this host, and return the bytes that were copied."""
         sent = points.copied(source, snapshot)
         for dataset in self.datasets:
-            argv = sent[dataset.stream].argv()
-            self._client.pipe_zfs(argv, dataset.receiving(snapshot), str(self.target))
+            argv, receiving = sent[dataset.stream].argv(), dataset.receiving(snapshot)
+            copy = partial(self._client.pipe_zfs, argv, receiving, str(self.target))
+            self._receive(dataset, copy)
         return points.size_to_send(source, sent.values())
 
-    def settle(self, last: Manifest) -> None:
-        """Compare the guids of what was received with the manifest, then drop the snapshots."""
+    def settle(self, first: Manifest, last: Manifest) -> None:
+        """Compare the guids of what was received with the manifest, then drop our snapshots."""
         received = [f"{dataset.name}@{names.point(last.snapshot)}" for dataset in self.datasets]
         rows = self._zfs("get", "-Hp", "-o", "name,value", "guid", *received)
         guids = dict(rows)
@@ -91,8 +102,9 @@ class Receiver:
                 f"{self.target}: what was received is not snapshot {last.snapshot}",
                 "restore another snapshot with --snapshot; tb-list --snapshots names them",
             )
+        ours = f"{names.point(first.snapshot)}%{names.point(last.snapshot)}"
         for dataset in self.datasets:
-            self._zfs("destroy", f"{dataset.name}@%")
+            self._zfs("destroy", f"{dataset.name}@{ours}")
 
     def clear_the_way(self) -> None:
         """Let the datasets that the daemon made take what comes.
@@ -102,7 +114,7 @@ class Receiver:
         """
         for dataset in self.datasets:
             if self.lock is not None:
-                self._zfs("destroy", dataset.name)
+                self._zfs("destroy", "-r", dataset.name)
             elif dataset.quotas:
                 self._zfs("set", *_pairs(dict.fromkeys(dataset.quotas, "none")), dataset.name)
 
@@ -116,26 +128,34 @@ class Receiver:
     def _client(self) -> Client:
         return client_of(self.target.type)
 
-    def _receive(self, files: SnapshotFiles, advance: Advance) -> int:
-        read, snapshot = 0, files.manifest.snapshot
-        for dataset, stored in zip(self.datasets, read_stored(files, advance), strict=True):
-            receiving = dataset.receiving(snapshot)
-            self._client.feed_zfs(receiving, stored.pieces, str(self.target))
-            read += stored.size
-        return read
+    def _receive(self, dataset: Dataset, receive: Callable[[], _T]) -> _T:
+        """Receive into a dataset that is empty but for snapshots of others.
+
+        They may make some meanwhile (sanoid, zfs-auto-snapshot), which ZFS does not overwrite.
+        """
+        for _ in range(_TRIES):
+            with suppress(OthersError):
+                return receive()
+            self._zfs("destroy", f"{dataset.name}@%")
+        return receive()
+
+    def _feed(self, dataset: Dataset, files: SnapshotFiles, advance: Advance) -> int:
+        stored = read_stream(files, dataset.stream, advance)
+        receiving = dataset.receiving(files.manifest.snapshot)
+        self._client.feed_zfs(receiving, stored.pieces, str(self.target))
+        return stored.size
 
     def _zfs(self, *argv: str) -> list[list[str]]:
         return self._client.zfs(argv, str(self.target))
 
 
-def read_stored(files: SnapshotFiles, advance: Advance) -> Iterator[Stored]:
-    """Yield the streams of a snapshot, data first."""
+def read_stream(files: SnapshotFiles, stream: str, advance: Advance) -> Stored:
+    """Open a stream of a snapshot."""
     where = f"{files.manifest.carrier}: snapshot {files.manifest.snapshot}"
-    for name in points.streams_of(files.manifest):
-        body = files.read(hashed_stream.index_of(name))
-        index = hashed_stream.StreamIndex.from_json(body, where)
-        checked = hashed_stream.checked(index, partial(files.read_range, name), where)
-        yield Stored(index.size, _advancing(checked, advance))
+    body = files.read(hashed_stream.index_of(stream))
+    index = hashed_stream.StreamIndex.from_json(body, where)
+    checked = hashed_stream.checked(index, partial(files.read_range, stream), where)
+    return Stored(index.size, _advancing(checked, advance))
 
 
 def _advancing(stored: Iterator[bytes], advance: Advance) -> Iterator[bytes]:

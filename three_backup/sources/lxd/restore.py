@@ -4,12 +4,14 @@ It gets the target's name and configuration when it is whole. What had that name
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from three_backup.errors import BackupError
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import RestoreJob, Wanted
-from three_backup.sources.lxd.receive import Work, opened, prepare, received, remove
+from three_backup.sources.lxd import names
+from three_backup.sources.lxd.failures import NotFoundError
+from three_backup.sources.lxd.receive import Work, check_alone, opened, prepare, received, remove
 
 
 def restore(job: RestoreJob) -> Iterator[tuple[Wanted, Restored | BackupError]]:
@@ -42,25 +44,44 @@ def _make_room(work: Work) -> bool:
     if work.unfinished.level3 in there:
         remove(work.unfinished)
     replaced = work.wanted.target.level3 in there
-    if work.aside.level3 in there and not replaced:
+    aside = work.aside.level3 in there
+    if aside and not replaced:
         work.client.rename(work.aside, work.wanted.target.level3)
-        work.target.take_back()
-        replaced = True
-    elif work.aside.level3 in there and work.job.overwrite:
-        remove(work.aside)
+        replaced, aside = True, False
     if replaced:
-        check_replaceable(work)
+        work.target.take_back()
+        check_replaceable(work, aside=aside)
+    if aside:
+        remove(work.aside)
     return replaced
 
 
-def check_replaceable(work: Work) -> None:
+def check_replaceable(work: Work, *, aside: bool) -> None:
+    """Raise BackupError unless what is there may be replaced.
+
+    aside: what an earlier restore replaced is left, too.
+    """
     if not work.job.overwrite:
+        left = f", and what an earlier restore replaced is left as {work.aside.level3}"
         raise BackupError(
             f"{work.wanted.target.type}.exists",
-            f"{work.about}: there is one already",
+            f"{work.about}: there is one already{left if aside else ''}",
             "replace it with --overwrite, or restore beside it with --level3-suffix",
         )
+    _check_here(work)
+    check_alone(work.wanted.target)
     work.target.check_replaceable()
+
+
+def _check_here(work: Work) -> None:
+    found = work.client.get(names.url(work.wanted.target), work.about)
+    if not work.client.is_here(found):
+        raise BackupError(
+            f"{work.wanted.target.type}.elsewhere",
+            f"{work.about}: it lies on {found['location']}, another member of the cluster",
+            f"move it here first ({work.client.daemon.client} move --target), or restore beside "
+            "it with --level3-suffix",
+        )
 
 
 @contextmanager
@@ -70,12 +91,15 @@ def _out_of_the_way(work: Work, *, replaced: bool) -> Iterator[None]:
         yield
         return
     work.target.part()
-    work.client.rename(work.wanted.target, work.aside.level3)
     try:
+        work.client.rename(work.wanted.target, work.aside.level3)
         work.target.give_away(work.aside)
         yield
     except BaseException:
-        work.client.rename(work.aside, work.wanted.target.level3)
+        with suppress(BackupError):  # else LXD would not let both have the same addresses
+            remove(work.unfinished)
+        with suppress(NotFoundError):
+            work.client.rename(work.aside, work.wanted.target.level3)
         work.target.take_back()
         raise
 

@@ -11,10 +11,13 @@ from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId
 from three_backup.sources.base import ParentUnusableError
 from three_backup.sources.jobs import SnapshotJob
-from three_backup.sources.lxd import names, points
+from three_backup.sources.lxd import failures, names, points
 from three_backup.sources.lxd.client import client_of
 from three_backup.sources.lxd.instance_configuration import OF_INSTANCES
 from three_backup.sources.lxd.points import Sent, State
+
+ROOM = 1 << 20
+"""Bytes that the daemon is left for its file on an instance; with 32 KiB it was known to fail."""
 
 _OF_VOLUMES = ("config", "description", "content_type")
 _OF_PROFILES = ("name", "config", "devices")
@@ -26,14 +29,16 @@ def take(job: SnapshotJob) -> Manifest:
     """Take a snapshot. Raises ParentUnusableError if the parent's point is not what it was."""
     object_id = ObjectId.parse(job.carrier)
     before = points.state(object_id)
+    _check_writable(object_id, before)
+    names.check_length(client_of(object_id.type).root(object_id.level1), object_id)
     parent = None if job.parent is None else _usable(job.parent.manifest, before)
     with _removed_on_failure(job):
         points.make(object_id, job.snapshot)
         state = points.state(object_id)
         described = _described(object_id)
         kind = _kind(object_id, described)
-        if unsupported := names.files_in_zvol(kind, state.parts[STREAM].type):
-            raise BackupError(f"{object_id.type}.block_mode", f"{object_id}: {unsupported}")
+        if unsupported := names.why_unsupported(kind, state.parts[STREAM].type, state.below):
+            raise BackupError(f"{object_id.type}.unsupported", f"{object_id}: {unsupported}")
         _warn_of_secrets(job, described)
         sent = [
             Sent(part.dataset, job.snapshot, parent, part.encrypted)
@@ -58,6 +63,39 @@ def take(job: SnapshotJob) -> Manifest:
             server=client_of(object_id.type).server(),
             host=job.host,
         )
+
+
+def _check_writable(object_id: ObjectId, state: State) -> None:
+    """Raise BackupError if the daemon could not write its file on an instance (backup.yaml).
+
+    LXD 5.0 would wait for itself, and do nothing more with the instance until it is started anew.
+    """
+    if object_id.subtype == names.VOLUME:  # it has no such file
+        return
+    name = client_of(object_id.type).daemon.name
+    part = [part for part in state.parts.values() if part.type == "filesystem"][-1:]
+    for files in part:
+        if files.locked:
+            raise BackupError(
+                f"{object_id.type}.key",
+                f"{object_id}: its key is not loaded, and {name} has to write into it for a "
+                "snapshot",
+                f"load it: zfs load-key -r {client_of(object_id.type).root(object_id.level1)}",
+            )
+        if files.readonly:
+            raise BackupError(
+                f"{object_id.type}.readonly",
+                f"{object_id}: its dataset is readonly, and {name} has to write into it for a "
+                "snapshot",
+                f"allow it: zfs set readonly=off {files.dataset}",
+            )
+        if files.available < ROOM:
+            raise BackupError(
+                f"{object_id.type}.full",
+                f"{object_id}: it is full, with {files.available} bytes left of its size or pool, "
+                f"and {name} has to write into it for a snapshot",
+                f"{failures.ROOM}; its snapshots count too, unless zfs.use_refquota is set",
+            )
 
 
 def _usable(parent: Manifest, state: State) -> SnapshotId:

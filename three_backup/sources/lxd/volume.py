@@ -6,10 +6,14 @@ from typing import Any
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.jobs import Wanted
-from three_backup.sources.lxd import names, project
+from three_backup.sources.lxd import names, points, project
 from three_backup.sources.lxd.client import client_of
+from three_backup.sources.lxd.failures import SizeError
 from three_backup.sources.lxd.instance import MARK
-from three_backup.sources.lxd.project import Config
+from three_backup.sources.lxd.restrictions import Config
+
+_FREE_TEXT = "user."
+"""Beginning of the keys whose values have any length."""
 
 
 class RestoredVolume:
@@ -20,6 +24,7 @@ class RestoredVolume:
         self._client = client_of(wanted.target.type)
         self._stored = facts["configuration"]
         self._project: Config = {}
+        self._size: int | None = None  # the size it got where its own was too small
 
     def check(self) -> Iterator[str]:
         """Check name and project; there are no notes.
@@ -55,18 +60,36 @@ class RestoredVolume:
         """Volumes gave nothing away."""
 
     def create(self, unfinished: ObjectId) -> None:
+        """Create the volume; a file system gets its quota only from configure(), free text too.
+
+        Until the snapshots are dropped, what changed between two of them counts against a quota.
+        Only a project that limits disks demands the quota at once.
+        """
+        is_block = self._stored["content_type"] == "block"
+        is_unbounded = not is_block and not project.disk_limits(self._target, self._project)
+        config = self._stored["config"].items()
         body = {
-            **self._stored,
             "name": unfinished.level3,
-            "config": {**self._stored["config"], MARK: str(self._target)},
+            "content_type": self._stored["content_type"],
+            "config": {
+                **{key: value for key, value in config if not key.startswith(_FREE_TEXT)},
+                **({"size": "0"} if is_unbounded else {}),
+                MARK: str(self._target),
+            },
         }
         path = names.in_project(names.collection(unfinished), unfinished.level2)
         self._client.send("POST", path, body, str(self._target))
 
     def configure(self, unfinished: ObjectId) -> None:
         wanted = {name: self._stored[name] for name in ("config", "description")}
-        self._client.send("PUT", names.url(unfinished), wanted, str(self._target))
+        try:
+            self._client.configure(unfinished, wanted)
+        except SizeError:
+            self._size = points.sufficient_size(unfinished)
+            config = {**wanted["config"], "size": str(self._size)}
+            self._client.configure(unfinished, {**wanted, "config": config})
 
     def finish(self) -> Iterator[str]:
-        """Volumes need no last step."""
-        yield from ()
+        """Volumes need no last step; yield a note if the size had to be changed."""
+        if self._size is not None:
+            yield points.SIZE_CHANGED.format(self._size)
