@@ -4,7 +4,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from three_backup.sources.lxd.client import as_yaml
+from three_backup.sources.lxd.daemon.client import as_yaml
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 ODD = '\x00\x1f\x7f\x85\xa0\u0416\u2028\ud7ff\ue000\ufeff\uffff\U0001f389\U0010ffff"\\/\t'

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from three_backup.sources.lxd.devices import Here
-from three_backup.sources.lxd.instance_configuration import (
+from three_backup.sources.lxd.targets.devices import Here
+from three_backup.sources.lxd.targets.instance_configuration import (
     given_away,
     low_level,
     merged,

@@ -2,7 +2,13 @@
 
 import pytest
 
-from three_backup.sources.lxd.devices import Here, host_path, lacks, listening_address, needs
+from three_backup.sources.lxd.targets.devices import (
+    Here,
+    host_path,
+    lacks,
+    listening_address,
+    needs,
+)
 
 CARD = {"vendor_id": "10de", "product_id": "1eb8", "pci_address": "0000:65:00.0"}
 HERE = Here(

@@ -13,7 +13,7 @@ from tests.postgres.taking import EVERYWHERE
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.sources.jobs import RestoreJob, Wanted
-from three_backup.sources.lxd.failures import NoDatasetError
+from three_backup.sources.lxd.daemon.failures import NoDatasetError
 from three_backup.sources.lxd.receive import prepare, received
 
 SITE = "lxd/volume/default/default/site"

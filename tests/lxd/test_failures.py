@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from three_backup.errors import UnreachableError
-from three_backup.sources.lxd import failures
-from three_backup.sources.lxd.daemons import LXD
-from three_backup.sources.lxd.failures import HeldError, NoDatasetError, NotFoundError
+from three_backup.sources.lxd.daemon import failures
+from three_backup.sources.lxd.daemon.daemons import LXD
+from three_backup.sources.lxd.daemon.failures import HeldError, NoDatasetError, NotFoundError
 
 DOWN = (
     "lxc failed (exit status 1): Error: The LXD daemon doesn't appear to be started "

@@ -17,8 +17,8 @@ from tests.pipeline.test_failures import MEGABYTE, members, started, until
 from tests.pipeline.test_verify import by_id, damaged, errors
 from three_backup.model.objects import Carrier
 from three_backup.sources.base import PointHeldError
-from three_backup.sources.lxd import points
-from three_backup.sources.lxd.names import snapshot_of
+from three_backup.sources.lxd.daemon.names import snapshot_of
+from three_backup.sources.lxd.datasets import points
 
 GUEST = "lxd/vm/default/shop/guest"
 DATA = "lxd/volume/default/shop/data"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import SnapshotId
-from three_backup.sources.lxd import names
+from three_backup.sources.lxd.daemon import names
 
 BASE = "20261101T031600Z-base"
 INCREMENTAL = "20261102T031600Z-incr-20261101T031600Z"

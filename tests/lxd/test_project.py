@@ -4,8 +4,8 @@ import pytest
 
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
-from three_backup.sources.lxd import project
-from three_backup.sources.lxd.restrictions import Forbidden
+from three_backup.sources.lxd.targets import project
+from three_backup.sources.lxd.targets.restrictions import Forbidden
 
 WEB = ObjectId("lxd", "container", "default", "shop", "web")
 ALLOW = "restricted.containers.lowlevel"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from three_backup.sources.lxd.restrictions import forbidden, forbids_snapshots
+from three_backup.sources.lxd.targets.restrictions import forbidden, forbids_snapshots
 
 ON = {"restricted": "true"}
 LOW = "restricted.containers.lowlevel"

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from three_backup.sources.lxd.devices import NONE
-from three_backup.sources.lxd.root_disk import differences, restored, unsized
+from three_backup.sources.lxd.targets.devices import NONE
+from three_backup.sources.lxd.targets.root_disk import differences, restored, unsized
 
 ROOT = {"type": "disk", "path": "/", "pool": "default"}
 SIZED = {**ROOT, "size": "1GiB", "size.state": "2GiB", "limits.read": "1MB"}

@@ -9,7 +9,7 @@ from tests.lxd import inside
 from tests.pipeline.conftest import Host, store
 from tests.pipeline.test_verify import by_id, damaged, errors
 from three_backup import pipe
-from three_backup.sources.lxd.names import DRILLING
+from three_backup.sources.lxd.daemon.names import DRILLING
 
 PROOF = "lxd/container/default/default/proof"
 STORE = "lxd/volume/default/default/store"

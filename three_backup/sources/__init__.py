@@ -3,7 +3,7 @@
 from three_backup.errors import UsageError
 from three_backup.sources.base import DirectSource, FolderSource, PointSource, Source
 from three_backup.sources.clickhouse.source import ClickhouseSource
-from three_backup.sources.lxd.daemons import INCUS, LXD
+from three_backup.sources.lxd.daemon.daemons import INCUS, LXD
 from three_backup.sources.lxd.source import DaemonSource
 from three_backup.sources.postgres.source import PostgresSource
 

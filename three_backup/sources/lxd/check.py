@@ -10,9 +10,10 @@ from three_backup.errors import BackupError
 from three_backup.model.findings import Finding, good, note, tried
 from three_backup.screen.formats import counted
 from three_backup.sources.jobs import CheckJob
-from three_backup.sources.lxd import check_projects, names
-from three_backup.sources.lxd.client import Client
+from three_backup.sources.lxd.daemon import names
+from three_backup.sources.lxd.daemon.client import Client
 from three_backup.sources.lxd.take import ROOM
+from three_backup.sources.lxd.targets import check_projects
 
 _INSTANCES = "/1.0/instances?recursion=1&all-projects=true"
 _POOLS = "/1.0/storage-pools?recursion=1"

@@ -12,10 +12,10 @@ from urllib.parse import quote
 from three_backup.errors import BackupError
 from three_backup.model.objects import Carrier, ObjectId, can_match_below, escape, selected
 from three_backup.sources.base import Found, Unreadable
-from three_backup.sources.lxd import names
-from three_backup.sources.lxd.client import Client
-from three_backup.sources.lxd.names import VOLUME
-from three_backup.sources.lxd.points import joined
+from three_backup.sources.lxd.daemon import names
+from three_backup.sources.lxd.daemon.client import Client
+from three_backup.sources.lxd.daemon.names import VOLUME
+from three_backup.sources.lxd.datasets.points import joined
 
 _POOLS = "/1.0/storage-pools?recursion=1"
 _INSTANCES = "/1.0/instances?recursion=1&all-projects=true"

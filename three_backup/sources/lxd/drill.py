@@ -6,10 +6,10 @@ from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import DrillJob
-from three_backup.sources.lxd import points
-from three_backup.sources.lxd.apart import received_apart
-from three_backup.sources.lxd.names import DRILLING
-from three_backup.sources.lxd.receiver import read_stream
+from three_backup.sources.lxd.daemon.names import DRILLING
+from three_backup.sources.lxd.datasets import points
+from three_backup.sources.lxd.datasets.apart import received_apart
+from three_backup.sources.lxd.datasets.receiver import read_stream
 
 Outcome = tuple[ObjectId, Restored | BackupError]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from three_backup.errors import BackupError
 from three_backup.sources.base import Planned
 from three_backup.sources.jobs import RestoreJob, Wanted
-from three_backup.sources.lxd import points
+from three_backup.sources.lxd.datasets import points
 from three_backup.sources.lxd.receive import Work, prepare
 from three_backup.sources.lxd.restore import check_replaceable
 

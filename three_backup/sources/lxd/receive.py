@@ -8,13 +8,14 @@ from three_backup.errors import BackupError
 from three_backup.model.hashed_stream import STREAM
 from three_backup.model.objects import ObjectId
 from three_backup.sources.jobs import RestoreJob, Wanted
-from three_backup.sources.lxd import encryption, names, points
-from three_backup.sources.lxd.client import Client, client_of
-from three_backup.sources.lxd.encryption import Lock
-from three_backup.sources.lxd.failures import NoDatasetError, NotFoundError
-from three_backup.sources.lxd.instance import Instance, unprotect
-from three_backup.sources.lxd.receiver import Dataset, Receiver
-from three_backup.sources.lxd.volume import RestoredVolume
+from three_backup.sources.lxd.daemon import names
+from three_backup.sources.lxd.daemon.client import Client, client_of
+from three_backup.sources.lxd.daemon.failures import NoDatasetError, NotFoundError
+from three_backup.sources.lxd.datasets import encryption, points
+from three_backup.sources.lxd.datasets.encryption import Lock
+from three_backup.sources.lxd.datasets.receiver import Dataset, Receiver
+from three_backup.sources.lxd.targets.instance import Instance, unprotect
+from three_backup.sources.lxd.targets.volume import RestoredVolume
 
 _GET = ("get", "-Hp", "-o", "name,property,value,source", "all")
 

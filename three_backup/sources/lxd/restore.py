@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from three_backup.errors import BackupError
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import RestoreJob, Wanted
-from three_backup.sources.lxd import names
-from three_backup.sources.lxd.failures import NotFoundError
+from three_backup.sources.lxd.daemon import names
+from three_backup.sources.lxd.daemon.failures import NotFoundError
 from three_backup.sources.lxd.receive import Work, check_alone, opened, prepare, received, remove
 
 

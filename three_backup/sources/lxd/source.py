@@ -11,7 +11,7 @@ from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.sources.base import Found, OpenStream, Planned, Restored, Unreadable
 from three_backup.sources.jobs import CheckJob, DrillJob, RestoreJob, Say, SnapshotJob, Wanted
-from three_backup.sources.lxd.daemons import DAEMONS, Daemon
+from three_backup.sources.lxd.daemon.daemons import DAEMONS, Daemon
 
 
 class DaemonSource:
@@ -29,7 +29,7 @@ class DaemonSource:
     def discover(
         self, patterns: Sequence[str], source_settings: Settings, say: Say
     ) -> Iterator[Found | Unreadable]:
-        from three_backup.sources.lxd.client import client_of
+        from three_backup.sources.lxd.daemon.client import client_of
         from three_backup.sources.lxd.discover import discover
 
         return discover(client_of(self.type), patterns)
@@ -48,7 +48,7 @@ class DaemonSource:
 
     def check(self, job: CheckJob) -> Iterator[Finding]:
         from three_backup.sources.lxd.check import check
-        from three_backup.sources.lxd.client import client_of
+        from three_backup.sources.lxd.daemon.client import client_of
 
         return check(client_of(self.type), job)
 
@@ -58,17 +58,17 @@ class DaemonSource:
         return take(job)
 
     def points(self, carrier: Carrier) -> Mapping[SnapshotId, str]:
-        from three_backup.sources.lxd.points import guids
+        from three_backup.sources.lxd.datasets.points import guids
 
         return guids(carrier)
 
     def streams(self, manifest: Manifest) -> Mapping[str, OpenStream]:
-        from three_backup.sources.lxd.points import streams
+        from three_backup.sources.lxd.datasets.points import streams
 
         return streams(manifest)
 
     def remove(self, carrier: Carrier, snapshot: SnapshotId) -> None:
-        from three_backup.sources.lxd.points import remove
+        from three_backup.sources.lxd.datasets.points import remove
 
         remove(carrier, snapshot)
 

@@ -11,10 +11,11 @@ from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId
 from three_backup.sources.base import ParentUnusableError
 from three_backup.sources.jobs import SnapshotJob
-from three_backup.sources.lxd import failures, names, points
-from three_backup.sources.lxd.client import client_of
-from three_backup.sources.lxd.instance_configuration import OF_INSTANCES
-from three_backup.sources.lxd.points import Sent, State
+from three_backup.sources.lxd.daemon import failures, names
+from three_backup.sources.lxd.daemon.client import client_of
+from three_backup.sources.lxd.datasets import points
+from three_backup.sources.lxd.datasets.points import Sent, State
+from three_backup.sources.lxd.targets.instance_configuration import OF_INSTANCES
 
 ROOM = 1 << 20
 """Bytes that the daemon is left for its file on an instance; with 32 KiB it was known to fail."""

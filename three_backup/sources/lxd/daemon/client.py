@@ -17,9 +17,9 @@ from three_backup import command
 from three_backup.command import Program
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
-from three_backup.sources.lxd import failures, names
-from three_backup.sources.lxd.daemons import DAEMONS, Daemon
-from three_backup.sources.lxd.failures import NotFoundError
+from three_backup.sources.lxd.daemon import failures, names
+from three_backup.sources.lxd.daemon.daemons import DAEMONS, Daemon
+from three_backup.sources.lxd.daemon.failures import NotFoundError
 
 _ZFS = ("zfs", "/usr/sbin/zfs", "/sbin/zfs")
 _REMOTE = "local:"

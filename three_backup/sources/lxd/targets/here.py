@@ -8,17 +8,17 @@ from dataclasses import replace
 from typing import Any
 
 from three_backup.model.objects import ObjectId
-from three_backup.sources.lxd import names
-from three_backup.sources.lxd.client import Client, client_of
-from three_backup.sources.lxd.devices import (
+from three_backup.sources.lxd.daemon import names
+from three_backup.sources.lxd.daemon.client import Client, client_of
+from three_backup.sources.lxd.daemon.failures import NotFoundError
+from three_backup.sources.lxd.targets.devices import (
     Here,
     acls_of,
     host_path,
     listening_address,
     needs,
 )
-from three_backup.sources.lxd.failures import NotFoundError
-from three_backup.sources.lxd.instance_configuration import merged
+from three_backup.sources.lxd.targets.instance_configuration import merged
 
 _INTERFACES = "/sys/class/net"
 _RESOURCES = "/1.0/resources"

@@ -5,8 +5,8 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from three_backup.sources.lxd import root_disk
-from three_backup.sources.lxd.devices import (
+from three_backup.sources.lxd.targets import root_disk
+from three_backup.sources.lxd.targets.devices import (
     NONE,
     Here,
     Json,

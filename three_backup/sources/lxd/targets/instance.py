@@ -7,13 +7,15 @@ from typing import Any
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.jobs import Wanted
-from three_backup.sources.lxd import names, points, project, root_disk
-from three_backup.sources.lxd.client import client_of
-from three_backup.sources.lxd.daemons import DAEMONS
-from three_backup.sources.lxd.devices import fixed_addresses, is_set
-from three_backup.sources.lxd.failures import SizeError, unknown_key
-from three_backup.sources.lxd.here import here as exists_here
-from three_backup.sources.lxd.instance_configuration import (
+from three_backup.sources.lxd.daemon import names
+from three_backup.sources.lxd.daemon.client import client_of
+from three_backup.sources.lxd.daemon.daemons import DAEMONS
+from three_backup.sources.lxd.daemon.failures import SizeError, unknown_key
+from three_backup.sources.lxd.datasets import points
+from three_backup.sources.lxd.targets import project, root_disk
+from three_backup.sources.lxd.targets.devices import fixed_addresses, is_set
+from three_backup.sources.lxd.targets.here import here as exists_here
+from three_backup.sources.lxd.targets.instance_configuration import (
     OF_INSTANCES,
     given_away,
     low_level,
@@ -25,7 +27,7 @@ from three_backup.sources.lxd.instance_configuration import (
     without,
     without_stranded,
 )
-from three_backup.sources.lxd.restrictions import Config, forbidden
+from three_backup.sources.lxd.targets.restrictions import Config, forbidden
 
 MARK = "user.three_backup.restoring"
 """The key of the configuration that says what an unfinished instance is to become."""

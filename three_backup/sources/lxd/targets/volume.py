@@ -6,11 +6,13 @@ from typing import Any
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.jobs import Wanted
-from three_backup.sources.lxd import names, points, project
-from three_backup.sources.lxd.client import client_of
-from three_backup.sources.lxd.failures import SizeError
-from three_backup.sources.lxd.instance import MARK
-from three_backup.sources.lxd.restrictions import Config
+from three_backup.sources.lxd.daemon import names
+from three_backup.sources.lxd.daemon.client import client_of
+from three_backup.sources.lxd.daemon.failures import SizeError
+from three_backup.sources.lxd.datasets import points
+from three_backup.sources.lxd.targets import project
+from three_backup.sources.lxd.targets.instance import MARK
+from three_backup.sources.lxd.targets.restrictions import Config
 
 _FREE_TEXT = "user."
 """Beginning of the keys whose values have any length."""

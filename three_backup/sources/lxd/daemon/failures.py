@@ -5,7 +5,7 @@ import re
 from shlex import quote
 
 from three_backup.errors import BackupError, UnreachableError
-from three_backup.sources.lxd.daemons import Daemon
+from three_backup.sources.lxd.daemon.daemons import Daemon
 
 ROOM = "make room in it or in its pool, or give it a larger size"
 """What to do about a full dataset."""

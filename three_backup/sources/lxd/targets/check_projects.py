@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from three_backup.model.findings import Finding, Mark, note
-from three_backup.sources.lxd import names, project
-from three_backup.sources.lxd.client import Client
-from three_backup.sources.lxd.names import CONTAINER
-from three_backup.sources.lxd.project import is_watched
-from three_backup.sources.lxd.restrictions import (
+from three_backup.sources.lxd.daemon import names
+from three_backup.sources.lxd.daemon.client import Client
+from three_backup.sources.lxd.daemon.names import CONTAINER
+from three_backup.sources.lxd.targets import project
+from three_backup.sources.lxd.targets.project import is_watched
+from three_backup.sources.lxd.targets.restrictions import (
     LOW_LEVEL,
     SNAPSHOTS,
     Config,

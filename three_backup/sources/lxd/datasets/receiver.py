@@ -12,10 +12,11 @@ from three_backup.model import hashed_stream
 from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.sources.jobs import Advance, SnapshotFiles
-from three_backup.sources.lxd import encryption, names, points
-from three_backup.sources.lxd.client import Client, client_of
-from three_backup.sources.lxd.encryption import Lock
-from three_backup.sources.lxd.failures import OthersError
+from three_backup.sources.lxd.daemon import names
+from three_backup.sources.lxd.daemon.client import Client, client_of
+from three_backup.sources.lxd.daemon.failures import OthersError
+from three_backup.sources.lxd.datasets import encryption, points
+from three_backup.sources.lxd.datasets.encryption import Lock
 
 _T = TypeVar("_T")
 _TRIES = 3

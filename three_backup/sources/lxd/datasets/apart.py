@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from three_backup.model.hashed_stream import STREAM
 from three_backup.model.objects import ObjectId
 from three_backup.sources.jobs import Advance, SnapshotFiles
-from three_backup.sources.lxd import encryption, points
-from three_backup.sources.lxd.client import client_of
-from three_backup.sources.lxd.failures import NoDatasetError
-from three_backup.sources.lxd.receiver import Dataset, Receiver
+from three_backup.sources.lxd.daemon.client import client_of
+from three_backup.sources.lxd.daemon.failures import NoDatasetError
+from three_backup.sources.lxd.datasets import encryption, points
+from three_backup.sources.lxd.datasets.receiver import Dataset, Receiver
 
 _FILES = {"readonly": "on", "mountpoint": "legacy", "canmount": "noauto"}
 _BLOCKS = {"readonly": "on", "volmode": "none"}

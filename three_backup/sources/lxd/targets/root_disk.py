@@ -7,7 +7,7 @@ this very device, and only then gets the size.
 from collections.abc import Mapping
 from typing import Any
 
-from three_backup.sources.lxd.devices import NONE, Json
+from three_backup.sources.lxd.targets.devices import NONE, Json
 
 _SIZES = ("size", "size.state")
 _ROOT = "root"

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from three_backup.sources.lxd.devices import Json, is_set
-from three_backup.sources.lxd.names import CONTAINER, MACHINE
+from three_backup.sources.lxd.daemon.names import CONTAINER, MACHINE
+from three_backup.sources.lxd.targets.devices import Json, is_set
 
 LOW_LEVEL = {
     CONTAINER: "restricted.containers.lowlevel",

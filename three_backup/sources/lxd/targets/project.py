@@ -7,11 +7,16 @@ from urllib.parse import quote
 
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
-from three_backup.sources.lxd import names
-from three_backup.sources.lxd.client import client_of
-from three_backup.sources.lxd.devices import Json, is_set
-from three_backup.sources.lxd.failures import NotFoundError
-from three_backup.sources.lxd.restrictions import LOW_LEVEL, Config, Forbidden, is_restricted
+from three_backup.sources.lxd.daemon import names
+from three_backup.sources.lxd.daemon.client import client_of
+from three_backup.sources.lxd.daemon.failures import NotFoundError
+from three_backup.sources.lxd.targets.devices import Json, is_set
+from three_backup.sources.lxd.targets.restrictions import (
+    LOW_LEVEL,
+    Config,
+    Forbidden,
+    is_restricted,
+)
 
 SUMS = ("limits.cpu", "limits.memory", "limits.processes")
 """Limits that LXD adds up over a project, so that each of its instances needs its own."""

@@ -8,9 +8,9 @@ from functools import partial
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.sources.base import OpenStream, PointHeldError
-from three_backup.sources.lxd import names
-from three_backup.sources.lxd.client import client_of
-from three_backup.sources.lxd.failures import (
+from three_backup.sources.lxd.daemon import names
+from three_backup.sources.lxd.daemon.client import client_of
+from three_backup.sources.lxd.daemon.failures import (
     FullError,
     HeldError,
     NoDatasetError,

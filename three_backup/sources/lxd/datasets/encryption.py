@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
-from three_backup.sources.lxd.client import Client
+from three_backup.sources.lxd.daemon.client import Client
 
 _BY_HAND = ("prompt", "none", "-")
 
