@@ -17,12 +17,16 @@ _BETWEEN = """\
 #!/bin/sh
 case "$*" in
 receive*)
-    for dataset; do :; done
-    {zfs} snapshot "${{dataset%@*}}@autosnap_$(date +%s%N)" < /dev/null || exit 1 ;;
+    for point; do :; done
+    made={folder}/${{point#*@}}
+    if ! [ -e "$made" ]; then
+        : > "$made"
+        {zfs} snapshot "${{point%@*}}@autosnap_$(date +%s%N)" < /dev/null || exit 1
+    fi ;;
 esac
 exec {zfs} "$@"
 """
-"""Makes a snapshot of what is about to be received into, as sanoid and its like do."""
+"""Makes a snapshot of what is about to be received into, once a point, as sanoid and others do."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,7 +74,7 @@ def taking(*ids: str, kind: str = "base") -> str:
 def snapshots_between(host: Host, lab: Lab) -> Iterator[None]:
     folder, before = host.folder / "between", host.environ["PATH"]
     folder.mkdir()
-    (folder / "zfs").write_text(_BETWEEN.format(zfs=lab.bindir / "zfs"))
+    (folder / "zfs").write_text(_BETWEEN.format(zfs=lab.bindir / "zfs", folder=folder))
     (folder / "zfs").chmod(0o755)
     host.environ["PATH"] = f"{folder}{os.pathsep}{before}"
     yield
@@ -84,8 +88,6 @@ def test_a_full_container_is_told_before_lxd_would_wait_for_itself(host: Host, l
     taken = {record["level3"]: record.get("error", {}).get("code") for record in failed.records}
     assert taken == {"full": "lxd.full", "plain": None}
     assert inside.points(lab, dataset("full")) == []
-    lab.sh("lxc config device set full root size=20MiB")
-    host.good(taking(container("full")))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +113,8 @@ def test_a_container_that_cannot_be_written_is_told_before_lxd_would_wait_for_it
 
 
 def test_what_filled_up_since_then_still_lets_its_points_go(host: Host, lab: Lab) -> None:
-    host.good(taking(container("full")))
+    lab.sh("lxc config device set full root size=20MiB")
+    host.good(f"{taking(container('full'))} && {taking(container('full'))}")
     fill(lab, dataset("full"), "rootfs/more")
     host.configure(max_base_snapshots_local=1)
     host.good(f"tb-discover -s {container('full')} | tb-rotate")

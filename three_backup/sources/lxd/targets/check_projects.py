@@ -34,7 +34,7 @@ def findings(client: Client, instances: Sequence[Json]) -> Iterator[Finding]:
         subject = f"project {name}"
         if forbids_snapshots(config):
             yield _no_snapshots(lxc, subject, found)
-        if ways := list(_in_the_way(lxc, name, config, of_projects[name])):
+        if ways := list(_in_the_way(client, name, config, of_projects[name])):
             sentences, remedies = zip(*ways, strict=True)
             sentence = f"no restore into it succeeds: {'; '.join(sentences)}"
             yield note(subject, sentence, " && ".join(remedies))
@@ -48,13 +48,13 @@ def _no_snapshots(lxc: str, subject: str, found: Json) -> Finding:
 
 
 def _in_the_way(
-    lxc: str, name: str, config: Config, instances: Sequence[Json]
+    client: Client, name: str, config: Config, instances: Sequence[Json]
 ) -> Iterator[tuple[str, str]]:
     """Yield what is in the way of a restore into a project, each with a command."""
-    types = {CONTAINER, *(names.subtype_of(instance) for instance in instances)}
-    keys = [LOW_LEVEL[subtype] for subtype in sorted(types)]
+    lxc, types = client.daemon.client, _subtypes(instances)
+    keys = [LOW_LEVEL[subtype] for subtype in types]
     if closed := [key for key in keys if is_watched(config) and config.get(key) != "allow"]:
-        yield f"{' and '.join(closed)} is not allow", _allowing(lxc, name, config, instances)
+        yield f"{' and '.join(closed)} is not allow", _allowing(client, name, config, instances)
     if disks := [key for key in config if key.startswith("limits.disk")]:
         yield f"it has {' and '.join(disks)}", project.unset(lxc, name, disks)
     largest = project.largest([instance["expanded_config"] for instance in instances])
@@ -66,23 +66,29 @@ def _in_the_way(
         yield f"{limits} leaves no room for one more instance", project.set_keys(lxc, name, full)
 
 
-def _allowing(lxc: str, name: str, config: Config, instances: Sequence[Json]) -> str:
+def _allowing(client: Client, name: str, config: Config, instances: Sequence[Json]) -> str:
     """Return the command that allows low-level keys.
 
-    LXD refuses that where a project without restrictions holds what it would forbid in others.
+    LXD refuses that where a project without restrictions, or a profile of it, holds what it would
+    forbid in others.
     """
-    types = {CONTAINER, *(names.subtype_of(instance) for instance in instances)}
-    allowed = {LOW_LEVEL[subtype]: "allow" for subtype in sorted(types)}
-    as_restricted = {**config, "restricted": "true", **allowed}
-    holds = (
-        forbidden(
-            as_restricted,
-            instance["expanded_config"],
-            instance["expanded_devices"],
-            names.subtype_of(instance),
-        )
-        for instance in instances
-    )
-    if not is_restricted(config) and any(holds):
-        return project.unset(lxc, name, [key for key in config if key.startswith("limits.")])
+    lxc, types = client.daemon.client, _subtypes(instances)
+    allowed = {LOW_LEVEL[subtype]: "allow" for subtype in types}
+    if not is_restricted(config):
+        as_restricted = {**config, "restricted": "true", **allowed}
+        profiles = client.get(names.in_project("/1.0/profiles", name, recursion="1"))
+        held = [
+            *((profile["config"], profile["devices"], CONTAINER) for profile in profiles),
+            *(
+                (one["expanded_config"], one["expanded_devices"], names.subtype_of(one))
+                for one in instances
+            ),
+        ]
+        if any(forbidden(as_restricted, *one) for one in held):
+            return project.unset(lxc, name, [key for key in config if key.startswith("limits.")])
     return project.set_keys(lxc, name, allowed)
+
+
+def _subtypes(instances: Sequence[Json]) -> list[str]:
+    """Return the subtypes of instances that matter in a project: its own, and containers."""
+    return sorted({CONTAINER, *(names.subtype_of(instance) for instance in instances)})
