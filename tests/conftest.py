@@ -103,7 +103,10 @@ def _left_out(config: pytest.Config) -> list[str]:
     if not option.all:
         lines.append(f"a sample, drawn by --seed {option.seed}; --all runs everything")
     if option.lxd == "core":
-        lines.append("of the tests on LXD the core, and the files that are not green yet")
+        lines.append("of the tests on LXD only the core")
+        if pending := whole_lxd.pending():
+            lines.append(f"not green with this code: {', '.join(sorted(pending))}")
+            lines.append("tests/run --lxd does these files")
     return lines
 
 
@@ -141,14 +144,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not any("::" in argument for argument in config.args):
         sample = Sample.of(config)
         chosen = _some_kinds(sample, sample.drawn(items))
-    on_lxd = {_path(item) for item in items if _daemon(item)}
-    pending = {file for file in on_lxd if not whole_lxd.is_green(file)}
     if config.option.lxd == "alone":
+        pending = whole_lxd.pending()
         chosen = [item for item in Sample.of(config).drawn(items) if _daemon(item)]
-        chosen = [item for item in chosen if _path(item) in (pending or on_lxd)]
+        chosen = [item for item in chosen if not pending or _path(item) in pending]
     elif config.option.lxd == "core":
-        tried = pending.union(whole_lxd.CORE)
-        chosen = [item for item in chosen if not _daemon(item) or _path(item) in tried]
+        chosen = [item for item in chosen if not _daemon(item) or _path(item) in whole_lxd.CORE]
     config.hook.pytest_deselected(items=list(set(items) - set(chosen)))
     items[:] = sorted(chosen, key=_rank)
     shared = {_path(item) for item in items if _shares(item)}

@@ -35,6 +35,17 @@ case "$*" in
 *) exec {program} "$@" ;;
 esac
 """
+_HELD_LATER = """\
+#!/bin/sh
+case "$*" in
+{verb}*{word}*)
+    [ ! -e {held}.once ] || {{ echo $$ > {held}; exec sleep 600; }}
+    : > {held}.once ;;
+esac
+exec {program} "$@"
+"""
+"""Stops the program where it is called so for the second time."""
+
 _DENIED = """\
 #!/bin/sh
 case "$*" in
@@ -176,7 +187,7 @@ def test_what_was_to_be_replaced_is_what_it_was_when_a_restore_fails_or_is_kille
     assert failed.status == 1
     assert "not today" in failed.stderr
     assert inside.instance(lab, "big") == was
-    script = _HELD.format(
+    script = _HELD_LATER.format(
         verb="config", word="edit*tb-restore-", held=held, program=lab.bindir / lab.words.client
     )
     place(path, lab.words.client, script)

@@ -48,6 +48,12 @@ def is_set(device: Json, key: str, default: str = "") -> bool:
     return (device.get(key) or default).lower() in TRUE
 
 
+def is_exclusive(device: Json) -> bool:
+    """Return whether it is a block volume: only one instance has it, unless it is shared."""
+    is_volume = device["type"] == "disk" and device.get("pool") and device.get("source")
+    return bool(is_volume) and not device.get("path")
+
+
 def host_path(device: Json) -> str | None:
     """Return the path of the host that a device cannot do without; None if it needs none."""
     kind, source = device["type"], str(device.get("source", ""))

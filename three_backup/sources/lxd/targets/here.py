@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,8 @@ from three_backup.sources.lxd.targets.devices import (
     Here,
     acls_of,
     host_path,
+    is_exclusive,
+    is_set,
     listening_address,
     needs,
 )
@@ -46,6 +49,21 @@ def here(target: ObjectId, stored: Mapping[str, Any]) -> Here:
         frozenset(address for address in addresses if address and _can_listen(address)),
         _resources(client) if "resources" in needed else {},
     )
+
+
+def taken(target: ObjectId, devices: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return who has the block volumes that other instances have already, by names of devices."""
+    client, found = client_of(target.type), {}
+    for name, device in devices.items():
+        if is_exclusive(device):
+            volume = replace(
+                target, subtype=names.VOLUME, level1=device["pool"], level3=device["source"]
+            )
+            with suppress(NotFoundError):
+                there = client.get(names.url(volume), str(target))
+                if there["used_by"] and not is_set(there["config"], "security.shared"):
+                    found[name] = ", ".join(map(names.last_of, there["used_by"]))
+    return found
 
 
 def _networks(client: Client, project: str) -> frozenset[str]:

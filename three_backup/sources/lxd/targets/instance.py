@@ -15,6 +15,7 @@ from three_backup.sources.lxd.datasets import points
 from three_backup.sources.lxd.targets import project, root_disk
 from three_backup.sources.lxd.targets.devices import fixed_addresses, is_set
 from three_backup.sources.lxd.targets.here import here as exists_here
+from three_backup.sources.lxd.targets.here import taken
 from three_backup.sources.lxd.targets.instance_configuration import (
     OF_INSTANCES,
     given_away,
@@ -89,6 +90,8 @@ class Instance:
                 "create it, volumes by tb-restore; or leave it out with --without-devices",
             )
         kept = restored(self._facts, lacking, here, in_place=self._in_place)
+        others = {} if self._in_place else taken(self._target, kept["devices"])
+        kept = without(kept, {"devices": others})
         self._configuration, stranded = without_stranded(kept, self._facts, here)
         self._config = merged("config", self._configuration, here.profiles)
         self._devices = merged("devices", self._configuration, here.profiles)
@@ -97,6 +100,7 @@ class Instance:
             used = project.usage(project.instances_of(self._target))
             project.check_room(self._target, self._project, self._config, used)
         yield from (f"it is without {lack.what}, which is not here" for lack in lacking)
+        yield from (f"it is without {name}: {who} has its volume" for name, who in others.items())
         if not self._in_place:
             yield from _addresses_left_out(stored["devices"])
         yield from (f"it is without {name}, which led to an address left out" for name in stranded)
@@ -173,9 +177,7 @@ class Instance:
         self._client.send("POST", path, body, str(self._target))
         if self._is_judged:
             own = self._found(unfinished)
-            self._client.configure(
-                unfinished, rehearsal(self._configuration, own, in_place=self._in_place)
-            )
+            self._set(unfinished, rehearsal(self._configuration, own, in_place=self._in_place))
 
     def _root_disk(self, pool: str) -> dict[str, Any]:
         """Return the root disk to be made; that of a machine is a zvol, which cannot shrink."""
@@ -189,9 +191,11 @@ class Instance:
         return self._target.subtype == names.MACHINE
 
     def configure(self, unfinished: ObjectId) -> None:
-        """Configure the instance, without what only the daemon that it came from knows."""
         own = self._client.get(names.url(unfinished), str(self._target))["config"]
-        configuration = with_own(self._configuration, own)
+        self._set(unfinished, without(with_own(self._configuration, own), self._left_out()))
+
+    def _set(self, unfinished: ObjectId, configuration: dict[str, Any]) -> None:
+        """Configure the instance, without what only the daemon that it came from knows."""
         while True:
             try:
                 self._client.configure(unfinished, configuration)
@@ -208,7 +212,10 @@ class Instance:
                 if self._came_from == self._client.daemon or key not in configuration["config"]:
                     raise
                 self._unknown.append(key)
-                configuration = without(configuration, {"config": {key}})
+                configuration = without(configuration, self._left_out())
+
+    def _left_out(self) -> dict[str, list[str]]:
+        return {"config": self._unknown}
 
     def finish(self) -> Iterator[str]:
         """Tell the daemon that the instance is not new; yield notes.

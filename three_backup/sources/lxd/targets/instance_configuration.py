@@ -11,6 +11,7 @@ from three_backup.sources.lxd.targets.devices import (
     Here,
     Json,
     fixed_addresses,
+    is_exclusive,
     lacks,
     stranded_proxies,
 )
@@ -50,10 +51,14 @@ class Missing:
 
 
 def given_away(found: Json) -> dict[str, dict[str, Any]]:
-    """Return the keys and NICs that no other instance can have while this one has them."""
+    """Return the keys, NICs and block volumes that no other instance can have meanwhile."""
     keys = {key: value for key, value in found["config"].items() if _OF_ITS_NAME.fullmatch(key)}
-    nics = {name: device for name, device in found["devices"].items() if device["type"] == "nic"}
-    return {"config": keys, "devices": nics}
+    devices = {
+        name: device
+        for name, device in found["devices"].items()
+        if device["type"] == "nic" or is_exclusive(device)
+    }
+    return {"config": keys, "devices": devices}
 
 
 def without(found: Json, given: Json) -> dict[str, Any]:
@@ -135,15 +140,19 @@ def rehearsal(configuration: Json, own: Json, *, in_place: bool) -> dict[str, An
     """Return what of a configuration LXD can judge before the instance has its name.
 
     own: the configuration of the new instance, which it keeps; in_place: the instance that is
-    replaced still has the addresses.
+    replaced still has the addresses and block volumes.
     """
     config, devices = configuration["config"], configuration["devices"]
     later = [key for key in config if key.startswith("volatile.") or _OF_ITS_NAME.fullmatch(key)]
-    addressed = [name for name, spec in devices.items() if in_place and fixed_addresses(spec)]
+    held = [
+        name
+        for name, spec in devices.items()
+        if in_place and (fixed_addresses(spec) or is_exclusive(spec))
+    ]
     return {
         **configuration,
         "config": {**_less(config, later), **own["config"]},
-        "devices": {**_less(devices, addressed), **own["devices"]},
+        "devices": {**_less(devices, held), **own["devices"]},
     }
 
 
