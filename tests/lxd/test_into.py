@@ -60,7 +60,7 @@ def test_all_of_it_comes_back_in_the_other_one(host: LxdHost, lab: Lab, other: L
     done = host.good(f"tb-restore --into {other.words.daemon} {' '.join(ids)}").records
     assert content(other) == then
     targets = [record["restored"]["target"] for record in done]
-    assert targets == [other.words.own(text) for text in (DATA, GUEST, WEB)]
+    assert targets == [other.words.own(text) for text in (DATA, WEB, GUEST)]
     notes = " ".join(note for record in done for note in record["restored"].get("notes", ()))
     assert f"it is without {unknown}, which" in notes
     assert "start only one" in notes
