@@ -144,7 +144,7 @@ def test_in_its_place_it_is_what_it_was_and_is_replaced_together(
     (near,) = host.good(f"tb-restore --level3 near {GUEST}").records  # out of the pool itself
     assert near["restored"]["notes"] == ["it is without more: guest has its volume"]
     assert content(lab, machine.replace("guest", "near")) == guest.content[2]
-    identities = {instance(lab, name)["config"]["volatile.uuid"] for name in ("guest", "near")}
+    identities = {instance(lab, name)["config"].get("volatile.uuid") for name in ("guest", "near")}
     assert len(identities) == 2
     lab.sh("lxc delete near --project shop")
 
@@ -172,10 +172,10 @@ def test_a_drill_reads_both_and_damage_of_either_is_found(
     host: LxdHost, lab: Lab, guest: Guest
 ) -> None:
     assert by_id(host.good(f"tb-verify {GUEST}"))[GUEST]["drilled"]["how"] == "restored"
-    s3, base = store(host), guest.taken[0]["snapshot"]["id"]
-    keys = [found.key for found in s3.all_keys(f"data/{host.words.own(GUEST)}/{base}/")]
+    s3 = store(host)
+    keys = [found.key for found in s3.all_keys(f"data/{host.words.own(GUEST)}/")]
     for stream in ("stream.00001", "configuration.00001"):
-        (key,) = [key for key in keys if key.endswith(f"/{stream}")]
+        key = max(key for key in keys if key.endswith(f"/{stream}"))  # of the newest snapshot
         with damaged(s3, key, len(s3.read(key)) // 2):
             for how in ("", "--read-only"):
                 found = host.sh(f"tb-verify {how} {GUEST}")

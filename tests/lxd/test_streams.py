@@ -196,7 +196,7 @@ def test_what_was_to_be_replaced_is_what_it_was_when_a_restore_fails_or_is_kille
         os.killpg(process.pid, signal.SIGKILL)
     until(lambda: members(process.pid) == [])
     assert not inside.exists(lab, "big")
-    (path / "lxc").unlink()
+    (path / lab.words.client).unlink()
     refused = host.sh(f"tb-restore {BIG}")
     assert refused.status == 1
     assert "there is one already" in refused.stderr
