@@ -33,11 +33,12 @@ class Sample:
     seed: str
     everything: bool
     seeds: int | None  # the number of kills and faults to try; None: not given
+    one_daemon: bool = False  # for all files, so that one machine is enough
 
     @classmethod
     def of(cls, config: pytest.Config) -> "Sample":
         option = config.option
-        return cls(option.seed, option.all, option.seeds)
+        return cls(option.seed, option.all, option.seeds, option.lxd == "core")
 
     def some(self, values: Sequence[_T], most: int, key: str) -> list[_T]:
         """Draw at most so many of the values, and keep their order; key: names the choice."""
@@ -56,7 +57,7 @@ class Sample:
         return Random(f"{self.seed} {key}")
 
     def drawn(self, items: Sequence[pytest.Item]) -> list[pytest.Item]:
-        """Choose the tests to run: one version and one daemon per file, one dialect per test."""
+        """Choose the tests to run: one version per file, one daemon, one dialect per test."""
         if self.everything:
             return list(items)
         values: dict[str, set[str]] = defaultdict(set)
@@ -71,7 +72,9 @@ class Sample:
         for alternatives in (_VERSIONS, DAEMONS):
             there = [value for value in alternatives if value in values]
             if there:
-                drawn = self.random(item.nodeid.partition("::")[0]).choice(alternatives)
+                is_one = self.one_daemon and alternatives is DAEMONS
+                key = "daemon" if is_one else item.nodeid.partition("::")[0]
+                drawn = self.random(key).choice(alternatives)
                 chosen.add(drawn if drawn in there else there[0])
         return chosen.issuperset(set(_values(item)) & _ALTERNATIVES)
 
