@@ -31,7 +31,7 @@ _outcomes = defaultdict[str, set[str]](set)
 """What came of the tests of each file."""
 
 _TOGETHER = 12
-_KINDS = 3
+_KINDS = 2
 _RARE = (
     "tests/clickhouse/test_changes",
     "tests/clickhouse/test_failures",
@@ -176,7 +176,7 @@ def _some_kinds(sample: Sample, items: Sequence[pytest.Item]) -> list[pytest.Ite
             tables[item.nodeid.partition("[")[0]].append(item)
     left_out = set[pytest.Item]()
     for table, rows in tables.items():
-        most = -(-len(rows) // 3) if table.startswith(_RARE) and "::" not in table else _KINDS
+        most = -(-len(rows) // 4) if table.startswith(_RARE) and "::" not in table else _KINDS
         left_out |= set(rows) - set(sample.some(rows, most, table))
     return [item for item in items if item not in left_out]
 
