@@ -165,7 +165,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _some_kinds(sample: Sample, items: Sequence[pytest.Item]) -> list[pytest.Item]:
-    """Draw some rows of each table of kinds that are backed up and restored, and a third of what
+    """Draw some rows of each table of kinds that are backed up and restored, and a quarter of what
     is tried of rare worlds.
     """
     tables = defaultdict[str, list[pytest.Item]](list)
