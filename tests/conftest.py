@@ -26,6 +26,9 @@ from three_backup.demo.servers import PostgresServer
 from three_backup.host import patience as host_patience
 
 _BUCKETS = count(1)
+_LXD = "THREE_BACKUP_TESTS_ON_LXD"
+"""The variable by which a worker learns from the controller which tests on LXD run."""
+
 _ON_LXD = ("tests/lxd/", *whole_lxd.CORE)
 _outcomes = defaultdict[str, set[str]](set)
 """What came of the tests of each file."""
@@ -76,14 +79,18 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("busy")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
     option = config.option
     option.seed = option.seed or commit()
-    if not hasattr(config, "workerinput"):  # a worker gets it from the controller
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        option.lxd = os.environ[_LXD]
+    else:
         is_chosen = config.args_source is not config.ArgsSource.TESTPATHS or option.keyword
         if is_chosen:
             option.lxd = "chosen"
         elif not option.lxd:
             option.lxd = "all" if option.all else "core"
+        os.environ[_LXD] = option.lxd
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
