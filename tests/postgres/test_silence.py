@@ -85,6 +85,23 @@ def test_a_statement_that_waits_for_a_lock_is_given_up_and_ended(
             session.execute("SELECT 1")
 
 
+PLANTED = """
+CREATE TABLE public.caught (who text);
+CREATE FUNCTION public.concat_ws(text, text, text) RETURNS text LANGUAGE plpgsql AS
+$$BEGIN INSERT INTO public.caught VALUES (current_user); RETURN 'x'; END$$
+"""
+
+
+def test_who_asks_about_a_silent_statement_runs_no_code_of_the_database(
+    live: PostgresServer, database: str, patience: Patience
+) -> None:
+    run(live, database, PLANTED)
+    patience(1.5)
+    with locked(live, database), connect(database) as session, pytest.raises(SilentError):
+        session.execute("SELECT * FROM public.orders")
+    assert ask(live, database, "SELECT count(*) FROM public.caught") == "0"
+
+
 @pytest.mark.parametrize(
     "statement",
     [

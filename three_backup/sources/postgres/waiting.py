@@ -46,6 +46,9 @@ _EVENTS = {
     Wait.W: select.POLLOUT,
     Wait.RW: select.POLLIN | select.POLLOUT,
 }
+_NO_PATH = b"SET search_path = ''"
+"""So no function of a user is taken for one of PostgreSQL's own."""
+
 _END = "SELECT pg_catalog.pg_terminate_backend(%s)"
 
 _Value = TypeVar("_Value")
@@ -151,6 +154,7 @@ class PatientConnection(psycopg.Connection[tuple[Any, ...]]):
             return None
         try:
             with closing(self.beside()) as beside:
+                beside.execute(_NO_PATH)
                 return beside.execute(question.encode(), (self.info.backend_pid,)).fetchone()
         except (psycopg.Error, BackupError):
             return None
