@@ -106,6 +106,8 @@ def test_an_encrypted_dataset_is_sent_raw_and_comes_back(based: Host, lab: Lab) 
     inside.change(lab, encrypted, "echo louder >> rootfs/word")
     assert taken(based, SAFE)["snapshot"]["kind"] == "incremental"
     then = inside.tree(lab, encrypted)
+    (proved,) = based.good(f"tb-verify {SAFE}").records
+    assert proved["drilled"]["how"] == "restored"
     lab.sh("lxc delete safe")
     based.good(f"tb-restore {SAFE}")
     assert inside.tree(lab, encrypted) == then

@@ -165,13 +165,14 @@ def test_datasets_below_are_neither_left_out_in_silence_nor_destroyed(
     before = inside.points(lab, own)
     assert host.sh("tb-snapshot --base < listed").records[0]["error"]["code"] == "lxd.unsupported"
     assert inside.points(lab, own) == before
-    for options in ("--dry-run --overwrite", "--overwrite"):
+    other_pool = "" if "/volume/" in object_id else "--level1 second --overwrite"
+    for options in ("--dry-run --overwrite", "--overwrite", other_pool or "--overwrite"):
         refused = host.sh(f"tb-restore {options} {object_id}")
         assert refused.status == 1
         assert f"{own}/child would be removed with it" in refused.stderr
     monkeypatch.setenv("PATH", host.environ["PATH"])
     with pytest.raises(BackupError, match="would be removed with it"):
-        receive.remove(ObjectId.parse(object_id))
+        receive.remove(ObjectId.parse(lab.words.own(object_id)))
     lab.sh(f"zfs destroy -r {own}/child")  # it is there still
     host.good(f"tb-restore --overwrite {object_id}")
 

@@ -190,6 +190,15 @@ def instance(lab: Lab, name: str) -> dict[str, Any]:
     return found
 
 
+def test_it_does_not_take_the_place_of_a_container(host: LxdHost, lab: Lab, guest: Guest) -> None:
+    lab.sh("lxc init tiny namesake --project shop")
+    for options in ("--dry-run", ""):
+        refused = host.sh(f"tb-restore {options} --overwrite --level3 namesake {GUEST}")
+        assert refused.status == 1
+        assert "a container has that name" in refused.stderr
+    assert instance(lab, "namesake")["config"]["image.os"] == "busybox"
+
+
 def described(instance: dict[str, Any]) -> dict[str, Any]:
     keys = ("architecture", "devices", "ephemeral", "profiles")
     own = ("volatile.apply_", "volatile.last_state.", "volatile.cloud-init.")

@@ -57,6 +57,14 @@ def test_a_key_is_forbidden_until_it_is_allowed(
     assert forbidden({**project, "restricted": "false"}, config, {}) == []
 
 
+@pytest.mark.parametrize("key", ["raw.qemu", "raw.idmap", "limits.memory.hugepages"])
+def test_virtual_machines_have_low_level_keys_and_a_key_of_their_own(key: str) -> None:
+    config = {key: "x", "security.nesting": "true", "raw.lxc": "x"}
+    (found,) = forbidden(ON, config, {}, "vm")
+    assert (found.what, found.key) == (key, "restricted.virtual-machines.lowlevel")
+    assert forbidden({**ON, found.key: "allow"}, config, {}, "vm") == []
+
+
 @pytest.mark.parametrize(("project", "device", "allowing"), DEVICES)
 def test_a_device_is_forbidden_until_it_is_allowed(
     project: Config, device: Config, allowing: tuple[str, str]

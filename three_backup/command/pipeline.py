@@ -62,7 +62,7 @@ def joined(programs: Sequence[Program], inherited: Sequence[int] = ()) -> Iterat
 
 
 class _Output(RawIOBase):
-    """What the last program prints; a signal always interrupts the wait for it."""
+    """Output of the last program; a signal always interrupts the wait for it."""
 
     def __init__(self, output: RawIOBase) -> None:
         self._output, self._poll = output, select.poll()

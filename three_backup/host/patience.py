@@ -28,12 +28,12 @@ _OFTEN = 0.1
 _Limits = Callable[[str], float]
 _limits: list[_Limits] = [lambda source: _DEFAULT]
 _silent: set[str] = set()
-"""Who has been silent for too long, and was not heard since."""
+"""Servers and programs that were silent for too long, and were not heard since."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """What a server says of the work that is waited for."""
+    """A server's report on the work that is waited for."""
 
     life: object  # differs from one time to the next if anything went on in between
     doing: str = ""  # for people

@@ -27,7 +27,7 @@ class StoppedError(BaseException):
 
 @dataclass(slots=True)
 class _Told:
-    """What a signal said."""
+    """The exit that a signal asked for."""
 
     reason: type[BaseException] | None = None
     until: float = 0.0  # when the last wait ends, by the monotonic clock

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from three_backup.errors import BackupError
 from three_backup.model.hashed_stream import STREAM
@@ -10,14 +10,18 @@ from three_backup.model.objects import ObjectId
 from three_backup.sources.jobs import RestoreJob, Wanted
 from three_backup.sources.lxd.daemon import names
 from three_backup.sources.lxd.daemon.client import Client, client_of
-from three_backup.sources.lxd.daemon.failures import NoDatasetError, NotFoundError
+from three_backup.sources.lxd.daemon.failures import NotFoundError
 from three_backup.sources.lxd.datasets import encryption, points
 from three_backup.sources.lxd.datasets.encryption import Lock
 from three_backup.sources.lxd.datasets.receiver import Dataset, Receiver
 from three_backup.sources.lxd.targets.instance import Instance, unprotect
+from three_backup.sources.lxd.targets.root_disk import root_of
 from three_backup.sources.lxd.targets.volume import RestoredVolume
 
-_GET = ("get", "-Hp", "-o", "name,property,value,source", "all")
+_GET = ("get", "-Hp", "-s", "local,none", "-o", "name,property,value,source", "all")
+_FILES = {"mountpoint": "legacy", "canmount": "noauto"}
+_BLOCKS = {"volmode": "none"}
+"""Properties that no stream decides: daemons mount datasets themselves, and nobody else does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +104,26 @@ def remove(object_id: ObjectId) -> None:
         client_of(object_id.type).send("DELETE", names.url(object_id), None, str(object_id))
 
 
+def located(object_id: ObjectId) -> ObjectId:
+    """Return the id of what has the object's name: maybe in another pool, or of another kind.
+
+    Raises NotFoundError. All instances of a project have different names.
+    """
+    if object_id.subtype == names.VOLUME:
+        return object_id
+    found = client_of(object_id.type).get(names.url(object_id), str(object_id))
+    _, root = root_of(found["expanded_devices"])
+    return replace(object_id, subtype=names.subtype_of(found), level1=root["pool"])
+
+
 def check_alone(object_id: ObjectId) -> None:
     """Raise BackupError if there are datasets below the object's: they would go with it.
 
     No snapshot of ours has them.
     """
-    try:
-        below = points.state(object_id).below
-    except NoDatasetError:
-        return
-    if below:
+    with suppress(NotFoundError):
+        object_id = located(object_id)
+    if below := points.below(object_id):
         raise BackupError(
             f"{object_id.type}.below",
             f"{object_id}: {', '.join(below)} would be removed with it",
@@ -148,7 +162,9 @@ def _made(work: Work) -> list[Dataset]:
             f"{target.level1} volume.zfs.block_mode",
         )
     local = [(name, key, value) for name, key, value, source in rows if source == "local"]
-    return [
-        Dataset(stream, dataset, {key: value for name, key, value in local if name == dataset})
-        for stream, dataset in datasets.items()
-    ]
+    made = []
+    for stream, dataset in datasets.items():
+        kept = _BLOCKS if types[dataset] == "volume" else _FILES
+        own = {key: value for name, key, value in local if name == dataset}
+        made.append(Dataset(stream, dataset, {**kept, **own}))
+    return made

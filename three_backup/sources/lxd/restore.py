@@ -11,7 +11,15 @@ from three_backup.sources.base import Restored
 from three_backup.sources.jobs import RestoreJob, Wanted
 from three_backup.sources.lxd.daemon import names
 from three_backup.sources.lxd.daemon.failures import NotFoundError
-from three_backup.sources.lxd.receive import Work, check_alone, opened, prepare, received, remove
+from three_backup.sources.lxd.receive import (
+    Work,
+    check_alone,
+    located,
+    opened,
+    prepare,
+    received,
+    remove,
+)
 
 
 def restore(job: RestoreJob) -> Iterator[tuple[Wanted, Restored | BackupError]]:
@@ -69,6 +77,7 @@ def check_replaceable(work: Work, *, aside: bool) -> None:
             "replace it with --overwrite, or restore beside it with --level3-suffix",
         )
     _check_here(work)
+    _check_kind(work)
     check_alone(work.wanted.target)
     work.target.check_replaceable()
 
@@ -81,6 +90,16 @@ def _check_here(work: Work) -> None:
             f"{work.about}: it lies on {found['location']}, another member of the cluster",
             f"move it here first ({work.client.daemon.client} move --target), or restore beside "
             "it with --level3-suffix",
+        )
+
+
+def _check_kind(work: Work) -> None:
+    there = located(work.wanted.target).subtype
+    if there != work.wanted.target.subtype:
+        raise BackupError(
+            f"{work.wanted.target.type}.other_kind",
+            f"{work.about}: a {names.KINDS[there]} has that name",
+            "restore beside it with --level3-suffix",
         )
 
 

@@ -19,7 +19,7 @@ from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.lxd.daemon import failures, names
 from three_backup.sources.lxd.daemon.daemons import DAEMONS, Daemon
-from three_backup.sources.lxd.daemon.failures import NotFoundError
+from three_backup.sources.lxd.daemon.failures import NotFoundError, NotZfsError
 
 _ZFS = ("zfs", "/usr/sbin/zfs", "/sbin/zfs")
 _REMOTE = "local:"
@@ -140,7 +140,7 @@ class Client:
                 "create it, or restore into another one with tb-restore --level1",
             ) from error
         if found["driver"] != "zfs":
-            raise BackupError(
+            raise NotZfsError(
                 f"{self.daemon.type}.not_zfs",
                 f"{about}: it is {found['driver']}, and only ZFS is supported yet",
             )

@@ -8,7 +8,7 @@ from three_backup.errors import BackupError, UnreachableError
 from three_backup.sources.lxd.daemon.daemons import Daemon
 
 ROOM = "make room in it or in its pool, or give it a larger size"
-"""What to do about a full dataset."""
+"""The remedy for a full dataset."""
 
 _SILENT = re.compile(r"daemon doesn't appear to be started|unix\.socket|connection refused")
 _NOT_FOUND = re.compile(r"not found|No such object", re.IGNORECASE)
@@ -33,7 +33,7 @@ _OF_POOLS = (
         "upgrade it (zpool upgrade), or restore into another pool with --level1",
     ),
 )
-"""What ZFS says of a pool, the code of the error, and what to do."""
+"""Failures of pools: the words of ZFS, the code of the error, and the remedy."""
 
 
 class NotFoundError(BackupError):
@@ -42,6 +42,10 @@ class NotFoundError(BackupError):
 
 class NoDatasetError(BackupError):
     """A dataset or snapshot that ZFS does not know."""
+
+
+class NotZfsError(BackupError):
+    """A pool that is not on ZFS."""
 
 
 class OthersError(BackupError):

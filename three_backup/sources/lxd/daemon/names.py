@@ -19,7 +19,7 @@ CONTAINER = "container"
 MACHINE = "vm"
 VOLUME = "volume"
 TYPES = {CONTAINER: "container", MACHINE: "virtual-machine", VOLUME: "custom"}
-"""What the API calls the type of an instance or volume, by the subtype of objects."""
+"""Types of instances and volumes in the API, by the subtype of objects."""
 
 KINDS = {CONTAINER: "container", MACHINE: "virtual machine"}
 """Subtypes of instances, for people."""

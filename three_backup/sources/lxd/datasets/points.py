@@ -15,9 +15,11 @@ from three_backup.sources.lxd.daemon.failures import (
     HeldError,
     NoDatasetError,
     NotFoundError,
+    NotZfsError,
 )
 
 _LIST = ("list", "-Hp", "-d", "1", "-t", "filesystem,volume,snapshot")
+_BELOW = ("list", "-H", "-d", "1", "-t", "filesystem,volume", "-o", "name")
 _COLUMNS = ("-o", "name,guid,referenced,encryption,type,available,keystatus,readonly")
 _SEND = ("send", "-c", "-L")
 """Sends blocks as they lie on disk: compressed, large. Not embedded ones (-e): no encrypted
@@ -25,7 +27,7 @@ dataset receives these."""
 
 _ROOM = 1 << 22
 SIZE_CHANGED = "its size is {} bytes now, since what came back did not fit into the one it had"
-"""What is told of an object that got its size from sufficient_size()."""
+"""The note on an object that got its size from sufficient_size()."""
 
 _NO_EXPIRY = "0001-01-01T00:00:00Z"
 
@@ -119,6 +121,17 @@ def _part(dataset: str, rows: Sequence[Sequence[str]]) -> Part:
     )
 
 
+def below(object_id: ObjectId) -> list[str]:
+    """Return the datasets below those of an object; none if its pool is not on ZFS."""
+    client, found = client_of(object_id.type), list[str]()
+    with suppress(NotZfsError):
+        for dataset in client.datasets(object_id).values():
+            with suppress(NoDatasetError):
+                rows = client.zfs((*_BELOW, dataset), str(object_id))
+                found += (name for (name,) in rows if name != dataset)
+    return found
+
+
 def joined(guids: Iterable[str]) -> str:
     """Return the guids of the datasets of one object, or of their points, as one."""
     return "+".join(guids)
@@ -205,8 +218,8 @@ def copied(object_id: ObjectId, snapshot: SnapshotId) -> dict[str, Sent]:
 
 def is_block(manifest: Manifest) -> bool:
     """Return whether the data of what the snapshot holds is a zvol."""
-    (carried,) = manifest.objects
-    return carried.facts["kind"] in ("block volume", names.KINDS[names.MACHINE])
+    is_machine = ObjectId.parse(manifest.carrier).subtype == names.MACHINE
+    return is_machine or manifest.facts["configuration"].get("content_type") == "block"
 
 
 def streams_of(manifest: Manifest) -> list[str]:

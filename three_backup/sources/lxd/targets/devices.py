@@ -25,7 +25,7 @@ _PCI_DOMAIN = "0000:"
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """What exists where the instance shall be."""
+    """The things that exist where the instance shall be."""
 
     pool: str  # the target's
     profiles: Mapping[str, Json]  # whole, by name

@@ -29,7 +29,7 @@ _SIZE = re.compile(r"(\d+)\s*(|B|bytes|[kKMGTPE]i?B)")
 _UNITS = "KMGTPE"
 
 Usage = Mapping[str, int]
-"""What instances of a project use of each of its limits, by key."""
+"""The use that instances of a project make of each of its limits, by key."""
 
 
 def config_of(target: ObjectId) -> Config:
