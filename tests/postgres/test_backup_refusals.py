@@ -1,7 +1,7 @@
 """An obstacle to a snapshot is reported with its remedy, and no wrong snapshot is taken."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -9,7 +9,6 @@ import pytest
 
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
-from three_backup.sources.postgres.taking import replication
 
 from .flipping import flipping_proxy
 from .taking import Taking, ask, run
@@ -48,10 +47,10 @@ def test_login_replication_and_connect_are_enough(
 
 
 def test_an_archive_that_takes_nothing_holds_no_backup_up(
-    own: PostgresServer, taking: Taking, monkeypatch: pytest.MonkeyPatch
+    own: PostgresServer, taking: Taking, patience: Callable[[float], None]
 ) -> None:
     """The backup brings its own WAL; waiting for this archive would never end."""
-    monkeypatch.setattr(replication, "_SILENCE", 10.0)
+    patience(10)
     run(
         own,
         "postgres",
@@ -60,9 +59,9 @@ def test_an_archive_that_takes_nothing_holds_no_backup_up(
     )
     own.restart()
     run(own, "postgres", _WORK)
-    base = taking.take(idle=lambda: pytest.fail("the backup waits for the archive"))
+    base = taking.take()
     run(own, "postgres", "UPDATE work SET id = 0 WHERE id = 1")
-    taking.take(base, idle=lambda: pytest.fail("the increment waits for the archive"))
+    taking.take(base)
     assert ask(own, "postgres", "SELECT archived_count FROM pg_stat_archiver") == "0"
 
 
