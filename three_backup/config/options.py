@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from three_backup.host.locks import IfRunning
 from three_backup.model.schedule import Cron
 from three_backup.model.stages import TARGETS, Stage
+from three_backup.model.wal import Wal
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _FACTOR = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
@@ -117,6 +118,10 @@ def _max_stage(text: str) -> Stage:
     return Stage(_one_of(*TARGETS)(text))
 
 
+def _wal(text: str) -> Wal:
+    return Wal(_one_of(*Wal)(text))
+
+
 def _folder(text: str) -> Path:
     path = Path(text).expanduser()
     if not path.is_absolute():
@@ -207,6 +212,8 @@ OPTIONS: Mapping[str, Option] = {
     "pg_bindir": Option(_folder, Scope.SOURCE),
     "scratch_user": Option(_text, Scope.SOURCE),
     "scratch_dir": Option(_folder, Scope.SOURCE),
+    "wal": Option(_wal, Scope.SOURCE),
+    "wal_max_age": Option(duration, Scope.SOURCE),
     "on_start": Option(_command, Scope.RUN),
     "on_success": Option(_command, Scope.RUN),
     "on_failure": Option(_command, Scope.RUN),

@@ -11,6 +11,7 @@ from three_backup.model.retention import Limits
 from three_backup.model.schedule import Cron
 from three_backup.model.stages import Stage
 from three_backup.model.storage import Storage
+from three_backup.model.wal import Wal
 
 MONTHLY = Cron("0 3 1 * *")
 NIGHTLY = Cron("0 3 * * *")
@@ -40,6 +41,10 @@ class Settings:
     pg_bindir: Path | None = None
     scratch_user: str | None = None
     scratch_dir: Path | None = None
+    # How the log of what happens between snapshots gets into S3, and how old its end may be
+    # before that is an alarm.
+    wal: Wal = Wal.OFF
+    wal_max_age: timedelta = timedelta(hours=2)
     # Holds the S3 credentials at the server; None: the server gets ours.
     clickhouse_named_collection: str | None = None
     clickhouse_cluster: str | None = None  # level1 of its objects; None: as found at first

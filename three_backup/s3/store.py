@@ -102,6 +102,12 @@ class Store:
             for found in answer.get("CommonPrefixes", ()):
                 yield found["Prefix"][start:].rstrip("/")
 
+    def names_in(self, folder: str) -> Iterator[str]:
+        """Yield the names of the keys directly in folder, which ends in a slash."""
+        start = len(self._full(folder))
+        for answer in self.pages(folder, Delimiter="/"):
+            yield from (key[start:] for key in listing.keys(answer))
+
     def pages(self, prefix: str, **options: str | int) -> Iterator[Mapping[str, Any]]:
         """Yield the answers to a listing, up to a thousand keys each."""
         full = self._full(prefix)

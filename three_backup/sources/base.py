@@ -10,6 +10,7 @@ a direct source has its server write to S3. Only the last knows S3.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from io import BufferedIOBase
 from typing import Any, Protocol
 
@@ -108,6 +109,31 @@ def why_lacking(manifest: Manifest, object_id: ObjectId) -> BackupError | None:
         message = f"{object_id}: snapshot {manifest.snapshot} does not hold it: {reason['why']}"
         return BackupError("snapshot.lacks", message, reason["hint"])
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A time of which every moment can be restored."""
+
+    since: datetime
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """How far what a server logged between its snapshots lies in S3."""
+
+    windows: tuple[Window, ...]  # the oldest first, with gaps between
+    reached: datetime | None  # it is complete until then; None: nothing is known
+    stored_size: int  # bytes in S3
+
+
+@dataclass(frozen=True, slots=True)
+class LogVerdict:
+    """What retention decides on keys of the log."""
+
+    keys: Sequence[str]  # relative to the prefix; the last one is deleted last
+    reason: str
 
 
 class Source(Protocol):

@@ -115,6 +115,15 @@ class CheckJob:
 
 
 @dataclass(frozen=True, slots=True)
+class LogJob:
+    """A carrier whose server's log is in S3: what it logged between snapshots."""
+
+    carrier: Carrier
+    store: Store
+    manifests: Sequence[Manifest]  # of the snapshots that can be restored, oldest first
+
+
+@dataclass(frozen=True, slots=True)
 class WholeJob:
     """A whole server to restore as files from one snapshot."""
 

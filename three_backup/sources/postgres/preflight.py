@@ -111,9 +111,3 @@ def check_backup(cluster: Cluster) -> None:
             "PostgreSQL: max_wal_senders is 0, which allows no backup",
             "run ALTER SYSTEM SET max_wal_senders = 10 and restart the server",
         )
-
-
-def position(lsn: str) -> int:
-    """Return an LSN such as `0/16C3B28` as a number of bytes."""
-    high, low = lsn.split("/")
-    return int(high, 16) << 32 | int(low, 16)

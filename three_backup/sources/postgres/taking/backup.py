@@ -28,7 +28,6 @@ from three_backup.sources.postgres.preflight import (
     SUMMARIZE,
     Cluster,
     check_backup,
-    position,
     read_cluster,
 )
 from three_backup.sources.postgres.taking import server_manifest
@@ -37,6 +36,7 @@ from three_backup.sources.postgres.taking.damage import (
     damaged_objects,
     sentences,
 )
+from three_backup.sources.postgres.taking.end import read_end
 from three_backup.sources.postgres.taking.manifest import SnapshotContents, make_manifest
 from three_backup.sources.postgres.taking.packing import PackedGroup, PackWriter
 from three_backup.sources.postgres.taking.parent import (
@@ -67,6 +67,7 @@ from three_backup.sources.postgres.taking.tablespaces import (
     refuse_new_tablespaces,
 )
 from three_backup.sources.postgres.taking.unread import classes_of, say_unread, unread_of
+from three_backup.sources.postgres.wal.names import position
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -101,6 +102,7 @@ def take(job: FolderJob) -> Manifest:
         refuse_risen(parent, classes)
     tablespaces = live_tablespaces()
     arrived = _receive(job, cluster, parent, before, classes)
+    end = read_end()
     after = read_map()
     refuse_new_tablespaces(job.carrier, tablespaces, arrived.streamed.tablespaces)
     server_manifest.verify(
@@ -115,7 +117,7 @@ def take(job: FolderJob) -> Manifest:
     (job.directory / INDEX).write_bytes(index_file.dump(contents.index))
     (job.directory / BACKUP_MANIFEST).write_bytes(compress_file(arrived.manifest))
     (job.directory / CONFIGURATION).write_bytes(compress_file(configuration.to_json()))
-    return make_manifest(job, cluster, arrived.streamed, contents)
+    return make_manifest(job, cluster, arrived.streamed, end, contents)
 
 
 def _check(cluster: Cluster, job: FolderJob) -> None:

@@ -21,6 +21,7 @@ from three_backup.sources.postgres.index import (
 )
 from three_backup.sources.postgres.preflight import Cluster
 from three_backup.sources.postgres.taking.damage import DAMAGED
+from three_backup.sources.postgres.taking.end import End
 from three_backup.sources.postgres.taking.replication import Streamed
 from three_backup.sources.postgres.taking.settle import Mapped, source_size
 
@@ -37,7 +38,7 @@ class SnapshotContents:
 
 
 def make_manifest(
-    job: FolderJob, cluster: Cluster, streamed: Streamed, contents: SnapshotContents
+    job: FolderJob, cluster: Cluster, streamed: Streamed, end: End, contents: SnapshotContents
 ) -> Manifest:
     """Make the data files durable, and return the manifest."""
     files = tuple(_stored(path) for path in sorted(job.directory.iterdir()))
@@ -50,7 +51,7 @@ def make_manifest(
         files=files,
         source_size=sum(sizes),
         stored_size=sum(stored.size for stored in files),
-        facts=_facts(cluster, streamed, contents),
+        facts=_facts(cluster, streamed, end, contents),
         program=job.program,
         server=cluster.server,
         host=job.host,
@@ -68,7 +69,9 @@ def _stored(path: Path) -> StoredFile:
         )
 
 
-def _facts(cluster: Cluster, streamed: Streamed, contents: SnapshotContents) -> dict[str, Any]:
+def _facts(
+    cluster: Cluster, streamed: Streamed, end: End, contents: SnapshotContents
+) -> dict[str, Any]:
     """Return the manifest's facts. disabled: the ids of which nothing was stored."""
     disabled = (
         object_id for object_id, mapped in contents.objects.items() if mapped.place is Tier.NONE
@@ -78,6 +81,8 @@ def _facts(cluster: Cluster, streamed: Streamed, contents: SnapshotContents) -> 
         "timeline": streamed.timeline,
         "start_lsn": streamed.start_lsn,
         "end_lsn": streamed.end_lsn,
+        "ended_at": end.at.isoformat(),
+        "next_xid": end.next_xid,
         "in_recovery": cluster.in_recovery,
         "version": cluster.version,
         "superuser": cluster.superuser,

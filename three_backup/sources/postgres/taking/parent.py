@@ -14,7 +14,8 @@ from three_backup.sources.postgres.classes import Classes, rose
 from three_backup.sources.postgres.index import BACKUP_MANIFEST, INDEX, File, Form, Index, Tier
 from three_backup.sources.postgres.mapping import relation_of
 from three_backup.sources.postgres.pack import decompress_file
-from three_backup.sources.postgres.preflight import SUMMARIZE, position
+from three_backup.sources.postgres.preflight import SUMMARIZE
+from three_backup.sources.postgres.wal.names import position
 
 _MAJOR = re.compile(r"PostgreSQL (\d+)")
 _CLOSE = {Tier.LOCAL: "on this host only", Tier.NONE: "in no snapshot"}

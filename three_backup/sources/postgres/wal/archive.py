@@ -1,0 +1,149 @@
+"""The archive of a cluster's WAL in S3: `wal/<carrier>/<timeline>/<start>-<end>.zst`.
+
+Beside the pieces lie history files, `<timeline>.history`, and `reached.json`, which says up to
+when the archive is known to be complete: on an idle server no new piece would tell.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from three_backup.errors import BackupError
+from three_backup.model import layout
+from three_backup.model.objects import Carrier
+from three_backup.s3.failures import MissingError
+from three_backup.s3.store import Store
+from three_backup.sources.postgres.wal.names import (
+    LARGEST_PIECE,
+    Piece,
+    common_prefix,
+    history_name,
+    timeline_of_history,
+)
+
+if TYPE_CHECKING:
+    import zstandard
+
+_REACHED = "reached.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far the archive is known to be complete."""
+
+    timeline: int
+    lsn: int  # position
+    at: datetime  # by the server's clock: what was committed until then lies before lsn
+    segment_size: int  # bytes, of the cluster's segments
+
+
+class WalArchive:
+    """The archived WAL of one cluster. Threads may share it."""
+
+    def __init__(self, store: Store, carrier: Carrier, level: int = 1) -> None:
+        """level: of zstd, for what is put."""
+        self.store = store
+        self.carrier = carrier
+        self._folder = f"{layout.WAL}/{layout.path(carrier)}/"
+        self._level = level
+
+    @property
+    def place(self) -> str:
+        """The s3:// address of the archive, for a person."""
+        return self.store.place(self._folder)
+
+    def pieces(self, timeline: int | None = None, start: int = 0, end: int = 0) -> list[Piece]:
+        """Return the pieces, sorted: all; or one timeline's; or only those from start to end.
+
+        A request per thousand keys. With an end, pieces just outside of the range may come, too.
+        """
+        prefix = "" if timeline is None else f"{timeline:08X}/"
+        if timeline is not None and end:
+            prefix += common_prefix(start, end)
+        length = len(self._folder)
+        found = (
+            Piece.parse(listed.key[length:], listed.size, listed.modified)
+            for listed in self.store.keys(self._folder + prefix)
+        )
+        return sorted(piece for piece in found if piece is not None)
+
+    def put(self, piece: Piece, content: bytes | memoryview) -> int:
+        """Store a piece; return its bytes in S3. content: WAL, from its start to its end."""
+        if len(content) != piece.size:
+            raise ValueError(f"{piece.key} holds {piece.size} bytes, not {len(content)}")
+        body = _compressor(self._level).compress(content)
+        self.store.write(self._folder + piece.key, body)
+        return len(body)
+
+    def read(self, piece: Piece) -> bytes:
+        """Return the WAL of a piece, checked. Raises MissingError, or BackupError if damaged."""
+        import zstandard
+
+        body = self.store.read(self._folder + piece.key)
+        try:
+            content = zstandard.ZstdDecompressor().decompress(body, LARGEST_PIECE)
+        except zstandard.ZstdError as error:
+            raise self._damaged(piece, str(error)) from error
+        if len(content) != piece.size:
+            raise self._damaged(piece, f"it holds {len(content)} bytes")
+        return content
+
+    def histories(self) -> Mapping[int, bytes]:
+        """Return all history files, by timeline."""
+        names = self.store.names_in(self._folder)
+        found = (timeline for name in names if (timeline := timeline_of_history(name)))
+        return {timeline: self.history(timeline) for timeline in found}
+
+    def history(self, timeline: int) -> bytes:
+        """Return a history file. Raises MissingError."""
+        return self.store.read(self._folder + history_name(timeline))
+
+    def put_history(self, timeline: int, content: bytes) -> None:
+        self.store.write(self._folder + history_name(timeline), content)
+
+    def reached(self) -> Reached | None:
+        """Return how far the archive is known to be complete; None if nobody has noted it."""
+        try:
+            fields = json.loads(self.store.read(self._folder + _REACHED))
+        except MissingError:
+            return None
+        except ValueError as error:
+            raise self._unreadable() from error
+        try:
+            fields["at"] = datetime.fromisoformat(fields["at"]).astimezone(UTC)
+            return Reached(**{name: fields[name] for name in Reached.__slots__})
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._unreadable() from error
+
+    def note_reached(self, reached: Reached) -> None:
+        fields = {**asdict(reached), "at": reached.at.astimezone(UTC).isoformat()}
+        self.store.write(self._folder + _REACHED, json.dumps(fields).encode() + b"\n")
+
+    def delete(self, pieces: Iterable[Piece], histories: Iterable[int] = ()) -> None:
+        """Delete pieces, then history files."""
+        self.store.delete(
+            [self._folder + piece.key for piece in pieces]
+            + [self._folder + history_name(timeline) for timeline in histories]
+        )
+
+    def _damaged(self, piece: Piece, why: str) -> BackupError:
+        return BackupError(
+            "postgres.wal_damaged",
+            f"{self.store.place(self._folder + piece.key)}: this piece of WAL is damaged ({why})",
+            "restore to a moment before it, or from a snapshot after it",
+        )
+
+    def _unreadable(self) -> BackupError:
+        return BackupError(
+            "postgres.wal_reached",
+            f"{self.store.place(self._folder + _REACHED)}: this does not say how far WAL goes",
+            "delete the key; the next tb-wal writes it anew",
+        )
+
+
+def _compressor(level: int) -> "zstandard.ZstdCompressor":
+    import zstandard
+
+    return zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True)
