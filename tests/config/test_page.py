@@ -54,6 +54,8 @@ def test_the_page_names_exactly_the_options_there_are() -> None:
         ("clickhouse_apply_patches", "true"),
         ("server_timeout", "10m"),
         ("s3_timeout", "5m"),
+        ("wal", "off"),
+        ("wal_max_age", "2h"),
     ],
 )
 def test_the_page_names_the_default(option: str, default: str) -> None:

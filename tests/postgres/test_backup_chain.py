@@ -10,8 +10,9 @@ import pytest
 from three_backup.config.settings import Settings
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId
-from three_backup.sources.postgres.preflight import SUMMARIZE, position
+from three_backup.sources.postgres.preflight import SUMMARIZE
 from three_backup.sources.postgres.source import PostgresSource
+from three_backup.sources.postgres.wal.names import position
 
 from .taking import DISABLED, EVERYWHERE, LOCAL, table
 
