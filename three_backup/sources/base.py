@@ -27,6 +27,8 @@ from three_backup.sources.jobs import (
     DirectJob,
     DrillJob,
     FolderJob,
+    Landing,
+    MomentJob,
     RestoreJob,
     Say,
     SnapshotJob,
@@ -228,6 +230,12 @@ class FolderSource(Source, Restorer, Protocol):
 
     def plan_whole(self, job: WholeJob) -> Planned:
         """Return what restore_whole() would do; nothing is touched. Raises BackupError."""
+
+    def landing(self, job: MomentJob) -> Landing | None:
+        """Return where a moment is found that is not a drop; None where no log is kept.
+
+        Raises BackupError if it cannot be restored.
+        """
 
 
 class DirectSource(Source, Protocol):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from three_backup.config.settings import Settings
+from three_backup.model.moment import Moment
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId
 from three_backup.s3.store import Store
@@ -91,6 +92,15 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Landing:
+    """A moment between snapshots, found in the log of a server."""
+
+    snapshot: SnapshotId  # a restore begins with it
+    stop: Mapping[str, Any]  # where it ends, in words of the source
+    notes: tuple[str, ...] = ()  # sentences for people
+
+
+@dataclass(frozen=True, slots=True)
 class RestoreJob:
     """Objects of one carrier to restore from one snapshot."""
 
@@ -103,6 +113,8 @@ class RestoreJob:
     say: Say
     options: Mapping[str, Any] = field(default_factory=dict)  # the source's own (`owner`, `acl`)
     at_source: bool = False  # the wanted snapshot is an existing point, alone in the chain
+    landing: Landing | None = None  # the moment to restore; None: that of the snapshot
+    store: Store | None = None  # holds the log of which the landing tells
     expect: Advance = lambda size: None  # takes the bytes to read, as soon as they are known
 
 
@@ -124,6 +136,19 @@ class LogJob:
 
 
 @dataclass(frozen=True, slots=True)
+class MomentJob:
+    """A moment to find."""
+
+    carrier: Carrier
+    store: Store
+    manifests: Sequence[Manifest]  # of the snapshots that can be restored, oldest first
+    moment: Moment
+    objects: Sequence[ObjectId]  # whose drops are looked for
+    # Returns a job that revives a landing, to look at what was there. It wants no object.
+    job: Callable[[Landing], RestoreJob]
+
+
+@dataclass(frozen=True, slots=True)
 class WholeJob:
     """A whole server to restore as files from one snapshot."""
 
@@ -134,6 +159,8 @@ class WholeJob:
     source_settings: Settings
     advance: Advance
     say: Say
+    landing: Landing | None = None  # as for a RestoreJob
+    store: Store | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from three_backup.sources.jobs import (
     CheckJob,
     DrillJob,
     FolderJob,
+    Landing,
+    MomentJob,
     RestoreJob,
     Say,
     Wanted,
@@ -75,6 +77,12 @@ class PostgresSource:
         from three_backup.sources.postgres.cluster.restore import plan_cluster
 
         return plan_cluster(job)
+
+    def landing(self, job: MomentJob) -> Landing | None:
+        from three_backup.sources.postgres.replaying.landing import land, read_archived
+
+        archived = read_archived(job.store, job.carrier)
+        return None if archived is None else land(job.moment, job.manifests, archived)
 
     def drill(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
         from three_backup.sources.postgres.restoring.drill import drill

@@ -78,6 +78,7 @@ def _revive_and_restore(task: _Task, all_wanted: Sequence[Wanted]) -> Iterator[O
                 raise
             yield from _one_by_one(task, all_wanted, error)
             return
+        moment = {} if scratch.reached is None else {"moment": scratch.reached.facts}
         revivable = []
         for wanted in all_wanted:
             if wanted.object in scratch.failed:
@@ -85,7 +86,10 @@ def _revive_and_restore(task: _Task, all_wanted: Sequence[Wanted]) -> Iterator[O
             else:
                 revivable.append(wanted)
         for database, group in groupby(sorted(revivable, key=_source), key=_source):
-            yield from _restore_database(task, scratch.server, database, list(group))
+            for wanted, outcome in _restore_database(task, scratch.server, database, list(group)):
+                if isinstance(outcome, Restored):
+                    outcome = replace(outcome, facts={**outcome.facts, **moment})
+                yield wanted, outcome
 
 
 def _one_by_one(

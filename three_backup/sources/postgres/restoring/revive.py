@@ -11,6 +11,8 @@ from three_backup.model.objects import AS_BYTES, ObjectId
 from three_backup.sources.jobs import RestoreJob, Say
 from three_backup.sources.postgres.chain.links import database_of
 from three_backup.sources.postgres.chain.opened import OpenedChain
+from three_backup.sources.postgres.replaying.landing import replay_of
+from three_backup.sources.postgres.replaying.recovery import Reached, Replay
 from three_backup.sources.postgres.restoring.family import read_family, read_files
 from three_backup.sources.postgres.scratch.binaries import find_binaries
 from three_backup.sources.postgres.scratch.folder import scratch_folder
@@ -38,6 +40,7 @@ class Revived:
     server: ScratchServer
     files: Mapping[ObjectId, set[str]]  # the relation files of each object
     failed: Mapping[ObjectId, BackupError]  # why an object's files could not be had
+    reached: Reached | None  # the moment that WAL was replayed to; None: that of the snapshot
 
 
 @contextmanager
@@ -64,7 +67,11 @@ def revived(
             folder = stack.enter_context(scratch_folder(parent, user))
             relations = _relations(chain, files, failed) if rows else set()
             chain.lay_out(relations, databases_of(chain, objects), folder, user, binaries)
-            server = stack.enter_context(scratch_server(binaries, folder, user, superuser))
+            replay = _replay(job)
+            recover = None if replay is None else replay.recover
+            server = stack.enter_context(
+                scratch_server(binaries, folder, user, superuser, recover)
+            )
             names = sorted({object_id.level1 for object_id in files})
             let_superuser_in(server, user, names)
             let_into_databases(server, user, names)
@@ -73,11 +80,17 @@ def revived(
                 _check_pages(server, chain, files, relations, failed)
                 if not rows:
                     _relations(chain, files, failed)
-                yield Revived(server, files, failed)
+                yield Revived(server, files, failed, None if replay is None else replay.reached)
                 return
     raise BackupError(
         "postgres.files_unknown", "postgres: the files of the wanted tables cannot be determined"
     )
+
+
+def _replay(job: RestoreJob) -> Replay | None:
+    if job.landing is None or not job.landing.stop or job.store is None:
+        return None
+    return replay_of(job.landing, job.chain[-1].manifest, job.store, job.advance)
 
 
 def databases_of(chain: OpenedChain, objects: Iterable[ObjectId]) -> set[str] | None:

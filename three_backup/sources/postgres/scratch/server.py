@@ -7,7 +7,7 @@ they are checked afterwards.
 import os
 import pwd
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,20 +123,32 @@ def can_enter(folder: Path, user: str | None) -> bool:
     return True
 
 
+Recover = Callable[["ScratchServer", str | None], None]
+"""Starts a server, which runs as the user, and waits until it has recovered."""
+
+
 @contextmanager
 def scratch_server(
-    binaries: Binaries, folder: Path, user: str | None, superuser: str
+    binaries: Binaries,
+    folder: Path,
+    user: str | None,
+    superuser: str,
+    recover: Recover | None = None,
 ) -> Iterator[ScratchServer]:
-    """Start the server on `pgdata` in the folder, and stop it after the block."""
+    """Start the server on `pgdata` in the folder, and stop it after the block.
+
+    recover: how; it sees to it that redo writes nothing outside. None: by the snapshot's own WAL.
+    """
     _check_reach(binaries, folder, user)
-    check_tablespaces(binaries, folder / PGDATA, user)
+    if recover is None:
+        check_tablespaces(binaries, folder / PGDATA, user)
     with ExitStack() as stack:
         sockets = _socket_folder(stack, folder, user)
         server = ScratchServer(binaries, superuser, sockets, folder / _LOG)
         settings = scratch_settings(binaries, folder / PGDATA, user)
         _configure(server, folder, settings, user)
         stack.callback(stop_server, folder / PGDATA)
-        start(server, user)
+        (recover or start)(server, user)
         yield server
 
 
@@ -163,7 +175,7 @@ def start(server: ScratchServer, user: str | None) -> None:
     except SilentError:
         raise
     except BackupError as error:
-        said = _end_of_log(server.log, user) or error.message
+        said = end_of_log(server.log, user) or error.message
         built = _BUILT_OTHERWISE.search(said)
         raise BackupError(
             "postgres.scratch_start",
@@ -217,7 +229,8 @@ def _write(path: Path, lines: Iterable[str]) -> None:
     path.chmod(0o600)
 
 
-def _end_of_log(log: Path, user: str | None) -> str:
+def end_of_log(log: Path, user: str | None) -> str:
+    """Return why a server ended, in its own words; empty if it does not say."""
     with acting_as(user):
         if not log.exists():
             return ""

@@ -1,0 +1,157 @@
+"""Tables as they were at any second between two snapshots, out of archived WAL."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from three_backup.demo.seaweed import SeaweedServer
+from three_backup.errors import BackupError
+from three_backup.model.moment import Moment
+from three_backup.model.objects import ObjectId
+from three_backup.sources.base import Restored
+from three_backup.sources.jobs import Wanted
+from three_backup.sources.postgres.source import PostgresSource
+
+from .past import Past, contents, past
+from .restoring import table, view
+
+ORDERS, VIEW = table("shop", "orders"), view("shop", "totals")
+Event = Callable[[Past], None]
+
+
+def _sql(*statements: str) -> Event:
+    return lambda place: place.execute(*statements)
+
+
+def _prepared(place: Past) -> None:
+    """One transaction is prepared before the moment and committed after it."""
+    with place.connect() as connection:
+        connection.autocommit = False
+        connection.execute(
+            "INSERT INTO orders SELECT -n, 'prepared' FROM generate_series(40, 49) n"
+        )
+        connection.execute("PREPARE TRANSACTION 'half'")
+        connection.commit()
+
+
+def _subtransactions(place: Past) -> None:
+    with place.connect() as connection, connection.transaction():
+        connection.execute("UPDATE orders SET note = 'outer' WHERE id = 3")
+        with connection.transaction(force_rollback=True):
+            connection.execute("UPDATE orders SET note = 'inner, undone' WHERE id < 100")
+        with connection.transaction():
+            connection.execute("INSERT INTO orders VALUES (-2, 'inner')")
+
+
+EVENTS: Mapping[str, Event] = {
+    "updates": _sql(
+        "UPDATE orders SET note = note || '!' WHERE id % 7 = 0",
+        "DELETE FROM orders WHERE id % 11 = 0",
+        "INSERT INTO orders SELECT n, 'more' FROM generate_series(30001, 31000) n",
+    ),
+    "aborted": _sql("BEGIN; DELETE FROM orders; ROLLBACK; INSERT INTO orders VALUES (-1, 'kept')"),
+    "subtransactions": _subtransactions,
+    "prepared": _prepared,
+    "committed": _sql("COMMIT PREPARED 'half'"),
+    "vacuum full": _sql("VACUUM FULL orders", "UPDATE orders SET note = 'v' WHERE id = 5"),
+    "cluster": _sql("CLUSTER orders USING orders_pkey", "DELETE FROM orders WHERE id = 6"),
+    "reindex": _sql("REINDEX TABLE orders", "INSERT INTO orders VALUES (-3, 'r')"),
+    "toast": _sql(
+        "INSERT INTO orders SELECT -10 - n, (SELECT string_agg(md5((n * m)::text), '')"
+        " FROM generate_series(1, 900) m) FROM generate_series(1, 20) n"
+    ),
+    "alter": _sql(
+        "ALTER TABLE orders ADD COLUMN price numeric DEFAULT 7", "UPDATE orders SET price = id"
+    ),
+    "rewritten": _sql("ALTER TABLE orders ALTER COLUMN price TYPE text USING price || ' EUR'"),
+    "truncated": _sql("TRUNCATE orders", "INSERT INTO orders VALUES (1, 'new', '1')"),
+    "swapped": _sql(
+        "CREATE TABLE later (LIKE orders INCLUDING ALL)",
+        "INSERT INTO later SELECT n, 'swapped in', n FROM generate_series(1, 5000) n",
+        "BEGIN; ALTER TABLE orders RENAME TO before; ALTER TABLE later RENAME TO orders; COMMIT",
+    ),
+    "swapped back": _sql(
+        "BEGIN; ALTER TABLE orders RENAME TO later; ALTER TABLE before RENAME TO orders; COMMIT",
+        "INSERT INTO orders VALUES (77, 'is back', '77')",
+    ),
+    "moved": _sql(
+        "CREATE SCHEMA attic",
+        "ALTER TABLE orders SET SCHEMA attic",
+        "CREATE TABLE orders AS SELECT n AS id, 'other' AS note FROM generate_series(1, 9) n",
+    ),
+    "databases": _sql(
+        "CREATE DATABASE beside",
+        "CREATE DATABASE copied STRATEGY file_copy",
+        "DROP DATABASE beside",
+        "UPDATE orders SET note = 'after databases' WHERE id = 2",
+    ),
+    "tablespaces": lambda place: place.execute(
+        f"CREATE TABLESPACE fast LOCATION '{_tablespace(place)}'",
+        "ALTER TABLE orders SET TABLESPACE fast",
+        "INSERT INTO orders VALUES (20, 'moved to another disk')",
+    ),
+    "unlogged": _sql("ALTER TABLE orders SET UNLOGGED", "ALTER TABLE orders SET LOGGED"),
+}
+
+
+def _tablespace(place: Past) -> Path:
+    folder = place.server.folder / "fast"
+    if not folder.exists():
+        folder.mkdir(mode=0o700)
+        owner = place.server.pgdata.stat()
+        shutil.chown(folder, owner.st_uid, owner.st_gid)
+    return folder
+
+
+@pytest.fixture(scope="module", params=[17, 18])
+def eventful(
+    request: pytest.FixtureRequest, server_folder: Path, seaweed: SeaweedServer
+) -> Iterator[Past]:
+    """A past in which all of EVENTS happened after the only snapshot, a moment after each."""
+    folder, bucket = server_folder / f"past{request.param}", f"past-{request.param}"
+    folder.mkdir(mode=0o711)
+    seaweed.create_bucket(bucket)
+    with past(folder, request.param, seaweed, bucket) as place:
+        place.execute("CREATE DATABASE shop", database="postgres")
+        place.execute(
+            "CREATE TABLE orders (id int PRIMARY KEY, note text)",
+            "INSERT INTO orders SELECT n, 'order ' || n FROM generate_series(1, 20000) n",
+            "CREATE TABLE bystander AS SELECT n FROM generate_series(1, 20000) n",
+            "CREATE VIEW totals AS SELECT count(*) FROM orders",
+            "DELETE FROM orders WHERE id BETWEEN 100 AND 120",
+        )
+        place.snapshot()
+        for name, event in EVENTS.items():
+            event(place)
+            place.mark(name, ORDERS)
+        place.execute("UPDATE orders SET note = 'too late'")
+        place.archive()
+        yield place
+    seaweed.delete_bucket(bucket)
+    shutil.rmtree(folder)
+
+
+def restored(place: Past, moment: Moment, wanted: ObjectId, target: ObjectId) -> Restored:
+    """Restore one object to a moment; raise its BackupError."""
+    landing = PostgresSource().landing(place.find(moment, wanted))
+    assert landing is not None
+    job = place.job(landing, Wanted(wanted, target))
+    ((_, outcome),) = PostgresSource().restore(job)
+    assert list(place.work.iterdir()) == []
+    if isinstance(outcome, BackupError):
+        raise outcome
+    return outcome
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_a_table_comes_back_as_it_was_at_a_moment(eventful: Past, name: str) -> None:
+    target = table("past", "orders")
+    outcome = restored(eventful, Moment(time=eventful.moments[name]), ORDERS, target)
+    try:
+        assert contents(eventful.server, target) == eventful.held[name, ORDERS]
+        reached = outcome.facts["moment"]
+        assert reached["committed"] <= eventful.moments[name].isoformat()
+    finally:
+        eventful.execute("DROP DATABASE IF EXISTS past WITH (FORCE)", database="postgres")

@@ -1,0 +1,221 @@
+"""Finds the snapshot from which a moment is replayed, and where the replay ends.
+
+A restore to a moment follows the way to the newest timeline of the archive: what an abandoned
+timeline wrote after the switch is no moment of the cluster.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from three_backup.errors import BackupError
+from three_backup.model.moment import Moment
+from three_backup.model.objects import Carrier
+from three_backup.model.snapshots import Manifest, rfc3339
+from three_backup.s3.store import Store
+from three_backup.sources.jobs import Landing
+from three_backup.sources.postgres.replaying.feed import Wal
+from three_backup.sources.postgres.replaying.recovery import Replay, Stop
+from three_backup.sources.postgres.wal.archive import Reached, WalArchive
+from three_backup.sources.postgres.wal.assembly import Assembly
+from three_backup.sources.postgres.wal.coverage import Stretch, stretch_at, stretches
+from three_backup.sources.postgres.wal.names import Piece, lsn, position
+from three_backup.sources.postgres.wal.timelines import Way, way_to
+
+_XIDS = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """What is archived of a cluster."""
+
+    pieces: Sequence[Piece]
+    histories: Mapping[int, bytes]
+    reached: Reached | None
+    way: Way  # to the newest timeline
+
+    @property
+    def stretches(self) -> list[Stretch]:
+        return stretches(self.pieces, self.way)
+
+    def complete_until(self, stretch: Stretch) -> datetime | None:
+        """Return until when the stretch is known to hold all that was committed."""
+        reached = self.reached
+        if reached is not None and reached.lsn == stretch.end:
+            return reached.at
+        return stretch.until
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A snapshot from which WAL can be replayed."""
+
+    manifest: Manifest
+    stretch: Stretch | None  # the WAL after it; None: it is not archived
+
+    @property
+    def ended_at(self) -> datetime:
+        return ended_at(self.manifest)
+
+
+def read_archived(store: Store, carrier: Carrier) -> Archived | None:
+    """Read what is archived of a cluster; None where nothing is."""
+    archive = WalArchive(store, carrier)
+    pieces = archive.pieces()
+    if not pieces:
+        return None
+    histories = archive.histories()
+    newest = max(piece.timeline for piece in pieces)
+    return Archived(pieces, histories, archive.reached(), way_to(newest, histories))
+
+
+def starts(manifests: Sequence[Manifest], archived: Archived) -> list[Start]:
+    """Return the snapshots that lie on the archive's way, the oldest first."""
+    found = archived.stretches
+    return [
+        Start(manifest, _following(manifest, found))
+        for manifest in manifests
+        if archived.way.passes(manifest.facts["timeline"], position(manifest.facts["end_lsn"]))
+    ]
+
+
+def ended_at(manifest: Manifest) -> datetime:
+    """Return when the backup ended, by the server's clock; of older ones, when it began."""
+    told = manifest.facts.get("ended_at")
+    return datetime.fromisoformat(told) if told else manifest.snapshot.time
+
+
+def land(moment: Moment, manifests: Sequence[Manifest], archived: Archived) -> Landing:
+    """Return the landing of a moment that is not a drop. Raises BackupError if there is none.
+
+    manifests: oldest first.
+    """
+    if moment.time is not None:
+        return _at_time(moment.time, starts(manifests, archived), archived)
+    if moment.lsn is not None:
+        return _at_lsn(position(moment.lsn), starts(manifests, archived))
+    return _at_xid(moment.xid or 0, starts(manifests, archived))
+
+
+def landing_before(manifest: Manifest, commit: int) -> Landing:
+    """Return the landing just before the record at this position."""
+    return _landing(manifest, {"recovery_target_lsn": lsn(commit), **_EXCLUSIVE}, open_end=True)
+
+
+_EXCLUSIVE = {"recovery_target_inclusive": "off"}
+
+
+def replay_of(
+    landing: Landing,
+    manifest: Manifest,
+    store: Store,
+    advance: Callable[[int], None],
+) -> Replay:
+    """Return the replay that leads from the snapshot of this manifest to the landing."""
+    archived = read_archived(store, manifest.carrier)
+    size = int(manifest.facts["wal_segment_size"])
+    stretch = None if archived is None else _following(manifest, archived.stretches)
+    if archived is None or stretch is None:
+        raise BackupError(
+            "postgres.wal_gone",
+            f"{manifest.carrier}: the WAL after {manifest.snapshot} was removed meanwhile",
+            "restore once more",
+        )
+    archive = WalArchive(store, manifest.carrier)
+    assembly = Assembly(archive, archived.pieces, archived.way, size)
+    wal = Wal(assembly, archived.way, archived.histories, size, stretch.end)
+    stop = Stop(landing.stop["target"], open_end=landing.stop["open_end"])
+    return Replay(wal, stop, advance)
+
+
+def _following(manifest: Manifest, found: Sequence[Stretch]) -> Stretch | None:
+    """Return the WAL that follows the snapshot, if a replay can begin with it.
+
+    The snapshot itself holds its WAL, of the last segment only the beginning.
+    """
+    facts = manifest.facts
+    end, size = position(facts["end_lsn"]), int(facts["wal_segment_size"])
+    stretch = stretch_at(found, end)
+    is_whole = stretch is not None and stretch.start <= end // size * size
+    return stretch if is_whole else None
+
+
+def _at_time(wanted: datetime, all_starts: Sequence[Start], archived: Archived) -> Landing:
+    before = [start for start in all_starts if start.ended_at <= wanted]
+    if not before:
+        raise BackupError(
+            "restore.too_early",
+            f"no snapshot ended before {_told(wanted)}",
+            f"give a later moment: the first that can be reached is {_first(all_starts)}",
+        )
+    start = before[-1]
+    if start.stretch is None:
+        return _snapshot_alone(start, wanted)
+    until, notes = archived.complete_until(start.stretch), tuple[str, ...]()
+    if until is not None and until < wanted:
+        notes = (f"the archived WAL is complete until {rfc3339(until)} only",)
+    target = {"recovery_target_time": wanted.astimezone(UTC).isoformat(sep=" ")}
+    return _landing(start.manifest, target, open_end=True, notes=notes)
+
+
+def _at_lsn(wanted: int, all_starts: Sequence[Start]) -> Landing:
+    for start in reversed(all_starts):
+        end = position(start.manifest.facts["end_lsn"])
+        if end <= wanted and start.stretch is not None:
+            if start.stretch.end < wanted:
+                break
+            return landing_before(start.manifest, wanted)
+    raise BackupError(
+        "restore.not_covered",
+        f"no archived WAL leads from a snapshot to {lsn(wanted)}",
+        "tb-list --snapshots tells which moments it covers",
+    )
+
+
+def _at_xid(wanted: int, all_starts: Sequence[Start]) -> Landing:
+    for start in reversed(all_starts):
+        next_xid = start.manifest.facts.get("next_xid")
+        if start.stretch is None or next_xid is None:
+            continue
+        ahead = (wanted - next_xid) % _XIDS if wanted < _XIDS else wanted - next_xid
+        if 0 <= ahead < _XIDS // 2:
+            target = {"recovery_target_xid": str(wanted % _XIDS)}
+            return _landing(start.manifest, target, open_end=False)
+    raise BackupError(
+        "restore.not_covered",
+        f"no archived WAL leads from a snapshot to transaction {wanted}",
+        "it must have begun after a snapshot; tb-list --snapshots tells what is covered",
+    )
+
+
+def _snapshot_alone(start: Start, wanted: datetime) -> Landing:
+    older = wanted - start.ended_at
+    note = (
+        f"no WAL is archived after {start.manifest.snapshot}: what comes back is {_age(older)} "
+        f"older than {_told(wanted)}"
+    )
+    return Landing(start.manifest.snapshot, {}, (note,))
+
+
+def _landing(
+    manifest: Manifest,
+    target: Mapping[str, str],
+    *,
+    open_end: bool,
+    notes: tuple[str, ...] = (),
+) -> Landing:
+    stop: dict[str, Any] = {"target": dict(target), "open_end": open_end}
+    return Landing(manifest.snapshot, stop, notes)
+
+
+def _first(all_starts: Sequence[Start]) -> str:
+    return _told(all_starts[0].ended_at) if all_starts else "not known: there is no snapshot yet"
+
+
+def _told(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _age(older: Any) -> str:
+    return str(older).partition(".")[0]
