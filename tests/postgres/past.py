@@ -110,14 +110,13 @@ class Past:
             store=self.store,
         )
 
-    def find(self, moment: Moment, *objects: ObjectId) -> MomentJob:
+    def find(self, moment: Moment) -> MomentJob:
         return MomentJob(
             carrier=self.carrier,
             store=self.store,
             manifests=[files.manifest for files in self.chain],
             moment=moment,
-            objects=objects,
-            job=self.job,
+            revive=self.job,
         )
 
 

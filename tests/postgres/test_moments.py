@@ -135,7 +135,7 @@ def eventful(
 
 def restored(place: Past, moment: Moment, wanted: ObjectId, target: ObjectId) -> Restored:
     """Restore one object to a moment; raise its BackupError."""
-    landing = PostgresSource().landing(place.find(moment, wanted))
+    landing = PostgresSource().landing(place.find(moment))
     assert landing is not None
     job = place.job(landing, Wanted(wanted, target))
     ((_, outcome),) = PostgresSource().restore(job)

@@ -25,18 +25,18 @@ class Request:
 
 
 Party = Sequence[Request]
-"""The requests that one snapshot answers."""
+"""The requests that one moment answers."""
 
 
 def parties(requests: Iterable[Request]) -> list[Party]:
-    """Group the requests by snapshot, those first to which others may refer.
+    """Group the requests by moment, those first to which others may refer.
 
     The source's order of subtypes comes first. Then newer snapshots go before older ones, as an
     object that still existed in the newer one does not depend on an object that was gone by then.
     """
-    found: dict[tuple[str, SnapshotId], list[Request]] = {}
+    found: dict[tuple[str, SnapshotId, str], list[Request]] = {}
     for request in requests:
-        found.setdefault(request.held.snapshot.name, []).append(request)
+        found.setdefault(request.held.moment, []).append(request)
     newest_first = sorted(found.values(), key=lambda party: party[0].held.snapshot.id.time)[::-1]
     return sorted(newest_first, key=_subtype_rank)
 

@@ -5,15 +5,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
+from three_backup.catalog.carriers import record_of
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.errors import BackupError
 from three_backup.keeping import keeping_of
 from three_backup.model.objects import Carrier, ObjectId, can_match_below, has_wildcard, matches
-from three_backup.model.snapshots import CarriedObject, SnapshotId
+from three_backup.model.records import Record
+from three_backup.model.snapshots import CarriedObject, SnapshotId, rfc3339
 from three_backup.restoring.nothing_found import Whereabouts
 from three_backup.restoring.snapshot_choice import Choice, whole_snapshots
+from three_backup.screen.formats import duration
 from three_backup.sources import SOURCES
+from three_backup.sources.jobs import Landing
 
 _CarrierIn = tuple[Catalog, Carrier]
 _SHARED = ""
@@ -26,13 +30,25 @@ class Held:
     object: CarriedObject
     snapshot: Snapshot
     gone: bool = False  # a newer allowed snapshot of the carrier lacks the object
+    landing: Landing | None = None  # the moment to restore, if it is not that of the snapshot
+    older: float = 0  # seconds by which the snapshot is older than the wanted moment
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences for a person who expects to restore the newest snapshot."""
-        if not self.gone:
-            return ()
-        return (f"newer snapshots than {self.snapshot.id} do not hold it: it was gone by then",)
+        return tuple(self._notes())
+
+    def _notes(self) -> Iterator[str]:
+        if self.gone:
+            yield f"newer snapshots than {self.snapshot.id} do not hold it: it was gone by then"
+        if self.older:
+            taken = rfc3339(self.snapshot.id.time)
+            yield f"it is as of {taken}, {duration(self.older)} before the wanted moment"
+
+    @property
+    def moment(self) -> tuple[str, SnapshotId, str]:
+        """What is brought back of the same moment, has the same one of these."""
+        return (*self.snapshot.name, repr(self.landing and self.landing.stop))
 
     def is_at_source(self) -> bool:
         """Return whether the snapshot is a point that needs nothing from S3."""
@@ -43,6 +59,15 @@ class Held:
 
 Broken = tuple[Carrier, BackupError]
 """A carrier or an object, and why a manifest that it needs cannot be read."""
+
+
+def recorded(found: Held | Broken) -> tuple[Record, Held | BackupError]:
+    """Return a new record of what was found by a pattern, and what to restore or why not."""
+    if isinstance(found, Held):
+        size = found.object.size
+        return Record.of(found.object.id, size=size, carrier=found.snapshot.carrier), found
+    carrier, error = found
+    return record_of(carrier), error
 
 
 class Finder:

@@ -19,7 +19,7 @@ from three_backup.errors import BackupError
 from three_backup.model.findings import Finding
 from three_backup.model.kept import Kept
 from three_backup.model.objects import Carrier, ObjectId
-from three_backup.model.snapshots import Manifest, SnapshotId
+from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId
 from three_backup.s3.store import Store
 from three_backup.sources.jobs import (
     CheckJob,
@@ -232,10 +232,18 @@ class FolderSource(Source, Restorer, Protocol):
         """Return what restore_whole() would do; nothing is touched. Raises BackupError."""
 
     def landing(self, job: MomentJob) -> Landing | None:
-        """Return where a moment is found that is not a drop; None where no log is kept.
+        """Return where a moment is found that is not a drop; None where no log leads there.
 
         Raises BackupError if it cannot be restored.
         """
+
+    def drops(self, job: MomentJob) -> Callable[[str], Landing | None]:
+        """Return a search for the last drop of what an id or a pattern names, just before which it
+        is to be found. It returns None where no log is kept. Raises BackupError.
+        """
+
+    def objects_then(self, job: RestoreJob, pattern: str) -> Sequence[CarriedObject]:
+        """Return what the pattern selects of all that existed at the job's landing."""
 
 
 class DirectSource(Source, Protocol):

@@ -97,7 +97,6 @@ class Landing:
 
     snapshot: SnapshotId  # a restore begins with it
     stop: Mapping[str, Any]  # where it ends, in words of the source
-    notes: tuple[str, ...] = ()  # sentences for people
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,9 +142,8 @@ class MomentJob:
     store: Store
     manifests: Sequence[Manifest]  # of the snapshots that can be restored, oldest first
     moment: Moment
-    objects: Sequence[ObjectId]  # whose drops are looked for
     # Returns a job that revives a landing, to look at what was there. It wants no object.
-    job: Callable[[Landing], RestoreJob]
+    revive: Callable[[Landing], RestoreJob]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,11 @@ Usage:
 
 Options:
       --snapshot ID           out of this snapshot, not out of the newest
-      --at TIME               out of the newest snapshot that is not after TIME
+      --at TIME               as it was at TIME, or at the newest snapshot before it
+      --lsn LSN               as PostgreSQL's log had it just before this position
+      --xid XID               as it was when this transaction of PostgreSQL had ended
+      --before-drop           as it was just before it was dropped, or else truncated
+      --exact                 fail where just that moment cannot be brought back
       --level1 NAME           under another level1: LXD pool, database, cluster
       --level2 NAME           under another level2: project, schema, database
       --level3 NAME           under another name
@@ -29,7 +33,8 @@ Options:
       --version               show the version
 
 PATTERN is an id or a glob as for tb-discover --select. Without one, records are read from
-standard input. TIME is RFC 3339, or 2026-11-23 or 2026-11-23 03:00 in the host's time zone.
+standard input. TIME is RFC 3339, or 2026-11-23 or 2026-11-23 03:00 in the host's time zone. The
+moments between snapshots come out of PostgreSQL's archived log (tb-wal).
 Adds restored, or would_restore with --dry-run; a summary goes to standard error.
 """
 
@@ -43,17 +48,19 @@ from pathlib import Path
 from typing import Any, Self
 
 from three_backup import pipe
-from three_backup.catalog.carriers import record_of
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.errors import BackupError, readable
 from three_backup.keeping import keeping_of
+from three_backup.model.moment import Moment
 from three_backup.model.records import Record
 from three_backup.model.schedule import host_zone
 from three_backup.pipe import Invocation, translated
+from three_backup.restoring.moments import MomentFinder, moment_of
+from three_backup.restoring.restore_jobs import RestoreJobs
 from three_backup.restoring.restore_order import Party, Request, parties
 from three_backup.restoring.snapshot_choice import Choice
-from three_backup.restoring.snapshot_finder import Broken, Finder, Held
+from three_backup.restoring.snapshot_finder import Finder, Held, recorded
 from three_backup.restoring.summary import RestoreSummary
 from three_backup.restoring.target_names import LEVELS, Renaming
 from three_backup.restoring.whole_server import OF_OBJECTS, WholeRequest, restore_whole
@@ -69,6 +76,8 @@ _Outcome = tuple[Request, Restored | Planned | BackupError]
 class Args:
     pattern: tuple[str, ...]
     choice: Choice  # --snapshot, --at
+    moment: Moment | None  # --at, --lsn, --xid, --before-drop
+    exact: bool
     renaming: Renaming  # --level1 to --level3-suffix, --into
     dry_run: bool
     overwrite: bool
@@ -83,9 +92,12 @@ class Args:
     @classmethod
     def of(cls, arguments: Mapping[str, Any], zone: tzinfo) -> Self:
         pgdata = arguments["--pgdata"]
+        choice = Choice.of(arguments["--snapshot"], arguments["--at"], zone)
         return cls(
             pattern=tuple(map(readable, arguments["PATTERN"])),
-            choice=Choice.of(arguments["--snapshot"], arguments["--at"], zone),
+            choice=choice,
+            moment=moment_of(arguments, choice),
+            exact=bool(arguments["--exact"]),
             renaming=Renaming.of(
                 {level: arguments[f"--{level}"] for level in LEVELS},
                 {level: arguments[f"--{level}-suffix"] for level in LEVELS},
@@ -114,7 +126,7 @@ def run(invocation: Invocation) -> None:
     if args.pgdata is not None:
         restore_whole(invocation, catalogs, _whole(args, args.pgdata))
     else:
-        _restore(invocation, args, Finder(catalogs, args.choice))
+        _restore(invocation, args, _finder(invocation, args, catalogs))
 
 
 def _whole(args: Args, pgdata: Path) -> WholeRequest:
@@ -129,7 +141,27 @@ def _whole(args: Args, pgdata: Path) -> WholeRequest:
     )
 
 
-def _restore(invocation: Invocation, args: Args, finder: Finder) -> None:
+def _finder(
+    invocation: Invocation, args: Args, catalogs: Sequence[Catalog]
+) -> Finder | MomentFinder:
+    finder = Finder(catalogs, args.choice)
+    if args.moment is None:
+        return finder
+    revive = _jobs(invocation, args).revive
+    return MomentFinder(catalogs, finder, args.moment, revive, exact=args.exact)
+
+
+def _jobs(invocation: Invocation, args: Args) -> RestoreJobs:
+    options = {
+        "owner": not args.no_owner,
+        "acl": not args.no_acl,
+        "without_devices": args.without_devices,
+        "exact": args.exact,
+    }
+    return RestoreJobs(invocation, args.choice, options, overwrite=args.overwrite)
+
+
+def _restore(invocation: Invocation, args: Args, finder: Finder | MomentFinder) -> None:
     started = time.monotonic()
     found = list(_found(invocation, finder, args.pattern))
     if not found:
@@ -168,7 +200,9 @@ def _reachable(invocation: Invocation, catalog: Catalog) -> Catalog:
         return local
 
 
-def _found(invocation: Invocation, finder: Finder, patterns: Sequence[str]) -> Iterator[_Found]:
+def _found(
+    invocation: Invocation, finder: Finder | MomentFinder, patterns: Sequence[str]
+) -> Iterator[_Found]:
     """Yield what the patterns or, without any, the records on standard input ask for.
 
     Each comes with the snapshot that holds it; None for what failed before, or cannot be backed
@@ -176,7 +210,7 @@ def _found(invocation: Invocation, finder: Finder, patterns: Sequence[str]) -> I
     """
     if patterns:
         found = (match for pattern in patterns for match in finder.all(pattern))
-        yield from {record.id: (record, held) for record, held in map(_recorded, found)}.values()
+        yield from {record.id: (record, held) for record, held in map(recorded, found)}.values()
         return
     for record in invocation.records():
         try:
@@ -184,14 +218,6 @@ def _found(invocation: Invocation, finder: Finder, patterns: Sequence[str]) -> I
             yield record, None if idle else finder.one(record.object)
         except BackupError as error:
             yield record, error
-
-
-def _recorded(found: Held | Broken) -> tuple[Record, Held | BackupError]:
-    if isinstance(found, Held):
-        size = found.object.size
-        return Record.of(found.object.id, size=size, carrier=found.snapshot.carrier), found
-    carrier, error = found
-    return record_of(carrier), error
 
 
 def _restored(invocation: Invocation, args: Args, requests: Iterable[Request]) -> Iterator[Record]:
@@ -233,7 +259,7 @@ def _outcomes(
     snapshot, started = party[0].held.snapshot, time.monotonic()
     try:
         with translated(), _undisturbed(snapshot, dry_run=args.dry_run):
-            job = _job(invocation, args, party, transfer)
+            job = _jobs(invocation, args).of(party, transfer)
             for wanted, outcome in _acted(snapshot.catalog, job, dry_run=args.dry_run):
                 if isinstance(outcome, Restored):
                     seconds = round(time.monotonic() - started, 3)
@@ -256,29 +282,6 @@ def _acted(
 ) -> Iterator[tuple[Wanted, Restored | Planned | BackupError]]:
     restorer = keeping_of(job.wanted[0].object.type).restorer(catalog)
     return restorer.plan(job) if dry_run else restorer.restore(job)
-
-
-def _job(invocation: Invocation, args: Args, party: Party, transfer: Transfer) -> RestoreJob:
-    held = party[0].held
-    snapshot, source_type = held.snapshot, held.object.id.type
-    settings = invocation.configuration.source_settings(source_type)
-    at_source, objects = held.is_at_source(), [request.held.object.id for request in party]
-    return RestoreJob(
-        wanted=[request.wanted for request in party],
-        chain=[snapshot.files()] if at_source else args.choice.chain(snapshot, objects),
-        overwrite=args.overwrite,
-        source_settings=settings,
-        work_dir=settings.scratch_dir or snapshot.catalog.storage.local_dir / "scratch",
-        advance=transfer,
-        say=invocation.say,
-        options={
-            "owner": not args.no_owner,
-            "acl": not args.no_acl,
-            "without_devices": args.without_devices,
-        },
-        at_source=at_source,
-        expect=transfer.expect,
-    )
 
 
 def _result(invocation: Invocation, request: Request, outcome: Restored | Planned) -> Record:

@@ -1,6 +1,6 @@
 """PostgreSQL as a source, in the interface that the tools use."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from three_backup.config.settings import Settings
@@ -8,7 +8,7 @@ from three_backup.errors import BackupError
 from three_backup.model.findings import Finding
 from three_backup.model.kept import Kept
 from three_backup.model.objects import ObjectId
-from three_backup.model.snapshots import Manifest
+from three_backup.model.snapshots import CarriedObject, Manifest
 from three_backup.sources.base import Found, Planned, Restored, Unreadable
 from three_backup.sources.jobs import (
     CheckJob,
@@ -83,6 +83,16 @@ class PostgresSource:
 
         archived = read_archived(job.store, job.carrier)
         return None if archived is None else land(job.moment, job.manifests, archived)
+
+    def objects_then(self, job: RestoreJob, pattern: str) -> Sequence[CarriedObject]:
+        from three_backup.sources.postgres.moments.look import objects_then
+
+        return objects_then(job, pattern)
+
+    def drops(self, job: MomentJob) -> Callable[[str], Landing | None]:
+        from three_backup.sources.postgres.moments.drops import DropSearch
+
+        return DropSearch(job).landing
 
     def drill(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
         from three_backup.sources.postgres.restoring.drill import drill

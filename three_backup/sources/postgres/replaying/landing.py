@@ -7,12 +7,11 @@ timeline wrote after the switch is no moment of the cluster.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from three_backup.errors import BackupError
 from three_backup.model.moment import Moment
 from three_backup.model.objects import Carrier
-from three_backup.model.snapshots import Manifest, rfc3339
+from three_backup.model.snapshots import Manifest
 from three_backup.s3.store import Store
 from three_backup.sources.jobs import Landing
 from three_backup.sources.postgres.replaying.feed import Wal
@@ -86,10 +85,10 @@ def ended_at(manifest: Manifest) -> datetime:
     return datetime.fromisoformat(told) if told else manifest.snapshot.time
 
 
-def land(moment: Moment, manifests: Sequence[Manifest], archived: Archived) -> Landing:
-    """Return the landing of a moment that is not a drop. Raises BackupError if there is none.
+def land(moment: Moment, manifests: Sequence[Manifest], archived: Archived) -> Landing | None:
+    """Return the landing of a moment that is not a drop; None for a time where no WAL leads.
 
-    manifests: oldest first.
+    manifests: oldest first. Raises BackupError if no WAL leads to a position or a transaction.
     """
     if moment.time is not None:
         return _at_time(moment.time, starts(manifests, archived), archived)
@@ -125,7 +124,7 @@ def replay_of(
     archive = WalArchive(store, manifest.carrier)
     assembly = Assembly(archive, archived.pieces, archived.way, size)
     wal = Wal(assembly, archived.way, archived.histories, size, stretch.end)
-    stop = Stop(landing.stop["target"], open_end=landing.stop["open_end"])
+    stop = Stop(**landing.stop)
     return Replay(wal, stop, advance)
 
 
@@ -141,22 +140,17 @@ def _following(manifest: Manifest, found: Sequence[Stretch]) -> Stretch | None:
     return stretch if is_whole else None
 
 
-def _at_time(wanted: datetime, all_starts: Sequence[Start], archived: Archived) -> Landing:
+def _at_time(wanted: datetime, all_starts: Sequence[Start], archived: Archived) -> Landing | None:
     before = [start for start in all_starts if start.ended_at <= wanted]
-    if not before:
-        raise BackupError(
-            "restore.too_early",
-            f"no snapshot ended before {_told(wanted)}",
-            f"give a later moment: the first that can be reached is {_first(all_starts)}",
-        )
-    start = before[-1]
-    if start.stretch is None:
-        return _snapshot_alone(start, wanted)
-    until, notes = archived.complete_until(start.stretch), tuple[str, ...]()
-    if until is not None and until < wanted:
-        notes = (f"the archived WAL is complete until {rfc3339(until)} only",)
-    target = {"recovery_target_time": wanted.astimezone(UTC).isoformat(sep=" ")}
-    return _landing(start.manifest, target, open_end=True, notes=notes)
+    if not before or before[-1].stretch is None:
+        return None
+    until = archived.complete_until(before[-1].stretch)
+    return _landing(
+        before[-1].manifest,
+        {"recovery_target_time": wanted.astimezone(UTC).isoformat(sep=" ")},
+        open_end=True,
+        complete=until is None or until >= wanted,
+    )
 
 
 def _at_lsn(wanted: int, all_starts: Sequence[Start]) -> Landing:
@@ -189,33 +183,8 @@ def _at_xid(wanted: int, all_starts: Sequence[Start]) -> Landing:
     )
 
 
-def _snapshot_alone(start: Start, wanted: datetime) -> Landing:
-    older = wanted - start.ended_at
-    note = (
-        f"no WAL is archived after {start.manifest.snapshot}: what comes back is {_age(older)} "
-        f"older than {_told(wanted)}"
-    )
-    return Landing(start.manifest.snapshot, {}, (note,))
-
-
 def _landing(
-    manifest: Manifest,
-    target: Mapping[str, str],
-    *,
-    open_end: bool,
-    notes: tuple[str, ...] = (),
+    manifest: Manifest, target: Mapping[str, str], *, open_end: bool, complete: bool = True
 ) -> Landing:
-    stop: dict[str, Any] = {"target": dict(target), "open_end": open_end}
-    return Landing(manifest.snapshot, stop, notes)
-
-
-def _first(all_starts: Sequence[Start]) -> str:
-    return _told(all_starts[0].ended_at) if all_starts else "not known: there is no snapshot yet"
-
-
-def _told(time: datetime) -> str:
-    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _age(older: Any) -> str:
-    return str(older).partition(".")[0]
+    stop = {"target": dict(target), "open_end": open_end, "complete": complete}
+    return Landing(manifest.snapshot, stop)

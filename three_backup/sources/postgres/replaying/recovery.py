@@ -39,7 +39,8 @@ class Stop:
     """Where a replay ends."""
 
     target: Mapping[str, str]  # recovery_target_*; empty: at the end of the WAL
-    open_end: bool = False  # where WAL ends before the target, its end is as good
+    open_end: bool = False  # where WAL ends before the target, what it brought is taken
+    complete: bool = True  # then it is known to hold all that was committed until the target
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,18 @@ class Reached:
 
     committed: datetime | None  # the last transaction; None: WAL brought none
     lsn: str | None  # the last position that was redone
-    at_end: bool  # all WAL was replayed, and the target not met
+    is_short: bool  # WAL ended before the wanted moment, of which something may be missing
     wal_bytes: int
     defused: tuple[str, ...]  # the folders of tablespaces that were made inside
+
+    @property
+    def notes(self) -> Iterator[str]:
+        """Yield sentences for people."""
+        if self.is_short:
+            last = "none after the snapshot" if self.committed is None else str(self.committed)
+            yield f"the archived WAL ends before that moment: its last transaction is {last}"
+        for folder in self.defused:
+            yield f"the tablespace in {folder}, made after the snapshot, lies inside of pg_tblspc"
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -83,7 +93,18 @@ class Replay:
                     raise
                 at_end = True
                 self._run(server, user, feed, {})
-            self.reached = _reached(server.log, feed, at_end=at_end)
+            is_short = at_end and not self._stop.complete
+            self.reached = _reached(server.log, feed, is_short=is_short)
+
+    def refuse_short(self) -> None:
+        """Raise BackupError if something of the wanted moment may be missing."""
+        if self.reached is not None and self.reached.is_short:
+            raise BackupError(
+                "restore.not_exact",
+                f"postgres: {next(self.reached.notes)}",
+                "tb-list --snapshots tells which moments WAL covers; without --exact the nearest "
+                "one comes back",
+            )
 
     def _run(
         self, server: ScratchServer, user: str | None, feed: Feed, target: Mapping[str, str]
@@ -171,13 +192,13 @@ def _explained(error: BackupError) -> BackupError:
     return error
 
 
-def _reached(log: Path, feed: Feed, *, at_end: bool) -> Reached:
+def _reached(log: Path, feed: Feed, *, is_short: bool) -> Reached:
     said = log.read_bytes()
     committed, redone = _COMMITTED.findall(said), _REDONE.findall(said)
     return Reached(
         committed=datetime.fromisoformat(committed[-1].decode()) if committed else None,
         lsn=redone[-1].decode() if redone else None,
-        at_end=at_end,
+        is_short=is_short,
         wal_bytes=feed.fed.bytes,
         defused=tuple(feed.fed.defused),
     )

@@ -46,6 +46,9 @@ def plan(job: RestoreJob) -> Iterator[Outcome]:
             if isinstance(outcome, Planned):
                 told = {"bytes_read": reads.total(), "read_from": dict(reads)}
                 outcome = Planned({**told, **outcome.facts}, outcome.notes)
+                if scratch.reached is not None:
+                    facts = {**outcome.facts, "moment": scratch.reached.facts}
+                    outcome = Planned(facts, (*outcome.notes, *scratch.reached.notes))
                 reads = Counter()
             yield wanted, outcome
 

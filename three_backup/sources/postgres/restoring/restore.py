@@ -78,7 +78,7 @@ def _revive_and_restore(task: _Task, all_wanted: Sequence[Wanted]) -> Iterator[O
                 raise
             yield from _one_by_one(task, all_wanted, error)
             return
-        moment = {} if scratch.reached is None else {"moment": scratch.reached.facts}
+        reached = scratch.reached
         revivable = []
         for wanted in all_wanted:
             if wanted.object in scratch.failed:
@@ -87,8 +87,9 @@ def _revive_and_restore(task: _Task, all_wanted: Sequence[Wanted]) -> Iterator[O
                 revivable.append(wanted)
         for database, group in groupby(sorted(revivable, key=_source), key=_source):
             for wanted, outcome in _restore_database(task, scratch.server, database, list(group)):
-                if isinstance(outcome, Restored):
-                    outcome = replace(outcome, facts={**outcome.facts, **moment})
+                if isinstance(outcome, Restored) and reached is not None:
+                    facts = {**outcome.facts, "moment": reached.facts}
+                    outcome = Restored(facts, (*outcome.notes, *reached.notes))
                 yield wanted, outcome
 
 

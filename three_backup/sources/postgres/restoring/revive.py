@@ -1,7 +1,7 @@
 """Revives a snapshot on a scratch server, with only the files that wanted objects need."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,8 @@ from three_backup.sources.postgres.scratch.server import (
 
 _PUBLIC_FOLDER = Path("/var/tmp")  # noqa: S108  what is made there is private
 _MOST_ATTEMPTS = 4
+ANY_DATABASE = "template1"
+_NUMBER = "SELECT oid::text FROM pg_database WHERE datname = current_database()"
 _PREPARED = """
 SELECT gid, format('ROLLBACK PREPARED %L', gid) FROM pg_prepared_xacts
  WHERE database = current_database() ORDER BY gid
@@ -49,6 +51,8 @@ def revived(
 ) -> Iterator[Revived]:
     """Run a scratch server that has the objects' rows; without rows, only their definitions.
 
+    Without objects it has the catalogs of all databases.
+
     The snapshot's index tells which files most objects need. Where the revived catalogs name more
     (partitions, a table that was rewritten while the snapshot was taken), it starts again with
     those. Raises BackupError where the files are still unknown after some attempts.
@@ -58,21 +62,27 @@ def revived(
     binaries = find_binaries(
         int(manifest.facts["version"]) // 10000, settings.pg_bindir, os.environ
     )
-    parent = _parent(settings.scratch_dir, job.work_dir, user, make=rows)
+    parent = scratch_parent(settings.scratch_dir, job.work_dir, user, make=rows)
     superuser = str(manifest.facts["superuser"])
     files = {object_id: set(chain.newest.objects.get(object_id, ())) for object_id in objects}
     failed: dict[ObjectId, BackupError] = {}
+    names = sorted({object_id.level1 for object_id in files}) or [ANY_DATABASE]
+    databases = databases_of(chain, objects)
     for _ in range(_MOST_ATTEMPTS):
         with ExitStack() as stack:
             folder = stack.enter_context(scratch_folder(parent, user))
             relations = _relations(chain, files, failed) if rows else set()
-            chain.lay_out(relations, databases_of(chain, objects), folder, user, binaries)
+            chain.lay_out(relations, databases, folder, user, binaries)
             replay = _replay(job)
             recover = None if replay is None else replay.recover
             server = stack.enter_context(
                 scratch_server(binaries, folder, user, superuser, recover)
             )
-            names = sorted({object_id.level1 for object_id in files})
+            if replay is not None and job.options.get("exact"):
+                replay.refuse_short()
+            if replay is not None and not _are_laid_out(server, names, databases):
+                databases = None
+                continue
             let_superuser_in(server, user, names)
             let_into_databases(server, user, names)
             _roll_back_prepared(server, names, job.say)
@@ -99,9 +109,29 @@ def databases_of(chain: OpenedChain, objects: Iterable[ObjectId]) -> set[str] | 
     for object_id, relations in chain.newest.objects.items():
         found = {number for relation in relations if (number := database_of(relation))}
         numbers.setdefault(object_id.level1, set()).update(found)
-    if not all(numbers.get(name) for name in names):
+    if not names or not all(numbers.get(name) for name in names):
         return None
     return set().union(*(numbers[name] for name in names))
+
+
+def _are_laid_out(
+    server: ScratchServer, names: Iterable[str], databases: Collection[str] | None
+) -> bool:
+    """Tell whether the databases with these names at a moment are those of these numbers.
+
+    Since the snapshot, databases may have been renamed, or been made.
+    """
+    if databases is None:
+        return True
+    try:
+        for name in names:
+            with server.connect(name) as connection:
+                ((number,),) = connection.execute(_NUMBER)
+            if number not in databases:
+                return False
+    except BackupError:
+        return False
+    return True
 
 
 def _relations(
@@ -185,7 +215,9 @@ def _missing_pages(relations: Iterable[str]) -> BackupError:
     )
 
 
-def _parent(configured: Path | None, work_dir: Path, user: str | None, *, make: bool) -> Path:
+def scratch_parent(
+    configured: Path | None, work_dir: Path, user: str | None, *, make: bool
+) -> Path:
     """Return where to make the scratch folder; the server's user must be able to enter it."""
     if configured is not None:
         return configured

@@ -1,0 +1,74 @@
+"""Jobs for the sources: restores of what one moment answers, and looks at what was there then."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from three_backup.catalog.catalog import Files
+from three_backup.catalog.snapshot import Snapshot
+from three_backup.pipe import Invocation
+from three_backup.restoring.restore_order import Party
+from three_backup.restoring.snapshot_choice import Choice
+from three_backup.screen.progress import Transfer
+from three_backup.sources.jobs import Advance, Landing, RestoreJob, Wanted
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreJobs:
+    """The jobs of one restore."""
+
+    invocation: Invocation
+    choice: Choice
+    options: Mapping[str, Any]  # for the sources
+    overwrite: bool
+
+    def of(self, party: Party, transfer: Transfer) -> RestoreJob:
+        """Return the job that restores what a party wants."""
+        held = party[0].held
+        at_source, objects = held.is_at_source(), [request.held.object.id for request in party]
+        chain = [held.snapshot.files()] if at_source else self.choice.chain(held.snapshot, objects)
+        all_wanted = [request.wanted for request in party]
+        return self._job(
+            held.snapshot,
+            chain,
+            all_wanted,
+            transfer,
+            transfer.expect,
+            held.landing,
+            at_source=at_source,
+        )
+
+    def revive(self, snapshot: Snapshot, landing: Landing) -> RestoreJob:
+        """Return a job that wants no object: it revives what was there at the landing."""
+        return self._job(snapshot, self.choice.chain(snapshot), (), _unseen, _unseen, landing)
+
+    def _job(
+        self,
+        snapshot: Snapshot,
+        chain: Sequence[Files],
+        all_wanted: Sequence[Wanted],
+        advance: Advance,
+        expect: Advance,
+        landing: Landing | None,
+        *,
+        at_source: bool = False,
+    ) -> RestoreJob:
+        settings = self.invocation.configuration.source_settings(snapshot.carrier.type)
+        return RestoreJob(
+            wanted=all_wanted,
+            chain=chain,
+            overwrite=self.overwrite,
+            source_settings=settings,
+            work_dir=settings.scratch_dir or snapshot.catalog.storage.local_dir / "scratch",
+            advance=advance,
+            say=self.invocation.say,
+            options=self.options,
+            at_source=at_source,
+            expect=expect,
+            landing=landing,
+            store=snapshot.catalog.s3,
+        )
+
+
+def _unseen(size: int) -> None:
+    """Draw no bar for the bytes of a look."""

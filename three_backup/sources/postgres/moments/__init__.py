@@ -1,0 +1,1 @@
+"""What a cluster had at a moment, and when something was dropped."""
