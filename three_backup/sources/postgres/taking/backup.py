@@ -30,6 +30,7 @@ from three_backup.sources.postgres.preflight import (
     check_backup,
     read_cluster,
 )
+from three_backup.sources.postgres.replication import identify
 from three_backup.sources.postgres.taking import server_manifest
 from three_backup.sources.postgres.taking.damage import (
     damaged_files,
@@ -50,7 +51,6 @@ from three_backup.sources.postgres.taking.promise import Doubts, lacking
 from three_backup.sources.postgres.taking.read_configuration import read_configuration
 from three_backup.sources.postgres.taking.replication import (
     Streamed,
-    identify,
     reserve_wal,
     stream_backup,
     upload_manifest,

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from three_backup.sources.base import ParentUnusableError
+from three_backup.sources.postgres.replication import Stream
 
 if TYPE_CHECKING:
     import psycopg
-    from psycopg.pq.abc import PGconn, PGresult
+    from psycopg.pq.abc import PGresult
 
     from three_backup.sources.postgres.connection import Connection
 
@@ -21,14 +22,6 @@ _PIECE = 256 << 10
 # A server that cannot build on a parent says so with one of these, whatever its language is:
 # object_not_in_prerequisite_state, internal_error, data_corrupted.
 _REFUSALS = ("55000", "XX000", "XX001")
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """The answer to IDENTIFY_SYSTEM."""
-
-    identifier: str
-    timeline: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +55,6 @@ class Receiver(Protocol):
         """Note that nothing came for a while; the connection is still open."""
 
 
-def identify(connection: "Connection") -> Identity:
-    (row,) = connection.execute("IDENTIFY_SYSTEM")
-    return Identity(str(row[0]), int(row[1]))
-
-
 def reserve_wal(connection: "Connection", slot: str) -> None:
     """Keep the WAL from here on for as long as the connection is open."""
     connection.execute(f"CREATE_REPLICATION_SLOT {slot} TEMPORARY PHYSICAL (RESERVE_WAL)".encode())
@@ -98,21 +86,22 @@ def stream_backup(
 
     warnings: list[str] = []
     connection.add_notice_handler(lambda notice: warnings.append(notice.message_primary or ""))
-    server = _Sender(connection, receiver)
-    server.connection.send_query(_command(label, incremental=incremental))
+    server = Stream(connection, _command(label, incremental=incremental), receiver.waiting)
     try:
-        start_lsn, timeline = _row(_result(server))
+        start_lsn, timeline = _row(server.result())
     except psycopg.Error as error:
         if incremental and error.sqlstate in _REFUSALS:
             raise _parent_unusable(error) from error
         raise
-    archives = _result(server)
+    archives = server.result()
     tablespaces = _tablespaces(archives)
     if not incremental:
         receiver.expected(_size(archives))
-    _result(server)
-    _copy(server)
-    end_lsn, _ = _row(_result(server))
+    server.result()
+    router = _Router(receiver)
+    for message in server.messages():
+        router.message(message)
+    end_lsn, _ = _row(server.result())
     is_damaged = _ends_damaged(server)
     if is_damaged and not warnings:
         raise psycopg.errors.DataCorrupted("a checksum is wrong, and the server names no file")
@@ -135,53 +124,16 @@ def _command(label: str, *, incremental: bool) -> bytes:
     return f"BASE_BACKUP ({', '.join(options)})".encode()
 
 
-def _ends_damaged(server: "_Sender") -> bool:
+def _ends_damaged(server: Stream) -> bool:
     """Tell whether the server reports wrong checksums at the end; any other error is raised."""
     import psycopg
 
     try:
-        while _next_result(server) is not None:
+        while server.next_result() is not None:
             pass
     except psycopg.errors.DataCorrupted:
         return True
     return False
-
-
-def _copy(server: "_Sender") -> None:
-    router, connection = _Router(server.receiver), server.connection
-    is_idle = False
-    # Asynchronous: else libpq waits for the network while it holds the interpreter's lock.
-    while True:
-        size, message = connection.get_copy_data(1)
-        if size > 0:
-            server.heard()
-            router.message(message)
-        elif size < 0:
-            return
-        elif is_idle:
-            server.wait()
-        else:
-            connection.consume_input()  # mostly more is there already: this saves a select()
-        is_idle = size == 0 and not is_idle
-
-
-class _Sender:
-    """The server that sends, and who receives."""
-
-    def __init__(self, session: "Connection", receiver: Receiver) -> None:
-        self.connection: PGconn = session.pgconn
-        self.receiver = receiver
-        self._session, self._silence = session, session.silence()
-
-    def heard(self) -> None:
-        self._silence.begin()
-
-    def wait(self) -> None:
-        """Wait a moment for more; without any, as in a checkpoint, show that the run lives."""
-        if self._session.await_bytes(self._silence):
-            self.connection.consume_input()
-        else:
-            self.receiver.waiting()
 
 
 class _Router:
@@ -201,29 +153,6 @@ class _Router:
             self._receiver.archive(int(name) if name.isdigit() else None)
         elif kind == _MANIFEST:
             self._in_manifest = True
-
-
-def _result(server: "_Sender") -> "PGresult":
-    """Return the next result; raise OperationalError if there is none."""
-    import psycopg
-
-    result = _next_result(server)
-    if result is None:
-        raise psycopg.OperationalError("the server closed the connection")
-    return result
-
-
-def _next_result(server: "_Sender") -> "PGresult | None":
-    """Return the next result, None at the end. Signals can interrupt the wait."""
-    import psycopg
-    from psycopg.pq import ExecStatus
-
-    while server.connection.is_busy():
-        server.wait()
-    result = server.connection.get_result()
-    if result is not None and result.status == ExecStatus.FATAL_ERROR:
-        raise psycopg.errors.error_from_result(result)
-    return result
 
 
 def _row(result: "PGresult") -> tuple[str, str]:
