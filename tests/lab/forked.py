@@ -26,7 +26,7 @@ from typing import NoReturn
 
 TOOLS = (
     *("check", "discover", "list", "plan", "restore", "rotate", "run", "snapshot", "status"),
-    *("upload", "verify"),
+    *("upload", "verify", "wal"),
 )
 _ROOT = Path(__file__).parents[2]
 _LONGEST_REQUEST = 1 << 20

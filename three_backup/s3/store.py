@@ -74,17 +74,26 @@ class Store:
         """Return the s3:// address of the key, for a person."""
         return place(self.storage, key)
 
-    def keys(self, prefix: str) -> Iterator[ListedKey]:
-        """Yield every key that begins with prefix, in no order, if it is spelt as ours are."""
-        return (found for found in self.all_keys(prefix) if _OUR_KEY.fullmatch(found.key))
+    def keys(self, prefix: str, after: str = "") -> Iterator[ListedKey]:
+        """Yield every key that begins with prefix, in no order, if it is spelt as ours are.
 
-    def all_keys(self, prefix: str, at_once: int | None = None) -> Iterator[ListedKey]:
+        after: leave out the keys that sort before it, and the key itself. Not every server does.
+        """
+        found = self.all_keys(prefix, after=after)
+        return (entry for entry in found if _OUR_KEY.fullmatch(entry.key))
+
+    def all_keys(
+        self, prefix: str, at_once: int | None = None, after: str = ""
+    ) -> Iterator[ListedKey]:
         """Yield every key that begins with prefix, in no order, whoever named it.
 
         at_once: how many keys an answer may hold; None leaves it to the server.
         """
         start = len(self._full(""))
-        for answer in self.pages(prefix, **({"MaxKeys": at_once} if at_once else {})):
+        options: dict[str, str | int] = {"MaxKeys": at_once} if at_once else {}
+        if after:
+            options["StartAfter"] = self._full(after)
+        for answer in self.pages(prefix, **options):
             with explained(self.storage, prefix):
                 found = listing.entries(answer)
             yield from (entry._replace(key=entry.key[start:]) for entry in found)

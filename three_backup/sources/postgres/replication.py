@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from three_backup.sources.postgres.wal.names import position
-
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGconn, PGresult
 
@@ -18,12 +16,18 @@ class Identity:
 
     identifier: str
     timeline: int
-    flushed: int  # position up to which WAL is durable; replayed or received, at a standby
+    lsn: str  # up to it WAL is durable; at a standby, received or replayed
 
 
 def identify(connection: "Connection") -> Identity:
     (row,) = connection.execute("IDENTIFY_SYSTEM")
-    return Identity(str(row[0]), int(row[1]), position(row[2]))
+    return Identity(str(row[0]), int(row[1]), str(row[2]))
+
+
+def history_of(connection: "Connection", timeline: int) -> bytes:
+    """Return the server's history file of a timeline after the first."""
+    result = connection.execute(f"TIMELINE_HISTORY {timeline}".encode()).pgresult
+    return (result and result.get_value(0, 1)) or b""
 
 
 class Stream:

@@ -14,6 +14,7 @@ from three_backup.errors import BackupError
 from three_backup.model import layout
 from three_backup.model.objects import Carrier
 from three_backup.s3.failures import MissingError
+from three_backup.s3.listing import ListedKey
 from three_backup.s3.store import Store
 from three_backup.sources.postgres.wal.names import (
     LARGEST_PIECE,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import zstandard
 
 _REACHED = "reached.json"
+_CLUSTERS = "postgres/cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,16 @@ class WalArchive:
         prefix = "" if timeline is None else f"{timeline:08X}/"
         if timeline is not None and end:
             prefix += common_prefix(start, end)
-        length = len(self._folder)
-        found = (
-            Piece.parse(listed.key[length:], listed.size, listed.modified)
-            for listed in self.store.keys(self._folder + prefix)
-        )
-        return sorted(piece for piece in found if piece is not None)
+        return self._parsed(self.store.keys(self._folder + prefix))
+
+    def pieces_since(self, timeline: int, position: int) -> list[Piece]:
+        """Return the timeline's pieces that begin at the position or after it, sorted.
+
+        However many lie before, a request per thousand of these, where the server can do that.
+        """
+        prefix = f"{self._folder}{timeline:08X}/"
+        found = self._parsed(self.store.keys(prefix, f"{prefix}{position:016X}-"))
+        return [piece for piece in found if piece.start >= position]
 
     def put(self, piece: Piece, content: bytes | memoryview) -> int:
         """Store a piece; return its bytes in S3. content: WAL, from its start to its end."""
@@ -128,6 +134,11 @@ class WalArchive:
             + [self._folder + history_name(timeline) for timeline in histories]
         )
 
+    def _parsed(self, keys: Iterable[ListedKey]) -> list[Piece]:
+        length = len(self._folder)
+        found = (Piece.parse(key.key[length:], key.size, key.modified) for key in keys)
+        return sorted(piece for piece in found if piece is not None)
+
     def _damaged(self, piece: Piece, why: str) -> BackupError:
         return BackupError(
             "postgres.wal_damaged",
@@ -141,6 +152,12 @@ class WalArchive:
             f"{self.store.place(self._folder + _REACHED)}: this does not say how far WAL goes",
             "delete the key; the next tb-wal writes it anew",
         )
+
+
+def archived_clusters(store: Store) -> list[Carrier]:
+    """Return the carriers whose WAL lies in the store."""
+    folder = f"{layout.WAL}/{layout.path(_CLUSTERS)}/"
+    return sorted(Carrier(f"{_CLUSTERS}/{layout.name(name)}") for name in store.folders(folder))
 
 
 def _compressor(level: int) -> "zstandard.ZstdCompressor":
