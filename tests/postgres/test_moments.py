@@ -2,6 +2,8 @@
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,18 @@ from three_backup.errors import BackupError
 from three_backup.model.moment import Moment
 from three_backup.model.objects import ObjectId
 from three_backup.sources.base import Restored
-from three_backup.sources.jobs import Wanted
+from three_backup.sources.jobs import Wanted, WholeJob
+from three_backup.sources.postgres.replaying.landing import ended_at
 from three_backup.sources.postgres.source import PostgresSource
+from three_backup.sources.postgres.wal.archive import WalArchive
+from three_backup.sources.postgres.wal.names import lsn
 
 from .past import Past, contents, past
-from .restoring import table, view
+from .rebuilding import running
+from .restoring import table
+from .taking import EVERYWHERE, ask, run
 
-ORDERS, VIEW = table("shop", "orders"), view("shop", "totals")
+ORDERS = table("shop", "orders")
 Event = Callable[[Past], None]
 
 
@@ -155,3 +162,93 @@ def test_a_table_comes_back_as_it_was_at_a_moment(eventful: Past, name: str) -> 
         assert reached["committed"] <= eventful.moments[name].isoformat()
     finally:
         eventful.execute("DROP DATABASE IF EXISTS past WITH (FORCE)", database="postgres")
+
+
+@pytest.mark.parametrize("name", ["committed", "swapped", "tablespaces"])
+def test_a_whole_cluster_starts_at_a_moment(
+    eventful: Past, server_folder: Path, name: str
+) -> None:
+    landing = PostgresSource().landing(eventful.find(Moment(time=eventful.moments[name])))
+    folder = server_folder / f"whole-{eventful.server.version}-{name}"
+    folder.mkdir(mode=0o711)
+    try:
+        outcome = PostgresSource().restore_whole(
+            WholeJob(
+                chain=eventful.chain,
+                directory=folder / "pgdata",
+                moved={},
+                owner=None,
+                source_settings=EVERYWHERE,
+                advance=lambda size: None,
+                say=lambda sentence: None,
+                landing=landing,
+                store=eventful.store,
+            )
+        )
+        assert not (folder / "pgdata" / "recovery.signal").exists()
+        assert outcome.facts["moment"]["committed"] <= eventful.moments[name].isoformat()
+        with running(folder, eventful.server) as server:
+            assert contents(server, ORDERS) == eventful.held[name, ORDERS]
+            assert ask(server, "shop", "SELECT count(*) FROM bystander") == "20000"
+            run(server, "shop", "INSERT INTO bystander VALUES (0)", "CHECKPOINT")
+            assert ask(server, "shop", "SELECT timeline_id FROM pg_control_checkpoint()") == "2"
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_redo_writes_nothing_into_the_folder_of_a_tablespace_made_since(eventful: Past) -> None:
+    fast = _tablespace(eventful)
+    eventful.execute("CHECKPOINT")  # the live server itself removes old files
+    before = {path: path.stat().st_mtime_ns for path in fast.rglob("*")}
+    moment = Moment(time=eventful.moments["unlogged"])
+    outcome = restored(eventful, moment, ORDERS, table("past", "orders"))
+    eventful.execute("DROP DATABASE past WITH (FORCE)", database="postgres")
+    assert any(str(fast) in note for note in outcome.notes)
+    assert {path: path.stat().st_mtime_ns for path in fast.rglob("*")} == before
+
+
+def test_a_moment_before_the_only_snapshot_is_none_that_wal_leads_to(eventful: Past) -> None:
+    early = ended_at(eventful.chain[0].manifest) - timedelta(seconds=1)
+    assert PostgresSource().landing(eventful.find(Moment(time=early))) is None
+
+
+def test_wal_with_a_gap_leads_no_further_than_to_the_gap(eventful: Past) -> None:
+    """A restore never leaps over WAL that is missing."""
+    archive = WalArchive(eventful.store, eventful.carrier)
+    lost = archive.pieces()[-2]
+    content = archive.read(lost)
+    archive.delete([lost])
+    try:
+        moment = Moment(time=eventful.moments["unlogged"])
+        outcome = restored(eventful, moment, ORDERS, table("past", "orders"))
+        assert any("the archived WAL ends before that moment" in note for note in outcome.notes)
+        landing = PostgresSource().landing(eventful.find(moment))
+        job = replace(
+            eventful.job(landing, Wanted(ORDERS, table("exact", "orders"))),
+            options={"exact": True},
+        )
+        with pytest.raises(BackupError, match="ends before that moment"):
+            list(PostgresSource().restore(job))
+        end = lsn(archive.pieces()[-1].end)
+        with pytest.raises(BackupError, match="no archived WAL leads"):
+            PostgresSource().landing(eventful.find(Moment(lsn=end)))
+    finally:
+        archive.put(lost, content)
+        eventful.execute("DROP DATABASE IF EXISTS past WITH (FORCE)", database="postgres")
+
+
+def test_a_damaged_piece_ends_the_restore_with_its_name(eventful: Past) -> None:
+    archive = WalArchive(eventful.store, eventful.carrier)
+    piece = archive.pieces()[-1]
+    content = archive.read(piece)
+    key = next(key for key in eventful.store.all_names("wal/") if key.endswith(piece.key))
+    body = bytearray(eventful.store.read(key))
+    body[len(body) // 2] ^= 1
+    eventful.store.write(key, bytes(body))
+    try:
+        moment = Moment(time=eventful.moments["unlogged"])
+        with pytest.raises(BackupError, match=rf"{piece.key}: this piece of WAL is damaged"):
+            restored(eventful, moment, ORDERS, table("past", "orders"))
+        assert list(eventful.work.iterdir()) == []
+    finally:
+        archive.put(piece, content)

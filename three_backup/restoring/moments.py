@@ -115,19 +115,39 @@ class MomentFinder:
             )
         return found
 
-    def _as_of_snapshot(self, found: Held | Broken) -> Held | Broken:
-        """Return what comes out of a snapshot before the moment; an error if that will not do."""
-        if not isinstance(found, Held) or self.moment.time is None:
-            return found
-        older = (self.moment.time - found.snapshot.id.time).total_seconds()
+    def whole(self, logged: LoggedCarrier, pattern: str) -> tuple[Snapshot, Landing] | None:
+        """Return where a whole server is found at the moment; None if no log leads there."""
+        landing = self._landing(logged, pattern)
+        if landing is not None:
+            return _snapshot(logged, landing), landing
+        self._refuse_without_log(logged.carrier)
+        return None
+
+    def seconds_since(self, snapshot: Snapshot) -> float:
+        """Return how much older a snapshot is than the wanted time.
+
+        Raises BackupError if it is older, and only that very time will do.
+        """
+        if self.moment.time is None:
+            return 0
+        older = (self.moment.time - snapshot.id.time).total_seconds()
         if older and self.exact:
-            return Carrier(found.object.id), BackupError(
+            raise BackupError(
                 "restore.not_exact",
-                f"{found.object.id}: no log leads to that moment; the newest snapshot before it "
-                f"is {found.snapshot.id}, {duration(older)} older",
+                f"{snapshot.carrier}: no log leads to that moment; the newest snapshot before it "
+                f"is {snapshot.id}, {duration(older)} older",
                 "leave out --exact to restore that one",
             )
-        return replace(found, older=older)
+        return older
+
+    def _as_of_snapshot(self, found: Held | Broken) -> Held | Broken:
+        """Return what comes out of a snapshot before the moment; an error if that will not do."""
+        if not isinstance(found, Held):
+            return found
+        try:
+            return replace(found, older=self.seconds_since(found.snapshot))
+        except BackupError as error:
+            return Carrier(found.object.id), error
 
     def _logged(self, pattern: str) -> Iterator[LoggedCarrier]:
         for catalog in self.catalogs:

@@ -42,8 +42,7 @@ class Held:
         if self.gone:
             yield f"newer snapshots than {self.snapshot.id} do not hold it: it was gone by then"
         if self.older:
-            taken = rfc3339(self.snapshot.id.time)
-            yield f"it is as of {taken}, {duration(self.older)} before the wanted moment"
+            yield older_than_wanted(self.snapshot, self.older)
 
     @property
     def moment(self) -> tuple[str, SnapshotId, str]:
@@ -55,6 +54,12 @@ class Held:
         keeping = keeping_of(self.object.id.type)
         snapshot = self.snapshot
         return keeping.is_at_source(snapshot.catalog, snapshot.carrier, snapshot.stored)
+
+
+def older_than_wanted(snapshot: Snapshot, seconds: float) -> str:
+    """Return the note that a snapshot is so much older than the wanted moment."""
+    taken = rfc3339(snapshot.id.time)
+    return f"it is as of {taken}, {duration(seconds)} before the wanted moment"
 
 
 Broken = tuple[Carrier, BackupError]

@@ -30,6 +30,7 @@ class RestoreSummary:
     failures: Counter[str] = field(default_factory=Counter)
     rows: int | None = None
     bytes_read: int = 0
+    moments: set[str] = field(default_factory=set)  # the last transactions that came back
     planned: list[Sequence[str]] = field(default_factory=list)  # dry run: a table row each
 
     def add(self, record: Record) -> None:
@@ -42,6 +43,8 @@ class RestoreSummary:
         if "rows" in done:
             self.rows = (self.rows or 0) + done["rows"]
         self.bytes_read += done.get("bytes_read", 0)
+        if committed := done.get("moment", {}).get("committed"):
+            self.moments.add(committed)
         if self.dry_run and len(self.planned) < _MOST_ROWS:
             self.planned.append(_row(record))
 
@@ -78,6 +81,9 @@ class RestoreSummary:
         if self.rows is not None:
             yield "rows", str(self.rows)
         yield "to read" if self.dry_run else "read", size(self.bytes_read)
+        if self.moments:
+            more = f" (of {len(self.moments)} moments)" if len(self.moments) > 1 else ""
+            yield "last transaction", max(self.moments) + more
         yield "took", duration(seconds)
 
 

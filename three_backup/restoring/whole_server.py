@@ -15,11 +15,13 @@ from three_backup.errors import UsageError
 from three_backup.model.objects import Carrier, selected
 from three_backup.model.records import Record, of_source
 from three_backup.pipe import Invocation
+from three_backup.restoring.moments import LoggedCarrier, MomentFinder
 from three_backup.restoring.nothing_found import Whereabouts
 from three_backup.restoring.snapshot_choice import Choice, whole_snapshots
+from three_backup.restoring.snapshot_finder import older_than_wanted
 from three_backup.sources import FOLDERS
 from three_backup.sources.base import FolderSource, Planned, Restored
-from three_backup.sources.jobs import WholeJob
+from three_backup.sources.jobs import Landing, WholeJob
 
 OF_OBJECTS = (
     "--into",
@@ -48,6 +50,7 @@ class WholeRequest:
     tablespace_mapping: tuple[str, ...]
     of_objects: tuple[str, ...]  # those of OF_OBJECTS that are given
     dry_run: bool
+    moments: MomentFinder | None = None  # finds the moment; None: that of a snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,12 @@ class _Server:
 
     source: FolderSource
     snapshot: Snapshot
+    landing: Landing | None = None  # the moment to restore, if it is not that of the snapshot
+    older: float = 0  # seconds by which the snapshot is older than the wanted moment
+
+    @property
+    def notes(self) -> list[str]:
+        return [older_than_wanted(self.snapshot, self.older)] if self.older else []
 
 
 def restore_whole(
@@ -64,7 +73,7 @@ def restore_whole(
     """Restore the one server that the patterns select, and emit its record."""
     _check(request)
     moved = dict(map(_mapping, request.tablespace_mapping))
-    server = _selected(catalogs, request.pattern, request.choice)
+    server = _selected(catalogs, request)
     carrier = server.snapshot.carrier
     record = of_source(carrier, server.source.type, carrier=carrier)
     restoring = partial(_restored, invocation, request, server, moved)
@@ -93,8 +102,9 @@ def _mapping(text: str) -> tuple[str, str]:
     return old.rstrip("/"), str(Path(new))
 
 
-def _selected(catalogs: Sequence[Catalog], patterns: Sequence[str], choice: Choice) -> _Server:
-    servers = list(_servers(catalogs, patterns, choice))
+def _selected(catalogs: Sequence[Catalog], request: WholeRequest) -> _Server:
+    patterns, choice = request.pattern, request.choice
+    servers = list(_servers(catalogs, request))
     if not servers:
         if early := choice.too_early(", ".join(patterns), _oldest(catalogs, patterns)):
             raise early
@@ -115,12 +125,17 @@ def _selected(catalogs: Sequence[Catalog], patterns: Sequence[str], choice: Choi
     return servers[0]
 
 
-def _servers(
-    catalogs: Sequence[Catalog], patterns: Sequence[str], choice: Choice
-) -> Iterator[_Server]:
-    for catalog, source, carrier in _clusters(catalogs, patterns):
-        if newest := next(choice.of_carrier(catalog, carrier), None):
-            yield _Server(source, newest)
+def _servers(catalogs: Sequence[Catalog], request: WholeRequest) -> Iterator[_Server]:
+    for catalog, source, carrier in _clusters(catalogs, request.pattern):
+        moments = request.moments
+        if moments is not None and catalog.s3 is not None:
+            found = moments.whole(LoggedCarrier(source, catalog, carrier), request.pattern[0])
+            if found is not None:
+                yield _Server(source, *found)
+                continue
+        if newest := next(request.choice.of_carrier(catalog, carrier), None):
+            older = 0.0 if moments is None else moments.seconds_since(newest)
+            yield _Server(source, newest, older=older)
 
 
 def _oldest(catalogs: Sequence[Catalog], patterns: Sequence[str]) -> Iterator[Snapshot]:
@@ -159,14 +174,20 @@ def _restored(
             source_settings=invocation.configuration.source_settings(server.source.type),
             advance=stack.enter_context(invocation.bar(server.snapshot.carrier, total)),
             say=invocation.say,
+            landing=server.landing,
+            store=server.snapshot.catalog.s3,
+            exact=request.moments is not None and request.moments.exact,
         )
         if request.dry_run:
             planned = server.source.plan_whole(job)
             links = [str(files.manifest.snapshot) for files in chain]
             fields = _fields(server, directory, planned)
+            if server.landing is not None and request.moments is not None:
+                look = request.moments.revive(server.snapshot, server.landing)
+                fields["moment"] = server.source.reach(look)
             return record.with_fields(would_restore={**fields, "chain": links})
         restored = server.source.restore_whole(job)
-    for note in restored.notes:
+    for note in (*server.notes, *restored.notes):
         invocation.say(f"{directory}: {note}")
     seconds = round(time.monotonic() - started, 3)
     fields = _fields(server, directory, restored)
@@ -174,9 +195,10 @@ def _restored(
 
 
 def _fields(server: _Server, directory: Path, restored: Restored | Planned) -> dict[str, Any]:
+    notes = [*server.notes, *restored.notes]
     return {
         "target": str(directory),
         "snapshot": str(server.snapshot.id),
         **restored.facts,
-        **({"notes": list(restored.notes)} if restored.notes else {}),
+        **({"notes": notes} if notes else {}),
     }

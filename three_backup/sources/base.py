@@ -242,6 +242,9 @@ class FolderSource(Source, Restorer, Protocol):
         is to be found. It returns None where no log is kept. Raises BackupError.
         """
 
+    def reach(self, job: RestoreJob) -> Mapping[str, Any]:
+        """Return which moment a restore to the job's landing reaches, by a look at it."""
+
     def objects_then(self, job: RestoreJob, pattern: str) -> Sequence[CarriedObject]:
         """Return what the pattern selects of all that existed at the job's landing."""
 

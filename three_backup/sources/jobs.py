@@ -159,6 +159,7 @@ class WholeJob:
     say: Say
     landing: Landing | None = None  # as for a RestoreJob
     store: Store | None = None
+    exact: bool = False  # no other moment than that of the landing will do
 
 
 @dataclass(frozen=True, slots=True)

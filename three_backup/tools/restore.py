@@ -123,13 +123,14 @@ def run(invocation: Invocation) -> None:
     args = Args.of(invocation.arguments, host_zone(os.environ))
     invocation.warn()
     catalogs = [_reachable(invocation, catalog) for catalog in invocation.catalogs]
+    moments = _moments(invocation, args, catalogs)
     if args.pgdata is not None:
-        restore_whole(invocation, catalogs, _whole(args, args.pgdata))
+        restore_whole(invocation, catalogs, _whole(args, args.pgdata, moments))
     else:
-        _restore(invocation, args, _finder(invocation, args, catalogs))
+        _restore(invocation, args, moments or Finder(catalogs, args.choice))
 
 
-def _whole(args: Args, pgdata: Path) -> WholeRequest:
+def _whole(args: Args, pgdata: Path, moments: MomentFinder | None) -> WholeRequest:
     return WholeRequest(
         pattern=args.pattern,
         choice=args.choice,
@@ -138,16 +139,16 @@ def _whole(args: Args, pgdata: Path) -> WholeRequest:
         tablespace_mapping=args.tablespace_mapping,
         of_objects=args.of_objects,
         dry_run=args.dry_run,
+        moments=moments,
     )
 
 
-def _finder(
+def _moments(
     invocation: Invocation, args: Args, catalogs: Sequence[Catalog]
-) -> Finder | MomentFinder:
-    finder = Finder(catalogs, args.choice)
+) -> MomentFinder | None:
     if args.moment is None:
-        return finder
-    revive = _jobs(invocation, args).revive
+        return None
+    finder, revive = Finder(catalogs, args.choice), _jobs(invocation, args).revive
     return MomentFinder(catalogs, finder, args.moment, revive, exact=args.exact)
 
 

@@ -89,6 +89,12 @@ class PostgresSource:
 
         return objects_then(job, pattern)
 
+    def reach(self, job: RestoreJob) -> Mapping[str, Any]:
+        from three_backup.sources.postgres.moments.look import looked_back
+
+        with looked_back(job) as scratch:
+            return {} if scratch.reached is None else scratch.reached.facts
+
     def drops(self, job: MomentJob) -> Callable[[str], Landing | None]:
         from three_backup.sources.postgres.moments.drops import DropSearch
 

@@ -15,12 +15,11 @@ from pathlib import Path
 from three_backup.errors import BackupError
 from three_backup.host.durable import sync_directory
 from three_backup.screen import formats
-from three_backup.sources.postgres.scratch.folder import acting_as, own
+from three_backup.sources.postgres.scratch.folder import PGDATA, acting_as, own
 from three_backup.sources.postgres.scratch.server import can_enter
 
 UNFINISHED = "tb-restore-unfinished"
 _FOLDERS = "folders"
-_COMBINED = "combined"
 _LAST = "PG_VERSION"
 
 
@@ -40,7 +39,7 @@ class BuildingSite:
     @property
     def combined(self) -> Path:
         """The place of the data directory until it is complete."""
-        return self.folder / _COMBINED
+        return self.folder / PGDATA
 
     @property
     def folders(self) -> Sequence[Path]:

@@ -21,12 +21,15 @@ from three_backup.sources.postgres.cluster.building_site import (
 from three_backup.sources.postgres.cluster.forced_settings import forced_settings
 from three_backup.sources.postgres.cluster.left_out import SCRIPT, LeftOut, left_out_of
 from three_backup.sources.postgres.cluster.output_manifest import add_files
+from three_backup.sources.postgres.cluster.replayed import replay_cluster
 from three_backup.sources.postgres.cluster.restored_configuration import (
     configuration_files,
     configuration_notes,
     recovery_settings,
 )
 from three_backup.sources.postgres.index import Form, Index
+from three_backup.sources.postgres.replaying.landing import replay_of
+from three_backup.sources.postgres.replaying.recovery import Replay
 from three_backup.sources.postgres.scratch.binaries import Binaries, find_binaries, worker
 from three_backup.sources.postgres.scratch.folder import acting_as
 from three_backup.sources.postgres.scratch.server import can_enter, scratch_user
@@ -48,15 +51,29 @@ def restore_cluster(job: WholeJob) -> Restored:
         options = _link_option(site, binaries)
         check_room(_needed(site, chain.newest, whole, linked=bool(options)))
         _combine(site, chain, whole, binaries, options)
-        check_tablespaces(binaries, site.combined, site.user, site.tablespaces)
+        if job.landing is None:
+            check_tablespaces(binaries, site.combined, site.user, site.tablespaces)
         left_out = left_out_of(chain.newest, whole.left_out)
-        notes = _complete(site, chain, left_out, binaries)
+        replay = _replay(job)
+        notes = _complete(site, chain, left_out, binaries, recovers=replay is None)
         _verify(site, binaries)
+        restored: dict[str, object] = {}
+        if replay is not None:
+            superuser = str(job.chain[-1].manifest.facts["superuser"])
+            reached = replay_cluster(replay, site, binaries, superuser, exact=job.exact)
+            restored["moment"] = reached.facts
+            notes += reached.notes
         site.move_in()
-    restored: dict[str, object] = {"bytes_read": chain.bytes_read}
+    restored["bytes_read"] = chain.bytes_read
     if left_out.objects:
         restored["left_out"] = [str(object_id) for object_id in left_out.objects]
     return Restored(restored, (*notes, *left_out.notes(job.directory)))
+
+
+def _replay(job: WholeJob) -> Replay | None:
+    if job.landing is None or job.store is None:
+        return None
+    return replay_of(job.landing, job.chain[-1].manifest, job.store, job.advance)
 
 
 def plan_cluster(job: WholeJob) -> Planned:
@@ -187,7 +204,12 @@ def _escaped(path: Path) -> str:
 
 
 def _complete(
-    site: BuildingSite, chain: OpenedChain, left_out: LeftOut, binaries: Binaries
+    site: BuildingSite,
+    chain: OpenedChain,
+    left_out: LeftOut,
+    binaries: Binaries,
+    *,
+    recovers: bool,
 ) -> list[str]:
     """Add what no backup has, name it in the manifest, and return notes on the configuration."""
     saved, pgdata = chain.configuration(), site.combined
@@ -200,6 +222,7 @@ def _complete(
     if left_out.relations:
         added[SCRIPT] = left_out.script(site.directory).encode()
     settings = recovery_settings(
+        recovers=recovers,
         some_left_out=bool(left_out.relations),
         some_in_place=len(chain.newest.tablespaces) > len(site.tablespaces),
     ).encode()
@@ -208,7 +231,8 @@ def _complete(
             _append(pgdata / path, content)
         add_files(pgdata / MANIFEST, added)
         (pgdata / "standby.signal").unlink(missing_ok=True)
-        _append(pgdata / "recovery.signal", b"")
+        if recovers:
+            _append(pgdata / "recovery.signal", b"")
         _append(pgdata / "postgresql.auto.conf", settings)
     forced = forced_settings(binaries, pgdata, site.user).encode()
     with acting_as(site.user):

@@ -38,12 +38,17 @@ def configuration_files(saved: SavedConfiguration) -> dict[str, str]:
     }
 
 
-def recovery_settings(*, some_left_out: bool, some_in_place: bool) -> str:
-    """Return what to append to `postgresql.auto.conf`: the first start becomes a recovery.
+def recovery_settings(*, recovers: bool, some_left_out: bool, some_in_place: bool) -> str:
+    """Return what to append to `postgresql.auto.conf`.
 
-    some_in_place: there are tablespaces inside of the data directory, without a location.
+    recovers: the first start becomes a recovery. some_in_place: there are tablespaces inside of
+    the data directory, without a location.
     """
-    return _RECOVERY + (_LEFT_OUT if some_left_out else "") + (_IN_PLACE if some_in_place else "")
+    return (
+        (_RECOVERY if recovers else "")
+        + (_LEFT_OUT if some_left_out else "")
+        + (_IN_PLACE if some_in_place else "")
+    )
 
 
 def configuration_notes(saved: SavedConfiguration, written: Collection[str]) -> Iterator[str]:

@@ -72,8 +72,9 @@ class Interval:
     def _took_relation(self, change: Change, pattern: str) -> bool:
         if isinstance(change, DroppedDatabase):
             return self._took_database(change, pattern)
-        # Without files it is a partitioned table, or a temporary one: that was made since.
-        keys = [key for key in change.dropped if change.files or key in self._first]
+        # Without files it is a view or a partitioned table; or a temporary one, made since.
+        is_named = bool(change.files) or _may_be_a_view(pattern)
+        keys = [key for key in change.dropped if is_named or key in self._first]
         return self._selects(pattern, keys, change.position)
 
     def _took_database(self, change: DroppedDatabase, pattern: str) -> bool:

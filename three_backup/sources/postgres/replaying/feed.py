@@ -181,6 +181,14 @@ class Feed(threading.Thread):
 
     def _write(self, name: str, content: bytes | bytearray) -> None:
         """Make the file at once whole, with holes for zeros."""
+        disk = os.statvfs(self._spool)
+        if disk.f_bavail * disk.f_frsize < len(content) * _AHEAD:
+            raise BackupError(
+                "postgres.scratch_disk",
+                f"postgres: the disk of {self._spool.parent} is nearly full: the replay of WAL "
+                "stops before it fills it",
+                "make room there, or set scratch_dir to a folder with more of it",
+            )
         new = self._spool / (name + _NEW)
         with acting_as(self._user):
             with new.open("wb") as file:

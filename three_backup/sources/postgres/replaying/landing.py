@@ -39,11 +39,12 @@ class Archived:
         return stretches(self.pieces, self.way)
 
     def complete_until(self, stretch: Stretch) -> datetime | None:
-        """Return until when the stretch is known to hold all that was committed."""
+        """Return until when the stretch is known to hold all that was committed; None if unknown.
+
+        When a piece was stored tells nothing: WAL may have waited for S3 for a day.
+        """
         reached = self.reached
-        if reached is not None and reached.lsn == stretch.end:
-            return reached.at
-        return stretch.until
+        return reached.at if reached is not None and stretch.covers(reached.lsn) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ def _at_time(wanted: datetime, all_starts: Sequence[Start], archived: Archived) 
         before[-1].manifest,
         {"recovery_target_time": wanted.astimezone(UTC).isoformat(sep=" ")},
         open_end=True,
-        complete=until is None or until >= wanted,
+        complete=until is not None and until >= wanted,
     )
 
 

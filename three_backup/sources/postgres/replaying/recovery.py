@@ -19,6 +19,7 @@ from three_backup.sources.postgres.scratch.settings import lines_of
 _READY = "ready"
 _STATUS_LINE = 7
 _LOOK = 0.02
+_BLOCK = 512  # bytes of what st_blocks counts
 _ENDED_EARLY = "recovery ended before configured recovery target was reached"
 _TOO_EARLY = "requested recovery stop point is before consistent recovery point"
 _COMMITTED = re.compile(rb"last completed transaction was at log time (\S+ \S+)")
@@ -30,6 +31,7 @@ _SETTINGS = {
     "recovery_target_action": "promote",
     "max_wal_size": "64MB",
     "checkpoint_timeout": "1h",
+    "wal_level": "replica",
 }
 _PREPARED = 1000
 
@@ -51,6 +53,8 @@ class Reached:
     lsn: str | None  # the last position that was redone
     is_short: bool  # WAL ended before the wanted moment, of which something may be missing
     wal_bytes: int
+    seconds: float  # that the replay took
+    scratch_bytes: int  # of the data directory after it
     defused: tuple[str, ...]  # the folders of tablespaces that were made inside
 
     @property
@@ -69,6 +73,8 @@ class Reached:
             "committed": self.committed and self.committed.isoformat(),
             "lsn": self.lsn,
             "wal_bytes": self.wal_bytes,
+            "seconds": round(self.seconds, 3),
+            "scratch_bytes": self.scratch_bytes,
         }
 
 
@@ -77,13 +83,14 @@ class Replay:
 
     def __init__(self, wal: Wal, stop: Stop, advance: Callable[[int], None]) -> None:
         self._wal, self._stop, self._advance = wal, stop, advance
-        self.reached: Reached | None = None  # known once recover() has returned
+        self._reached: Reached | None = None  # known once recover() has returned
 
     def recover(self, server: ScratchServer, user: str | None) -> None:
         """Start the server and wait until it has replayed WAL up to the moment.
 
         Raises BackupError if the moment lies before the snapshot's end, or was not reached.
         """
+        began = time.monotonic()
         with _feeding(self._wal, server.log.parent, user, self._advance) as feed:
             at_end = not self._stop.target
             try:
@@ -94,17 +101,24 @@ class Replay:
                 at_end = True
                 self._run(server, user, feed, {})
             is_short = at_end and not self._stop.complete
-            self.reached = _reached(server.log, feed, is_short=is_short)
+            seconds = time.monotonic() - began
+            self._reached = _reached(server, feed, seconds, is_short=is_short)
 
-    def refuse_short(self) -> None:
-        """Raise BackupError if something of the wanted moment may be missing."""
-        if self.reached is not None and self.reached.is_short:
+    def told(self, *, exact: bool) -> Reached:
+        """Return the moment that recover() reached.
+
+        exact: raise BackupError if something of the wanted one may be missing.
+        """
+        if self._reached is None:
+            raise ValueError("nothing was replayed yet")
+        if exact and self._reached.is_short:
             raise BackupError(
                 "restore.not_exact",
-                f"postgres: {next(self.reached.notes)}",
+                f"postgres: {next(self._reached.notes)}",
                 "tb-list --snapshots tells which moments WAL covers; without --exact the nearest "
                 "one comes back",
             )
+        return self._reached
 
     def _run(
         self, server: ScratchServer, user: str | None, feed: Feed, target: Mapping[str, str]
@@ -192,13 +206,24 @@ def _explained(error: BackupError) -> BackupError:
     return error
 
 
-def _reached(log: Path, feed: Feed, *, is_short: bool) -> Reached:
-    said = log.read_bytes()
+def _reached(server: ScratchServer, feed: Feed, seconds: float, *, is_short: bool) -> Reached:
+    said = server.log.read_bytes()
     committed, redone = _COMMITTED.findall(said), _REDONE.findall(said)
     return Reached(
         committed=datetime.fromisoformat(committed[-1].decode()) if committed else None,
         lsn=redone[-1].decode() if redone else None,
         is_short=is_short,
         wal_bytes=feed.fed.bytes,
+        seconds=seconds,
+        scratch_bytes=_on_disk(server.pgdata),
         defused=tuple(feed.fed.defused),
     )
+
+
+def _on_disk(folder: Path) -> int:
+    """Return the bytes on disk of the files in the folder; a server may remove some meanwhile."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            total += path.lstat().st_blocks * _BLOCK
+    return total

@@ -78,8 +78,8 @@ def revived(
             server = stack.enter_context(
                 scratch_server(binaries, folder, user, superuser, recover)
             )
-            if replay is not None and job.options.get("exact"):
-                replay.refuse_short()
+            exact = bool(job.options.get("exact"))
+            reached = None if replay is None else replay.told(exact=exact)
             if replay is not None and not _are_laid_out(server, names, databases):
                 databases = None
                 continue
@@ -90,7 +90,7 @@ def revived(
                 _check_pages(server, chain, files, relations, failed)
                 if not rows:
                     _relations(chain, files, failed)
-                yield Revived(server, files, failed, None if replay is None else replay.reached)
+                yield Revived(server, files, failed, reached)
                 return
     raise BackupError(
         "postgres.files_unknown", "postgres: the files of the wanted tables cannot be determined"
