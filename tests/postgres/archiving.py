@@ -1,10 +1,15 @@
 """Servers whose WAL is archived, and the server's own files to compare the archive with."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import run as run_program
+from typing import Self
 
 from tests.lab.fault_proxy import Answer, Forward, Request
 from three_backup.catalog.catalog import Catalog
@@ -23,6 +28,7 @@ from three_backup.sources.postgres.wal.timelines import way_to
 from .taking import ask, carrier_of_server, run
 
 MB = 1 << 20
+_BIN = Path(__file__).parents[2] / "bin"
 
 
 @dataclass
@@ -71,14 +77,93 @@ def storage_in(seaweed: SeaweedServer, bucket: str, folder: Path, prefix: str = 
     )
 
 
-def archived(archive: WalArchive, timeline: int = 1) -> tuple[int, bytes]:
-    """Return where the newest stretch of a timeline begins, and its WAL."""
-    content, start = bytearray(), 0
-    for piece in archive.pieces(timeline):
-        if piece.start > start + len(content):
-            content, start = bytearray(), piece.start
-        content[piece.start - start :] = archive.read(piece)
-    return start, bytes(content)
+def until(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Look until it is so."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+class Relay:
+    """Runs tb-wal for servers: their account may not be able to run our Python.
+
+    `command` is a program for them; the tool works in the folder in which they call it.
+    """
+
+    def __init__(self, folder: Path, storage: Storage, **options: object) -> None:
+        folder.mkdir()
+        folder.chmod(0o777)  # the account of servers asks here
+        self.command = folder / "tb-wal"
+        self.said: list[str] = []
+        self.calls: list[tuple[str, int]] = []  # the arguments, and how the tool ended
+        self._folder, self._configuration = folder, folder / "three_backup.yaml"
+        self._ends = threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+        self.configure(storage, **options)
+        self.command.write_text(
+            f"#!/bin/sh\ncd -P . && ask={folder}/$$\n"
+            'printf "%s\\n" "$PWD" "$@" > $ask.new && mv $ask.new $ask.asked\n'
+            "while [ ! -e $ask.answer ]; do sleep 0.02; done\n"
+            "read status < $ask.answer; rm $ask.answer; exit $status\n"
+        )
+        self.command.chmod(0o755)
+
+    def configure(self, storage: Storage, **options: object) -> None:
+        options = {
+            "s3_endpoint": storage.endpoint,
+            "s3_bucket": storage.bucket,
+            "s3_prefix": storage.prefix,
+            "s3_access_key": storage.access_key,
+            "s3_secret_key": storage.secret_key,
+            "local_dir": storage.local_dir,
+            "s3_timeout": "2s",
+            **options,
+        }
+        lines = "".join(f"    {name}: {value}\n" for name, value in options.items())
+        self._configuration.write_text(f'- "*":\n{lines}')
+        self._configuration.chmod(0o600)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._ends.set()
+        self._thread.join()
+
+    def run(self, folder: Path | str, *arguments: str) -> int:
+        """Run the tool in a folder; return its exit status."""
+        ended = run_program(
+            (sys.executable, _BIN / "tb-wal", *arguments, f"--config={self._configuration}"),
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(_BIN.parent)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        self.said.append(ended.stdout + ended.stderr)
+        self.calls.append((" ".join(arguments), ended.returncode))
+        return ended.returncode
+
+    def _serve(self) -> None:
+        while not self._ends.wait(0.02):
+            for asked in self._folder.glob("*.asked"):
+                folder, *arguments = asked.read_text().splitlines()
+                asked.unlink()
+                status = self.run(folder, *arguments)
+                if arguments[0] == "fetch" and (path := Path(folder, arguments[2])).exists():
+                    unprivileged_account().own(path)
+                answer = asked.with_suffix(".new")
+                answer.write_text(f"{status}\n")
+                answer.chmod(0o666)
+                answer.rename(asked.with_suffix(".answer"))
+
+
+def dumped(server: PostgresServer, pg_wal: Path, start: str, end: str) -> str:
+    """Return what pg_waldump reads from start to end."""
+    argv = (server.bindir / "pg_waldump", "-p", pg_wal, "-s", start, "-e", end)
+    return run_program(argv, capture_output=True, text=True, check=True).stdout
 
 
 def differing(archive: WalArchive, pg_wal: Path, timeline: int, segment_size: int) -> list[Piece]:
@@ -156,9 +241,3 @@ def copied(
     with (copy.pgdata / "postgresql.conf").open("a") as configuration:
         configuration.writelines(f"{name} = '{value}'\n" for name, value in lines.items())
     return copy
-
-
-def dump_of(server: PostgresServer, pg_wal: Path, start: str, end: str) -> str:
-    """Return what pg_waldump reads from start to end."""
-    argv = (server.bindir / "pg_waldump", "-p", pg_wal, "-s", start, "-e", end)
-    return run_program(argv, capture_output=True, text=True, check=True).stdout

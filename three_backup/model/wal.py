@@ -2,6 +2,9 @@
 
 from enum import StrEnum
 
+SOURCE = "postgres"
+"""The type of the source whose servers have such a log."""
+
 
 class Wal(StrEnum):
     OFF = "off"

@@ -2,47 +2,118 @@
 
 Usage:
   tb-wal pull [options]
+  tb-wal push PATH [options]
+  tb-wal fetch FILE PATH [options]
 
 Options:
-      --adopt          take over a prefix that another host wrote
-      --progress WHEN  draw a bar: auto, always or never [default: auto]
-  -c, --config FILE    the configuration
-      --env-file FILE  PG* and CLICKHOUSE_* variables, instead of .env beside it
-  -h, --help           show this
-      --version        show the version
+      --s3-prefix NAME  fetch what another host archived, below its s3_prefix
+      --adopt           take over a prefix that another host wrote
+      --progress WHEN   draw a bar: auto, always or never [default: auto]
+  -c, --config FILE     the configuration
+      --env-file FILE   PG* and CLICKHOUSE_* variables, instead of .env beside it
+  -h, --help            show this
+      --version         show the version
 
 pull brings the log up to now into S3, from a replication slot that it makes, and ends.
+push is for the server's archive_command (tb-wal push %p), and fetch for the restore_command of a
+server that recovers (tb-wal fetch %f %p).
 """
 
+import os
+import sys
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from three_backup import pipe
-from three_backup.errors import BackupError, BusyError
+from three_backup.errors import BackupError, BusyError, Exit, UsageError
 from three_backup.host import signals
 from three_backup.model.records import Record, of_source
-from three_backup.pipe import Invocation, translated
+from three_backup.model.wal import SOURCE
+from three_backup.pipe import Invocation, complain, translated
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.wal.pull import Pulled
 
-_TYPE = "postgres"
+
+_ABORT = 126
+"""The exit status of a fetch that failed. PostgreSQL gives up recovery where restore_command ends
+with more than 125; with less it takes the file for missing, all WAL for recovered, and starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Args:
+    pull: bool
+    push: bool
+    file: str
+    path: Path
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Self:
+        if arguments["--s3-prefix"] is not None and not arguments["fetch"]:
+            raise UsageError("usage", "--s3-prefix goes with fetch only", "leave it out")
+        return cls(
+            pull=bool(arguments["pull"]),
+            push=bool(arguments["push"]),
+            file=arguments["FILE"] or "",
+            path=Path(arguments["PATH"] or ""),
+        )
 
 
 def main() -> int:
-    return pipe.main(__doc__, run)
+    if "fetch" not in sys.argv:
+        return pipe.main(__doc__, run)
+    sys.excepthook = _abort
+    return pipe.main(__doc__, run, unable=_unable)
 
 
 def run(invocation: Invocation) -> int | None:
-    _pull(invocation)
+    args = Args.of(invocation.arguments)
+    if args.pull:
+        _pull(invocation)
+    elif args.push:
+        _push(invocation, args.path)
+    elif not _fetch(invocation, args):
+        return Exit.FAILED
     return None
+
+
+def _unable(name: str, error: BackupError) -> int:
+    complain(f"{name}: {error}")
+    return _ABORT
+
+
+def _abort(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> NoReturn:
+    """End as a failed fetch does, whatever it is that nobody foresaw."""
+    sys.__excepthook__(kind, error, traceback)
+    os._exit(_ABORT)
+
+
+def _push(invocation: Invocation, path: Path) -> None:
+    from three_backup.sources.postgres.wal.push import push
+
+    settings = invocation.configuration.source_settings(SOURCE)
+    catalog = invocation.catalog(settings.storage)
+    push(catalog, path, settings.compression_level, invocation.say)
+
+
+def _fetch(invocation: Invocation, args: Args) -> bool:
+    from three_backup.sources.postgres.wal.fetch import fetch
+
+    settings = invocation.configuration.source_settings(SOURCE)
+    return fetch(invocation.catalog(settings.storage), args.file, args.path)
 
 
 def _pull(invocation: Invocation) -> None:
     from three_backup.sources.postgres.wal.pull import gap_error, pull
 
-    settings, started = invocation.configuration.source_settings(_TYPE), time.monotonic()
-    record, error = of_source(_TYPE, _TYPE), None
+    settings, started = invocation.configuration.source_settings(SOURCE), time.monotonic()
+    record, error = of_source(SOURCE, SOURCE), None
     try:
         with translated(), invocation.bar("WAL", None) as progress:
             pulled = pull(
@@ -75,4 +146,4 @@ def _record(pulled: "Pulled", seconds: float) -> Record:
     }
     if pulled.gap is not None:
         fields["gap"] = dict(zip(("from", "to"), map(lsn, pulled.gap), strict=True))
-    return of_source(pulled.carrier, _TYPE, carrier=pulled.carrier, wal=fields)
+    return of_source(pulled.carrier, SOURCE, carrier=pulled.carrier, wal=fields)

@@ -109,6 +109,22 @@ class WalArchive:
     def put_history(self, timeline: int, content: bytes) -> None:
         self.store.write(self._folder + history_name(timeline), content)
 
+    def add_history(self, timeline: int, content: bytes) -> None:
+        """Store a history file unless it is there. Raises BackupError if another one is."""
+        try:
+            stored = self.history(timeline)
+        except MissingError:
+            self.put_history(timeline, content)
+            return
+        if stored != content:
+            raise BackupError(
+                "postgres.other_history",
+                f"{self.carrier}: the archive has another timeline {timeline} "
+                f"({history_name(timeline)} differs)",
+                "recover with restore_command = 'tb-wal fetch %f %p', so that the server takes a "
+                "number that is free, or archive it below another s3_prefix",
+            )
+
     def reached(self) -> Reached | None:
         """Return how far the archive is known to be complete; None if nobody has noted it."""
         try:
@@ -126,6 +142,11 @@ class WalArchive:
     def note_reached(self, reached: Reached) -> None:
         fields = {**asdict(reached), "at": reached.at.astimezone(UTC).isoformat()}
         self.store.write(self._folder + _REACHED, json.dumps(fields).encode() + b"\n")
+
+    def note_further(self, before: Reached | None, now: Reached) -> None:
+        """Note how far the archive is complete unless it was further before."""
+        if before is None or (before.timeline, before.lsn) <= (now.timeline, now.lsn):
+            self.note_reached(now)
 
     def delete(self, pieces: Iterable[Piece], histories: Iterable[int] = ()) -> None:
         """Delete pieces, then history files."""

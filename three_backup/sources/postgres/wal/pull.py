@@ -7,12 +7,11 @@ from three_backup.catalog.catalog import Catalog
 from three_backup.errors import BackupError
 from three_backup.host.locks import carrier_lock
 from three_backup.model.objects import Carrier
-from three_backup.s3.failures import MissingError
 from three_backup.sources.jobs import Advance, Say
 from three_backup.sources.postgres.connection import connect, connect_replication
 from three_backup.sources.postgres.preflight import Cluster, check_backup, read_cluster
 from three_backup.sources.postgres.wal.archive import Reached, WalArchive, archived_clusters
-from three_backup.sources.postgres.wal.names import history_name, lsn
+from three_backup.sources.postgres.wal.names import lsn
 from three_backup.sources.postgres.wal.receive import Kept, Received, receive
 from three_backup.sources.postgres.wal.resume import Part, archived_until, parts
 from three_backup.sources.postgres.wal.server import Now, ask_now
@@ -105,7 +104,7 @@ def _pull(archive: WalArchive, cluster: Cluster, name: str, advance: Advance, sa
         return Pulled(cluster.carrier, now.timeline, now.end, now.end, Received(), None)
     at_work = _Pull(archive, kept, segment_size, advance)
     received = sum(map(at_work.receive, lacking), Received())
-    _note(archive, reached, Reached(now.timeline, now.end, now.at, segment_size))
+    archive.note_further(reached, Reached(now.timeline, now.end, now.at, segment_size))
     start = lacking[0].start
     return Pulled(cluster.carrier, now.timeline, start, now.end, received, at_work.gap)
 
@@ -144,28 +143,7 @@ def _introduce(archive: WalArchive, reached: Reached | None, now: Now, say: Say)
         )
     if reached is None or reached.timeline != now.timeline:
         for timeline, content in now.histories.items():
-            _store_history(archive, timeline, content)
-
-
-def _store_history(archive: WalArchive, timeline: int, content: bytes) -> None:
-    try:
-        stored = archive.history(timeline)
-    except MissingError:
-        archive.put_history(timeline, content)
-        return
-    if stored != content:
-        raise BackupError(
-            "postgres.other_history",
-            f"{archive.carrier}: the archive has another timeline {timeline} "
-            f"({history_name(timeline)} differs)",
-            "recover with restore_command = 'tb-wal fetch %f %p', so that the server takes a "
-            "number that is free, or archive it below another s3_prefix",
-        )
-
-
-def _note(archive: WalArchive, before: Reached | None, now: Reached) -> None:
-    if before is None or (before.timeline, before.lsn) <= (now.timeline, now.lsn):
-        archive.note_reached(now)
+            archive.add_history(timeline, content)
 
 
 def _set_back(archive: WalArchive, part: Part, now: Now) -> BackupError:
