@@ -18,6 +18,7 @@ from tests.bench import (
     postgres,
     small_table,
     transfer,
+    wal,
     zfs_stream,
 )
 from tests.bench.report import Plan, say
@@ -27,6 +28,7 @@ ROWS: dict[str, Callable[[Plan], None]] = {
     "postgres-incremental": postgres.incremental,
     "small-table": small_table.run,
     "many-tables": many_tables.run,
+    "wal": wal.run,
     "upload": transfer.upload,
     "download": transfer.download,
     "zfs-stream": zfs_stream.run,

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -17,6 +18,8 @@ from tests.lab.dialects import certificate_in
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
+from three_backup.model.storage import Storage
+from three_backup.s3.store import Store
 
 DATABASE = "bench"
 _SETTINGS = {
@@ -117,9 +120,16 @@ class Cluster:
         cost = self.tools.cost(f"pg_basebackup -c fast -X fetch {on_top} -D {new}")
         return cost.of_size(size_of(new))
 
-    def tools_by_tls(self) -> Tools:
+    def tools_by_tls(self, **options: object) -> Tools:
         """Return tools that reach the bucket by TLS, as pgBackRest does."""
-        return self.tools_with(s3_endpoint=self._s3.secure_endpoint, s3_ca_file=self._certificate)
+        secure = self._s3.secure_endpoint
+        return self.tools_with(s3_endpoint=secure, s3_ca_file=self._certificate, **options)
+
+    def store(self, prefix: str = "") -> Store:
+        """Return what lies below a prefix of the bucket."""
+        storage = Storage(self.folder, self._s3.endpoint, BUCKET, prefix)
+        access, secret = self._s3.access_key, self._s3.secret_key
+        return Store(replace(storage, access_key=access, secret_key=secret))
 
     @property
     def _repository(self) -> Repository:

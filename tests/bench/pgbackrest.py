@@ -38,6 +38,7 @@ compress-type=zst
 compress-level=3
 start-fast=y
 lock-path={folder}/lock
+spool-path={folder}/spool
 log-level-console=warn
 log-level-file=off
 
@@ -108,6 +109,10 @@ class PgBackRest:
         """Run a line of shell in which `$pgbackrest` names the program."""
         environ = {**self._server.environ, "HOME": "/", "pgbackrest": str(self._program)}
         return measure(line, environ, account=self._account)
+
+    @property
+    def program(self) -> Path:
+        return self._program
 
     def give(self, path: Path) -> None:
         """Give the path to the account of pgBackRest, so that it can write there."""

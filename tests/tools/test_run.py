@@ -382,3 +382,82 @@ def test_the_last_run_is_left_for_who_asks_for_the_status(installation: Installa
     assert left["carriers"][CARRIER]["why"].startswith(ERROR["message"])
     metrics = (installation.folder / "tb.prom").read_text()
     assert f'three_backup_failing{{carrier="{CARRIER}"}} 1' in metrics
+
+
+PULLED = {
+    "v": 1,
+    "id": CARRIER,
+    "type": "postgres",
+    "carrier": CARRIER,
+    "wal": {"timeline": 1, "from": "0/0", "to": "0/1", "pieces": 1, "bytes": 1, "stored": 1},
+}
+
+
+def pulls(installation: Installation, *, status: int, **fields: object) -> None:
+    """Let tb-wal note that it ran, print a record, and end with the status."""
+    (installation.folder / "pg_dump").touch(mode=0o755)
+    line, order = json.dumps({**PULLED, **fields}), str(installation.folder / "order")
+    installation.stage(
+        "tb-wal",
+        f"import sys\nopen({order!r}, 'a').write(sys.argv[1] + '\\n')\n"
+        f"print({line!r})\nraise SystemExit({status})\n",
+    )
+    installation.stage("tb-rotate", f"open({order!r}, 'a').write('stages\\n')\n{COPY}")
+
+
+PULL = "- postgres/*:\n    wal: pull\n"
+
+
+def order(installation: Installation) -> list[str]:
+    return (installation.folder / "order").read_text().split()
+
+
+@pytest.fixture
+def pulling(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> Installation:
+    """An installation where PostgreSQL is found."""
+    monkeypatch.setenv("PATH", f"{installation.folder}{os.pathsep}{os.environ['PATH']}")
+    installation.discovers(record("users"))
+    return installation
+
+
+def test_the_log_is_pulled_before_the_stages_and_after_them(pulling: Installation) -> None:
+    pulls(pulling, status=0)
+    status, output, _ = pulling.run("--json", options=PULL)
+    assert status == 0
+    assert order(pulling) == ["pull", "stages", "pull"]
+    assert ["wal" in json.loads(line) for line in output.splitlines()] == [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"), [(("-s", "lxd"), PULL), ((), ""), ((), f"{PULL}    disable: true\n")]
+)
+def test_the_log_is_not_pulled_unless_it_is_asked_for(
+    arguments: tuple[str, ...], options: str, pulling: Installation
+) -> None:
+    pulls(pulling, status=1)
+    status, _, _ = pulling.run(*arguments, options=options)
+    assert status == 0
+    assert order(pulling) == ["stages"]
+
+
+def test_a_failed_pull_fails_the_run_and_is_told_once(pulling: Installation) -> None:
+    pulls(pulling, status=1, error={**ERROR, "tool": "tb-wal"})
+    status, output, _ = pulling.run("-q", options=PULL)
+    assert status == 1
+    assert order(pulling) == ["pull", "stages", "pull"]
+    assert output.count(f"{CARRIER}: the bucket refuses the key") == 1
+    assert "the run failed" in output
+
+
+def test_a_pull_that_died_is_named(pulling: Installation) -> None:
+    pulls(pulling, status=0)
+    pulling.stage("tb-wal", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    status, output, errors = pulling.run(options=PULL)
+    assert status == 1
+    assert "tb-wal was ended by SIGKILL" in output
+    assert "tb-wal was ended by SIGKILL" in errors
+
+
+def test_a_pull_of_cron_that_is_at_work_is_no_failure(pulling: Installation) -> None:
+    pulls(pulling, status=75)
+    assert pulling.run(options=PULL)[0] == 0

@@ -15,7 +15,8 @@ Options:
   -h, --help               show this
       --version            show the version
 
-Runs tb-discover | tb-plan | tb-snapshot | tb-upload | tb-rotate under the lock of the run.
+Runs tb-discover | tb-plan | tb-snapshot | tb-upload | tb-rotate under the lock of the run. Where
+the configuration says wal: pull, tb-wal pull runs before and after them.
 """
 
 import os
@@ -28,10 +29,12 @@ from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.command import Pipeline, Program, joined, signal_name
+from three_backup.deciding.discovery import reachable
 from three_backup.errors import BackupError, Exit, UsageError
 from three_backup.host.locks import IfRunning, RunLock, Takeover, run_lock
 from three_backup.host.processes import Holder
 from three_backup.host.signals import StoppedError
+from three_backup.model import wal
 from three_backup.model.records import Record, malformed_line
 from three_backup.pipe import Invocation, translated
 from three_backup.screen.progress import HEARTBEAT
@@ -39,11 +42,12 @@ from three_backup.screen.terminal import Colour, painted
 from three_backup.watching import last_run, metrics, summary
 from three_backup.watching.hooks import Event, Hooks
 from three_backup.watching.last_run import LastRun, RunLedger
-from three_backup.watching.summary import Summary
+from three_backup.watching.summary import Outcome, Summary
 
 _STAGES = ("tb-discover", "tb-plan", "tb-snapshot", "tb-upload", "tb-rotate")
-_WRITING = ("tb-snapshot", "tb-upload", "tb-rotate")
-_MOVING = ("tb-snapshot", "tb-upload")
+_LOG = "tb-wal"
+_WRITING = ("tb-snapshot", "tb-upload", "tb-rotate", _LOG)
+_MOVING = ("tb-snapshot", "tb-upload", _LOG)
 _DECISIVE = (Exit.CONFIGURATION, Exit.USAGE)
 _SIGNALLED = 128
 _ORDERLY = (Exit.OK, Exit.FAILED, Exit.UNREACHABLE, Exit.CLOSED_PIPE, *_DECISIVE)
@@ -71,24 +75,36 @@ def main() -> int:
 def run(invocation: Invocation) -> Exit:
     settings, folder = invocation.configuration.run, _folder_of_stages()
     args = Args.of(invocation.arguments)
-    stages = _stages(invocation, folder, adopt=args.adopt)
+    stages = [_program(invocation, folder, name, adopt=args.adopt) for name in _STAGES]
+    log = _program(invocation, folder, _LOG, "pull", adopt=args.adopt)
     patience = Takeover(args.if_running or settings.if_running, settings.kill_after)
     with run_lock(settings.local_dir, patience, invocation.clock, invocation.say) as lock:
         try:
-            return _run(invocation, lock, stages, quiet=args.quiet)
+            return _run(invocation, lock, stages, log, quiet=args.quiet)
         except (KeyboardInterrupt, StoppedError):
             invocation.say("stopped, and every stage has ended; the next run goes on from here")
             raise
 
 
-def _run(invocation: Invocation, lock: RunLock, stages: Sequence[Program], *, quiet: bool) -> Exit:
+def _run(
+    invocation: Invocation,
+    lock: RunLock,
+    stages: Sequence[Program],
+    log: Program,
+    *,
+    quiet: bool,
+) -> Exit:
     started, done, account = time.monotonic(), Summary(), RunLedger()
     _tell(invocation, Event.START, {"headline": "the run begins"})
+    before = _pulled(invocation, lock, log)  # a base needs the log from its beginning on
     statuses = _statuses(invocation, lock, stages, (done.add, account.add))
     deaths = _deaths(statuses, done)
     for death in deaths:
         invocation.say(death)
-    status, seconds = _status(statuses, done, deaths), time.monotonic() - started
+    status = _status(statuses, done, deaths)
+    if lost := dict.fromkeys((*before, *_pulled(invocation, lock, log))):
+        deaths, status = [*deaths, *lost], status or Exit.FAILED
+    seconds = time.monotonic() - started
     _remember(invocation, account, LastRun(lock.since, invocation.clock(), status, tuple(deaths)))
     if not invocation.json and (status is not Exit.OK or not quiet):
         colour = Colour.GREEN if status is Exit.OK else Colour.RED
@@ -97,6 +113,23 @@ def _run(invocation: Invocation, lock: RunLock, stages: Sequence[Program], *, qu
     event = Event.SUCCESS if status is Exit.OK else Event.FAILURE
     _tell(invocation, event, {"status": int(status), **summary.facts(done, seconds, deaths)})
     return status
+
+
+def _pulled(invocation: Invocation, lock: RunLock, log: Program) -> list[str]:
+    """Bring the log up to now into S3 if the configuration asks for it; return what failed."""
+    settings = invocation.configuration.source_settings(wal.SOURCE)
+    reached = (source.type for source in reachable(invocation.patterns))
+    if settings.wal is not wal.Wal.PULL or settings.disable or wal.SOURCE not in reached:
+        return []
+    done = Summary()
+    (status,) = _statuses(invocation, lock, [log], (done.add,))
+    if status in (Exit.OK, Exit.BUSY):  # another pull does it
+        return []
+    failures = list(done.remarks.get(Outcome.FAILED, ()))
+    if not failures:
+        failures = [f"{_LOG} {_how(status)}"]
+        invocation.say(failures[0])
+    return failures
 
 
 def _statuses(
@@ -108,7 +141,7 @@ def _statuses(
     """Run the stages, give each record of the last one to adds, and return how they ended."""
     os.environ[HEARTBEAT] = str(lock.path)
     with joined(stages, inherited=(lock.descriptor,)) as pipeline:
-        lock.name(_members(pipeline))
+        lock.name(_members(pipeline, stages))
         for record in _records(invocation, pipeline.output):
             lock.beat()
             for add in adds:
@@ -146,11 +179,9 @@ def _folder_of_stages() -> Path:
     return folder
 
 
-def _stages(invocation: Invocation, folder: Path, *, adopt: bool) -> list[Program]:
-    return [
-        Program((sys.executable, str(folder / name), *_options(invocation, name, adopt=adopt)))
-        for name in _STAGES
-    ]
+def _program(invocation: Invocation, folder: Path, name: str, *words: str, adopt: bool) -> Program:
+    options = _options(invocation, name, adopt=adopt)
+    return Program((sys.executable, str(folder / name), *words, *options))
 
 
 def _options(invocation: Invocation, stage: str, *, adopt: bool) -> Iterable[str]:
@@ -166,9 +197,10 @@ def _options(invocation: Invocation, stage: str, *, adopt: bool) -> Iterable[str
         yield f"--progress={invocation.progress}"
 
 
-def _members(pipeline: Pipeline) -> list[Holder]:
+def _members(pipeline: Pipeline, stages: Sequence[Program]) -> list[Holder]:
     """Return tb-run and those of its stages that still run."""
-    named = {os.getpid(): "tb-run", **dict(zip(pipeline.pids, _STAGES, strict=True))}
+    names = [Path(stage.argv[1]).name for stage in stages]
+    named = {os.getpid(): "tb-run", **dict(zip(pipeline.pids, names, strict=True))}
     found = (Holder.of(pid, name) for pid, name in named.items())
     return [holder for holder in found if holder is not None]
 
