@@ -27,6 +27,10 @@ class Keeping(Protocol):
     def source(self) -> Source: ...
 
     @property
+    def logged(self) -> FolderSource | None:
+        """The source, if what its servers log between snapshots is kept, too."""
+
+    @property
     def sends(self) -> bool:
         """Whether snapshots are uploaded; else the server has written them to S3 itself."""
 
@@ -82,6 +86,10 @@ class KeptNearby:
 
     source: FolderSource | PointSource
     sends: ClassVar = True
+
+    @property
+    def logged(self) -> FolderSource | None:
+        return None
 
     def without_s3(self, catalog: Catalog, error: BackupError) -> Catalog:
         return catalog.without_s3(error)

@@ -25,6 +25,10 @@ class DirectKeeping:
     source: DirectSource
     sends: ClassVar = False
 
+    @property
+    def logged(self) -> None:
+        return None
+
     def without_s3(self, catalog: Catalog, error: BackupError) -> NoReturn:
         raise error
 

@@ -18,6 +18,10 @@ from three_backup.sources.jobs import FolderJob, Say, SnapshotJob
 class FolderKeeping(KeptNearby):
     source: FolderSource
 
+    @property
+    def logged(self) -> FolderSource:
+        return self.source
+
     def known(
         self, catalog: Catalog, carrier: Carrier, listed: Sequence[Stored], say: Say
     ) -> Sequence[Stored]:

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from io import BufferedIOBase
+from itertools import pairwise
 from typing import Any, Protocol
 
 from three_backup.config.settings import Settings
@@ -28,6 +29,7 @@ from three_backup.sources.jobs import (
     DrillJob,
     FolderJob,
     Landing,
+    LogJob,
     MomentJob,
     RestoreJob,
     Say,
@@ -119,6 +121,7 @@ class Window:
 
     since: datetime
     until: datetime
+    opened_by: SnapshotId | None = None  # the snapshot from which its first moment is restored
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +131,34 @@ class Log:
     windows: tuple[Window, ...]  # the oldest first, with gaps between
     reached: datetime | None  # it is complete until then; None: nothing is known
     stored_size: int  # bytes in S3
+    troubles: tuple[str, ...] = ()  # sentences on what is damaged or lacking, gaps aside
+
+    @property
+    def gaps(self) -> tuple[Window, ...]:
+        """The times between two windows, the oldest first."""
+        return tuple(
+            Window(before.until, after.since, after.opened_by)
+            for before, after in pairwise(self.windows)
+        )
+
+    @property
+    def leads_on(self) -> bool:
+        """Whether the next moment can be restored, once what is logged until then lies in S3."""
+        return bool(self.windows) and self.ended is None
+
+    @property
+    def ended(self) -> datetime | None:
+        """When the last window ended, if what was logged later leads on from no snapshot yet."""
+        last = self.windows[-1].until if self.windows else None
+        return last if last and self.reached and last < self.reached else None
 
 
 @dataclass(frozen=True, slots=True)
 class LogVerdict:
-    """What retention decides on keys of the log."""
+    """What retention decides on keys of the log: they may go."""
 
     keys: Sequence[str]  # relative to the prefix; the last one is deleted last
+    stored_size: int  # bytes in S3
     reason: str
 
 
@@ -247,6 +271,18 @@ class FolderSource(Source, Restorer, Protocol):
 
     def objects_then(self, job: RestoreJob, pattern: str) -> Sequence[CarriedObject]:
         """Return what the pattern selects of all that existed at the job's landing."""
+
+    def log(self, job: LogJob) -> Log | None:
+        """Return which moments can be restored; None where nothing logged lies in S3.
+
+        The server is not asked. Costs one listing and a few small keys.
+        """
+
+    def expendable_log(self, job: LogJob) -> Sequence[LogVerdict]:
+        """Return what of the log no snapshot of the job needs, in the order of its deletion.
+
+        Nothing is expendable for a job without manifests. Raises ManifestError.
+        """
 
 
 class DirectSource(Source, Protocol):

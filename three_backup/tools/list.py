@@ -6,7 +6,7 @@ Usage:
 Options:
   -s, --select PATTERN  only objects whose id matches; may be repeated
       --stages          with stage and max_stage
-      --snapshots       with every snapshot, its size and where it lies
+      --snapshots       with every snapshot and the moments between them
       --drills          with when each was last proved by tb-verify
       --stored          what the snapshots hold instead of what the sources hold
       --s3-prefix NAME  with --stored: of another host, below its s3_prefix
@@ -29,20 +29,22 @@ from typing import Any, Self
 from three_backup import pipe
 from three_backup.catalog.carriers import record_of
 from three_backup.catalog.catalog import Catalog
-from three_backup.catalog.drills import Drills
 from three_backup.catalog.hollow import look
+from three_backup.catalog.hollow_memory import filled
 from three_backup.deciding import discovery
 from three_backup.deciding.holding import outlook, unsupported
 from three_backup.errors import BackupError
+from three_backup.keeping import moments
 from three_backup.model.objects import Carrier, selected
 from three_backup.model.records import Record
-from three_backup.model.snapshots import SnapshotId, rfc3339
-from three_backup.model.storage import Storage
+from three_backup.model.snapshots import SnapshotId
 from three_backup.pipe import Invocation, is_stored, translated
 from three_backup.restoring.nothing_found import Whereabouts
 from three_backup.screen import formats
 from three_backup.screen.terminal import Colour, painted
 from three_backup.sources import SOURCES
+from three_backup.sources.base import Log
+from three_backup.watching.proved import Proved
 
 _RIGHT = frozenset({2})
 _TOO_LARGE = 1 << 64
@@ -72,6 +74,7 @@ class _Listed:
     carrier: Carrier
     records: Sequence[Record]
     snapshots: Sequence[Mapping[str, Any]]
+    log: Log | None = None  # which moments between them can be restored
 
 
 def main() -> int:
@@ -86,14 +89,14 @@ def run(invocation: Invocation) -> None:
         invocation.say(str(empty))
         return
     groups = groupby(_records(invocation, stored=args.stored), key=lambda record: record.carrier)
-    proved = _Proved(invocation)
+    proved = Proved(invocation.clock())
     listed = (
         _look_up(invocation, args, proved, carrier, list(group)) for carrier, group in groups
     )
     if invocation.json:
         for entry in listed:
             for record in entry.records:
-                invocation.emit(_with_snapshots(record, entry.snapshots))
+                invocation.emit(_with_snapshots(record, entry))
     else:
         _show(invocation, args, list(listed), proved)
 
@@ -119,35 +122,10 @@ def _failed(
         yield record if error is None else invocation.fail(record, error)
 
 
-class _Proved:
-    """When each object last passed a drill, by the listing of each storage."""
-
-    def __init__(self, invocation: Invocation) -> None:
-        self._invocation = invocation
-        self._drills: dict[Storage, Drills] = {}
-
-    def shown(self, catalog: Catalog, records: Sequence[Record]) -> list[Record]:
-        drills = self._drills.setdefault(catalog.storage, Drills(catalog.bucket))
-        return [record if record.failed else self._one(drills, record) for record in records]
-
-    def _one(self, drills: Drills, record: Record) -> Record:
-        good = drills.last_good(record.id)
-        return record.with_fields(drilled_at=None if good is None else rfc3339(good))
-
-    def age(self, record: Record) -> str:
-        """Format the age of the last good drill: `40s`, `3h`, `5d`, or `never`."""
-        if record.failed or record.unsupported:
-            return ""
-        good = record.fields.get("drilled_at")
-        if good is None:
-            return "never"
-        return formats.age(datetime.fromisoformat(good), self._invocation.clock())
-
-
 def _look_up(
     invocation: Invocation,
     args: Args,
-    proved: _Proved,
+    proved: Proved,
     carrier: Carrier,
     records: Sequence[Record],
 ) -> _Listed:
@@ -165,17 +143,17 @@ def _look_up(
             records = _with_stages(invocation, catalog, carrier, records)
     if args.drills:
         records = proved.shown(catalog, records)
-    snapshots = _snapshots(catalog, carrier, errors) if args.snapshots else []
+    snapshots, log = _snapshots(catalog, carrier, errors) if args.snapshots else ([], None)
     failed = (invocation.fail(record_of(carrier), error) for error in errors)
     # --stored told of the same manifests.
     new = [failure for failure in failed if failure not in records]
-    return _Listed(carrier, [*records, *new], snapshots)
+    return _Listed(carrier, [*records, *new], snapshots, log)
 
 
 def _snapshots(
     catalog: Catalog, carrier: Carrier, errors: list[BackupError]
-) -> Sequence[Mapping[str, Any]]:
-    snapshots, hollow, found = catalog.snapshots(carrier), {}, []
+) -> tuple[Sequence[Mapping[str, Any]], Log | None]:
+    snapshots, hollow, found, log = catalog.snapshots(carrier), {}, [], None
     with _collected(errors):
         hollow = look(catalog, carrier, [stored.id for stored in snapshots if stored.s3])
     missing = discovery.missing_of(carrier, snapshots, hollow)
@@ -183,7 +161,9 @@ def _snapshots(
         with _collected(errors):
             manifest = catalog.manifest(carrier, stored)
             found.append(discovery.describe(stored, manifest, missing, hollow))
-    return found
+    with _collected(errors):
+        log = moments.log_of(catalog, carrier, filled(snapshots, hollow))
+    return found, log
 
 
 @contextmanager
@@ -212,11 +192,14 @@ def _with_stages(
     return shown
 
 
-def _with_snapshots(record: Record, snapshots: Sequence[Mapping[str, Any]]) -> Record:
-    return record if record.failed or not snapshots else record.with_fields(snapshots=snapshots)
+def _with_snapshots(record: Record, entry: _Listed) -> Record:
+    if record.failed or not entry.snapshots:
+        return record
+    known = {} if entry.log is None else {"moments": moments.described(entry.log)}
+    return record.with_fields(snapshots=entry.snapshots, **known)
 
 
-def _show(invocation: Invocation, args: Args, listed: Sequence[_Listed], proved: _Proved) -> None:
+def _show(invocation: Invocation, args: Args, listed: Sequence[_Listed], proved: Proved) -> None:
     records = [record for entry in listed for record in entry.records]
     if not records:
         here = "; without records it lists by itself: tb-list < /dev/null"
@@ -237,11 +220,15 @@ def _show(invocation: Invocation, args: Args, listed: Sequence[_Listed], proved:
         invocation.write(
             "\n" + formats.table([heading, *snapshots], _RIGHT | {3}, invocation.width)
         )
+    for entry in listed:
+        if entry.log is not None:
+            lines = (entry.carrier, *(f"  {line}" for line in moments.sentences(entry.log)))
+            invocation.write("\n" + "\n".join(lines) + "\n")
     for record in records:
         invocation.count(record)
 
 
-def _columns(args: Args, proved: _Proved) -> dict[str, Callable[[Record], str]]:
+def _columns(args: Args, proved: Proved) -> dict[str, Callable[[Record], str]]:
     """Return the columns: by its heading, what each shows of a record."""
     columns: dict[str, Callable[[Record], str]] = {
         "OBJECT": lambda record: record.id,

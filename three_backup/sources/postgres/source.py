@@ -9,12 +9,13 @@ from three_backup.model.findings import Finding
 from three_backup.model.kept import Kept
 from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import CarriedObject, Manifest
-from three_backup.sources.base import Found, Planned, Restored, Unreadable
+from three_backup.sources.base import Found, Log, LogVerdict, Planned, Restored, Unreadable
 from three_backup.sources.jobs import (
     CheckJob,
     DrillJob,
     FolderJob,
     Landing,
+    LogJob,
     MomentJob,
     RestoreJob,
     Say,
@@ -109,6 +110,16 @@ class PostgresSource:
         from three_backup.sources.postgres.chain.read_through import read_through
 
         return read_through(job)
+
+    def log(self, job: LogJob) -> Log | None:
+        from three_backup.sources.postgres.wal.windows import log
+
+        return log(job)
+
+    def expendable_log(self, job: LogJob) -> Sequence[LogVerdict]:
+        from three_backup.sources.postgres.wal.retention import expendable_log
+
+        return expendable_log(job)
 
 
 def _risen(live: Sequence[tuple[Mapping[str, Any], Settings]], newest: Manifest) -> str | None:

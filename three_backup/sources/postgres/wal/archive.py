@@ -5,7 +5,7 @@ when the archive is known to be complete: on an idle server no new piece would t
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -41,6 +41,22 @@ class Reached:
     segment_size: int  # bytes, of the cluster's segments
 
 
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All that lies in an archive, but for the WAL itself."""
+
+    pieces: Sequence[Piece]  # sorted
+    histories: Mapping[int, bytes]  # the history files, by timeline
+    reached: Reached | None
+
+    @property
+    def newest_timeline(self) -> int | None:
+        """The timeline that the server is on, as far as the archive knows."""
+        noted = () if self.reached is None else (self.reached.timeline,)
+        ended = (piece.timeline for piece in self.pieces[-1:])
+        return max((*self.histories, *ended, *noted), default=None)
+
+
 class WalArchive:
     """The archived WAL of one cluster. Threads may share it."""
 
@@ -55,6 +71,21 @@ class WalArchive:
     def place(self) -> str:
         """The s3:// address of the archive, for a person."""
         return self.store.place(self._folder)
+
+    def contents(self) -> Contents:
+        """Return all that lies here: a request per thousand keys, and one per history file."""
+        length, listed = len(self._folder), list(self.store.keys(self._folder))
+        names = [found.key[length:] for found in listed]
+        pieces = (
+            Piece.parse(name, found.size, found.modified)
+            for name, found in zip(names, listed, strict=True)
+        )
+        histories = (timeline for name in names if (timeline := timeline_of_history(name)))
+        return Contents(
+            sorted(piece for piece in pieces if piece is not None),
+            {timeline: self.history(timeline) for timeline in histories},
+            self.reached() if _REACHED in names else None,
+        )
 
     def pieces(self, timeline: int | None = None, start: int = 0, end: int = 0) -> list[Piece]:
         """Return the pieces, sorted: all; or one timeline's; or only those from start to end.
@@ -151,14 +182,22 @@ class WalArchive:
     def delete(self, pieces: Iterable[Piece], histories: Iterable[int] = ()) -> None:
         """Delete pieces, then history files."""
         self.store.delete(
-            [self._folder + piece.key for piece in pieces]
-            + [self._folder + history_name(timeline) for timeline in histories]
+            [self.key_of(piece) for piece in pieces]
+            + [self.key_of_history(timeline) for timeline in histories]
         )
 
     def _parsed(self, keys: Iterable[ListedKey]) -> list[Piece]:
         length = len(self._folder)
         found = (Piece.parse(key.key[length:], key.size, key.modified) for key in keys)
         return sorted(piece for piece in found if piece is not None)
+
+    def key_of(self, piece: Piece) -> str:
+        """Return the piece's key, relative to the prefix."""
+        return self._folder + piece.key
+
+    def key_of_history(self, timeline: int) -> str:
+        """Return the key of a history file, relative to the prefix."""
+        return self._folder + history_name(timeline)
 
     def _damaged(self, piece: Piece, why: str) -> BackupError:
         return BackupError(
