@@ -26,7 +26,7 @@ from three_backup.config.settings import Settings
 from three_backup.deciding.holding import Holding
 from three_backup.deciding.kept_data import require_data
 from three_backup.host.locks import carrier_lock
-from three_backup.keeping import Keeping, keeping_of
+from three_backup.keeping import Keeping, keeping_of, moments
 from three_backup.keeping.removal import unclaimed
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.records import Record, of_source
@@ -35,7 +35,7 @@ from three_backup.model.snapshots import Stored
 from three_backup.model.stages import Stage
 from three_backup.model.storage import Storage
 from three_backup.pipe import Invocation, Once
-from three_backup.sources.base import PointHeldError
+from three_backup.sources.base import LogVerdict, PointHeldError
 
 _STAGES = {Place.LOCAL: Stage.ROTATED_LOCALLY, Place.S3: Stage.ROTATED_S3}
 
@@ -204,14 +204,19 @@ def _rotated(
         verdicts = Holding.of(carrier, live, configuration, catalog, snapshots, now).verdicts()
         decided = [verdict for verdict in verdicts if verdict.place in places]
         require_data(catalog, carrier, verdicts, places)
-        if args.dry_run:
-            return {"verdicts": [_said(invocation, carrier, verdict) for verdict in decided]}
         in_s3 = Place.S3 in places and catalog.s3 is not None
+        kept = [each.snapshot for each in verdicts if each.keep and each.place is Place.S3]
+        if args.dry_run:
+            said = [_said(invocation, carrier, verdict) for verdict in decided]
+            wal = moments.expendable(catalog, carrier, kept if in_s3 else (), invocation.say)
+            return {"verdicts": said, **_said_of_wal(invocation, carrier, wal)}
         if in_s3:
             catalog.claim()
             keeping.clear(catalog, carrier, now, invocation.say)
-        removed = _remove(invocation, keeping, catalog, carrier, decided)
+        removed: dict[str, Any] = _remove(invocation, keeping, catalog, carrier, decided)
         if in_s3:
+            wal = moments.expendable(catalog, carrier, kept, invocation.say)
+            removed.update(_remove_wal(catalog, wal))
             _report_unclaimed(invocation, catalog, carrier)
         _report_nameless(invocation, keeping, catalog, record)
         return {"removed": removed}
@@ -247,6 +252,21 @@ def _remove(
         else:
             removed[verdict.place].append(str(verdict.snapshot))
     return removed
+
+
+def _said_of_wal(
+    invocation: Invocation, carrier: Carrier, wal: Sequence[LogVerdict]
+) -> dict[str, Any]:
+    for verdict in wal:
+        invocation.say(f"{carrier}: {moments.why_expendable(verdict)}")
+    said = [{**moments.extent([verdict]), "reason": verdict.reason} for verdict in wal]
+    return {"wal_verdicts": said} if said else {}
+
+
+def _remove_wal(catalog: Catalog, wal: Sequence[LogVerdict]) -> dict[str, dict[str, int]]:
+    for verdict in wal:
+        catalog.bucket.delete(verdict.keys)
+    return {"wal": moments.extent(wal)} if wal else {}
 
 
 def _report_unclaimed(invocation: Invocation, catalog: Catalog, carrier: Carrier) -> None:

@@ -1,0 +1,132 @@
+"""Archived WAL beside snapshots: it is listed, watched, and removed once no snapshot needs it."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.forked import Forked
+from tests.pipeline.conftest import Host, host_beside, store
+from tests.postgres.archiving import Archiving
+from three_backup.demo.seaweed import SeaweedServer
+from three_backup.demo.servers import PostgresServer
+from three_backup.model.objects import Carrier
+from three_backup.sources.postgres.wal.archive import WalArchive
+from three_backup.sources.postgres.wal.names import position
+
+_NUMBERS = count(1)
+MB = 1 << 20
+ONE_BASE: dict[str, Any] = {
+    "wal": "pull",
+    "max_base_snapshots_local": 1,
+    "max_base_snapshots_s3": 1,
+    "max_incremental_snapshots_s3": 0,
+}
+BACKUP = "tb-discover | tb-snapshot --base | tb-upload"
+
+
+@pytest.fixture
+def walled(
+    server_folder: Path, seaweed: SeaweedServer, bucket: str, tools: Forked
+) -> Iterator[Host]:
+    """A host with a server that has segments of a megabyte, and one base in S3."""
+    folder = server_folder / f"walled{next(_NUMBERS)}"
+    settings = {"wal_keep_size": "1GB"}
+    with (
+        PostgresServer(folder, 17, settings, initdb=["--wal-segsize=1"]) as server,
+        host_beside(server_folder, server, seaweed, bucket, tools) as host,
+    ):
+        host.configure(**ONE_BASE)
+        host.execute("create table noise (at timestamptz)")
+        host.good(BACKUP)
+        yield host
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def archiving(walled: Host) -> Archiving:
+    ((identifier,),) = walled.rows("select system_identifier::text from pg_control_system()")
+    carrier = Carrier(f"postgres/cluster/{identifier}")
+    return Archiving(walled.server, WalArchive(store(walled), carrier))
+
+
+def write(host: Host, segments: int = 1) -> None:
+    """Write WAL into as many segments, or one more."""
+    for _ in range(segments):
+        host.execute("insert into noise values (now())")
+        host.execute("select pg_switch_wal()")
+
+
+def keys(host: Host) -> set[str]:
+    return {found.key for found in store(host).all_keys("wal/")}
+
+
+def starts(host: Host) -> list[int]:
+    """Return where the snapshots in S3 start, the oldest first."""
+    manifests = [
+        json.loads(store(host).read(found.key))
+        for found in store(host).all_keys("manifests/postgres/")
+    ]
+    return sorted(position(manifest["facts"]["start_lsn"]) for manifest in manifests)
+
+
+def test_the_list_says_which_moments_can_be_restored(walled: Host, archiving: Archiving) -> None:
+    write(walled)
+    assert "moment" not in walled.good("tb-list --snapshots < /dev/null").stdout
+    archiving.catch_up()
+    (record, *_) = walled.good("tb-list --json --snapshots < /dev/null").records
+    (window,) = record["moments"]["windows"]
+    assert window["until"] == record["moments"]["reached"]
+    assert record["moments"]["size"] == sum(
+        found.size for found in store(walled).all_keys("wal/") if found.key.endswith(".zst")
+    )
+    shown = walled.good("tb-list --snapshots < /dev/null").stdout
+    assert f"\n  any moment from {window['since']} to {window['until']}\n" in shown
+
+    write(walled)
+    archiving.catch_up(lose=True)
+    write(walled)
+    archiving.catch_up()
+    shown = walled.good("tb-list --stored --snapshots").stdout
+    assert f"\n  not after {window['until']}, until there is a new snapshot\n" in shown
+    walled.good(BACKUP)
+    write(walled)
+    archiving.catch_up()
+    (record, *_) = walled.good("tb-list --stored --json --snapshots").records
+    first, second = record["moments"]["windows"]
+    shown = walled.good("tb-list --snapshots < /dev/null").stdout
+    assert f"\n  not between {first['until']} and {second['since']}\n" in shown
+
+
+def test_what_no_kept_base_needs_is_removed_and_nothing_else(
+    walled: Host, archiving: Archiving
+) -> None:
+    write(walled, 3)
+    archiving.catch_up()
+    walled.good(BACKUP)
+    write(walled, 2)
+    archiving.catch_up()
+    before = keys(walled)
+    dry = walled.good("tb-discover | tb-rotate --dry-run")
+    assert keys(walled) == before
+    (verdict,) = dry.records[0]["wal_verdicts"]
+    assert dry.stderr.count("WAL in S3, ") == 1
+    assert "before the oldest kept base, " in dry.stderr
+    (record, *_) = walled.good("tb-discover | tb-rotate").records
+    gone = before - keys(walled)
+    (start,) = starts(walled)
+    assert gone == {
+        key for key in before if key.endswith(".zst") and piece_end(key) <= start // MB * MB
+    }
+    assert gone
+    assert record["removed"]["wal"]["keys"] == verdict["keys"] == len(gone)
+    (again, *_) = walled.good("tb-discover | tb-rotate").records
+    assert "wal" not in again["removed"]
+
+
+def piece_end(key: str) -> int:
+    return int(key.removesuffix(".zst").rpartition("-")[2], 16)
