@@ -31,6 +31,7 @@ from three_backup.config.options import duration
 from three_backup.deciding.due import Clock
 from three_backup.errors import BackupError, Exit, UsageError
 from three_backup.host import locks
+from three_backup.keeping import moments
 from three_backup.model.records import Record, of_source
 from three_backup.model.schedule import host_zone
 from three_backup.model.snapshots import rfc3339
@@ -43,9 +44,9 @@ from three_backup.watching.last_run import LastRun
 from three_backup.watching.metrics import Measured
 from three_backup.watching.overview import Watch, WatchedCarrier
 
-_HEADING = ("STATE", "CARRIER", "BASE", "INCR", "IN S3", "PROVED", "CHAIN", "NEXT")
+_HEADING = ("STATE", "CARRIER", "BASE", "INCR", "IN S3", "PROVED")
+_HEADING_OF_CHAINS = ("CHAIN", "NEXT")
 _COLOURS = {Level.OK: Colour.GREEN, Level.WARNING: Colour.YELLOW, Level.CRITICAL: Colour.RED}
-_RIGHT = frozenset({2, 3, 4, 5})
 _PATIENCE = timedelta(seconds=5)
 """How long S3 is tried: monitoring gives up after ten seconds."""
 _USUAL_WIDTH, _WIDE = 78, 100
@@ -183,8 +184,9 @@ def _show(
 
     if watched:
         most = 1 if (invocation.width or _WIDE) < _WIDE else 2
-        rows = [_HEADING, *(_row(carrier, now, most) for carrier in watched)]
-        invocation.write("\n" + formats.table(rows, _RIGHT, invocation.width, paint))
+        rows = list(_rows(watched, now, most))
+        ages = frozenset(range(2, len(rows[0]) - len(_HEADING_OF_CHAINS)))
+        invocation.write("\n" + formats.table(rows, ages, invocation.width, paint))
     troubles = [*(line for carrier in watched for line in _troubles(carrier)), *of_the_run]
     if troubles:
         width = invocation.width or _USUAL_WIDTH
@@ -198,19 +200,28 @@ def _show(
         )
 
 
-def _row(watched: WatchedCarrier, now: datetime, most: int) -> list[str]:
-    """Return a row of the table. most: how many of the next times it tells."""
-    health = watched.health
-    state = "gone" if watched.gone else "off" if watched.disabled else health.level.name.lower()
-    proved = max(watched.proved.values(), default=None)
-    times = (health.base, health.incremental, health.uploaded, proved)
-    return [
-        state,
-        watched.carrier,
-        *(formats.age(time, now) for time in times),
-        _chain(health.chain),
-        _next(health, now, most),
-    ]
+def _rows(watched: Sequence[WatchedCarrier], now: datetime, most: int) -> Iterator[Sequence[str]]:
+    """Yield the rows of the table. most: how many of the next times each tells.
+
+    A column tells how old the end of the WAL in S3 is, where a carrier has any.
+    """
+    with_wal = any(carrier.log for carrier in watched)
+    yield (*_HEADING, *(["WAL"] if with_wal else ()), *_HEADING_OF_CHAINS)
+    for carrier in watched:
+        health = carrier.health
+        proved = max(carrier.proved.values(), default=None)
+        times = [health.base, health.incremental, health.uploaded, proved]
+        if with_wal:
+            times.append(carrier.log.reached if carrier.log else None)
+        ages = (formats.age(time, now) for time in times)
+        chains = _chain(health.chain), _next(health, now, most)
+        yield (_state(carrier), carrier.carrier, *ages, *chains)
+
+
+def _state(watched: WatchedCarrier) -> str:
+    if watched.gone:
+        return "gone"
+    return "off" if watched.disabled else watched.health.level.name.lower()
 
 
 def _chain(chain: Chain | None) -> str:
@@ -229,7 +240,7 @@ def _due(health: Health) -> tuple[tuple[datetime | None, str], ...]:
 
 
 def _measured(watched: WatchedCarrier, last: LastRun | None) -> Measured:
-    health = watched.health
+    health, log = watched.health, watched.log
     made = last.carriers.get(watched.carrier) if last else None
     return Measured(
         watched.carrier,
@@ -238,6 +249,7 @@ def _measured(watched: WatchedCarrier, last: LastRun | None) -> Measured:
         health.chain.newest if health.chain else None,
         health.uploaded,
         made is not None and made.why is not None,
+        *((log.reached, len(log.gaps) + (not log.leads_on)) if log else ()),
     )
 
 
@@ -271,5 +283,6 @@ def _status(watched: WatchedCarrier) -> dict[str, Any]:
         "troubles": list(health.troubles),
         "chain": chain and {"base": rfc3339(chain.base), "increments": chain.increments},
         **{name: time and rfc3339(time) for name, time in times.items()},
+        **({"moments": moments.described(watched.log)} if watched.log else {}),
         **({"gone": True} if watched.gone else {}),
     }

@@ -66,7 +66,9 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
-class _Trouble:
+class Trouble:
+    """Something that is wrong."""
+
     level: Level
     sentence: str
 
@@ -100,12 +102,12 @@ def judge(
     patience: AgeLimits,
     clock: Clock,
     kept: Kept,
-    alarms: Sequence[str] = (),
+    alarms: Sequence[Trouble] = (),
 ) -> Health:
     """Judge how a carrier stands.
 
     settings: of the enabled objects that the carrier carries. made: what the last run that saw the
-    carrier made of it; None where not known. alarms: sentences on sizes and drills.
+    carrier made of it; None where not known. alarms: on sizes, drills and WAL.
     """
     wanted = _wanted(settings, kept)
     taken = _taken(snapshots, kept)
@@ -113,7 +115,7 @@ def judge(
         *_failing(made),
         *_behind(taken, wanted, patience, clock),
         *_broken(taken),
-        *(_Trouble(Level.WARNING, alarm) for alarm in alarms),
+        *alarms,
     ]
     troubles = sorted(found, key=lambda trouble: -trouble.level)
     return Health(
@@ -162,15 +164,15 @@ def _chain(good: Sequence[Stored]) -> Chain | None:
     return Chain(links[0].time, links[-1].time, len(links) - 1)
 
 
-def _failing(made: Made | None) -> Iterator[_Trouble]:
+def _failing(made: Made | None) -> Iterator[Trouble]:
     if made is not None and made.failing_since is not None:
         since = rfc3339(made.failing_since)
-        yield _Trouble(Level.WARNING, f"the runs fail since {since}: {made.why}")
+        yield Trouble(Level.WARNING, f"the runs fail since {since}: {made.why}")
 
 
 def _behind(
     taken: _Taken, wanted: _Wanted, patience: AgeLimits, clock: Clock
-) -> Iterator[_Trouble]:
+) -> Iterator[Trouble]:
     """Yield what the schedules demand but is not there."""
     yield from _late("base snapshot", taken.base, wanted.bases, patience, clock)
     yield from _late("snapshot", taken.newest, wanted.increments, patience, clock)
@@ -188,12 +190,12 @@ def _late(
     due: Collection[Cron],
     patience: AgeLimits,
     clock: Clock,
-) -> Iterator[_Trouble]:
+) -> Iterator[Trouble]:
     """Yield a trouble if a firing was missed. due: the schedules; without any all is well."""
     if not due:
         return
     if newest is None:
-        yield _Trouble(Level.WARNING, f"there is no {what} yet")
+        yield Trouble(Level.WARNING, f"there is no {what} yet")
         return
     settled = clock.now - patience.grace
     fired = max(cron.last_firing(settled, clock.zone) for cron in due)
@@ -202,22 +204,22 @@ def _late(
     before = max(cron.last_firing(fired - _SECOND, clock.zone) for cron in due)
     level = Level.WARNING if newest >= before else Level.CRITICAL
     old = age(newest, clock.now)
-    yield _Trouble(level, f"the newest {what} is {old} old, one was due at {rfc3339(fired)}")
+    yield Trouble(level, f"the newest {what} is {old} old, one was due at {rfc3339(fired)}")
 
 
 def _too_old(
     newest: datetime | None, due: Collection[Cron], patience: AgeLimits, clock: Clock
-) -> Iterator[_Trouble]:
+) -> Iterator[Trouble]:
     if patience.max_age is None or not due:
         return
     if newest is None:
-        yield _Trouble(Level.CRITICAL, "there is no good snapshot")
+        yield Trouble(Level.CRITICAL, "there is no good snapshot")
     elif clock.now - newest > patience.max_age:
         old = age(newest, clock.now)
-        yield _Trouble(Level.CRITICAL, f"the newest good snapshot is {old} old, which is too old")
+        yield Trouble(Level.CRITICAL, f"the newest good snapshot is {old} old, which is too old")
 
 
-def _broken(taken: _Taken) -> Iterator[_Trouble]:
+def _broken(taken: _Taken) -> Iterator[Trouble]:
     if not taken.missing:
         return
     newest, link = list(taken.missing.items())[-1]
@@ -228,7 +230,7 @@ def _broken(taken: _Taken) -> Iterator[_Trouble]:
         f"{newest}{others} cannot be restored: that of {rfc3339(link)}, on which it builds, "
         f"is gone; {whole}"
     )
-    yield _Trouble(Level.WARNING, sentence)
+    yield Trouble(Level.WARNING, sentence)
 
 
 def _next(due: Collection[Cron], clock: Clock) -> datetime | None:

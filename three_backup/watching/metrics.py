@@ -22,6 +22,10 @@ class Measured:
     newest: datetime | None  # when the newest snapshot was taken
     uploaded: datetime | None  # when the newest snapshot in S3 was taken
     failing: bool
+    # Up to when what is logged between snapshots lies in S3, and how many gaps it has; only
+    # tb-status knows them.
+    wal: datetime | None = None
+    wal_gaps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,8 @@ def of_run(run: LastRun) -> list[Measured]:
 
 def text(measured: Iterable[Measured], run: LastRun | None) -> str:
     every = list(measured)
-    return "".join(_lines(metric) for metric in (*_of_carriers(every), *_of_the_run(run)))
+    metrics = (*_of_carriers(every), *_of_wal(every), *_of_the_run(run))
+    return "".join(map(_lines, metrics))
 
 
 def write(path: Path, measured: Iterable[Measured], run: LastRun | None) -> None:
@@ -59,14 +64,11 @@ def _of_carriers(measured: Sequence[Measured]) -> Iterator[_Metric]:
         ("upload", "snapshot in S3", [figures.uploaded for figures in measured]),
     )
     for name, what, values in times:
-        yield _Metric(
+        yield _timestamps(
             f"three_backup_newest_{name}_timestamp_seconds",
             f"When the newest {what} of the carrier was taken; absent without any.",
-            [
-                (_labels(carrier=figures.carrier), time.timestamp())
-                for figures, time in zip(measured, values, strict=True)
-                if time is not None
-            ],
+            measured,
+            values,
         )
     yield _Metric(
         "three_backup_objects",
@@ -77,6 +79,37 @@ def _of_carriers(measured: Sequence[Measured]) -> Iterator[_Metric]:
         "three_backup_failing",
         "1 where the last run that saw the carrier failed with it or left it undone.",
         [(_labels(carrier=figures.carrier), figures.failing) for figures in measured],
+    )
+
+
+def _of_wal(measured: Sequence[Measured]) -> Iterator[_Metric]:
+    known = [figures for figures in measured if figures.wal_gaps is not None]
+    if not known:
+        return
+    yield _timestamps(
+        "three_backup_newest_wal_timestamp_seconds",
+        "Up to when the WAL of the carrier is in S3; absent without any.",
+        known,
+        [figures.wal for figures in known],
+    )
+    yield _Metric(
+        "three_backup_wal_gaps",
+        "How many gaps the WAL of the carrier has in S3, that of now included.",
+        [(_labels(carrier=figures.carrier), figures.wal_gaps or 0) for figures in known],
+    )
+
+
+def _timestamps(
+    name: str, explanation: str, measured: Sequence[Measured], times: Sequence[datetime | None]
+) -> _Metric:
+    return _Metric(
+        name,
+        explanation,
+        [
+            (_labels(carrier=figures.carrier), time.timestamp())
+            for figures, time in zip(measured, times, strict=True)
+            if time is not None
+        ],
     )
 
 

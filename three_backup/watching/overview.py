@@ -12,11 +12,13 @@ from three_backup.config.settings import Settings
 from three_backup.deciding.due import Clock
 from three_backup.deciding.holding import distinct
 from three_backup.errors import BackupError, UnreachableError
+from three_backup.keeping import keeping_of, moments
 from three_backup.model.objects import Carrier, ObjectId, can_match_below, selected
 from three_backup.model.snapshots import CarriedObject, Stored, rfc3339
 from three_backup.sources import SOURCES, source_of
-from three_backup.watching import health, size_alarms
-from three_backup.watching.health import AgeLimits, Health, Level
+from three_backup.sources.base import Log
+from three_backup.watching import health, log_health, size_alarms
+from three_backup.watching.health import AgeLimits, Health, Level, Trouble
 from three_backup.watching.last_run import LastRun, Made
 
 
@@ -31,6 +33,7 @@ class WatchedCarrier:
     disabled: bool = False  # nothing of it is to be backed up
     # When the last good drill of each object was, by its id.
     proved: Mapping[str, datetime] = field(default_factory=dict)
+    log: Log | None = None  # what lies between its snapshots; None: nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +83,16 @@ class Watch:
         made = self.last.carriers.get(carrier) if self.last else None
         gone = made is None and self.last is not None and carrier.type in self.last.listed
         hollow = catalog.hollow.of(carrier)
-        alarms = [
+        sentences = [
             *([sentence_on(hollow)] if hollow else ()),
             *unreadable,
             *(() if unreadable else self._alarms(carrier, snapshots, settings, catalog)),
             *(_failed(drills, objects) if drills else ()),
+        ]
+        log = moments.log_of(catalog, carrier, snapshots)
+        alarms = [
+            *(Trouble(Level.WARNING, sentence) for sentence in sentences),
+            *self._troubles(carrier, log),
         ]
         judged = self._judged(carrier, snapshots, settings, made, alarms)
         if gone or not settings:
@@ -93,7 +101,12 @@ class Watch:
             )
         chosen = tuple(carried for carried in objects if selected(self.patterns, str(carried.id)))
         proved = _proved(drills, chosen) if drills else {}
-        return WatchedCarrier(carrier, chosen, judged, gone, disabled=not settings, proved=proved)
+        return WatchedCarrier(carrier, chosen, judged, gone, not settings, proved, log)
+
+    def _troubles(self, carrier: Carrier, log: Log | None) -> Iterator[Trouble]:
+        if keeping_of(carrier.type).logged is not None:
+            settings = self.configuration.source_settings(carrier.type)
+            yield from log_health.troubles(log, settings, self.clock.now)
 
     def _alarms(
         self,
@@ -132,7 +145,7 @@ class Watch:
         snapshots: Sequence[Stored],
         settings: Sequence[Settings],
         made: Made | None,
-        alarms: Sequence[str] = (),
+        alarms: Sequence[Trouble] = (),
     ) -> Health:
         return health.judge(
             snapshots,
