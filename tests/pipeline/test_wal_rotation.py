@@ -11,7 +11,7 @@ import pytest
 
 from tests.lab.forked import Forked
 from tests.pipeline.conftest import Host, host_beside, store
-from tests.postgres.archiving import Archiving
+from tests.postgres.filled import Archiving
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
 from three_backup.model.objects import Carrier

@@ -17,6 +17,7 @@ from three_backup.sources.postgres.check_here import (
     lacking_here,
     tablespaces_inside,
 )
+from three_backup.sources.postgres.check_wal import check_wal
 from three_backup.sources.postgres.connection import (
     as_stored,
     connect,
@@ -52,12 +53,14 @@ def check(job: CheckJob) -> Iterator[Finding]:
         found = databases(connection)
         configuration = _configuration(connection, quoted(role))
         inside = list(tablespaces_inside(connection))
+        wal = list(check_wal(connection, job.source_settings, job.now))
     yield good(TYPE, f"{cluster.server} answers, to role {role}")
     yield tried("backups", partial(_backups, cluster))
     yield tried("replication", _replication)
     yield _increments(cluster, timedelta(minutes=minutes), job.source_settings, job.now)
     yield configuration
     yield from inside
+    yield from wal
     entered = [database for database in found if not database.closed]
     yield from _databases(entered)
     yield from odd_names(entered)
