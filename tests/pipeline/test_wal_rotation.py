@@ -12,8 +12,10 @@ import pytest
 from tests.lab.forked import Forked
 from tests.pipeline.conftest import Host, host_beside, store
 from tests.postgres.filled import Archiving
+from three_backup.catalog.catalog import Catalog
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
+from three_backup.keeping.moments import log_of
 from three_backup.model.objects import Carrier
 from three_backup.sources.postgres.wal.archive import WalArchive
 from three_backup.sources.postgres.wal.names import position
@@ -56,6 +58,7 @@ def archiving(walled: Host) -> Archiving:
 
 def write(host: Host, segments: int = 1) -> None:
     """Write WAL into as many segments, or one more."""
+    host.execute("select pg_sleep(2)")  # moments are told in whole seconds
     for _ in range(segments):
         host.execute("insert into noise values (now())")
         host.execute("select pg_switch_wal()")
@@ -91,6 +94,9 @@ def test_the_list_says_which_moments_can_be_restored(walled: Host, archiving: Ar
     archiving.catch_up(lose=True)
     write(walled)
     archiving.catch_up()
+    (record, *_) = walled.good("tb-list --stored --json --snapshots").records
+    (window,) = record["moments"]["windows"]
+    assert window["until"] <= record["moments"]["reached"]
     shown = walled.good("tb-list --stored --snapshots").stdout
     assert f"\n  not after {window['until']}, until there is a new snapshot\n" in shown
     walled.good(BACKUP)
@@ -130,3 +136,87 @@ def test_what_no_kept_base_needs_is_removed_and_nothing_else(
 
 def piece_end(key: str) -> int:
     return int(key.removesuffix(".zst").rpartition("-")[2], 16)
+
+
+def test_the_status_watches_the_end_of_wal_and_its_gaps(
+    walled: Host, archiving: Archiving
+) -> None:
+    nothing = walled.sh("tb-status")
+    assert (nothing.status, "no WAL is in S3 yet" in nothing.stdout) == (1, True)
+    write(walled)
+    archiving.catch_up()
+    shown = walled.sh("tb-status").stdout
+    assert "WAL" in shown.splitlines()[2].split()
+    assert "no WAL" not in shown
+    walled.configure(**{**ONE_BASE, "wal_max_age": "0s"})
+    late = walled.sh("tb-status")
+    assert late.status == 2
+    assert "the WAL in S3 ends " in late.stdout.splitlines()[0]
+    walled.configure(**ONE_BASE)
+    write(walled)
+    archiving.catch_up(lose=True)
+    write(walled)
+    archiving.catch_up()
+    assert "the next snapshot closes the gap" in walled.sh("tb-status").stdout
+    walled.good(BACKUP)
+    write(walled)
+    archiving.catch_up()
+    file = walled.folder / "status.prom"
+    outcome = walled.sh(f"tb-status --json --prometheus {file}")
+    (record,) = outcome.records
+    assert len(record["status"]["moments"]["windows"]) == 2
+    (trouble,) = record["status"]["troubles"]
+    assert "closes the gap" in trouble
+    assert "three_backup_wal_gaps{" in file.read_text()
+    walled.good("tb-discover | tb-rotate")
+    assert walled.good("tb-status").status == 0  # with the base before it the gap is gone
+
+
+def test_wal_is_in_the_way_of_nothing_else(walled: Host, archiving: Archiving) -> None:
+    write(walled)
+    archiving.catch_up()
+    table = walled.table("noise")
+    rotated = walled.good("tb-discover | tb-rotate")
+    assert "belong to no snapshot" not in rotated.stderr
+    walled.good("tb-verify postgres")
+    walled.wipe()
+    walled.good("tb-check -s s3")
+    listed = walled.good("tb-list --stored --json").records
+    assert {record["id"] for record in listed} == {table}
+    walled.good(f"tb-discover --stored -s {table} | tb-restore --level3-suffix _then")
+    assert walled.rows("select count(*) from noise_then") == [(0,)]
+
+
+def test_a_failed_record_keeps_the_wal_of_its_carrier(walled: Host, archiving: Archiving) -> None:
+    write(walled, 2)
+    archiving.catch_up()
+    before = keys(walled)
+    (record,) = walled.good("tb-discover").records
+    failed = {**record, "error": {"tool": "x", "code": "x", "message": "x"}}
+    lines = "\n".join(json.dumps(each) for each in (record, failed))
+    assert walled.tool("tb-rotate", stdin=lines).status == 1
+    assert keys(walled) == before
+
+
+def test_a_manifest_that_cannot_be_read_keeps_all_wal(walled: Host, archiving: Archiving) -> None:
+    write(walled, 2)
+    walled.configure(**{**ONE_BASE, "max_base_snapshots_local": 2, "max_base_snapshots_s3": 2})
+    archiving.catch_up()
+    walled.good(BACKUP)
+    before = keys(walled)
+    shutil.rmtree(walled.local_dir / "cache", ignore_errors=True)
+    (oldest, _) = sorted(found.key for found in store(walled).all_keys("manifests/postgres/"))
+    content = store(walled).read(oldest)
+    store(walled).write(oldest, content.replace(b'"start_lsn":"0/', b'"start_lsn":"1/'))
+    outcome = walled.sh("tb-discover | tb-rotate")
+    assert "no WAL is removed, since" in outcome.stderr
+    assert keys(walled) == before
+
+
+def test_a_carrier_without_wal_costs_one_request(walled: Host) -> None:
+    catalog = Catalog(store(walled).storage)
+    (carrier,) = catalog.carriers("postgres")
+    snapshots = catalog.snapshots(carrier)
+    before = catalog.bucket.requests
+    assert log_of(catalog, carrier, snapshots) is None
+    assert catalog.bucket.requests - before == 1

@@ -20,7 +20,7 @@ from three_backup.sources.postgres.wal.retention import expendable_histories, ex
 from three_backup.sources.postgres.wal.span import Span
 from three_backup.sources.postgres.wal.timelines import way_to
 
-from .archiving import Archiving, recovered
+from .filled import Archiving, recovered
 from .taking import Taking
 from .test_wal_windows import MB, archive, commit, manifest, rows, server, whole
 

@@ -1,6 +1,7 @@
 """The moments between snapshots: which can be restored, and what they no longer need in S3."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -68,7 +69,7 @@ def described(log: Log) -> dict[str, Any]:
     return {
         "windows": [
             {"since": rfc3339(window.since), "until": rfc3339(window.until)}
-            for window in map(_whole, log.windows)
+            for window in _whole(log.windows)
         ],
         "reached": log.reached and rfc3339(log.reached),
         "size": log.stored_size,
@@ -78,7 +79,7 @@ def described(log: Log) -> dict[str, Any]:
 def sentences(log: Log) -> Iterator[str]:
     """Say in words for a person which moments can be restored."""
     before: datetime | None = None
-    for window in map(_whole, log.windows):
+    for window in _whole(log.windows):
         since, until = rfc3339(window.since), rfc3339(window.until)
         if before is not None:
             yield f"not between {rfc3339(before)} and {since}"
@@ -110,8 +111,10 @@ def _readable(
             continue  # whoever lists the snapshots says so
 
 
-def _whole(window: Window) -> Window:
-    """Return the window without the fraction of a second at its start."""
-    fraction = timedelta(microseconds=window.since.microsecond)
-    since = window.since - fraction + timedelta(seconds=1) if fraction else window.since
-    return Window(since, max(since, window.until), window.opened_by)
+def _whole(windows: Iterable[Window]) -> Iterator[Window]:
+    """Yield the windows in whole seconds that lie within them, and none without any."""
+    for window in windows:
+        fraction = timedelta(microseconds=window.since.microsecond)
+        since = window.since - fraction + timedelta(seconds=1) if fraction else window.since
+        if since <= window.until:
+            yield replace(window, since=since)
