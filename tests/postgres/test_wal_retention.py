@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from three_backup.catalog.catalog import Files
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import ManifestError
-from three_backup.sources.base import LogVerdict
 from three_backup.sources.jobs import LogJob
+from three_backup.sources.logged import LogVerdict
 from three_backup.sources.postgres.source import PostgresSource
 from three_backup.sources.postgres.wal.archive import Contents, WalArchive
 from three_backup.sources.postgres.wal.names import Piece, lsn

@@ -18,8 +18,8 @@ from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.model.storage import Storage
 from three_backup.s3.store import Store
-from three_backup.sources.base import Log
 from three_backup.sources.jobs import LogJob
+from three_backup.sources.logged import Log
 from three_backup.sources.postgres.source import PostgresSource
 from three_backup.sources.postgres.wal.archive import Contents, Reached, WalArchive
 from three_backup.sources.postgres.wal.names import Piece, lsn

@@ -12,7 +12,7 @@ from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import SnapshotId
 from three_backup.model.storage import Storage
 from three_backup.model.wal import Wal
-from three_backup.sources.base import Log, Window
+from three_backup.sources.logged import Log, Window
 from three_backup.watching import metrics
 from three_backup.watching.health import Level
 from three_backup.watching.log_health import troubles

@@ -13,8 +13,9 @@ from three_backup.model.dependencies import missing_links
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId, Stored, rfc3339
 from three_backup.screen.formats import counted, size
-from three_backup.sources.base import FolderSource, Log, LogVerdict, Window
+from three_backup.sources.base import FolderSource
 from three_backup.sources.jobs import LogJob, Say
+from three_backup.sources.logged import Log, LogVerdict, Window
 
 
 def log_of(catalog: Catalog, carrier: Carrier, snapshots: Sequence[Stored]) -> Log | None:

@@ -43,7 +43,7 @@ from three_backup.restoring.nothing_found import Whereabouts
 from three_backup.screen import formats
 from three_backup.screen.terminal import Colour, painted
 from three_backup.sources import SOURCES
-from three_backup.sources.base import Log
+from three_backup.sources.logged import Log
 from three_backup.watching.proved import Proved
 
 _RIGHT = frozenset({2})

@@ -35,7 +35,8 @@ from three_backup.model.snapshots import Stored
 from three_backup.model.stages import Stage
 from three_backup.model.storage import Storage
 from three_backup.pipe import Invocation, Once
-from three_backup.sources.base import LogVerdict, PointHeldError
+from three_backup.sources.base import PointHeldError
+from three_backup.sources.logged import LogVerdict
 
 _STAGES = {Place.LOCAL: Stage.ROTATED_LOCALLY, Place.S3: Stage.ROTATED_S3}
 

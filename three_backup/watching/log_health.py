@@ -7,7 +7,7 @@ from three_backup.config.settings import Settings
 from three_backup.model.snapshots import rfc3339
 from three_backup.model.wal import Wal
 from three_backup.screen.formats import age
-from three_backup.sources.base import Log
+from three_backup.sources.logged import Log
 from three_backup.watching.health import Level, Trouble
 
 

@@ -16,7 +16,7 @@ from three_backup.keeping import keeping_of, moments
 from three_backup.model.objects import Carrier, ObjectId, can_match_below, selected
 from three_backup.model.snapshots import CarriedObject, Stored, rfc3339
 from three_backup.sources import SOURCES, source_of
-from three_backup.sources.base import Log
+from three_backup.sources.logged import Log
 from three_backup.watching import health, log_health, size_alarms
 from three_backup.watching.health import AgeLimits, Health, Level, Trouble
 from three_backup.watching.last_run import LastRun, Made

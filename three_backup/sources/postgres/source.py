@@ -9,7 +9,7 @@ from three_backup.model.findings import Finding
 from three_backup.model.kept import Kept
 from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import CarriedObject, Manifest
-from three_backup.sources.base import Found, Log, LogVerdict, Planned, Restored, Unreadable
+from three_backup.sources.base import Found, Planned, Restored, Unreadable
 from three_backup.sources.jobs import (
     CheckJob,
     DrillJob,
@@ -22,6 +22,7 @@ from three_backup.sources.jobs import (
     Wanted,
     WholeJob,
 )
+from three_backup.sources.logged import Log, LogVerdict
 from three_backup.sources.postgres.classes import place_of, rose
 from three_backup.sources.postgres.index import Tier
 from three_backup.sources.postgres.relations import TYPE

@@ -7,8 +7,8 @@ these is needed by none, whatever timeline it is on: positions only grow along e
 from collections.abc import Collection, Iterator, Sequence
 
 from three_backup.errors import BackupError
-from three_backup.sources.base import LogVerdict
 from three_backup.sources.jobs import LogJob
+from three_backup.sources.logged import LogVerdict
 from three_backup.sources.postgres.wal.archive import Contents, WalArchive
 from three_backup.sources.postgres.wal.names import Piece
 from three_backup.sources.postgres.wal.span import Span

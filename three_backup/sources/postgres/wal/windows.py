@@ -7,8 +7,8 @@ from datetime import datetime
 
 from three_backup.errors import BackupError, ManifestError
 from three_backup.model.snapshots import Manifest
-from three_backup.sources.base import Log, Window
 from three_backup.sources.jobs import LogJob
+from three_backup.sources.logged import Log, Window
 from three_backup.sources.postgres.wal.archive import Contents, Reached, WalArchive
 from three_backup.sources.postgres.wal.coverage import Stretch, stretch_at, stretches
 from three_backup.sources.postgres.wal.span import Span
