@@ -252,3 +252,46 @@ def test_a_damaged_piece_ends_the_restore_with_its_name(eventful: Past) -> None:
         assert list(eventful.work.iterdir()) == []
     finally:
         archive.put(piece, content)
+
+
+def test_a_database_that_was_copied_as_files_has_the_rows_of_its_template(
+    server_folder: Path, seaweed: SeaweedServer, bucket: str
+) -> None:
+    """Redo copies the folder of the template, of which a restore lays out only what it needs."""
+    folder = server_folder / "templates"
+    folder.mkdir(mode=0o711)
+    copied = table("copied", "orders")
+    with past(folder, 18, seaweed, bucket) as place:
+        place.execute("CREATE DATABASE shop", database="postgres")
+        place.execute("CREATE TABLE orders AS SELECT generate_series(1, 20000) AS id")
+        place.snapshot()
+        place.execute("DELETE FROM orders WHERE id > 15000")
+        copy = "CREATE DATABASE copied TEMPLATE shop STRATEGY file_copy"
+        place.execute(copy, database="postgres")
+        place.mark("copied", copied)
+        place.execute("DROP DATABASE copied", database="postgres")
+        place.archive()
+        outcome = restored(place, Moment(time=place.moments["copied"]), copied, copied)
+        assert contents(place.server, copied) == place.held["copied", copied]
+        assert outcome.facts["rows"] == 15000
+    shutil.rmtree(folder)
+
+
+def test_a_database_that_got_another_ones_name_is_the_one_that_had_it_then(
+    server_folder: Path, seaweed: SeaweedServer, bucket: str
+) -> None:
+    folder = server_folder / "renamed"
+    folder.mkdir(mode=0o711)
+    with past(folder, 17, seaweed, bucket) as place:
+        for name, number in (("shop", 1), ("next", 2)):
+            place.execute(f"CREATE DATABASE {name}", database="postgres")
+            place.execute(f"CREATE TABLE orders AS SELECT {number} AS id", database=name)
+        place.snapshot()
+        for old, new in (("shop", "old"), ("next", "shop")):
+            place.execute(f"ALTER DATABASE {old} RENAME TO {new}", database="postgres")
+        place.mark("swapped", ORDERS)
+        place.archive()
+        target = table("shop", "orders_then")
+        restored(place, Moment(time=place.moments["swapped"]), ORDERS, target)
+        assert contents(place.server, target) == place.held["swapped", ORDERS] == [("(2)",)]
+    shutil.rmtree(folder)

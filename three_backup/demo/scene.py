@@ -30,6 +30,7 @@ _CONFIGURATION = """\
     incremental_schedule: "* * * * *"
 - postgres/*:
     pg_bindir: {bindir}
+    wal: pull
 - postgres/table/shop/public/carts:
     disable: true
 """

@@ -34,6 +34,9 @@ from three_backup.screen import formats
 _LOST = f"postgres/table/{DATABASE}/public/{LOST_TABLE}"
 _LOST_VISITS = f"clickhouse/table/default/{visits.DATABASE}/{visits.LOST_TABLE}"
 _SUFFIX = "_yesterday"
+_SECONDS_UNNOTICED = 2
+"""How long customers buy after the last snapshot."""
+
 _KEPT = """\
 
 Everything is left running in {folder}. In this or another shell:
@@ -67,6 +70,7 @@ class _Before:
 
     payments: TableContents
     visits: TableContents
+    at_the_drop: TableContents  # the payments of a moment that no snapshot has
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +95,8 @@ def run(invocation: Invocation) -> int:
         show = Show(invocation.write, place.environ)
         _open(show, place, time.monotonic() - started)
         first = _back_up_everything(show)
-        second, before = _back_up_what_changed(show, place)
-        _lose_a_table(show, place)
+        second = _back_up_what_changed(show, place)
+        before = _lose_a_table(show, place)
         restored = _bring_it_back(show, place, before)
         taken = _snapshots(show, _LOST), _snapshots(show, _LOST_VISITS)
         backups = _Backups((first, second), *taken)
@@ -130,7 +134,7 @@ def _back_up_everything(show: Show) -> float:
     return ran.seconds
 
 
-def _back_up_what_changed(show: Show, place: Scene) -> tuple[float, _Before]:
+def _back_up_what_changed(show: Show, place: Scene) -> float:
     show.step("The shop goes on; the next run takes only what changed")
     due = datetime.now(UTC).timestamp() // 60 * 60 + 60
     show.outcome(
@@ -139,40 +143,46 @@ def _back_up_what_changed(show: Show, place: Scene) -> tuple[float, _Before]:
     )
     orders = shop.trade(place.conninfo(DATABASE), _reached(due))
     more = visits.visit(place.clickhouse)
-    before = _Before(
-        shop.contents(place.conninfo(DATABASE), LOST_TABLE),
-        visits.contents(place.clickhouse, visits.LOST_TABLE),
-    )
-    show.outcome(
-        f"{orders:,} more orders; table {LOST_TABLE} has {before.payments.rows:,} rows now"
-    )
-    show.outcome(f"{more:,} more visits; {visits.LOST_TABLE} has {before.visits.rows:,} rows now")
+    show.outcome(f"{orders:,} more orders and {more:,} more visits")
     ran = show.run("tb-run")
     show.success(f"done in {formats.duration(ran.seconds)}")
-    return ran.seconds, before
+    return ran.seconds
 
 
-def _lose_a_table(show: Show, place: Scene) -> None:
-    show.step("A bad day: somebody drops two tables, and the local snapshots are gone too")
+def _lose_a_table(show: Show, place: Scene) -> _Before:
+    payments = shop.contents(place.conninfo(DATABASE), LOST_TABLE)
+    show.step("A bad day: customers buy, and then somebody drops two tables")
+    orders = shop.trade(place.conninfo(DATABASE), _reached(time.time() + _SECONDS_UNNOTICED))
+    before = _Before(
+        payments,
+        visits.contents(place.clickhouse, visits.LOST_TABLE),
+        shop.contents(place.conninfo(DATABASE), LOST_TABLE),
+    )
+    show.outcome(
+        f"{orders:,} orders that no snapshot has: {LOST_TABLE} has {before.at_the_drop.rows:,} "
+        "rows when it is lost"
+    )
     show.typed(f"psql -d {DATABASE} -c 'DROP TABLE {LOST_TABLE}'")
     shop.drop(place.conninfo(DATABASE), LOST_TABLE)
     show.typed(f"clickhouse-client -q 'DROP TABLE {visits.DATABASE}.{visits.LOST_TABLE}'")
     visits.drop(place.clickhouse, visits.LOST_TABLE)
+    show.aside("cron brings the log of PostgreSQL into S3, every minute say:")
+    show.run("tb-wal", "pull")
     show.typed(f"rm -rf {place.local_dir}")
     shutil.rmtree(place.local_dir)
-    show.outcome(f"what is left lies in s3://{BUCKET}")
+    show.outcome(f"the local snapshots are gone, too: what is left lies in s3://{BUCKET}")
+    return before
 
 
 def _bring_it_back(show: Show, place: Scene, before: _Before) -> tuple[float, float]:
-    show.step("The tables come back out of S3, into the running databases")
-    seconds = _restore(show, _LOST)
-    _compare(
-        show, LOST_TABLE, before.payments, shop.contents(place.conninfo(DATABASE), LOST_TABLE)
-    )
+    show.step("The tables come back out of S3; that of PostgreSQL to the instant of its drop")
+    seconds = _restore(show, "--before-drop", _LOST)
+    found_now = shop.contents(place.conninfo(DATABASE), LOST_TABLE)
+    _compare(show, LOST_TABLE, before.at_the_drop, found_now)
     visits_seconds = _restore(show, _LOST_VISITS)
     found = visits.contents(place.clickhouse, visits.LOST_TABLE)
     _compare(show, visits.LOST_TABLE, before.visits, found)
-    show.step("And once more, beside it, under another name")
+    show.step("And as it was in the last snapshot, beside it, under another name")
     _restore(show, "--level3-suffix", _SUFFIX, _LOST)
     beside = LOST_TABLE + _SUFFIX
     _compare(show, beside, before.payments, shop.contents(place.conninfo(DATABASE), beside))
@@ -217,7 +227,7 @@ def _summary(
     rows.append(
         (
             "table restored",
-            f"{before.payments.rows:,} rows, {formats.duration(restored[0])}",
+            f"{before.at_the_drop.rows:,} rows, {formats.duration(restored[0])}",
             f"{before.visits.rows:,} rows, {formats.duration(restored[1])}",
             "",
         )

@@ -19,6 +19,7 @@ from three_backup.sources.postgres.chain.lay_out import (
 from three_backup.sources.postgres.chain.links import (
     Link,
     core_paths,
+    database_of,
     is_doubtful,
     places,
     resolve,
@@ -74,6 +75,10 @@ class OpenedChain:
     def has(self, relation: str) -> bool:
         """Tell whether the newest snapshot has a file of the relation; WAL may bring it later."""
         return relation in self._relations
+
+    def relations_of(self, database: int) -> set[str]:
+        """Return all relations of a database."""
+        return {found for found in self._relations if database_of(found) == str(database)}
 
     def core(self, databases: Collection[str] | None) -> set[str | None]:
         """Return the relations that every restore from databases (None: all) lays out."""

@@ -5,11 +5,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from three_backup.command import run
+from three_backup.errors import BackupError
 from three_backup.sources.postgres.cluster.building_site import BuildingSite
 from three_backup.sources.postgres.replaying.recovery import Reached, Replay
 from three_backup.sources.postgres.scratch.binaries import Binaries, worker
 from three_backup.sources.postgres.scratch.folder import acting_as
 from three_backup.sources.postgres.scratch.server import scratch_server
+from three_backup.sources.postgres.wal.names import lsn
 
 _CONFIGURATION = ("postgresql.conf", "postgresql.auto.conf")
 _OF_THE_BACKUP = ("backup_manifest", "backup_label.old", "tablespace_map.old")
@@ -28,6 +30,7 @@ def replay_cluster(
         scratch_server(binaries, site.folder, site.user, superuser, replay.recover) as server,
     ):
         reached = replay.told(exact=exact)
+        _refuse_drop(reached)
         argv = [binaries["pg_ctl"], "stop", "--wait", "--mode=fast", "--timeout=604800"]
         run(worker([*argv, f"--pgdata={server.pgdata}", "--silent"], site.user))
     with acting_as(site.user):
@@ -36,6 +39,16 @@ def replay_cluster(
     sync = [binaries["initdb"], "--sync-only", str(site.combined)]
     run(worker(sync, site.user, code="postgres.combine"))
     return reached
+
+
+def _refuse_drop(reached: Reached) -> None:
+    if reached.too_far is not None:
+        raise BackupError(
+            "postgres.drop_on_the_way",
+            "postgres: a database was dropped by the first transaction after that moment, which "
+            "had removed its files before it committed",
+            f"restore to just before that: --lsn {lsn(reached.too_far)}",
+        )
 
 
 @contextmanager

@@ -8,13 +8,13 @@ from three_backup.errors import BackupError
 from three_backup.model.snapshots import Manifest
 from three_backup.sources.jobs import Landing, MomentJob
 from three_backup.sources.postgres.moments.interval import Interval
-from three_backup.sources.postgres.moments.scan import Change, Scanner
 from three_backup.sources.postgres.replaying.landing import (
     Archived,
     landing_before,
     read_archived,
     starts,
 )
+from three_backup.sources.postgres.replaying.scan import Change, Scanner
 from three_backup.sources.postgres.restoring.revive import scratch_parent
 from three_backup.sources.postgres.scratch.binaries import find_binaries
 from three_backup.sources.postgres.scratch.folder import scratch_folder

@@ -10,9 +10,9 @@ from three_backup.model.objects import can_match_below, escape, has_wildcard, ma
 from three_backup.model.snapshots import Manifest
 from three_backup.sources.jobs import Landing, MomentJob
 from three_backup.sources.postgres.moments.look import Existing, existing_then
-from three_backup.sources.postgres.moments.scan import Change, Commit, DroppedDatabase
 from three_backup.sources.postgres.relations import TYPE
 from three_backup.sources.postgres.replaying.landing import landing_before
+from three_backup.sources.postgres.replaying.scan import Change, Commit, DroppedDatabase
 
 _MOST_LOOKS = 24
 """Looks at catalogs, each of which costs a replay; what is not known after them is left out."""

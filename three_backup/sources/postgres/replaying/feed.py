@@ -13,7 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from three_backup.errors import BackupError
-from three_backup.sources.postgres.replaying.harmless import defuse
+from three_backup.sources.postgres.replaying.harmless import (
+    copied_databases,
+    defuse,
+    dropped_databases,
+)
 from three_backup.sources.postgres.scratch.folder import acting_as
 from three_backup.sources.postgres.wal.assembly import Assembly
 from three_backup.sources.postgres.wal.names import Segment, timeline_of_history
@@ -60,6 +64,8 @@ class Fed:
 
     bytes: int = 0  # of WAL
     defused: list[str] = field(default_factory=list)  # folders of new tablespaces, by their names
+    copied: dict[int, int] = field(default_factory=dict)  # databases, and their templates, by oid
+    drops: dict[int, int] = field(default_factory=dict)  # DROP DATABASE: position, by transaction
     failure: BackupError | None = None
 
 
@@ -150,7 +156,12 @@ class Feed(threading.Thread):
         content = self._content(segment)
         if content is None:
             return False
-        self.fed.defused += defuse(content, self._content(self._after(segment)))
+        following = self._content(self._after(segment))
+        self.fed.defused += defuse(content, following)
+        self.fed.copied.update(copied_databases(content, following))
+        self.fed.drops.update(
+            (xid, segment.start + at) for xid, at in dropped_databases(content, following)
+        )
         self._write(segment.name(self._wal.segment_size), content)
         self._last = segment
         self.fed.bytes += len(content)

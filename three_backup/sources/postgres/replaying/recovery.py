@@ -12,6 +12,7 @@ from typing import Any
 from three_backup.errors import BackupError, SilentError
 from three_backup.host.patience import Pulse, Silence
 from three_backup.sources.postgres.replaying.feed import Feed, Wal
+from three_backup.sources.postgres.replaying.scan import Scanner
 from three_backup.sources.postgres.scratch.folder import acting_as, stop_server
 from three_backup.sources.postgres.scratch.server import ScratchServer, end_of_log, start
 from three_backup.sources.postgres.scratch.settings import lines_of
@@ -23,6 +24,7 @@ _BLOCK = 512  # bytes of what st_blocks counts
 _ENDED_EARLY = "recovery ended before configured recovery target was reached"
 _TOO_EARLY = "requested recovery stop point is before consistent recovery point"
 _COMMITTED = re.compile(rb"last completed transaction was at log time (\S+ \S+)")
+_STOPPED = re.compile(rb"recovery stopping before commit of transaction (\d+)")
 _REDONE = re.compile(rb"redo done at ([0-9A-F]+/[0-9A-F]+)")
 # Nobody may log in while WAL is replayed: with hot_standby, recovery would ask for as many
 # connections as the source has. What the source allows now may be more than at the snapshot.
@@ -56,6 +58,10 @@ class Reached:
     seconds: float  # that the replay took
     scratch_bytes: int  # of the data directory after it
     defused: tuple[str, ...]  # the folders of tablespaces that were made inside
+    copied: Mapping[int, int]  # databases that were copied as files, and their templates, by oid
+    # Where a DROP DATABASE began that was replayed though it committed after the moment only, if
+    # nothing else committed in between; else None.
+    too_far: int | None
 
     @property
     def notes(self) -> Iterator[str]:
@@ -102,7 +108,24 @@ class Replay:
                 self._run(server, user, feed, {})
             is_short = at_end and not self._stop.complete
             seconds = time.monotonic() - began
-            self._reached = _reached(server, feed, seconds, is_short=is_short)
+            too_far = self._drop_on_the_way(server, user, feed)
+            self._reached = _reached(server, feed, seconds, too_far, is_short=is_short)
+
+    def _drop_on_the_way(self, server: ScratchServer, user: str | None, feed: Feed) -> int | None:
+        """Return where the DROP DATABASE began before whose commit the replay stopped.
+
+        PostgreSQL removes the files before it commits, and a time stops recovery at commits only.
+        """
+        stopped = _STOPPED.findall(server.log.read_bytes())
+        drop = feed.fed.drops.get(int(stopped[-1])) if stopped else None
+        if drop is None:
+            return None
+        folder = server.log.with_name("scan")
+        with acting_as(user):
+            folder.mkdir(mode=0o700)
+        wal = self._wal
+        scanner = Scanner(wal.assembly, wal.way, wal.segment_size, folder, user, server.binaries)
+        return scanner.beginning_of_drop(drop)
 
     def told(self, *, exact: bool) -> Reached:
         """Return the moment that recover() reached.
@@ -206,7 +229,9 @@ def _explained(error: BackupError) -> BackupError:
     return error
 
 
-def _reached(server: ScratchServer, feed: Feed, seconds: float, *, is_short: bool) -> Reached:
+def _reached(
+    server: ScratchServer, feed: Feed, seconds: float, too_far: int | None, *, is_short: bool
+) -> Reached:
     said = server.log.read_bytes()
     committed, redone = _COMMITTED.findall(said), _REDONE.findall(said)
     return Reached(
@@ -217,6 +242,8 @@ def _reached(server: ScratchServer, feed: Feed, seconds: float, *, is_short: boo
         seconds=seconds,
         scratch_bytes=_on_disk(server.pgdata),
         defused=tuple(feed.fed.defused),
+        copied=feed.fed.copied,
+        too_far=too_far,
     )
 
 

@@ -1,9 +1,9 @@
 """Revives a snapshot on a scratch server, with only the files that wanted objects need."""
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from three_backup.errors import BackupError
@@ -11,7 +11,7 @@ from three_backup.model.objects import AS_BYTES, ObjectId
 from three_backup.sources.jobs import RestoreJob, Say
 from three_backup.sources.postgres.chain.links import database_of
 from three_backup.sources.postgres.chain.opened import OpenedChain
-from three_backup.sources.postgres.replaying.landing import replay_of
+from three_backup.sources.postgres.replaying.landing import landing_before, replay_of
 from three_backup.sources.postgres.replaying.recovery import Reached, Replay
 from three_backup.sources.postgres.restoring.family import read_family, read_files
 from three_backup.sources.postgres.scratch.binaries import find_binaries
@@ -66,13 +66,12 @@ def revived(
     superuser = str(manifest.facts["superuser"])
     files = {object_id: set(chain.newest.objects.get(object_id, ())) for object_id in objects}
     failed: dict[ObjectId, BackupError] = {}
-    names = sorted({object_id.level1 for object_id in files}) or [ANY_DATABASE]
-    databases = databases_of(chain, objects)
+    then = _Databases.of(chain, objects)
     for _ in range(_MOST_ATTEMPTS):
         with ExitStack() as stack:
             folder = stack.enter_context(scratch_folder(parent, user))
-            relations = _relations(chain, files, failed) if rows else set()
-            chain.lay_out(relations, databases, folder, user, binaries)
+            relations = _relations(chain, files, failed) | then.templates if rows else set()
+            chain.lay_out(relations, then.numbers, folder, user, binaries)
             replay = _replay(job)
             recover = None if replay is None else replay.recover
             server = stack.enter_context(
@@ -80,12 +79,14 @@ def revived(
             )
             exact = bool(job.options.get("exact"))
             reached = None if replay is None else replay.told(exact=exact)
-            if replay is not None and not _are_laid_out(server, names, databases):
-                databases = None
+            if reached is not None and reached.too_far is not None:
+                job = replace(job, landing=landing_before(manifest, reached.too_far))
                 continue
-            let_superuser_in(server, user, names)
-            let_into_databases(server, user, names)
-            _roll_back_prepared(server, names, job.say)
+            if reached is not None and then.are_others(server, reached, chain):
+                continue
+            let_superuser_in(server, user, then.names)
+            let_into_databases(server, user, then.names)
+            _roll_back_prepared(server, then.names, job.say)
             if _learn(server, chain, files, failed) <= relations or not rows:
                 _check_pages(server, chain, files, relations, failed)
                 if not rows:
@@ -95,6 +96,46 @@ def revived(
     raise BackupError(
         "postgres.files_unknown", "postgres: the files of the wanted tables cannot be determined"
     )
+
+
+@dataclass(slots=True)
+class _Databases:
+    """The databases that are laid out, which may turn out to be others at the moment."""
+
+    names: Sequence[str]  # at the moment
+    numbers: set[str] | None  # of those whose catalogs are laid out; None: of all
+    templates: set[str]  # the relations of databases that were copied since the snapshot
+
+    @classmethod
+    def of(cls, chain: OpenedChain, objects: Sequence[ObjectId]) -> "_Databases":
+        names = sorted({object_id.level1 for object_id in objects}) or [ANY_DATABASE]
+        return cls(names, databases_of(chain, objects), set())
+
+    def are_others(self, server: ScratchServer, reached: Reached, chain: OpenedChain) -> bool:
+        """Tell whether others have to be laid out, and take them from now on.
+
+        Since the snapshot databases may have been made, copied and renamed.
+        """
+        there = self._there(server)
+        if self.numbers is not None and (there is None or not there <= self.numbers):
+            self.numbers = None
+            return True
+        copied = {str(database): template for database, template in reached.copied.items()}
+        needed = [chain.relations_of(copied[number]) for number in there or () if number in copied]
+        missing = set[str]().union(*needed) - self.templates
+        self.templates |= missing
+        return bool(missing)
+
+    def _there(self, server: ScratchServer) -> set[str] | None:
+        """Return the numbers of the databases that have the names; None if one cannot be read."""
+        found = set[str]()
+        try:
+            for name in self.names:
+                with server.connect(name) as connection:
+                    found.update(number for (number,) in connection.execute(_NUMBER))
+        except BackupError:
+            return None
+        return found
 
 
 def _replay(job: RestoreJob) -> Replay | None:
@@ -112,26 +153,6 @@ def databases_of(chain: OpenedChain, objects: Iterable[ObjectId]) -> set[str] | 
     if not names or not all(numbers.get(name) for name in names):
         return None
     return set().union(*(numbers[name] for name in names))
-
-
-def _are_laid_out(
-    server: ScratchServer, names: Iterable[str], databases: Collection[str] | None
-) -> bool:
-    """Tell whether the databases with these names at a moment are those of these numbers.
-
-    Since the snapshot, databases may have been renamed, or been made.
-    """
-    if databases is None:
-        return True
-    try:
-        for name in names:
-            with server.connect(name) as connection:
-                ((number,),) = connection.execute(_NUMBER)
-            if number not in databases:
-                return False
-    except BackupError:
-        return False
-    return True
 
 
 def _relations(

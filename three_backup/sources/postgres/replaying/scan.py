@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,14 +78,25 @@ class Scanner:
                 yield from self._batch(leg.timeline, at, border, stop)
                 at = border
 
+    def beginning_of_drop(self, drop: int) -> int | None:
+        """Return where DROP DATABASE began, of which the record at this position removes files.
+
+        None if another transaction committed in between.
+        """
+        timeline = self.way.at(drop)
+        start = max(0, drop // self.segment_size - 1) * self.segment_size
+        with self._written(timeline, start, drop + self.segment_size):
+            begun = self._beginning_of_drop(timeline, start, drop)
+            commits = self._dumped(timeline, begun, drop, "Transaction")
+            return None if any(_is_commit(line) for line in commits) else begun
+
     def _batch(self, timeline: int, start: int, border: int, stop: int) -> Iterator[Change]:
         """Yield the changes whose records begin between start and border.
 
         The segment after the border is there as well, since the last record may reach into it.
         """
         end = min(border + self.segment_size, stop)
-        names = self._write(timeline, start, end)
-        try:
+        with self._written(timeline, start, end):
             for line in self._dumped(timeline, start, end, "Transaction", "Database"):
                 found = _RECORD.match(line)
                 if found is None or position(found["lsn"]) >= border:
@@ -94,6 +106,13 @@ class Scanner:
                 elif gone := _DROPPED_DATABASE.match(f"{found['what']} {found['rest']}"):
                     before = self._beginning_of_drop(timeline, start, position(found["lsn"]))
                     yield DroppedDatabase(before, int(gone[1]))
+
+    @contextmanager
+    def _written(self, timeline: int, start: int, end: int) -> Iterator[None]:
+        """Keep the segments from start to end in the folder during the block."""
+        names = self._write(timeline, start, end)
+        try:
+            yield
         finally:
             with acting_as(self.user):
                 for name in names:
@@ -141,6 +160,11 @@ class Scanner:
             if _PG_DATABASE in line
         ]
         return marks[-1] if marks else drop
+
+
+def _is_commit(line: str) -> bool:
+    found = _RECORD.match(line)
+    return found is not None and found["what"] in _COMMITS
 
 
 def _commit(record: re.Match[str]) -> Iterator[Commit]:
