@@ -2,15 +2,19 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.lab.fault_proxy import Answer, Forward, Request, proxy
 from tests.lab.forked import Forked
-from tests.pipeline.conftest import Host, host_beside, store
+from tests.pipeline.conftest import BIN, Host, host_beside, store
 from tests.postgres.filled import Archiving
 from three_backup.catalog.catalog import Catalog
 from three_backup.demo.seaweed import SeaweedServer
@@ -18,7 +22,7 @@ from three_backup.demo.servers import PostgresServer
 from three_backup.keeping.moments import log_of
 from three_backup.model.objects import Carrier
 from three_backup.sources.postgres.wal.archive import WalArchive
-from three_backup.sources.postgres.wal.names import position
+from three_backup.sources.postgres.wal.names import Piece, position
 
 _NUMBERS = count(1)
 MB = 1 << 20
@@ -220,3 +224,70 @@ def test_a_carrier_without_wal_costs_one_request(walled: Host) -> None:
     before = catalog.bucket.requests
     assert log_of(catalog, carrier, snapshots) is None
     assert catalog.bucket.requests - before == 1
+
+
+@dataclass
+class Killer:
+    """A meddler of the proxy that kills the tool at its n-th request, carried out or not."""
+
+    process: Callable[[], subprocess.Popen[str] | None] = lambda: None
+    number: int = 0
+    carried_out: bool = False
+    seen: int = 0
+    killed: str = ""
+
+    def __call__(self, request: Request, forward: Forward) -> Answer:
+        self.seen += 1
+        if self.seen != self.number:
+            return forward()
+        if self.carried_out:
+            forward()
+        process = self.process()
+        assert process is not None
+        process.kill()
+        self.killed = f"{request.method} {request.path.partition('?')[2]}"
+        return Answer(0, {}, b"")
+
+
+def test_a_kill_at_any_request_takes_nothing_needed_and_the_next_run_finishes(
+    walled: Host, archiving: Archiving
+) -> None:
+    """Some thousand small pieces before the base take several requests to be deleted."""
+    walled.good("tb-discover | tb-rotate")
+    write(walled, 2)
+    archiving.catch_up()
+    walled.good("tb-discover | tb-rotate")
+    needed = keys(walled)
+    folder = next(key for key in needed if key.endswith("reached.json")).rpartition("/")[0]
+    pieces = [Piece(1, start, start + 1024) for start in range(0, 2200 * 1024, 1024)]
+    bucket = store(walled)
+    for piece in pieces:
+        bucket.write(f"{folder}/{piece.key}", b"x")
+    before = keys(walled)
+    records = walled.good("tb-discover").stdout
+    killer = Killer()
+    with proxy(walled.s3.endpoint, killer) as endpoint:
+        walled.configure(**{**ONE_BASE, "s3_endpoint": endpoint})
+        hit: list[str] = []
+        while not hit or hit[-1]:
+            hit.append(_killed(walled, killer, len(hit) + 1, records))
+            assert needed <= keys(walled) <= before
+    assert sum(request.startswith("POST delete") for request in hit) >= 2
+    assert keys(walled) == needed
+
+
+def _killed(host: Host, killer: Killer, number: int, records: str) -> str:
+    """Kill a rotation at a request; return the request, empty if there were not so many."""
+    killer.number, killer.seen, killer.killed = number, 0, ""
+    killer.carried_out = number % 2 == 0
+    killer.process = lambda: process
+    with subprocess.Popen(
+        (BIN / "tb-rotate",),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env=host.real.environ,
+        text=True,
+    ) as process:
+        process.communicate(records)
+    assert process.returncode == (-signal.SIGKILL if killer.killed else 0)
+    return killer.killed
