@@ -177,6 +177,18 @@ def test_a_lost_server_whose_tables_go_to_a_fresh_one(
     assert worst.rows(_ORDERS) == orders
 
 
+def test_a_table_that_was_dropped_after_the_last_snapshot(worst: Worst) -> None:
+    worst.configure(s3_prefix="db1", wal="pull")
+    worst.good("tb-wal pull")
+    worst.good("tb-discover -s postgres | tb-snapshot --base | tb-upload")
+    worst.execute("update orders set note = 'the last word' where id = 7")
+    before = worst.rows(_ORDERS)
+    worst.execute("drop table orders cascade")
+    worst.follow("A table was dropped, and the log is archived")
+    assert worst.rows(_ORDERS) == before
+    worst.good("tb-restore --before-drop postgres/view/shop/public/totals")
+
+
 def test_every_command_of_the_page_is_rehearsed() -> None:
     rehearsed = re.findall(r'follow\("([^"]+)"\)', Path(__file__).read_text())
     printed = [name for name, text in _SECTION.findall(_PAGE) if ".Dl " in text]
