@@ -200,3 +200,27 @@ def test_a_push_that_is_killed_at_any_request_is_healed_by_the_next(host: Host) 
         host.good(f"tb-wal push {pg_wal / name}")
     assert len(covered(archive_of(host))) == 1
     assert differing(archive_of(host), pg_wal, 1, 16 << 20) == []
+
+
+def test_what_a_call_before_stored_is_answered_without_a_request(host: Host) -> None:
+    pg_wal = host.server.pgdata / "pg_wal"
+    names = []
+    for _ in range(3):
+        ((name,),) = host.rows("select pg_walfile_name(pg_current_wal_lsn())")
+        host.execute(NOISE)
+        host.execute("select pg_switch_wal()")
+        names.append(name)
+        (pg_wal / "archive_status" / f"{name}.ready").touch()
+    never = Killer(1 << 30)
+    with proxy(host.s3.endpoint, never) as endpoint:
+        host.configure(s3_endpoint=endpoint)
+        host.good(f"tb-wal push {pg_wal / names[0]}")
+        seen = never.seen
+        assert seen > 0
+        for name in names[1:]:
+            host.good(f"tb-wal push {pg_wal / name}")
+            host.good(f"tb-wal push {pg_wal / name} --config={host.config}")
+        assert never.seen == seen
+        host.configure(s3_endpoint=endpoint, s3_prefix="elsewhere")
+        host.good(f"tb-wal push {pg_wal / names[1]}")
+        assert never.seen > seen

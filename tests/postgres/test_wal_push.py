@@ -16,6 +16,7 @@ from three_backup.catalog.catalog import Catalog
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
+from three_backup.host.handed import Notes
 from three_backup.sources.postgres.wal.archive import WalArchive
 from three_backup.sources.postgres.wal.names import Piece, Segment
 from three_backup.sources.postgres.wal.origin import cluster_at
@@ -76,8 +77,12 @@ def fill(server: PostgresServer, segments: int) -> list[Path]:
     return ready(server)
 
 
+def notes_of(archiving: Archiving) -> Notes:
+    return Notes(archiving.storage.local_dir, None)
+
+
 def hand_over(archiving: Archiving, path: Path) -> None:
-    push(Catalog(archiving.storage), path, 1, archiving.said.append)
+    push(Catalog(archiving.storage), path, notes_of(archiving), 1, archiving.said.append)
 
 
 def archive_of(archiving: Archiving, server: PostgresServer) -> WalArchive:
@@ -97,7 +102,7 @@ def whole(archive: WalArchive, path: Path, size: int) -> bool:
 
 def requests_of(archiving: Archiving, path: Path) -> int:
     catalog = Catalog(archiving.storage)
-    push(catalog, path, 1, archiving.said.append)
+    push(catalog, path, notes_of(archiving), 1, archiving.said.append)
     return catalog.bucket.requests
 
 

@@ -12,13 +12,9 @@ from three_backup.config.options import OPTIONS, option_named
 from three_backup.config.rules import Rule, overridden, understand
 from three_backup.config.sections import Mistake, Section, parse
 from three_backup.errors import ConfigurationError
+from three_backup.host.places import configuration_file, state_folder
 from three_backup.model import layout
 from three_backup.model.storage import Storage
-
-VARIABLE = "THREE_BACKUP_CONFIG"
-FOR_ALL = Path("/etc/three_backup.yaml")
-_FOR_ONE = ".config/three_backup.yaml"
-_STATE = "three_backup"
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Configuration:
@@ -26,7 +22,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Configuration:
 
     Raises ConfigurationError with every mistake in it, one a line.
     """
-    found = path or _search(environ)
+    found = path or configuration_file(environ)
     defaults = host_storage(environ, os.geteuid(), socket.gethostname())
     if found is None:
         return Configuration(None, (), defaults)
@@ -39,20 +35,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Configuration:
 
 def host_storage(environ: Mapping[str, str], user: int, host: str) -> Storage:
     """Return where snapshots lie unless the configuration says otherwise. user: 0 is root."""
-    if user == 0:
-        state = Path("/var/lib")
-    else:
-        home = Path(environ.get("HOME", "/"))
-        state = Path(environ.get("XDG_STATE_HOME") or home / ".local/state")
-    return Storage(local_dir=state / _STATE, prefix=layout.path(host))
-
-
-def _search(environ: Mapping[str, str]) -> Path | None:
-    if environ.get(VARIABLE):
-        return Path(environ[VARIABLE])
-    home = environ.get("HOME")
-    places = [Path(home, _FOR_ONE)] if home else []
-    return next((place for place in (*places, FOR_ALL) if os.access(place, os.F_OK)), None)
+    return Storage(local_dir=state_folder(environ, user), prefix=layout.path(host))
 
 
 def _text(path: Path) -> str:

@@ -22,22 +22,23 @@ server that recovers (tb-wal fetch %f %p).
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from three_backup import pipe
 from three_backup.errors import BackupError, BusyError, Exit, UsageError
-from three_backup.host import signals
-from three_backup.model.records import Record, of_source
-from three_backup.model.wal import SOURCE
-from three_backup.pipe import Invocation, complain, translated
+from three_backup.host.handed import Notes
+from three_backup.host.places import configuration_file, state_folder
+from three_backup.model import wal
 
 if TYPE_CHECKING:
-    from three_backup.sources.postgres.wal.pull import Pulled
+    from types import TracebackType
 
+    from three_backup.model.records import Record
+    from three_backup.pipe import Invocation
+    from three_backup.sources.postgres.wal.pull import Pulled
 
 _ABORT = 126
 """The exit status of a fetch that failed. PostgreSQL gives up recovery where restore_command ends
@@ -64,13 +65,35 @@ class Args:
 
 
 def main() -> int:
+    if _is_stored(sys.argv[1:]):
+        return 0
+    from three_backup import pipe  # it costs more than all of a call that has nothing to do
+
     if "fetch" not in sys.argv:
         return pipe.main(__doc__, run)
     sys.excepthook = _abort
     return pipe.main(__doc__, run, unable=_unable)
 
 
-def run(invocation: Invocation) -> int | None:
+def _is_stored(arguments: Sequence[str]) -> bool:
+    """Tell whether a call before this one stored the file that shall be pushed.
+
+    In doubt it is not: then the arguments and the configuration are read as always.
+    """
+    match arguments:
+        case ["push", path]:
+            configuration = configuration_file(os.environ)
+        case ["push", path, "-c" | "--config", named] | ["-c" | "--config", named, "push", path]:
+            configuration = Path(named)
+        case _:
+            return False
+    with suppress(OSError, ValueError):
+        default = state_folder(os.environ, os.geteuid())
+        return configuration is not None and Notes.told_by(configuration, default).has(Path(path))
+    return False
+
+
+def run(invocation: "Invocation") -> int | None:
     args = Args.of(invocation.arguments)
     if args.pull:
         _pull(invocation)
@@ -82,38 +105,44 @@ def run(invocation: Invocation) -> int | None:
 
 
 def _unable(name: str, error: BackupError) -> int:
+    from three_backup.pipe import complain
+
     complain(f"{name}: {error}")
     return _ABORT
 
 
 def _abort(
-    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    kind: type[BaseException], error: BaseException, traceback: "TracebackType | None"
 ) -> NoReturn:
     """End as a failed fetch does, whatever it is that nobody foresaw."""
     sys.__excepthook__(kind, error, traceback)
     os._exit(_ABORT)
 
 
-def _push(invocation: Invocation, path: Path) -> None:
+def _push(invocation: "Invocation", path: Path) -> None:
     from three_backup.sources.postgres.wal.push import push
 
-    settings = invocation.configuration.source_settings(SOURCE)
+    settings = invocation.configuration.source_settings(wal.SOURCE)
     catalog = invocation.catalog(settings.storage)
-    push(catalog, path, settings.compression_level, invocation.say)
+    notes = Notes(settings.storage.local_dir, invocation.configuration.path)
+    push(catalog, path, notes, settings.compression_level, invocation.say)
 
 
-def _fetch(invocation: Invocation, args: Args) -> bool:
+def _fetch(invocation: "Invocation", args: Args) -> bool:
     from three_backup.sources.postgres.wal.fetch import fetch
 
-    settings = invocation.configuration.source_settings(SOURCE)
+    settings = invocation.configuration.source_settings(wal.SOURCE)
     return fetch(invocation.catalog(settings.storage), args.file, args.path)
 
 
-def _pull(invocation: Invocation) -> None:
+def _pull(invocation: "Invocation") -> None:
+    from three_backup.host import signals
+    from three_backup.model.records import of_source
+    from three_backup.pipe import translated
     from three_backup.sources.postgres.wal.pull import gap_error, pull
 
-    settings, started = invocation.configuration.source_settings(SOURCE), time.monotonic()
-    record, error = of_source(SOURCE, SOURCE), None
+    settings, started = invocation.configuration.source_settings(wal.SOURCE), time.monotonic()
+    record, error = of_source(wal.SOURCE, wal.SOURCE), None
     try:
         with translated(), invocation.bar("WAL", None) as progress:
             pulled = pull(
@@ -132,7 +161,8 @@ def _pull(invocation: Invocation) -> None:
     invocation.emit(record if error is None else invocation.fail(record, error))
 
 
-def _record(pulled: "Pulled", seconds: float) -> Record:
+def _record(pulled: "Pulled", seconds: float) -> "Record":
+    from three_backup.model.records import of_source
     from three_backup.sources.postgres.wal.names import lsn
 
     fields: dict[str, Any] = {
@@ -146,4 +176,4 @@ def _record(pulled: "Pulled", seconds: float) -> Record:
     }
     if pulled.gap is not None:
         fields["gap"] = dict(zip(("from", "to"), map(lsn, pulled.gap), strict=True))
-    return of_source(pulled.carrier, SOURCE, carrier=pulled.carrier, wal=fields)
+    return of_source(pulled.carrier, wal.SOURCE, carrier=pulled.carrier, wal=fields)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from three_backup.catalog.catalog import Catalog
 from three_backup.errors import BackupError
+from three_backup.host.handed import Notes, identity
 from three_backup.sources.jobs import Say
 from three_backup.sources.postgres.wal.archive import Reached, WalArchive
 from three_backup.sources.postgres.wal.names import Segment, timeline_of_history
 from three_backup.sources.postgres.wal.origin import Header, carrier_of, cluster_at
 from three_backup.sources.postgres.wal.sending import DIFFERS, File, send
-from three_backup.sources.postgres.wal.spool import Notes, identity
 from three_backup.sources.postgres.wal.timelines import way_to
 
 _BACKUP, _PARTIAL, _READY = ".backup", ".partial", ".ready"
@@ -20,10 +20,11 @@ _MOST = 64
 """Files that one call sends: enough to hide its start, few enough to end within minutes."""
 
 
-def push(catalog: Catalog, path: Path, level: int, say: Say) -> None:
+def push(catalog: Catalog, path: Path, notes: Notes, level: int, say: Say) -> None:
     """Store a file of the server's pg_wal; return once it is in S3 and checked.
 
-    path: relative to the data directory, or absolute. level: of zstd. Raises BackupError.
+    path: relative to the data directory, or absolute. notes: of what calls before it stored.
+    level: of zstd. Raises BackupError.
     """
     if path.name.endswith(_BACKUP):
         return  # it says where a base begins; manifests of snapshots do
@@ -33,7 +34,6 @@ def push(catalog: Catalog, path: Path, level: int, say: Say) -> None:
         return
     header = _checked_header(path)
     carrier = carrier_of(header.identifier)
-    notes = Notes(catalog.storage, carrier)
     if notes.has(path):
         return
     archive = WalArchive(catalog.bucket, carrier, level)
@@ -49,9 +49,9 @@ def _push_segments(archive: WalArchive, path: Path, header: Header, notes: Notes
     waiting = _waiting(path.parent, header)
     batch = [_file(path, header), *(file for file in waiting if file.path.name != path.name)]
     outcome = send(archive, batch[:_MOST], header.segment_size)
-    notes.keep({file.path.name for file in waiting})
+    notes.forget_old([file.path for file in waiting])
     for file in outcome.stored:
-        notes.add(file.path.name, file.identity)
+        notes.add(file.path, file.identity)
     _note_reached(archive, batch[:_MOST], outcome.stored, header.segment_size)
     if outcome.error is not None and batch[0] not in outcome.stored:
         raise outcome.error

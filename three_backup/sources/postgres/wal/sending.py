@@ -25,7 +25,7 @@ class File:
     segment: Segment
     end: int  # position until which it is to be stored
     modified: float  # when, in seconds of the epoch
-    identity: list[int]  # see spool
+    identity: list[int]  # see host.handed
 
 
 @dataclass(frozen=True, slots=True)
