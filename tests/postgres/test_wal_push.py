@@ -173,6 +173,26 @@ def test_what_was_pulled_in_part_is_completed(own: PostgresServer, archiving: Ar
 
 
 @of_16_mb
+def test_a_damaged_segment_keeps_none_before_it_from_s3(
+    own: PostgresServer, archiving: Archiving
+) -> None:
+    first, second, third, *_ = fill(own, 4)
+    os.truncate(second, 1 * MB)
+    third.unlink()
+    third.mkdir()
+    hand_over(archiving, first)
+    assert whole(archive_of(archiving, own), first, 16 * MB)
+    reached = archive_of(archiving, own).reached()
+    segment = Segment.parse(second.name, 16 * MB)
+    assert reached is not None
+    assert segment is not None
+    assert reached.lsn == segment.start
+    with pytest.raises(BackupError, match="too short for a segment"):
+        hand_over(archiving, second)
+    third.rmdir()
+
+
+@of_16_mb
 def test_a_note_holds_for_the_very_file_only(own: PostgresServer, archiving: Archiving) -> None:
     first, second, *_ = fill(own, 3)
     hand_over(archiving, first)

@@ -79,7 +79,7 @@ def _waiting(pg_wal: Path, header: Header) -> list[File]:
         for ready in sorted((pg_wal / "archive_status").glob(f"*{_READY}")):
             path = pg_wal / ready.stem
             if Segment.parse(path.name, header.segment_size):
-                with suppress(FileNotFoundError, BackupError):
+                with suppress(OSError, BackupError):  # its own call will tell
                     found.append(_file(path, _checked_header(path)))
             if len(found) == _MOST:
                 break

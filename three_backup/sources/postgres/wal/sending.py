@@ -106,8 +106,15 @@ class _Sending:
 
 
 def _read(file: File, piece: Piece) -> bytes:
-    with file.path.open("rb") as opened:
-        content = os.pread(opened.fileno(), piece.size, piece.start - file.segment.start)
+    try:
+        with file.path.open("rb") as opened:
+            content = os.pread(opened.fileno(), piece.size, piece.start - file.segment.start)
+    except OSError as error:
+        raise BackupError(
+            "postgres.no_wal",
+            f"{file.path}: this segment cannot be read ({error.strerror})",
+            "see the log of the server and its disk",
+        ) from error
     if len(content) != piece.size:
         raise BackupError(
             "postgres.no_wal",
