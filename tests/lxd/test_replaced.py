@@ -28,7 +28,7 @@ pattern={pattern}
 case "$*" in
 $pattern) {act} ;;
 esac
-exec {lxc} "$@"
+exec {client} "$@"
 """
 
 
@@ -56,17 +56,18 @@ def before(lab: Lab) -> dict[str, Any]:
 
 @pytest.fixture
 def spoiled(host: Host, lab: Lab, tmp_path: Path) -> Iterator[Path]:
-    """A stand-in of `lxc`, first on PATH once it is written."""
+    """A stand-in of `lxc` or `incus`, first on PATH once it is written."""
     path = host.environ["PATH"]
     host.environ["PATH"] = f"{tmp_path}{os.pathsep}{path}"
-    yield tmp_path / "lxc"
+    yield tmp_path / lab.words.client
     host.environ["PATH"] = path
 
 
-def spoil(lxc: Path, lab: Lab, pattern: str, act: str) -> None:
-    """Have `lxc` do something else where its arguments match a pattern of the shell."""
-    lxc.write_text(_SPOILED.format(pattern=shlex.quote(pattern), act=act, lxc=lab.bindir / "lxc"))
-    lxc.chmod(0o755)
+def spoil(client: Path, lab: Lab, pattern: str, act: str) -> None:
+    """Have the client do something else where its arguments match a pattern of the shell."""
+    real = lab.bindir / lab.words.client
+    client.write_text(_SPOILED.format(pattern=shlex.quote(pattern), act=act, client=real))
+    client.chmod(0o755)
 
 
 def names(lab: Lab) -> list[str]:

@@ -179,7 +179,7 @@ def test_a_lost_server_whose_tables_go_to_a_fresh_one(
 
 def test_a_table_that_was_dropped_after_the_last_snapshot(worst: Worst) -> None:
     worst.configure(s3_prefix="db1", wal="pull")
-    worst.good("tb-wal pull")
+    worst.good("tb-wal pull --adopt")
     worst.good("tb-discover -s postgres | tb-snapshot --base | tb-upload")
     worst.execute("update orders set note = 'the last word' where id = 7")
     before = worst.rows(_ORDERS)
