@@ -35,6 +35,9 @@ _outcomes = defaultdict[str, set[str]](set)
 
 _TOGETHER = 12
 _KINDS = 2
+_MANY = frozenset({"taking", "eventful", "lossy"})
+"""Fixtures of which the tests go over many kinds."""
+
 _RARE = (
     "tests/clickhouse/test_changes",
     "tests/clickhouse/test_failures",
@@ -179,7 +182,7 @@ def _some_kinds(sample: Sample, items: Sequence[pytest.Item]) -> list[pytest.Ite
     for item in items:
         if _path(item).startswith(_RARE):
             tables[_path(item)].append(item)
-        elif hasattr(item, "callspec") and "taking" in getattr(item, "fixturenames", ()):
+        elif hasattr(item, "callspec") and not _MANY.isdisjoint(getattr(item, "fixturenames", ())):
             tables[item.nodeid.partition("[")[0]].append(item)
     left_out = set[pytest.Item]()
     for table, rows in tables.items():

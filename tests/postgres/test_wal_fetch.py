@@ -167,7 +167,7 @@ def test_postgresql_recovers_over_a_promotion(
     run(own, "postgres", "CREATE TABLE t AS SELECT i FROM generate_series(1, 1000) i")
     archiving.pull()
     copy = recovering(own, server_folder / f"recovered{next(_NUMBERS)}", relay)
-    with standby_of(own, server_folder / f"standby{next(_NUMBERS)}") as standby:
+    with standby_of(own, server_folder / f"fetching-standby{next(_NUMBERS)}") as standby:
         run(own, "postgres", "INSERT INTO t VALUES (1001)")
         until(lambda: ask(standby, "postgres", "SELECT max(i) FROM t") == "1001")
         archiving.pull()

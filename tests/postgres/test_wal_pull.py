@@ -210,7 +210,7 @@ def test_the_archive_follows_a_promotion(
     archiving: Archiving,
     enter: Callable[[PostgresServer], None],
 ) -> None:
-    with standby_of(own, server_folder / f"standby{next(_NUMBERS)}") as standby:
+    with standby_of(own, server_folder / f"pulling-standby{next(_NUMBERS)}") as standby:
         archiving.pull()
         write(own)
         caught_up(own, standby)
@@ -237,7 +237,7 @@ def test_a_standby_is_pulled_from_and_goes_on_when_it_is_promoted(
     archiving: Archiving,
     enter: Callable[[PostgresServer], None],
 ) -> None:
-    with standby_of(own, server_folder / f"standby{next(_NUMBERS)}") as standby:
+    with standby_of(own, server_folder / f"pulling-standby{next(_NUMBERS)}") as standby:
         enter(standby)
         archiving.pull()
         write(own)

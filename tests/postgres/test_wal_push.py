@@ -290,7 +290,7 @@ def test_a_push_that_is_cut_short_at_any_request_is_healed_by_the_next(
 def test_what_a_promotion_hands_over_is_stored(
     own: PostgresServer, archiving: Archiving, server_folder: Path
 ) -> None:
-    with standby_of(own, server_folder / f"standby{next(_NUMBERS)}") as standby:
+    with standby_of(own, server_folder / f"pushing-standby{next(_NUMBERS)}") as standby:
         write(own)
         switch(own)
         write(own, MB)
