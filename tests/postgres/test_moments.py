@@ -14,10 +14,10 @@ from three_backup.model.moment import Moment
 from three_backup.model.objects import ObjectId
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import Wanted, WholeJob
-from three_backup.sources.postgres.replaying.landing import ended_at
 from three_backup.sources.postgres.source import PostgresSource
 from three_backup.sources.postgres.wal.archive import WalArchive
 from three_backup.sources.postgres.wal.names import lsn
+from three_backup.sources.postgres.wal.span import Span
 
 from .past import Past, contents, past
 from .rebuilding import running
@@ -208,7 +208,7 @@ def test_redo_writes_nothing_into_the_folder_of_a_tablespace_made_since(eventful
 
 
 def test_a_moment_before_the_only_snapshot_is_none_that_wal_leads_to(eventful: Past) -> None:
-    early = ended_at(eventful.chain[0].manifest) - timedelta(seconds=1)
+    early = Span.of(eventful.chain[0].manifest).since - timedelta(seconds=1)
     assert PostgresSource().landing(eventful.find(Moment(time=early))) is None
 
 

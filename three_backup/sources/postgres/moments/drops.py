@@ -21,7 +21,6 @@ from three_backup.sources.postgres.scratch.folder import scratch_folder
 from three_backup.sources.postgres.scratch.server import scratch_user
 from three_backup.sources.postgres.wal.archive import WalArchive
 from three_backup.sources.postgres.wal.assembly import Assembly
-from three_backup.sources.postgres.wal.names import position
 
 
 class DropSearch:
@@ -57,7 +56,7 @@ class DropSearch:
         """Yield the WAL after each snapshot, the newest first; each is read but once."""
         until: int | None = None
         for start in reversed(starts(self._job.manifests, archived)):
-            begin = position(start.manifest.facts["end_lsn"])
+            begin = start.span.end
             if start.stretch is not None:
                 end = min(start.stretch.end, until or start.stretch.end)
                 if begin not in self._known:
@@ -74,7 +73,7 @@ class DropSearch:
         binaries = find_binaries(int(facts["version"]) // 10000, settings.pg_bindir, os.environ)
         size = int(facts["wal_segment_size"])
         archive = WalArchive(self._job.store, self._job.carrier)
-        assembly = Assembly(archive, archived.pieces, archived.way, size)
+        assembly = Assembly(archive, archived.contents.pieces, archived.way, size)
         parent = scratch_parent(settings.scratch_dir, job.work_dir, user, make=True)
         with scratch_folder(parent, user) as folder:
             scanner = Scanner(assembly, archived.way, size, folder, user, binaries)

@@ -16,11 +16,12 @@ from three_backup.s3.store import Store
 from three_backup.sources.jobs import Landing
 from three_backup.sources.postgres.replaying.feed import Wal
 from three_backup.sources.postgres.replaying.recovery import Replay, Stop
-from three_backup.sources.postgres.wal.archive import Reached, WalArchive
+from three_backup.sources.postgres.wal.archive import Contents, WalArchive
 from three_backup.sources.postgres.wal.assembly import Assembly
-from three_backup.sources.postgres.wal.coverage import Stretch, stretch_at, stretches
-from three_backup.sources.postgres.wal.names import Piece, lsn, position
-from three_backup.sources.postgres.wal.timelines import Way, way_to
+from three_backup.sources.postgres.wal.coverage import Stretch, stretches
+from three_backup.sources.postgres.wal.names import lsn, position
+from three_backup.sources.postgres.wal.span import Span, passed
+from three_backup.sources.postgres.wal.timelines import Way, known_way_to
 
 _XIDS = 1 << 32
 
@@ -29,61 +30,45 @@ _XIDS = 1 << 32
 class Archived:
     """What is archived of a cluster."""
 
-    pieces: Sequence[Piece]
-    histories: Mapping[int, bytes]
-    reached: Reached | None
+    contents: Contents
     way: Way  # to the newest timeline
-
-    @property
-    def stretches(self) -> list[Stretch]:
-        return stretches(self.pieces, self.way)
+    stretches: Sequence[Stretch]  # of WAL along the way
 
     def complete_until(self, stretch: Stretch) -> datetime | None:
         """Return until when the stretch is known to hold all that was committed; None if unknown.
 
         When a piece was stored tells nothing: WAL may have waited for S3 for a day.
         """
-        reached = self.reached
+        reached = self.contents.reached
         return reached.at if reached is not None and stretch.covers(reached.lsn) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A snapshot from which WAL can be replayed."""
+    """A snapshot on the way, from which WAL can be replayed."""
 
     manifest: Manifest
+    span: Span
     stretch: Stretch | None  # the WAL after it; None: it is not archived
-
-    @property
-    def ended_at(self) -> datetime:
-        return ended_at(self.manifest)
 
 
 def read_archived(store: Store, carrier: Carrier) -> Archived | None:
     """Read what is archived of a cluster; None where nothing is."""
-    archive = WalArchive(store, carrier)
-    pieces = archive.pieces()
-    if not pieces:
+    contents = WalArchive(store, carrier).contents()
+    timeline = contents.newest_timeline
+    if timeline is None:
         return None
-    histories = archive.histories()
-    newest = max(piece.timeline for piece in pieces)
-    return Archived(pieces, histories, archive.reached(), way_to(newest, histories))
+    way, _ = known_way_to(timeline, contents.histories)
+    return Archived(contents, way, stretches(contents.pieces, way))
 
 
 def starts(manifests: Sequence[Manifest], archived: Archived) -> list[Start]:
     """Return the snapshots that lie on the archive's way, the oldest first."""
-    found = archived.stretches
+    by_id = {manifest.snapshot: manifest for manifest in manifests}
     return [
-        Start(manifest, _following(manifest, found))
-        for manifest in manifests
-        if archived.way.passes(manifest.facts["timeline"], position(manifest.facts["end_lsn"]))
+        Start(by_id[span.snapshot], span, span.followed_by(archived.stretches, archived.way))
+        for span in passed(manifests, archived.way)
     ]
-
-
-def ended_at(manifest: Manifest) -> datetime:
-    """Return when the backup ended, by the server's clock; of older ones, when it began."""
-    told = manifest.facts.get("ended_at")
-    return datetime.fromisoformat(told) if told else manifest.snapshot.time
 
 
 def land(moment: Moment, manifests: Sequence[Manifest], archived: Archived) -> Landing | None:
@@ -114,35 +99,22 @@ def replay_of(
 ) -> Replay:
     """Return the replay that leads from the snapshot of this manifest to the landing."""
     archived = read_archived(store, manifest.carrier)
-    size = int(manifest.facts["wal_segment_size"])
-    stretch = None if archived is None else _following(manifest, archived.stretches)
-    if archived is None or stretch is None:
+    found = [] if archived is None else starts([manifest], archived)
+    if archived is None or not found or found[0].stretch is None:
         raise BackupError(
             "postgres.wal_gone",
             f"{manifest.carrier}: the WAL after {manifest.snapshot} was removed meanwhile",
             "restore once more",
         )
-    archive = WalArchive(store, manifest.carrier)
-    assembly = Assembly(archive, archived.pieces, archived.way, size)
-    wal = Wal(assembly, archived.way, archived.histories, size, stretch.end)
-    stop = Stop(**landing.stop)
-    return Replay(wal, stop, advance)
-
-
-def _following(manifest: Manifest, found: Sequence[Stretch]) -> Stretch | None:
-    """Return the WAL that follows the snapshot, if a replay can begin with it.
-
-    The snapshot itself holds its WAL, of the last segment only the beginning.
-    """
-    facts = manifest.facts
-    end, size = position(facts["end_lsn"]), int(facts["wal_segment_size"])
-    stretch = stretch_at(found, end)
-    is_whole = stretch is not None and stretch.start <= end // size * size
-    return stretch if is_whole else None
+    size, archive = found[0].span.segment_size, WalArchive(store, manifest.carrier)
+    contents, way = archived.contents, archived.way
+    assembly = Assembly(archive, contents.pieces, way, size)
+    wal = Wal(assembly, way, contents.histories, size, found[0].stretch.end)
+    return Replay(wal, Stop(**landing.stop), advance)
 
 
 def _at_time(wanted: datetime, all_starts: Sequence[Start], archived: Archived) -> Landing | None:
-    before = [start for start in all_starts if start.ended_at <= wanted]
+    before = [start for start in all_starts if start.span.since <= wanted]
     if not before or before[-1].stretch is None:
         return None
     until = archived.complete_until(before[-1].stretch)
@@ -156,8 +128,7 @@ def _at_time(wanted: datetime, all_starts: Sequence[Start], archived: Archived) 
 
 def _at_lsn(wanted: int, all_starts: Sequence[Start]) -> Landing:
     for start in reversed(all_starts):
-        end = position(start.manifest.facts["end_lsn"])
-        if end <= wanted and start.stretch is not None:
+        if start.span.end <= wanted and start.stretch is not None:
             if start.stretch.end < wanted:
                 break
             return landing_before(start.manifest, wanted)
@@ -170,7 +141,7 @@ def _at_lsn(wanted: int, all_starts: Sequence[Start]) -> Landing:
 
 def _at_xid(wanted: int, all_starts: Sequence[Start]) -> Landing:
     for start in reversed(all_starts):
-        next_xid = start.manifest.facts.get("next_xid")
+        next_xid = start.span.next_xid
         if start.stretch is None or next_xid is None:
             continue
         ahead = (wanted - next_xid) % _XIDS if wanted < _XIDS else wanted - next_xid

@@ -1,9 +1,10 @@
 """Segments put together out of the pieces of the archive."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from three_backup.errors import BackupError
 from three_backup.sources.postgres.wal.archive import WalArchive
+from three_backup.sources.postgres.wal.coverage import fewest
 from three_backup.sources.postgres.wal.names import Piece, Segment, lsn
 from three_backup.sources.postgres.wal.timelines import Way
 
@@ -28,38 +29,24 @@ class Assembly:
         where something is missing in the middle, or a piece is damaged.
         """
         content, reach = bytearray(self._size), segment.start
-        for piece in self._needed(segment):
-            if piece.start > reach:
-                raise BackupError(
-                    "postgres.wal_gap",
-                    f"{self._archive.place}: WAL from {lsn(reach)} to {lsn(piece.start)} is "
-                    f"missing on timeline {segment.timeline}",
-                    "restore to a moment before it, or from a snapshot after it",
-                )
+        candidates = self._on_the_way(segment)
+        for piece in fewest(candidates, segment.start, segment.start + self._size):
             at = piece.start - segment.start
             content[at : at + piece.size] = self._archive.read(piece)
             reach = piece.end
+        behind = min((piece.start for piece in candidates if piece.start > reach), default=None)
+        if behind is not None and (end is None or end > reach):
+            raise BackupError(
+                "postgres.wal_gap",
+                f"{self._archive.place}: WAL from {lsn(reach)} to {lsn(behind)} is missing on "
+                f"timeline {segment.timeline}",
+                "restore to a moment before it, or from a snapshot after it",
+            )
         if reach == segment.start or (end is not None and end <= segment.start):
             return None
         if end is not None and end < reach:
             content[end - segment.start :] = bytes(segment.start + self._size - end)
         return content
-
-    def _needed(self, segment: Segment) -> Iterator[Piece]:
-        """Yield the fewest pieces that make up the segment, in order.
-
-        What lies before the beginning of a timeline may be stored as the timeline's before it.
-        """
-        candidates = self._on_the_way(segment)
-        reach = segment.start
-        while True:
-            fitting = [piece for piece in candidates if piece.start <= reach < piece.end]
-            if not fitting:
-                yield from [piece for piece in candidates if piece.start > reach][:1]
-                return
-            best = max(fitting, key=lambda piece: piece.end)
-            yield best
-            reach = best.end
 
     def _on_the_way(self, segment: Segment) -> Sequence[Piece]:
         ends = {leg.timeline: leg.end for leg in self._way.legs}

@@ -42,6 +42,22 @@ def stretch_at(found: Sequence[Stretch], position: int) -> Stretch | None:
     return next((stretch for stretch in reversed(found) if stretch.covers(position)), None)
 
 
+def fewest(pieces: Iterable[Piece], start: int, end: int) -> list[Piece]:
+    """Return as few pieces as cover what follows from start on without a gap, until end at most.
+
+    They overlap: what counts of each is what follows the one before.
+    """
+    found, reach = [], start
+    within = [piece for piece in pieces if piece.start < end]
+    while reach < end:
+        fitting = [piece for piece in within if piece.start <= reach < piece.end]
+        if not fitting:
+            break
+        found.append(max(fitting, key=lambda piece: piece.end))
+        reach = found[-1].end
+    return found
+
+
 def _passed(pieces: Iterable[Piece], way: Way) -> Iterator[Piece]:
     """Yield the part of each piece that lies on the way, in the way's order."""
     by_timeline: dict[int, list[Piece]] = {}

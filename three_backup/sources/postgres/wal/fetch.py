@@ -12,6 +12,7 @@ from three_backup.model.objects import Carrier
 from three_backup.s3.failures import MissingError
 from three_backup.s3.store import Store
 from three_backup.sources.postgres.wal.archive import Reached, WalArchive, archived_clusters
+from three_backup.sources.postgres.wal.coverage import fewest
 from three_backup.sources.postgres.wal.names import Piece, Segment, lsn, timeline_of_history
 from three_backup.sources.postgres.wal.origin import Header, cluster_at
 from three_backup.sources.postgres.wal.spool import Ahead, written
@@ -110,15 +111,9 @@ def _following(
 
 def _slices(pieces: Iterable[Piece], start: int, size: int) -> list[_Slice]:
     """Return what follows from start on without a gap, at most to the segment's end."""
-    found, position, end = [], start, start + size
-    within = [piece for piece in pieces if start <= piece.start < end]
-    while position < end:
-        fitting = [piece for piece in within if piece.start <= position < piece.end]
-        if not fitting:
-            break
-        best = max(fitting, key=lambda piece: piece.end)
-        found.append(_Slice(best, position, best.end))
-        position = best.end
+    found: list[_Slice] = []
+    for piece in fewest((piece for piece in pieces if piece.start >= start), start, start + size):
+        found.append(_Slice(piece, found[-1].end if found else start, piece.end))
     return found
 
 

@@ -74,6 +74,17 @@ def way_to(timeline: int, histories: Mapping[int, bytes]) -> Way:
     return Way((*legs, Leg(timeline, start, None)))
 
 
+def known_way_to(timeline: int, histories: Mapping[int, bytes]) -> tuple[Way, str | None]:
+    """Return the way to a timeline, and what is wrong with its history file.
+
+    Without the file the way begins with the timeline.
+    """
+    try:
+        return way_to(timeline, histories), None
+    except BackupError as error:
+        return Way((Leg(timeline, 0, None),)), str(error)
+
+
 def _switches(timeline: int, history: bytes) -> Iterator[tuple[int, int]]:
     for line in history.decode("utf-8", "replace").splitlines():
         if not line.strip() or line.lstrip().startswith("#"):

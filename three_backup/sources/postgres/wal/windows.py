@@ -1,18 +1,16 @@
 """The moments that can be restored: snapshots, and the archived WAL that leads on from them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
-from three_backup.errors import BackupError, ManifestError
 from three_backup.model.snapshots import Manifest
 from three_backup.sources.jobs import LogJob
 from three_backup.sources.logged import Log, Window
 from three_backup.sources.postgres.wal.archive import Contents, Reached, WalArchive
-from three_backup.sources.postgres.wal.coverage import Stretch, stretch_at, stretches
-from three_backup.sources.postgres.wal.span import Span
-from three_backup.sources.postgres.wal.timelines import Leg, Way, way_to
+from three_backup.sources.postgres.wal.coverage import Stretch, stretches
+from three_backup.sources.postgres.wal.span import Span, passed
+from three_backup.sources.postgres.wal.timelines import Way, known_way_to
 
 
 def log(job: LogJob) -> Log | None:
@@ -28,33 +26,16 @@ def covered(contents: Contents, timeline: int, manifests: Iterable[Manifest]) ->
     manifests: of the snapshots that can be restored. Moments on a timeline that the way leaves
     are not counted after that: the server went on from another state.
     """
-    way, troubles = _way(timeline, contents)
+    way, trouble = known_way_to(timeline, contents.histories)
     found = stretches(contents.pieces, way)
-    spans = list(_passed(manifests, way))
+    spans = passed(manifests, way)
     windows = (_window(span, spans, way, found, contents.reached) for span in spans)
     return Log(
         windows=tuple(_merged(window for window in windows if window is not None)),
         reached=_reached(found, way, contents.reached),
         stored_size=sum(piece.stored for piece in contents.pieces),
-        troubles=troubles,
+        troubles=(trouble,) if trouble else (),
     )
-
-
-def _way(timeline: int, contents: Contents) -> tuple[Way, tuple[str, ...]]:
-    """Return the way to the timeline; without its history file it begins with the timeline."""
-    try:
-        return way_to(timeline, contents.histories), ()
-    except BackupError as error:
-        return Way((Leg(timeline, 0, None),)), (str(error),)
-
-
-def _passed(manifests: Iterable[Manifest], way: Way) -> Iterator[Span]:
-    """Yield the snapshots from which the way leads on; a false manifest opens no window."""
-    for manifest in manifests:
-        with suppress(ManifestError):
-            span = Span.of(manifest)
-            if way.passes(span.timeline, span.end):
-                yield span
 
 
 def _window(
@@ -64,10 +45,8 @@ def _window(
     found: Sequence[Stretch],
     reached: Reached | None,
 ) -> Window | None:
-    stretch = stretch_at(found, span.end)
-    # The first segment of a timeline is whole, though the way passes only the end of it.
-    leg = next(leg for leg in way.legs if leg.timeline == span.timeline)
-    if stretch is None or stretch.start > max(span.last_segment, leg.start):
+    stretch = span.followed_by(found, way)
+    if stretch is None:
         return None
     until = _until(stretch, way, reached, spans)
     if until is None or until <= span.since:
