@@ -13,11 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from three_backup.errors import BackupError
-from three_backup.sources.postgres.replaying.harmless import (
-    copied_databases,
-    defuse,
-    dropped_databases,
-)
+from three_backup.sources.postgres.replaying.harmless import defuse
 from three_backup.sources.postgres.scratch.folder import acting_as
 from three_backup.sources.postgres.wal.assembly import Assembly
 from three_backup.sources.postgres.wal.names import Segment, timeline_of_history
@@ -157,11 +153,10 @@ class Feed(threading.Thread):
         if content is None:
             return False
         following = self._content(self._after(segment))
-        self.fed.defused += defuse(content, following)
-        self.fed.copied.update(copied_databases(content, following))
-        self.fed.drops.update(
-            (xid, segment.start + at) for xid, at in dropped_databases(content, following)
-        )
+        noted = defuse(content, following)
+        self.fed.defused += noted.folders
+        self.fed.copied.update(noted.copies)
+        self.fed.drops.update((xid, segment.start + at) for xid, at in noted.drops)
         self._write(segment.name(self._wal.segment_size), content)
         self._last = segment
         self.fed.bytes += len(content)

@@ -8,15 +8,17 @@ another database, of which a restore may have laid out only a part.
 
 import struct
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from crc32c import crc32c
 
-# Record type, resource manager and padding, which no border of pages divides: from byte 16 on.
-_CREATE_TABLESPACE = b"\0\5\0\0"
-_COPY_DATABASE = b"\1\4\0\0"  # the lowest bit: it changes relations that it does not name
-_DROP_DATABASE = b"\x21\4\0\0"
-_AT = 16
+# A record's type and resource manager, which no border of pages divides: they stand 16 bytes after
+# its beginning, a multiple of 8. The lowest bit of a type: it changes relations unnamed.
+_CREATE_TABLESPACE = (0x00, 5)
+_COPY_DATABASE = (0x01, 4)
+_DROP_DATABASE = (0x21, 4)
+_UNIT, _AT = 8, 16
 _HEADER, _CRC_AT, _XID_AT = 24, 20, 4
 _SHORT = 0xFF  # the block of a record's main data, of at most 255 bytes
 _DATA_AT = _HEADER + 2  # after the kind and the length of that block
@@ -51,50 +53,60 @@ class _Record(NamedTuple):
             done += span.size
 
 
-def defuse(segment: bytearray, following: bytearray | None) -> list[str]:
-    """Change the records that begin in the segment and name folders; return these folders.
+class Noted(NamedTuple):
+    """What was found in a segment."""
+
+    folders: list[str]  # of tablespaces, which redo no longer writes to
+    copies: list[tuple[int, int]]  # oids: a database whose files are copied, and its template
+    # The transaction of a DROP DATABASE, and where in the segment it removes files, which it does
+    # before it commits.
+    drops: list[tuple[int, int]]
+
+
+def defuse(segment: bytearray, following: bytearray | None) -> Noted:
+    """Change the records that begin in the segment and name folders; tell of others.
 
     following: the next segment, into which the last record may reach; None where there is none.
     """
-    named = []
-    for record in _records(segment, following, _CREATE_TABLESPACE):
+    noted = Noted([], [], [])
+    # Searching an eighth of the bytes is ten times as fast as searching for four of them.
+    columns = segment[::_UNIT], segment[1::_UNIT]
+    find = partial(_records, segment, following, columns)
+    for record in find(_CREATE_TABLESPACE):
         if record.content[_PATH_AT] == ord("/"):
             path = bytes(record.content[_PATH_AT:]).partition(b"\0")[0]
-            named.append(path.decode("utf-8", "replace"))
+            noted.folders.append(path.decode("utf-8", "replace"))
             record.content[_PATH_AT] = 0
             record.store()
-    return named
-
-
-def copied_databases(segment: bytearray, following: bytearray | None) -> Iterator[tuple[int, int]]:
-    """Yield the oid of each database whose files are copied, and that of its template."""
-    for record in _records(segment, following, _COPY_DATABASE):
+    for record in find(_COPY_DATABASE):
         if len(record.content) == _DATA_AT + _COPY.size:
             database, _, template, _ = _COPY.unpack_from(record.content, _DATA_AT)
-            yield database, template
-
-
-def dropped_databases(
-    segment: bytearray, following: bytearray | None
-) -> Iterator[tuple[int, int]]:
-    """Yield the transaction of each DROP DATABASE, and where in the segment it removes files.
-
-    It does so before it commits.
-    """
-    for record in _records(segment, following, _DROP_DATABASE):
+            noted.copies.append((database, template))
+    for record in find(_DROP_DATABASE):
         (xid,) = struct.unpack_from("<I", record.content, _XID_AT)
-        yield xid, record.spans[0].at
+        noted.drops.append((xid, record.spans[0].at))
+    return noted
 
 
-def _records(segment: bytearray, following: bytearray | None, kind: bytes) -> Iterator[_Record]:
-    """Yield the records of a kind that begin in the segment."""
+def _records(
+    segment: bytearray,
+    following: bytearray | None,
+    columns: tuple[bytearray, bytearray],
+    kind: tuple[int, int],
+) -> Iterator[_Record]:
+    """Yield the records of a type and a resource manager that begin in the segment.
+
+    columns: its bytes at which types may stand, and those at which managers may.
+    """
+    (wanted, manager), (types, managers) = kind, columns
     (page,) = _BLOCK_SIZE.unpack_from(segment, _BLOCK_SIZE_AT)
-    at = segment.find(kind)
+    at = managers.find(manager)
     while at >= 0:
-        record = _record(segment, following, at, page) if at % 8 == 0 else None
-        if record is not None:
-            yield record
-        at = segment.find(kind, at + 1)
+        if types[at] == wanted and not segment[at * _UNIT + 2] and not segment[at * _UNIT + 3]:
+            record = _record(segment, following, at * _UNIT, page)
+            if record is not None:
+                yield record
+        at = managers.find(manager, at + 1)
 
 
 def _record(
