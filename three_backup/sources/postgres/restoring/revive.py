@@ -141,7 +141,12 @@ class _Databases:
 def _replay(job: RestoreJob) -> Replay | None:
     if job.landing is None or not job.landing.stop or job.store is None:
         return None
-    return replay_of(job.landing, job.chain[-1].manifest, job.store, job.advance)
+
+    def advance(size: int) -> None:
+        job.expect(size)  # how much it will be is known at its end only
+        job.advance(size)
+
+    return replay_of(job.landing, job.chain[-1].manifest, job.store, advance)
 
 
 def databases_of(chain: OpenedChain, objects: Iterable[ObjectId]) -> set[str] | None:
