@@ -8,6 +8,10 @@ from three_backup.catalog.drills import Drill, Drills
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.pipe import Invocation
+from three_backup.sources.base import Restored
+
+_COMPARED = ("rows", "content")
+"""Facts in which no two drills of one snapshot may differ."""
 
 
 class Memory:
@@ -34,3 +38,21 @@ class Memory:
             self.of(catalog).remember(drill, good=good)
         except BackupError as error:
             self._invocation.say(f"{error.message}: what is proved here is not remembered there")
+
+
+def compared(
+    object_id: ObjectId, snapshot: str, outcome: Restored, before: Mapping[str, Any]
+) -> Restored | BackupError:
+    """Return the outcome; an error where the same snapshot gave other rows or content before."""
+    if before.get("snapshot") != snapshot:
+        return outcome
+    for name in _COMPARED:
+        then, now = before.get(name), outcome.facts.get(name)
+        if then is not None and now is not None and then != now:
+            return BackupError(
+                "verify.differs",
+                f"{object_id}: {name} of snapshot {snapshot} were {then} at {before.get('time')} "
+                f"and are {now} now",
+                "restore another snapshot; the next base replaces it",
+            )
+    return outcome

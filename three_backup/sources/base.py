@@ -75,6 +75,10 @@ class LackingError(BackupError):
     """An object needs something that is missing: once that is restored, a retry may succeed."""
 
 
+class AbsentError(BackupError):
+    """Nothing had the name of the object then."""
+
+
 @dataclass(frozen=True, slots=True)
 class Restored:
     """The result of a successful restore or drill."""
@@ -169,7 +173,8 @@ class Restorer(Protocol):
         """Restore each object into a scratch place and examine it.
 
         The scratch place is removed afterwards; nothing live is touched. facts: rows; content, a
-        hash of all rows in their stored order, where the job asks for it.
+        hash of all rows in their stored order, where the job asks for it; moment, where it names a
+        landing: the one that was reached. AbsentError: nothing had the name at that moment.
         """
 
     def read_through(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:

@@ -176,3 +176,5 @@ class DrillJob:
     work_dir: Path  # as for a RestoreJob
     advance: Advance
     say: Say
+    landing: Landing | None = None  # as for a RestoreJob
+    store: Store | None = None

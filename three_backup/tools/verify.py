@@ -6,6 +6,7 @@ Usage:
 Options:
       --sample N        only N of the objects, chosen at random
       --oldest-first    begin with what was proved longest ago, or never
+      --between         a moment between snapshots, drawn at random, by PostgreSQL's log
       --content         read every row to its end, and compare with the last drill
       --read-only       read all that is stored and compare hashes, restore nothing
   -c, --config FILE     the configuration
@@ -30,25 +31,26 @@ from typing import Any, Self
 from three_backup import pipe
 from three_backup.catalog.carriers import record_within
 from three_backup.catalog.catalog import Catalog
-from three_backup.catalog.drills import Drill
+from three_backup.catalog.drills import Drill, Proof
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.errors import BackupError, BusyError, UnreachableError, UsageError, readable
 from three_backup.keeping import keeping_of
 from three_backup.model.objects import ObjectId, can_match_below, selected
 from three_backup.model.records import Record, error_fields
+from three_backup.model.snapshots import CarriedObject
 from three_backup.pipe import Invocation, translated
+from three_backup.restoring.drawn_moments import Place, drawn
 from three_backup.restoring.drill_candidates import candidates
-from three_backup.restoring.drill_memory import Memory
+from three_backup.restoring.drill_memory import Memory, compared
 from three_backup.restoring.nothing_found import Whereabouts
+from three_backup.restoring.restore_jobs import RestoreJobs
 from three_backup.restoring.snapshot_choice import Choice
 from three_backup.screen.progress import bar
 from three_backup.sources import SOURCES
-from three_backup.sources.base import Restored
+from three_backup.sources.base import AbsentError, Restored
 from three_backup.sources.jobs import DrillJob
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
-_COMPARED = ("rows", "content")
-"""Facts in which no two drills of one snapshot may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +58,30 @@ class Args:
     pattern: tuple[str, ...]
     sample: int | None
     oldest_first: bool
+    between: bool
     content: bool
     read_only: bool
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self:
+        if arguments["--between"] and arguments["--read-only"]:
+            raise UsageError(
+                "verify.choice",
+                "--between and --read-only exclude one another",
+                "a moment between snapshots is known only once its log was replayed",
+            )
         return cls(
             pattern=tuple(map(readable, arguments["PATTERN"])),
             sample=_sample(arguments["--sample"]),
             oldest_first=bool(arguments["--oldest-first"]),
+            between=bool(arguments["--between"]),
             content=bool(arguments["--content"]),
             read_only=bool(arguments["--read-only"]),
         )
+
+    @property
+    def proof(self) -> Proof:
+        return Proof.MOMENT if self.between else Proof.SNAPSHOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,38 +181,59 @@ def _not_held(what: str, whereabouts: Whereabouts) -> BackupError:
 
 def _chosen(args: Args, memory: Memory, requests: list[_Request]) -> list[_Request]:
     if args.oldest_first:
-        requests = sorted(requests, key=lambda request: _proved(memory, request))
+        requests = sorted(requests, key=lambda request: _proved(memory, request, args.proof))
     elif args.sample is not None:
         random.SystemRandom().shuffle(requests)
     return requests[: args.sample]
 
 
-def _proved(memory: Memory, request: _Request) -> datetime:
-    return memory.of(request.snapshot.catalog).last_good(request.record.id) or _NEVER
+def _proved(memory: Memory, request: _Request, proof: Proof) -> datetime:
+    return memory.of(request.snapshot.catalog).last_good(request.record.id, proof) or _NEVER
 
 
 def _verify(invocation: Invocation, args: Args, memory: Memory, group: Sequence[_Request]) -> None:
     """Drill the objects of one snapshot together; emit each record once it has an outcome."""
     records = {request.record.object: request.record for request in group}
-    snapshot, began = group[0].snapshot, time.monotonic()
-    for object_id, outcome in _outcomes(invocation, args, snapshot, list(records)):
+    began, snapshot = time.monotonic(), group[0].snapshot
+    try:
+        with translated():
+            place = _place(invocation, args, snapshot)
+    except BackupError as error:
+        for record in records.values():
+            invocation.emit(invocation.fail(record, error))
+        return
+    for object_id, outcome in _outcomes(invocation, args, place, list(records)):
         record = records.get(object_id) or record_within(snapshot.carrier, object_id)
         seconds = round(time.monotonic() - began, 3)
-        told = _told(invocation, args, memory, snapshot, object_id, outcome, seconds)
+        if isinstance(outcome, AbsentError) and place.at is not None:
+            invocation.say(
+                f"{outcome.message}: nothing is proved of it (drill of {place.at.isoformat()})"
+            )
+            invocation.emit(record)
+            continue
+        told = _told(invocation, args, memory, place, object_id, outcome, seconds)
         if isinstance(told, BackupError):
             invocation.emit(invocation.fail(record, told))
         else:
             invocation.emit(record.with_fields(drilled=told.fields))
 
 
+def _place(invocation: Invocation, args: Args, newest: Snapshot) -> Place:
+    """Return what is to be restored. Raises BackupError where no log leads to any moment."""
+    if not args.between:
+        return Place(newest)
+    revive = RestoreJobs(invocation, Choice(), {}, overwrite=False).revive
+    return drawn(newest, revive, random.SystemRandom())
+
+
 def _outcomes(
-    invocation: Invocation, args: Args, snapshot: Snapshot, objects: Sequence[ObjectId]
+    invocation: Invocation, args: Args, place: Place, objects: Sequence[ObjectId]
 ) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
     """Yield the outcome of each object; a failure of the drill is that of all objects left."""
     left = dict.fromkeys(objects)
     try:
         with translated():
-            for object_id, outcome in _drilled(invocation, args, snapshot, objects):
+            for object_id, outcome in _drilled(invocation, args, place, objects):
                 left.pop(object_id, None)
                 yield object_id, outcome
     except BackupError as error:
@@ -206,16 +241,17 @@ def _outcomes(
 
 
 def _drilled(
-    invocation: Invocation, args: Args, snapshot: Snapshot, objects: Sequence[ObjectId]
+    invocation: Invocation, args: Args, place: Place, objects: Sequence[ObjectId]
 ) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
-    catalog, source_type = snapshot.catalog, objects[0].type
-    wanted = set(objects)
+    snapshot, source_type = place.snapshot, objects[0].type
+    catalog = snapshot.catalog
     with ExitStack() as stack:
         stack.enter_context(snapshot.undisturbed())
         chain = Choice().chain(snapshot, objects)
+        carried = {known.id: known for known in chain[-1].manifest.objects}
         settings = invocation.configuration.source_settings(source_type)
         job = DrillJob(
-            objects=[carried for carried in chain[-1].manifest.objects if carried.id in wanted],
+            objects=[carried.get(wanted, CarriedObject(wanted, 0)) for wanted in objects],
             chain=chain,
             content=args.content,
             name=hashlib.sha256(invocation.host_id.encode()).hexdigest()[:12],
@@ -223,6 +259,8 @@ def _drilled(
             work_dir=settings.scratch_dir or catalog.storage.local_dir / "scratch",
             advance=stack.enter_context(bar(snapshot.carrier, None)),
             say=invocation.say,
+            landing=place.landing,
+            store=catalog.s3,
         )
         restorer = keeping_of(source_type).restorer(catalog)
         prove = restorer.read_through if args.read_only else restorer.drill
@@ -233,7 +271,7 @@ def _told(
     invocation: Invocation,
     args: Args,
     memory: Memory,
-    snapshot: Snapshot,
+    place: Place,
     object_id: ObjectId,
     outcome: Restored | BackupError,
     seconds: float,
@@ -242,33 +280,17 @@ def _told(
 
     Not remembered is reading alone, which proves less, and a drill that could not be tried.
     """
-    name = str(snapshot.id)
-    if isinstance(outcome, Restored) and not args.read_only:
-        before = memory.before(snapshot.catalog, object_id)
-        outcome = _compared(object_id, name, outcome, before)
+    name, catalog = str(place.snapshot.id), place.snapshot.catalog
+    if isinstance(outcome, Restored) and not args.read_only and not args.between:
+        outcome = compared(object_id, name, outcome, memory.before(catalog, object_id))
+    drawn_at = {} if place.at is None else {"at": place.at.isoformat()}
     if isinstance(outcome, Restored):
-        facts = {"how": "read" if args.read_only else "restored", **outcome.facts}
+        facts = {"how": "read" if args.read_only else "restored", **drawn_at, **outcome.facts}
     else:
-        facts = {"error": error_fields(invocation.name, outcome)}
-    drill = Drill(object_id, name, invocation.clock(), seconds, facts)
+        facts = {**drawn_at, "error": error_fields(invocation.name, outcome)}
+    drill = Drill(object_id, name, invocation.clock(), seconds, facts, args.proof)
     if not args.read_only and not isinstance(outcome, BusyError | UnreachableError):
-        memory.remember(snapshot.catalog, drill, good=isinstance(outcome, Restored))
-    return outcome if isinstance(outcome, BackupError) else drill
-
-
-def _compared(
-    object_id: ObjectId, snapshot: str, outcome: Restored, before: Mapping[str, Any]
-) -> Restored | BackupError:
-    """Return the outcome; an error where the same snapshot gave other rows or content before."""
-    if before.get("snapshot") != snapshot:
-        return outcome
-    for name in _COMPARED:
-        then, now = before.get(name), outcome.facts.get(name)
-        if then is not None and now is not None and then != now:
-            return BackupError(
-                "verify.differs",
-                f"{object_id}: {name} of snapshot {snapshot} were {then} at {before.get('time')} "
-                f"and are {now} now",
-                "restore another snapshot; the next base replaces it",
-            )
-    return outcome
+        memory.remember(catalog, drill, good=isinstance(outcome, Restored))
+    if isinstance(outcome, BackupError):
+        return place.told(outcome)
+    return drill

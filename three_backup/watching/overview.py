@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from three_backup.catalog.catalog import Catalog
-from three_backup.catalog.drills import Drills
+from three_backup.catalog.drills import Drills, Proof
 from three_backup.catalog.hollow_memory import sentence_on
 from three_backup.config import Configuration
 from three_backup.config.settings import Settings
@@ -184,3 +184,8 @@ def _failed(drills: Drills, objects: Sequence[CarriedObject]) -> Iterator[str]:
     for object_id in (str(carried.id) for carried in objects):
         if time := drills.last_failed(object_id):
             yield f"{object_id}: the drill of {rfc3339(time)} failed, tb-verify says why"
+        if time := drills.last_failed(object_id, Proof.MOMENT):
+            yield (
+                f"{object_id}: the drill of {rfc3339(time)} of a moment between snapshots failed, "
+                "tb-verify --between says why"
+            )

@@ -2,22 +2,25 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import psycopg
 
 from three_backup.errors import BackupError
 from three_backup.model.objects import AS_BYTES, ObjectId
-from three_backup.sources.base import Restored
+from three_backup.sources.base import AbsentError, Restored
 from three_backup.sources.jobs import DrillJob, RestoreJob, Wanted
 from three_backup.sources.postgres.chain.opened import OpenedChain
+from three_backup.sources.postgres.relations import databases
 from three_backup.sources.postgres.restoring.family import (
     MATERIALIZED_VIEW,
     Family,
+    absent,
     read_family,
 )
 from three_backup.sources.postgres.restoring.restore import DAMAGED
-from three_backup.sources.postgres.restoring.revive import revived
+from three_backup.sources.postgres.restoring.revive import ANY_DATABASE, Revived, revived
 from three_backup.sources.postgres.scratch.locales import unsortable_collations
 from three_backup.sources.postgres.scratch.server import ScratchServer
 
@@ -61,7 +64,7 @@ def drill(job: DrillJob) -> Iterator[Outcome]:
     """Revive the objects on a scratch server, and yield each with what was found.
 
     facts: rows; indexes, how many B-trees amcheck found to fit their table; content, a hash of all
-    rows, where the job asks for it.
+    rows, where the job asks for it; moment, the one that WAL was replayed to.
     """
     chain = OpenedChain(job.chain, job.advance, expect=lambda size: None)
     yield from _drill(job, chain, [carried.id for carried in job.objects])
@@ -73,11 +76,13 @@ def _drill(job: DrillJob, chain: OpenedChain, objects: Sequence[ObjectId]) -> It
     try:
         with revived(_restore_job(job), chain, objects) as scratch:
             begun = True
+            for note in scratch.reached.notes if scratch.reached else ():
+                job.say(f"{job.chain[-1].manifest.carrier}: {note}")
             for object_id in objects:
                 if object_id in scratch.failed:
                     yield object_id, _about(object_id, scratch.failed[object_id])
                 else:
-                    yield object_id, _looked_at(scratch.server, object_id, job)
+                    yield object_id, _looked_at(scratch, object_id, job)
     except BackupError as error:
         if begun or error.code not in DAMAGED:
             raise
@@ -99,18 +104,30 @@ def _restore_job(job: DrillJob) -> RestoreJob:
         work_dir=job.work_dir,
         advance=job.advance,
         say=job.say,
+        landing=job.landing,
+        store=job.store,
     )
 
 
-def _looked_at(
-    server: ScratchServer, object_id: ObjectId, job: DrillJob
-) -> Restored | BackupError:
+def _looked_at(revived: Revived, object_id: ObjectId, job: DrillJob) -> Restored | BackupError:
+    moment = {} if revived.reached is None else {"moment": revived.reached.facts}
     try:
-        with server.connect(object_id.level1) as scratch:
-            family = read_family(scratch, object_id, {object_id: object_id})
-            return Restored(_facts(scratch, family, job))
+        with revived.server.connect(object_id.level1) as scratch:
+            family = read_family(scratch, object_id, {object_id: object_id}, job.landing)
+            return Restored({**_facts(scratch, family, job), **moment})
+    except AbsentError as error:
+        return error
     except BackupError as error:
+        if _lacks_database(revived.server, object_id.level1):
+            return absent(object_id, job.landing)
         return _about(object_id, error)
+
+
+def _lacks_database(server: ScratchServer, name: str) -> bool:
+    """Tell whether there is no such database; then the catalogs of all are laid out."""
+    with suppress(BackupError), server.connect(ANY_DATABASE) as scratch:
+        return all(database.name != name for database in databases(scratch))
+    return False
 
 
 def _facts(scratch: "Connection", family: Family, job: DrillJob) -> dict[str, int | str]:

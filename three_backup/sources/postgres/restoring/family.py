@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
+from three_backup.sources.base import AbsentError
+from three_backup.sources.jobs import Landing
 from three_backup.sources.postgres.relations import object_id
 from three_backup.sources.postgres.restoring.naming import follow, free
 
@@ -126,25 +127,39 @@ class Family:
 
 
 def read_family(
-    scratch: "Connection", wanted: ObjectId, targets: Mapping[ObjectId, ObjectId]
+    scratch: "Connection",
+    wanted: ObjectId,
+    targets: Mapping[ObjectId, ObjectId],
+    landing: Landing | None = None,
 ) -> Family:
     """Read the family of the wanted object; targets has the new ids of all wanted objects.
 
-    Raises BackupError where the object did not exist at the end of the snapshot.
+    landing: of the scratch server. Raises AbsentError where the object did not exist then.
     """
     row = scratch.execute(_ROOT, (wanted.level2, wanted.level3)).fetchone()
     if row is None:
-        raise BackupError(
-            "postgres.not_in_snapshot",
-            f"{wanted}: it did not exist at the end of the snapshot",
-            "restore an older snapshot",
-        )
+        raise absent(wanted, landing)
     target = targets[wanted]
     rows = scratch.execute(_TABLES, {"root": row[0]}).fetchall()
     tables = tuple(_table(row, wanted, targets) for row in rows)
     by_oid = {table.oid: table for table in tables}
     parts = scratch.execute(_PARTS, {"tables": list(by_oid)}).fetchall()
     return Family(wanted, target, tables, tuple(_part(row, by_oid) for row in parts))
+
+
+def absent(wanted: ObjectId, landing: Landing | None) -> AbsentError:
+    """Return the error for what did not exist at the end of the snapshot, or at the landing."""
+    if landing is None:
+        return AbsentError(
+            "postgres.not_in_snapshot",
+            f"{wanted}: it did not exist at the end of the snapshot",
+            "restore an older snapshot",
+        )
+    return AbsentError(
+        "postgres.not_at_moment",
+        f"{wanted}: it did not exist at that moment",
+        "give another moment, or the name that it had then",
+    )
 
 
 def read_files(scratch: "Connection", family: Family) -> set[str]:

@@ -73,7 +73,8 @@ def _plans(job: RestoreJob, scratch: Revived, all_wanted: Sequence[Wanted]) -> I
                 try:
                     if wanted.object in scratch.failed:
                         raise scratch.failed[wanted.object]
-                    families[wanted] = read_family(connection, wanted.object, targets)
+                    landing = job.landing
+                    families[wanted] = read_family(connection, wanted.object, targets, landing)
                 except BackupError as error:
                     yield wanted, about(wanted, error)
             there = {table.oid for family in families.values() for table in family.tables}

@@ -122,7 +122,7 @@ def _restore_database(
         families: list[tuple[Wanted, Family]] = []
         for wanted in all_wanted:
             try:
-                families.append((wanted, _family(scratch, wanted, all_wanted)))
+                families.append((wanted, _family(task, scratch, wanted, all_wanted)))
             except BackupError as error:
                 yield wanted, error
         yield from _restore_families(_Crossing(task, server, scratch, databases), families)
@@ -213,10 +213,11 @@ def _together(
     yield from ((partition, own) for partition, own in families if own.root.oid in partitions)
 
 
-def _family(scratch: "Connection", wanted: Wanted, all_wanted: Sequence[Wanted]) -> Family:
-    return read_family(
-        scratch, wanted.object, {other.object: other.target for other in all_wanted}
-    )
+def _family(
+    task: _Task, scratch: "Connection", wanted: Wanted, all_wanted: Sequence[Wanted]
+) -> Family:
+    targets = {other.object: other.target for other in all_wanted}
+    return read_family(scratch, wanted.object, targets, task.job.landing)
 
 
 class _Databases:
