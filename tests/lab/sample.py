@@ -18,7 +18,18 @@ _ROOT = Path(__file__).parents[2]
 DAEMONS = ("lxd", "incus")
 _VERSIONS = ("17", "18")
 _DIALECTS = ("seaweed", "moto", "swift")
-_PARAMETERS = {"postgres", "host", "own", "broken", "old", "untouched", "storage", "lab", "server"}
+_PARAMETERS = {
+    "postgres",
+    "host",
+    "own",
+    "broken",
+    "old",
+    "untouched",
+    "storage",
+    "lab",
+    "server",
+    "varied",
+}
 """The fixtures that take a version, a dialect or a daemon."""
 _ALTERNATIVES = {*_VERSIONS, *_DIALECTS, *DAEMONS}
 _INSTANTS = 10

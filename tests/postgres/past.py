@@ -19,7 +19,7 @@ from three_backup.model.moment import Moment
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.storage import Storage
 from three_backup.s3.store import Store
-from three_backup.sources.jobs import Landing, MomentJob, RestoreJob, Wanted
+from three_backup.sources.jobs import Landing, MomentJob, RestoreJob, Say, Wanted
 from three_backup.sources.postgres.connection import quoted
 from three_backup.sources.postgres.wal.archive import Reached, WalArchive
 from three_backup.sources.postgres.wal.names import Piece, Segment, cut, position
@@ -28,6 +28,10 @@ from .taking import EVERYWHERE, Taking
 
 _APART = 0.02
 """Seconds on each side of a moment in which nothing is committed."""
+
+
+def silent(sentence: str) -> None:
+    """Let nobody hear it."""
 
 
 @dataclass
@@ -92,7 +96,13 @@ class Past:
         archive.note_reached(Reached(timeline, end, now, size))
         return archive
 
-    def job(self, landing: Landing | None, *wanted: Wanted, overwrite: bool = False) -> RestoreJob:
+    def job(
+        self,
+        landing: Landing | None,
+        *wanted: Wanted,
+        overwrite: bool = False,
+        say: Say = silent,
+    ) -> RestoreJob:
         if landing is None:
             chain = self.chain
         else:
@@ -105,7 +115,7 @@ class Past:
             source_settings=EVERYWHERE,
             work_dir=self.work,
             advance=lambda size: None,
-            say=lambda sentence: None,
+            say=say,
             landing=landing,
             store=self.store,
         )

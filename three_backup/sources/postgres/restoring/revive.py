@@ -86,7 +86,8 @@ def revived(
                 continue
             let_superuser_in(server, user, then.names)
             let_into_databases(server, user, then.names)
-            _roll_back_prepared(server, then.names, job.say)
+            when = "when the snapshot was taken" if reached is None else "at that moment"
+            _roll_back_prepared(server, then.names, job.say, when)
             if _learn(server, chain, files, failed) <= relations or not rows:
                 _check_pages(server, chain, files, relations, failed)
                 if not rows:
@@ -177,7 +178,9 @@ def _relations(
     return relations
 
 
-def _roll_back_prepared(server: ScratchServer, databases: Iterable[str], say: Say) -> None:
+def _roll_back_prepared(
+    server: ScratchServer, databases: Iterable[str], say: Say, when: str
+) -> None:
     """Roll back prepared transactions, and say so.
 
     Undecided, they would hold their locks for ever; what they did is in no snapshot.
@@ -187,8 +190,8 @@ def _roll_back_prepared(server: ScratchServer, databases: Iterable[str], say: Sa
             for name, rollback in scratch.execute(_PREPARED.encode()).fetchall():
                 scratch.execute(rollback.encode(*AS_BYTES))
                 say(
-                    f"{database}: transaction {name} was prepared, not committed, when the "
-                    "snapshot was taken: what it did does not come back"
+                    f"{database}: transaction {name} was prepared, not committed, {when}: what it "
+                    "did does not come back"
                 )
 
 
