@@ -29,6 +29,7 @@ _PARAMETERS = {
     "lab",
     "server",
     "varied",
+    "promoted",
 }
 """The fixtures that take a version, a dialect or a daemon."""
 _ALTERNATIVES = {*_VERSIONS, *_DIALECTS, *DAEMONS}

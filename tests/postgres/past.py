@@ -69,8 +69,10 @@ class Past:
         time.sleep(_APART)
         return self.moments[name]
 
-    def snapshot(self) -> Files:
-        self.chain.append(self.taking.take(self.chain[-1] if self.chain else None))
+    def snapshot(self, *, base: bool = False) -> Files:
+        """Take a snapshot that builds on the last one, if there is one and it is no base."""
+        parent = self.chain[-1] if self.chain and not base else None
+        self.chain.append(self.taking.take(parent))
         return self.chain[-1]
 
     def archive(self, *, all_of_it: bool = True) -> WalArchive:
@@ -103,14 +105,12 @@ class Past:
         overwrite: bool = False,
         say: Say = silent,
     ) -> RestoreJob:
-        if landing is None:
-            chain = self.chain
-        else:
-            ids = [files.manifest.snapshot for files in self.chain]
-            chain = self.chain[: ids.index(landing.snapshot) + 1]
+        ids = [files.manifest.snapshot for files in self.chain]
+        end = len(ids) if landing is None else ids.index(landing.snapshot) + 1
+        base = max(number for number in range(end) if ids[number].parent is None)
         return RestoreJob(
             wanted=wanted,
-            chain=chain,
+            chain=self.chain[base:end],
             overwrite=overwrite,
             source_settings=EVERYWHERE,
             work_dir=self.work,

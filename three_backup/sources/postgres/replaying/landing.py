@@ -37,10 +37,13 @@ class Archived:
     def complete_until(self, stretch: Stretch) -> datetime | None:
         """Return until when the stretch is known to hold all that was committed; None if unknown.
 
-        When a piece was stored tells nothing: WAL may have waited for S3 for a day.
+        When a piece was stored tells nothing: WAL may have waited for S3 for a day. Nor does what
+        an old primary noted of the timeline that the way has left.
         """
         reached = self.contents.reached
-        return reached.at if reached is not None and stretch.covers(reached.lsn) else None
+        if reached is None or not self.way.passes(reached.timeline, reached.lsn):
+            return None
+        return reached.at if stretch.covers(reached.lsn) else None
 
 
 @dataclass(frozen=True, slots=True)

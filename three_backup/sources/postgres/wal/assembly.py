@@ -1,6 +1,7 @@
 """Segments put together out of the pieces of the archive."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from three_backup.errors import BackupError
 from three_backup.sources.postgres.wal.archive import WalArchive
@@ -29,12 +30,12 @@ class Assembly:
         where something is missing in the middle, or a piece is damaged.
         """
         content, reach = bytearray(self._size), segment.start
-        candidates = self._on_the_way(segment)
-        for piece in fewest(candidates, segment.start, segment.start + self._size):
-            at = piece.start - segment.start
-            content[at : at + piece.size] = self._archive.read(piece)
-            reach = piece.end
-        behind = min((piece.start for piece in candidates if piece.start > reach), default=None)
+        stored = self._on_the_way(segment)
+        for part in fewest(stored, segment.start, segment.start + self._size):
+            at = part.start - segment.start
+            content[at : at + part.size] = self._archive.read(stored[part])[: part.size]
+            reach = part.end
+        behind = min((part.start for part in stored if part.start > reach), default=None)
         if behind is not None and (end is None or end > reach):
             raise BackupError(
                 "postgres.wal_gap",
@@ -48,15 +49,18 @@ class Assembly:
             content[end - segment.start :] = bytes(segment.start + self._size - end)
         return content
 
-    def _on_the_way(self, segment: Segment) -> Sequence[Piece]:
+    def _on_the_way(self, segment: Segment) -> Mapping[Piece, Piece]:
+        """Return the pieces of the segment, by what of each lies on the way.
+
+        What lies before the beginning of a timeline may be stored as the timeline's before it, and
+        an old primary may have written more into the same piece.
+        """
         ends = {leg.timeline: leg.end for leg in self._way.legs}
-        return [
-            piece
-            for piece in self._pieces.get(segment.start // self._size, ())
-            if piece.timeline == segment.timeline
-            or (
-                piece.timeline < segment.timeline
-                and (end := ends.get(piece.timeline)) is not None
-                and piece.start < end
-            )
-        ]
+        found = {}
+        for piece in self._pieces.get(segment.start // self._size, ()):
+            end = ends.get(piece.timeline)
+            if piece.timeline == segment.timeline:
+                found[piece] = piece
+            elif piece.timeline < segment.timeline and end is not None and piece.start < end:
+                found[replace(piece, end=min(piece.end, end))] = piece
+        return found
