@@ -35,7 +35,7 @@ _outcomes = defaultdict[str, set[str]](set)
 
 _TOGETHER = 12
 _KINDS = 2
-_MANY = frozenset({"taking", "eventful", "lossy"})
+_MANY = frozenset({"taking", "eventful", "lossy", "varied", "promoted"})
 """Fixtures of which the tests go over many kinds."""
 
 _RARE = (
