@@ -46,7 +46,7 @@ def test_a_table_as_it_was_at_a_time_stands_beside_the_live_one(archived: Host) 
     users = archived.table("users")
     done = archived.good(f"tb-restore --at {moment} --level3-suffix _then {users}")
     (record,) = done.records
-    assert record["restored"]["moment"]["committed"] <= moment.replace("Z", "+00:00")
+    assert record["restored"]["moment"]["committed"] <= moment
     changed = "count(*) FILTER (WHERE name = 'changed')"
     assert archived.rows(f"SELECT count(*), {changed} FROM users_then") == [(99, 49)]
     assert archived.rows("SELECT count(*) FROM users") == [(0,)]
@@ -61,7 +61,7 @@ def test_a_dry_run_tells_the_moment_and_touches_nothing(archived: Host) -> None:
     done = archived.good(f"tb-restore --dry-run --at {moment} --level3-suffix _then {users}")
     (record,) = done.records
     told = record["would_restore"]
-    assert told["moment"]["committed"] <= moment.replace("Z", "+00:00")
+    assert told["moment"]["committed"] <= moment
     assert told["moment"]["wal_bytes"] > 0
     assert archived.rows("SELECT to_regclass('users_then')") == [(None,)]
 

@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -159,7 +159,7 @@ def test_a_table_comes_back_as_it_was_at_a_moment(eventful: Past, name: str) -> 
     try:
         assert contents(eventful.server, target) == eventful.held[name, ORDERS]
         reached = outcome.facts["moment"]
-        assert reached["committed"] <= eventful.moments[name].isoformat()
+        assert datetime.fromisoformat(reached["committed"]) <= eventful.moments[name]
     finally:
         eventful.execute("DROP DATABASE IF EXISTS past WITH (FORCE)", database="postgres")
 
@@ -186,7 +186,8 @@ def test_a_whole_cluster_starts_at_a_moment(
             )
         )
         assert not (folder / "pgdata" / "recovery.signal").exists()
-        assert outcome.facts["moment"]["committed"] <= eventful.moments[name].isoformat()
+        committed = outcome.facts["moment"]["committed"]
+        assert datetime.fromisoformat(committed) <= eventful.moments[name]
         with running(folder, eventful.server) as server:
             assert contents(server, ORDERS) == eventful.held[name, ORDERS]
             assert ask(server, "shop", "SELECT count(*) FROM bystander") == "20000"

@@ -213,6 +213,11 @@ def rfc3339(time: datetime) -> str:
     return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def exactly(time: datetime) -> str:
+    """Return the time as rfc3339 does, with the microseconds that it has."""
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
 class _Facts(dict[str, Any]):
     """The source's own facts in a manifest; a missing one raises ManifestError."""
 

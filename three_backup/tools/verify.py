@@ -37,7 +37,7 @@ from three_backup.errors import BackupError, BusyError, UnreachableError, UsageE
 from three_backup.keeping import keeping_of
 from three_backup.model.objects import ObjectId, can_match_below, selected
 from three_backup.model.records import Record, error_fields
-from three_backup.model.snapshots import CarriedObject
+from three_backup.model.snapshots import CarriedObject, exactly
 from three_backup.pipe import Invocation, translated
 from three_backup.restoring.drawn_moments import Place, drawn
 from three_backup.restoring.drill_candidates import candidates
@@ -207,7 +207,7 @@ def _verify(invocation: Invocation, args: Args, memory: Memory, group: Sequence[
         seconds = round(time.monotonic() - began, 3)
         if isinstance(outcome, AbsentError) and place.at is not None:
             invocation.say(
-                f"{outcome.message}: nothing is proved of it (drill of {place.at.isoformat()})"
+                f"{outcome.message}: nothing is proved of it (drill of {exactly(place.at)})"
             )
             invocation.emit(record)
             continue

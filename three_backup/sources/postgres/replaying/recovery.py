@@ -11,6 +11,7 @@ from typing import Any
 
 from three_backup.errors import BackupError, SilentError
 from three_backup.host.patience import Pulse, Silence
+from three_backup.model.snapshots import exactly
 from three_backup.sources.postgres.replaying.feed import Feed, Wal
 from three_backup.sources.postgres.replaying.scan import Scanner
 from three_backup.sources.postgres.scratch.folder import acting_as, stop_server
@@ -67,7 +68,7 @@ class Reached:
     def notes(self) -> Iterator[str]:
         """Yield sentences for people."""
         if self.is_short:
-            last = "none after the snapshot" if self.committed is None else str(self.committed)
+            last = "none after it" if self.committed is None else exactly(self.committed)
             yield f"the archived WAL ends before that moment: its last transaction is {last}"
         for folder in self.defused:
             yield f"the tablespace in {folder}, made after the snapshot, lies inside of pg_tblspc"
@@ -76,7 +77,7 @@ class Reached:
     def facts(self) -> dict[str, Any]:
         """Return what the record of a restored object says."""
         return {
-            "committed": self.committed and self.committed.isoformat(),
+            "committed": self.committed and exactly(self.committed),
             "lsn": self.lsn,
             "wal_bytes": self.wal_bytes,
             "seconds": round(self.seconds, 3),
