@@ -5,6 +5,7 @@ and moved up at the end. `PG_VERSION` moves last: no server starts without that 
 that fails removes all that it made. The next restore recognises one that was killed, and says so.
 """
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from three_backup.errors import BackupError
 from three_backup.host.durable import sync_directory
 from three_backup.screen import formats
-from three_backup.sources.postgres.scratch.folder import PGDATA, acting_as, own
+from three_backup.sources.postgres.scratch.folder import PGDATA, acting_as, own, stop_server
 from three_backup.sources.postgres.scratch.server import can_enter
 
 UNFINISHED = "tb-restore-unfinished"
@@ -64,9 +65,11 @@ def building_site(
 ) -> Iterator[BuildingSite]:
     """Make the folders; remove all of them again if the block fails.
 
-    Raises BackupError, and touches nothing, where a folder cannot be used or is not empty.
+    Raises BackupError, and touches no file, where a folder cannot be used or is not empty; the
+    server is ended that a killed restore left there.
     """
     site = BuildingSite(directory, tablespaces, user)
+    _end_server_of_killed(site)
     check_folders(site)
     made = [folder for folder in site.folders if not folder.exists()]
     try:
@@ -74,10 +77,31 @@ def building_site(
             _make(folder, user)
         with acting_as(user):
             (site.folder / _FOLDERS).write_bytes(b"\n".join(map(os.fsencode, site.folders)))
-        yield site
+        with _locked(site.folder):
+            yield site
     except BaseException:
         _clear(site, made)
         raise
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder, which says that somebody is at work in it.
+
+    Raises OSError if somebody is.
+    """
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _end_server_of_killed(site: BuildingSite) -> None:
+    """End the server that replayed WAL for a restore that was killed."""
+    with suppress(OSError), _locked(site.folder):
+        stop_server(site.combined.resolve())
 
 
 def check_folders(site: BuildingSite) -> None:
