@@ -74,13 +74,20 @@ class MomentFinder:
     def one(self, object_id: ObjectId) -> Held:
         """Return the object. Raises BackupError where it cannot be restored."""
         found: Held | None = None
+        failure: BackupError | None = None
         for logged in self._logged(str(object_id)):
-            held = self._held(logged, object_id)
+            try:
+                held = self._held(logged, object_id)
+            except BackupError as error:  # another cluster may have it
+                failure = error
+                continue
             # Of several clusters that is meant which had the object at the snapshot before.
             if held is not None and (found is None or held.object.facts):
                 found = held
         if found is not None:
             return found
+        if failure is not None:
+            raise failure
         self._refuse_without_log(str(object_id))
         nearest = self._as_of_snapshot(self.finder.one(object_id))
         if isinstance(nearest, Held):
@@ -98,11 +105,15 @@ class MomentFinder:
         found: list[Held | Broken] = []
         logged = set[Carrier]()
         for place in self._logged(pattern):
-            landing = self._landing(place, pattern)
-            if landing is None:
+            try:
+                landing = self._landing(place, pattern)
+            except BackupError as error:
+                logged.add(place.carrier)
+                found.append((place.carrier, error))
                 continue
-            logged.add(place.carrier)
-            found += self._matching(place, landing, pattern)
+            if landing is not None:
+                logged.add(place.carrier)
+                found += self._matching(place, landing, pattern)
         if not logged:
             self._refuse_without_log(pattern)
             return [self._as_of_snapshot(held) for held in self.finder.all(pattern)]

@@ -74,7 +74,7 @@ class DropSearch:
         size = int(facts["wal_segment_size"])
         archive = WalArchive(self._job.store, self._job.carrier)
         assembly = Assembly(archive, archived.contents.pieces, archived.way, size)
-        parent = scratch_parent(settings.scratch_dir, job.work_dir, user, make=True)
+        parent = scratch_parent(settings.scratch_dir, job.work_dir, user, make=False)
         with scratch_folder(parent, user) as folder:
             scanner = Scanner(assembly, archived.way, size, folder, user, binaries)
             return list(scanner.changes(begin, end))
