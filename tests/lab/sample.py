@@ -28,6 +28,8 @@ _PARAMETERS = {
     "storage",
     "lab",
     "server",
+    "eventful",
+    "lossy",
     "varied",
     "promoted",
 }
