@@ -35,9 +35,6 @@ _outcomes = defaultdict[str, set[str]](set)
 
 _TOGETHER = 12
 _KINDS = 2
-_MANY = frozenset({"taking", "eventful", "lossy", "varied", "promoted"})
-"""Fixtures of which the tests go over many kinds."""
-
 _RARE = (
     "tests/clickhouse/test_changes",
     "tests/clickhouse/test_failures",
@@ -45,10 +42,15 @@ _RARE = (
     "tests/pipeline/test_copied_host",
     "tests/pipeline/test_hollow",
     "tests/pipeline/test_odd_names",
+    "tests/pipeline/test_replay_killed",
+    "tests/pipeline/test_wal",
+    "tests/postgres/test_drops",
     "tests/postgres/test_long_rows",
+    "tests/postgres/test_moments",
     "tests/postgres/test_names",
     "tests/postgres/test_other_",
     "tests/postgres/test_restore",
+    "tests/postgres/test_wal_",
     "tests/s3/test_answers",
     "tests/s3/test_hollow",
     "tests/s3/test_ownership",
@@ -182,7 +184,7 @@ def _some_kinds(sample: Sample, items: Sequence[pytest.Item]) -> list[pytest.Ite
     for item in items:
         if _path(item).startswith(_RARE):
             tables[_path(item)].append(item)
-        elif hasattr(item, "callspec") and not _MANY.isdisjoint(getattr(item, "fixturenames", ())):
+        elif hasattr(item, "callspec") and "taking" in getattr(item, "fixturenames", ()):
             tables[item.nodeid.partition("[")[0]].append(item)
     left_out = set[pytest.Item]()
     for table, rows in tables.items():

@@ -11,8 +11,10 @@ from tests.house.test_pages import PAGES, section
 from tests.pipeline.conftest import Host
 from three_backup.demo.clickhouse import ClickhouseServer
 
-# Tested elsewhere: the demo, which takes minutes, and restores of containers and clusters.
-_LEFT_OUT = re.compile(r"^tb-demo|^tb-restore .*(?:lxd/|--pgdata)")
+# Tested elsewhere: the demo, which takes minutes, restores of containers and clusters, settings
+# of PostgreSQL.
+_LEFT_OUT = re.compile(r"^tb-demo|^tb-restore .*(?:lxd/|--pgdata)|^\w+_command = ")
+_SLOTS = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
 _CRONTAB = re.compile(r"(?:[\d*/]+ ){5}/usr/local/bin/")
 _DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 
@@ -37,9 +39,11 @@ def shop(host_of_module: Host, clickhouse: ClickhouseServer) -> Iterator[Host]:
         host.execute("create table orders as select 1 as id", database)
     clickhouse.execute("create database shop")
     clickhouse.execute("create table shop.hits engine MergeTree order by id as select 1 as id")
+    host.configure(wal="pull")
     host.good("tb-run")
     _back_up_another_host(host)
     yield host
+    host.rows(f"{_SLOTS} WHERE slot_name LIKE 'three_backup%'")
     for database in ("shop", "prod", "shop_copy", "lost"):
         host.execute(f"drop database if exists {database} with (force)")
     clickhouse.execute("drop database shop sync")
@@ -52,10 +56,10 @@ def _back_up_another_host(host: Host) -> None:
     disabled = "".join(
         f"- postgres/table/{name}/*:\n    disable: true\n" for name in ("shop", "prod")
     )
-    host.configure(disabled, s3_prefix="db1", local_dir=host.folder / "db1")
+    host.configure(disabled, s3_prefix="db1", local_dir=host.folder / "db1")  # without WAL
     host.good("tb-run -s postgres")
     host.execute("drop database lost")
-    host.configure()
+    host.configure(wal="pull")
 
 
 @pytest.mark.parametrize("example", _examples())
@@ -66,6 +70,9 @@ def test_an_example_of_a_page_works_as_it_is_printed(shop: Host, example: str) -
         shop.good("tb-discover | tb-plan > saved.ndjson")
     if example.startswith("tb-restore postgres"):
         shop.execute("drop table orders", "shop")
+    if "--before-drop" in example:
+        shop.execute("drop table orders", "shop")
+        shop.good("tb-wal pull")
     shop.execute("drop database if exists shop_copy with (force)")
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     outcome = shop.sh(_DATE.sub(f"{tomorrow:%Y-%m-%d}", _CRONTAB.sub("", example, count=1)))
