@@ -18,9 +18,12 @@ from tests.bench.tools import Tools
 _TABLE = f"postgres/table/{DATABASE}/public/small"
 _ROWS = "select count(*), sum(hashtext(t::text)) from {} t"
 _CHANGED = (
-    "update pgbench_accounts set abalance = abalance + 1 where aid % 40 = 0",
+    (
+        "update pgbench_accounts set abalance = abalance + 1 "
+        "where aid <= (select max(aid) / 20 from pgbench_accounts)"
+    ),
     "update small set md5 = md5(md5) where i % 3 = 0",
-    "update documents set body = body || ' ' where id % 50 = 0",
+    "update documents set body = body || ' ' where id <= (select max(id) / 40 from documents)",
     "checkpoint",
 )
 _ROUNDS = 4

@@ -25,7 +25,8 @@ from .taking import ask, run
 OFF = Settings(Storage(Path("/nowhere")))
 PULL, PUSH = replace(OFF, wal=Wal.PULL), replace(OFF, wal=Wal.PUSH)
 _NUMBERS = count(1)
-_CREATE = "SELECT pg_create_physical_replication_slot('three_backup', true)"
+_OURS = slot_name(OFF.storage)
+_CREATE = f"SELECT pg_create_physical_replication_slot('{_OURS}', true)"
 _WRITE = (
     "SELECT pg_logical_emit_message(true, 'tests', repeat('x', 900000))",
     "SELECT pg_switch_wal()",
@@ -76,8 +77,11 @@ def archiving(
         yield server
 
 
-def test_the_name_is_the_same_for_whoever_asks() -> None:
-    assert slot_name(OFF.storage) == "three_backup"
+def test_two_hosts_that_archive_one_cluster_have_a_slot_each() -> None:
+    other = replace(OFF.storage, prefix="other")
+    assert _OURS.startswith("three_backup")
+    assert slot_name(other) != _OURS
+    assert slot_name(replace(other, timeout=timedelta(seconds=1))) == slot_name(other)
 
 
 def test_a_slot_is_followed_from_its_absence_to_its_loss(bounded: PostgresServer) -> None:
@@ -104,7 +108,7 @@ def test_a_slot_is_followed_from_its_absence_to_its_loss(bounded: PostgresServer
 
 
 def test_a_server_without_room_for_a_slot_is_told(bounded: PostgresServer) -> None:
-    run(bounded, "postgres", _CREATE.replace("three_backup", "other"))
+    run(bounded, "postgres", _CREATE.replace(_OURS, "other"))
     absent, full = found(PULL, "slot")
     assert absent.mark is Mark.NOTE
     assert full.mark is Mark.BAD
