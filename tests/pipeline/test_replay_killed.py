@@ -189,7 +189,7 @@ def test_a_replay_that_is_told_to_stop_ends_within_seconds_and_leaves_nothing(
     assert "Traceback" not in stderr
     assert list(replayable.scratch.iterdir()) == []
     assert not replayable.pgdata.exists()
-    assert servers_below(replayable.host.folder) == []
+    until(lambda: servers_below(replayable.host.folder) == [])
     assert replayable.back() is None
 
 

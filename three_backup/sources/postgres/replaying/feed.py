@@ -117,9 +117,9 @@ class Feed(threading.Thread):
             )
         finally:
             self._pool.shutdown(wait=False, cancel_futures=True)
-            if self.fed.failure is not None:
-                with suppress(OSError):  # then whoever waits for the server stops it
-                    self._write(_FAILED, b"")
+            # A command that still waits ends at once, and with it a server that is to be stopped.
+            with suppress(OSError):  # then whoever waits for the server stops it
+                self._write(_FAILED, b"")
 
     def stop(self) -> None:
         self._ended.set()
