@@ -104,11 +104,14 @@ EVENTS: Mapping[str, Event] = {
 
 
 def _tablespace(place: Past) -> Path:
-    folder = place.server.folder / "fast"
+    """A folder with a name of so many bytes that WAL writes its length in another way."""
+    folder = place.server.folder / "fast" / ("long" * 50) / ("name" * 20)
     if not folder.exists():
-        folder.mkdir(mode=0o700)
+        folder.mkdir(mode=0o700, parents=True)
         owner = place.server.pgdata.stat()
-        shutil.chown(folder, owner.st_uid, owner.st_gid)
+        for path in (folder, *folder.parents[:2]):
+            shutil.chown(path, owner.st_uid, owner.st_gid)
+    assert len(str(folder)) > 255
     return folder
 
 

@@ -13,21 +13,26 @@ from typing import NamedTuple
 
 from crc32c import crc32c
 
+from three_backup.errors import BackupError
+
 # A record's type and resource manager, which no border of pages divides: they stand 16 bytes after
-# its beginning, a multiple of 8. The lowest bit of a type: it changes relations unnamed.
+# its beginning, a multiple of 8. The lower half of a type's byte holds flags.
 _CREATE_TABLESPACE = (0x00, 5)
-_COPY_DATABASE = (0x01, 4)
-_DROP_DATABASE = (0x21, 4)
+_COPY_DATABASE = (0x00, 4)
+_DROP_DATABASE = (0x20, 4)
+_TYPE = 0xF0
 _UNIT, _AT = 8, 16
 _HEADER, _CRC_AT, _XID_AT = 24, 20, 4
-_SHORT = 0xFF  # the block of a record's main data, of at most 255 bytes
-_DATA_AT = _HEADER + 2  # after the kind and the length of that block
-_PATH_AT = _DATA_AT + 4  # after the tablespace's oid
+# What may stand before a record's main data, by its first byte: how long it is with that byte.
+_BEFORE_DATA = {0xFC: 5, 0xFD: 3}
+_DATA = {0xFF: 2, 0xFE: 5}  # the beginning of main data, by how its length is written
+_OID = 4  # bytes, before the name of a tablespace's folder
 _COPY = struct.Struct("<IIII")  # the database, its tablespace, the one that is copied, and its
-_LONGEST = 4096
+_SHORTEST, _LONGEST = 32, 1 << 16  # bytes of a record that is looked for
 _PAGE_HEADER, _SEGMENT_HEADER = 24, 40
 _BLOCK_SIZE = struct.Struct("<I")
 _BLOCK_SIZE_AT = 36
+_BLOCK_SIZES = [1 << bits for bits in range(10, 17)]
 
 
 class _Span(NamedTuple):
@@ -42,6 +47,7 @@ class _Record(NamedTuple):
     """A record, and where it lies."""
 
     content: bytearray
+    data: int  # where in the content its main data begins
     spans: Sequence[_Span]
 
     def store(self) -> None:
@@ -73,14 +79,15 @@ def defuse(segment: bytearray, following: bytearray | None) -> Noted:
     columns = segment[::_UNIT], segment[1::_UNIT]
     find = partial(_records, segment, following, columns)
     for record in find(_CREATE_TABLESPACE):
-        if record.content[_PATH_AT] == ord("/"):
-            path = bytes(record.content[_PATH_AT:]).partition(b"\0")[0]
-            noted.folders.append(path.decode("utf-8", "replace"))
-            record.content[_PATH_AT] = 0
+        name = record.data + _OID
+        folder = bytes(record.content[name:]).partition(b"\0")[0]
+        if folder:
+            noted.folders.append(folder.decode("utf-8", "replace"))
+            record.content[name] = 0
             record.store()
     for record in find(_COPY_DATABASE):
-        if len(record.content) == _DATA_AT + _COPY.size:
-            database, _, template, _ = _COPY.unpack_from(record.content, _DATA_AT)
+        if len(record.content) >= record.data + _COPY.size:
+            database, _, template, _ = _COPY.unpack_from(record.content, record.data)
             noted.copies.append((database, template))
     for record in find(_DROP_DATABASE):
         (xid,) = struct.unpack_from("<I", record.content, _XID_AT)
@@ -100,9 +107,15 @@ def _records(
     """
     (wanted, manager), (types, managers) = kind, columns
     (page,) = _BLOCK_SIZE.unpack_from(segment, _BLOCK_SIZE_AT)
+    if page not in _BLOCK_SIZES:
+        raise BackupError(
+            "postgres.wal_damaged",
+            "postgres: a segment of the archived WAL does not begin as one",
+            "restore to a moment before it, or from a snapshot after it",
+        )
     at = managers.find(manager)
     while at >= 0:
-        if types[at] == wanted and not segment[at * _UNIT + 2] and not segment[at * _UNIT + 3]:
+        if types[at] & _TYPE == wanted:
             record = _record(segment, following, at * _UNIT, page)
             if record is not None:
                 yield record
@@ -117,15 +130,25 @@ def _record(
     if start is None:
         return None
     (total,) = struct.unpack_from("<I", segment, start)
-    if not _PATH_AT < total <= _LONGEST:
+    if not _SHORTEST <= total <= _LONGEST:
         return None
     spans = list(_spans(segment, following, start, total, page))
     content = bytearray().join(span.buffer[span.at : span.at + span.size] for span in spans)
-    of_data = bytes((_SHORT, (total - _DATA_AT) & 0xFF))
-    if len(content) < total or content[_HEADER:_DATA_AT] != of_data:
+    if len(content) < total:
         return None
     (checksum,) = struct.unpack_from("<I", content, _CRC_AT)
-    return _Record(content, spans) if checksum == _checksum(content) else None
+    data = _main_data(content) if checksum == _checksum(content) else None
+    return None if data is None else _Record(content, data, spans)
+
+
+def _main_data(content: bytearray) -> int | None:
+    """Return where a record's main data begins; None if it has blocks or no data."""
+    at = _HEADER
+    while at < len(content) and content[at] in _BEFORE_DATA:
+        at += _BEFORE_DATA[content[at]]
+    if at >= len(content) or content[at] not in _DATA:
+        return None
+    return at + _DATA[content[at]]
 
 
 def _checksum(record: bytearray) -> int:

@@ -26,7 +26,7 @@ from three_backup.sources.postgres.scratch.server import (
 )
 
 _PUBLIC_FOLDER = Path("/var/tmp")  # noqa: S108  what is made there is private
-_MOST_ATTEMPTS = 4
+_MOST_ATTEMPTS = 6
 ANY_DATABASE = "template1"
 _NUMBER = "SELECT oid::text FROM pg_database WHERE datname = current_database()"
 _PREPARED = """
