@@ -21,7 +21,7 @@ _FOLDER = "drills/"
 
 
 class Proof(Enum):
-    """What a drill proves. Each is remembered by itself: a moment says nothing of a snapshot.
+    """The subject of a drill. Each is remembered by itself: a moment says nothing of a snapshot.
 
     It is replayed from an older one, and its log has whole pages in place of those stored there.
     """

@@ -13,7 +13,7 @@ from three_backup.model.snapshots import SNAPSHOT_ID, SnapshotId
 MANIFESTS = "manifests"
 DATA = "data"
 WAL = "wal"
-"""What a server logged between its snapshots; see `sources.postgres.wal`."""
+"""The folder of archived logs; see `sources.postgres.wal`."""
 
 _LONGEST_SEGMENT = 200
 _OTHER = re.compile(r"[^A-Za-z0-9._-]+")

@@ -18,7 +18,7 @@ from three_backup.sources.logged import Window
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a drill brings back: a snapshot, or a moment after it."""
+    """The state that a drill brings back: a snapshot, or a moment after it."""
 
     snapshot: Snapshot
     landing: Landing | None = None

@@ -46,7 +46,7 @@ class Held:
 
     @property
     def moment(self) -> tuple[str, SnapshotId, str]:
-        """What is brought back of the same moment, has the same one of these."""
+        """A key that is equal for all that is brought back of one moment."""
         return (*self.snapshot.name, repr(self.landing and self.landing.stop))
 
     def is_at_source(self) -> bool:

@@ -1,4 +1,4 @@
-"""What a server logged between its snapshots: the interface of sources whose log lies in S3."""
+"""The interface of sources whose log, of all that happens between snapshots, lies in S3."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class LogVerdict:
-    """What retention decides on keys of the log: they may go."""
+    """A verdict of retention on keys of the log: they may go."""
 
     keys: Sequence[str]  # relative to the prefix; the last one is deleted last
     stored_size: int  # bytes in S3

@@ -1,1 +1,1 @@
-"""What a cluster had at a moment, and when something was dropped."""
+"""Looks at a cluster as it was at a moment, and finds when something was dropped."""

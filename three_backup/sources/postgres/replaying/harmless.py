@@ -60,7 +60,7 @@ class _Record(NamedTuple):
 
 
 class Noted(NamedTuple):
-    """What was found in a segment."""
+    """The findings in a segment."""
 
     folders: list[str]  # of tablespaces, which redo no longer writes to
     copies: list[tuple[int, int]]  # oids: a database whose files are copied, and its template

@@ -28,7 +28,7 @@ _XIDS = 1 << 32
 
 @dataclass(frozen=True, slots=True)
 class Archived:
-    """What is archived of a cluster."""
+    """The archive of a cluster, and the way that its WAL leads."""
 
     contents: Contents
     way: Way  # to the newest timeline

@@ -41,7 +41,7 @@ _PREPARED = 1000
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Where a replay ends."""
+    """The end of a replay."""
 
     target: Mapping[str, str]  # recovery_target_*; empty: at the end of the WAL
     open_end: bool = False  # where WAL ends before the target, what it brought is taken

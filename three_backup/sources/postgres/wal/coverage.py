@@ -1,4 +1,4 @@
-"""What archived WAL covers, and where its gaps are: pure computation on a listing."""
+"""Stretches and gaps of archived WAL: pure computation on a listing."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
