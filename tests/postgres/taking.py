@@ -18,9 +18,10 @@ from three_backup.model.stages import Stage
 from three_backup.model.storage import Storage
 from three_backup.sources.jobs import FolderJob
 from three_backup.sources.postgres import index_file
+from three_backup.sources.postgres.chain.reading import batches, read_ahead
 from three_backup.sources.postgres.connection import connect
 from three_backup.sources.postgres.index import BACKUP_MANIFEST, INDEX, File, Form, Index
-from three_backup.sources.postgres.pack import PackReader, decompress_file
+from three_backup.sources.postgres.pack import decompress_file
 from three_backup.sources.postgres.preflight import read_cluster
 from three_backup.sources.postgres.source import PostgresSource
 from three_backup.sources.postgres.taking.split import server_path
@@ -104,24 +105,30 @@ def index_of(snapshot: Files) -> Index:
 def contents(snapshot: Files, files: Sequence[File]) -> dict[str, bytes]:
     """Return the stored bytes of the files, by path."""
     found = {file.path: bytearray(file.size) for file in files}
-    for file, offset, piece in PackReader(snapshot, index_of(snapshot).groups).pieces(files):
-        found[file.path][offset : offset + len(piece)] = piece
+    for pieces in read_ahead(batches(snapshot, index_of(snapshot).groups, files)):
+        for file, offset, piece in pieces:
+            found[file.path][offset : offset + len(piece)] = piece
     return {path: bytes(body) for path, body in found.items()}
 
 
 def combined(chain: Sequence[Files], server: PostgresServer, folder: Path) -> Path:
     """Combine the chain into a data directory with PostgreSQL's own programs, and verify it."""
-    laid_out: list[Path] = []
+    output = folder / "combined"
+    run_program(server, "pg_combinebackup", "-o", output, *laid_out(chain, folder))
+    run_program(server, "pg_verifybackup", output)
+    return output
+
+
+def laid_out(chain: Sequence[Files], folder: Path) -> list[Path]:
+    """Make a folder of each link as the server sent it, for pg_combinebackup."""
+    made: list[Path] = []
     for snapshot in chain:
         target = folder / str(snapshot.manifest.snapshot)
-        _lay_out(snapshot, target, laid_out[-1] if laid_out else None)
-        laid_out.append(target)
-    for target in laid_out:
+        _lay_out(snapshot, target, made[-1] if made else None)
+        made.append(target)
+    for target in made:
         (target / "tablespace_map").unlink()  # the tablespaces are laid out in place
-    output = folder / "combined"
-    _run(server, "pg_combinebackup", "-o", output, *laid_out)
-    _run(server, "pg_verifybackup", output)
-    return output
+    return made
 
 
 def run(server: PostgresServer, database: str, *statements: str) -> None:
@@ -161,6 +168,6 @@ def _lay_out(snapshot: Files, target: Path, before: Path | None) -> None:
     (target / "backup_manifest").write_bytes(manifest)
 
 
-def _run(server: PostgresServer, program: str, *arguments: str | Path) -> None:
+def run_program(server: PostgresServer, program: str, *arguments: str | Path) -> None:
     ended = subprocess.run((server.bindir / program, *arguments), capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr

@@ -15,9 +15,9 @@ from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
 from three_backup.model.snapshots import Manifest
 from three_backup.sources.postgres import index_file
+from three_backup.sources.postgres.chain.reading import batches, read_ahead
 from three_backup.sources.postgres.index import INDEX, Tier
 from three_backup.sources.postgres.mapping import relation_of
-from three_backup.sources.postgres.pack import PackReader
 
 from .living import Living, living
 from .taking import DISABLED as CLOSED
@@ -186,8 +186,8 @@ def core(files: Files, statistics: Collection[str]) -> bytes:
         if file.place is Tier.CORE and relation_of(file.path) not in statistics
         if not file.path.startswith("pg_wal/")
     ]
-    pieces = PackReader(files, index.groups).pieces(wanted)
-    return b"".join(bytes(piece) for _, _, piece in pieces)
+    read = read_ahead(batches(files, index.groups, wanted))
+    return b"".join(bytes(piece) for pieces in read for _, _, piece in pieces)
 
 
 def test_a_file_that_nobody_knows_is_held_as_strictly_as_anything(

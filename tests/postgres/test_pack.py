@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from three_backup.errors import BackupError
 from three_backup.model.snapshots import Manifest
+from three_backup.sources.postgres.chain.reading import batches, read_ahead, sizes
 from three_backup.sources.postgres.index import File, Form, Group, Tier
 from three_backup.sources.postgres.pack import (
     FRAME_SIZE,
-    PackReader,
     compress_file,
     decompress_file,
 )
@@ -89,12 +89,10 @@ def test_only_the_frames_of_the_wanted_file_are_read(tmp_path: Path) -> None:
     bodies = [(number, bytes([number]) * 1000) for number in range(3)]
     files, groups = _pack(tmp_path, [Tier.S3.pack] * 3, bodies, [Tier.S3] * 3)
     folder = _Folder(tmp_path)
-    reader = PackReader(folder, groups)
-    ((file, offset, piece),) = reader.pieces([files[1]])
-    assert (file, offset, bytes(piece)) == (files[1], 0, bodies[1][1])
+    assert _read(folder, groups, [files[1]]) == {"1": bodies[1][1]}
     frame = groups[1].frames[0]
     assert folder.reads == [(Tier.S3.pack, frame.offset, frame.stored)]
-    assert reader.bytes_read == frame.stored
+    assert sizes(groups, [files[1]]) == {Tier.S3.pack: frame.stored}
 
 
 def test_neighbouring_frames_are_one_read(tmp_path: Path) -> None:
@@ -216,7 +214,8 @@ def _pack(
 
 def _read(folder: _Folder, groups: tuple[Group, ...], files: list[File]) -> dict[str, bytes]:
     found = dict.fromkeys((file.path for file in files), b"")
-    for file, offset, piece in PackReader(folder, groups).pieces(files):
-        assert offset == len(found[file.path]), "pieces come in order and without gaps"
-        found[file.path] += piece
+    for pieces in read_ahead(batches(folder, groups, files)):
+        for file, offset, piece in pieces:
+            assert offset == len(found[file.path]), "pieces come in order and without gaps"
+            found[file.path] += piece
     return found

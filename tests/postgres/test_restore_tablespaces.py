@@ -14,8 +14,7 @@ from tests.postgres.taking import EVERYWHERE, Taking, ask, run
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.sources.jobs import WholeJob
-from three_backup.sources.postgres.chain.lay_out import combine
-from three_backup.sources.postgres.cluster import restore
+from three_backup.sources.postgres.chain.opened import OpenedChain, Whole
 from three_backup.sources.postgres.scratch.binaries import find_binaries
 from three_backup.sources.postgres.scratch.folder import PGDATA, own, scratch_folder
 from three_backup.sources.postgres.scratch.server import scratch_server, scratch_user
@@ -201,11 +200,14 @@ def test_a_whole_cluster_is_not_handed_over_where_its_start_would_write_into_a_l
     create(live, space)
     go_on(live)
 
-    def combine_with_more_wal(*arguments: Any) -> None:
-        combine(*arguments)
-        add_wal(live, arguments[2])
+    lay_out = OpenedChain.lay_out_whole
 
-    monkeypatch.setattr(restore, "combine", combine_with_more_wal)
+    def lay_out_with_more_wal(chain: OpenedChain, whole: Whole, pgdata: Path, *user: Any) -> Any:
+        laid_out = lay_out(chain, whole, pgdata, *user)
+        add_wal(live, pgdata)
+        return laid_out
+
+    monkeypatch.setattr(OpenedChain, "lay_out_whole", lay_out_with_more_wal)
     before = contents(space)
     with pytest.raises(BackupError, match=REFUSED.format(space)):
         PostgresSource().restore_whole(

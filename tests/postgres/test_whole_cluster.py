@@ -347,7 +347,7 @@ def test_a_restore_that_is_stopped_leaves_nothing_or_says_what_is_to_be_done(
     argv = f"tb-restore --pgdata {folder}/pgdata {Rebuilt.mapped(lost.host.server, folder)}"
     argv += " postgres/*"
     with started(lost.host, *argv.split()) as process:
-        until(lambda: any((folder / "pgdata" / UNFINISHED).glob("link*/base")))
+        until(lambda: any((folder / "pgdata" / UNFINISHED).glob("pgdata/base")))
         os.kill(process.pid, how)
         process.communicate(timeout=60)
     if how is signal.SIGTERM:

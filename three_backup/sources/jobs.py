@@ -160,6 +160,7 @@ class WholeJob:
     landing: Landing | None = None  # as for a RestoreJob
     store: Store | None = None
     exact: bool = False  # no other moment than that of the landing will do
+    verify: bool = False  # have the server's own program compare all bytes before they are used
 
 
 @dataclass(frozen=True, slots=True)

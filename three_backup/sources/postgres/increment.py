@@ -6,10 +6,14 @@ come the numbers of the blocks, then the blocks.
 """
 
 import struct
+from typing import NamedTuple
 
 from three_backup.errors import BackupError
 
 PREFIX = "INCREMENTAL."
+BLOCK_SIZE = 8192
+"""Bytes of a block, in the server and in its INCREMENTAL files."""
+
 _MAGIC = 0xD3AE1F0D
 _START = struct.Struct("<III")
 _NUMBER = 4
@@ -43,6 +47,32 @@ def length_in_blocks(header: bytes | bytearray) -> int:
 def is_empty(header: bytes | bytearray) -> bool:
     """Tell whether no block has changed."""
     return header_size(header) == _START.size
+
+
+class Header(NamedTuple):
+    """What the header of an INCREMENTAL file says."""
+
+    size: int  # bytes until the first block, padding included
+    numbers: tuple[int, ...]  # of the blocks that follow, in their order
+    least: int  # length in blocks up to which older links may give blocks
+
+
+def read_header(start: bytes | bytearray, size: int) -> Header | None:
+    """Read the header of an INCREMENTAL file of size bytes; None if start does not hold all of it.
+
+    Raises ValueError if no such file has it.
+    """
+    if len(start) < START_SIZE:
+        return None
+    magic, count, least = _start(start)
+    numbers_end = START_SIZE + _NUMBER * count
+    header = size - count * BLOCK_SIZE
+    # Before the blocks the header is padded to a whole block.
+    if magic != _MAGIC or not numbers_end <= header < numbers_end + BLOCK_SIZE:
+        raise ValueError("it does not begin as an incremental file of its size does")
+    if len(start) < numbers_end:
+        return None
+    return Header(header, struct.unpack_from(f"<{count}I", start, START_SIZE), least)
 
 
 def _start(header: bytes | bytearray) -> tuple[int, int, int]:

@@ -5,34 +5,19 @@ relation may have belonged to another object when an older link was taken.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 
 from three_backup.errors import BackupError
+from three_backup.sources.postgres.increment import BLOCK_SIZE
 from three_backup.sources.postgres.index import File, Form, Index, Tier
 from three_backup.sources.postgres.mapping import relation_of
-
-BLOCK_SIZE = 8192
 
 _IN_DATABASE = re.compile(r"(?:base|pg_tblspc/\d+/PG_\w+)/(\d+)/", re.ASCII)
 _VISIBILITY_MAP = re.compile(r"/\d+_vm(?:\.\d+)?", re.ASCII)
 _TABLESPACE_MAP = "tablespace_map"
-_ALWAYS = ("PG_VERSION", "backup_label", "global/pg_control")
-"""Files that pg_combinebackup reads in every link, whatever else it takes from it."""
 
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """The files that one snapshot of the chain gives."""
-
-    fetch: tuple[File, ...]  # to read from its packs
-    stubs: tuple[File, ...]  # INCREMENTAL files without blocks, to write anew
-    same: tuple[str, ...]  # paths of whole files to take from the link before
-
-    @property
-    def files(self) -> Iterator[File]:
-        yield from self.fetch
-        yield from self.stubs
+Link = tuple[File, ...]
+"""The files that are read from the packs of one snapshot of a chain."""
 
 
 def database_of(path: str) -> str | None:
@@ -83,22 +68,21 @@ def resolve(chain: Sequence[Index], paths: Iterable[str]) -> list[Link]:
     links: list[Link] = []
     needed, whole = set(paths), set[str]()
     for index in reversed(chain):
-        files = [_file(index, path) for path in sorted(needed)]
-        links.append(_link(files))
+        files = [stored(index, path) for path in sorted(needed)]
         for file in files:
             if file.path in whole and file.form not in (Form.FULL, Form.SAME):
                 raise _broken(file.path, "an older snapshot has only its changed blocks")
-        needed = {file.path for file in files if file.form not in (Form.FULL, Form.LEFT_OUT)}
+        links.append(tuple(file for file in files if file.form in (Form.FULL, Form.BLOCKS)))
+        needed = {file.path for file in files if file.form is not Form.FULL}
         whole = {file.path for file in files if file.form is Form.SAME}
-        needed |= {path for path in _ALWAYS if path in chain[0].files}
-    if needed.difference(_ALWAYS):
-        raise _broken(min(needed.difference(_ALWAYS)), "the base has only its changed blocks")
+    if needed:
+        raise _broken(min(needed), "the base has only its changed blocks")
     return links[::-1]
 
 
 def places(links: Iterable[Link]) -> set[Tier]:
     """Return the places whose packs the links are read from."""
-    return {file.place for link in links for file in link.fetch}
+    return {file.place for link in links for file in link}
 
 
 def stand_ins(newest: Index, laid_out: Collection[str]) -> dict[str, int]:
@@ -113,18 +97,13 @@ def stand_ins(newest: Index, laid_out: Collection[str]) -> dict[str, int]:
     }
 
 
-def _link(files: Sequence[File]) -> Link:
-    return Link(
-        fetch=tuple(file for file in files if file.form in (Form.FULL, Form.BLOCKS)),
-        stubs=tuple(file for file in files if file.form is Form.UNCHANGED),
-        same=tuple(file.path for file in files if file.form is Form.SAME),
-    )
-
-
-def _file(index: Index, path: str) -> File:
+def stored(index: Index, path: str) -> File:
+    """Return the file of one link. Raises BackupError if it is missing or was left out."""
     file = index.files.get(path)
     if file is None:
         raise _broken(path, "an older snapshot does not have it")
+    if file.form in (Form.FULL, Form.BLOCKS) and file.size and file.group is None:
+        raise _broken(path, "nothing of it is stored")
     if file.form is Form.LEFT_OUT:
         raise BackupError(
             "postgres.left_out",
@@ -138,6 +117,11 @@ def length_of(file: File) -> int:
     """Return the bytes of a relation's file in the data directory, counting whole blocks only."""
     blocks = file.size // BLOCK_SIZE if file.blocks is None else file.blocks
     return blocks * BLOCK_SIZE
+
+
+def size_of(file: File) -> int:
+    """Return the bytes of a file in the data directory."""
+    return length_of(file) if file.form in (Form.BLOCKS, Form.UNCHANGED) else file.size
 
 
 def _broken(path: str, why: str) -> BackupError:

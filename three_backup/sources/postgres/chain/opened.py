@@ -1,20 +1,23 @@
 """Open the stored chain of a restore: read its indexes, and make data directories of it."""
 
-import shutil
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 from three_backup.errors import BackupError
 from three_backup.model.snapshots import Manifest
 from three_backup.sources.jobs import Advance, SnapshotFiles
 from three_backup.sources.postgres import index_file
+from three_backup.sources.postgres.chain.assembly import Assembly
+from three_backup.sources.postgres.chain.labels import LABEL, Labels
 from three_backup.sources.postgres.chain.lay_out import (
-    combine,
-    lay_out_chain,
+    make_directories,
+    on_disk,
     put_stand_ins,
-    write_manifest,
+    write_new,
 )
 from three_backup.sources.postgres.chain.links import (
     Link,
@@ -24,20 +27,21 @@ from three_backup.sources.postgres.chain.links import (
     places,
     resolve,
     stand_ins,
+    stored,
     stored_paths,
 )
+from three_backup.sources.postgres.chain.reading import Batch, batches, read_ahead, sizes
 from three_backup.sources.postgres.index import (
     BACKUP_MANIFEST,
     CONFIGURATION,
     INDEX,
+    File,
     Form,
-    Index,
     Tier,
 )
 from three_backup.sources.postgres.mapping import relation_of
-from three_backup.sources.postgres.pack import PackReader, decompress_file
+from three_backup.sources.postgres.pack import Need, decompress_file
 from three_backup.sources.postgres.saved_configuration import SavedConfiguration
-from three_backup.sources.postgres.scratch.binaries import Binaries
 from three_backup.sources.postgres.scratch.folder import PGDATA, acting_as
 
 
@@ -45,6 +49,7 @@ from three_backup.sources.postgres.scratch.folder import PGDATA, acting_as
 class Whole:
     """The files that a chain can give of a whole cluster."""
 
+    paths: frozenset[str]
     links: tuple[Link, ...]
     # Paths of relation files that were disabled, or whose bytes never left another host.
     left_out: frozenset[str]
@@ -55,7 +60,7 @@ class OpenedChain:
 
     def __init__(self, chain: Sequence[SnapshotFiles], advance: Advance, expect: Advance) -> None:
         self._files = [Counted(files, advance) for files in chain]
-        self._expect = expect
+        self._advance, self._expect = advance, expect
         self._indexes = [
             index_file.load(files.read(INDEX), str(files.manifest.snapshot))
             for files in self._files
@@ -98,11 +103,11 @@ class OpenedChain:
 
     def reads_of(self, links: Sequence[Link]) -> Counter[str]:
         found = Counter[str]()
-        for files, (reader, _, link) in zip(self._files, self._linked(links), strict=True):
+        for files, size in zip(self._files, self._sizes(links), strict=True):
             index = files.manifest.file(INDEX)
             found[files.place(INDEX)] += index.size if index else 0
-            for pack, size in reader.sizes(link.fetch).items():
-                found[files.place(pack)] += size
+            for pack, bytes_ in size.items():
+                found[files.place(pack)] += bytes_
         return found
 
     def lay_out(
@@ -111,20 +116,11 @@ class OpenedChain:
         databases: Collection[str] | None,
         folder: Path,
         user: str | None,
-        binaries: Binaries,
     ) -> None:
         """Make `pgdata` in the folder: the relations, and the core of databases (None: of all)."""
         laid_out = {*core_paths(self.newest, databases), *self._paths(relations)}
-        directories = self._lay_out(resolve(self._indexes, laid_out), folder, user)
         pgdata = folder / PGDATA
-        if len(directories) == 1:
-            with acting_as(user):
-                directories[0].rename(pgdata)
-        else:
-            combine(binaries, directories, pgdata, user)
-            with acting_as(user):
-                for directory in directories:
-                    shutil.rmtree(directory)
+        self._put_together(resolve(self._indexes, laid_out), laid_out, pgdata, user)
         put_stand_ins(stand_ins(self.newest, laid_out), pgdata, user)
 
     def whole(self) -> Whole:
@@ -134,30 +130,60 @@ class OpenedChain:
         if any(file.place is Tier.LOCAL for file in files.values()) and not self._local_is_here():
             left_out |= {path for path, file in files.items() if file.place is Tier.LOCAL}
         paths = [path for path in stored_paths(self.newest) if path not in left_out]
-        return Whole(tuple(resolve(self._indexes, paths)), frozenset(left_out))
+        return Whole(frozenset(paths), tuple(resolve(self._indexes, paths)), frozenset(left_out))
 
-    def lay_out_whole(self, whole: Whole, folder: Path, user: str | None) -> list[Path]:
-        """Write a data directory per snapshot, the base first, each with its server's manifest."""
-        directories = self._lay_out(whole.links, folder, user)
-        for files, directory in zip(self._files, directories, strict=True):
-            write_manifest(directory, decompress_file(files.read(BACKUP_MANIFEST)), user)
-        return directories
+    def lay_out_whole(self, whole: Whole, pgdata: Path, user: str | None) -> Assembly:
+        """Make the data directory pgdata, and return its files, of which its manifest tells."""
+        return self._put_together(whole.links, whole.paths, pgdata, user)
+
+    def server_manifest(self) -> bytes:
+        """Return the manifest that the server made of the newest snapshot."""
+        return decompress_file(self._files[-1].read(BACKUP_MANIFEST))
 
     def configuration(self) -> SavedConfiguration:
         """Return the server's configuration as it was when the newest snapshot was taken."""
         return SavedConfiguration.from_json(decompress_file(self._files[-1].read(CONFIGURATION)))
 
-    def _lay_out(self, links: Sequence[Link], folder: Path, user: str | None) -> list[Path]:
-        linked = self._linked(links)
-        self._expect(sum(sum(reader.sizes(link.fetch).values()) for reader, _, link in linked))
-        return lay_out_chain(linked, folder, user)
+    def _put_together(
+        self, links: Sequence[Link], paths: Collection[str], pgdata: Path, user: str | None
+    ) -> Assembly:
+        """Make the data directory pgdata with the paths of the newest snapshot."""
+        expected = sum(sum(size.values()) for size in self._sizes(links))
+        self._expect(expected)
+        before = self.bytes_read
+        files = (self.newest.files[path] for path in paths if path != LABEL)
+        assembly, labels = Assembly(pgdata, files), Labels(self._labels())
+        with on_disk(pgdata), closing(assembly):
+            make_directories(pgdata, self.newest.directories, paths, user)
+            for pieces in read_ahead(self._batches(links, assembly)):
+                with acting_as(user):
+                    for file, offset, piece in pieces:
+                        if not labels.add(file, offset, piece):
+                            assembly.add(file, offset, piece)
+            with acting_as(user):
+                assembly.finish()
+                write_new(pgdata / LABEL, labels.whole())
+        # What newer links hide was expected, but not read.
+        self._advance(max(0, expected - (self.bytes_read - before)))
+        return assembly
 
-    def _linked(self, links: Sequence[Link]) -> list[tuple[PackReader, Index, Link]]:
-        """Return each link with the reader and the index of its snapshot."""
-        return [
-            (PackReader(files, index.groups), index, link)
-            for files, index, link in zip(self._files, self._indexes, links, strict=True)
-        ]
+    def _labels(self) -> list[File]:
+        return [stored(index, LABEL) for index in self._indexes]
+
+    def _batches(self, links: Sequence[Link], assembly: Assembly) -> Iterator[Batch]:
+        """Yield what is to be read of each link, the newest first, and of its label."""
+
+        def wants(need: Need) -> bool:
+            return any(part.file.path == LABEL for part in need.slices) or assembly.wants(need)
+
+        chain = list(zip(self._files, self._indexes, links, self._labels(), strict=True))
+        for files, index, link, label in reversed(chain):
+            yield from batches(files, index.groups, {*link, label}, wants)
+
+    def _sizes(self, links: Sequence[Link]) -> list[dict[str, int]]:
+        """Return the bytes to read of each link, by pack."""
+        chain = zip(self._indexes, links, self._labels(), strict=True)
+        return [sizes(index.groups, {*link, label}) for index, link, label in chain]
 
     def _local_is_here(self) -> bool:
         with_local = (counted for counted in self._files if counted.manifest.file(Tier.LOCAL.pack))
@@ -173,11 +199,15 @@ class OpenedChain:
 
 
 class Counted:
-    """The files of a snapshot; every byte read from them is counted and reported to advance."""
+    """The files of a snapshot; every byte read from them is counted and reported to advance.
+
+    Threads may share it.
+    """
 
     def __init__(self, files: SnapshotFiles, advance: Advance) -> None:
         self._files = files
         self._advance = advance
+        self._counting = Lock()
         self.bytes_read = 0
 
     @property
@@ -194,8 +224,9 @@ class Counted:
         return self._count(self._files.read_range(name, offset, length))
 
     def _count(self, content: bytes) -> bytes:
-        self.bytes_read += len(content)
-        self._advance(len(content))
+        with self._counting:
+            self.bytes_read += len(content)
+            self._advance(len(content))
         return content
 
 

@@ -1,45 +1,73 @@
-"""Adds files to the manifest of a restored data directory that the backup did not have."""
+"""Writes the backup_manifest of a restored data directory, as pg_verifybackup reads it."""
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import os
+import re
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
-
-import crc32c
+from typing import NamedTuple
 
 from three_backup.errors import BackupError
 
-_END_OF_FILES = b'],\n"WAL-Ranges"'
-_CHECKSUM = b'"Manifest-Checksum"'
+MANIFEST = "backup_manifest"
+
+_HEAD = re.compile(rb'\{.*?"Files": \[', re.DOTALL)
+_TAIL = re.compile(rb'\n\],\n"WAL-Ranges": .*(?="Manifest-Checksum")', re.DOTALL)
+# The server lists no WAL: its records have their own checksums, checked when it is replayed.
+_WAL = "pg_wal/"
 
 
-def add_files(path: Path, added: Mapping[str, bytes]) -> None:
-    """Add the files, which exist with this content, to the manifest at path."""
-    if not added:
-        return
-    files, end, rest = path.read_bytes().rpartition(_END_OF_FILES)
-    if not end:
+class Listed(NamedTuple):
+    """A file of the data directory."""
+
+    path: str
+    size: int  # bytes
+    crc32c: int
+
+
+def output_manifest(of_server: bytes, files: Iterable[Listed]) -> bytes:
+    """Return the manifest of these files. of_server: that of the snapshot; it names the WAL.
+
+    Raises BackupError if that is not a manifest as PostgreSQL writes it.
+    """
+    head, tail = _HEAD.match(of_server), _last(of_server)
+    if head is None or tail is None:
         raise BackupError(
-            "postgres.combine",
-            f"{path}: this is not a manifest as pg_combinebackup writes it",
+            "postgres.manifest",
+            "postgres: the manifest of the snapshot is not one as PostgreSQL writes it",
             "report the version of the server",
         )
-    modified = f"{datetime.fromtimestamp(path.stat().st_mtime, UTC):%Y-%m-%d %H:%M:%S} GMT"
-    entries = ",\n".join(_entries(added, modified)).encode()
-    body = files.rstrip(b"\n") + b",\n" + entries + b"\n" + end + rest.rpartition(_CHECKSUM)[0]
+    body = head[0] + b"\n" + b",\n".join(_entries(files)) + tail
     checksum = hashlib.sha256(body).hexdigest().encode()
-    path.write_bytes(body + _CHECKSUM + b': "' + checksum + b'"}\n')
+    return body + b'"Manifest-Checksum": "' + checksum + b'"}\n'
 
 
-def _entries(added: Mapping[str, bytes], modified: str) -> Iterator[str]:
-    for path, content in added.items():
-        checksum = crc32c.crc32c(content).to_bytes(4, "little").hex()
+def _last(of_server: bytes) -> bytes | None:
+    start = of_server.rfind(b'\n],\n"WAL-Ranges"')
+    found = _TAIL.match(of_server, start) if start >= 0 else None
+    return None if found is None else found[0]
+
+
+def _entries(files: Iterable[Listed]) -> Iterator[bytes]:
+    now = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} GMT"
+    for path, size, crc32c in files:
+        if path.startswith(_WAL):
+            continue
         fields = {
-            "Path": path,
-            "Size": len(content),
-            "Last-Modified": modified,
+            **_named(path),
+            "Size": size,
+            "Last-Modified": now,
             "Checksum-Algorithm": "CRC32C",
-            "Checksum": checksum,
+            "Checksum": crc32c.to_bytes(4, "little").hex(),
         }
-        yield json.dumps(fields)
+        yield json.dumps(fields).encode()
+
+
+def _named(path: str) -> dict[str, str]:
+    """Return the field that names the file: in hexadecimal digits where it is not UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return {"Encoded-Path": os.fsencode(path).hex()}
+    return {"Path": path}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from three_backup.command import run
 from three_backup.errors import BackupError
+from three_backup.host.durable import sync_disks
 from three_backup.sources.postgres.cluster.building_site import BuildingSite
 from three_backup.sources.postgres.replaying.recovery import Reached, Replay
 from three_backup.sources.postgres.scratch.binaries import Binaries, worker
@@ -36,8 +37,7 @@ def replay_cluster(
     with acting_as(site.user):
         for name in _OF_THE_BACKUP:
             (site.combined / name).unlink(missing_ok=True)
-    sync = [binaries["initdb"], "--sync-only", str(site.combined)]
-    run(worker(sync, site.user, code="postgres.combine"))
+    sync_disks(site.folders)
     return reached
 
 

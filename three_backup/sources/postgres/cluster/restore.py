@@ -1,16 +1,20 @@
 """Restores a whole cluster as a data directory that PostgreSQL itself found complete."""
 
 import os
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from crc32c import crc32c
 
 from three_backup.command import run
 from three_backup.errors import BackupError
+from three_backup.host.durable import sync_disks
 from three_backup.sources.base import Planned, Restored
 from three_backup.sources.jobs import WholeJob
-from three_backup.sources.postgres.chain.lay_out import MANIFEST, combine
-from three_backup.sources.postgres.chain.links import length_of
+from three_backup.sources.postgres.chain.assembly import Assembly
+from three_backup.sources.postgres.chain.labels import LABEL
+from three_backup.sources.postgres.chain.links import size_of
 from three_backup.sources.postgres.chain.opened import OpenedChain, Whole
 from three_backup.sources.postgres.cluster.building_site import (
     BuildingSite,
@@ -20,14 +24,18 @@ from three_backup.sources.postgres.cluster.building_site import (
 )
 from three_backup.sources.postgres.cluster.forced_settings import forced_settings
 from three_backup.sources.postgres.cluster.left_out import SCRIPT, LeftOut, left_out_of
-from three_backup.sources.postgres.cluster.output_manifest import add_files
+from three_backup.sources.postgres.cluster.output_manifest import (
+    MANIFEST,
+    Listed,
+    output_manifest,
+)
 from three_backup.sources.postgres.cluster.replayed import replay_cluster
 from three_backup.sources.postgres.cluster.restored_configuration import (
     configuration_files,
     configuration_notes,
     recovery_settings,
 )
-from three_backup.sources.postgres.index import Form, Index
+from three_backup.sources.postgres.index import Index
 from three_backup.sources.postgres.replaying.landing import replay_of
 from three_backup.sources.postgres.replaying.recovery import Replay
 from three_backup.sources.postgres.scratch.binaries import Binaries, find_binaries, worker
@@ -35,28 +43,28 @@ from three_backup.sources.postgres.scratch.folder import acting_as
 from three_backup.sources.postgres.scratch.server import can_enter, scratch_user
 from three_backup.sources.postgres.scratch.wal import check_tablespaces
 
-_FIRST_TO_LINK = 18
 _ON_DISK = 4096
+_THREADS = 4
 
 
 def restore_cluster(job: WholeJob) -> Restored:
     """Fill job.directory; facts: bytes_read, left_out.
 
-    The files move into place, all durable, only after pg_verifybackup has accepted them.
+    The files move into place, all durable, only when they are complete; and, where job.verify
+    asks for it, after pg_verifybackup has accepted them.
     """
     user, binaries = _owner_and_binaries(job)
     chain = OpenedChain(job.chain, job.advance, lambda size: None)
     whole, tablespaces = chain.whole(), _placed(chain.newest, job.moved)
     with building_site(job.directory, tablespaces, user) as site:
-        options = _link_option(site, binaries)
-        check_room(_needed(site, chain.newest, whole, linked=bool(options)))
-        _combine(site, chain, whole, binaries, options)
+        check_room(_needed(site, chain.newest, whole))
+        files = _lay_out(site, chain, whole)
         if job.landing is None:
             check_tablespaces(binaries, site.combined, site.user, site.tablespaces)
         left_out = left_out_of(chain.newest, whole.left_out)
         replay = _replay(job)
-        notes = _complete(site, chain, left_out, binaries, recovers=replay is None)
-        _verify(site, binaries)
+        notes = _complete(site, chain, files, left_out, binaries, recovers=replay is None)
+        _settle(site, binaries, verify=job.verify)
         restored: dict[str, object] = {}
         if replay is not None:
             superuser = str(job.chain[-1].manifest.facts["superuser"])
@@ -136,23 +144,11 @@ def _placed(newest: Index, moved: Mapping[str, str]) -> dict[int, Path]:
     return {oid: Path(moved.get(path, path)) for oid, path in outside.items()}
 
 
-def _link_option(site: BuildingSite, binaries: Binaries) -> list[str]:
-    """Return `--link`, which needs no room for whole files, if there is just one file system."""
-    disks = {folder.stat().st_dev for folder in site.folders}
-    return ["--link"] if binaries.major >= _FIRST_TO_LINK and len(disks) == 1 else []
-
-
-def _needed(site: BuildingSite, newest: Index, whole: Whole, *, linked: bool) -> dict[Path, int]:
-    """Return how many bytes each folder will hold at its peak."""
+def _needed(site: BuildingSite, newest: Index, whole: Whole) -> dict[Path, int]:
+    """Return how many bytes each folder will hold."""
     needed = dict.fromkeys(site.folders, 0)
-    stored = [file for link in whole.links for file in link.fetch]
-    changed = {file.path for file in stored if file.form is Form.BLOCKS}
-    for link in whole.links:
-        needed[site.directory] += sum(_on_disk(file.size) for file in link.files)
-    for path, file in newest.files.items():
-        if path not in whole.left_out and (path in changed or not linked):
-            size = file.size if file.blocks is None else length_of(file)
-            needed[_folder_of(site, path)] += _on_disk(size)
+    for path in whole.paths:
+        needed[_folder_of(site, path)] += _on_disk(size_of(newest.files[path]))
     return needed
 
 
@@ -168,52 +164,38 @@ def _folder_of(site: BuildingSite, path: str) -> Path:
     return site.directory
 
 
-def _combine(
-    site: BuildingSite,
-    chain: OpenedChain,
-    whole: Whole,
-    binaries: Binaries,
-    options: Sequence[str],
-) -> None:
-    spaces = [_make_spaces(site, number) for number in range(len(whole.links))]
-    directories = chain.lay_out_whole(whole, site.folder, site.user)
-    mapped = [
-        f"--tablespace-mapping={_escaped(spaces[-1][oid])}={_escaped(folder)}"
-        for oid, folder in site.tablespaces.items()
-    ]
-    combine(binaries, directories, site.combined, site.user, [*options, *mapped])
+def _lay_out(site: BuildingSite, chain: OpenedChain, whole: Whole) -> list[Listed]:
+    """Put all files together, those of a tablespace in its own folder."""
+    pointers = site.combined / "pg_tblspc"
     with acting_as(site.user):
-        for directory in (*directories, *(folder for made in spaces for folder in made.values())):
-            shutil.rmtree(directory)
-
-
-def _make_spaces(site: BuildingSite, number: int) -> dict[int, Path]:
-    """Make a folder for each tablespace of a link, with the symlink of a data directory."""
-    spaces = {oid: site.folder / f"space{number}-{oid}" for oid in site.tablespaces}
-    link = site.folder / f"link{number}"
-    pointers = link / "pg_tblspc"
-    with acting_as(site.user):
-        for folder in (link, pointers, *spaces.values()):
-            folder.mkdir(mode=0o700, exist_ok=True)
-        for oid, folder in spaces.items():
+        for folder in (site.combined, pointers):
+            folder.mkdir(mode=0o700)
+        for oid, folder in site.tablespaces.items():
             (pointers / str(oid)).symlink_to(folder)
-    return spaces
+    assembly = chain.lay_out_whole(whole, site.combined, site.user)
+    return _listed(assembly, site.user)
 
 
-def _escaped(path: Path) -> str:
-    return str(path).replace("=", "\\=")
+def _listed(assembly: Assembly, user: str | None) -> list[Listed]:
+    def listed(path: str) -> Listed:
+        with acting_as(user):
+            return Listed(path, assembly.size(path), assembly.checksum(path))
+
+    with ThreadPoolExecutor(_THREADS, "checksum") as pool:
+        return list(pool.map(listed, sorted(assembly.paths)))
 
 
 def _complete(
     site: BuildingSite,
     chain: OpenedChain,
+    files: list[Listed],
     left_out: LeftOut,
     binaries: Binaries,
     *,
     recovers: bool,
 ) -> list[str]:
-    """Add what no backup has, name it in the manifest, and return notes on the configuration."""
-    saved, pgdata = chain.configuration(), site.combined
+    """Add what no backup has, write the manifest, and return notes on the configuration."""
+    saved, of_server, pgdata = chain.configuration(), chain.server_manifest(), site.combined
     configuration = {
         name: text.encode("utf-8", "surrogateescape")
         for name, text in configuration_files(saved).items()
@@ -230,7 +212,9 @@ def _complete(
     with acting_as(site.user):
         for path, content in added.items():
             _append(pgdata / path, content)
-        add_files(pgdata / MANIFEST, added)
+        added[LABEL] = (pgdata / LABEL).read_bytes()
+        files += [Listed(path, len(body), crc32c(body)) for path, body in added.items()]
+        _append(pgdata / MANIFEST, output_manifest(of_server, files))
         (pgdata / "standby.signal").unlink(missing_ok=True)
         if recovers:
             _append(pgdata / "recovery.signal", b"")
@@ -247,8 +231,9 @@ def _append(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def _verify(site: BuildingSite, binaries: Binaries) -> None:
-    """Let PostgreSQL compare every byte with the manifest and make all files durable."""
-    for program in (("pg_verifybackup", "--quiet"), ("initdb", "--sync-only")):
-        argv = [binaries[program[0]], program[1], str(site.combined)]
-        run(worker(argv, site.user, code="postgres.combine"))
+def _settle(site: BuildingSite, binaries: Binaries, *, verify: bool) -> None:
+    """Make all files durable; before, have PostgreSQL compare every byte with the manifest."""
+    if verify:
+        argv = [binaries["pg_verifybackup"], "--quiet", str(site.combined)]
+        run(worker(argv, site.user, code="postgres.verify"))
+    sync_disks(site.folders)
