@@ -21,6 +21,7 @@ class RestoreJobs:
     choice: Choice
     options: Mapping[str, Any]  # for the sources
     overwrite: bool
+    verify: bool = False  # have the server's own program compare all bytes
 
     def of(self, party: Party, transfer: Transfer) -> RestoreJob:
         """Return the job that restores what a party wants."""
@@ -58,6 +59,7 @@ class RestoreJobs:
             wanted=all_wanted,
             chain=chain,
             overwrite=self.overwrite,
+            verify=self.verify,
             source_settings=settings,
             work_dir=settings.scratch_dir or snapshot.catalog.storage.local_dir / "scratch",
             advance=advance,

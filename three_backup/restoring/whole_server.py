@@ -50,6 +50,7 @@ class WholeRequest:
     tablespace_mapping: tuple[str, ...]
     of_objects: tuple[str, ...]  # those of OF_OBJECTS that are given
     dry_run: bool
+    verify: bool = False  # have the server's own program compare all bytes
     moments: MomentFinder | None = None  # finds the moment; None: that of a snapshot
 
 
@@ -176,6 +177,7 @@ def _restored(
             say=invocation.say,
             landing=server.landing,
             store=server.snapshot.catalog.s3,
+            verify=request.verify,
             exact=request.moments is not None and request.moments.exact,
         )
         if request.dry_run:

@@ -114,6 +114,7 @@ class RestoreJob:
     at_source: bool = False  # the wanted snapshot is an existing point, alone in the chain
     landing: Landing | None = None  # the moment to restore; None: that of the snapshot
     store: Store | None = None  # holds the log of which the landing tells
+    verify: bool = False  # have the server's own program compare all bytes before they are used
     expect: Advance = lambda size: None  # takes the bytes to read, as soon as they are known
 
 
@@ -160,7 +161,7 @@ class WholeJob:
     landing: Landing | None = None  # as for a RestoreJob
     store: Store | None = None
     exact: bool = False  # no other moment than that of the landing will do
-    verify: bool = False  # have the server's own program compare all bytes before they are used
+    verify: bool = False  # as for a RestoreJob
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ Options:
       --without-devices       leave out profiles and devices that this host lacks
       --pgdata DIR            a whole cluster of PostgreSQL, as a data directory
       --pgdata-owner USER     whose DIR shall be, if root restores it
+      --verify                compare all bytes with PostgreSQL's own program before they are used
       --tablespace-mapping MAPPING  OLD=NEW: a tablespace of it goes to NEW; repeatable
       --s3-prefix NAME        what another host backed up, below its s3_prefix
       --progress WHEN         draw a bar: auto, always or never [default: auto]
@@ -84,6 +85,7 @@ class Args:
     no_owner: bool
     no_acl: bool
     without_devices: bool
+    verify: bool
     pgdata: Path | None
     pgdata_owner: str | None
     tablespace_mapping: tuple[str, ...]
@@ -108,6 +110,7 @@ class Args:
             no_owner=bool(arguments["--no-owner"]),
             no_acl=bool(arguments["--no-acl"]),
             without_devices=bool(arguments["--without-devices"]),
+            verify=bool(arguments["--verify"]),
             pgdata=None if pgdata is None else Path(pgdata),
             pgdata_owner=arguments["--pgdata-owner"],
             tablespace_mapping=tuple(arguments["--tablespace-mapping"]),
@@ -139,6 +142,7 @@ def _whole(args: Args, pgdata: Path, moments: MomentFinder | None) -> WholeReque
         tablespace_mapping=args.tablespace_mapping,
         of_objects=args.of_objects,
         dry_run=args.dry_run,
+        verify=args.verify,
         moments=moments,
     )
 
@@ -159,7 +163,9 @@ def _jobs(invocation: Invocation, args: Args) -> RestoreJobs:
         "without_devices": args.without_devices,
         "exact": args.exact,
     }
-    return RestoreJobs(invocation, args.choice, options, overwrite=args.overwrite)
+    return RestoreJobs(
+        invocation, args.choice, options, overwrite=args.overwrite, verify=args.verify
+    )
 
 
 def _restore(invocation: Invocation, args: Args, finder: Finder | MomentFinder) -> None:

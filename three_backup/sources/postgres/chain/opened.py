@@ -30,6 +30,7 @@ from three_backup.sources.postgres.chain.links import (
     stored,
     stored_paths,
 )
+from three_backup.sources.postgres.chain.output_manifest import listed, verify, write_manifest
 from three_backup.sources.postgres.chain.reading import Batch, batches, read_ahead, sizes
 from three_backup.sources.postgres.index import (
     BACKUP_MANIFEST,
@@ -42,6 +43,7 @@ from three_backup.sources.postgres.index import (
 from three_backup.sources.postgres.mapping import relation_of
 from three_backup.sources.postgres.pack import Need, decompress_file
 from three_backup.sources.postgres.saved_configuration import SavedConfiguration
+from three_backup.sources.postgres.scratch.binaries import Binaries
 from three_backup.sources.postgres.scratch.folder import PGDATA, acting_as
 
 
@@ -116,11 +118,18 @@ class OpenedChain:
         databases: Collection[str] | None,
         folder: Path,
         user: str | None,
+        verifying: Binaries | None = None,
     ) -> None:
-        """Make `pgdata` in the folder: the relations, and the core of databases (None: of all)."""
+        """Make `pgdata` in the folder: the relations, and the core of databases (None: of all).
+
+        verifying: the programs that compare all bytes with their checksums afterwards.
+        """
         laid_out = {*core_paths(self.newest, databases), *self._paths(relations)}
         pgdata = folder / PGDATA
-        self._put_together(resolve(self._indexes, laid_out), laid_out, pgdata, user)
+        assembly = self._put_together(resolve(self._indexes, laid_out), laid_out, pgdata, user)
+        if verifying is not None:
+            write_manifest(pgdata, self.server_manifest(), listed(assembly, user), user)
+            verify(pgdata, verifying, user)
         put_stand_ins(stand_ins(self.newest, laid_out), pgdata, user)
 
     def whole(self) -> Whole:

@@ -2,20 +2,22 @@
 
 import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from crc32c import crc32c
 
-from three_backup.command import run
 from three_backup.errors import BackupError
 from three_backup.host.durable import sync_disks
 from three_backup.sources.base import Planned, Restored
 from three_backup.sources.jobs import WholeJob
-from three_backup.sources.postgres.chain.assembly import Assembly
-from three_backup.sources.postgres.chain.labels import LABEL
 from three_backup.sources.postgres.chain.links import size_of
 from three_backup.sources.postgres.chain.opened import OpenedChain, Whole
+from three_backup.sources.postgres.chain.output_manifest import (
+    Listed,
+    listed,
+    verify,
+    write_manifest,
+)
 from three_backup.sources.postgres.cluster.building_site import (
     BuildingSite,
     building_site,
@@ -24,11 +26,6 @@ from three_backup.sources.postgres.cluster.building_site import (
 )
 from three_backup.sources.postgres.cluster.forced_settings import forced_settings
 from three_backup.sources.postgres.cluster.left_out import SCRIPT, LeftOut, left_out_of
-from three_backup.sources.postgres.cluster.output_manifest import (
-    MANIFEST,
-    Listed,
-    output_manifest,
-)
 from three_backup.sources.postgres.cluster.replayed import replay_cluster
 from three_backup.sources.postgres.cluster.restored_configuration import (
     configuration_files,
@@ -38,13 +35,12 @@ from three_backup.sources.postgres.cluster.restored_configuration import (
 from three_backup.sources.postgres.index import Index
 from three_backup.sources.postgres.replaying.landing import replay_of
 from three_backup.sources.postgres.replaying.recovery import Replay
-from three_backup.sources.postgres.scratch.binaries import Binaries, find_binaries, worker
+from three_backup.sources.postgres.scratch.binaries import Binaries, find_binaries
 from three_backup.sources.postgres.scratch.folder import acting_as
 from three_backup.sources.postgres.scratch.server import can_enter, scratch_user
 from three_backup.sources.postgres.scratch.wal import check_tablespaces
 
 _ON_DISK = 4096
-_THREADS = 4
 
 
 def restore_cluster(job: WholeJob) -> Restored:
@@ -64,7 +60,9 @@ def restore_cluster(job: WholeJob) -> Restored:
         left_out = left_out_of(chain.newest, whole.left_out)
         replay = _replay(job)
         notes = _complete(site, chain, files, left_out, binaries, recovers=replay is None)
-        _settle(site, binaries, verify=job.verify)
+        if job.verify:
+            verify(site.combined, binaries, site.user)
+        sync_disks(site.folders)
         restored: dict[str, object] = {}
         if replay is not None:
             superuser = str(job.chain[-1].manifest.facts["superuser"])
@@ -172,17 +170,7 @@ def _lay_out(site: BuildingSite, chain: OpenedChain, whole: Whole) -> list[Liste
             folder.mkdir(mode=0o700)
         for oid, folder in site.tablespaces.items():
             (pointers / str(oid)).symlink_to(folder)
-    assembly = chain.lay_out_whole(whole, site.combined, site.user)
-    return _listed(assembly, site.user)
-
-
-def _listed(assembly: Assembly, user: str | None) -> list[Listed]:
-    def listed(path: str) -> Listed:
-        with acting_as(user):
-            return Listed(path, assembly.size(path), assembly.checksum(path))
-
-    with ThreadPoolExecutor(_THREADS, "checksum") as pool:
-        return list(pool.map(listed, sorted(assembly.paths)))
+    return listed(chain.lay_out_whole(whole, site.combined, site.user), site.user)
 
 
 def _complete(
@@ -195,7 +183,7 @@ def _complete(
     recovers: bool,
 ) -> list[str]:
     """Add what no backup has, write the manifest, and return notes on the configuration."""
-    saved, of_server, pgdata = chain.configuration(), chain.server_manifest(), site.combined
+    saved, pgdata = chain.configuration(), site.combined
     configuration = {
         name: text.encode("utf-8", "surrogateescape")
         for name, text in configuration_files(saved).items()
@@ -209,12 +197,11 @@ def _complete(
         some_left_out=bool(left_out.relations),
         some_in_place=len(chain.newest.tablespaces) > len(site.tablespaces),
     ).encode()
+    files += [Listed(path, len(content), crc32c(content)) for path, content in added.items()]
+    write_manifest(pgdata, chain.server_manifest(), files, site.user)
     with acting_as(site.user):
         for path, content in added.items():
             _append(pgdata / path, content)
-        added[LABEL] = (pgdata / LABEL).read_bytes()
-        files += [Listed(path, len(body), crc32c(body)) for path, body in added.items()]
-        _append(pgdata / MANIFEST, output_manifest(of_server, files))
         (pgdata / "standby.signal").unlink(missing_ok=True)
         if recovers:
             _append(pgdata / "recovery.signal", b"")
@@ -229,11 +216,3 @@ def _append(path: Path, content: bytes) -> None:
     path.parent.mkdir(mode=0o700, exist_ok=True)
     with path.open("ab") as file:
         file.write(content)
-
-
-def _settle(site: BuildingSite, binaries: Binaries, *, verify: bool) -> None:
-    """Make all files durable; before, have PostgreSQL compare every byte with the manifest."""
-    if verify:
-        argv = [binaries["pg_verifybackup"], "--quiet", str(site.combined)]
-        run(worker(argv, site.user, code="postgres.verify"))
-    sync_disks(site.folders)

@@ -106,6 +106,7 @@ def _restore_job(job: DrillJob) -> RestoreJob:
         say=job.say,
         landing=job.landing,
         store=job.store,
+        verify=True,
     )
 
 

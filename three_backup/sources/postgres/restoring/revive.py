@@ -71,7 +71,8 @@ def revived(
         with ExitStack() as stack:
             folder = stack.enter_context(scratch_folder(parent, user))
             relations = _relations(chain, files, failed) | then.templates if rows else set()
-            chain.lay_out(relations, then.numbers, folder, user)
+            verifying = binaries if job.verify else None
+            chain.lay_out(relations, then.numbers, folder, user, verifying)
             replay = _replay(job)
             recover = None if replay is None else replay.recover
             server = stack.enter_context(
