@@ -14,6 +14,7 @@ from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.sources.postgres.chain.layers import LayeredFile
 from three_backup.sources.postgres.chain.links import is_doubtful
+from three_backup.sources.postgres.increment import most_header
 from three_backup.sources.postgres.index import File, Form, Tier
 
 from .rebuilding import rebuild
@@ -106,11 +107,11 @@ def test_hidden_bytes_need_not_be_read() -> None:
     layers = [_full(4), _increment([1, 2], 4), _increment([0, 1, 2], 4)]
     base, middle, newest = _stored(layers)
     layered = LayeredFile(newest)
-    list(layered.add(newest, 0, memoryview(layers[2][1])))
-    assert layered.shows(middle, BLOCK, BLOCK), "its header has not come"
-    list(layered.add(middle, 0, memoryview(layers[1][1])[:BLOCK]))
+    for file, (_, body) in ((newest, layers[2]), (middle, layers[1])):
+        assert layered.shows(file, BLOCK, BLOCK), "its header has not come"
+        list(layered.add(file, 0, memoryview(body)[:BLOCK]))
+    assert layered.shows(newest, BLOCK, 3 * BLOCK)
     assert not layered.shows(middle, BLOCK, 2 * BLOCK)
-    list(layered.add(base, 0, memoryview(layers[0][1])[:100]))
     assert not layered.shows(base, 0, 3 * BLOCK)
     assert layered.shows(base, 3 * BLOCK - 1, 2)
 
@@ -169,16 +170,24 @@ def _fed(
 ) -> bytes:
     layered = LayeredFile(files[-1])
     result = bytearray(layered.length)
-    for file, body in reversed(list(zip(files, bodies, strict=True))):
-        for start, end in cuts(len(body)) if file.form is not Form.UNCHANGED else ():
-            if hides and not layered.shows(file, start, end - start):
-                continue
+    newest_whole = max(number for number, file in enumerate(files) if file.form is Form.FULL)
+    pieces = [
+        (file, body, start, end)
+        for file, body in reversed(list(zip(files, bodies, strict=True))[newest_whole:])
+        for start, end in (cuts(len(body)) if file.form is not Form.UNCHANGED else ())
+    ]
+    headers = [piece for piece in pieces if _has_header(piece[0], piece[2])]
+    rest = [piece for piece in pieces if not _has_header(piece[0], piece[2])]
+    for file, body, start, end in (*headers, *rest):
+        if not hides or layered.shows(file, start, end - start):
             for offset, part in layered.add(file, start, memoryview(body)[start:end]):
                 result[offset : offset + len(part)] = part
-        if file.form is Form.FULL:
-            break
     assert layered.checksum in (None, crc32c.crc32c(result))
     return bytes(result)
+
+
+def _has_header(file: File, start: int) -> bool:
+    return file.form is Form.BLOCKS and start < most_header(file.size)
 
 
 def _cuts(chance: random.Random, length: int) -> Iterator[tuple[int, int]]:

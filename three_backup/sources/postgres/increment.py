@@ -49,6 +49,11 @@ def is_empty(header: bytes | bytearray) -> bool:
     return header_size(header) == _START.size
 
 
+def most_header(size: int) -> int:
+    """Return the bytes within which the header of an INCREMENTAL file of size bytes ends."""
+    return START_SIZE + _NUMBER * (size // BLOCK_SIZE)
+
+
 class Header(NamedTuple):
     """What the header of an INCREMENTAL file says."""
 

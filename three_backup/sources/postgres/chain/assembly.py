@@ -8,7 +8,8 @@ import crc32c
 
 from three_backup.sources.postgres.chain.lay_out import inside
 from three_backup.sources.postgres.chain.layers import LayeredFile
-from three_backup.sources.postgres.index import File
+from three_backup.sources.postgres.increment import most_header
+from three_backup.sources.postgres.index import File, Form
 from three_backup.sources.postgres.pack import Need
 
 _READ_SIZE = 1 << 20
@@ -17,18 +18,20 @@ _READ_SIZE = 1 << 20
 class Assembly:
     """The files below a directory that are being put together.
 
-    What the links have of them comes by add(), that of the newest link first. The caller acts as
-    the owner of the directory.
+    What the links have of them comes by add(): first the frames that have headers of increments,
+    those of the newest link first, then, in any order, what shows. The caller acts as the owner of
+    the directory.
     """
 
     def __init__(self, directory: Path, newest: Iterable[File]) -> None:
         """newest: the files to make, as the newest link has them."""
         self._directory = directory
         self._files = {file.path: LayeredFile(file) for file in newest}
+        self._made: set[str] = set()
         self._open: tuple[str, int] | None = None  # path and descriptor of the file written last
 
-    def wants(self, need: Need) -> bool:
-        """Tell whether newer links leave anything to read in a frame."""
+    def shows(self, need: Need) -> bool:
+        """Tell whether newer links leave anything to read in a frame; all headers have come."""
         return any(
             self._files[part.file.path].shows(part.file, part.file_offset, part.length)
             for part in need.slices
@@ -39,16 +42,13 @@ class Assembly:
 
         Raises BackupError if it is damaged, OSError if it cannot be written.
         """
-        layered = self._files[file.path]
-        descriptor = self._opened(file.path, is_new=not layered.has_begun)
-        for start, part in layered.add(file, offset, piece):
-            _write(descriptor, part, start)
+        for start, part in self._files[file.path].add(file, offset, piece):
+            _write(self._opened(file.path), part, start)
 
     def finish(self) -> None:
         """Make the files of which nothing was stored."""
-        for path, layered in self._files.items():
-            if not layered.has_begun:
-                self._opened(path, is_new=True)
+        for path in self._files.keys() - self._made:
+            self._opened(path)
         self.close()
 
     def close(self) -> None:
@@ -65,19 +65,36 @@ class Assembly:
         return self._files[path].length
 
     def checksum(self, path: str) -> int:
-        """Return the CRC-32C of a finished file, which is read again if several links gave it."""
-        known = self._files[path].checksum
-        return _read_checksum(inside(self._directory, path)) if known is None else known
+        """Return the CRC-32C of a finished file, which is read again if several links gave it.
 
-    def _opened(self, path: str, *, is_new: bool) -> int:
+        Raises BackupError if it is not the one that the links tell.
+        """
+        layered = self._files[path]
+        if layered.checksum is not None:
+            return layered.checksum
+        checksum = _read_checksum(inside(self._directory, path))
+        layered.check(checksum)
+        return checksum
+
+    def _opened(self, path: str) -> int:
         """Return a descriptor of the file; a new one gets its length at once, without bytes."""
         if self._open is None or self._open[0] != path:
             self.close()
+            is_new = path not in self._made
             flags = os.O_WRONLY | os.O_NOFOLLOW | (os.O_CREAT | os.O_EXCL if is_new else 0)
             self._open = path, os.open(inside(self._directory, path), flags, 0o600)
             if is_new:
                 os.ftruncate(self._open[1], self._files[path].length)
+                self._made.add(path)
         return self._open[1]
+
+
+def has_header(need: Need) -> bool:
+    """Tell whether a frame has bytes of the header of an increment."""
+    return any(
+        part.file.form is Form.BLOCKS and part.file_offset < most_header(part.file.size)
+        for part in need.slices
+    )
 
 
 def _write(descriptor: int, content: memoryview, offset: int) -> None:

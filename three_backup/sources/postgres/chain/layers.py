@@ -1,11 +1,13 @@
-"""What each link of a chain gives of one file, when the newest link comes first.
+"""What each link of a chain gives of one file.
 
-A block that a newer link gave hides that of older ones, as in pg_combinebackup: so each is written
-once, and what is hidden need not even be read.
+A block that a newer link gave hides that of older ones, as in pg_combinebackup. So once the
+headers of the increments are known, each block has one place to come from: it is written once, and
+what is hidden need not even be read.
 """
 
+from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import crc32c
@@ -16,77 +18,116 @@ from three_backup.sources.postgres.increment import BLOCK_SIZE, Header, read_hea
 from three_backup.sources.postgres.index import File, Form
 
 
-@dataclass(slots=True)
-class _Run:
-    """Neighbouring bytes of what is stored that stay neighbours in the file."""
+class _Runs:
+    """Runs of neighbouring bytes of what is stored that stay neighbours in the file, ascending.
 
-    start: int  # in what is stored
-    length: int
-    target: int  # in the file
+    There can be one for each changed block of a cluster, so they are kept as bare numbers.
+    """
+
+    def __init__(self) -> None:
+        self.starts = array("Q")  # in what is stored, bytes
+        self.ends = array("Q")
+        self.targets = array("Q")  # where the run begins in the file
+
+    def add(self, start: int, length: int, target: int) -> None:
+        if self.ends and self.ends[-1] == start and self._target_end == target:
+            self.ends[-1] += length
+        else:
+            self.starts.append(start)
+            self.ends.append(start + length)
+            self.targets.append(target)
+
+    def within(self, offset: int, length: int) -> Iterator[tuple[int, int, int]]:
+        """Yield start, end and target of what runs have of a range."""
+        end = offset + length
+        for number in range(bisect_right(self.ends, offset), len(self.ends)):
+            start = self.starts[number]
+            if start >= end:
+                return
+            first = max(start, offset)
+            yield first, min(self.ends[number], end), self.targets[number] + first - start
 
     @property
-    def end(self) -> int:
-        return self.start + self.length
+    def _target_end(self) -> int:
+        return self.targets[-1] + self.ends[-1] - self.starts[-1]
 
 
 @dataclass(slots=True)
 class _Layer:
-    """What one link gives, while it arrives."""
+    """What one link gives."""
 
     file: File
-    runs: list[_Run] | None  # what shows, ascending; None until the header of an increment came
+    runs: _Runs | None  # what shows; None until the header of an increment has come
     header: bytearray = field(default_factory=bytearray)
     end: int = 0  # of the bytes that came last
-    checksum: int | None = 0  # CRC-32C of all bytes until end; None where some never came
+    checksum: int | None = 0  # CRC-32C of all bytes until end; None where some did not come
 
 
 class LayeredFile:
-    """A file that is put together from its layers, the newest first."""
+    """A file that is put together from layers, of which the newest begins first."""
 
     def __init__(self, newest: File) -> None:
         """newest: as the newest link has the file."""
         self.length = size_of(newest)
-        self.checksum: int | None = None  # CRC-32C of the whole, where one link gives all of it
         # Older links give no block behind this many; None: as many as they have.
         self._most = newest.blocks if newest.form is Form.UNCHANGED else None
         self._given: bytearray | None = None  # a bit for each block that an increment gave
-        self._layer: _Layer | None = None  # the one that came last
+        self._layers: dict[int, _Layer] = {}  # by the identity of what a link has of the file
 
     @property
-    def has_begun(self) -> bool:
-        return self._layer is not None
+    def checksum(self) -> int | None:
+        """Return the CRC-32C of the whole file, if it was taken while it came."""
+        if not self.length:
+            return 0
+        return None if self._whole is None else self._whole.checksum
+
+    def check(self, checksum: int) -> None:
+        """Raise BackupError if a link tells another CRC-32C of the finished file."""
+        if self._whole is not None and checksum != self._whole.file.crc32c:
+            raise damaged(self._whole.file.path, "its checksum is another")
+
+    @property
+    def _whole(self) -> _Layer | None:
+        """The layer that gives all of the file, if one does."""
+        if len(self._layers) != 1 or self._given is not None:
+            return None
+        (layer,) = self._layers.values()
+        return layer if layer.file.size == self.length else None
 
     def shows(self, file: File, offset: int, length: int) -> bool:
-        """Tell whether bytes of what is stored of a layer may be part of the file."""
-        layer = self._layer
-        if layer is None or layer.file is not file or layer.runs is None:
-            return True
-        return next(_within(layer.runs, offset, length), None) is not None
+        """Tell whether the file has bytes of this range of a layer; all newer ones have begun."""
+        runs = self._layer(file).runs
+        return runs is None or next(runs.within(offset, length), None) is not None
 
     def add(self, file: File, offset: int, piece: memoryview) -> Iterator[tuple[int, memoryview]]:
-        """Take a piece of what is stored of a layer; yield what shows of it, and where.
+        """Take a piece of a layer; yield where something of it shows, and that.
 
         Raises BackupError if the layer is damaged.
         """
-        layer = self._layer
-        if layer is None or layer.file is not file:
-            layer = self._layer = self._begin(file)
+        layer = self._layer(file)
         _count(layer, offset, piece)
         if layer.runs is None:
             self._read_header(layer, piece)
-        for run in _within(layer.runs or (), offset, len(piece)):
-            start, end = max(run.start, offset), min(run.end, offset + len(piece))
-            yield run.target + start - run.start, piece[start - offset : end - offset]
+        if layer.runs is not None:
+            for start, end, target in layer.runs.within(offset, len(piece)):
+                yield target, piece[start - offset : end - offset]
 
-    def _begin(self, file: File) -> _Layer:
-        if file.form is Form.BLOCKS:
-            return _Layer(file, None)
+    def _layer(self, file: File) -> _Layer:
+        layer = self._layers.get(id(file))
+        if layer is None:
+            runs = None if file.form is Form.BLOCKS else self._shown_of_whole(file)
+            layer = self._layers[id(file)] = _Layer(file, runs)
+        return layer
+
+    def _shown_of_whole(self, file: File) -> _Runs:
+        runs = _Runs()
         if self._given is None and file.size == self.length:
-            self.checksum = file.crc32c
-            return _Layer(file, [_Run(0, file.size, 0)])
-        blocks = file.size // BLOCK_SIZE
-        shown = (block for block in range(blocks) if not self._hides(block))
-        return _Layer(file, _merged((block * BLOCK_SIZE, block) for block in shown))
+            runs.add(0, file.size, 0)
+            return runs
+        for block in range(file.size // BLOCK_SIZE):
+            if not self._hides(block):
+                runs.add(block * BLOCK_SIZE, BLOCK_SIZE, block * BLOCK_SIZE)
+        return runs
 
     def _read_header(self, layer: _Layer, piece: memoryview) -> None:
         """Find out what shows of an increment, once its header has come."""
@@ -98,28 +139,28 @@ class LayeredFile:
         if header is None:
             return
         layer.header.clear()
-        if (max(header.numbers, default=-1) + 1) * BLOCK_SIZE > self.length and self._is_newest:
+        blocks = self._shown_of_increment(header)
+        if any((block + 1) * BLOCK_SIZE > self.length for _, block in blocks):
             raise damaged(layer.file.path, "it has blocks behind its end")
-        layer.runs = _merged(self._shown(header))
+        layer.runs = _Runs()
+        for offset, block in blocks:
+            layer.runs.add(offset, BLOCK_SIZE, block * BLOCK_SIZE)
+        self._give(block for _, block in blocks)
 
-    @property
-    def _is_newest(self) -> bool:
-        """Whether the first increment is the one that has come."""
-        return self._given is None and self._most is None
-
-    def _shown(self, header: Header) -> list[tuple[int, int]]:
-        """Return offset and number of the blocks that show, and have them hide older ones."""
+    def _shown_of_increment(self, header: Header) -> list[tuple[int, int]]:
+        """Return offset and number of the blocks that no newer link hides."""
         offsets = range(header.size, header.size + len(header.numbers) * BLOCK_SIZE, BLOCK_SIZE)
-        shown = list(zip(offsets, header.numbers, strict=True))
-        if self._is_newest:
+        blocks = zip(offsets, header.numbers, strict=True)
+        if self._given is None and self._most is None:  # the newest link
             self._most = header.least
-        else:
-            shown = [(offset, block) for offset, block in shown if not self._hides(block)]
+            return list(blocks)
+        return [(offset, block) for offset, block in blocks if not self._hides(block)]
+
+    def _give(self, blocks: Iterable[int]) -> None:
         if self._given is None:
             self._given = bytearray(-(-self.length // (8 * BLOCK_SIZE)))
-        for _, block in shown:
+        for block in blocks:
             self._given[block >> 3] |= 1 << (block & 7)
-        return shown
 
     def _hides(self, block: int) -> bool:
         """Tell whether newer links leave nothing of the block of an older one."""
@@ -145,24 +186,3 @@ def _count(layer: _Layer, offset: int, piece: memoryview) -> None:
     layer.end = offset + len(piece)
     if layer.end == layer.file.size and layer.checksum not in (None, layer.file.crc32c):
         raise damaged(layer.file.path, "its checksum is another")
-
-
-def _merged(blocks: Iterable[tuple[int, int]]) -> list[_Run]:
-    """Join neighbours among blocks, each given as its offset in what is stored and its number."""
-    runs: list[_Run] = []
-    for offset, block in blocks:
-        last = runs[-1] if runs else None
-        target = block * BLOCK_SIZE
-        if last and last.end == offset and last.target + last.length == target:
-            last.length += BLOCK_SIZE
-        else:
-            runs.append(_Run(offset, BLOCK_SIZE, target))
-    return runs
-
-
-def _within(runs: Sequence[_Run], offset: int, length: int) -> Iterator[_Run]:
-    """Yield the runs that have bytes of the range."""
-    for number in range(bisect_right(runs, offset, key=lambda run: run.end), len(runs)):
-        if runs[number].start >= offset + length:
-            return
-        yield runs[number]

@@ -1,7 +1,7 @@
 """Open the stored chain of a restore: read its indexes, and make data directories of it."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from three_backup.errors import BackupError
 from three_backup.model.snapshots import Manifest
 from three_backup.sources.jobs import Advance, SnapshotFiles
 from three_backup.sources.postgres import index_file
-from three_backup.sources.postgres.chain.assembly import Assembly
+from three_backup.sources.postgres.chain.assembly import Assembly, has_header
 from three_backup.sources.postgres.chain.labels import LABEL, Labels
 from three_backup.sources.postgres.chain.lay_out import (
     make_directories,
@@ -31,7 +31,7 @@ from three_backup.sources.postgres.chain.links import (
     stored_paths,
 )
 from three_backup.sources.postgres.chain.output_manifest import listed, verify, write_manifest
-from three_backup.sources.postgres.chain.reading import Batch, batches, read_ahead, sizes
+from three_backup.sources.postgres.chain.reading import Batch, Piece, batches, read_ahead, sizes
 from three_backup.sources.postgres.index import (
     BACKUP_MANIFEST,
     CONFIGURATION,
@@ -164,11 +164,15 @@ class OpenedChain:
         assembly, labels = Assembly(pgdata, files), Labels(self._labels())
         with on_disk(pgdata), closing(assembly):
             make_directories(pgdata, self.newest.directories, paths, user)
-            for pieces in read_ahead(self._batches(links, assembly)):
-                with acting_as(user):
-                    for file, offset, piece in pieces:
-                        if not labels.add(file, offset, piece):
-                            assembly.add(file, offset, piece)
+            for wants in (
+                _comes_first,
+                lambda need: not _comes_first(need) and assembly.shows(need),
+            ):
+                for pieces in read_ahead(self._batches(links, wants)):
+                    with acting_as(user):
+                        for file, offset, piece in pieces:
+                            if not labels.add(file, offset, piece):
+                                assembly.add(file, offset, piece)
             with acting_as(user):
                 assembly.finish()
                 write_new(pgdata / LABEL, labels.whole())
@@ -179,12 +183,15 @@ class OpenedChain:
     def _labels(self) -> list[File]:
         return [stored(index, LABEL) for index in self._indexes]
 
-    def _batches(self, links: Sequence[Link], assembly: Assembly) -> Iterator[Batch]:
-        """Yield what is to be read of each link, the newest first, and of its label."""
+    def _pieces(self, links: Sequence[Link], assembly: Assembly) -> Iterator[list[Piece]]:
+        """Read what tells which blocks are hidden, then all that is not."""
+        yield from read_ahead(self._batches(links, _comes_first))
+        yield from read_ahead(
+            self._batches(links, lambda need: not _comes_first(need) and assembly.shows(need))
+        )
 
-        def wants(need: Need) -> bool:
-            return any(part.file.path == LABEL for part in need.slices) or assembly.wants(need)
-
+    def _batches(self, links: Sequence[Link], wants: Callable[[Need], bool]) -> Iterator[Batch]:
+        """Yield what is to be read of each link, and of its label; the newest link first."""
         chain = list(zip(self._files, self._indexes, links, self._labels(), strict=True))
         for files, index, link, label in reversed(chain):
             yield from batches(files, index.groups, {*link, label}, wants)
@@ -237,6 +244,11 @@ class Counted:
             self.bytes_read += len(content)
             self._advance(len(content))
         return content
+
+
+def _comes_first(need: Need) -> bool:
+    """Tell whether a frame says what others hide, or what begins where."""
+    return has_header(need) or any(part.file.path == LABEL for part in need.slices)
 
 
 def _check_local(files: SnapshotFiles) -> None:
