@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import crc32c
 import pytest
 
 from tests.lab.sample import Sample
+from three_backup.catalog.catalog import Files
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.sources.postgres.chain.layers import LayeredFile
@@ -46,16 +48,7 @@ _CHANGES = (
 def test_a_whole_cluster(
     live: PostgresServer, database: str, taking: Taking, parent: Path, tmp_path: Path, links: int
 ) -> None:
-    rows = "SELECT i, repeat(md5(i::text), 9) FROM generate_series(1, 3000) i"
-    for name in ("busy", "still", "shrunk", "emptied", "grown"):
-        run(live, database, f"CREATE TABLE {name} (i int PRIMARY KEY, t text)")
-        run(live, database, f"INSERT INTO {name} {rows}")
-    run(live, database, "VACUUM")
-    chain = [taking.take()]
-    each = -(-len(_CHANGES) // max(1, links - 1))
-    for number in range(1, links):
-        run(live, database, *_CHANGES[(number - 1) * each : number * each])
-        chain.append(taking.take(chain[-1]))
+    chain = _chain(live, database, taking, links)
     theirs = combined(chain, live, tmp_path / "laid out")
     rebuild(chain, parent)
     left_to_the_server = {
@@ -68,6 +61,38 @@ def test_a_whole_cluster(
     assert expected.keys() <= found.keys()
     assert found.keys() - expected.keys() <= {"postgresql.conf", "pg_hba.conf", "pg_ident.conf"}
     assert [path for path, body in expected.items() if found[path] != body] == []
+
+
+def test_a_flipped_byte_is_found_or_was_hidden(
+    live: PostgresServer,
+    database: str,
+    taking: Taking,
+    parent: Path,
+    tmp_path: Path,
+    pytestconfig: pytest.Config,
+) -> None:
+    chain = _chain(live, database, taking, 3)
+    expected = _contents(combined(chain, live, tmp_path / "laid out"))
+    chance = random.Random(Sample.of(pytestconfig).seed)
+    refused = set()
+    for link in chain:
+        for stored in link.manifest.files:
+            path = taking.folder / str(link.manifest.snapshot) / stored.name
+            whole = path.read_bytes()
+            spoilt = bytearray(whole)
+            spoilt[chance.randrange(len(whole))] ^= 1 << chance.randrange(8)
+            path.write_bytes(spoilt)
+            try:
+                rebuild(chain, parent)
+            except BackupError:
+                assert not (parent / "pgdata").exists()
+                refused.add(stored.name)
+            else:
+                found = _contents(parent / "pgdata")
+                assert all(found.get(name, body) == body for name, body in expected.items())
+                shutil.rmtree(parent / "pgdata")
+            path.write_bytes(whole)
+    assert {"index.zst", "core.pack", "backup_manifest.zst", "configuration.zst"} <= refused
 
 
 def test_any_layers_of_a_file(
@@ -117,6 +142,20 @@ def test_hidden_bytes_need_not_be_read() -> None:
 
 
 Layer = tuple[Form, bytes]
+
+
+def _chain(server: PostgresServer, database: str, taking: Taking, links: int) -> list[Files]:
+    rows = "SELECT i, repeat(md5(i::text), 9) FROM generate_series(1, 3000) i"
+    for name in ("busy", "still", "shrunk", "emptied", "grown"):
+        run(server, database, f"CREATE TABLE {name} (i int PRIMARY KEY, t text)")
+        run(server, database, f"INSERT INTO {name} {rows}")
+    run(server, database, "VACUUM")
+    chain = [taking.take()]
+    each = -(-len(_CHANGES) // max(1, links - 1))
+    for number in range(1, links):
+        run(server, database, *_CHANGES[(number - 1) * each : number * each])
+        chain.append(taking.take(chain[-1]))
+    return chain
 
 
 def _layers(chance: random.Random, most: int) -> list[Layer]:

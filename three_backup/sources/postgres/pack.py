@@ -17,6 +17,9 @@ from three_backup.sources.postgres.index import File, Frame, Group
 FRAME_SIZE = 4 << 20
 """The most bytes that a frame holds, before compression."""
 
+INCREMENT_FRAME_SIZE = 256 << 10
+"""The same in an incremental: a restore takes from it what later ones did not change again."""
+
 LARGEST_FILE = 1 << 30
 """The most bytes, uncompressed, of a file that is no pack: an index of ten million files."""
 

@@ -7,7 +7,7 @@ what is hidden need not even be read.
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import crc32c
@@ -71,7 +71,7 @@ class LayeredFile:
         self.length = size_of(newest)
         # Older links give no block behind this many; None: as many as they have.
         self._most = newest.blocks if newest.form is Form.UNCHANGED else None
-        self._given: bytearray | None = None  # a bit for each block that an increment gave
+        self._given: bytearray | None = None  # 1 for each block that an increment gave, else 0
         self._layers: dict[int, _Layer] = {}  # by the identity of what a link has of the file
 
     @property
@@ -124,9 +124,15 @@ class LayeredFile:
         if self._given is None and file.size == self.length:
             runs.add(0, file.size, 0)
             return runs
-        for block in range(file.size // BLOCK_SIZE):
-            if not self._hides(block):
-                runs.add(block * BLOCK_SIZE, BLOCK_SIZE, block * BLOCK_SIZE)
+        end = file.size // BLOCK_SIZE if self._most is None else self._most
+        end = min(end, file.size // BLOCK_SIZE)
+        given = bytes(end) if self._given is None else self._given
+        first = given.find(0, 0, end)
+        while first >= 0:
+            hidden = given.find(1, first, end)
+            after = end if hidden < 0 else hidden
+            runs.add(first * BLOCK_SIZE, (after - first) * BLOCK_SIZE, first * BLOCK_SIZE)
+            first = given.find(0, after, end)
         return runs
 
     def _read_header(self, layer: _Layer, piece: memoryview) -> None:
@@ -140,12 +146,14 @@ class LayeredFile:
             return
         layer.header.clear()
         blocks = self._shown_of_increment(header)
-        if any((block + 1) * BLOCK_SIZE > self.length for _, block in blocks):
+        last = max((block for _, block in blocks), default=-1)
+        if max(self._most or 0, last + 1) * BLOCK_SIZE > self.length:
             raise damaged(layer.file.path, "it has blocks behind its end")
-        layer.runs = _Runs()
+        layer.runs, given = _Runs(), self._given or bytearray(self.length // BLOCK_SIZE)
         for offset, block in blocks:
             layer.runs.add(offset, BLOCK_SIZE, block * BLOCK_SIZE)
-        self._give(block for _, block in blocks)
+            given[block] = 1
+        self._given = given
 
     def _shown_of_increment(self, header: Header) -> list[tuple[int, int]]:
         """Return offset and number of the blocks that no newer link hides."""
@@ -154,19 +162,9 @@ class LayeredFile:
         if self._given is None and self._most is None:  # the newest link
             self._most = header.least
             return list(blocks)
-        return [(offset, block) for offset, block in blocks if not self._hides(block)]
-
-    def _give(self, blocks: Iterable[int]) -> None:
-        if self._given is None:
-            self._given = bytearray(-(-self.length // (8 * BLOCK_SIZE)))
-        for block in blocks:
-            self._given[block >> 3] |= 1 << (block & 7)
-
-    def _hides(self, block: int) -> bool:
-        """Tell whether newer links leave nothing of the block of an older one."""
-        if self._most is not None and block >= self._most:
-            return True
-        return self._given is not None and bool(self._given[block >> 3] & 1 << (block & 7))
+        most = self.length // BLOCK_SIZE if self._most is None else self._most
+        given = self._given or bytes(most)
+        return [(offset, block) for offset, block in blocks if block < most and not given[block]]
 
 
 def damaged(path: str, why: str) -> BackupError:

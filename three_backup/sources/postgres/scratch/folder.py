@@ -23,7 +23,7 @@ from three_backup.host import signals
 PGDATA = "pgdata"
 """The data directory of a scratch server, inside its folder."""
 
-_LIBC = ctypes.CDLL(None)
+_LIBC = ctypes.PyDLL(None)  # keeps the interpreter's lock, which costs more than these calls
 _NOBODY_NEW = -1
 """An invalid id: setfsuid() then changes nothing and returns the present one."""
 

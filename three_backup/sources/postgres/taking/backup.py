@@ -23,7 +23,7 @@ from three_backup.sources.postgres.index import (
     Index,
 )
 from three_backup.sources.postgres.mapping import FileMap, read_map
-from three_backup.sources.postgres.pack import compress_file
+from three_backup.sources.postgres.pack import FRAME_SIZE, INCREMENT_FRAME_SIZE, compress_file
 from three_backup.sources.postgres.preflight import (
     SUMMARIZE,
     Cluster,
@@ -139,7 +139,8 @@ def _receive(
 ) -> _Arrived:
     threads = min(_MOST_THREADS, os.cpu_count() or 1)
     level = job.source_settings.compression_level
-    with PackWriter(job.directory, level, threads) as packs:
+    frame_size = FRAME_SIZE if parent is None else INCREMENT_FRAME_SIZE
+    with PackWriter(job.directory, level, threads, frame_size) as packs:
         splitter = Splitter(packs, before, classes, parent.index.files if parent else {})
         archives = Archives(splitter, job.advance, job.expect)
         try:

@@ -69,8 +69,12 @@ class _Compressed:
 class PackWriter:
     """A writer of packs in a folder; a context manager, because it runs compressing threads."""
 
-    def __init__(self, directory: Path, level: int, threads: int) -> None:
+    def __init__(
+        self, directory: Path, level: int, threads: int, frame_size: int = FRAME_SIZE
+    ) -> None:
+        """frame_size: the most bytes that a frame holds, before compression."""
         self._directory = directory
+        self._frame_size = frame_size
         self._compressor = _Compressor(level)
         self._pool = ThreadPoolExecutor(threads, "compress", initializer=_give_way)
         self._most_queued = threads + 2
@@ -97,7 +101,7 @@ class PackWriter:
         """Add bytes to the group. piece: at most FRAME_SIZE bytes; it is kept, not copied."""
         filling = self._filling[group]
         length = len(piece)
-        if filling.pending + length > FRAME_SIZE:
+        if filling.pending and filling.pending + length > self._frame_size:
             self._cut(group)
         filling.pieces.append(piece)
         filling.pending += length
