@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psycopg
 
+from tests.bench.content import hash_of, hashes, revived
 from tests.bench.report import say
 from tests.bench.tools import BUCKET, Tools
 from three_backup.demo.seaweed import SeaweedServer
@@ -84,14 +85,9 @@ class Bank:
             time.sleep(_APART)
             ((now,),) = connection.execute("SELECT clock_timestamp()")
             self.moments[now.astimezone(UTC).isoformat()] = {
-                table: _hash(connection, table) for table in _TABLES
+                table: hash_of(connection, table) for table in _TABLES
             }
             time.sleep(_APART)
-
-
-def _hash(connection: "psycopg.Connection[tuple[object, ...]]", table: str) -> str:
-    query = f"SELECT count(*), sum(hashtextextended(t::text, 0)) FROM {table} t"
-    return str(connection.execute(query.encode()).fetchone())
 
 
 def _work(bank: Bank, minutes: float, moments: int) -> None:
@@ -134,7 +130,7 @@ def _compare_table(bank: Bank, moment: str) -> str:
     seconds = time.monotonic() - began
     told = json.loads(said)["restored"]["moment"]
     with psycopg.connect(bank.server.conninfo(_DATABASE), autocommit=True) as connection:
-        equal = _hash(connection, f"{table}_then") == bank.moments[moment][table]
+        equal = hash_of(connection, f"{table}_then") == bank.moments[moment][table]
         connection.execute(f"DROP TABLE {table}_then".encode())
     return f"{_verdict(equal)} {moment} {table} {told['wal_bytes'] >> 20} MB {seconds:.1f} s"
 
@@ -145,11 +141,8 @@ def _compare_cluster(bank: Bank, moment: str) -> str:
     began = time.monotonic()
     bank.shell(f"tb-restore --exact --at {moment} --pgdata {folder / 'pgdata'} 'postgres/*'")
     seconds = time.monotonic() - began
-    server = PostgresServer(folder, bank.server.version, bindir=bank.server.bindir)
-    with (server.pgdata / "postgresql.auto.conf").open("a") as settings:
-        settings.write(f"port = {server.port}\nunix_socket_directories = '{server.folder}'\n")
-    with server, psycopg.connect(server.conninfo(_DATABASE)) as connection:
-        found = {table: _hash(connection, table) for table in _TABLES}
+    with revived(folder, bank.server) as server:
+        found = hashes(server, _DATABASE, _TABLES)
     shutil.rmtree(folder)
     return f"{_verdict(found == bank.moments[moment])} {moment} the cluster {seconds:.1f} s"
 

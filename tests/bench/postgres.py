@@ -1,30 +1,18 @@
 """PostgreSQL: a full backup of 3 GB, and increments after one per cent of the rows changed."""
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from itertools import count
+from collections.abc import Callable
 
 from tests.bench.cluster import Cluster, cluster, fill
 from tests.bench.measure import Cost
 from tests.bench.pgbackrest import NAME
 from tests.bench.report import OURS, Bar, Plan, Run, bytes_shown, compare
+from tests.bench.updates import Updates
 
 ACCOUNTS = 100
 DOCUMENTS = 6_000_000
 _AT_LEVEL_3 = f"{OURS}, compression_level 3"
 _PEER_AT_LEVEL_1 = f"{NAME}, zstd 1"
 _STREAMED = "pg_basebackup, zstd -3"
-_UPDATES = (
-    "update pgbench_accounts set abalance = abalance + 1 where {accounts}",
-    "update documents set body = replace(body, 'id', 'no') where {documents}",
-)
-_ONE_PER_CENT = {
-    "clustered": {
-        "accounts": "(aid - 1) * 100 / {rows} = {turn}",
-        "documents": "(id - 1) * 100 / {documents} = {turn}",
-    },
-    "scattered": {"accounts": "aid % 100 = {turn}", "documents": "id % 100 = {turn}"},
-}
 
 
 def full(plan: Plan) -> None:
@@ -56,25 +44,11 @@ def incremental(plan: Plan) -> None:
             made.streamed_increment,
         )
         bars = (Bar("CPU", 0.35, (NAME,)), Bar("size", 0.6, (NAME,)), Bar("wall", 1, (NAME,)))
-        sizes = {"rows": accounts * 100_000, "documents": documents}
-        turns = count()
-        for name, conditions in _ONE_PER_CENT.items():
-            compare(
-                f"PostgreSQL, incremental, 1 % of the rows, {name}",
-                plan.runs,
-                runs,
-                bars,
-                partial(_next_update, made, conditions, turns, sizes),
-            )
-
-
-def _next_update(
-    made: Cluster, conditions: Mapping[str, str], turns: Iterator[int], sizes: Mapping[str, int]
-) -> None:
-    """Update other rows in every turn: rows once updated lie together from then on."""
-    turn = next(turns) % 100
-    rows = {table: where.format(turn=turn, **sizes) for table, where in conditions.items()}
-    made.execute(*(update.format(**rows) for update in _UPDATES), "checkpoint")
+        updates = Updates(made, accounts, documents)
+        kinds = {"clustered": updates.clustered, "scattered": updates.scattered}
+        for name, update in kinds.items():
+            title = f"PostgreSQL, incremental, 1 % of the rows, {name}"
+            compare(title, plan.runs, runs, bars, update)
 
 
 def _runs(
