@@ -17,6 +17,9 @@ from tests.bench import (
     nothing_due,
     pipe,
     postgres,
+    restore_cluster,
+    restore_growth,
+    restore_tables,
     small_table,
     transfer,
     wal,
@@ -37,7 +40,12 @@ ROWS: dict[str, Callable[[Plan], None]] = {
     "clickhouse": clickhouse.run,
     "nothing-due": nothing_due.run,
     "pipe": pipe.run,
+    "restore-cluster-17": restore_cluster.on_17,
+    "restore-cluster-18": restore_cluster.on_18,
+    "restore-large-table": restore_tables.large,
+    "restore-small-tables": restore_tables.small,
     "growth": growth.run,
+    "restore-growth": restore_growth.run,
 }
 
 

@@ -58,6 +58,13 @@ class Cluster:
     def size(self) -> int:
         return size_of(self.server.pgdata / "base")
 
+    def table_size(self, table: str) -> int:
+        """Return the bytes of the table with its indexes."""
+        with psycopg.connect(self.server.conninfo(DATABASE)) as connection:
+            query = f"select pg_total_relation_size('{table}')"
+            ((size,),) = connection.execute(query.encode())
+        return int(size)
+
     def find_peer(self, in_s3: bool = False) -> None:
         """Set up pgBackRest, or say why it is skipped.
 
@@ -156,10 +163,10 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[Cluster]:
+def cluster(folder: Path, version: int = 17) -> Iterator[Cluster]:
     certificate = certificate_in(folder)
     with (
-        PostgresServer(folder / "pg", 17, _SETTINGS) as server,
+        PostgresServer(folder / "pg", version, _SETTINGS) as server,
         SeaweedServer(folder / "s3", certificate) as s3,
     ):
         s3.create_bucket(BUCKET)

@@ -20,7 +20,7 @@ _BAR = 50
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class Work:
     """A kind of work that is measured at several sizes."""
 
     name: str  # says the size at full scale
@@ -30,11 +30,17 @@ class _Work:
 
 def run(plan: Plan) -> None:
     for work in _WORKS:
-        costs = [_cost(plan, work, factor) for factor in _FACTORS]
-        _tell(work.name, plan, costs)
+        measured(plan, work)
 
 
-def _cost(plan: Plan, work: _Work, factor: int) -> Cost:
+def measured(plan: Plan, work: Work) -> list[Cost]:
+    """Measure the work at each size, print the results, and return the costs."""
+    costs = [_cost(plan, work, factor) for factor in _FACTORS]
+    _tell(work.name, plan, costs)
+    return costs
+
+
+def _cost(plan: Plan, work: Work, factor: int) -> Cost:
     """Run the work so many times, and return the cost with the median CPU."""
     share = plan.scale * factor / _FACTORS[-1]
     with tempfile.TemporaryDirectory(dir=plan.folder) as name:
@@ -89,11 +95,11 @@ def _records(folder: Path, share: float) -> Iterator[Run]:
 
 
 _WORKS = (
-    _Work("a base of PostgreSQL, 2.4 GB at full scale", _base),
-    _Work("a base of PostgreSQL, 10,000 tables at full scale", _tables),
-    _Work("an upload, 2 GB at full scale", _upload),
-    _Work(
+    Work("a base of PostgreSQL, 2.4 GB at full scale", _base),
+    Work("a base of PostgreSQL, 10,000 tables at full scale", _tables),
+    Work("an upload, 2 GB at full scale", _upload),
+    Work(
         "tb-run with nothing due, 10,000 objects at full scale, 43 snapshots of each", _nothing_due
     ),
-    _Work("five tools in a pipe, 100,000 records at full scale", _records),
+    Work("five tools in a pipe, 100,000 records at full scale", _records),
 )

@@ -1,5 +1,6 @@
 """Run pgBackRest from Debian's packages, unpacked in a folder, with Debian's own libraries."""
 
+import json
 import os
 import shlex
 import shutil
@@ -109,6 +110,12 @@ class PgBackRest:
         """Run a line of shell in which `$pgbackrest` names the program."""
         environ = {**self._server.environ, "HOME": "/", "pgbackrest": str(self._program)}
         return measure(line, environ, account=self._account)
+
+    def newest(self) -> str:
+        """Return the label of the newest backup."""
+        (stanza,) = json.loads(self.cost("info --output=json").output)
+        label: str = stanza["backup"][-1]["label"]
+        return label
 
     @property
     def program(self) -> Path:
