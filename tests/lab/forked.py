@@ -7,6 +7,7 @@ process belongs to the server's process group and obeys the server's limits. So 
 signals, locks and limits run the programs in bin/ instead.
 """
 
+import faulthandler
 import gc
 import marshal
 import os
@@ -39,6 +40,7 @@ class Forked:
     def __init__(self, folder: Path) -> None:
         self.bindir = folder / "bin"  # must come first on PATH
         self.socket = folder / "socket"
+        self.server = 0  # its pid
         self.bindir.mkdir(parents=True)
         folder.chmod(0o700)  # the server would run another user's request as this user
         source = _STAND_IN.read_text()
@@ -74,6 +76,13 @@ class Forked:
             status = int(connection.recv(16))
         return status, (folder / "stdout").read_text(), (folder / "stderr").read_text()
 
+    def tell_where_they_are(self) -> None:
+        """Have the tools that run now print to standard error at which line each thread is."""
+        children = Path(f"/proc/{self.server}/task/{self.server}/children").read_text()
+        for pid in map(int, children.split()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR1)
+
 
 @contextmanager
 def forked(folder: Path) -> Iterator[Forked]:
@@ -83,6 +92,7 @@ def forked(folder: Path) -> Iterator[Forked]:
     with subprocess.Popen(
         argv, stdin=subprocess.PIPE, cwd=_ROOT, start_new_session=True
     ) as server:
+        tools.server = server.pid
         while not tools.socket.exists():
             assert server.poll() is None
             time.sleep(0.01)
@@ -177,6 +187,7 @@ def _become(
     os.environb.clear()
     os.environb.update(environ)
     time.tzset()
+    faulthandler.register(signal.SIGUSR1, file=2)
     sys.argv = argv
     sys.stdin, sys.stdout = open(0), open(1, "w")  # noqa: SIM115
     sys.stderr = open(2, "w", errors="backslashreplace")  # noqa: SIM115

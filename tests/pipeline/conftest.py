@@ -33,6 +33,10 @@ NEVER_AGAIN = {"base_schedule": "0 0 29 2 *", "incremental_schedule": "0 0 29 2 
 """Due on 29 February only: at whatever hour tests run, no object is due again after a snapshot."""
 _NUMBERS = count(1)
 BIN = Path(__file__).parents[2] / "bin"
+_RUNNING = ("ps", "-eo", "pid,ppid,etimes,stat,args")
+_PATIENCE = 300
+_LAST_WORDS = 5
+"""Seconds for a command line, and for it to tell where it is when it has taken longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +113,26 @@ class Host:
     def sh(
         self, command: str, stdin: str = "", environ: Mapping[str, str] | None = None
     ) -> Outcome:
-        """Run a command line in /bin/sh."""
-        done = subprocess.run(
+        """Run a command line in /bin/sh. One that does not end tells where it is."""
+        process = subprocess.Popen(
             ["/bin/sh", "-c", command],
-            input=stdin,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env={**self.environ, **(environ or {})},
             cwd=self.folder,
-            capture_output=True,
             text=True,
-            timeout=300,
-            check=False,
         )
-        return Outcome(done.returncode, done.stdout, done.stderr)
+        try:
+            stdout, stderr = process.communicate(stdin, timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self.tools.tell_where_they_are()
+            stderr = _said_within(process, _LAST_WORDS)
+            running = subprocess.run(
+                ("ps", "-eo", "pid,ppid,etimes,stat,args"), capture_output=True
+            )
+            pytest.fail(f"{command}: it does not end\n{stderr}\n{running.stdout.decode()}")
+        return Outcome(process.returncode, stdout, stderr)
 
     def tool(self, *argv: str, stdin: str = "") -> Outcome:
         if self._is_real:
@@ -152,6 +164,15 @@ class Host:
     def wipe(self) -> None:
         """Delete local_dir, as if the host were lost: only S3 is left."""
         shutil.rmtree(self.local_dir, ignore_errors=True)
+
+
+def _said_within(process: "subprocess.Popen[str]", seconds: float) -> str:
+    """Kill the process, and return what it and those it waited for have said."""
+    try:
+        return process.communicate(timeout=seconds)[1]
+    except subprocess.TimeoutExpired as expired:
+        process.kill()
+        return (expired.stderr or b"").decode(errors="replace")
 
 
 def store(host: Host, prefix: str = "host") -> Store:
