@@ -184,6 +184,33 @@ def test_a_session_token_is_sent_and_named_where_it_is_refused(temporary: Storag
     assert "token-of-the-session" not in str(caught.value)
 
 
+@pytest.fixture
+def role(storage: Storage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Storage]:
+    """The storage without keys, for a host that may ask for those of a role."""
+    token = tmp_path / "token"
+    token.write_text("token-of-the-host")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(token))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/backup")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", str(storage.endpoint))
+    client._session.cache_clear()
+    yield replace(storage, access_key=None, secret_key=None)
+    client._session.cache_clear()
+
+
+@pytest.mark.parametrize("storage", ["moto"], indirect=True)
+def test_the_keys_of_a_role_are_asked_for(role: Storage) -> None:
+    signed: list[str] = []
+
+    def meddle(request: Request, forward: Forward) -> Answer:
+        signed.append(request.headers["Authorization"])
+        return forward()
+
+    with proxy(str(role.endpoint), meddle) as endpoint:
+        Store(replace(role, endpoint=endpoint)).write("key", b"body")
+    assert Store(role).read("key") == b"body"
+    assert [line.partition("Credential=")[2][:4] for line in signed] == ["ASIA"]
+
+
 @on_seaweed
 def test_a_temporary_key_without_its_token_is_told(connect: Connect) -> None:
     with pytest.raises(BackupError) as caught:

@@ -25,6 +25,9 @@ _DEFAULT_REGION = "us-east-1"
 Client = Any
 """boto3 builds its clients at run time and has no types for them."""
 
+_SERVICES = ("s3", "signin", "sso", "sso-oidc", "sts")
+"""S3, and the services that botocore asks for the credentials of a role or a login."""
+
 
 def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
     """Return a client that several threads may share.
@@ -99,7 +102,7 @@ def _session() -> Any:
 
     session, loader = get_session(), Loader()
     # The loader would search four hundred folders for all services.
-    loader.list_available_services = lambda type_name: ["s3"]
+    loader.list_available_services = lambda type_name: _SERVICES
     session.register_component("data_loader", loader)
     return Session(botocore_session=session)
 
