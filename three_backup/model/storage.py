@@ -14,7 +14,7 @@ class Storage:
     bucket: str | None = None  # None: none is configured
     prefix: str = ""  # without slashes at its ends
     region: str | None = None
-    # If access_key and secret_key are None, boto3 searches for credentials itself.
+    # If access_key and secret_key are None, botocore searches for credentials itself.
     access_key: str | None = field(default=None, repr=False)
     secret_key: str | None = field(default=None, repr=False)
     addressing_style: str = "path"

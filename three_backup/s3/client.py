@@ -1,4 +1,4 @@
-"""The boto3 client, configured for what S3-compatible servers really support."""
+"""The botocore client, configured for what S3-compatible servers really support."""
 
 import base64
 import hashlib
@@ -23,10 +23,16 @@ _READ_SECONDS = 60
 _DEFAULT_REGION = "us-east-1"
 
 Client = Any
-"""boto3 builds its clients at run time and has no types for them."""
+"""botocore builds its clients at run time and has no types for them."""
 
 _SERVICES = ("s3", "signin", "sso", "sso-oidc", "sts")
 """S3, and the services that botocore asks for the credentials of a role or a login."""
+
+_WITHOUT_AWS = Path(__file__).parent
+"""A folder whose `endpoints.json` names no server; botocore's names those of AWS in a megabyte."""
+
+_WITHOUT_GLOBAL = {"us_east_1_regional_endpoint": "regional"}
+"""Else us-east-1 is looked up in that file as `aws-global`."""
 
 
 def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
@@ -63,17 +69,19 @@ def content_md5(digest: bytes) -> str:
 
 
 def _client(storage: Storage) -> Client:
-    """Make the client. Raises ConfigurationError if boto3 cannot."""
+    """Make the client. Raises ConfigurationError if botocore cannot."""
     _check_ca_file(storage.ca_file)
     try:
         with explained(storage):
-            session = _session()
-            return session.client(
+            session = _session(asks_aws=None in (storage.endpoint, storage.access_key))
+            return session.create_client(
                 "s3",
                 endpoint_url=storage.endpoint,
                 aws_access_key_id=storage.access_key,
                 aws_secret_access_key=storage.secret_key,
-                region_name=storage.region or session.region_name or _DEFAULT_REGION,
+                region_name=storage.region
+                or session.get_config_variable("region")
+                or _DEFAULT_REGION,
                 verify=None if storage.ca_file is None else str(storage.ca_file),
                 config=_config(storage),
             )
@@ -93,18 +101,20 @@ def _check_ca_file(path: Path | None) -> None:
 
 
 @cache
-def _session() -> Any:
-    """Return the one session: it reads megabytes of JSON for its first client."""
-    # Imported here: it takes a quarter of a second, too long for tools that need no S3.
-    from boto3.session import Session  # type: ignore[import-untyped]
+def _session(*, asks_aws: bool) -> Any:
+    """Return the one session of its kind: it reads much JSON for its first client.
+
+    asks_aws: whether it may have to find a server of AWS, for S3 or for credentials.
+    """
+    # Imported here: it takes a tenth of a second, too long for tools that need no S3.
     from botocore.loaders import Loader  # type: ignore[import-untyped]
     from botocore.session import get_session  # type: ignore[import-untyped]
 
-    session, loader = get_session(), Loader()
+    session, loader = get_session(), Loader([] if asks_aws else [str(_WITHOUT_AWS)])
     # The loader would search four hundred folders for all services.
     loader.list_available_services = lambda type_name: _SERVICES
     session.register_component("data_loader", loader)
-    return Session(botocore_session=session)
+    return session
 
 
 def _config(storage: Storage) -> Any:
@@ -118,13 +128,14 @@ def _config(storage: Storage) -> Any:
         tcp_keepalive=True,
         max_pool_connections=2 * THREADS,
         retries={"mode": "standard"},  # connect replaces its handler by Patience
-        # Checksums in trailers, boto3's default, break Ceph, Swift, R2 and others.
+        # Checksums in trailers, botocore's default, break Ceph, Swift, R2 and others.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         s3={
             "addressing_style": style_used(storage),
             # TLS protects the body already.
             "payload_signing_enabled": not encrypted,
+            **({} if storage.endpoint is None else _WITHOUT_GLOBAL),
         },
     )
 

@@ -19,7 +19,7 @@ class Deletion:
     def __init__(
         self, storage: Storage, client: Client, names: Callable[[str], dict[str, Any]]
     ) -> None:
-        """names: returns the parameters that name a key to boto3."""
+        """names: returns the parameters that name a key to botocore."""
         self._storage = storage
         self._client = client
         self._names = names

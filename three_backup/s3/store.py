@@ -67,7 +67,7 @@ class Store:
         return self._deletion.one_by_one
 
     def names(self, key: str) -> dict[str, Any]:
-        """Return the parameters that name the key to boto3."""
+        """Return the parameters that name the key to botocore."""
         return {"Bucket": self.storage.bucket, "Key": self._full(key)}
 
     def place(self, key: str = "") -> str:
