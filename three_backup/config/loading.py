@@ -1,7 +1,6 @@
 """Finds and reads the configuration, and reports all mistakes in it at once."""
 
 import os
-import socket
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Configuration:
     Raises ConfigurationError with every mistake in it, one a line.
     """
     found = path or configuration_file(environ)
-    defaults = host_storage(environ, os.geteuid(), socket.gethostname())
+    defaults = host_storage(environ, os.geteuid(), os.uname().nodename)
     if found is None:
         return Configuration(None, (), defaults)
     sections, mistakes = parse(_text(found))

@@ -1,6 +1,6 @@
 """The id that distinguishes this host from any other."""
 
-import platform
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ class Host:
 
 
 def this_host() -> Host:
-    return Host(host_id(), platform.node())
+    return Host(host_id(), os.uname().nodename)
 
 
 def host_id() -> str:
@@ -25,7 +25,7 @@ def host_id() -> str:
 
     Some containers have none: their name stands for it.
     """
-    return _machine_id() or platform.node()
+    return _machine_id() or os.uname().nodename
 
 
 def _machine_id() -> str | None:

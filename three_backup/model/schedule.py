@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Self
-from zoneinfo import ZoneInfo
 
 from three_backup.errors import ConfigurationError
 
@@ -77,6 +76,8 @@ def host_zone(environ: Mapping[str, str], localtime: Path = _LOCALTIME) -> tzinf
 
     $TZ is a name or the full path of a file. Raises ConfigurationError if it cannot be read.
     """
+    from zoneinfo import ZoneInfo
+
     name = environ.get("TZ", "").removeprefix(":") or str(localtime)
     try:
         return _read_zone(name) if name.startswith("/") else ZoneInfo(name)
@@ -91,7 +92,9 @@ def host_zone(environ: Mapping[str, str], localtime: Path = _LOCALTIME) -> tzinf
 
 
 @cache
-def _read_zone(path: str) -> ZoneInfo:
+def _read_zone(path: str) -> tzinfo:
+    from zoneinfo import ZoneInfo
+
     with Path(path).open("rb") as file:
         return ZoneInfo.from_file(file, key=path)
 

@@ -1,7 +1,6 @@
 """One run of a tool: its configuration, its storages, and its records in and out."""
 
 import os
-import platform
 import shlex
 import stat
 import sys
@@ -81,7 +80,7 @@ class Invocation:
     @property
     def host(self) -> str:
         """The name of this host, for manifests."""
-        return platform.node()
+        return os.uname().nodename
 
     @property
     def host_id(self) -> str:

@@ -1,7 +1,6 @@
 """Read ranges of a file that is stored as numbered volumes."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from three_backup.errors import BackupError
@@ -30,6 +29,8 @@ def read_range(
     pieces = list(_pieces(key, volume_size, offset, length))
     if len(pieces) <= 1:
         return b"".join(_read(store, piece) for piece in pieces)
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(min(THREADS, len(pieces))) as pool:
         return b"".join(pool.map(lambda piece: _read(store, piece), pieces))
 

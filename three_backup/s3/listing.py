@@ -3,9 +3,10 @@
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from html import unescape
-from typing import Any, NamedTuple
-from xml.etree import ElementTree
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
 
 _OPENED, _CLOSED = b"<Contents>", b"</Contents>"
 _KEY = re.compile("<Key>([^<]*)</Key>")
@@ -71,7 +72,7 @@ class _Contents:
         found = _KEY.findall(text)
         if len(found) != count or "<CommonPrefixes>" in text:
             raise ValueError("an entry of no key, or of several, or no entry at all")
-        self.keys: list[str] = list(map(unescape, found)) if "&" in text else found
+        self.keys: list[str] = _unescaped(found) if "&" in text else found
         self._text = text
 
     def entries(self) -> list[ListedKey]:
@@ -83,14 +84,22 @@ class _Contents:
             return [_unusual(entry) for entry in _parsed(f"<all>{self._text}</all>")]
 
 
-def _parsed(text: str) -> ElementTree.Element:
+def _unescaped(keys: list[str]) -> list[str]:
+    from html import unescape
+
+    return list(map(unescape, keys))
+
+
+def _parsed(text: str) -> "Element":
+    from xml.etree import ElementTree
+
     try:
         return ElementTree.fromstring(text)  # noqa: S314 - amid an element no entity is declared
     except ElementTree.ParseError as error:
         raise _not_xml(error) from error
 
 
-def _unusual(entry: ElementTree.Element) -> ListedKey:
+def _unusual(entry: "Element") -> ListedKey:
     from botocore.utils import parse_timestamp  # type: ignore[import-untyped]
 
     found = {field.tag: (field.text or "").strip() for field in entry}

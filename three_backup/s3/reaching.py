@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit, urlunsplit
 
 from three_backup.errors import BackupError
@@ -59,6 +58,8 @@ def _headers(error: BackupError) -> Mapping[str, str]:
 
 def _skew(headers: Mapping[str, str], now: datetime) -> float:
     """Return the seconds between the server's clock and ours; 0 if it does not tell."""
+    from email.utils import parsedate_to_datetime
+
     try:
         said = parsedate_to_datetime(headers.get("date", ""))
     except ValueError:

@@ -23,7 +23,6 @@ from three_backup.catalog.catalog import Catalog
 from three_backup.config import explain
 from three_backup.deciding.holding import Outlook, outlook, unsupported
 from three_backup.errors import BackupError
-from three_backup.keeping import keeping_of
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.records import Record
 from three_backup.pipe import Invocation
@@ -99,6 +98,8 @@ def _reachable(invocation: Invocation, object_id: ObjectId) -> Catalog:
         catalog.list_everything()
         return catalog
     except BackupError as error:
+        from three_backup.keeping import keeping_of
+
         local = keeping_of(object_id.type).without_s3(catalog, error)
         invocation.say(f"{error}; planned from what lies on this host")
         return local

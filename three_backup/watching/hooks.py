@@ -4,11 +4,9 @@ Whatever fails or hangs here is only a warning: the backup has been taken.
 """
 
 import json
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -66,6 +64,9 @@ class Hooks:
         )
 
     def _ping(self, event: Event, body: str, say: Callable[[str], None]) -> None:
+        import urllib.request
+        from http.client import HTTPException
+
         parts = urlsplit(self.ping_url or "")
         path = parts.path.rstrip("/") + _PINGED[event]
         url = urlunsplit(parts._replace(path=path))

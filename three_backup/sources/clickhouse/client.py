@@ -19,7 +19,7 @@ from three_backup.model.storage import Storage
 from three_backup.sources.clickhouse import sql
 from three_backup.sources.clickhouse.failures import explained
 
-PROGRAM = "clickhouse-client"
+_PROGRAM = "clickhouse-client"
 
 Row = dict[str, Any]
 """Values by column name; 64-bit numbers may come as text, depending on the server."""
@@ -132,7 +132,7 @@ def _argv(comment: str | None = None) -> tuple[str, ...]:
     if comment is not None:
         settings["log_comment"] = comment
     options += [f"--{name}={value}" for name, value in settings.items()]
-    return (PROGRAM, *options, "--format=JSONEachRow")
+    return (_PROGRAM, *options, "--format=JSONEachRow")
 
 
 def _redaction(secrets: Iterable[str | None]) -> Callable[[str], str]:

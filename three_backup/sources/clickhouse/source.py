@@ -12,7 +12,6 @@ from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import Manifest
 from three_backup.s3.store import Store
 from three_backup.sources.base import Found, Planned, Restored, Restorer, Unreadable
-from three_backup.sources.clickhouse.client import PROGRAM
 from three_backup.sources.jobs import (
     CheckJob,
     ClearJob,
@@ -31,7 +30,7 @@ class ClickhouseSource:
     kept = Kept.DIRECT
     subtypes = ("table", "view")
     akin: tuple[str, ...] = ()
-    programs = (PROGRAM,)
+    programs = ("clickhouse-client",)
 
     def discover(
         self, patterns: Sequence[str], source_settings: Settings, say: Say

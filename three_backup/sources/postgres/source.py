@@ -23,10 +23,7 @@ from three_backup.sources.jobs import (
     WholeJob,
 )
 from three_backup.sources.logged import Log, LogVerdict
-from three_backup.sources.postgres.classes import place_of, rose
-from three_backup.sources.postgres.index import Tier
 from three_backup.sources.postgres.relations import TYPE
-from three_backup.sources.postgres.taking.parent import why_broken
 
 
 class PostgresSource:
@@ -48,7 +45,9 @@ class PostgresSource:
     def broken_chain(
         self, live: Sequence[tuple[Mapping[str, Any], Settings]], newest: Manifest
     ) -> str | None:
-        return (why_broken(live[0][0], newest) if live else None) or _risen(live, newest)
+        from three_backup.sources.postgres.taking.parent import why_broken, why_risen
+
+        return (why_broken(live[0][0], newest) if live else None) or why_risen(live, newest)
 
     def check(self, job: CheckJob) -> Iterator[Finding]:
         from three_backup.sources.postgres.check import check
@@ -121,17 +120,3 @@ class PostgresSource:
         from three_backup.sources.postgres.wal.retention import expendable_log
 
         return expendable_log(job)
-
-
-def _risen(live: Sequence[tuple[Mapping[str, Any], Settings]], newest: Manifest) -> str | None:
-    """Explain which object may now go farther away than newest keeps it; None if none may.
-
-    It tells the plan, by names, what refuse_risen() decides when a snapshot is taken.
-    """
-    places = {str(carried.id): Tier(carried.facts["class"]) for carried in newest.objects}
-    places.update(dict.fromkeys(newest.facts["disabled"], Tier.NONE))
-    for record, settings in live:
-        before = places.get(record["id"])
-        if before is not None and rose(before, place_of(settings)):
-            return f"{record['id']} is to be kept farther away than in the newest snapshot"
-    return None

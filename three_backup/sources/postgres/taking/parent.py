@@ -1,16 +1,17 @@
 """Read the parent of an incremental, and explain why a parent cannot be used."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from three_backup.config.settings import Settings
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.model.snapshots import Manifest
 from three_backup.sources.base import ParentUnusableError
 from three_backup.sources.jobs import SnapshotFiles
 from three_backup.sources.postgres import index_file
-from three_backup.sources.postgres.classes import Classes, rose
+from three_backup.sources.postgres.classes import Classes, place_of, rose
 from three_backup.sources.postgres.index import BACKUP_MANIFEST, INDEX, File, Form, Index, Tier
 from three_backup.sources.postgres.mapping import relation_of
 from three_backup.sources.postgres.pack import decompress_file
@@ -51,6 +52,20 @@ def why_broken(live: Mapping[str, Any], newest: Manifest) -> str | None:
         return f"the server was set back to {live['lsn']}, before the snapshot"
     if not live["summarize_wal"]:
         return f"summarize_wal is off, without which there are only bases ({SUMMARIZE})"
+    return None
+
+
+def why_risen(live: Sequence[tuple[Mapping[str, Any], Settings]], newest: Manifest) -> str | None:
+    """Explain which object may now go farther away than newest keeps it; None if none may.
+
+    It tells the plan, by names, what refuse_risen() decides when a snapshot is taken.
+    """
+    places = {str(carried.id): Tier(carried.facts["class"]) for carried in newest.objects}
+    places.update(dict.fromkeys(newest.facts["disabled"], Tier.NONE))
+    for record, settings in live:
+        before = places.get(record["id"])
+        if before is not None and rose(before, place_of(settings)):
+            return f"{record['id']} is to be kept farther away than in the newest snapshot"
     return None
 
 
