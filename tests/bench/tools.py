@@ -36,6 +36,7 @@ class Tools:
         **options: object,
     ) -> None:
         self.local = folder / "local"
+        self.endpoint = s3.endpoint
         self._servers = servers
         config = folder / "three_backup.yaml"
         config.touch(mode=0o600)
