@@ -1,4 +1,7 @@
-"""The botocore client, configured for what S3-compatible servers really support."""
+"""The client, configured for what S3-compatible servers really support.
+
+It is made by botocore, the engine of boto3: the rest of that would cost each start of a tool more.
+"""
 
 import base64
 import hashlib
