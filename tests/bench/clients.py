@@ -18,7 +18,7 @@ from three_backup.host.garbage import collect_less_often
 from three_backup.model.hashed_stream import PIECE, Hashed, StreamIndex, checked
 from three_backup.model.storage import Storage
 from three_backup.s3.download import read_range
-from three_backup.s3.reader import Readable
+from three_backup.s3.reader import Known, Readable, nothing_known
 from three_backup.s3.store import Store
 from three_backup.s3.upload import upload
 
@@ -41,7 +41,7 @@ def _ours_stream(endpoint: str, file: Path | None) -> None:
     """Send what a program prints, hashed piece by piece, as tb-upload sends a point's stream."""
     with command.stream(command.Program(("cat", str(file)))) as readable:
         hashed = Hashed(readable)
-        _send(endpoint, hashed, None)
+        _send(endpoint, hashed, None, hashed.sha256)
         hashed.index()
 
 
@@ -90,10 +90,10 @@ def index_of(file: Path) -> StreamIndex:
     return StreamIndex.from_json(written.read_bytes(), str(written))
 
 
-def _send(endpoint: str, source: Readable, size: int | None) -> None:
+def _send(endpoint: str, source: Readable, size: int | None, known: Known = nothing_known) -> None:
     with tempfile.TemporaryDirectory() as journals:
         journal = Path(journals) / "file.journal"
-        upload(_store(endpoint), KEY, source, size, journal, lambda _: None)
+        upload(_store(endpoint), KEY, source, size, journal, lambda _: None, known=known)
 
 
 def _store(endpoint: str) -> Store:

@@ -43,6 +43,9 @@ Meddle = Callable[[Request, Forward], Answer]
 Cut = Callable[[Request], int | None]
 """Return the number of bytes of the body after which the connection is reset, or None to let the
 request pass. The request is given without its body."""
+Damage = Callable[[Request], bytes]
+"""Return the body that the server gets in place of the one that was sent."""
+
 _RESET = struct.pack("ii", 1, 0)
 """SO_LINGER with no time: closing the socket then resets the connection."""
 
@@ -82,6 +85,7 @@ def proxy(
     meddle: Meddle,
     context: ssl.SSLContext | None = None,
     cut: Cut = lambda request: None,
+    damage: Damage = lambda request: request.body,
     serve: type[ThreadingHTTPServer] = ThreadingHTTPServer,
 ) -> Iterator[str]:
     """Yield the endpoint of a proxy in front of another endpoint.
@@ -104,7 +108,7 @@ def proxy(
                 self.close_connection = True
                 return
             request = replace(head, body=self.rfile.read(length))
-            _give(self, meddle(request, lambda: _forward(upstream, request)))
+            _give(self, meddle(request, lambda: _forward(upstream, request, damage(request))))
 
         do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass  # noqa: N815
 
@@ -125,10 +129,10 @@ def proxy(
             thread.join()
 
 
-def _forward(upstream: str, request: Request) -> Answer:
+def _forward(upstream: str, request: Request, body: bytes) -> Answer:
     connection = http.client.HTTPConnection(upstream, timeout=30)
     try:
-        connection.request(request.method, request.path, request.body, dict(request.headers))
+        connection.request(request.method, request.path, body, dict(request.headers))
         answer = connection.getresponse()
         return Answer(answer.status, dict(answer.getheaders()), answer.read())
     finally:

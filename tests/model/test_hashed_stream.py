@@ -35,6 +35,22 @@ def test_pieces_are_those_of_the_stream_however_it_was_read(
     assert read(index, body) == body
 
 
+@given(
+    st.binary(max_size=40), st.integers(1, 20), st.lists(st.integers(1, 20)), st.integers(0, 45)
+)
+def test_a_hash_that_is_told_is_that_of_the_bytes_and_no_piece_lacks_its_own(
+    body: bytes, piece: int, reads: list[int], length: int
+) -> None:
+    hashed = Hashed(BytesIO(body), piece)
+    given_out = b"".join(hashed.read(count) or b"" for count in reads)
+    for offset in range(len(given_out) + 1):
+        told = hashed.sha256(offset, length)
+        assert told in (None, hashlib.sha256(given_out[offset:][:length]).digest())
+        assert told is None or offset + length <= len(given_out)
+    for offset in range(0, len(given_out), piece):
+        assert hashed.sha256(offset, len(given_out[offset:][:piece])) is not None
+
+
 def test_a_flipped_bit_is_never_given_out() -> None:
     body = bytes(range(50))
     index = indexed(body, 10)

@@ -58,6 +58,15 @@ def test_a_good_server_is_found_good_and_left_empty(storage: Storage) -> None:
     assert list(Store(storage).all_keys("")) == []
 
 
+def test_the_hash_that_a_part_goes_with_is_told(storage: Storage) -> None:
+    told = {
+        "lab:administrator": "by its SHA-256, which is in the signature",
+        "demo": "by its SHA-256, in x-amz-checksum-sha256",
+        "moto": "goes with its MD5, which takes more CPU",
+    }
+    assert told[str(storage.access_key)] in findings(storage)["parts"].sentence
+
+
 def test_what_a_killed_probe_left_is_cleared_away(storage: Storage) -> None:
     store = Store(storage)
     key = f"{FOLDER}parts"
@@ -113,6 +122,7 @@ def test_a_server_without_multipart_or_ranges_is_not_good(behind: Behind) -> Non
         "multipart",
         "open uploads",
         "part numbers",
+        "parts",
         "ranges",
     }
 

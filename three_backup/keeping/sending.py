@@ -11,7 +11,7 @@ from three_backup.model import layout
 from three_backup.model.hashed_stream import Hashed, index_of
 from three_backup.model.snapshots import Manifest, StoredFile
 from three_backup.s3.journal import forget
-from three_backup.s3.reader import Readable
+from three_backup.s3.reader import Known, Readable, nothing_known
 from three_backup.s3.upload import SourceChangedError, Uploaded, abandon, upload
 from three_backup.screen.progress import Transfer
 from three_backup.sources.base import OpenStream
@@ -76,12 +76,16 @@ class Sending:
         """Send one stream, and return the index of what was sent with it."""
         with opened() as readable:
             hashed = Hashed(readable)
-            return self._send(name, hashed, None), hashed.index().to_json()
+            return self._send(name, hashed, None, hashed.sha256), hashed.index().to_json()
 
-    def _send(self, name: str, source: Readable, size: int | None) -> Uploaded:
+    def _send(
+        self, name: str, source: Readable, size: int | None, known: Known = nothing_known
+    ) -> Uploaded:
         key = layout.data_key(self.manifest.carrier, self.manifest.snapshot, name)
         store, journal, progress = self.catalog.bucket, self._journal(name), self.progress
-        return upload(store, key, source, size, journal, progress, resume=progress.resumed)
+        return upload(
+            store, key, source, size, journal, progress, resume=progress.resumed, known=known
+        )
 
     def _commit(self, stored: Manifest, resumed: int) -> Sent:
         body = stored.to_json()

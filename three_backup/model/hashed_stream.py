@@ -80,6 +80,17 @@ class Hashed(RawIOBase):
             self._close_piece()
         return count
 
+    def sha256(self, offset: int, length: int) -> bytes | None:
+        """Return the SHA-256 of bytes that were read; None unless they are one piece.
+
+        A last, shorter piece counts until more is read.
+        """
+        number, beside = divmod(offset, self._piece)
+        if beside == 0 and length == self._piece and number < len(self._digests):
+            return bytes.fromhex(self._digests[number])
+        is_last = number == len(self._digests) and offset + length == self._size
+        return self._digest.digest() if beside == 0 and is_last else None
+
     def index(self) -> StreamIndex:
         """Return the index. Call it after the whole stream was read."""
         if self._size % self._piece:

@@ -50,6 +50,8 @@ def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
         set_list_objects_encoding_type_url,
     )
 
+    from three_backup.s3 import signing
+
     client = _client(storage)
     events = client.meta.events
     events.unregister("needs-retry.s3", unique_id="retry-config-s3")
@@ -57,6 +59,7 @@ def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
     Redirects(storage, say).register(events)
     events.register("before-sign.s3.DeleteObjects", _with_content_md5)
     events.register("before-sign.s3.UploadPart", _with_unsigned_body)
+    signing.register(events)
     # This event comes before botocore searches the answer for an error: less is left to search.
     events.register("before-parse.*.ListObjectsV2", read_plainly)
     events.register("before-send.s3", lambda **_: count())

@@ -43,8 +43,9 @@ class SentPart:
     """A part that the server acknowledged."""
 
     size: int  # bytes
-    md5: str  # hex, of what was sent
+    md5: str  # hex, of what was sent; empty if its SHA-256 is known
     etag: str  # the server's answer
+    sha256: str = ""  # hex, of what was sent; empty if its MD5 is known
 
 
 @dataclass(slots=True)
@@ -263,7 +264,8 @@ def _replay(volumes: dict[int, VolumeProgress], line: Mapping[str, Any]) -> None
     elif "upload" in line:
         volumes[number] = VolumeProgress(str(line["upload"]))
     elif "part" in line:
-        sent = SentPart(int(line["size"]), str(line["md5"]), str(line["etag"]))
+        hashes = str(line["md5"]), str(line["etag"]), str(line.get("sha256", ""))
+        sent = SentPart(int(line["size"]), *hashes)
         volumes.setdefault(number, VolumeProgress()).parts[int(line["part"])] = sent
     elif "complete" in line:
         volumes[number].complete = True

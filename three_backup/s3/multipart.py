@@ -7,6 +7,7 @@ from typing import Any
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.s3.client import content_md5
 from three_backup.s3.failures import MissingError, explained, lacking
+from three_backup.s3.seal import Seal
 from three_backup.s3.store import Store
 
 
@@ -35,7 +36,7 @@ def begin(store: Store, key: str) -> str:
 
 
 def send_part(
-    store: Store, key: str, upload_id: str, number: int, body: bytearray, md5: bytes
+    store: Store, key: str, upload_id: str, number: int, body: bytearray, seal: Seal
 ) -> str:
     """Send a part and return its ETag, without quotes."""
     with explained(store.storage, key):
@@ -44,14 +45,25 @@ def send_part(
             UploadId=upload_id,
             PartNumber=number,
             Body=body,
-            ContentMD5=content_md5(md5),
+            **seal.parameters,
         )
+    if seal.contradicts(answer.get("ChecksumSHA256")):
+        raise damaged(store, key, number)
     if "ETag" in answer:
         return _plain(answer["ETag"])
     arrived = parts(store, key, upload_id).get(number)  # a proxy may have dropped the header
     if arrived is None or not arrived.etag:
         raise lacking(store.storage, key, f"ETag for part {number}")
     return arrived.etag
+
+
+def damaged(store: Store, key: str, number: int) -> BackupError:
+    """Return the failure of a part of which the answer says that other bytes arrived."""
+    return BackupError(
+        "s3.damaged",
+        f"{store.place(key)}: part {number} did not arrive as it was sent",
+        "the next run sends it again",
+    )
 
 
 def send_whole(store: Store, key: str, body: bytearray, md5: bytes) -> str:

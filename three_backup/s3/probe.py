@@ -14,9 +14,10 @@ from three_backup.errors import BackupError, ConfigurationError
 from three_backup.host.machine import Host
 from three_backup.model.findings import Finding, Mark, bad, good, note
 from three_backup.model.storage import Storage
-from three_backup.s3 import multipart, ownership
+from three_backup.s3 import checking, multipart, ownership
 from three_backup.s3.failures import MissingError, explained
 from three_backup.s3.reaching import reach
+from three_backup.s3.seal import Check, Seal
 from three_backup.s3.store import Store
 from three_backup.s3.volumes import PARTS
 
@@ -36,6 +37,12 @@ _PLAIN, _WHOLE = f"{FOLDER}plain", f"{FOLDER}whole"
 _ODD, _PERCENT = f"{FOLDER}=D0=B6/a.b_c-d=2E", f"{FOLDER}a%2Fb"
 _OPEN = f"{FOLDER}open/"
 """Folder of keys that hold the ids of open uploads, for clear: not every server lists them."""
+
+_CHECKS = {
+    Check.SIGNED: "a damaged one is refused by its SHA-256, which is in the signature",
+    Check.CHECKSUM: f"a damaged one is refused by its SHA-256, in {Check.CHECKSUM.value}",
+    Check.MD5: "a SHA-256 is passed over, so that each goes with its MD5, which takes more CPU",
+}
 
 
 def probe(storage: Storage, host: Host, clock: Callable[[], datetime], tell: Tell) -> None:
@@ -77,6 +84,7 @@ class _Probe:
             ("writing", self.writing),
             ("versions", self.versions),
             ("checksums", self.checksums),
+            ("parts", self.parts),
             ("ranges", self.ranges),
             ("names", self.names),
             ("listing", self.listing),
@@ -135,6 +143,13 @@ class _Probe:
             yield note("checksums", "Content-MD5 is not looked at: TLS alone guards what is sent")
         if etag != md5.hex():
             yield note("ETags", "they are not MD5s: a resumed upload trusts its journal and sizes")
+
+    def parts(self) -> Iterator[Finding]:
+        key = f"{FOLDER}sealed"
+        upload_id = self._begin(key)
+        proof = checking.prove(self.store, key, upload_id)
+        multipart.abort(self.store, key, upload_id)
+        yield good("parts", _CHECKS[proof.check])
 
     def ranges(self) -> Iterator[Finding]:
         if self.store.read_range(_PLAIN, 3, 5) != _BODY[3:8]:
@@ -239,8 +254,8 @@ class _Probe:
         return upload_id
 
     def _send(self, store: Store, key: str, upload_id: str, number: int, body: bytearray) -> str:
-        md5 = hashlib.md5(body, usedforsecurity=False).digest()
-        return multipart.send_part(store, key, upload_id, number, body, md5)
+        seal = Seal(Check.MD5, hashlib.md5(body, usedforsecurity=False).digest())
+        return multipart.send_part(store, key, upload_id, number, body, seal)
 
 
 def _other(sentence: str) -> BackupError:

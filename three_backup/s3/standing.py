@@ -23,17 +23,16 @@ class Standing:
     def arrived(self, number: int, part: Part) -> SentPart | None:
         """Return the part as it is in S3; None if S3 has another one, or none.
 
-        If an ETag is not the MD5 (encrypted buckets, R2), the journal must prove the part: it
-        tells which MD5 was sent when the server answered with this ETag.
+        The journal tells the hash of what was sent when the server answered with this ETag. Of a
+        part that the journal does not know, the ETag must be the MD5.
         """
         listed, sent = self.listed.get(number), self.sent.get(number)
         if listed is None or listed.size != part.size:
             return None
+        if sent is not None and sent.etag == listed.etag and _is(part, sent):
+            return sent
         md5 = part.md5().hex()
-        known = listed.etag == md5 or (
-            sent is not None and (sent.md5, sent.etag) == (md5, listed.etag)
-        )
-        return SentPart(part.size, md5, listed.etag) if known else None
+        return SentPart(part.size, md5, listed.etag) if listed.etag == md5 else None
 
 
 def standing(store: Store, journal: Journal, number: int) -> Standing:
@@ -70,6 +69,12 @@ def give_up(store: Store, key: str, volume: VolumeProgress) -> None:
         multipart.abort_unknown(store, key)
     elif volume.upload_id is not None and not volume.complete:
         multipart.abort(store, key, volume.upload_id)
+
+
+def _is(part: Part, sent: SentPart) -> bool:
+    if sent.sha256:
+        return sent.sha256 == part.sha256().hex()
+    return sent.md5 == part.md5().hex()
 
 
 def _as_listed(volume: VolumeProgress) -> dict[int, ListedPart]:

@@ -23,6 +23,7 @@ from three_backup.s3.failures import (
 )
 from three_backup.s3.listing import ListedKey
 from three_backup.s3.patience import Say
+from three_backup.s3.seal import Proof
 
 OWNER = "owner.json"
 """The key that names the host which writes below a prefix; see ownership."""
@@ -52,6 +53,7 @@ class Store:
         self._say = say
         self._counting = Lock()
         self.claimed = False  # see ownership
+        self.proof: Proof | None = None  # see checking; None: nothing was proven yet
 
     @cached_property
     def client(self) -> Client:

@@ -1,6 +1,6 @@
 """Send a file or a stream as numbered volumes, and carry on where an earlier run stopped.
 
-A finished part is never trusted: the stream is read again, and a part is skipped only if its MD5
+A finished part is never trusted: the stream is read again, and a part is skipped only if its hash
 is that of the part on the server. A volume that differs is sent anew.
 """
 
@@ -12,11 +12,13 @@ from pathlib import Path
 from threading import Lock
 
 from three_backup.errors import BackupError
-from three_backup.s3 import multipart
+from three_backup.s3 import checking, multipart
 from three_backup.s3.client import THREADS
 from three_backup.s3.failures import MissingError
 from three_backup.s3.journal import Journal, Plan, SentPart, forget, read
-from three_backup.s3.reader import Part, PartReader, Readable
+from three_backup.s3.meanings import DENIED
+from three_backup.s3.reader import Known, Part, PartReader, Readable, nothing_known
+from three_backup.s3.seal import Check, Proof, Seal
 from three_backup.s3.senders import Senders
 from three_backup.s3.standing import Standing, drop, give_up, standing
 from three_backup.s3.store import Store
@@ -51,6 +53,7 @@ def upload(
     threads: int = THREADS,
     parts: int = PARTS,
     resume: Callable[[int], None] | None = None,
+    known: Known = nothing_known,
 ) -> Uploaded:
     """Send all of source, which stands at its beginning, as the volumes of key.
 
@@ -58,6 +61,7 @@ def upload(
     journal: a file ending in `.journal`, the same in every call for this key.
     advance: told of bytes sent; resume: told of bytes found in S3, default: advance. Any thread
     may call them.
+    known: tells the SHA-256 of what was read, if source hashes it anyway.
     part_size: bytes, at least 5 MiB; an upload that has begun keeps its own. parts: per volume.
     Memory: threads + 1 parts.
 
@@ -70,7 +74,7 @@ def upload(
         Journal(journal, plan) as begun,
         Senders(threads, begun.plan.part_size) as senders,
     ):
-        reader = PartReader(source)
+        reader = PartReader(source, known)
         sending = _Upload(store, begun, reader, senders, size, advance, resume or advance)
         number = 1
         while sending.store_volume(number):
@@ -151,8 +155,9 @@ class _Upload:
                 self._send_whole(number, part)
                 self.senders.give_back(buffer)
             else:
+                check = self._check()
                 upload_id = upload_id or self._open(number)
-                send = partial(self._send_part, number, upload_id, part_number, part)
+                send = partial(self._send_part, number, upload_id, part_number, part, check)
                 self.senders.send(buffer, send)
         if any(beyond > part_number for beyond in (*known.listed, *known.sent)):
             raise _DiffersError
@@ -165,9 +170,29 @@ class _Upload:
         with self._lock:
             if self.journal.volumes[number].parts.get(part_number) != arrived:
                 self.journal.sent(number, part_number, arrived)
-            self._etags_are_md5 |= arrived.etag == arrived.md5
+            self._etags_are_md5 |= bool(arrived.md5) and arrived.etag == arrived.md5
             self.resumed += arrived.size
             self.resume(arrived.size)
+
+    def _check(self) -> Check:
+        """Return how the store checks parts; the first part of a run has it prove that."""
+        if self.store.proof is None:
+            unused = 1 + max(self.journal.volumes, default=0)
+            self.store.proof = self._proof(unused)
+        with self._lock:
+            self._etags_are_md5 |= self.store.proof.tells_md5
+        return self.store.proof.check
+
+    def _proof(self, unused: int) -> Proof:
+        key, upload_id = self._key(unused), self._open(unused)
+        proof = checking.prove(self.store, key, upload_id)
+        try:
+            multipart.abort(self.store, key, upload_id)
+        except BackupError as error:
+            if error.code != DENIED.code:  # tb-check tells that this key may not abort
+                raise
+        self.journal.dropped(unused)
+        return proof
 
     def _open(self, number: int) -> str:
         with self._lock:
@@ -178,30 +203,31 @@ class _Upload:
         return upload_id
 
     def _send_whole(self, number: int, part: Part) -> None:
-        md5 = part.md5()
-        etag = multipart.send_whole(self.store, self._key(number), part.body, md5)
-        self._record(number, 1, SentPart(part.size, md5.hex(), etag))
+        seal = part.seal(Check.MD5)
+        etag = multipart.send_whole(self.store, self._key(number), part.body, seal.digest)
+        self._record(number, 1, _sent(part, seal, etag))
 
-    def _send_part(self, number: int, upload_id: str, part_number: int, part: Part) -> None:
+    def _send_part(
+        self, number: int, upload_id: str, part_number: int, part: Part, check: Check
+    ) -> None:
         """Send one part, in a thread of senders."""
-        key, md5 = self._key(number), part.md5()
-        etag = multipart.send_part(self.store, key, upload_id, part_number, part.body, md5)
-        self._record(number, part_number, SentPart(part.size, md5.hex(), etag))
+        key, seal = self._key(number), part.seal(check)
+        etag = multipart.send_part(self.store, key, upload_id, part_number, part.body, seal)
+        self._record(number, part_number, _sent(part, seal, etag))
 
     def _record(self, number: int, part_number: int, sent: SentPart) -> None:
-        is_md5 = sent.etag == sent.md5  # a server that once answers with the MD5 always does
         with self._lock:
-            is_md5 = is_md5 or (self._etags_are_md5 and not sent.etag)  # a proxy dropped it
-            if self._etags_are_md5 and not is_md5:
-                raise BackupError(
-                    "s3.damaged",
-                    f"{self.store.place(self._key(number))}: part {part_number} did not arrive "
-                    "as it was sent",
-                    "the next run sends it again",
-                )
-            self._etags_are_md5 = is_md5
+            if sent.md5:
+                self._compare(number, part_number, sent)
             self.journal.sent(number, part_number, sent)
             self.advance(sent.size)
+
+    def _compare(self, number: int, part_number: int, sent: SentPart) -> None:
+        is_md5 = sent.etag == sent.md5  # a server that once answers with the MD5 always does
+        is_md5 = is_md5 or (self._etags_are_md5 and not sent.etag)  # a proxy dropped it
+        if self._etags_are_md5 and not is_md5:
+            raise multipart.damaged(self.store, self._key(number), part_number)
+        self._etags_are_md5 = is_md5
 
     def _finish(self, number: int, upload_id: str | None, *, last: bool) -> None:
         self.senders.drain()
@@ -214,7 +240,7 @@ class _Upload:
     def _complete(self, number: int, upload_id: str) -> None:
         key, volume = self._key(number), self.journal.volumes[number]
         etags = {part_number: sent.etag for part_number, sent in volume.parts.items()}
-        self.journal.sync()  # once completed, only the journal knows the MD5s of the parts
+        self.journal.sync()  # once completed, only the journal knows the hashes of the parts
         with suppress(MissingError):  # a repeated request: its first answer was lost
             multipart.complete(self.store, key, upload_id, etags)
         if self.store.size(key) != volume.size:
@@ -233,3 +259,10 @@ class _Upload:
 
     def _key(self, number: int) -> str:
         return volume_key(self.journal.plan.key, number)
+
+
+def _sent(part: Part, seal: Seal, etag: str) -> SentPart:
+    digest = seal.digest.hex()
+    if seal.check is Check.MD5:
+        return SentPart(part.size, digest, etag)
+    return SentPart(part.size, "", etag, digest)
