@@ -4,6 +4,7 @@ The kernel discards the received bytes before it copies them; what the server gi
 file, by sendfile.
 """
 
+import hashlib
 import os
 import re
 import socket
@@ -23,6 +24,8 @@ ETAG = '"00000000000000000000000000000000-1"'
 """Not an MD5, and of the form that tells clients so: they do not compare it."""
 
 _ROOM = 8 << 20
+_CHECKED = 1 << 16
+"""Bytes of the largest body that is compared with its signed SHA-256, if any is."""
 _HEAD_END = b"\r\n\r\n"
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
@@ -38,6 +41,7 @@ class Sink:
 
     given: Path | None = None  # every GET returns this file, or a range of it
     listing: Listing | None = None  # answers the requests that list keys
+    checks: bool = False  # refuse a small body that was damaged; none of a benchmark is
     access_key: str = "sink"
     secret_key: str = "sink"
     endpoint: str = ""
@@ -49,8 +53,10 @@ class Sink:
 
 
 @contextmanager
-def sink(given: Path | None = None, listing: Listing | None = None) -> Iterator[Sink]:
-    made = Sink(given, listing)
+def sink(
+    given: Path | None = None, listing: Listing | None = None, *, checks: bool = False
+) -> Iterator[Sink]:
+    made = Sink(given, listing, checks)
 
     class Connection(_Connection):
         sink = made
@@ -80,6 +86,12 @@ class _Request:
     @property
     def length(self) -> int:
         return int(self.headers.get("content-length", "0"))
+
+    def is_damaged(self, body: bytes) -> bool:
+        """Whether a body that was not dropped differs from the one that was signed."""
+        signed = self.headers.get("x-amz-content-sha256", "")
+        whole = len(body) == self.length and len(signed) == hashlib.sha256().digest_size * 2
+        return whole and signed != hashlib.sha256(body).hexdigest()
 
 
 class _Connection(BaseRequestHandler):
@@ -116,11 +128,12 @@ class _Connection(BaseRequestHandler):
         return _Request(method, unquote(parts.path), query, headers)
 
     def _body(self, request: _Request) -> bytes:
-        """Return the body of a request. The kernel drops what a PUT sends."""
+        """Return the body of a request. Of a large PUT the kernel drops it."""
         left = request.length
         kept, self._came = self._came[:left], self._came[left:]
         left -= len(kept)
-        flags = socket.MSG_TRUNC if request.method == "PUT" else 0
+        dropped = request.method == "PUT" and left > _CHECKED
+        flags = socket.MSG_TRUNC if dropped else 0
         while left:
             count = self.request.recv_into(self._room, min(left, _ROOM), flags)
             if not count:
@@ -131,7 +144,9 @@ class _Connection(BaseRequestHandler):
         return kept
 
     def _answer(self, request: _Request, body: bytes) -> None:
-        if request.method == "PUT":
+        if request.method == "PUT" and self.sink.checks and request.is_damaged(body):
+            self._say(b"<Error><Code>BadDigest</Code></Error>", "400 Bad Request")
+        elif request.method == "PUT":
             self._store(request)
         elif request.method == "POST":
             self._make(request)

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.bench.clients import BUCKET, KEY, KEYS
@@ -18,13 +18,20 @@ _MEMORY = 150_000_000
 _BOTO3 = "boto3"
 _S5CMD = "s5cmd"
 _PEERS = (_BOTO3, _S5CMD)
-_BARS = (Bar("wall", 1.0, _PEERS), Bar("CPU", 0.6, (_BOTO3,)))
+_WALL = Bar("wall", 1.0, _PEERS)
+_CHECKED = (_WALL, Bar("CPU", 0.6, (_BOTO3,)))
+_UNCHECKED = (_WALL, Bar("CPU", 1.05, (_BOTO3,)))
 
 
 def upload(plan: Plan) -> None:
     file = random_file(plan.folder / "file", plan.scaled(_SIZE))
+    _upload(plan, file, "a store that proves its checks", _CHECKED, checks=True)
+    _upload(plan, file, "a store that proves none", _UNCHECKED, checks=False)
+
+
+def _upload(plan: Plan, file: Path, where: str, bars: Sequence[Bar], *, checks: bool) -> None:
     shown = bytes_shown(file.stat().st_size)
-    with sink() as server:
+    with sink(checks=checks) as server:
         clients = Clients(server)
         runs: dict[str, Run] = {
             OURS: lambda: clients.ours("three_backup", file),
@@ -32,7 +39,7 @@ def upload(plan: Plan) -> None:
         }
         if shutil.which("s5cmd"):
             runs[_S5CMD] = lambda: clients.s5cmd(f"cp {file} s3://{BUCKET}/{KEY}")
-        costs = compare(f"Upload of {shown} from a file", plan.runs, runs, _BARS)
+        costs = compare(f"Upload of {shown} from a file to {where}", plan.runs, runs, bars)
         _memory(costs[OURS])
         piped: dict[str, Run] = {
             OURS: lambda: clients.ours("three_backup", fed=file),
@@ -40,7 +47,7 @@ def upload(plan: Plan) -> None:
         }
         if shutil.which("s5cmd"):
             piped[_S5CMD] = lambda: clients.s5cmd(f"pipe s3://{BUCKET}/{KEY}", fed=file)
-        costs = compare(f"Upload of {shown} from a pipe", plan.runs, piped, _BARS)
+        costs = compare(f"Upload of {shown} from a pipe to {where}", plan.runs, piped, bars)
         _memory(costs[OURS])
 
 
