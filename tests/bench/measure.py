@@ -127,9 +127,9 @@ class _Watch:
 
     def look(self) -> None:
         orphans = self._orphans()
-        peaks = [_peak(pid) for root in (self._pid, *orphans) for pid in _tree(root)]
+        peaks = [each for root in (self._pid, *orphans) for each in _peaks(root)]
         self.memory = max(self.memory, sum(peak for _, peak in peaks))
-        self.largest = max(self.largest, *(peak for _, peak in peaks))
+        self.largest = max([self.largest, *(peak for _, peak in peaks)])
         unserved = sum(peak for name, peak in peaks if name != _SERVER)
         self.unserved = max(self.unserved, unserved)
         self._reap(orphans)
@@ -185,8 +185,26 @@ def _children(pid: int) -> list[int]:
     return children
 
 
+def _peaks(pid: int, parent: bytes = b"") -> Iterator[tuple[str, int]]:
+    """Yield the name and the peak in bytes of the process and of its descendants.
+
+    parent: the command line of the parent. A process that still has the same is a copy that has
+    not become its own program yet, and shares the memory of its parent.
+    """
+    line = _command_line(pid)
+    if line != parent:
+        yield _peak(pid)
+    for child in _children(pid):
+        yield from _peaks(child, line)
+
+
+def _command_line(pid: int) -> bytes:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
 def _peak(pid: int) -> tuple[str, int]:
-    """Return the name of the process and its peak in bytes."""
     with suppress(FileNotFoundError, ProcessLookupError):
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         fields = dict(line.split(":", 1) for line in lines if ":" in line)
