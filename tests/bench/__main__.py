@@ -18,6 +18,7 @@ from tests.bench import (
     pipe,
     postgres,
     restore_cluster,
+    restore_container,
     restore_growth,
     restore_tables,
     small_table,
@@ -44,6 +45,7 @@ ROWS: dict[str, Callable[[Plan], None]] = {
     "restore-cluster-18": restore_cluster.on_18,
     "restore-large-table": restore_tables.large,
     "restore-small-tables": restore_tables.small,
+    "restore-container": restore_container.run,
     "growth": growth.run,
     "restore-growth": restore_growth.run,
 }
