@@ -22,7 +22,13 @@ from three_backup.sources.postgres.restoring.memberships import (
     memberships_of_stored,
 )
 from three_backup.sources.postgres.restoring.needs import Need, missing, read_needs
-from three_backup.sources.postgres.restoring.ownership import ACL, OWNER, Giving
+from three_backup.sources.postgres.restoring.ownership import (
+    ACL,
+    OWNER,
+    Giving,
+    grant_all,
+    own_all,
+)
 from three_backup.sources.postgres.restoring.schemas import create_own_schemas
 from three_backup.sources.postgres.restoring.staging import Staged
 from three_backup.sources.postgres.restoring.surroundings import (
@@ -148,14 +154,15 @@ def _stage(
     prefix = move.server.log.parent.name.replace("-", "_")
     group = stage_group(move.server, givings[0], named, prefix)
     create(group, givings[0])
+    relations_of = [list(_relations(move, group, staged)) for staged in group.staged]
+    own_all(list(zip(givings, relations_of, strict=True)))  # before anything is evaluated
     loaded = [
-        _load(move, group, staged, replaced, giving)
-        for staged, replaced, giving in zip(group.staged, doomed, givings, strict=True)
+        _load(move, group, *one)
+        for one in zip(group.staged, doomed, givings, relations_of, strict=True)
     ]
     relations = {one.staged.family.root.oid: one.relations for one in loaded}
     loaded[0].said.extend(complete(group, givings[0], relations))
-    for one in loaded:
-        _give(move, one)
+    _give(move, loaded)
     return loaded, group
 
 
@@ -165,33 +172,35 @@ def _named(target: "Connection", family: Family, doomed: Existing | None) -> Fam
 
 
 def _load(
-    move: _Move, group: Group, staged: Staged, doomed: Existing | None, giving: Giving
+    move: _Move,
+    group: Group,
+    staged: Staged,
+    doomed: Existing | None,
+    giving: Giving,
+    relations: list[Thing],
 ) -> _Loaded:
     """Load the rows of a family into its stage."""
     author = group.authors[staged.family.root.oid]
-    relations = list(_relations(move, staged, has_code=author is not None))
-    giving.own(relations)  # before anything of them is evaluated
     rows, said = group.path.helps(
         partial(load, move.scratch, move.target, staged, group.staged, as_owner=author is not None)
     )
     return _Loaded(staged, doomed, giving, relations, rows, said)
 
 
-def _give(move: _Move, loaded: _Loaded) -> None:
+def _give(move: _Move, loaded: Sequence[_Loaded]) -> None:
     """Give what is complete to its owners, with its grants; bring the large objects."""
-    staged, giving = loaded.staged, loaded.giving
-    giving.own(
-        [
-            thing_of_part(move.target, part, staged.schema(part))
-            for part in staged.family.parts
-            if part.kind == STATISTICS
-        ]
-    )
-    since = {} if loaded.doomed is None else _granted_since(move.target, staged)
-    giving.grant(loaded.relations, since)
-    copied = copy_large_objects(move.scratch, move.target, staged.family, giving)
-    if copied:
-        loaded.said.append(f"large objects that its rows name came with it: {copied}")
+    own_all([(one.giving, list(_statistics(move, one.staged))) for one in loaded])
+    grant_all([(one.giving, one.relations, _since(move, one)) for one in loaded])
+    for one in loaded:
+        copied = copy_large_objects(move.scratch, move.target, one.staged.family, one.giving)
+        if copied:
+            one.said.append(f"large objects that its rows name came with it: {copied}")
+
+
+def _statistics(move: _Move, staged: Staged) -> Iterator[Thing]:
+    for part in staged.family.parts:
+        if part.kind == STATISTICS:
+            yield thing_of_part(move.target, part, staged.schema(part))
 
 
 def _memberships(move: _Move, loaded: _Loaded) -> list[Membership]:
@@ -230,8 +239,9 @@ def add_foreign_keys(
     return notes
 
 
-def _relations(move: _Move, staged: Staged, *, has_code: bool) -> Iterator[Thing]:
-    """Yield the staged tables, views and sequences. has_code: they call functions of users."""
+def _relations(move: _Move, group: Group, staged: Staged) -> Iterator[Thing]:
+    """Yield the staged tables, views and sequences."""
+    has_code = group.authors[staged.family.root.oid] is not None
     for part in staged.family.members:
         if part.oid == part.table or part.kind == SEQUENCE:
             thing = thing_of_part(move.target, part, staged.schema(part))
@@ -239,11 +249,13 @@ def _relations(move: _Move, staged: Staged, *, has_code: bool) -> Iterator[Thing
             yield replace(thing, runs_as_owner=code or thing.runs_as_owner)
 
 
-def _granted_since(target: "Connection", staged: Staged) -> dict[str, set[Grant]]:
+def _since(move: _Move, loaded: _Loaded) -> dict[str, set[Grant]]:
     """Return what the live tables are granted that the staged ones will replace."""
+    if loaded.doomed is None:
+        return {}
     return {
-        staged.name(table): live_grants(target, table.target.schema, table.target.name)
-        for table in staged.family.tables
+        loaded.staged.name(table): live_grants(move.target, table.target.schema, table.target.name)
+        for table in loaded.staged.family.tables
     }
 
 

@@ -52,10 +52,76 @@ SELECT DISTINCT a.attrelid::int8
    AND EXISTS (SELECT FROM pg_type r WHERE r.oid IN (t.oid, e.oid, e.typelem)
                   AND r.typnamespace = 'pg_catalog'::regnamespace AND r.typname ~ '^reg')
 """
-_PG_CLASS = 1259  # in every database
+_PG_CLASS, _PG_NAMESPACE = 1259, 2615  # in every database
+
+_SIZES = "SELECT oid::int8, pg_table_size(oid) FROM unnest(%s::oid[]) AS oid"
+_TAKEN_APART = """
+SELECT inhrelid::int8 FROM pg_inherits WHERE inhrelid = ANY(%(oids)s::oid[])
+ UNION
+SELECT objid::int8 FROM pg_depend
+ WHERE deptype = 'e' AND classid = 'pg_class'::regclass AND objid = ANY(%(oids)s::oid[])
+"""
+_MOST_TOGETHER = 100
+_LARGEST_TOGETHER = 128 << 20
+"""How many families, and bytes of them, come in one transaction although they need not."""
 
 _Node = tuple[int, int]  # class and oid
+_Steps = Mapping[_Node, set[_Node]]
 _References = Mapping[int, Sequence[Family]]  # by the oid of the root that refers
+
+
+def in_batches(
+    scratch: "Connection", groups: Sequence[list[Family]], standing: TargetState
+) -> Iterator[list[list[Family]]]:
+    """Join neighbours among the groups whose families are small, new to the target, and need
+    nothing but their schema: what a restore does once for each transaction costs more than they.
+    """
+    plain = _plain(scratch, [group[0] for group in groups if len(group) == 1], standing)
+    batch: list[list[Family]] = []
+    size = 0
+    for group in groups:
+        own = plain.get(group[0].root.oid, _LARGEST_TOGETHER + 1)
+        if batch and (len(batch) == _MOST_TOGETHER or size + own > _LARGEST_TOGETHER):
+            yield batch
+            batch, size = [], 0
+        batch.append(group)
+        size += own
+    if batch:
+        yield batch
+
+
+def _plain(
+    scratch: "Connection", families: Sequence[Family], standing: TargetState
+) -> dict[int, int]:
+    """Return the bytes of the families that may share a transaction, by the oids of their roots.
+
+    A second attempt must find them as they were: nothing is taken out of a parent or an extension.
+    What rows name must be there before.
+    """
+    naming = {oid for (oid,) in scratch.execute(_NAMING)}
+    alone = [
+        family
+        for family in families
+        if family.root.kind not in VIEWS
+        and family.object not in standing.replaced
+        and naming.isdisjoint(table.oid for table in family.tables)
+    ]
+    oids = [part.oid for family in alone for part in family.members]
+    apart = {oid for (oid,) in scratch.execute(_TAKEN_APART, {"oids": oids})}
+    steps = _steps(scratch, set())
+    sizes = dict(scratch.execute(_SIZES, ([t.oid for f in alone for t in f.tables],)).fetchall())
+    return {
+        family.root.oid: sum(sizes[table.oid] for table in family.tables)
+        for family in alone
+        if apart.isdisjoint(part.oid for part in family.members) and _needs_nothing(family, steps)
+    }
+
+
+def _needs_nothing(family: Family, steps: _Steps) -> bool:
+    """Tell whether the family needs no function, type or other relation."""
+    own = {(_PG_CLASS, part.oid) for part in family.members}
+    needed = {node for one in own for node in steps.get(one, ())} - own
+    return all(classid == _PG_NAMESPACE for classid, _ in needed)
 
 
 def in_order(
@@ -93,10 +159,7 @@ def _needed(scratch: "Connection", families: Sequence[Family]) -> _References:
     """Return which other families each one needs, be it by way of functions, types or views."""
     by_node = {node: family for family in families for node in _nodes(family)}
     strangers = set(scratch.execute(_HOLD_ROWS.encode())) - by_node.keys()
-    steps: dict[_Node, set[_Node]] = {}
-    for classid, oid, refclassid, refoid in scratch.execute(_DEPENDENCIES.encode()):
-        if (classid, oid) not in strangers:  # what they need is there, or they could not be
-            steps.setdefault((classid, oid), set()).add((refclassid, refoid))
+    steps = _steps(scratch, strangers)  # what strangers need is there, or they could not be
     needed = {}
     for family in families:
         found: dict[int, Family] = {}
@@ -111,6 +174,15 @@ def _needed(scratch: "Connection", families: Sequence[Family]) -> _References:
                     waiting.append(node)
         needed[family.root.oid] = list(found.values())
     return needed
+
+
+def _steps(scratch: "Connection", strangers: Collection[_Node]) -> _Steps:
+    """Return what each thing of the database, but for the strangers, needs directly."""
+    steps: dict[_Node, set[_Node]] = {}
+    for classid, oid, refclassid, refoid in scratch.execute(_DEPENDENCIES.encode()):
+        if (classid, oid) not in strangers:
+            steps.setdefault((classid, oid), set()).add((refclassid, refoid))
+    return steps
 
 
 def _nodes(family: Family) -> list[_Node]:

@@ -67,11 +67,15 @@ class Giving:
 
         Raises BackupError if something that runs with the rights of its owner cannot be its own.
         """
-        if OWNER not in self.kept:
-            return
-        owners = read_owners(self.scratch, [thing.source for thing in things])
-        present = read_owners(self.target, [thing.target for thing in things])
-        roles = self._roles(owners.values())
+        own_all([(self, things)])
+
+    def _own(
+        self,
+        things: Sequence[Thing],
+        owners: Mapping[Address, str],
+        present: Mapping[Address, str],
+        roles: Mapping[str, bool],
+    ) -> None:
         for thing in things:
             owner, is_now = owners[thing.source], present[thing.target]
             if thing.altered_as is None or owner == is_now:
@@ -93,18 +97,17 @@ class Giving:
                 statement = f"ALTER {thing.altered_as} {thing.name} OWNER TO {quoted(role)}"
                 self.target.execute(statement.encode(*AS_BYTES))
 
-    def grant(
-        self, things: Sequence[Thing], added: Mapping[str, set[Grant]] | None = None
+    def grant(self, things: Sequence[Thing]) -> None:
+        """Make their grants what they were."""
+        grant_all([(self, things, {})])
+
+    def _grant(
+        self,
+        things: Sequence[Thing],
+        goals: Mapping[Address, set[Grant]],
+        present: Mapping[Address, set[Grant]],
+        roles: Collection[str],
     ) -> None:
-        """Make their grants what they were. added: further ones, by the name of the thing."""
-        if ACL not in self.kept:
-            return
-        things = [thing for thing in things if thing.granted_on is not None]
-        goals = self._goals(things, added or {})
-        present = read_grants(self.target, [thing.target for thing in things])
-        roles = self._roles(
-            role for goal in goals.values() for grant in goal for role in _named(grant)
-        )
         for thing in things:
             is_there = present[thing.target]
             goal = set(self._possible(goals[thing.target], roles))
@@ -140,21 +143,6 @@ class Giving:
         statement = f"ALTER {thing.altered_as} {thing.name} OWNER TO {quoted(owner)}"
         return attempt(self.target, statement)
 
-    def _goals(
-        self, things: Sequence[Thing], added: Mapping[str, set[Grant]]
-    ) -> dict[Address, set[Grant]]:
-        """Return the grants to end with; what the owner had goes to whoever owns it now."""
-        wanted = read_grants(self.scratch, [thing.source for thing in things])
-        owners = read_owners(self.scratch, [thing.source for thing in things])
-        owners_now = read_owners(self.target, [thing.target for thing in things])
-        return {
-            thing.target: {
-                _of_owner(grant, owners[thing.source], owners_now[thing.target])
-                for grant in wanted[thing.source] | added.get(thing.name, set())
-            }
-            for thing in things
-        }
-
     def _say(self, thing: Thing, why_not: str | None) -> None:
         if why_not is not None:
             self._refused.append(f"a grant on {thing.name} is not as it was: {why_not}")
@@ -163,6 +151,63 @@ class Giving:
         """Return the roles that are here, and whether they are superusers."""
         spelt = [bytes_of(self.target, name) for name in sorted(set(names))]
         return dict(self.target.execute(_ROLES, (spelt,)).fetchall())
+
+
+Added = Mapping[str, set[Grant]]
+"""Grants beyond those of the snapshot, by the name of the thing."""
+
+
+def own_all(shares: Sequence[tuple[Giving, Sequence[Thing]]]) -> None:
+    """Give all things to their owners, each by its own giver; the catalogs are read once for all.
+
+    Raises BackupError as Giving.own() does. The givers have the same two databases.
+    """
+    shares = [(giving, things) for giving, things in shares if OWNER in giving.kept and things]
+    if not shares:
+        return
+    first, everything = shares[0][0], [thing for _, things in shares for thing in things]
+    owners = read_owners(first.scratch, [thing.source for thing in everything])
+    present = read_owners(first.target, [thing.target for thing in everything])
+    roles = first._roles(owners.values())
+    for giving, things in shares:
+        giving._own(things, owners, present, roles)
+
+
+def grant_all(shares: Sequence[tuple[Giving, Sequence[Thing], Added]]) -> None:
+    """Make the grants of all things what they were, each by its own giver, as own_all() does."""
+    shares = [
+        (giving, granted, added)
+        for giving, things, added in shares
+        if ACL in giving.kept and (granted := [t for t in things if t.granted_on is not None])
+    ]
+    if not shares:
+        return
+    first = shares[0][0]
+    everything = [thing for _, things, _ in shares for thing in things]
+    added = {name: grants for _, _, more in shares for name, grants in more.items()}
+    goals = _goals(first.scratch, first.target, everything, added)
+    present = read_grants(first.target, [thing.target for thing in everything])
+    roles = first._roles(
+        role for goal in goals.values() for grant in goal for role in _named(grant)
+    )
+    for giving, things, _ in shares:
+        giving._grant(things, goals, present, roles)
+
+
+def _goals(
+    scratch: "Connection", target: "Connection", things: Sequence[Thing], added: Added
+) -> dict[Address, set[Grant]]:
+    """Return the grants to end with; what the owner had goes to whoever owns it now."""
+    wanted = read_grants(scratch, [thing.source for thing in things])
+    owners = read_owners(scratch, [thing.source for thing in things])
+    owners_now = read_owners(target, [thing.target for thing in things])
+    return {
+        thing.target: {
+            _of_owner(grant, owners[thing.source], owners_now[thing.target])
+            for grant in wanted[thing.source] | added.get(thing.name, set())
+        }
+        for thing in things
+    }
 
 
 def _of_owner(grant: Grant, owner: str, now: str) -> Grant:

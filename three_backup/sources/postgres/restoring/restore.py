@@ -20,7 +20,7 @@ from three_backup.sources.postgres.restoring.foreign_keys import (
     ForeignKey,
     take_off_foreign_keys,
 )
-from three_backup.sources.postgres.restoring.order import in_order
+from three_backup.sources.postgres.restoring.order import in_batches, in_order
 from three_backup.sources.postgres.restoring.refusals import TargetState, about, look
 from three_backup.sources.postgres.restoring.revive import revived
 from three_backup.sources.postgres.restoring.target import (
@@ -147,14 +147,12 @@ def _restore_families(
     with_its_root = {table.oid for _, family in families for table in family.tables[1:]}
     roots = [family for _, family in families if family.root.oid not in with_its_root]
     groups = in_order(crossing.scratch, roots, crossing.task.standing)
-    foreign_keys = take_off_foreign_keys(crossing.scratch, roots)
-    for group in groups:
-        try:
-            brought = _bring(crossing, group, foreign_keys)
-        except BackupError as error:
+    batches = in_batches(crossing.scratch, groups, crossing.task.standing)
+    for group, brought in _brought(crossing, list(batches), roots):
+        if isinstance(brought, BackupError):
             for family in group:
                 together = _together(by_root[family.root.oid], family, families)
-                yield from ((affected, about(affected, error)) for affected, _ in together)
+                yield from ((affected, about(affected, brought)) for affected, _ in together)
             continue
         for family, done in zip(group, brought, strict=True):
             if done.refused:
@@ -164,6 +162,29 @@ def _restore_families(
     for wanted, family, done in late:
         notes = add_foreign_keys(crossing.scratch, wanted.target.level1, done.refused)
         yield from _outcomes(wanted, family, families, done, notes)
+
+
+def _brought(
+    crossing: _Crossing, batches: Sequence[Sequence[list[Family]]], roots: Sequence[Family]
+) -> Iterator[tuple[list[Family], list[BroughtBack] | BackupError]]:
+    """Restore each batch in one transaction; the groups of one that failed, one at a time."""
+    foreign_keys = take_off_foreign_keys(crossing.scratch, roots)
+    for batch in batches:
+        together = [family for group in batch for family in group]
+        brought = _tried(crossing, together, foreign_keys)
+        if isinstance(brought, BackupError) and len(batch) > 1:
+            yield from ((group, _tried(crossing, group, foreign_keys)) for group in batch)
+        else:
+            yield together, brought
+
+
+def _tried(
+    crossing: _Crossing, group: Sequence[Family], foreign_keys: Mapping[int, list[ForeignKey]]
+) -> list[BroughtBack] | BackupError:
+    try:
+        return _bring(crossing, group, foreign_keys)
+    except BackupError as error:
+        return error
 
 
 def _bring(

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 from three_backup.errors import BackupError
@@ -204,14 +205,16 @@ def _learn(
 ) -> set[str]:
     """Add the files that only the catalogs name, and return these."""
     learnt: set[str] = set()
-    for object_id, known in files.items():
-        if object_id in failed:
-            continue
-        with suppress(BackupError), server.connect(object_id.level1) as scratch:
-            named = read_files(scratch, read_family(scratch, object_id, {object_id: object_id}))
-            unknown = {relation for relation in named - known if chain.has(relation)}
-            learnt |= unknown
-            known |= unknown
+    asked = sorted(files.keys() - failed.keys())
+    for database, objects in groupby(asked, key=lambda object_id: object_id.level1):
+        with suppress(BackupError), server.connect(database) as scratch:
+            for object_id in objects:
+                with suppress(BackupError):
+                    family = read_family(scratch, object_id, {object_id: object_id})
+                    named = read_files(scratch, family) - files[object_id]
+                    unknown = set(filter(chain.has, named))
+                    learnt |= unknown
+                    files[object_id] |= unknown
     return learnt
 
 
