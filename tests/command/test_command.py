@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from three_backup.command import Program, feed, joined, pipe, run, stream
+from three_backup.command import Program, begun, feed, joined, pipe, run, stream
 from three_backup.errors import BackupError
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
@@ -40,6 +40,31 @@ def test_input_larger_than_a_pipe_reaches_the_program_whole() -> None:
 
 def test_a_program_may_end_before_it_has_read_its_input() -> None:
     assert run(Program(("true",)), "x" * 1_000_000) == ""
+
+
+def test_what_was_begun_is_waited_for_only_as_long_as_is_asked(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    with begun(shell(f"cat; cat {go}"), b"given, ") as program:
+        assert program.speaks(60)
+        go.write_text("told")
+        assert program.output() == "given, told"
+    with begun(shell(f"cat {go}"), b"") as program:
+        assert not program.speaks(0)
+        go.write_text("")
+        assert program.speaks(60)
+        assert program.output() == ""
+
+
+def test_what_was_begun_fails_like_what_is_run() -> None:
+    with begun(shell("cat >&2; exit 3"), b"why") as program:
+        assert "(exit status 3): why" in failure(program.output).message
+
+
+def test_what_was_begun_is_ended_with_its_block() -> None:
+    with begun(shell("echo $$; exec sleep 60"), b"") as program:
+        assert program.speaks(60)
+    assert "ended by SIGTERM" in failure(program.output).message
 
 
 def test_arguments_are_never_read_by_a_shell() -> None:

@@ -4,11 +4,13 @@ from three_backup.command.child import signal_name
 from three_backup.command.life import growth, own_work
 from three_backup.command.pipeline import Pipeline, joined
 from three_backup.command.program import Program
-from three_backup.command.running import feed, pipe, run, stream
+from three_backup.command.running import Begun, begun, feed, pipe, run, stream
 
 __all__ = [
+    "Begun",
     "Pipeline",
     "Program",
+    "begun",
     "feed",
     "growth",
     "joined",

@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from fcntl import F_SETPIPE_SZ, fcntl
 from io import BufferedIOBase, BufferedReader, RawIOBase
 from typing import IO, Any, cast
@@ -24,9 +25,37 @@ def run(program: Program, given: str | bytes | None = None) -> str:
     with watched(program, stdin) as child:
         with suppress(BrokenPipeError):  # it may end before it has read everything
             child.write(encoded or b"")
-        output = child.output()
-        check(child)
-    return output.decode("utf-8", "surrogateescape")
+        return Begun(child).output()
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A program that has all its input and works on while others are waited for."""
+
+    _child: Watched
+
+    def speaks(self, seconds: float) -> bool:
+        """Wait up to so many seconds; return whether it prints something or has ended."""
+        return self._child.speaks(seconds)
+
+    def output(self) -> str:
+        """Wait for its end; return what it printed on stdout. Raises BackupError if it failed."""
+        output = self._child.output()
+        check(self._child)
+        return output.decode("utf-8", "surrogateescape")
+
+
+@contextmanager
+def begun(program: Program, given: bytes) -> Iterator[Begun]:
+    """Start the program and give it its input. What still runs after the block is ended.
+
+    Nobody reads what it prints before output() does: more than a pipe holds would stop it.
+    """
+    with watched(program, subprocess.PIPE) as child:
+        with suppress(BrokenPipeError):  # output() tells why it did not read everything
+            child.write(given)
+        child.close_stdin()
+        yield Begun(child)
 
 
 def pipe(left: Program, right: Program) -> str:

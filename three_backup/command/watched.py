@@ -100,11 +100,18 @@ class Watched:
             pass
         self._silence.broken()
 
-    def output(self) -> bytes:
-        """Close its stdin; return all that it prints. Raises BackupError after its timeout."""
+    def speaks(self, seconds: float) -> bool:
+        """Wait up to so many seconds; return whether it prints something or has ended."""
+        return bool(self._poll.poll(seconds * 1000))
+
+    def close_stdin(self) -> None:
         if self.process.stdin is not None:
             self.process.stdin.close()
             self.process.stdin = None
+
+    def output(self) -> bytes:
+        """Close its stdin; return all that it prints. Raises BackupError after its timeout."""
+        self.close_stdin()
         self._silence.begin()
         while not self.stdout.closed:
             self._look()
