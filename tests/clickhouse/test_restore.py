@@ -8,7 +8,7 @@ from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.errors import BackupError
 from three_backup.model.objects import Carrier
 from three_backup.sources.clickhouse import sql
-from three_backup.sources.clickhouse.restore import prepare
+from three_backup.sources.clickhouse.task import prepare
 from three_backup.sources.jobs import Wanted
 
 from .taking import Taking, leftovers, rows, table, view

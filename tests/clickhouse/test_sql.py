@@ -64,7 +64,7 @@ def test_a_cluster_is_backed_up_and_restored_as_one_if_the_configuration_says_so
     )
     assert sql.restore(of, under, place, {"id": "x"}, None, everywhere) == (
         "RESTORE TABLE `shop`.`hits` AS `shop`.`copy` ON CLUSTER 'prod' "
-        "FROM S3('here', 'a', 'b') SETTINGS id = 'x' ASYNC"
+        "FROM S3('here', 'a', 'b') SETTINGS id = 'x'"
     )
     assert sql.exchange(of, under, everywhere).endswith(" ON CLUSTER 'prod'")
     assert sql.rename([(of, under)], everywhere).endswith(" ON CLUSTER 'prod'")
@@ -125,5 +125,5 @@ def test_what_keeps_its_name_is_not_renamed() -> None:
     how = {"create_access": "replace"}
     sent = sql.restore(users, users, sql.S3Folder("S3('u')", "S3('u')"), how, None, "")
     assert sent == (
-        "RESTORE TABLE `system`.`users` FROM S3('u') SETTINGS create_access = 'replace' ASYNC"
+        "RESTORE TABLE `system`.`users` FROM S3('u') SETTINGS create_access = 'replace'"
     )

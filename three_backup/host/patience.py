@@ -90,6 +90,7 @@ class Silence:
 
     def check(self) -> float:
         """Return for how many seconds to look now. Raises SilentError if there was no life."""
+        signals.obey_beside()
         longest = min(limit(self._source, self._who), self._at_most)
         pause = max(longest / _QUESTIONS, _OFTEN)
         if self._ask is not None and time.monotonic() - self._asked >= pause:

@@ -63,6 +63,15 @@ def obey() -> None:
         raise _told.reason
 
 
+def obey_beside() -> None:
+    """Raise, in any thread but the main one, what the signal raised there.
+
+    Only the main thread cleans up after a signal; the others are to end.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        obey()
+
+
 def _handler(reason: type[BaseException]) -> Callable[[int, FrameType | None], None]:
     def stop(_number: int, _frame: FrameType | None) -> None:
         for number in _ENDING:  # a second one must not cut the unwinding short

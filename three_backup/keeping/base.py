@@ -34,6 +34,10 @@ class Keeping(Protocol):
     def sends(self) -> bool:
         """Whether snapshots are uploaded; else the server has written them to S3 itself."""
 
+    @property
+    def overlaps(self) -> bool:
+        """Whether jobs of its restorer may run at once, in threads; their turns exclude them."""
+
     def without_s3(self, catalog: Catalog, error: BackupError) -> Catalog:
         """Return what is left of the catalog while S3 is away.
 
@@ -86,6 +90,7 @@ class KeptNearby:
 
     source: FolderSource | PointSource
     sends: ClassVar = True
+    overlaps: ClassVar = False
 
     @property
     def logged(self) -> FolderSource | None:

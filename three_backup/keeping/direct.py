@@ -24,6 +24,7 @@ from three_backup.sources.jobs import CheckJob, ClearJob, DirectJob, Say, Snapsh
 class DirectKeeping:
     source: DirectSource
     sends: ClassVar = False
+    overlaps: ClassVar = True
 
     @property
     def logged(self) -> None:

@@ -1,7 +1,8 @@
 """Jobs for the sources: restores of what one moment answers, and looks at what was there then."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import Any
 
 from three_backup.catalog.catalog import Files
@@ -9,7 +10,7 @@ from three_backup.catalog.snapshot import Snapshot
 from three_backup.pipe import Invocation
 from three_backup.restoring.restore_order import Party
 from three_backup.restoring.snapshot_choice import Choice
-from three_backup.screen.progress import Transfer
+from three_backup.restoring.turn import Turn
 from three_backup.sources.jobs import Advance, Landing, RestoreJob, Wanted
 
 
@@ -23,21 +24,17 @@ class RestoreJobs:
     overwrite: bool
     verify: bool = False  # have the server's own program compare all bytes
 
-    def of(self, party: Party, transfer: Transfer) -> RestoreJob:
-        """Return the job that restores what a party wants."""
+    def of(self, party: Party, turn: Turn, *, overlaps: bool) -> RestoreJob:
+        """Return the job that restores what a party wants.
+
+        overlaps: the job takes the turn when it needs it; else it is in its turn all the time.
+        """
         held = party[0].held
         at_source, objects = held.is_at_source(), [request.held.object.id for request in party]
         chain = [held.snapshot.files()] if at_source else self.choice.chain(held.snapshot, objects)
         all_wanted = [request.wanted for request in party]
-        return self._job(
-            held.snapshot,
-            chain,
-            all_wanted,
-            transfer,
-            transfer.expect,
-            held.landing,
-            at_source=at_source,
-        )
+        job = self._job(held.snapshot, chain, all_wanted, turn.advance, turn.expect, held.landing)
+        return replace(job, at_source=at_source, turn=turn.taken if overlaps else nullcontext)
 
     def revive(self, snapshot: Snapshot, landing: Landing) -> RestoreJob:
         """Return a job that wants no object: it revives what was there at the landing."""
@@ -51,8 +48,6 @@ class RestoreJobs:
         advance: Advance,
         expect: Advance,
         landing: Landing | None,
-        *,
-        at_source: bool = False,
     ) -> RestoreJob:
         settings = self.invocation.configuration.source_settings(snapshot.carrier.type)
         return RestoreJob(
@@ -65,7 +60,6 @@ class RestoreJobs:
             advance=advance,
             say=self.invocation.say,
             options=self.options,
-            at_source=at_source,
             expect=expect,
             landing=landing,
             store=snapshot.catalog.s3,

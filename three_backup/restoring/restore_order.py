@@ -38,10 +38,11 @@ def parties(requests: Iterable[Request]) -> list[Party]:
     for request in requests:
         found.setdefault(request.held.moment, []).append(request)
     newest_first = sorted(found.values(), key=lambda party: party[0].held.snapshot.id.time)[::-1]
-    return sorted(newest_first, key=_subtype_rank)
+    return sorted(newest_first, key=subtype_rank)
 
 
-def _subtype_rank(party: Party) -> int:
+def subtype_rank(party: Party) -> int:
+    """Return the place of a party's subtypes in the order of a restore."""
     objects = [request.held.object.id for request in party]
     return min(
         source_of(object_id.type).subtypes.index(object_id.subtype) for object_id in objects

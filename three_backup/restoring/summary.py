@@ -30,6 +30,7 @@ class RestoreSummary:
     failures: Counter[str] = field(default_factory=Counter)
     rows: int | None = None
     bytes_read: int = 0
+    unchecked: int = 0  # objects whose check was left out
     moments: set[str] = field(default_factory=set)  # the last transactions that came back
     planned: list[Sequence[str]] = field(default_factory=list)  # dry run: a table row each
 
@@ -43,6 +44,7 @@ class RestoreSummary:
         if "rows" in done:
             self.rows = (self.rows or 0) + done["rows"]
         self.bytes_read += done.get("bytes_read", 0)
+        self.unchecked += done.get("unchecked", False)
         if committed := done.get("moment", {}).get("committed"):
             self.moments.add(committed)
         if self.dry_run and len(self.planned) < _MOST_ROWS:
@@ -80,6 +82,8 @@ class RestoreSummary:
     def _sums(self, seconds: float) -> Iterator[tuple[str, str]]:
         if self.rows is not None:
             yield "rows", str(self.rows)
+        if self.unchecked:
+            yield "not checked", counted(self.unchecked, "object")
         yield "to read" if self.dry_run else "read", size(self.bytes_read)
         if self.moments:
             more = f" (of {len(self.moments)} moments)" if len(self.moments) > 1 else ""

@@ -35,6 +35,7 @@ OF_OBJECTS = (
     "--no-owner",
     "--no-acl",
     "--without-devices",
+    "--unchecked",
 )
 """The options that only make sense for objects."""
 

@@ -1,6 +1,7 @@
 """Jobs for a source, one class for each kind of work."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -110,12 +111,15 @@ class RestoreJob:
     work_dir: Path  # where temporary folders may be made
     advance: Advance
     say: Say
-    options: Mapping[str, Any] = field(default_factory=dict)  # the source's own (`owner`, `acl`)
+    options: Mapping[str, Any] = field(default_factory=dict)  # the source's own (`owner`, `check`)
     at_source: bool = False  # the wanted snapshot is an existing point, alone in the chain
     landing: Landing | None = None  # the moment to restore; None: that of the snapshot
     store: Store | None = None  # holds the log of which the landing tells
     verify: bool = False  # have the server's own program compare all bytes before they are used
     expect: Advance = lambda size: None  # takes the bytes to read, as soon as they are known
+    # Entered for that part of the work which one restore at a time does; where the source lets
+    # jobs overlap, the next one waits for it, and has its turn while this one is checked.
+    turn: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 @dataclass(frozen=True, slots=True)

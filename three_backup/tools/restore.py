@@ -22,6 +22,7 @@ Options:
       --no-owner              give all to the role that restores, not to whom it belonged
       --no-acl                leave out grants
       --without-devices       leave out profiles and devices that this host lacks
+      --unchecked             do not check tables of ClickHouse once they are restored
       --pgdata DIR            a whole cluster of PostgreSQL, as a data directory
       --pgdata-owner USER     whose DIR shall be, if root restores it
       --verify                compare all bytes with PostgreSQL's own program before they are used
@@ -42,35 +43,30 @@ Adds restored, or would_restore with --dry-run; a summary goes to standard error
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.catalog.catalog import Catalog
-from three_backup.catalog.snapshot import Snapshot
 from three_backup.errors import BackupError, readable
-from three_backup.keeping import keeping_of
 from three_backup.model.moment import Moment
 from three_backup.model.records import Record
 from three_backup.model.schedule import host_zone
-from three_backup.pipe import Invocation, translated
+from three_backup.pipe import Invocation
 from three_backup.restoring.moments import MomentFinder, moment_of
 from three_backup.restoring.restore_jobs import RestoreJobs
-from three_backup.restoring.restore_order import Party, Request, parties
+from three_backup.restoring.restore_order import Request, parties
+from three_backup.restoring.rounds import Rounds
 from three_backup.restoring.snapshot_choice import Choice
 from three_backup.restoring.snapshot_finder import Finder, Held, recorded
 from three_backup.restoring.summary import RestoreSummary
 from three_backup.restoring.target_names import LEVELS, Renaming
 from three_backup.restoring.whole_server import OF_OBJECTS, WholeRequest, restore_whole
-from three_backup.screen.progress import Transfer
 from three_backup.sources.base import LackingError, Planned, Restored
-from three_backup.sources.jobs import RestoreJob, Wanted
 
 _Found = tuple[Record, Held | BackupError | None]
-_Outcome = tuple[Request, Restored | Planned | BackupError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +81,7 @@ class Args:
     no_owner: bool
     no_acl: bool
     without_devices: bool
+    unchecked: bool
     verify: bool
     pgdata: Path | None
     pgdata_owner: str | None
@@ -110,6 +107,7 @@ class Args:
             no_owner=bool(arguments["--no-owner"]),
             no_acl=bool(arguments["--no-acl"]),
             without_devices=bool(arguments["--without-devices"]),
+            unchecked=bool(arguments["--unchecked"]),
             verify=bool(arguments["--verify"]),
             pgdata=None if pgdata is None else Path(pgdata),
             pgdata_owner=arguments["--pgdata-owner"],
@@ -161,6 +159,7 @@ def _jobs(invocation: Invocation, args: Args) -> RestoreJobs:
         "owner": not args.no_owner,
         "acl": not args.no_acl,
         "without_devices": args.without_devices,
+        "check": not args.unchecked,
         "exact": args.exact,
     }
     return RestoreJobs(
@@ -234,10 +233,11 @@ def _restored(invocation: Invocation, args: Args, requests: Iterable[Request]) -
     least one object.
     """
     left = list(requests)
+    rounds = Rounds(invocation, _jobs(invocation, args), args.dry_run)
     while left:
         lacking: list[tuple[Request, LackingError]] = []
         came = False
-        for request, outcome in _round(invocation, args, parties(left)):
+        for request, outcome in rounds.outcomes(parties(left)):
             if isinstance(outcome, LackingError):
                 lacking.append((request, outcome))
             elif isinstance(outcome, BackupError):
@@ -248,47 +248,6 @@ def _restored(invocation: Invocation, args: Args, requests: Iterable[Request]) -
         left = [request for request, _ in lacking] if came else []
         if not came:
             yield from (invocation.fail(request.record, error) for request, error in lacking)
-
-
-def _round(invocation: Invocation, args: Args, all_parties: Sequence[Party]) -> Iterator[_Outcome]:
-    for number, party in enumerate(all_parties, start=1):
-        carrier = party[0].held.snapshot.carrier
-        place = f"{number}/{len(all_parties)} " if len(all_parties) > 1 else ""
-        with invocation.bar(f"{place}{carrier}", None) as transfer:
-            yield from _outcomes(invocation, args, party, transfer)
-
-
-def _outcomes(
-    invocation: Invocation, args: Args, party: Party, transfer: Transfer
-) -> Iterator[_Outcome]:
-    """Restore the objects of one snapshot together, and yield their outcomes."""
-    left = {request.wanted: request for request in party}
-    snapshot, started = party[0].held.snapshot, time.monotonic()
-    try:
-        with translated(), _undisturbed(snapshot, dry_run=args.dry_run):
-            job = _jobs(invocation, args).of(party, transfer)
-            for wanted, outcome in _acted(snapshot.catalog, job, dry_run=args.dry_run):
-                if isinstance(outcome, Restored):
-                    seconds = round(time.monotonic() - started, 3)
-                    outcome = replace(outcome, facts={"seconds": seconds, **outcome.facts})
-                elif isinstance(outcome, Planned):
-                    links = [str(files.manifest.snapshot) for files in job.chain]
-                    outcome = replace(outcome, facts={"chain": links, **outcome.facts})
-                yield left.pop(wanted), outcome
-    except BackupError as error:
-        yield from ((request, error) for request in left.values())
-
-
-def _undisturbed(snapshot: Snapshot, *, dry_run: bool) -> AbstractContextManager[object]:
-    """Keep others from removing snapshots meanwhile; a dry run leaves not even a lock file."""
-    return nullcontext() if dry_run else snapshot.undisturbed()
-
-
-def _acted(
-    catalog: Catalog, job: RestoreJob, *, dry_run: bool
-) -> Iterator[tuple[Wanted, Restored | Planned | BackupError]]:
-    restorer = keeping_of(job.wanted[0].object.type).restorer(catalog)
-    return restorer.plan(job) if dry_run else restorer.restore(job)
 
 
 def _result(invocation: Invocation, request: Request, outcome: Restored | Planned) -> Record:

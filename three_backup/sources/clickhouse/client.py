@@ -7,12 +7,14 @@ repeats the statement, so keys and passwords are removed from it.
 import json
 import os
 import re
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from three_backup.command import Program, run
+from three_backup.command import Begun, Program, begun, run
 from three_backup.errors import BackupError, SilentError, UnreachableError
 from three_backup.host.patience import Pulse
 from three_backup.model.storage import Storage
@@ -50,6 +52,7 @@ _PLAIN = {
 }
 """Settings that a profile of the user may have, and with which we would read something else."""
 
+_SOURCE = "clickhouse"
 _FAILED = "clickhouse.failed"
 _REDACTED = "[HIDDEN]"
 
@@ -72,11 +75,27 @@ class Client:
             looked.append(self._pulse(comment))
             return looked[-1]
 
-        program = replace(self._program, argv=_argv(comment), source="clickhouse", life=life)
+        program = replace(self._program, argv=_argv(comment), source=_SOURCE, life=life)
         try:
-            return _rows(run(program, statement.encode("utf-8", "surrogateescape")))
+            with self._explaining():
+                return _rows(run(program, _encoded(statement)))
         except SilentError as error:
             raise _silent(self._about, error, answers=bool(looked and looked[-1])) from error
+
+    @contextmanager
+    def begun(self, statement: str) -> Iterator["Statement"]:
+        """Give the server a statement that takes long; after the block nobody waits for it.
+
+        Whether the server is at work on it must be seen in another way: this waits for ever.
+        """
+        program = replace(self._program, source=_SOURCE)
+        with begun(program, _encoded(statement)) as child:
+            yield Statement(child, self._explaining)
+
+    @contextmanager
+    def _explaining(self) -> Iterator[None]:
+        try:
+            yield
         except BackupError as error:
             if error.code != _FAILED:
                 raise
@@ -100,9 +119,39 @@ class Client:
         return explained(self._about, self._redact(text))
 
 
+class Statement:
+    """A statement that the server was given, and what it answers in the end."""
+
+    def __init__(
+        self, child: Begun, explaining: Callable[[], AbstractContextManager[None]]
+    ) -> None:
+        self._child, self._explaining = child, explaining
+        self._over = False
+
+    def pause(self, seconds: float) -> bool:
+        """Wait so many seconds, or until there is an answer; return whether there is one.
+
+        It waits in full once the answer was seen.
+        """
+        if self._over:
+            time.sleep(seconds)
+        else:
+            self._over = self._child.speaks(seconds)
+        return self._over
+
+    def rows(self) -> list[Row]:
+        """Return the answer. Raises BackupError as ask() does."""
+        with self._explaining():
+            return _rows(self._child.output())
+
+
 def connect(about: str, storage: Storage | None = None) -> Client:
     """Return a client; asks the server nothing yet. storage: its credentials are hidden."""
     return Client(about, () if storage is None else (storage.secret_key, storage.access_key))
+
+
+def _encoded(statement: str) -> bytes:
+    return statement.encode("utf-8", "surrogateescape")
 
 
 def _rows(printed: str) -> list[Row]:

@@ -140,6 +140,8 @@ _MEANINGS = {
 """Meanings by ClickHouse's code."""
 
 _BAD_ARGUMENTS = 36
+_NO_DICTIONARY = re.compile(r"Dictionary \(.*\) not found")
+"""Finds what the server says of a table whose defaults look up a dictionary that is missing."""
 _S3_CODE = 499
 _S3 = (
     (
@@ -208,6 +210,8 @@ def explained(about: str, text: str) -> BackupError:
 def _meaning(number: int, words: str) -> _Explained:
     if number == _BAD_ARGUMENTS and "no named collection" in words:
         return _COLLECTION
+    if number == _BAD_ARGUMENTS and _NO_DICTIONARY.search(words):
+        return _TABLE
     if number == _S3_CODE:
         return next((meaning for sign, meaning in _S3 if sign.search(words)), _S3_FAILED)
     return _MEANINGS.get(number, _FAILED)

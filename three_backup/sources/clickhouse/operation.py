@@ -4,7 +4,7 @@ The server works on whether anybody waits or not. It remembers operations until 
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,7 +12,7 @@ from typing import Protocol
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
 from three_backup.sources.clickhouse import sql
-from three_backup.sources.clickhouse.client import Client, Row
+from three_backup.sources.clickhouse.client import Client, Row, Statement
 from three_backup.sources.jobs import Advance
 
 _AT_WORK = ("CREATING_BACKUP", "RESTORING")
@@ -100,11 +100,13 @@ def awaited(
     settings: Settings,
     advance: Advance,
     watch: Watch | None = None,
+    pause: Callable[[float], object] = time.sleep,
 ) -> Operation:
     """Return the operation when the server has finished it, with success or without.
 
-    watch: hears what it asks the server at each look. Raises BackupError if the server forgot it,
-    or did nothing for server_timeout and was told to end it.
+    watch: hears what it asks the server at each look. pause: waits so many seconds, or less.
+    Raises BackupError if the server forgot it, or did nothing for server_timeout and was told to
+    end it.
     """
     pulse: tuple[int, ...] = ()
     moved, since = 0, time.monotonic()
@@ -121,9 +123,44 @@ def awaited(
             with suppress(BackupError):  # the clean-up afterwards tries again
                 kill(client, operation)
             raise _stalled(about, settings)
-        time.sleep(wait)
+        pause(wait)
         operation = known(client, about, operation.id, watch.question if watch else NOTHING)
     raise AssertionError("waiting has no end of its own")
+
+
+def await_answer(
+    client: Client,
+    about: str,
+    operation_id: str,
+    statement: Statement,
+    settings: Settings,
+    advance: Advance,
+) -> None:
+    """Return when the server has finished the operation that a statement waits for.
+
+    The answer tells at once, however short the operation was. But what counts is what the server
+    lists: the client may end before the operation does, or wait on after it. Raises as awaited()
+    does, or what the statement failed with if no operation came of it.
+    """
+
+    def pause(_: float = 0) -> bool:
+        return statement.pause(_LONGEST_WAIT)
+
+    until = time.monotonic() + settings.server_timeout.total_seconds()
+    while not pause():
+        found = find(client, operation_id)
+        if found is not None:
+            awaited(client, about, found, settings, advance, pause=pause)
+            return
+        if time.monotonic() > until:
+            raise _forgotten(about)
+    try:
+        statement.rows()
+    except BackupError:
+        found = find(client, operation_id)
+        if found is None:
+            raise
+        awaited(client, about, found, settings, advance)
 
 
 def kill(client: Client, operation: Operation) -> None:

@@ -6,7 +6,8 @@ from three_backup.errors import BackupError
 from three_backup.s3.store import Store
 from three_backup.sources.base import Planned
 from three_backup.sources.clickhouse import chain, sql, stored
-from three_backup.sources.clickhouse.restore import DATABASE, Task, prepare
+from three_backup.sources.clickhouse.restore import DATABASE
+from three_backup.sources.clickhouse.task import Task, prepare
 from three_backup.sources.jobs import RestoreJob, Wanted
 
 

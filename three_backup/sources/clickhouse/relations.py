@@ -70,18 +70,19 @@ _ONE = (
     f"SELECT {_COLUMNS}, {UNSETTLED} AS unsettled "
     "FROM system.tables WHERE database = {database} AND name = {table}"
 )
+_NAMED = (
+    f"SELECT {_COLUMNS} FROM system.tables WHERE database = {{database}} AND name IN ({{names}})"
+)
 ATTEMPTS = "backup_restore_s3_retry_attempts"
 _SERVER = (
     "SELECT version() AS version, toString(serverUUID()) AS uuid, "
-    "(SELECT groupArray(substitution) FROM system.macros WHERE macro = 'cluster') AS clusters, "
+    "(SELECT groupArray(substitution) FROM system.macros WHERE macro = 'cluster') AS macros, "
+    "(SELECT groupUniqArray(cluster) FROM system.clusters "
+    "WHERE is_local AND NOT startsWith(cluster, 'test_')) AS clusters, "
     f"(SELECT count() FROM system.settings WHERE name = {sql.literal(ATTEMPTS)}) AS attempts, "
     "(SELECT groupArray(name) FROM system.settings WHERE type = 'Bool' "
     "AND value IN ('0', 'false') AND readonly = 0 "
     "AND match(name, '^(allow_|enable_.*(table|type|engine)s?$)')) AS refuses"
-)
-_CLUSTERS = (
-    "SELECT DISTINCT cluster FROM system.clusters "
-    "WHERE is_local AND NOT startsWith(cluster, 'test_') ORDER BY cluster"
 )
 
 
@@ -164,7 +165,7 @@ class Listed:
 def read_server(client: Client, settings: Settings, *, remember: bool = False) -> Server:
     """Return the server. remember: its cluster is called so from now on."""
     (server,) = client.ask(_SERVER)
-    clusters = server["clusters"] or [row["cluster"] for row in client.ask(_CLUSTERS)]
+    clusters = server["macros"] or server["clusters"]
     cluster = cluster_name(settings, server["uuid"], clusters, remember=remember)
     return Server(
         f"ClickHouse {server['version']}",
@@ -194,6 +195,16 @@ def relation(client: Client, wanted: sql.Relation) -> Listed | None:
     """Return a table or view by its name; None if there is none."""
     rows = client.ask(_ONE.format(**names(wanted)))
     return _found(rows[0]) if rows else None
+
+
+def relations(client: Client, wanted: Sequence[sql.Relation]) -> dict[sql.Relation, Listed]:
+    """Return those tables and views of one database that are there, by their names.
+
+    Whether their rows are `unsettled` is not asked.
+    """
+    names = ", ".join(sql.literal(one.name) for one in wanted)
+    rows = client.ask(_NAMED.format(database=sql.literal(wanted[0].database), names=names))
+    return {found.relation: found for found in map(_found, rows)}
 
 
 def existing(client: Client, object_id: ObjectId) -> Listed:

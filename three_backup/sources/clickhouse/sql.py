@@ -93,12 +93,15 @@ def restore(
     base: S3Folder | None,
     everywhere: str,
 ) -> str:
-    """Return a RESTORE statement. base: where the parent of out_of lies now, if it has one."""
+    """Return a RESTORE statement, which the server answers when it is done.
+
+    base: where the parent of out_of lies now, if it has one.
+    """
     clauses = [f"base_backup = {base.secret}"] if base else []
     renamed = "" if under == of else f" AS {under}"
     return (
         f"RESTORE TABLE {of}{renamed}{everywhere} FROM {out_of.secret} "
-        f"SETTINGS {', '.join([*clauses, *_assignments(settings)])} ASYNC"
+        f"SETTINGS {', '.join([*clauses, *_assignments(settings)])}"
     )
 
 
