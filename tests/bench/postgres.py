@@ -24,7 +24,7 @@ def full(plan: Plan) -> None:
         runs[_AT_LEVEL_3] = lambda: made.ours("--base", third)
         if made.peer is not None:
             runs[_PEER_AT_LEVEL_1] = lambda: made.theirs("full", 1)
-        bars = (Bar("CPU", 0.9, (NAME,)), Bar("wall", 0.9, (NAME,)), Bar("size", 1.03, (NAME,)))
+        bars = (Bar("CPU", 1.0, (NAME,)), Bar("wall", 0.85, (NAME,)), Bar("size", 1.0, (NAME,)))
         compare(f"PostgreSQL, full, {bytes_shown(made.size())}", plan.runs, runs, bars)
 
 
@@ -43,7 +43,7 @@ def incremental(plan: Plan) -> None:
             lambda: made.theirs("incr"),
             made.streamed_increment,
         )
-        bars = (Bar("CPU", 0.35, (NAME,)), Bar("size", 0.6, (NAME,)), Bar("wall", 1, (NAME,)))
+        bars = (Bar("CPU", 0.45, (NAME,)), Bar("size", 1.0, (NAME,)), Bar("wall", 0.45, (NAME,)))
         updates = Updates(made, accounts, documents)
         kinds = {"clustered": updates.clustered, "scattered": updates.scattered}
         for name, update in kinds.items():
