@@ -164,15 +164,11 @@ class OpenedChain:
         assembly, labels = Assembly(pgdata, files), Labels(self._labels())
         with on_disk(pgdata), closing(assembly):
             make_directories(pgdata, self.newest.directories, paths, user)
-            for wants in (
-                _comes_first,
-                lambda need: not _comes_first(need) and assembly.shows(need),
-            ):
-                for pieces in read_ahead(self._batches(links, wants)):
-                    with acting_as(user):
-                        for file, offset, piece in pieces:
-                            if not labels.add(file, offset, piece):
-                                assembly.add(file, offset, piece)
+            for pieces in self._pieces(links, assembly):
+                with acting_as(user):
+                    for file, offset, piece in pieces:
+                        if not labels.add(file, offset, piece):
+                            assembly.add(file, offset, piece)
             with acting_as(user):
                 assembly.finish()
                 write_new(pgdata / LABEL, labels.whole())

@@ -75,7 +75,8 @@ def read_ahead(wanted: Iterable[Batch]) -> Iterator[list[Piece]]:
         while queue:
             yield from _oldest(queue, free)
     finally:
-        pool.shutdown(cancel_futures=True)
+        # Whoever is stopped while S3 hangs has a folder to clear, and few seconds for it.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _oldest(
