@@ -33,11 +33,14 @@ def parties(requests: Iterable[Request]) -> list[Party]:
 
     The source's order of subtypes comes first. Then newer snapshots go before older ones, as an
     object that still existed in the newer one does not depend on an object that was gone by then.
+    Among equals the order of the requests is kept.
     """
     found: dict[tuple[str, SnapshotId, str], list[Request]] = {}
     for request in requests:
         found.setdefault(request.held.moment, []).append(request)
-    newest_first = sorted(found.values(), key=lambda party: party[0].held.snapshot.id.time)[::-1]
+    newest_first = sorted(
+        found.values(), key=lambda party: party[0].held.snapshot.id.time, reverse=True
+    )
     return sorted(newest_first, key=subtype_rank)
 
 
