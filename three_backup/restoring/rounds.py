@@ -1,7 +1,7 @@
 """Has the sources restore, and yields what came of it in the order of the requests.
 
-Where a source lets its jobs overlap, two are at work: one is checked and moved to its target while
-the next is read from S3. What others may refer to is there before these begin.
+Where a source lets its jobs overlap, one is read from S3 while those before it are checked and
+moved to their targets. What others may refer to is there before these begin.
 """
 
 import time
@@ -26,7 +26,8 @@ from three_backup.sources.jobs import RestoreJob, Wanted
 
 Outcome = tuple[Request, Restored | Planned | BackupError]
 
-_AT_ONCE = 2
+_AT_ONCE = 3
+"""One has its turn, one is checked, and one is checked, too, or prepared for its turn."""
 _SLICE = 1.0  # a signal that comes just before the process sleeps is handled only afterwards
 
 
