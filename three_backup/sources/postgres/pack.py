@@ -5,6 +5,7 @@ size that the index says.
 """
 
 import hashlib
+import threading
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ INCREMENT_FRAME_SIZE = 256 << 10
 
 LARGEST_FILE = 1 << 30
 """The most bytes, uncompressed, of a file that is no pack: an index of ten million files."""
+
+_own = threading.local()
+"""The decompressor of each thread: to make one costs as much as a small frame."""
 
 _FILE_LEVEL = 6
 _READ_SIZE = 16 << 20
@@ -86,8 +90,8 @@ def length_of_run(run: Sequence[Need]) -> int:
     return run[-1].frame.offset + run[-1].frame.stored - run[0].frame.offset
 
 
-def decompress_frame(pack: str, frame: Frame, stored: memoryview, room: memoryview) -> None:
-    """Check the frame's sha256, and decompress it into room, which has just its raw size.
+def decompress_frame(pack: str, frame: Frame, stored: memoryview) -> bytes:
+    """Check the frame's sha256, and return what it holds. Threads may do so in parallel.
 
     Raises BackupError if it is damaged.
     """
@@ -95,14 +99,15 @@ def decompress_frame(pack: str, frame: Frame, stored: memoryview, room: memoryvi
 
     if hashlib.sha256(stored).digest() != frame.sha256:
         raise _damaged(pack, frame, "its sha256 is another")
+    if not hasattr(_own, "zstd"):
+        _own.zstd = zstandard.ZstdDecompressor()
     try:
         if zstandard.frame_content_size(stored) != frame.raw:
             raise _damaged(pack, frame, "it says another size")
-        with zstandard.ZstdDecompressor().stream_reader(stored) as frames:
-            if frames.readinto(room) != frame.raw:
-                raise _damaged(pack, frame, "it ends too early")
+        raw: bytes = _own.zstd.decompress(stored, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise _damaged(pack, frame, str(error)) from error
+    return raw
 
 
 def damaged_groups(

@@ -58,51 +58,34 @@ def sizes(groups: Sequence[Group], wanted: Iterable[File]) -> dict[str, int]:
 
 
 def read_ahead(wanted: Iterable[Batch]) -> Iterator[list[Piece]]:
-    """Yield the pieces of each batch, in order; they are valid until the next are asked for.
+    """Yield the pieces of each batch, in order.
 
     Pieces of one file come in ascending order, but pieces of others may come between them.
     Raises BackupError if a frame is damaged or cannot be read.
     """
-    free: list[bytearray] = []
-    queue: deque[tuple[Batch, bytearray, Future[None]]] = deque()
+    queue: deque[Future[list[Piece]]] = deque()
     pool = ThreadPoolExecutor(_THREADS, "fetch")
     try:
         for batch in wanted:
-            room = free.pop() if free else bytearray(_BATCH_SIZE)
-            queue.append((batch, room, pool.submit(_fetch, batch, room)))
+            queue.append(pool.submit(_fetched, batch))
             if len(queue) == _AHEAD:
-                yield from _oldest(queue, free)
+                yield queue.popleft().result()
         while queue:
-            yield from _oldest(queue, free)
+            yield queue.popleft().result()
     finally:
         # Whoever is stopped while S3 hangs has a folder to clear, and few seconds for it.
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _oldest(
-    queue: deque[tuple[Batch, bytearray, Future[None]]], free: list[bytearray]
-) -> Iterator[list[Piece]]:
-    batch, room, fetched = queue.popleft()
-    fetched.result()
-    yield list(_pieces(batch, memoryview(room)))
-    free.append(room)
-
-
-def _fetch(batch: Batch, room: bytearray) -> None:
-    """Decompress the frames of the batch into room, one after the other."""
-    start, end = batch.run[0].frame.offset, 0
+def _fetched(batch: Batch) -> list[Piece]:
+    start = batch.run[0].frame.offset
     stored = memoryview(batch.files.read_range(batch.pack, start, length_of_run(batch.run)))
-    for frame in (need.frame for need in batch.run):
-        begin, end = end, end + frame.raw
-        within = frame.offset - start
-        body = stored[within : within + frame.stored]
-        decompress_frame(batch.pack, frame, body, memoryview(room)[begin:end])
-
-
-def _pieces(batch: Batch, room: memoryview) -> Iterator[Piece]:
-    start = 0
+    pieces: list[Piece] = []
     for need in batch.run:
+        within = need.frame.offset - start
+        body = stored[within : within + need.frame.stored]
+        raw = memoryview(decompress_frame(batch.pack, need.frame, body))
         for part in need.slices:
-            begin = start + part.frame_offset
-            yield part.file, part.file_offset, room[begin : begin + part.length]
-        start += need.frame.raw
+            end = part.frame_offset + part.length
+            pieces.append((part.file, part.file_offset, raw[part.frame_offset : end]))
+    return pieces
