@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Event, Lock
 
@@ -21,7 +21,7 @@ from three_backup.pipe import Invocation, translated
 from three_backup.restoring.restore_jobs import RestoreJobs
 from three_backup.restoring.restore_order import Party, Request, subtype_rank
 from three_backup.restoring.turn import Turn
-from three_backup.sources.base import Planned, Restored
+from three_backup.sources.base import Planned, Restored, Restorer
 from three_backup.sources.jobs import RestoreJob, Wanted
 
 Outcome = tuple[Request, Restored | Planned | BackupError]
@@ -38,6 +38,8 @@ class Rounds:
     invocation: Invocation
     jobs: RestoreJobs
     dry_run: bool
+    # One for a whole restore: what it knows of its server is not asked again for each object.
+    _restorers: dict[tuple[str, Catalog], Restorer] = field(default_factory=dict)
 
     def outcomes(self, all_parties: Sequence[Party]) -> Iterator[Outcome]:
         """Restore what all parties want, and yield the outcome of each request."""
@@ -102,7 +104,10 @@ class Rounds:
     def _acted(
         self, catalog: Catalog, job: RestoreJob
     ) -> Iterator[tuple[Wanted, Restored | Planned | BackupError]]:
-        restorer = keeping_of(job.wanted[0].object.type).restorer(catalog)
+        source_type = job.wanted[0].object.type
+        restorer = self._restorers.setdefault(
+            (source_type, catalog), keeping_of(source_type).restorer(catalog)
+        )
         return restorer.plan(job) if self.dry_run else restorer.restore(job)
 
 

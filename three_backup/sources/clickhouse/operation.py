@@ -34,7 +34,10 @@ _OPERATIONS = (
     "(SELECT query_id, ProfileEvents FROM system.processes) AS p ON p.query_id = b.query_id "
 )
 _BY_ID = _OPERATIONS + "WHERE b.id = {}"
-_BEGINNING = _OPERATIONS + "WHERE startsWith(b.id, {})"
+_THOSE_AT_WORK = (
+    "(SELECT groupArray(id) FROM system.backups WHERE startsWith(id, {}) AND "
+    f"toString(status) IN ({', '.join(map(sql.literal, _AT_WORK))}))"
+)
 NOTHING = "''"
 _KILL = "KILL QUERY WHERE query_id = {} ASYNC"
 
@@ -88,9 +91,9 @@ def known(client: Client, about: str, operation_id: str, beside: str = NOTHING) 
     return operation
 
 
-def beginning(client: Client, prefix: str) -> list[Operation]:
-    """Return the operations whose ids begin with prefix."""
-    return [_operation(row) for row in client.ask(_BEGINNING.format(NOTHING, sql.literal(prefix)))]
+def at_work(prefix: str) -> str:
+    """Return an expression for the ids that begin with prefix, of operations that go on."""
+    return _THOSE_AT_WORK.format(sql.literal(prefix))
 
 
 def awaited(
@@ -135,12 +138,12 @@ def await_answer(
     statement: Statement,
     settings: Settings,
     advance: Advance,
-) -> None:
+) -> Operation | None:
     """Return when the server has finished the operation that a statement waits for.
 
-    The answer tells at once, however short the operation was. But what counts is what the server
-    lists: the client may end before the operation does, or wait on after it. Raises as awaited()
-    does, or what the statement failed with if no operation came of it.
+    None: it succeeded, as the answer said at once. The client may also end before the operation
+    does, or wait on after it: then the operation is returned as the server lists it. Raises as
+    awaited() does, or what the statement failed with if no operation came of it.
     """
 
     def pause(_: float = 0) -> bool:
@@ -150,17 +153,18 @@ def await_answer(
     while not pause():
         found = find(client, operation_id)
         if found is not None:
-            awaited(client, about, found, settings, advance, pause=pause)
-            return
+            return awaited(client, about, found, settings, advance, pause=pause)
         if time.monotonic() > until:
             raise _forgotten(about)
     try:
-        statement.rows()
+        if any(row.get("status") in _DONE for row in statement.rows()):
+            return None
+        found = known(client, about, operation_id)
     except BackupError:
         found = find(client, operation_id)
         if found is None:
             raise
-        awaited(client, about, found, settings, advance)
+    return awaited(client, about, found, settings, advance)
 
 
 def kill(client: Client, operation: Operation) -> None:

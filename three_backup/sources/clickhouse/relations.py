@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 from three_backup.config.settings import Settings
@@ -173,6 +174,20 @@ def read_server(client: Client, settings: Settings, *, remember: bool = False) -
         bool(int(server["attempts"])),
         tuple(server["refuses"]),
     )
+
+
+class KnownServer:
+    """The server of several restores, which is asked once what it is."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._server: Server | None = None
+
+    def read(self, client: Client, settings: Settings) -> Server:
+        with self._lock:
+            if self._server is None:
+                self._server = read_server(client, settings)
+            return self._server
 
 
 def all_relations(client: Client, settings: Settings) -> Iterator[Listed]:

@@ -6,7 +6,6 @@ passed CHECK TABLE is then moved into the target's place.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
 from uuid import uuid4
 
 from three_backup.errors import BackupError
@@ -16,23 +15,34 @@ from three_backup.sources.clickhouse import chain, operation, sql
 from three_backup.sources.clickhouse.operation import Operation
 from three_backup.sources.clickhouse.options import s3_settings
 from three_backup.sources.clickhouse.proof import prove
-from three_backup.sources.clickhouse.relations import SYSTEM, Listed, relations
+from three_backup.sources.clickhouse.relations import (
+    SYSTEM,
+    KnownServer,
+    Listed,
+    relations,
+    stores,
+)
 from three_backup.sources.clickhouse.restore_notes import restore_notes
 from three_backup.sources.clickhouse.task import Task, prepare
 from three_backup.sources.jobs import RestoreJob, Wanted
 
 DATABASE = "SELECT engine FROM system.databases WHERE name = {}"
 _CREATE_DATABASE = "CREATE DATABASE IF NOT EXISTS {}{}"
-_COUNT = "SELECT count() AS rows FROM {}"
+_COUNT = "(SELECT toString(count()) FROM {})"
+_EARLIER = (
+    "SELECT {} AS earlier, (SELECT count() FROM system.databases WHERE name = {}) AS databases"
+)
 _UNCHECKED = "it was not checked: what is damaged shows only when it is read; CHECK TABLE {} tells"
 _EXCHANGING = ("Atomic", "Replicated", "Shared")
 """Engines of databases that can exchange two tables atomically."""
 
 
-def restore(job: RestoreJob, store: Store) -> Iterator[tuple[Wanted, Restored | BackupError]]:
+def restore(
+    job: RestoreJob, store: Store, known: KnownServer | None = None
+) -> Iterator[tuple[Wanted, Restored | BackupError]]:
     for wanted in job.wanted:
         try:
-            yield wanted, _restore(prepare(job, store, wanted))
+            yield wanted, _restore(prepare(job, store, wanted, known))
         except BackupError as error:
             yield wanted, _lacking(error) if error.code == "clickhouse.no_table" else error
 
@@ -48,12 +58,13 @@ def _restore(work: Task) -> Restored:
         return Restored({"bytes_read": _run(work).moved})
     _make_room(work)
     with _removed_on_failure(work):
-        done = _run(work)
+        done = _run(work, _rows_asked(work))
         found = relations(work.client, [work.beside]).get(work.beside)
         if found is None:
             raise work.client.explained("the restored table is gone")
         proved = prove(work, found)
-        facts = {**_rows(work, found), "bytes_read": done.moved}
+        rows = {"rows": int(done.told)} if done.told else {}
+        facts = {**rows, "bytes_read": done.moved}
         notes = list(restore_notes(work, found))
         if not proved:
             facts["unchecked"] = True
@@ -64,17 +75,23 @@ def _restore(work: Task) -> Restored:
 
 def _make_room(work: Task) -> None:
     """Create the database and remove what a killed restore left."""
-    if work.before is None:
+    if not _end_earlier(work):
         name = sql.identifier(work.target.database)
         work.client.ask(_CREATE_DATABASE.format(name, work.everywhere))
-    _end_earlier(work)
     if work.left is not None:
         _drop(work, work.left)
 
 
-def _end_earlier(work: Task) -> None:
-    for earlier in operation.beginning(work.client, work.id):
-        operation.kill(work.client, earlier)
+def _end_earlier(work: Task) -> bool:
+    """End what a killed restore left at work; return whether the database is there."""
+    (found,) = work.client.ask(
+        _EARLIER.format(operation.at_work(work.id), sql.literal(work.target.database))
+    )
+    for operation_id in found["earlier"]:
+        earlier = operation.find(work.client, operation_id)
+        if earlier is not None:
+            operation.kill(work.client, earlier)
+    return bool(int(found["databases"]))
 
 
 def _drop(work: Task, found: Listed) -> None:
@@ -98,18 +115,21 @@ def _removed_on_failure(work: Task) -> Iterator[None]:
         raise
 
 
-def _run(work: Task) -> Operation:
-    """Have the server restore, in our turn. Return how that ended."""
+def _run(work: Task, asked: str = operation.NOTHING) -> Operation:
+    """Have the server restore, in our turn. Return how that ended.
+
+    asked: what the server is asked of the restored table, an expression.
+    """
     client, settings, operation_id = work.client, work.job.source_settings, f"{work.id}-{uuid4()}"
     statement = _statement(work, operation_id)
     with work.job.turn(), client.begun(statement) as begun:
         work.job.expect(sum(manifest.stored_size for manifest in work.manifests))
-        operation.await_answer(client, work.about, operation_id, begun, settings, work.job.advance)
-    known = operation.known(client, work.about, operation_id)
-    done = operation.awaited(client, work.about, known, settings, lambda moved: None)
-    if not done.done:
-        raise client.explained(done.error)
-    return done
+        ended = operation.await_answer(
+            client, work.about, operation_id, begun, settings, work.job.advance
+        )
+    if ended is not None and not ended.done:
+        raise client.explained(ended.error)
+    return operation.known(client, work.about, operation_id, asked)
 
 
 def _statement(work: Task, operation_id: str) -> str:
@@ -134,12 +154,11 @@ def _statement(work: Task, operation_id: str) -> str:
     )
 
 
-def _rows(work: Task, found: Listed) -> dict[str, Any]:
-    """Count rows, but only where they are stored: counting the rows of a queue consumes them."""
-    if not found.stores:
-        return {}
-    (counted,) = work.client.ask(_COUNT.format(found.relation))
-    return {"rows": int(counted["rows"])}
+def _rows_asked(work: Task) -> str:
+    """Ask for the number of rows, but only of tables: counting those of a queue consumes them."""
+    carried = work.manifests[-1].objects[0]
+    stored = carried.id.subtype == "table" and stores(str(carried.facts.get("engine")))
+    return _COUNT.format(work.beside) if stored else operation.NOTHING
 
 
 def _move(work: Task) -> None:

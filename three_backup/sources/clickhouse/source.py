@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
@@ -21,6 +21,9 @@ from three_backup.sources.jobs import (
     Say,
     Wanted,
 )
+
+if TYPE_CHECKING:
+    from three_backup.sources.clickhouse.relations import KnownServer
 
 
 class ClickhouseSource:
@@ -66,17 +69,20 @@ class ClickhouseSource:
         clear(job)
 
     def reading(self, store: Store) -> Restorer:
-        return _Restorer(store)
+        from three_backup.sources.clickhouse.relations import KnownServer
+
+        return _Restorer(store, KnownServer())
 
 
 @dataclass(frozen=True, slots=True)
 class _Restorer:
     store: Store
+    server: "KnownServer"
 
     def restore(self, job: RestoreJob) -> Iterator[tuple[Wanted, Restored | BackupError]]:
         from three_backup.sources.clickhouse.restore import restore
 
-        return restore(job, self.store)
+        return restore(job, self.store, self.server)
 
     def plan(self, job: RestoreJob) -> Iterator[tuple[Wanted, Planned | BackupError]]:
         from three_backup.sources.clickhouse.plan import plan

@@ -14,9 +14,9 @@ from three_backup.sources.clickhouse.options import cluster_of
 from three_backup.sources.clickhouse.relations import (
     RESTORING,
     SYSTEM,
+    KnownServer,
     Listed,
     Server,
-    read_server,
     relations,
 )
 from three_backup.sources.jobs import RestoreJob, Wanted
@@ -53,13 +53,16 @@ class Task:
         return [files.manifest for files in self.job.chain]
 
 
-def prepare(job: RestoreJob, store: Store, wanted: Wanted) -> Task:
+def prepare(
+    job: RestoreJob, store: Store, wanted: Wanted, known: KnownServer | None = None
+) -> Task:
     """Return the work of one restore; changes nothing yet.
 
     Raises BackupError if the target is in the way or belongs to another cluster.
     """
     client = connect(str(wanted.target), store.storage)
-    server, target = read_server(client, job.source_settings), sql.relation(wanted.target)
+    server = (known or KnownServer()).read(client, job.source_settings)
+    target = sql.relation(wanted.target)
     if wanted.target.level1 != server.cluster:
         raise BackupError(
             "clickhouse.cluster",
