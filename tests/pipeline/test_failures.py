@@ -138,8 +138,8 @@ class Hanging:
         self._first = threading.Lock()
 
     def __call__(self, request: Request, forward: Forward) -> Answer:
-        is_part = request.is_("PUT", "uploadId") and not self.free.is_set()
-        if is_part and not self._first.acquire(blocking=False):
+        is_part = request.is_("PUT", "uploadId") and len(request.body) >= MEGABYTE
+        if is_part and not self.free.is_set() and not self._first.acquire(blocking=False):
             self.over.wait()
             return Answer(0, {}, b"")
         return forward()

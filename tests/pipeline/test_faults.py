@@ -31,7 +31,7 @@ from three_backup.sources.postgres.index import INDEX
 REQUESTS = 40
 """The most requests of the tools in one cycle, and a few more."""
 OF_CLICKHOUSE = 42
-OF_RESTORES = 12
+OF_RESTORES = 16
 _NUMBERS = count(1)
 
 

@@ -183,7 +183,7 @@ class OpenedChain:
         """Read what tells which blocks are hidden, then all that is not."""
         yield from read_ahead(self._batches(links, _comes_first))
         yield from read_ahead(
-            self._batches(links, lambda need: not _comes_first(need) and assembly.shows(need))
+            self._batches(links, lambda need: _comes_later(need) and assembly.shows(need))
         )
 
     def _batches(self, links: Sequence[Link], wants: Callable[[Need], bool]) -> Iterator[Batch]:
@@ -192,10 +192,14 @@ class OpenedChain:
         for files, index, link, label in reversed(chain):
             yield from batches(files, index.groups, {*link, label}, wants)
 
-    def _sizes(self, links: Sequence[Link]) -> list[dict[str, int]]:
-        """Return the bytes to read of each link, by pack."""
+    def _sizes(self, links: Sequence[Link]) -> list[Counter[str]]:
+        """Return the most bytes to read of each link, by pack."""
         chain = zip(self._indexes, links, self._labels(), strict=True)
-        return [sizes(index.groups, {*link, label}) for index, link, label in chain]
+        return [
+            sizes(index.groups, {*link, label}, _comes_first)
+            + sizes(index.groups, {*link, label}, _comes_later)
+            for index, link, label in chain
+        ]
 
     def _local_is_here(self) -> bool:
         with_local = (counted for counted in self._files if counted.manifest.file(Tier.LOCAL.pack))
@@ -245,6 +249,10 @@ class Counted:
 def _comes_first(need: Need) -> bool:
     """Tell whether a frame says what others hide, or what begins where."""
     return has_header(need) or any(part.file.path == LABEL for part in need.slices)
+
+
+def _comes_later(need: Need) -> bool:
+    return not _comes_first(need)
 
 
 def _check_local(files: SnapshotFiles) -> None:

@@ -1,6 +1,6 @@
 """Fetch, check and decompress the frames of packs, ahead of whoever uses them."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -49,12 +49,16 @@ def batches(
             yield Batch(files, pack, run)
 
 
-def sizes(groups: Sequence[Group], wanted: Iterable[File]) -> dict[str, int]:
+def sizes(
+    groups: Sequence[Group], wanted: Iterable[File], wants: Callable[[Need], bool]
+) -> Counter[str]:
     """Return how many bytes batches() will read, by pack."""
-    return {
-        pack: sum(map(length_of_run, runs(needs, _BATCH_SIZE)))
-        for pack, needs in needs_of(groups, wanted).items()
-    }
+    return Counter(
+        {
+            pack: sum(map(length_of_run, runs(filter(wants, needs), _BATCH_SIZE)))
+            for pack, needs in needs_of(groups, wanted).items()
+        }
+    )
 
 
 def read_ahead(wanted: Iterable[Batch]) -> Iterator[list[Piece]]:
