@@ -261,10 +261,10 @@ def test_one_broken_object_does_not_stop_the_others(
     run(live, shop, "DROP TABLE orders CASCADE")
     wanted = [in_place(table(shop, name)) for name in ("customer", "never", "orders")]
     outcomes = restoring.all(chain, *wanted)
-    assert {target.level3: type(outcome) for target, outcome in outcomes.items()} == {
-        "customer": BackupError,
-        "never": BackupError,
-        "orders": Restored,
+    assert {target.level3: isinstance(one, Restored) for target, one in outcomes.items()} == {
+        "customer": False,
+        "never": False,
+        "orders": True,
     }
 
 
