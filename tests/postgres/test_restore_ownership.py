@@ -609,7 +609,7 @@ def test_root_follows_no_link_that_the_user_of_the_server_plants_meanwhile(
     planted: list[Path] = []
 
     def plant(_: int) -> None:
-        for folder in restoring.folder.glob("*/link0/global"):
+        for folder in restoring.folder.glob("*/pgdata/global"):
             if not planted:
                 with acting_as(user):
                     folder.rename(folder.with_name("aside"))
