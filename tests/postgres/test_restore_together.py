@@ -70,3 +70,18 @@ def test_one_that_fails_does_not_keep_the_others_from_coming_back(
     with psycopg.connect(live.conninfo(database)) as connection:
         left = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ 'restore'")
         assert left.fetchall() == []
+
+
+def test_a_database_that_was_made_is_told_of_though_the_transaction_failed(
+    live: PostgresServer, database: str, taking: Taking, restoring: Restoring
+) -> None:
+    names, other = ["t1", "bad", "t2"], f"{database}_other"
+    _made(live, database, names)
+    at_home = f"ALTER TABLE bad ADD CHECK (current_database() <> '{other}')"
+    run(live, database, at_home)
+    chain = [taking.take()]
+    wanted = [beside(table(database, name), level1=other) for name in names]
+    outcomes = restoring.all(chain, *wanted)
+    notes = [note for one in outcomes.values() if isinstance(one, Restored) for note in one.notes]
+    assert [isinstance(one, BackupError) for one in outcomes.values()].count(True) == 1
+    assert notes == [f"the database {other} was not there, now created"]

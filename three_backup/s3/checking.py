@@ -1,4 +1,4 @@
-"""By which hash a store checks the parts that it receives: it has to prove that.
+"""The hash by which a store checks the parts that it receives, proved by an upload of our own.
 
 A SHA-256 costs a third of an MD5 where the processor helps, and nothing where it is known already.
 But a store may pass over it, and then nothing would tell that a part was damaged on its way. So it

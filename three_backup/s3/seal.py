@@ -15,7 +15,7 @@ class Check(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What a store was found to do with the hash of a part."""
+    """The use that a store was found to make of the hash of a part."""
 
     check: Check  # compares it with this
     tells_md5: bool = False  # answers with the MD5 of what arrived, as far as that was looked at

@@ -1,4 +1,4 @@
-"""What a person should know of an object that came back."""
+"""Notes for people on an object that came back."""
 
 from collections.abc import Iterator
 

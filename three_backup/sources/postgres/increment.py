@@ -55,7 +55,7 @@ def most_header(size: int) -> int:
 
 
 class Header(NamedTuple):
-    """What the header of an INCREMENTAL file says."""
+    """The header of an INCREMENTAL file."""
 
     size: int  # bytes until the first block, padding included
     numbers: tuple[int, ...]  # of the blocks that follow, in their order

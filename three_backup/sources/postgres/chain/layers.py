@@ -1,4 +1,4 @@
-"""What each link of a chain gives of one file.
+"""The layers of one file: the blocks that each link of a chain holds of it.
 
 A block that a newer link gave hides that of older ones, as in pg_combinebackup. So once the
 headers of the increments are known, each block has one place to come from: it is written once, and
@@ -54,7 +54,7 @@ class _Runs:
 
 @dataclass(slots=True)
 class _Layer:
-    """What one link gives."""
+    """The blocks that one link holds."""
 
     file: File
     runs: _Runs | None  # what shows; None until the header of an increment has come

@@ -1,4 +1,4 @@
-"""Restores a whole cluster as a data directory that PostgreSQL itself found complete."""
+"""Restores a whole cluster as a complete data directory, with a manifest of all its files."""
 
 import os
 from collections.abc import Mapping

@@ -81,7 +81,9 @@ def in_batches(
     size = 0
     for group in groups:
         own = plain.get(group[0].root.oid, _LARGEST_TOGETHER + 1)
-        if batch and (len(batch) == _MOST_TOGETHER or size + own > _LARGEST_TOGETHER):
+        elsewhere = batch and batch[0][0].target.level1 != group[0].target.level1
+        full = len(batch) == _MOST_TOGETHER or size + own > _LARGEST_TOGETHER
+        if batch and (full or elsewhere):
             yield batch
             batch, size = [], 0
         batch.append(group)

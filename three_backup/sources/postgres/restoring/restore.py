@@ -249,12 +249,11 @@ class _Databases:
         self._unused: set[str] = set()
 
     def provide(self, database: str) -> bool:
-        """Create the database if it is missing, and return whether it was."""
-        if database_exists(database):
-            return False
-        create_database(self._scratch, database)
-        self._unused.add(database)
-        return True
+        """Create the database if it is missing; return whether it is new and holds nothing yet."""
+        if not database_exists(database):
+            create_database(self._scratch, database)
+            self._unused.add(database)
+        return database in self._unused
 
     def keep(self, database: str) -> None:
         self._unused.discard(database)

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
+from typing import Self
 
 from three_backup.errors import BackupError
 from three_backup.model.objects import AS_BYTES, ObjectId
@@ -15,7 +16,7 @@ from three_backup.sources.postgres.chain.opened import OpenedChain
 from three_backup.sources.postgres.replaying.landing import landing_before, replay_of
 from three_backup.sources.postgres.replaying.recovery import Reached, Replay
 from three_backup.sources.postgres.restoring.family import read_family, read_files
-from three_backup.sources.postgres.scratch.binaries import find_binaries
+from three_backup.sources.postgres.scratch.binaries import Binaries, find_binaries
 from three_backup.sources.postgres.scratch.folder import scratch_folder
 from three_backup.sources.postgres.scratch.locales import let_into_databases
 from three_backup.sources.postgres.scratch.login import let_superuser_in
@@ -58,36 +59,25 @@ def revived(
     (partitions, a table that was rewritten while the snapshot was taken), it starts again with
     those. Raises BackupError where the files are still unknown after some attempts.
     """
-    settings, manifest = job.source_settings, job.chain[-1].manifest
-    user = scratch_user(settings.scratch_user)
-    binaries = find_binaries(
-        int(manifest.facts["version"]) // 10000, settings.pg_bindir, os.environ
-    )
-    parent = scratch_parent(settings.scratch_dir, job.work_dir, user, make=rows)
-    superuser = str(manifest.facts["superuser"])
+    ground = _Ground.of(job, chain, make=rows)
     files = {object_id: set(chain.newest.objects.get(object_id, ())) for object_id in objects}
     failed: dict[ObjectId, BackupError] = {}
     then = _Databases.of(chain, objects)
     for _ in range(_MOST_ATTEMPTS):
         with ExitStack() as stack:
-            folder = stack.enter_context(scratch_folder(parent, user))
             relations = _relations(chain, files, failed) | then.templates if rows else set()
-            verifying = binaries if job.verify else None
-            chain.lay_out(relations, then.numbers, folder, user, verifying)
             replay = _replay(job)
-            recover = None if replay is None else replay.recover
-            server = stack.enter_context(
-                scratch_server(binaries, folder, user, superuser, recover)
-            )
+            server = stack.enter_context(ground.server(relations, then.numbers, replay))
             exact = bool(job.options.get("exact"))
             reached = None if replay is None else replay.told(exact=exact)
             if reached is not None and reached.too_far is not None:
+                manifest = job.chain[-1].manifest
                 job = replace(job, landing=landing_before(manifest, reached.too_far))
                 continue
             if reached is not None and then.are_others(server, reached, chain):
                 continue
-            let_superuser_in(server, user, then.names)
-            let_into_databases(server, user, then.names)
+            let_superuser_in(server, ground.user, then.names)
+            let_into_databases(server, ground.user, then.names)
             when = "when the snapshot was taken" if reached is None else "at that moment"
             _roll_back_prepared(server, then.names, job.say, when)
             if _learn(server, chain, files, failed) <= relations or not rows:
@@ -99,6 +89,45 @@ def revived(
     raise BackupError(
         "postgres.files_unknown", "postgres: the files of the wanted tables cannot be determined"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Ground:
+    """The place where the scratch server runs, and all that each attempt shares."""
+
+    chain: OpenedChain
+    binaries: Binaries
+    parent: Path
+    user: str | None
+    superuser: str
+    verify: bool
+
+    @classmethod
+    def of(cls, job: RestoreJob, chain: OpenedChain, *, make: bool) -> Self:
+        settings, facts = job.source_settings, job.chain[-1].manifest.facts
+        user = scratch_user(settings.scratch_user)
+        return cls(
+            chain=chain,
+            binaries=find_binaries(int(facts["version"]) // 10000, settings.pg_bindir, os.environ),
+            parent=scratch_parent(settings.scratch_dir, job.work_dir, user, make=make),
+            user=user,
+            superuser=str(facts["superuser"]),
+            verify=job.verify,
+        )
+
+    @contextmanager
+    def server(
+        self, relations: set[str], databases: set[str] | None, replay: Replay | None
+    ) -> Iterator[ScratchServer]:
+        """Lay out the relations in a folder of their own, and run the server there."""
+        recover = None if replay is None else replay.recover
+        verifying = self.binaries if self.verify else None
+        with scratch_folder(self.parent, self.user) as folder:
+            self.chain.lay_out(relations, databases, folder, self.user, verifying)
+            with scratch_server(
+                self.binaries, folder, self.user, self.superuser, recover
+            ) as server:
+                yield server
 
 
 @dataclass(slots=True)
