@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from pwd import getpwnam
 
 from three_backup.errors import BackupError
 from three_backup.host.durable import sync_directory
@@ -71,8 +72,11 @@ def building_site(
     site = BuildingSite(directory, tablespaces, user)
     _end_server_of_killed(site)
     check_folders(site)
-    made = [folder for folder in site.folders if not folder.exists()]
+    parents = dict.fromkeys(parent for folder in site.folders for parent in _missing(folder))
+    made = [folder for folder in (*parents, *site.folders) if not folder.exists()]
     try:
+        for parent in parents:
+            _make_parent(parent, user)
         for folder in (*site.folders, site.folder):
             _make(folder, user)
         with acting_as(user):
@@ -142,15 +146,29 @@ def _check_apart(folders: Sequence[Path]) -> None:
 
 
 def _check_free(folder: Path, user: str | None) -> None:
-    if not folder.parent.is_dir():
+    missing = _missing(folder)
+    there = missing[0].parent if missing else folder.parent
+    if not there.is_dir():
+        raise _refused(folder, f"{there} is not a folder", "")
+    if missing and not _is_ours(there, user):
         raise _refused(folder, f"the folder {folder.parent} is missing", "make it")
-    if not can_enter(folder.parent, user):
+    if not can_enter(there, user):
         who = f"user {user}, who will own it," if user else "this user"
-        raise _refused(folder, f"{who} may not enter {folder.parent}", "open it (chmod o+x)")
+        raise _refused(folder, f"{who} may not enter {there}", "open it (chmod o+x)")
     if os.path.lexists(folder):
         _check_empty(folder)
-    elif not os.access(folder.parent, os.W_OK):
-        raise _refused(folder, f"{folder.parent} may not be written to", "")
+    elif not os.access(there, os.W_OK):
+        raise _refused(folder, f"{there} may not be written to", "")
+
+
+def _missing(folder: Path) -> list[Path]:
+    """Return the folders above that do not exist yet, the outermost first."""
+    return [parent for parent in reversed(folder.parents) if not os.path.lexists(parent)]
+
+
+def _is_ours(folder: Path, user: str | None) -> bool:
+    """Tell whether nobody else can change what we make in the folder."""
+    return folder.stat().st_uid in (os.geteuid(), *([getpwnam(user).pw_uid] if user else []))
 
 
 def _check_empty(folder: Path) -> None:
@@ -185,6 +203,13 @@ def _unfinished(folder: Path) -> BackupError:
     )
 
 
+def _make_parent(folder: Path, user: str | None) -> None:
+    """Make a folder that others may enter; it belongs to the owner of the one that it lies in."""
+    with acting_as(user if folder.parent.stat().st_uid != os.geteuid() else None):
+        folder.mkdir(mode=0o755)
+        folder.chmod(0o755)
+
+
 def _make(folder: Path, user: str | None) -> None:
     folder.mkdir(mode=0o700, exist_ok=True)
     folder.chmod(0o700)
@@ -194,12 +219,12 @@ def _make(folder: Path, user: str | None) -> None:
 def _clear(site: BuildingSite, made: Sequence[Path]) -> None:
     """Empty the folders and remove those that were made; before, all were empty or absent."""
     for folder in site.folders:
-        with suppress(FileNotFoundError):
-            with acting_as(site.user):
-                for entry in list(os.scandir(folder)):
-                    if entry.is_dir(follow_symlinks=False):
-                        shutil.rmtree(entry.path)
-                    else:
-                        Path(entry.path).unlink()
-            if folder in made:
-                folder.rmdir()
+        with suppress(FileNotFoundError), acting_as(site.user):
+            for entry in list(os.scandir(folder)):
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path)
+                else:
+                    Path(entry.path).unlink()
+    for folder in reversed(made):
+        with suppress(OSError):  # it was not made yet, or somebody uses it meanwhile
+            folder.rmdir()
