@@ -105,6 +105,23 @@ def test_a_restore_without_room_touches_nothing(noisy: Host, room: int) -> None:
 
 
 @only_root
+@only_root
+def test_a_check_sees_a_full_disk_and_one_too_small_for_the_next_base(noisy: Host) -> None:
+    with disk(noisy.local_dir, f"size={4 * ROOM}"):
+        noisy.good("tb-run")
+        assert "room: " in noisy.good("tb-check -s host -s postgres").stdout
+        used = sum(path.stat().st_blocks * 512 for path in noisy.local_dir.rglob("*"))
+        _mount("mount", "-o", f"remount,size={used + MEGABYTE}", str(noisy.local_dir))
+        tight = noisy.sh(
+            "tb-check --json -s postgres | jq -r 'select(.finding.subject==\"room\")'"
+        )
+        assert '"mark": "note"' in tight.stdout
+        (noisy.local_dir / "filler").write_bytes(bytes(MEGABYTE - 4096))
+        full = noisy.sh("tb-check -s host")
+        assert full.status == 1
+        assert "no space left on device" in full.stdout
+
+
 def test_a_folder_that_cannot_be_written_is_said(noisy: Host) -> None:
     with disk(noisy.local_dir, "ro"):
         for command in ("tb-run", CYCLE.format("--base")):

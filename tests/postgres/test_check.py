@@ -11,7 +11,7 @@ from three_backup.demo.servers import PostgresServer
 from three_backup.model.findings import Finding, Mark
 from three_backup.model.schedule import Cron
 from three_backup.model.storage import Storage
-from three_backup.sources.jobs import CheckJob
+from three_backup.sources.jobs import CheckJob, Room
 from three_backup.sources.postgres.source import PostgresSource
 
 from .taking import run
@@ -79,3 +79,24 @@ def test_a_host_without_the_programs_of_the_server_is_told_the_package(
     found = findings(settings(tmp_path))
     assert found["restores"].mark is Mark.BAD
     assert "install the package postgresql-" in found["restores"].remedy
+
+
+@pytest.mark.parametrize(
+    ("last_base", "free", "said"),
+    [
+        (None, 1 << 40, "a base takes at most"),
+        (None, 0, "a base takes at most"),
+        (5_000_000, 5_000_000, "the last base took 5 MB"),
+        (5_000_000, 4_999_999, "the last base took 5 MB"),
+    ],
+)
+def test_the_room_for_the_next_base_is_compared_with_what_is_free(
+    live: PostgresServer, last_base: int | None, free: int, said: str
+) -> None:
+    room = Room(Path("/backups"), free, last_base)
+    job = CheckJob(settings(live.bindir), NOW, room)
+    (found,) = (one for one in PostgresSource().check(job) if one.subject == "room")
+    assert said in found.sentence
+    fits = free >= (last_base or 1)
+    assert found.mark is (Mark.GOOD if fits else Mark.NOTE)
+    assert bool(found.remedy) is not fits

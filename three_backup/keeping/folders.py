@@ -1,17 +1,22 @@
 """Keeps snapshots in folders of this host, from which they are uploaded."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 from three_backup.catalog.catalog import Catalog
+from three_backup.errors import BackupError
 from three_backup.keeping.base import KeptNearby
 from three_backup.keeping.sending import Sending, Sent, sent_files
+from three_backup.model.findings import Finding
 from three_backup.model.objects import Carrier
-from three_backup.model.snapshots import Manifest, SnapshotId, Stored
+from three_backup.model.snapshots import Kind, Manifest, SnapshotId, Stored
 from three_backup.screen.progress import Transfer
 from three_backup.sources.base import FolderSource
-from three_backup.sources.jobs import FolderJob, Say, SnapshotJob
+from three_backup.sources.jobs import CheckJob, FolderJob, Room, Say, SnapshotJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,11 @@ class FolderKeeping(KeptNearby):
         self, catalog: Catalog, carrier: Carrier, listed: Sequence[Stored], say: Say
     ) -> Sequence[Stored]:
         return listed
+
+    def check(self, job: CheckJob, catalog: Catalog) -> Iterator[Finding]:
+        folder = catalog.storage.local_dir
+        room = Room(folder, _free(folder), _last_base(catalog, self.source.type))
+        return self.source.check(replace(job, room=room))
 
     def take(self, catalog: Catalog, job: SnapshotJob) -> Manifest:
         with catalog.local.begin(job.carrier, job.snapshot) as directory:
@@ -50,3 +60,21 @@ class FolderKeeping(KeptNearby):
 
     def is_at_source(self, catalog: Catalog, carrier: Carrier, stored: Stored) -> bool:
         return False
+
+
+def _free(folder: Path) -> int:
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    return disk_usage(there).free
+
+
+def _last_base(catalog: Catalog, source_type: str) -> int | None:
+    """Return the bytes of the newest base of any carrier; None if there is none, or S3 is away."""
+    bases = {}
+    with suppress(BackupError):
+        for carrier in catalog.carriers(source_type):
+            for stored in catalog.snapshots(carrier):
+                if stored.id.kind is Kind.BASE:
+                    bases[stored.id.time] = carrier, stored
+        if bases:
+            return catalog.manifest(*bases[max(bases)]).stored_size
+    return None

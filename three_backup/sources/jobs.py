@@ -123,11 +123,21 @@ class RestoreJob:
 
 
 @dataclass(frozen=True, slots=True)
+class Room:
+    """The room on this host for snapshots that are put together there. Sizes in bytes."""
+
+    folder: Path
+    free: int
+    last_base: int | None  # what the newest base takes; None: not known
+
+
+@dataclass(frozen=True, slots=True)
 class CheckJob:
     """A server to check."""
 
     source_settings: Settings
     now: datetime
+    room: Room | None = None  # None: nothing of the source is put on this host, or nobody asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,8 @@ Tell = Callable[[Finding], None]
 _HOST, _S3 = "host", "s3"
 _COLOURS = {Mark.GOOD: Colour.GREEN, Mark.NOTE: Colour.YELLOW, Mark.BAD: Colour.RED}
 _USUAL_WIDTH = 78
+_A_LITTLE = 1 << 16
+"""Bytes that are written to see whether the disk takes any: as much as small manifests have."""
 _MARGIN = " " * 8
 """As wide as a mark and the blanks around it."""
 
@@ -105,7 +107,9 @@ def _look_at_host(invocation: Invocation, tell: Tell) -> None:
 @translated()
 def _writable(folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with TemporaryFile(dir=folder):
+    with TemporaryFile(dir=folder) as file:
+        file.write(bytes(_A_LITTLE))
+        file.flush()
         free = shutil.disk_usage(folder).free
     return f"{folder} can be written, {formats.size(free)} are free"
 

@@ -11,7 +11,8 @@ from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
 from three_backup.model.findings import Finding, Mark, bad, good, note, tried
 from three_backup.screen.formats import counted, duration
-from three_backup.sources.jobs import CheckJob
+from three_backup.screen.formats import size as formatted
+from three_backup.sources.jobs import CheckJob, Room
 from three_backup.sources.postgres.check_here import (
     check_blocks,
     lacking_here,
@@ -43,6 +44,10 @@ _ROLE = """
 SELECT current_user::text, (SELECT setting::int FROM pg_catalog.pg_settings
                              WHERE name = 'wal_summary_keep_time')
 """
+_SIZE = """
+SELECT coalesce(sum(pg_catalog.pg_database_size(oid)), 0)::int8 FROM pg_catalog.pg_database
+ WHERE pg_catalog.has_database_privilege(oid, 'CONNECT')
+"""
 
 
 def check(job: CheckJob) -> Iterator[Finding]:
@@ -50,6 +55,7 @@ def check(job: CheckJob) -> Iterator[Finding]:
         cluster = read_cluster(connection)
         with as_stored(connection):
             ((role, minutes),) = connection.execute(_ROLE).fetchall()
+        ((size,),) = connection.execute(_SIZE)
         found = databases(connection)
         configuration = _configuration(connection, quoted(role))
         inside = list(tablespaces_inside(connection))
@@ -61,6 +67,8 @@ def check(job: CheckJob) -> Iterator[Finding]:
     yield configuration
     yield from inside
     yield from wal
+    if job.room is not None:
+        yield _room(job.room, size)
     entered = [database for database in found if not database.closed]
     yield from _databases(entered)
     yield from odd_names(entered)
@@ -128,6 +136,18 @@ def _configuration(connection: "Connection", role: str) -> Finding:
             "names; or be root on the host of the server, with its socket in PGHOST",
         )
     return good(subject, "settings and files are read, a whole cluster comes back with them")
+
+
+def _room(room: Room, size: int) -> Finding:
+    """Compare what is free with what a base will take. size: of all databases, uncompressed."""
+    subject, free = "room", f"{room.folder} has {formatted(room.free)} free"
+    if room.last_base is None:
+        takes, needed = f"a base takes at most {formatted(size)}, mostly a fifth of that", size
+    else:
+        takes, needed = f"the last base took {formatted(room.last_base)}", room.last_base
+    if room.free < needed:
+        return note(subject, f"{free}, but {takes}", "make room there, or set local_dir")
+    return good(subject, f"{free}, and {takes}")
 
 
 def _databases(found: Sequence[Database]) -> Iterator[Finding]:
