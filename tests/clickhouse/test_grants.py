@@ -126,6 +126,7 @@ def test_the_page_grants_what_backups_and_restores_and_drills_need(
     for object_id in OBJECTS:
         taking.restore(object_id, overwrite=True)
         taking.restore(object_id, level2="another")
+    assert taking.drill(OBJECTS[0]).facts["rows"] == 100
     restricted.grant(*granted("verify"))
     assert taking.drill(OBJECTS[0]).facts["rows"] == 100
     with pytest.raises(BackupError) as refused:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from three_backup.config import Configuration, environment_file
+from three_backup.config import Configuration, environment_file, load
 from three_backup.errors import ConfigurationError
 from three_backup.model.storage import Storage
 
@@ -51,3 +51,26 @@ def test_without_a_file_nothing_is_added(tmp_path: Path) -> None:
 def test_a_named_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="no such file"):
         environment_file(configuration(None), tmp_path / "none", {})
+
+
+def test_what_restores_reads_the_file_for_restores_first(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("PGHOST=db1\nPGUSER=backup\nPGPASSWORD=weak\n")
+    (tmp_path / ".env.restore").write_text("PGUSER=restore\nPGPASSWORD=strong\n")
+    beside = configuration(tmp_path / "three_backup.yaml")
+    assert environment_file(beside, None, {}, restores=True) == {
+        "PGHOST": "db1",
+        "PGUSER": "restore",
+        "PGPASSWORD": "strong",
+    }
+    assert environment_file(beside, None, {})["PGUSER"] == "backup"
+    assert environment_file(beside, tmp_path / ".env", {}, restores=True)["PGUSER"] == "backup"
+
+
+def test_a_file_for_restores_that_everybody_can_read_is_warned_about(tmp_path: Path) -> None:
+    path = tmp_path / "three_backup.yaml"
+    path.write_text("")
+    for name, mode in ((".env", 0o600), (".env.restore", 0o644)):
+        (tmp_path / name).write_text("PGPASSWORD=strong\n")
+        (tmp_path / name).chmod(mode)
+    (warning,) = load(path, {}).warnings
+    assert warning.startswith(f"{tmp_path}/.env.restore: it holds secrets")

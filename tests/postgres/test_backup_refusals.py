@@ -14,6 +14,14 @@ from .flipping import flipping_proxy
 from .taking import Taking, ask, run
 
 _NUMBERS = count(1)
+_REJECTED = (
+    (
+        "replication all 127.0.0.1/32",
+        'host replication "postgres" 127.0.0.1/32 scram-sha-256',
+    ),
+    ("all all 127.0.0.1/32", 'host "postgres" "postgres" 127.0.0.1/32 scram-sha-256'),
+)
+"""What a line rejects, and the line that lets in."""
 _WORK = "CREATE TABLE work AS SELECT generate_series(1, 20000) AS id"
 
 
@@ -79,6 +87,27 @@ def test_a_missing_line_of_pg_hba_is_written_out(own: PostgresServer, taking: Ta
         taking.take()
     assert refusal.value.code == "postgres.no_hba"
     assert refusal.value.hint.endswith('local replication "postgres" scram-sha-256')
+
+
+@pytest.mark.parametrize(("rejected", "line"), _REJECTED)
+def test_a_line_of_pg_hba_that_rejects_gets_one_above_it(
+    own: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+    taking: Taking,
+    rejected: str,
+    line: str,
+) -> None:
+    lets_in = "local all all trust\nhost all all 127.0.0.1/32 trust\n"
+    (own.pgdata / "pg_hba.conf").write_text(f"host {rejected} reject\n{lets_in}")
+    own.restart()
+    monkeypatch.setenv("PGHOST", "127.0.0.1")
+    with pytest.raises(BackupError) as refusal:
+        taking.take()
+    assert refusal.value.code == "postgres.no_hba"
+    assert refusal.value.hint == (
+        "add this line to pg_hba.conf, above the one that rejects, and run SELECT "
+        f"pg_reload_conf(): {line}"
+    )
 
 
 def test_a_wrong_password_is_refused_and_not_repeated(

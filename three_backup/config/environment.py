@@ -1,33 +1,45 @@
-"""Credentials of the sources from a .env file, for clients that read their environment."""
+"""Credentials of the sources from .env files, for clients that read their environment."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from three_backup.config.configuration import Configuration
 from three_backup.errors import ConfigurationError
 
 BESIDE = ".env"
+FOR_RESTORES = ".env.restore"
+"""Read by tools that restore, before the other: backups need fewer rights than restores."""
 _PREFIXES = ("PG", "CLICKHOUSE_")
 
 
 def environment_file(
-    configuration: Configuration, path: Path | None, environ: Mapping[str, str]
+    configuration: Configuration,
+    path: Path | None,
+    environ: Mapping[str, str],
+    *,
+    restores: bool = False,
 ) -> dict[str, str]:
     """Return the variables to add to environ: from path, else from .env beside the configuration.
 
-    Only PG* and CLICKHOUSE_* count, and what is already set wins. Raises ConfigurationError where
-    path cannot be read.
+    A tool that restores reads .env.restore there first. Only PG* and CLICKHOUSE_* count, and what
+    is already set wins. Raises ConfigurationError where a file cannot be read.
     """
-    if path is None and configuration.path is not None:
-        beside = configuration.path.parent / BESIDE
-        path = beside if beside.is_file() else None
-    if path is None:
-        return {}
-    return {
-        name: value
-        for name, value in _variables(path).items()
-        if name.startswith(_PREFIXES) and name not in environ
-    }
+    found: dict[str, str] = {}
+    for each in _files(configuration, path, restores=restores):
+        for name, value in _variables(each).items():
+            if name.startswith(_PREFIXES) and name not in environ:
+                found.setdefault(name, value)
+    return found
+
+
+def _files(configuration: Configuration, path: Path | None, *, restores: bool) -> Iterator[Path]:
+    """Yield the files to read; the first that has a variable decides on it."""
+    if path is not None:
+        yield path
+    elif configuration.path is not None:
+        names = (FOR_RESTORES, BESIDE) if restores else (BESIDE,)
+        beside = (configuration.path.parent / name for name in names)
+        yield from (each for each in beside if each.is_file())
 
 
 def _variables(path: Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from three_backup.config.configuration import Configuration
-from three_backup.config.environment import BESIDE
+from three_backup.config.environment import BESIDE, FOR_RESTORES
 from three_backup.config.options import OPTIONS, option_named
 from three_backup.config.rules import Rule, overridden, understand
 from three_backup.config.sections import Mistake, Section, parse
@@ -64,7 +64,7 @@ def _warnings(path: Path, sections: Sequence[Section], rules: Sequence[Rule]) ->
 
 
 def _files_with_secrets(path: Path, sections: Sequence[Section]) -> Iterator[Path]:
-    yield path.parent / BESIDE
+    yield from (path.parent / name for name in (BESIDE, FOR_RESTORES))
     for entry in (entry for section in sections for entry in section.entries):
         named = option_named(entry.word)
         if named and OPTIONS[named[0]].secret:

@@ -25,12 +25,15 @@ def main(
     run: Callable[[Invocation], int | None],
     argv: list[str] | None = None,
     unable: Callable[[str, BackupError], int] | None = None,
+    *,
+    restores: bool = False,
 ) -> int:
     """Run a tool, and return its exit status.
 
     usage: its `--help` text, which begins with its name. run: may return an exit status of its
     own; otherwise the records that passed decide. unable: given the name and the error, says why
     the tool cannot do its work, and returns the exit status; without it standard error says so.
+    restores: see Invocation.
     """
     fill_closed_descriptors()
     os.umask(0o077)
@@ -40,7 +43,7 @@ def main(
         signals.listen()
         require_output()
         speak_utf8()
-        invocation = Invocation(name, parsed(usage, name, argv))
+        invocation = Invocation(name, parsed(usage, name, argv), restores=restores)
         if "--config" in invocation.arguments:
             _ = invocation.configuration  # its mistakes are told even without records
         status = run(invocation)

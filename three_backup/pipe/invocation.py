@@ -40,8 +40,10 @@ _LINGERING = 0.1
 class Invocation:
     """One run of a tool: its arguments, and where its records and sentences go."""
 
-    def __init__(self, name: str, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, arguments: Mapping[str, Any], *, restores: bool = False) -> None:
+        """restores: log in at the servers as a user who may restore, where one is configured."""
         self.name = name
+        self._restores = restores
         self.arguments = arguments  # for the Args of the tool; what tools share is read here
         self.config = _path(arguments.get("--config"))
         self.env_file = _path(arguments.get("--env-file"))
@@ -57,7 +59,8 @@ class Invocation:
     def configuration(self) -> Configuration:
         """The configuration, loaded at first use, with its .env put into our environment."""
         configuration = load(self.config, os.environ)
-        os.environ.update(environment_file(configuration, self.env_file, os.environ))
+        given = environment_file(configuration, self.env_file, os.environ, restores=self._restores)
+        os.environ.update(given)
         patience.configure(
             lambda source: configuration.source_settings(source).server_timeout.total_seconds()
         )

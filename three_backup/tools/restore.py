@@ -30,7 +30,7 @@ Options:
       --s3-prefix NAME        what another host backed up, below its s3_prefix
       --progress WHEN         draw a bar: auto, always or never [default: auto]
   -c, --config FILE           the configuration
-      --env-file FILE         PG* and CLICKHOUSE_* variables, instead of .env beside it
+      --env-file FILE         variables instead of .env.restore and .env beside it
   -h, --help                  show this
       --version               show the version
 
@@ -117,7 +117,7 @@ class Args:
 
 
 def main() -> int:
-    return pipe.main(__doc__, run)
+    return pipe.main(__doc__, run, restores=True)
 
 
 def run(invocation: Invocation) -> None:

@@ -10,7 +10,7 @@ Options:
       --content         read every row to its end, and compare with the last drill
       --read-only       read all that is stored and compare hashes, restore nothing
   -c, --config FILE     the configuration
-      --env-file FILE   PG* and CLICKHOUSE_* variables, instead of .env beside it
+      --env-file FILE   variables instead of .env.restore and .env beside it
   -h, --help            show this
       --version         show the version
 
@@ -93,7 +93,7 @@ class _Request:
 
 
 def main() -> int:
-    return pipe.main(__doc__, run)
+    return pipe.main(__doc__, run, restores=True)
 
 
 def run(invocation: Invocation) -> None:

@@ -30,17 +30,27 @@ _SESSION = (
 )
 _SAID = re.compile(r"(?:FATAL|ERROR|PANIC):\s+(.*)")
 _PREFIX = re.compile(r"^connection (?:failed|is bad): ")
+_NAME_A_ROLE = (
+    "set PGHOST, PGUSER and PGPASSWORD in .env (for restores in .env.restore) beside the "
+    "configuration, or write the password to ~/.pgpass"
+)
+_ADD = "add this line to pg_hba.conf and run SELECT pg_reload_conf(): "
+_ADD_ABOVE = (
+    "add this line to pg_hba.conf, above the one that rejects, and run SELECT pg_reload_conf(): "
+)
 _REFUSALS = (
     (
-        r"no pg_hba\.conf entry for replication|pg_hba\.conf rejects replication",
+        r"no pg_hba\.conf entry for replication",
         "postgres.no_hba",
-        "add this line to pg_hba.conf and run SELECT pg_reload_conf(): {line_of_replication}",
+        _ADD + "{line_of_replication}",
     ),
+    (r"no pg_hba\.conf entry", "postgres.no_hba", _ADD + "{line_of_database}"),
     (
-        r"no pg_hba\.conf entry|pg_hba\.conf rejects",
+        r"pg_hba\.conf rejects replication",
         "postgres.no_hba",
-        "add this line to pg_hba.conf and run SELECT pg_reload_conf(): {line_of_database}",
+        _ADD_ABOVE + "{line_of_replication}",
     ),
+    (r"pg_hba\.conf rejects", "postgres.no_hba", _ADD_ABOVE + "{line_of_database}"),
     (
         r"start WAL sender|start walsender",
         "postgres.no_replication_role",
@@ -59,7 +69,7 @@ _REFUSALS = (
     (
         r"authentication failed|no password supplied|role \".*\" does not exist",
         "postgres.denied",
-        "set PGUSER and PGPASSWORD in .env, or write the password to ~/.pgpass",
+        _NAME_A_ROLE,
     ),
     (
         r"database \".*\" does not exist",
@@ -213,7 +223,7 @@ def _identity(error: "psycopg.Error") -> Mapping[str, str]:
     connection = error.pgconn
     role = quoted(((connection and connection.user) or b"?").decode(*AS_BYTES))
     database = quoted(((connection and connection.db) or b"?").decode(*AS_BYTES))
-    address = re.search(r'from host "([^"]*)"', str(error))
+    address = re.search(r'(?:from|for) host "([^"]*)"', str(error))
     return {
         "role": role,
         "database": database,

@@ -60,7 +60,8 @@ def may_not_write(target: "Connection", refusal: str) -> BackupError:
     return BackupError(
         "postgres.may_not_write",
         f"PostgreSQL: role {role} may not do that in database {database}: {refusal}",
-        "restore as a superuser or its owner (PGUSER)" + _grant(refusal, database, role),
+        "name a superuser or its owner in .env.restore beside the configuration, by PGUSER and "
+        "PGPASSWORD" + _grant(refusal, database, role),
     )
 
 
