@@ -219,6 +219,19 @@ def test_s3_that_is_away_is_said_once_and_nothing_is_lost(noisy: Host) -> None:
     is_green(noisy)
 
 
+def test_a_run_waits_once_for_s3_that_is_away_and_the_next_run_anew(noisy: Host) -> None:
+    endpoint = noisy.s3.endpoint
+    noisy.configure(s3_endpoint=NOWHERE, s3_timeout="5s", wal="pull")
+    for _ in range(2):
+        failed = noisy.sh("tb-run")
+        assert failed.status in (1, 69)
+        assert failed.stderr.count("is tried again for up to") == 1, failed.stderr
+    noisy.configure(s3_endpoint=endpoint)
+    noisy.good("tb-run")
+    assert not list(noisy.local_dir.glob("locks/*.away"))
+    is_green(noisy)
+
+
 def test_a_storm_is_waited_for(noisy: Host, pytestconfig: pytest.Config) -> None:
     seconds = 60 if Sample.of(pytestconfig).everything else 10
     storm = Storm(seconds, refusal(429, "TooManyRequests"))

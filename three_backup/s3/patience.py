@@ -3,6 +3,7 @@
 The limit is a time, not a number of tries: a provider that throttles does so for minutes.
 """
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -10,6 +11,7 @@ from typing import Any
 
 from three_backup.host import signals
 from three_backup.model.storage import Storage
+from three_backup.s3.away import Away
 from three_backup.s3.failures import trouble
 
 Say = Callable[[str], None]
@@ -26,12 +28,13 @@ class Patience:
     """The patience with all requests of one client; its threads share it.
 
     Once it has run out, nothing is repeated until the server answers again: else a thousand
-    carriers would wait for it one after the other.
+    carriers would wait for it one after the other, and so would the stages of a run.
     """
 
     def __init__(self, storage: Storage, say: Say) -> None:
         self._storage = storage
         self._say = say
+        self._away = Away.of(storage.endpoint, os.environ)
         self._known = False
         self._exhausted = False
 
@@ -52,12 +55,17 @@ class Patience:
             self._known = True
         if what is None:
             self._exhausted = False
+            self._away.answered(time.time())
             return None
         now = time.monotonic()
         lost = now - request_dict["context"].setdefault(_SINCE, now)
         wait: float = min(0.1 * 2**attempts, _LONGEST_PAUSE)
-        if self._exhausted or lost + wait > self._limit.total_seconds():
+        if self._away.known(time.time()):
             self._exhausted = True
+        elif lost + wait > self._limit.total_seconds():
+            self._exhausted = True
+            self._away.give_up()
+        if self._exhausted:
             return None
         if lost + wait > _QUIET:
             self._say(f"{what}; it is tried again for up to {self._limit}")

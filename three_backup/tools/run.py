@@ -37,6 +37,7 @@ from three_backup.host.signals import StoppedError
 from three_backup.model import wal
 from three_backup.model.records import Record, malformed_line
 from three_backup.pipe import Invocation, translated
+from three_backup.s3 import away
 from three_backup.screen.progress import HEARTBEAT
 from three_backup.screen.terminal import Colour, painted
 from three_backup.watching import last_run, metrics, summary
@@ -94,6 +95,7 @@ def _run(
     *,
     quiet: bool,
 ) -> Exit:
+    away.forget(lock.path)
     started, done, account = time.monotonic(), Summary(), RunLedger()
     _tell(invocation, Event.START, {"headline": "the run begins"})
     before = _pulled(invocation, lock, log)  # a base needs the log from its beginning on
