@@ -38,7 +38,7 @@ def test_a_chain_begins_with_its_base(catalog: Catalog) -> None:
 @pytest.mark.parametrize(
     ("gone", "what"),
     [
-        (BASE, "cannot be restored: that of 2026-11-01T00:00:00Z, on which it builds, is gone"),
+        (BASE, "cannot be restored: that of 20261101T000000Z, on which it builds, is gone"),
         (CHILD, "was removed meanwhile"),
     ],
 )

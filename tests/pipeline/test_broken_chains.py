@@ -57,7 +57,7 @@ def test_a_hole_is_shown_and_refused_and_the_next_run_begins_anew(host: Host) ->
     ]
     status = host.sh("tb-status")
     assert (status.status, "base+1" in status.stdout) == (1, True)
-    sentence = f"{last} cannot be restored: that of {gone}, on which it builds, is gone"
+    sentence = f"{last} cannot be restored: that of {second[:16]}, on which it builds, is gone"
     shown = " ".join(status.stdout.split())
     assert f"{cluster}: {sentence}; the newest that can is {first}" in shown
 

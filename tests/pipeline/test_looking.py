@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import pytest
 
 from tests.lab.terminal import COLUMNS, on_terminal
 from tests.pipeline.conftest import BIN, Host
-from three_backup.model.snapshots import SnapshotId, rfc3339
 
 OURS = os.pathsep.join((str(BIN), str(Path(sys.executable).parent)))
 """A PATH without the programs of any source."""
@@ -137,14 +137,13 @@ def test_what_cannot_be_read_keeps_its_carrier_from_being_rotated(looked_at: Hos
 
 
 def test_a_table_is_restored_as_it_was_at_a_time(looked_at: Host) -> None:
-    first, second = looked_at.good("tb-list --stored --json").records[0]["snapshots"]
-    for snapshot, rows in ((first, [(1,)]), (second, [(1,), (2,)])):
-        taken = SnapshotId.parse(snapshot["id"])
-        assert taken is not None
+    shown = looked_at.good("TZ=Europe/Moscow tb-list --snapshots < /dev/null").stdout
+    first, second = re.findall(r"2\d{3}-\d\d-\d\d \d\d:\d\d:\d\d MSK", shown)
+    for taken, rows in ((first, [(1,)]), (second, [(1,), (2,)])):
         name = f"_{rows[-1][0]}"
         looked_at.good(
             f"tb-discover --stored -s {looked_at.table('customers')}"
-            f" | tb-restore --at {rfc3339(taken.time)} --level3-suffix {name}"
+            f" | TZ=Europe/Moscow tb-restore --at '{taken}' --level3-suffix {name}"
         )
         assert looked_at.rows(f"select * from customers{name} order by 1") == rows
 
@@ -160,7 +159,7 @@ def test_a_table_is_restored_as_it_was_at_a_time(looked_at: Host) -> None:
         ("postgres/table/no/such/table", 1, "no snapshot that may be restored holds it"),
         ("'postgres/table/*/public/c*' --level3 one", 2, "would both become"),
         ("'postgres/table/*/public/c*' --into incus", 2, "cannot be restored into 'incus'; leave"),
-        ("--at 2001-01-01 postgres", 1, "no snapshot is as old as 2001-01-01T"),
+        ("--at 2001-01-01 postgres", 1, "no snapshot is as old as 2001-01-01 00:00:00 "),
     ],
 )
 def test_a_slip_in_what_to_restore_is_one_sentence(

@@ -4,8 +4,11 @@ import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
+
+from three_backup.model.local_time import spoken
 
 from .conftest import Host
 
@@ -44,13 +47,18 @@ def test_a_table_as_it_was_at_a_time_stands_beside_the_live_one(archived: Host) 
     archived.execute("DELETE FROM users")
     lose_everything(archived)
     users = archived.table("users")
-    done = archived.good(f"tb-restore --at {moment} --level3-suffix _then {users}")
+    done = archived.good(
+        f"TZ=Europe/Moscow tb-restore --at {moment} --level3-suffix _then {users}"
+    )
     (record,) = done.records
     assert record["restored"]["moment"]["committed"] <= moment
     changed = "count(*) FILTER (WHERE name = 'changed')"
     assert archived.rows(f"SELECT count(*), {changed} FROM users_then") == [(99, 49)]
     assert archived.rows("SELECT count(*) FROM users") == [(0,)]
-    assert f"last transaction  {record['restored']['moment']['committed']}" in done.stderr
+    committed = datetime.fromisoformat(record["restored"]["moment"]["committed"])
+    told = spoken(committed.astimezone(ZoneInfo("Europe/Moscow")))
+    assert told.endswith(" MSK")
+    assert f"last transaction  {told}" in done.stderr
 
 
 def test_a_dry_run_tells_the_moment_and_touches_nothing(archived: Host) -> None:

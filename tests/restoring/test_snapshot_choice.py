@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -63,6 +64,14 @@ def refusal(catalog: Catalog, choice: Choice, object_id: ObjectId = ORDERS) -> B
     return raised.value
 
 
+def test_a_time_is_answered_in_the_zone_in_which_it_was_asked_for(catalog: Catalog) -> None:
+    choice = Choice.of(None, "2026-10-09 02:00", ZoneInfo("Europe/Berlin"))
+    with pytest.raises(BackupError) as raised:
+        Finder([catalog], choice).one(ORDERS)
+    assert "as old as 2026-10-09 02:00:00 CEST; the oldest" in raised.value.message
+    assert raised.value.message.endswith("of 2026-11-01 01:00:00 CET")
+
+
 @pytest.mark.parametrize("object_id", [ORDERS, ObjectId.parse(HITS)])
 def test_a_time_before_the_oldest_snapshot_names_the_oldest(
     catalog: Catalog, object_id: ObjectId
@@ -77,8 +86,8 @@ def test_a_time_before_the_oldest_snapshot_names_the_oldest(
         with pytest.raises(BackupError) as raised:
             find()
         assert raised.value.message.endswith(
-            "no snapshot is as old as 2026-10-09T00:00:00Z; the oldest that can be restored is "
-            "20261101T000000Z-base, of 2026-11-01T00:00:00Z"
+            "no snapshot is as old as 2026-10-09 00:00:00 UTC; the oldest that can be restored is "
+            "20261101T000000Z-base, of 2026-11-01 00:00:00 UTC"
         )
         assert raised.value.hint == "give that time or a later one: --at 2026-11-01T00:00:00Z"
 
@@ -102,7 +111,7 @@ def test_a_broken_chain_names_the_newest_that_works_and_holds_the_object(catalog
     error = refusal(catalog, Choice())
     assert error.message.endswith(
         "20261104T000000Z-incr-20261103T000000Z cannot be restored: that of "
-        "2026-11-03T00:00:00Z, on which it builds, is gone"
+        "20261103T000000Z, on which it builds, is gone"
     )
     second = "20261102T000000Z-incr-20261101T000000Z"
     assert error.hint == f"the newest that can be is {second}: tb-restore --snapshot {second}"

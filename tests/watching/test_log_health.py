@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from three_backup.config.settings import Settings
+from three_backup.deciding.due import Clock
 from three_backup.keeping.moments import described, sentences
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import SnapshotId
@@ -35,7 +36,9 @@ def log(*windows: tuple[float, float], reached: float | None = 0.1) -> Log:
 
 
 def told(found: Log | None, settings: Settings = PULL) -> list[tuple[Level, str]]:
-    return [(trouble.level, trouble.sentence) for trouble in troubles(found, settings, NOW)]
+    return [
+        (trouble.level, trouble.sentence) for trouble in troubles(found, settings, Clock(NOW, UTC))
+    ]
 
 
 def test_wal_without_a_gap_that_is_young_enough_is_all_right() -> None:
@@ -71,7 +74,7 @@ def test_an_open_gap_is_closed_by_the_next_snapshot() -> None:
     ((level, sentence),) = told(log((48, 24)))
     assert level is Level.WARNING
     assert sentence == (
-        "WAL is missing after 2026-11-22T10:17:00Z: no later moment between snapshots can be "
+        "WAL is missing after 2026-11-22 10:17:00 UTC: no later moment between snapshots can be "
         "restored; the next snapshot closes the gap"
     )
 
@@ -80,8 +83,8 @@ def test_a_closed_gap_names_its_times_and_the_snapshot_that_closed_it() -> None:
     ((level, sentence),) = told(log((48, 24), (20, 0.1)))
     assert level is Level.WARNING
     assert sentence == (
-        "WAL is missing: no moment between 2026-11-22T10:17:00Z and 2026-11-22T14:17:00Z can be "
-        "restored; snapshot 20261122T141700Z-base closes the gap"
+        "WAL is missing: no moment between 2026-11-22 10:17:00 UTC and 2026-11-22 14:17:00 UTC "
+        "can be restored; snapshot 20261122T141700Z-base closes the gap"
     )
     ((_, sentence),) = told(log((90, 80), (70, 60), (48, 24), (20, 0.1)))
     assert "can be restored, nor in 2 earlier gaps; snapshot" in sentence
@@ -107,8 +110,8 @@ def test_times_are_told_in_whole_seconds_that_lie_within() -> None:
         "reached": "2026-11-23T09:17:00Z",
         "size": 5_000_000,
     }
-    assert list(sentences(found)) == [
-        "any moment from 2026-11-23T08:17:01Z to 2026-11-23T09:17:00Z",
+    assert list(sentences(found, UTC)) == [
+        "any moment from 2026-11-23 08:17:01 UTC to 2026-11-23 09:17:00 UTC",
         "5 MB of WAL in S3",
     ]
 
@@ -120,14 +123,17 @@ def test_a_window_without_a_whole_second_is_not_told() -> None:
 
 
 def test_sentences_tell_gaps_between_and_at_the_end() -> None:
-    assert list(sentences(log((48, 24), (20, 10)))) == [
-        "any moment from 2026-11-21T10:17:00Z to 2026-11-22T10:17:00Z",
-        "not between 2026-11-22T10:17:00Z and 2026-11-22T14:17:00Z",
-        "any moment from 2026-11-22T14:17:00Z to 2026-11-23T00:17:00Z",
-        "not after 2026-11-23T00:17:00Z, until there is a new snapshot",
+    assert list(sentences(log((48, 24), (20, 10)), UTC)) == [
+        "any moment from 2026-11-21 10:17:00 UTC to 2026-11-22 10:17:00 UTC",
+        "not between 2026-11-22 10:17:00 UTC and 2026-11-22 14:17:00 UTC",
+        "any moment from 2026-11-22 14:17:00 UTC to 2026-11-23 00:17:00 UTC",
+        "not after 2026-11-23 00:17:00 UTC, until there is a new snapshot",
         "5 MB of WAL in S3",
     ]
-    assert next(iter(sentences(log()))) == "no moment between snapshots, until there is a new one"
+    assert (
+        next(iter(sentences(log(), UTC)))
+        == "no moment between snapshots, until there is a new one"
+    )
 
 
 def test_metrics_tell_the_end_and_the_gaps_where_there_is_wal() -> None:

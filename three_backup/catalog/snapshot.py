@@ -10,7 +10,7 @@ from three_backup.host.locks import carrier_lock
 from three_backup.model.dependencies import missing_links
 from three_backup.model.kept import Kept
 from three_backup.model.objects import Carrier
-from three_backup.model.snapshots import Manifest, SnapshotId, Stored, chain, rfc3339
+from three_backup.model.snapshots import Manifest, SnapshotId, Stored, chain, stamp
 
 _ANOTHER = "restore another one with --snapshot; tb-list --stored --snapshots names them"
 
@@ -65,7 +65,7 @@ class Snapshot:
         partial = self.catalog.partial
         return BrokenChainError(
             "catalog.broken_chain",
-            f"{self.carrier}: snapshot {self.id} cannot be restored: that of {rfc3339(link)}, on "
+            f"{self.carrier}: snapshot {self.id} cannot be restored: that of {stamp(link)}, on "
             f"which it builds, {'does not lie on this host' if partial else 'is gone'}",
             "restore it once S3 can be read again" if partial else _ANOTHER,
         )

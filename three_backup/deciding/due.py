@@ -6,17 +6,21 @@ from datetime import datetime, tzinfo
 
 from three_backup.config.settings import Settings
 from three_backup.model.kept import Kept
+from three_backup.model.local_time import local
 from three_backup.model.schedule import Cron, is_due
-from three_backup.model.snapshots import Kind, SnapshotId, Stored, chain, rfc3339
+from three_backup.model.snapshots import Kind, SnapshotId, Stored, chain
 from three_backup.model.stages import Stage, furthest, taken
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The time, and the time zone of schedules."""
+    """The time, and the time zone of schedules and of people."""
 
     now: datetime  # aware UTC
-    zone: tzinfo  # of cron strings
+    zone: tzinfo  # of cron strings, and of sentences
+
+    def shown(self, time: datetime) -> str:
+        return local(time, self.zone)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +69,14 @@ def next_take(
     bases_taken = (stored.id.time for stored in reversed(snapshots) if stored.id.parent is None)
     newest_base = next(bases_taken, newest.time)
     if fired := _fired(bases, newest_base, clock):
-        return Take(Kind.BASE, f"no base snapshot since {rfc3339(fired)}")
+        return Take(Kind.BASE, f"no base snapshot since {clock.shown(fired)}")
     if fired := _fired(incrementals, newest.time, clock):
         reason = broken(newest)
         if reason is not None:
             return Take(Kind.BASE, reason)
-        return Take(Kind.INCREMENTAL, f"no snapshot since {rfc3339(fired)}")
+        return Take(Kind.INCREMENTAL, f"no snapshot since {clock.shown(fired)}")
     following = min(cron.next_firing(clock.now, clock.zone) for cron in bases | incrementals)
-    return Take(None, f"nothing is due before {rfc3339(following)}")
+    return Take(None, f"nothing is due before {clock.shown(following)}")
 
 
 def schedules(settings: Iterable[Settings], kind: Kind, kept: Kept) -> set[Cron]:

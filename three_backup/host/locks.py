@@ -19,7 +19,9 @@ from typing import Self
 from three_backup.errors import BackupError, BusyError
 from three_backup.host.processes import Holder, boot_id, end, holders
 from three_backup.model.layout import path as escaped
+from three_backup.model.local_time import local
 from three_backup.model.objects import Carrier
+from three_backup.model.schedule import host_zone
 from three_backup.model.snapshots import rfc3339
 
 _FOLDER = "locks"
@@ -278,7 +280,7 @@ def _holder(path: Path) -> str | None:
     claim, found = _read(path), holders(path)
     named = [member for member in _living(claim) if member in found or not found]
     if claim is not None and named:
-        return f"{named[0]} since {rfc3339(claim.since)}"
+        return f"{named[0]} since {local(claim.since, host_zone(os.environ))}"
     return str(found[0]) if found else None
 
 

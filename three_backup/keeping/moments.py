@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import Any
 
 from three_backup.catalog.catalog import Catalog
@@ -10,6 +10,7 @@ from three_backup.errors import ManifestError
 from three_backup.keeping import keeping_of
 from three_backup.model import layout
 from three_backup.model.dependencies import missing_links
+from three_backup.model.local_time import local
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId, Stored, rfc3339
 from three_backup.screen.formats import counted, size
@@ -77,17 +78,17 @@ def described(log: Log) -> dict[str, Any]:
     }
 
 
-def sentences(log: Log) -> Iterator[str]:
+def sentences(log: Log, zone: tzinfo) -> Iterator[str]:
     """Say in words for a person which moments can be restored."""
     before: datetime | None = None
     for window in _whole(log.windows):
-        since, until = rfc3339(window.since), rfc3339(window.until)
+        since, until = local(window.since, zone), local(window.until, zone)
         if before is not None:
-            yield f"not between {rfc3339(before)} and {since}"
+            yield f"not between {local(before, zone)} and {since}"
         yield f"any moment from {since} to {until}"
         before = window.until
     if log.ended is not None:
-        yield f"not after {rfc3339(log.ended)}, until there is a new snapshot"
+        yield f"not after {local(log.ended, zone)}, until there is a new snapshot"
     elif not log.windows:
         yield "no moment between snapshots, until there is a new one"
     yield f"{size(log.stored_size)} of WAL in S3"

@@ -1,13 +1,14 @@
 """Draws moments between snapshots at random, for drills to bring back."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from random import Random
 
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.errors import BackupError
 from three_backup.keeping import keeping_of
 from three_backup.keeping.moments import log_of
+from three_backup.model.local_time import spoken
 from three_backup.model.moment import Moment
 from three_backup.restoring.moments import LoggedCarrier, MomentFinder, Revive
 from three_backup.restoring.snapshot_choice import Choice, whole_snapshots
@@ -22,21 +23,22 @@ class Place:
 
     snapshot: Snapshot
     landing: Landing | None = None
-    at: datetime | None = None
+    at: datetime | None = None  # in the time zone of the host
 
     def told(self, error: BackupError) -> BackupError:
         """Return the error with the moment, so that whoever reads it can bring that back."""
         if self.at is None:
             return error
-        message = f"{error.message} (drill of {self.at.isoformat()})"
+        message = f"{error.message} (drill of {spoken(self.at)})"
         return type(error)(error.code, message, error.hint)
 
 
-def drawn(newest: Snapshot, revive: Revive, chance: Random) -> Place:
+def drawn(newest: Snapshot, revive: Revive, chance: Random, zone: tzinfo) -> Place:
     """Draw a moment of the newest window after the carrier's newest snapshot but one.
 
     So it may lie between two snapshots, also just after one was taken. newest: any snapshot of the
-    carrier. Raises BackupError where no log leads on from its snapshots.
+    carrier. zone: in which the moment is told. Raises BackupError where no log leads on from its
+    snapshots.
     """
     catalog, carrier = newest.catalog, newest.carrier
     source = keeping_of(carrier.type).logged
@@ -50,7 +52,7 @@ def drawn(newest: Snapshot, revive: Revive, chance: Random) -> Place:
         )
     times = [snapshot.id.time for snapshot in whole_snapshots(catalog, carrier)]
     for window in reversed(log.windows):
-        at = _within(window, times, chance)
+        at = _within(window, times, chance).astimezone(zone)
         finder = Finder([catalog], Choice())
         moments = MomentFinder([catalog], finder, Moment(at), revive, exact=False)
         found = moments.whole(LoggedCarrier(source, catalog, carrier), carrier)

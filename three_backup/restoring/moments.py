@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from three_backup.catalog.catalog import Catalog
@@ -134,29 +135,32 @@ class MomentFinder:
         self._refuse_without_log(logged.carrier)
         return None
 
-    def seconds_since(self, snapshot: Snapshot) -> float:
-        """Return how much older a snapshot is than the wanted time.
+    def missed(self, snapshot: Snapshot) -> datetime | None:
+        """Return the wanted time if the snapshot is older, else None.
 
         Raises BackupError if it is older, and only that very time will do.
         """
-        if self.moment.time is None:
-            return 0
-        older = (self.moment.time - snapshot.id.time).total_seconds()
-        if older and self.exact:
+        wanted = self.moment.time
+        if wanted is None:
+            return None
+        older = (wanted - snapshot.id.time).total_seconds()
+        if not older:  # == is never true within an hour that occurs twice
+            return None
+        if self.exact:
             raise BackupError(
                 "restore.not_exact",
                 f"{snapshot.carrier}: no log leads to that moment; the newest snapshot before it "
                 f"is {snapshot.id}, {duration(older)} older",
                 "leave out --exact to restore that one",
             )
-        return older
+        return wanted
 
     def _as_of_snapshot(self, found: Held | Broken) -> Held | Broken:
         """Return what comes out of a snapshot before the moment; an error if that will not do."""
         if not isinstance(found, Held):
             return found
         try:
-            return replace(found, older=self.seconds_since(found.snapshot))
+            return replace(found, missed=self.missed(found.snapshot))
         except BackupError as error:
             return Carrier(found.object.id), error
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from functools import partial
 from typing import Self
 
@@ -10,6 +10,7 @@ from three_backup.catalog.catalog import Catalog, Files
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.deciding.discovery import missing_of
 from three_backup.errors import BackupError, BrokenChainError, UsageError
+from three_backup.model.local_time import local, parsed
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import SnapshotId, rfc3339
 
@@ -21,7 +22,7 @@ class Choice:
     """The snapshots that may be restored: one, or those not after a time, or all."""
 
     snapshot: SnapshotId | None = None
-    at: datetime | None = None
+    at: datetime | None = None  # in the time zone in which it is spoken of
 
     @classmethod
     def of(cls, snapshot: str | None, at: str | None, zone: tzinfo) -> Self:
@@ -66,10 +67,11 @@ class Choice:
         first = min(oldest, key=lambda snapshot: snapshot.id.time, default=None)
         if self.at is None or first is None or first.id.time <= self.at:
             return None
+        zone = self.at.tzinfo or UTC
         return BackupError(
             "restore.too_early",
-            f"{what}: no snapshot is as old as {rfc3339(self.at)}; the oldest that can be "
-            f"restored is {first.id}, of {rfc3339(first.id.time)}",
+            f"{what}: no snapshot is as old as {local(self.at, zone)}; the oldest that can be "
+            f"restored is {first.id}, of {local(first.id.time, zone)}",
             f"give that time or a later one: --at {rfc3339(first.id.time)}",
         )
 
@@ -118,8 +120,7 @@ def _snapshot(text: str) -> SnapshotId:
 
 def _time(text: str, zone: tzinfo) -> datetime:
     try:
-        time = datetime.fromisoformat(text)
+        return parsed(text, zone)
     except ValueError as error:
         hint = "write 2026-11-23T03:00:00Z, or 2026-11-23 03:00 for the host's time zone"
         raise UsageError("restore.time", f"{text!r} is not a time", hint) from error
-    return time if time.tzinfo else time.replace(tzinfo=zone)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 
 from three_backup.catalog.carriers import record_of
@@ -10,9 +11,10 @@ from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.errors import BackupError
 from three_backup.keeping import keeping_of
+from three_backup.model.local_time import local
 from three_backup.model.objects import Carrier, ObjectId, can_match_below, has_wildcard, matches
 from three_backup.model.records import Record
-from three_backup.model.snapshots import CarriedObject, SnapshotId, rfc3339
+from three_backup.model.snapshots import CarriedObject, SnapshotId
 from three_backup.restoring.nothing_found import Whereabouts
 from three_backup.restoring.snapshot_choice import Choice, whole_snapshots
 from three_backup.screen.formats import duration
@@ -31,7 +33,7 @@ class Held:
     snapshot: Snapshot
     gone: bool = False  # a newer allowed snapshot of the carrier lacks the object
     landing: Landing | None = None  # the moment to restore, if it is not that of the snapshot
-    older: float = 0  # seconds by which the snapshot is older than the wanted moment
+    missed: datetime | None = None  # the wanted time, if the snapshot is older
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -41,8 +43,8 @@ class Held:
     def _notes(self) -> Iterator[str]:
         if self.gone:
             yield f"newer snapshots than {self.snapshot.id} do not hold it: it was gone by then"
-        if self.older:
-            yield older_than_wanted(self.snapshot, self.older)
+        if self.missed:
+            yield older_than(self.missed, self.snapshot)
 
     @property
     def moment(self) -> tuple[str, SnapshotId, str]:
@@ -56,9 +58,10 @@ class Held:
         return keeping.is_at_source(snapshot.catalog, snapshot.carrier, snapshot.stored)
 
 
-def older_than_wanted(snapshot: Snapshot, seconds: float) -> str:
-    """Return the note that a snapshot is so much older than the wanted moment."""
-    taken = rfc3339(snapshot.id.time)
+def older_than(wanted: datetime, snapshot: Snapshot) -> str:
+    """Return the note that a snapshot is so much older than the wanted time."""
+    taken = local(snapshot.id.time, wanted.tzinfo or UTC)
+    seconds = (wanted - snapshot.id.time).total_seconds()
     return f"it is as of {taken}, {duration(seconds)} before the wanted moment"
 
 

@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
 from enum import StrEnum
 
+from three_backup.model.local_time import spoken
 from three_backup.model.records import Record
 from three_backup.screen.formats import counted, duration, size, table
 from three_backup.watching.summary import outcome_table, paragraph, remark
@@ -26,6 +28,7 @@ class RestoreSummary:
     """The sums over the records of a restore."""
 
     dry_run: bool  # nothing was restored, only looked at
+    zone: tzinfo  # of the times that it tells
     outcomes: dict[str, Counter[RestoreOutcome]] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
     rows: int | None = None
@@ -87,7 +90,8 @@ class RestoreSummary:
         yield "to read" if self.dry_run else "read", size(self.bytes_read)
         if self.moments:
             more = f" (of {len(self.moments)} moments)" if len(self.moments) > 1 else ""
-            yield "last transaction", max(self.moments) + more
+            last = datetime.fromisoformat(max(self.moments))
+            yield "last transaction", spoken(last.astimezone(self.zone)) + more
         yield "took", duration(seconds)
 
 

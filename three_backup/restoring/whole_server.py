@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -18,7 +19,7 @@ from three_backup.pipe import Invocation
 from three_backup.restoring.moments import LoggedCarrier, MomentFinder
 from three_backup.restoring.nothing_found import Whereabouts
 from three_backup.restoring.snapshot_choice import Choice, whole_snapshots
-from three_backup.restoring.snapshot_finder import older_than_wanted
+from three_backup.restoring.snapshot_finder import older_than
 from three_backup.sources import FOLDERS
 from three_backup.sources.base import FolderSource, Planned, Restored
 from three_backup.sources.jobs import Landing, WholeJob
@@ -62,11 +63,11 @@ class _Server:
     source: FolderSource
     snapshot: Snapshot
     landing: Landing | None = None  # the moment to restore, if it is not that of the snapshot
-    older: float = 0  # seconds by which the snapshot is older than the wanted moment
+    missed: datetime | None = None  # the wanted time, if the snapshot is older
 
     @property
     def notes(self) -> list[str]:
-        return [older_than_wanted(self.snapshot, self.older)] if self.older else []
+        return [older_than(self.missed, self.snapshot)] if self.missed else []
 
 
 def restore_whole(
@@ -136,8 +137,8 @@ def _servers(catalogs: Sequence[Catalog], request: WholeRequest) -> Iterator[_Se
                 yield _Server(source, *found)
                 continue
         if newest := next(request.choice.of_carrier(catalog, carrier), None):
-            older = 0.0 if moments is None else moments.seconds_since(newest)
-            yield _Server(source, newest, older=older)
+            missed = None if moments is None else moments.missed(newest)
+            yield _Server(source, newest, missed=missed)
 
 
 def _oldest(catalogs: Sequence[Catalog], patterns: Sequence[str]) -> Iterator[Snapshot]:

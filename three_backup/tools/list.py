@@ -19,10 +19,10 @@ Options:
 Reads records where standard input is a pipe or a file; else it discovers by itself.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import groupby
 from typing import Any, Self
 
@@ -32,12 +32,13 @@ from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.hollow import look
 from three_backup.catalog.hollow_memory import filled
 from three_backup.deciding import discovery
+from three_backup.deciding.due import Clock
 from three_backup.deciding.holding import outlook, unsupported
 from three_backup.errors import BackupError
 from three_backup.keeping import moments
 from three_backup.model.objects import Carrier, selected
 from three_backup.model.records import Record
-from three_backup.model.snapshots import SnapshotId
+from three_backup.model.schedule import host_zone
 from three_backup.pipe import Invocation, is_stored, translated
 from three_backup.restoring.nothing_found import Whereabouts
 from three_backup.screen import formats
@@ -45,10 +46,10 @@ from three_backup.screen.terminal import Colour, painted
 from three_backup.sources import SOURCES
 from three_backup.sources.logged import Log
 from three_backup.watching.proved import Proved
+from three_backup.watching.snapshot_table import snapshot_table
 
 _RIGHT = frozenset({2})
 _TOO_LARGE = 1 << 64
-_MARKS = {"hollow": "hollow", "missing": "broken"}
 _STAGES = ("stage", "max_stage", "disabled")
 
 
@@ -213,16 +214,14 @@ def _show(invocation: Invocation, args: Args, listed: Sequence[_Listed], proved:
         return painted(line, Colour.RED if failed else None, coloured=invocation.coloured)
 
     invocation.write(formats.table([list(columns), *rows], _RIGHT, invocation.width, paint))
-    now = invocation.clock()
-    snapshots = [row for entry in listed for row in _snapshot_rows(entry, now)]
-    if snapshots:
-        heading = ["SNAPSHOT", "KIND", "SIZE", "AGE", "PLACE"]
-        invocation.write(
-            "\n" + formats.table([heading, *snapshots], _RIGHT | {3}, invocation.width)
-        )
+    clock = Clock(invocation.clock(), host_zone(os.environ))
+    known = ((entry.carrier, entry.snapshots) for entry in listed)
+    if snapshots := snapshot_table(known, clock, invocation.width):
+        invocation.write(f"\n{snapshots}")
     for entry in listed:
         if entry.log is not None:
-            lines = (entry.carrier, *(f"  {line}" for line in moments.sentences(entry.log)))
+            told = moments.sentences(entry.log, clock.zone)
+            lines = (entry.carrier, *(f"  {line}" for line in told))
             invocation.write("\n" + "\n".join(lines) + "\n")
     for record in records:
         invocation.count(record)
@@ -268,14 +267,3 @@ def _bound(record: Record) -> str:
     if _has(record, "disabled"):
         return "disabled"
     return str(record.fields["max_stage"]) if _has(record, "max_stage") else ""
-
-
-def _snapshot_rows(entry: _Listed, now: datetime) -> Iterable[list[str]]:
-    if entry.snapshots:
-        yield [entry.carrier, "", "", "", ""]
-    for snapshot in entry.snapshots:
-        size, place = formats.size(snapshot["size"]), ", ".join(snapshot["place"])
-        taken = SnapshotId.parse(snapshot["id"])
-        old = formats.age(taken.time if taken else None, now)
-        marks = [mark for field, mark in _MARKS.items() if field in snapshot]
-        yield [f"  {snapshot['id']}", ", ".join((snapshot["kind"], *marks)), size, old, place]

@@ -35,8 +35,8 @@ Options:
       --version               show the version
 
 PATTERN is an id or a glob as for tb-discover --select. Without one, records are read from
-standard input. TIME is RFC 3339, or 2026-11-23 or 2026-11-23 03:00 in the host's time zone. The
-moments between snapshots come out of PostgreSQL's archived log (tb-wal).
+standard input. TIME is RFC 3339, or 2026-11-23 or 2026-11-23 03:00 in the host's time zone, or as
+it is printed. The moments between snapshots come out of PostgreSQL's archived log (tb-wal).
 Adds restored, or would_restore with --dry-run; a summary goes to standard error.
 """
 
@@ -178,7 +178,7 @@ def _restore(invocation: Invocation, args: Args, finder: Finder | MomentFinder) 
         )
     targets = args.renaming.targets(held.object.id for _, held in found if isinstance(held, Held))
     requests = {}
-    summary = RestoreSummary(dry_run=args.dry_run)
+    summary = RestoreSummary(dry_run=args.dry_run, zone=host_zone(os.environ))
     for record, held in found:
         if isinstance(held, Held):
             target = targets[held.object.id]

@@ -83,7 +83,7 @@ def run(invocation: Invocation) -> int:
     watched = watch.look(_catalogs(invocation))
     if args.prometheus is not None:
         metrics.write(args.prometheus, [_measured(carrier, last) for carrier in watched], last)
-    of_the_run = list(_of_the_run(last, locks.run_at_work(folder)))
+    of_the_run = list(_of_the_run(last, locks.run_at_work(folder), clock))
     level = _level(watched, of_the_run)
     if invocation.json:
         for record in (record for carrier in watched for record in _records(carrier)):
@@ -118,15 +118,17 @@ def _duration(option: str, text: str | None) -> timedelta | None:
         raise UsageError("usage", f"{option}: {error}") from error
 
 
-def _of_the_run(last: LastRun | None, newest: tuple[datetime, bool] | None) -> Iterator[str]:
+def _of_the_run(
+    last: LastRun | None, newest: tuple[datetime, bool] | None, clock: Clock
+) -> Iterator[str]:
     """Yield what is wrong with the runs themselves."""
     if last is not None:
-        ended = rfc3339(last.ended_at)
+        ended = clock.shown(last.ended_at)
         yield from (f"in the run that ended at {ended}, {death}" for death in last.deaths)
         if last.status in (Exit.CONFIGURATION, Exit.USAGE):
             yield f"the run that ended at {ended} failed with status {last.status}"
     if newest is not None and not newest[1] and (last is None or newest[0] > last.began_at):
-        yield f"the run that began at {rfc3339(newest[0])} was killed"
+        yield f"the run that began at {clock.shown(newest[0])} was killed"
 
 
 def _level(watched: Sequence[WatchedCarrier], of_the_run: Sequence[str]) -> Level:

@@ -19,6 +19,7 @@ standard input. Adds drilled.
 """
 
 import hashlib
+import os
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,8 +36,10 @@ from three_backup.catalog.drills import Drill, Proof
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.errors import BackupError, BusyError, UnreachableError, UsageError, readable
 from three_backup.keeping import keeping_of
+from three_backup.model.local_time import spoken
 from three_backup.model.objects import ObjectId, can_match_below, selected
 from three_backup.model.records import Record, error_fields
+from three_backup.model.schedule import host_zone
 from three_backup.model.snapshots import CarriedObject, exactly
 from three_backup.pipe import Invocation, translated
 from three_backup.restoring.drawn_moments import Place, drawn
@@ -207,7 +210,7 @@ def _verify(invocation: Invocation, args: Args, memory: Memory, group: Sequence[
         seconds = round(time.monotonic() - began, 3)
         if isinstance(outcome, AbsentError) and place.at is not None:
             invocation.say(
-                f"{outcome.message}: nothing is proved of it (drill of {exactly(place.at)})"
+                f"{outcome.message}: nothing is proved of it (drill of {spoken(place.at)})"
             )
             invocation.emit(record)
             continue
@@ -223,7 +226,7 @@ def _place(invocation: Invocation, args: Args, newest: Snapshot) -> Place:
     if not args.between:
         return Place(newest)
     revive = RestoreJobs(invocation, Choice(), {}, overwrite=False).revive
-    return drawn(newest, revive, random.SystemRandom())
+    return drawn(newest, revive, random.SystemRandom(), host_zone(os.environ))
 
 
 def _outcomes(
@@ -283,7 +286,7 @@ def _told(
     name, catalog = str(place.snapshot.id), place.snapshot.catalog
     if isinstance(outcome, Restored) and not args.read_only and not args.between:
         outcome = compared(object_id, name, outcome, memory.before(catalog, object_id))
-    drawn_at = {} if place.at is None else {"at": place.at.isoformat()}
+    drawn_at = {} if place.at is None else {"at": exactly(place.at)}
     if isinstance(outcome, Restored):
         facts = {"how": "read" if args.read_only else "restored", **drawn_at, **outcome.facts}
     else:

@@ -14,7 +14,7 @@ from three_backup.deciding.due import Clock, schedules
 from three_backup.model.dependencies import missing_links
 from three_backup.model.kept import Kept
 from three_backup.model.schedule import Cron
-from three_backup.model.snapshots import Kind, SnapshotId, Stored, chain, rfc3339
+from three_backup.model.snapshots import Kind, SnapshotId, Stored, chain, stamp
 from three_backup.model.stages import Stage
 from three_backup.screen.formats import age
 from three_backup.watching.last_run import Made
@@ -112,7 +112,7 @@ def judge(
     wanted = _wanted(settings, kept)
     taken = _taken(snapshots, kept)
     found = [
-        *_failing(made),
+        *_failing(made, clock),
         *_behind(taken, wanted, patience, clock),
         *_broken(taken),
         *alarms,
@@ -164,9 +164,9 @@ def _chain(good: Sequence[Stored]) -> Chain | None:
     return Chain(links[0].time, links[-1].time, len(links) - 1)
 
 
-def _failing(made: Made | None) -> Iterator[Trouble]:
+def _failing(made: Made | None, clock: Clock) -> Iterator[Trouble]:
     if made is not None and made.failing_since is not None:
-        since = rfc3339(made.failing_since)
+        since = clock.shown(made.failing_since)
         yield Trouble(Level.WARNING, f"the runs fail since {since}: {made.why}")
 
 
@@ -204,7 +204,7 @@ def _late(
     before = max(cron.last_firing(fired - _SECOND, clock.zone) for cron in due)
     level = Level.WARNING if newest >= before else Level.CRITICAL
     old = age(newest, clock.now)
-    yield Trouble(level, f"the newest {what} is {old} old, one was due at {rfc3339(fired)}")
+    yield Trouble(level, f"the newest {what} is {old} old, one was due at {clock.shown(fired)}")
 
 
 def _too_old(
@@ -227,7 +227,7 @@ def _broken(taken: _Taken) -> Iterator[Trouble]:
     others = f" and {before} before it" if before else ""
     whole = f"the newest that can is {taken.good[-1].id}" if taken.good else "none can"
     sentence = (
-        f"{newest}{others} cannot be restored: that of {rfc3339(link)}, on which it builds, "
+        f"{newest}{others} cannot be restored: that of {stamp(link)}, on which it builds, "
         f"is gone; {whole}"
     )
     yield Trouble(Level.WARNING, sentence)

@@ -14,7 +14,7 @@ from three_backup.deciding.holding import distinct
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.keeping import keeping_of, moments
 from three_backup.model.objects import Carrier, ObjectId, can_match_below, selected
-from three_backup.model.snapshots import CarriedObject, Stored, rfc3339
+from three_backup.model.snapshots import CarriedObject, Stored
 from three_backup.sources import SOURCES, source_of
 from three_backup.sources.logged import Log
 from three_backup.watching import health, log_health, size_alarms
@@ -87,7 +87,7 @@ class Watch:
             *([sentence_on(hollow)] if hollow else ()),
             *unreadable,
             *(() if unreadable else self._alarms(carrier, snapshots, settings, catalog)),
-            *(_failed(drills, objects) if drills else ()),
+            *(_failed(drills, objects, self.clock) if drills else ()),
         ]
         log = moments.log_of(catalog, carrier, snapshots)
         alarms = [
@@ -106,7 +106,7 @@ class Watch:
     def _troubles(self, carrier: Carrier, log: Log | None) -> Iterator[Trouble]:
         if keeping_of(carrier.type).logged is not None:
             settings = self.configuration.source_settings(carrier.type)
-            yield from log_health.troubles(log, settings, self.clock.now)
+            yield from log_health.troubles(log, settings, self.clock)
 
     def _alarms(
         self,
@@ -180,12 +180,12 @@ def _proved(drills: Drills, objects: Sequence[CarriedObject]) -> Mapping[str, da
     return {object_id: time for object_id, time in found if time is not None}
 
 
-def _failed(drills: Drills, objects: Sequence[CarriedObject]) -> Iterator[str]:
+def _failed(drills: Drills, objects: Sequence[CarriedObject], clock: Clock) -> Iterator[str]:
     for object_id in (str(carried.id) for carried in objects):
         if time := drills.last_failed(object_id):
-            yield f"{object_id}: the drill of {rfc3339(time)} failed, tb-verify says why"
+            yield f"{object_id}: the drill of {clock.shown(time)} failed, tb-verify says why"
         if time := drills.last_failed(object_id, Proof.MOMENT):
             yield (
-                f"{object_id}: the drill of {rfc3339(time)} of a moment between snapshots failed, "
-                "tb-verify --between says why"
+                f"{object_id}: the drill of {clock.shown(time)} of a moment between snapshots "
+                "failed, tb-verify --between says why"
             )

@@ -6,7 +6,7 @@ timeline wrote after the switch is no moment of the cluster.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 
 from three_backup.errors import BackupError
 from three_backup.model.moment import Moment
@@ -126,6 +126,7 @@ def _at_time(wanted: datetime, all_starts: Sequence[Start], archived: Archived) 
         {"recovery_target_time": wanted.astimezone(UTC).isoformat(sep=" ")},
         open_end=True,
         complete=until is not None and until >= wanted,
+        zone=wanted.tzinfo or UTC,
     )
 
 
@@ -159,7 +160,12 @@ def _at_xid(wanted: int, all_starts: Sequence[Start]) -> Landing:
 
 
 def _landing(
-    manifest: Manifest, target: Mapping[str, str], *, open_end: bool, complete: bool = True
+    manifest: Manifest,
+    target: Mapping[str, str],
+    *,
+    open_end: bool,
+    complete: bool = True,
+    zone: tzinfo = UTC,
 ) -> Landing:
-    stop = {"target": dict(target), "open_end": open_end, "complete": complete}
+    stop = {"target": dict(target), "open_end": open_end, "complete": complete, "zone": zone}
     return Landing(manifest.snapshot, stop)

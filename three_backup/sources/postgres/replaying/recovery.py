@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
 from three_backup.errors import BackupError, SilentError
 from three_backup.host.patience import Pulse, Silence
+from three_backup.model.local_time import spoken
 from three_backup.model.snapshots import exactly
 from three_backup.sources.postgres.replaying.feed import Feed, Wal
 from three_backup.sources.postgres.replaying.scan import Scanner
@@ -46,13 +47,15 @@ class Stop:
     target: Mapping[str, str]  # recovery_target_*; empty: at the end of the WAL
     open_end: bool = False  # where WAL ends before the target, what it brought is taken
     complete: bool = True  # then it is known to hold all that was committed until the target
+    zone: tzinfo = UTC  # in which it is spoken of
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
     """The moment that a replay reached."""
 
-    committed: datetime | None  # the last transaction; None: WAL brought none
+    # The last transaction, in the time zone of the wanted moment; None: WAL brought none.
+    committed: datetime | None
     lsn: str | None  # the last position that was redone
     is_short: bool  # WAL ended before the wanted moment, of which something may be missing
     wal_bytes: int
@@ -68,7 +71,7 @@ class Reached:
     def notes(self) -> Iterator[str]:
         """Yield sentences for people."""
         if self.is_short:
-            last = "none after it" if self.committed is None else exactly(self.committed)
+            last = "none after it" if self.committed is None else spoken(self.committed)
             yield f"the archived WAL ends before that moment: its last transaction is {last}"
         for folder in self.defused:
             yield f"the tablespace in {folder}, made after the snapshot, lies inside of pg_tblspc"
@@ -110,7 +113,9 @@ class Replay:
             is_short = at_end and not self._stop.complete
             seconds = time.monotonic() - began
             too_far = self._drop_on_the_way(server, user, feed)
-            self._reached = _reached(server, feed, seconds, too_far, is_short=is_short)
+            self._reached = _reached(
+                server, feed, seconds, too_far, self._stop.zone, is_short=is_short
+            )
 
     def _drop_on_the_way(self, server: ScratchServer, user: str | None, feed: Feed) -> int | None:
         """Return where the DROP DATABASE began before whose commit the replay stopped.
@@ -231,12 +236,19 @@ def _explained(error: BackupError) -> BackupError:
 
 
 def _reached(
-    server: ScratchServer, feed: Feed, seconds: float, too_far: int | None, *, is_short: bool
+    server: ScratchServer,
+    feed: Feed,
+    seconds: float,
+    too_far: int | None,
+    zone: tzinfo,
+    *,
+    is_short: bool,
 ) -> Reached:
     said = server.log.read_bytes()
     committed, redone = _COMMITTED.findall(said), _REDONE.findall(said)
+    last = datetime.fromisoformat(committed[-1].decode()).astimezone(zone) if committed else None
     return Reached(
-        committed=datetime.fromisoformat(committed[-1].decode()) if committed else None,
+        committed=last,
         lsn=redone[-1].decode() if redone else None,
         is_short=is_short,
         wal_bytes=feed.fed.bytes,
