@@ -275,3 +275,14 @@ def test_a_run_has_no_bar_for_who_wants_none(host: Host) -> None:
     host.execute("create table filled as select generate_series(1, 200000)")
     status, shown = on_terminal(("tb-run", "--progress", "never"), host.real.environ)
     assert (status, "B/s" in shown) == (0, False)
+
+
+def test_a_quiet_run_warns_once(host: Host) -> None:
+    host.execute("create table users (id int)")
+    host.config.chmod(0o644)
+    warned = host.good("tb-run -q")
+    assert (warned.stdout, "chmod 600" in warned.stderr) == ("", True)
+    again = host.good("tb-run -q")
+    assert (again.stdout, again.stderr) == ("", "")
+    failed = host.sh("tb-run -q", environ={"PGHOST": "127.0.0.1", "PGPORT": "1"})
+    assert (failed.status, "chmod 600" in failed.stderr) == (69, True)

@@ -4,6 +4,17 @@ from three_backup.pipe.arguments import is_stored
 from three_backup.pipe.boundary import main
 from three_backup.pipe.failures import Once, translated
 from three_backup.pipe.invocation import PROGRAM, Invocation
+from three_backup.pipe.repeated import quiet
 from three_backup.pipe.speech import complain, tell
 
-__all__ = ["PROGRAM", "Invocation", "Once", "complain", "is_stored", "main", "tell", "translated"]
+__all__ = [
+    "PROGRAM",
+    "Invocation",
+    "Once",
+    "complain",
+    "is_stored",
+    "main",
+    "quiet",
+    "tell",
+    "translated",
+]

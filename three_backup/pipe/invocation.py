@@ -24,6 +24,7 @@ from three_backup.model.records import Record, malformed_line
 from three_backup.model.storage import Storage
 from three_backup.pipe.arguments import prefix_to_read, when
 from three_backup.pipe.failures import translated
+from three_backup.pipe.repeated import Repeated
 from three_backup.pipe.speech import complain
 from three_backup.pipe.tally import Tally
 from three_backup.screen.progress import Transfer, bar
@@ -52,6 +53,7 @@ class Invocation:
         self.json = bool(arguments.get("--json"))
         self._catalogs: dict[Storage, Catalog] = {}
         self._said: set[str] = set()
+        self.repeated = Repeated.of(os.environ)
         self._tally = Tally()
         self._passed_on = time.monotonic()
 
@@ -219,7 +221,9 @@ class Invocation:
         """Write a sentence for people to standard error, each one only once."""
         if sentence not in self._said:
             self._said.add(sentence)
-            complain(f"{self.name}: {sentence}")
+            line = f"{self.name}: {sentence}"
+            if not self.repeated.holds(line):
+                complain(line)
 
     @property
     def status(self) -> Exit:

@@ -6,7 +6,7 @@ Usage:
 Options:
   -s, --select PATTERN     only objects whose id matches; may be repeated
       --if-running ACTION  where another run holds the lock: skip, wait or kill
-  -q, --quiet              print the summary only when something failed
+  -q, --quiet              speak only when something failed, or is new
       --json               print the records instead of the summary
       --adopt              take over a prefix that another host wrote
       --progress WHEN      draw a bar: auto, always or never [default: auto]
@@ -23,7 +23,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -81,10 +81,24 @@ def run(invocation: Invocation) -> Exit:
     patience = Takeover(args.if_running or settings.if_running, settings.kill_after)
     with run_lock(settings.local_dir, patience, invocation.clock, invocation.say) as lock:
         try:
-            return _run(invocation, lock, stages, log, quiet=args.quiet)
+            work = _quietly if args.quiet else _run
+            return work(invocation, lock, stages, log)
         except (KeyboardInterrupt, StoppedError):
             invocation.say("stopped, and every stage has ended; the next run goes on from here")
             raise
+
+
+def _quietly(
+    invocation: Invocation, lock: RunLock, stages: Sequence[Program], log: Program
+) -> Exit:
+    """Run as _run does, but where all is well say only what the runs before did not say."""
+    local_dir = invocation.configuration.run.local_dir
+    with pipe.quiet(local_dir, invocation.patterns, pipe.complain) as running:
+        invocation.repeated = running.repeated
+        inherited = running.repeated.environment
+        *within, apart = (replace(stage, environment=inherited) for stage in (*stages, log))
+        running.status = _run(invocation, lock, within, apart, quiet=True)
+        return running.status
 
 
 def _run(
@@ -93,7 +107,7 @@ def _run(
     stages: Sequence[Program],
     log: Program,
     *,
-    quiet: bool,
+    quiet: bool = False,
 ) -> Exit:
     away.forget(lock.path)
     started, done, account = time.monotonic(), Summary(), RunLedger()
