@@ -247,6 +247,34 @@ def test_metrics_of_a_run_are_those_of_the_status(looked_at: Host) -> None:
     )
 
 
+def test_the_page_shows_what_is_stored_whether_or_not_this_host_knows_it(looked_at: Host) -> None:
+    page, fresh = looked_at.folder / "page.html", looked_at.folder / "fresh-page.yaml"
+    looked_at.good(f"tb-status --html {page}")
+    shown = page.read_text()
+    assert "All is well" in shown
+    assert shown.count("incremental of ") == 2  # in S3 and on this host
+    assert "2 moments since" in shown
+    assert ">now " in shown
+    assert looked_at.table("customers") in shown
+    text = looked_at.config.read_text()
+    fresh.write_text(text.replace(str(looked_at.local_dir), str(looked_at.folder / "elsewhere")))
+    fresh.chmod(0o600)
+    looked_at.good(f"tb-status -c {fresh} --html {page}")
+    assert page.read_text().count("incremental of ") == 1
+    assert ">now " in page.read_text()
+
+
+def test_the_page_does_not_go_on_telling_what_nobody_can_tell(looked_at: Host) -> None:
+    page, away = looked_at.folder / "away.html", looked_at.folder / "away-page.yaml"
+    looked_at.good(f"tb-status --html {page}")
+    text = looked_at.config.read_text()
+    away.write_text(text.replace(looked_at.s3.endpoint, "http://127.0.0.1:9"))
+    away.chmod(0o600)
+    assert looked_at.sh(f"tb-status -c {away} --html {page}").status == 3
+    assert "All is well" not in page.read_text()
+    assert "How the backups stand is unknown" in page.read_text()
+
+
 def test_a_check_says_what_is_good_and_what_is_bad_with_the_remedy(looked_at: Host) -> None:
     shown = looked_at.good("tb-check").stdout
     assert "  good  multipart: " in shown

@@ -384,6 +384,39 @@ def test_the_last_run_is_left_for_who_asks_for_the_status(installation: Installa
     assert f'three_backup_failing{{carrier="{CARRIER}"}} 1' in metrics
 
 
+def test_a_page_shows_the_run_before_the_hooks_are_told(installation: Installation) -> None:
+    page, copied = installation.folder / "page.html", installation.folder / "copy.html"
+    installation.discovers(record("users", error=ERROR))
+    options = f"    html_file: {page}\n    on_failure: cp {page} {copied}\n"
+    before = os.umask(0o027)
+    try:
+        assert installation.run("-q", options=options)[0] == 1
+    finally:
+        os.umask(before)
+    assert page.stat().st_mode & 0o777 == 0o640
+    assert "1 of 1 carrier in trouble" in copied.read_text()
+    assert ": the bucket refuses the key; " in copied.read_text()
+
+
+def test_a_page_that_cannot_be_written_does_not_fail_the_run(installation: Installation) -> None:
+    installation.discovers(record("users"))
+    page = installation.folder / "nowhere" / "page.html"
+    status, _, errors = installation.run("-q", options=f"    html_file: {page}\n")
+    assert status == 0
+    assert f"tb-run: {page} does not show this run: " in errors
+
+
+def test_a_page_whose_store_is_away_says_so(installation: Installation) -> None:
+    page = installation.folder / "page.html"
+    installation.discovers(record("users"))
+    away = "    s3_endpoint: http://127.0.0.1:9\n    s3_bucket: b\n    s3_timeout: 1s\n"
+    keys = "    s3_access_key: k\n    s3_secret_key: s\n"
+    status, _, errors = installation.run(options=f"    html_file: {page}\n{away}{keys}")
+    assert (status, "does not show this run" in errors) == (0, True)
+    assert "How the backups stand is unknown" in page.read_text()
+    assert "The last run ended" in page.read_text()
+
+
 PULLED = {
     "v": 1,
     "id": CARRIER,

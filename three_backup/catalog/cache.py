@@ -27,6 +27,9 @@ class ManifestCache:
         except (FileNotFoundError, PermissionError, BackupError):
             return None
 
+    def holds(self, carrier: Carrier, snapshot: SnapshotId) -> bool:
+        return os.access(self._path(carrier, snapshot), os.R_OK)
+
     def keep(self, carrier: Carrier, snapshot: SnapshotId, body: bytes) -> None:
         # A user who may only read goes without the cache.
         if not os.access(self._local_dir, os.W_OK):

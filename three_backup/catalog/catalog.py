@@ -135,6 +135,10 @@ class Catalog:
             return self.local.manifest(carrier, stored.id)
         return self._remote_manifest(carrier, stored.id)
 
+    def has_at_hand(self, carrier: Carrier, stored: Stored) -> bool:
+        """Return whether reading the manifest takes no request to S3."""
+        return stored.local or (self._trusts_host and self._cache.holds(carrier, stored.id))
+
     def files(self, carrier: Carrier, stored: Stored) -> "Files":
         remote = self._remote_manifest(carrier, stored.id) if stored.s3 else None
         local = self.local.manifest(carrier, stored.id) if stored.local else None

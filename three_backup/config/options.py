@@ -220,6 +220,7 @@ OPTIONS: Mapping[str, Option] = {
     "hook_timeout": Option(duration, Scope.RUN),
     "ping_url": Option(_url, Scope.RUN, secret=True),
     "prometheus_file": Option(_folder, Scope.RUN),
+    "html_file": Option(_folder, Scope.RUN),
     "if_running": Option(_if_running, Scope.RUN),
     "kill_after": Option(duration, Scope.RUN),
 }

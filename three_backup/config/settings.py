@@ -71,6 +71,7 @@ class RunSettings:
     # How long another run may be at work before if_running may end it.
     kill_after: timedelta = timedelta(hours=24)
     prometheus_file: Path | None = None  # metrics are written here
+    html_file: Path | None = None  # a page to look at is written here
     # Commands that are told of the run.
     on_start: tuple[str, ...] | None = None
     on_success: tuple[str, ...] | None = None

@@ -9,9 +9,13 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def write_durably(path: Path, body: bytes, mode: int = 0o600) -> None:
-    """Replace the file by body; a crash leaves the old or the new content, never a part."""
+    """Replace the file by body; a crash leaves the old or the new content, never a part.
+
+    Safe in a folder where another user puts links under our hands: none is followed.
+    """
     temporary = path.with_name(torn(path.name))
-    with temporary.open("wb") as file:
+    temporary.unlink(missing_ok=True)
+    with temporary.open("xb") as file:
         file.write(body)
         file.flush()
         os.fchmod(file.fileno(), mode)

@@ -1,11 +1,10 @@
 """The boundary of a tool: whatever stops the tool becomes a sentence and an exit status."""
 
-import os
 import sys
 from collections.abc import Callable
 
 from three_backup.errors import BackupError, Exit
-from three_backup.host import signals
+from three_backup.host import rights, signals
 from three_backup.host.garbage import collect_less_often
 from three_backup.host.signals import StoppedError
 from three_backup.pipe.arguments import parsed
@@ -36,7 +35,7 @@ def main(
     restores: see Invocation.
     """
     fill_closed_descriptors()
-    os.umask(0o077)
+    rights.keep_private()
     collect_less_often()
     name = usage.split(maxsplit=1)[0]
     try:

@@ -30,19 +30,24 @@ from typing import Any, Self
 from three_backup import pipe
 from three_backup.command import Pipeline, Program, joined, signal_name
 from three_backup.deciding.discovery import reachable
+from three_backup.deciding.due import Clock
 from three_backup.errors import BackupError, Exit, UsageError
 from three_backup.host.locks import IfRunning, RunLock, Takeover, run_lock
 from three_backup.host.processes import Holder
 from three_backup.host.signals import StoppedError
 from three_backup.model import wal
 from three_backup.model.records import Record, malformed_line
+from three_backup.model.schedule import host_zone
 from three_backup.pipe import Invocation, translated
 from three_backup.s3 import away
 from three_backup.screen.progress import HEARTBEAT
 from three_backup.screen.terminal import Colour, painted
 from three_backup.watching import last_run, metrics, summary
+from three_backup.watching.health import AgeLimits
 from three_backup.watching.hooks import Event, Hooks
 from three_backup.watching.last_run import LastRun, RunLedger
+from three_backup.watching.overview import Watch, hasty
+from three_backup.watching.page import Page
 from three_backup.watching.summary import Outcome, Summary
 
 _STAGES = ("tb-discover", "tb-plan", "tb-snapshot", "tb-upload", "tb-rotate")
@@ -121,11 +126,13 @@ def _run(
     if lost := dict.fromkeys((*before, *_pulled(invocation, lock, log))):
         deaths, status = [*deaths, *lost], status or Exit.FAILED
     seconds = time.monotonic() - started
-    _remember(invocation, account, LastRun(lock.since, invocation.clock(), status, tuple(deaths)))
+    this = LastRun(lock.since, invocation.clock(), status, tuple(deaths))
+    known = _remember(invocation, account, this)
     if not invocation.json and (status is not Exit.OK or not quiet):
         colour = Colour.GREEN if status is Exit.OK else Colour.RED
         headline, rest = summary.text(done, seconds, deaths).split("\n", 1)
         invocation.write(f"{painted(headline, colour, coloured=invocation.coloured)}\n{rest}")
+    _publish(invocation, known)  # before the hooks: one of them may copy the page elsewhere
     event = Event.SUCCESS if status is Exit.OK else Event.FAILURE
     _tell(invocation, event, {"status": int(status), **summary.facts(done, seconds, deaths)})
     return status
@@ -246,8 +253,8 @@ def _status(statuses: Sequence[int], done: Summary, deaths: Sequence[str]) -> Ex
     return Exit.FAILED if done.errors or any(statuses) else Exit.OK
 
 
-def _remember(invocation: Invocation, account: RunLedger, run: LastRun) -> None:
-    """Record the run for tb-status and Prometheus.
+def _remember(invocation: Invocation, account: RunLedger, run: LastRun) -> LastRun:
+    """Record the run for tb-status and Prometheus; return it with what it saw.
 
     A failure, on a full disk say, must not make the run fail: what was backed up counts.
     """
@@ -259,8 +266,27 @@ def _remember(invocation: Invocation, account: RunLedger, run: LastRun) -> None:
             last_run.write(folder, known)
             if path is not None:
                 metrics.write(path, metrics.of_run(known), known)
+            return known
     except BackupError as error:
         invocation.say(f"this run is not remembered for tb-status: {error}")
+        return run
+
+
+def _publish(invocation: Invocation, last: LastRun) -> None:
+    """Write the page if the configuration asks for one. The run is done, whatever comes of it."""
+    configuration = invocation.configuration
+    path = configuration.run.html_file
+    if path is None:
+        return
+    clock = Clock(invocation.clock(), host_zone(os.environ))
+    watch = Watch(configuration, (), last, AgeLimits(), clock)
+    page = Page(path, watch, invocation.host, last.deaths)
+    try:
+        with translated(), page.even_of_a_failure():
+            catalogs = map(invocation.catalog, hasty(configuration.storages()))
+            page.write(watch.look(catalogs))
+    except BackupError as error:
+        invocation.say(f"{path} does not show this run: {error}")
 
 
 def _tell(invocation: Invocation, event: Event, facts: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ Options:
       --max-age AGE      critical where the newest good snapshot is older, 26h say
       --grace TIME       how long what is due may wait for a run [default: 2h]
       --prometheus FILE  write metrics there, too
+      --html FILE        write a page for a browser there, too
       --json             records instead of a table
   -c, --config FILE      the configuration
       --env-file FILE    PG* and CLICKHOUSE_* variables, instead of .env beside it
@@ -20,13 +21,12 @@ status are those of a Nagios plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
 from three_backup import pipe
-from three_backup.catalog.catalog import Catalog
 from three_backup.config.options import duration
 from three_backup.deciding.due import Clock
 from three_backup.errors import BackupError, Exit, UsageError
@@ -42,13 +42,12 @@ from three_backup.watching import last_run, metrics
 from three_backup.watching.health import AgeLimits, Chain, Health, Level
 from three_backup.watching.last_run import LastRun
 from three_backup.watching.metrics import Measured
-from three_backup.watching.overview import Watch, WatchedCarrier
+from three_backup.watching.overview import Watch, WatchedCarrier, hasty, worst
+from three_backup.watching.page import Page
 
 _HEADING = ("STATE", "CARRIER", "BASE", "INCR", "IN S3", "PROVED")
 _HEADING_OF_CHAINS = ("CHAIN", "NEXT")
 _COLOURS = {Level.OK: Colour.GREEN, Level.WARNING: Colour.YELLOW, Level.CRITICAL: Colour.RED}
-_PATIENCE = timedelta(seconds=5)
-"""How long S3 is tried: monitoring gives up after ten seconds."""
 _USUAL_WIDTH, _WIDE = 78, 100
 
 
@@ -57,14 +56,16 @@ class Args:
     grace: timedelta
     max_age: timedelta | None
     prometheus: Path | None
+    html: Path | None
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self:
-        prometheus = arguments["--prometheus"]
+        prometheus, html = arguments["--prometheus"], arguments["--html"]
         return cls(
             grace=_duration("--grace", arguments["--grace"]) or timedelta(),
             max_age=_duration("--max-age", arguments["--max-age"]),
             prometheus=Path(prometheus) if prometheus else None,
+            html=Path(html) if html else None,
         )
 
 
@@ -80,11 +81,15 @@ def run(invocation: Invocation) -> int:
     patience = AgeLimits(args.grace, args.max_age)
     clock = Clock(now, host_zone(os.environ))
     watch = Watch(invocation.configuration, invocation.patterns, last, patience, clock)
-    watched = watch.look(_catalogs(invocation))
+    of_the_run = list(_of_the_run(last, locks.run_at_work(folder), clock))
+    page = Page(args.html, watch, invocation.host, of_the_run)
+    with page.even_of_a_failure():
+        storages = hasty(invocation.configuration.storages())
+        watched = watch.look(map(invocation.catalog, storages))
+    page.write(watched)
     if args.prometheus is not None:
         metrics.write(args.prometheus, [_measured(carrier, last) for carrier in watched], last)
-    of_the_run = list(_of_the_run(last, locks.run_at_work(folder), clock))
-    level = _level(watched, of_the_run)
+    level = worst(watched, of_the_run)
     if invocation.json:
         for record in (record for carrier in watched for record in _records(carrier)):
             invocation.write(record.to_line())
@@ -92,14 +97,6 @@ def run(invocation: Invocation) -> int:
         invocation.write(f"{_headline(level, watched, of_the_run, now)}\n")
         _show(invocation, watched, of_the_run, last, now)
     return level
-
-
-def _catalogs(invocation: Invocation) -> list[Catalog]:
-    storages = invocation.configuration.storages()
-    return [
-        invocation.catalog(replace(storage, timeout=min(storage.timeout, _PATIENCE)))
-        for storage in storages
-    ]
 
 
 def _unknown(name: str, error: BackupError) -> int:
@@ -129,13 +126,6 @@ def _of_the_run(
             yield f"the run that ended at {ended} failed with status {last.status}"
     if newest is not None and not newest[1] and (last is None or newest[0] > last.began_at):
         yield f"the run that began at {clock.shown(newest[0])} was killed"
-
-
-def _level(watched: Sequence[WatchedCarrier], of_the_run: Sequence[str]) -> Level:
-    if not watched and not of_the_run:
-        return Level.UNKNOWN
-    worst = max((carrier.health.level for carrier in watched), default=Level.OK)
-    return max(worst, Level.WARNING) if of_the_run else worst
 
 
 def _headline(

@@ -35,7 +35,7 @@ class Level(IntEnum):
 class AgeLimits:
     """How late or old snapshots may be."""
 
-    grace: timedelta  # the time that a run may take
+    grace: timedelta = timedelta(hours=2)  # the time that a run may take
     # Of the newest good snapshot, whatever the schedules say; None: no bound.
     max_age: timedelta | None = None
 

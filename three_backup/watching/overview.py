@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.drills import Drills, Proof
@@ -15,11 +15,15 @@ from three_backup.errors import BackupError, UnreachableError
 from three_backup.keeping import keeping_of, moments
 from three_backup.model.objects import Carrier, ObjectId, can_match_below, selected
 from three_backup.model.snapshots import CarriedObject, Stored
+from three_backup.model.storage import Storage
 from three_backup.sources import SOURCES, source_of
 from three_backup.sources.logged import Log
 from three_backup.watching import health, log_health, size_alarms
 from three_backup.watching.health import AgeLimits, Health, Level, Trouble
 from three_backup.watching.last_run import LastRun, Made
+
+_PATIENCE = timedelta(seconds=5)
+"""How long S3 is tried: monitoring gives up after ten seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,8 @@ class WatchedCarrier:
     # When the last good drill of each object was, by its id.
     proved: Mapping[str, datetime] = field(default_factory=dict)
     log: Log | None = None  # what lies between its snapshots; None: nothing
+    settings: Sequence[Settings] = ()  # those of its enabled objects, each once
+    catalog: Catalog | None = None  # where its snapshots lie; None: it has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +107,9 @@ class Watch:
             )
         chosen = tuple(carried for carried in objects if selected(self.patterns, str(carried.id)))
         proved = _proved(drills, chosen) if drills else {}
-        return WatchedCarrier(carrier, chosen, judged, gone, not settings, proved, log)
+        return WatchedCarrier(
+            carrier, chosen, judged, gone, not settings, proved, log, settings, catalog
+        )
 
     def _troubles(self, carrier: Carrier, log: Log | None) -> Iterator[Trouble]:
         if keeping_of(carrier.type).logged is not None:
@@ -156,6 +164,19 @@ class Watch:
             source_of(carrier.type).kept,
             alarms,
         )
+
+
+def hasty(storages: Iterable[Storage]) -> list[Storage]:
+    """Return the storages as they are looked at: with little patience."""
+    return [replace(storage, timeout=min(storage.timeout, _PATIENCE)) for storage in storages]
+
+
+def worst(watched: Sequence[WatchedCarrier], of_the_run: Sequence[str]) -> Level:
+    """Return how everything stands. of_the_run: what is wrong with the runs themselves."""
+    if not watched and not of_the_run:
+        return Level.UNKNOWN
+    level = max((carrier.health.level for carrier in watched), default=Level.OK)
+    return max(level, Level.WARNING) if of_the_run else level
 
 
 def _objects(
