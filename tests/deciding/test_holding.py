@@ -78,6 +78,21 @@ def test_once_uploaded_local_copies_may_go(tmp_path: Path) -> None:
     assert gone == {BASE, FIRST, SECOND}
 
 
+@pytest.mark.parametrize(("zone", "kept"), [("UTC", 2), ("America/New_York", 3)])
+def test_days_are_those_of_the_time_zone_of_this_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: str, kept: int
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    hours = (0, 5, 29)  # after three in the morning: in New York it is still the day before
+    bases = [
+        Stored(SnapshotId(_DAYS[0] + timedelta(hours=hour)), local=False, s3=True)
+        for hour in hours
+    ]
+    standing = holding(tmp_path, FILES, *bases, max_base_snapshots_s3=0, keep_daily=3)
+    assert sum(verdict.keep for verdict in standing.verdicts()) == kept
+    assert standing.progress().stale_s3 == (kept < 3)
+
+
 def test_without_an_enabled_object_nothing_is_removed(tmp_path: Path) -> None:
     standing = Holding(
         FILES, Catalog(Storage(tmp_path)), [Stored(BASE, local=True, s3=False)], (), NOW

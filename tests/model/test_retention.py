@@ -3,13 +3,16 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from time import process_time
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from three_backup.model.kept import Kept
+from three_backup.model.periods import Period
 from three_backup.model.retention import (
     Candidate,
     Limits,
@@ -35,7 +38,7 @@ def candidate(text: str) -> Candidate:
     places.
 
     unwanted: not wanted in S3; only: has local-only files; lost: has lost them; ahead: its time
-    lies in the future.
+    lies in the future; held: somebody holds it.
     """
     link, *words = text.split()
     number, _, parent = link.partition("<")
@@ -46,6 +49,7 @@ def candidate(text: str) -> Candidate:
         local_only="only" in words or "lost" in words,
         lost="lost" in words,
         ahead="ahead" in words,
+        held="held" if "held" in words else None,
     )
 
 
@@ -253,6 +257,127 @@ def test_ten_thousand_snapshots_of_one_chain_are_decided_at_once() -> None:
 
 def test_the_most_generous_limits_of_all_objects_count() -> None:
     assert most_generous([Limits(1, 3, 3, 40), Limits(2, 0, 3, 50)]) == Limits(2, 3, 3, 50)
+    ours, theirs = Limits(1, 1, 1, 1, 7, 0, 3, 0), Limits(1, 1, 1, 1, 0, 4, 2, 5)
+    assert most_generous([ours, theirs]) == Limits(1, 1, 1, 1, 7, 4, 3, 5)
+
+
+DATED = Limits(0, 0, 0, 0, days=2, weeks=2, months=2, years=2)
+
+
+def nightly(nights: int, first: str = "2026-01-01") -> list[Candidate]:
+    """A base each night, in S3."""
+    begin = datetime.fromisoformat(f"{first}T03:00Z")
+    times = (begin + timedelta(days=number) for number in range(nights))
+    return [Candidate(Stored(SnapshotId(time), local=False, s3=True)) for time in times]
+
+
+def reasons(history: Iterable[Candidate], limits: Limits, zone: str = "UTC") -> dict[str, str]:
+    """Return the reason of each copy in S3 that stays, by its date, newest first."""
+    verdicts = decide(history, limits, Kept.FOLDERS, ZoneInfo(zone))
+    return {f"{each.snapshot.time:%Y-%m-%d %H:%M}": each.reason for each in verdicts if each.keep}
+
+
+def test_the_newest_of_the_last_days_weeks_months_and_years_stays() -> None:
+    assert reasons(nightly(400), DATED) == {
+        "2027-02-04 03:00": "the newest that can be restored",
+        "2027-02-03 03:00": "the newest of the day 2027-02-03",
+        "2027-01-31 03:00": "the newest of the week 2027-W04",
+        "2026-12-31 03:00": "the newest of the year 2026",
+    }
+
+
+def test_a_day_without_a_snapshot_takes_no_place() -> None:
+    history = [candidate("1 s3"), candidate("2 s3"), candidate("30 s3")]
+    assert len(reasons(history, replace(NOTHING, days=3))) == 3
+    assert list(reasons(history, replace(NOTHING, days=2))) == [
+        "2026-01-31 03:00", "2026-01-03 03:00",
+    ]  # fmt: skip
+
+
+def test_a_day_is_one_of_the_time_zone_and_a_week_one_of_iso_8601() -> None:
+    late = datetime(2026, 12, 31, 22, 30, tzinfo=UTC)
+    history = [
+        Candidate(Stored(SnapshotId(late + timedelta(hours=hours)), local=False, s3=True))
+        for hours in (0, 1)
+    ]
+    for period in ("days", "months", "years"):
+        limits = replace(NOTHING, **{period: 9})
+        assert len(reasons(history, limits)) == 1
+        assert len(reasons(history, limits, "Europe/Berlin")) == 2
+    assert len(reasons(history, replace(NOTHING, weeks=9), "Europe/Berlin")) == 1
+    assert Period.WEEK.of(late, ZoneInfo("Europe/Berlin")) == "2026-W53"
+    assert Period.WEEK.of(late + timedelta(days=4), UTC) == "2027-W01"
+
+
+def test_what_cannot_be_restored_or_is_from_the_future_is_no_newest_of_its_day() -> None:
+    history = [candidate("1 s3"), candidate("3<2 s3"), candidate("4 s3"), candidate("50 s3 ahead")]
+    assert reasons(history, replace(NOTHING, days=2)) == {
+        "2026-02-20 03:00": "the newest that can be restored",
+        "2026-01-05 03:00": "the newest that can be restored",
+        "2026-01-02 03:00": "the newest of the day 2026-01-02",
+    }
+
+
+def test_a_time_that_no_zone_can_name_is_named_in_utc() -> None:
+    first = datetime(1, 1, 1, tzinfo=UTC)
+    assert Period.DAY.of(first, ZoneInfo("America/New_York")) == "0001-01-01"
+    assert Period.WEEK.of(first, ZoneInfo("America/New_York")) == "0001-W01"
+
+
+def test_what_goes_is_told_by_which_periods_it_was_not_kept() -> None:
+    history = [candidate("1 s3"), candidate("2<1 s3"), candidate("40 s3")]
+    limits = replace(NOTHING, bases_s3=1, days=1, months=1)
+    said = [each.reason for each in decide(history, limits, Kept.FOLDERS)]
+    assert said == [
+        "the newest base in S3",
+        "not the newest of a day or month that is kept in S3, and nobody needs it",
+        (
+            "not the newest base in S3, nor the newest of a day or month that is kept, and nobody "
+            "needs it"
+        ),
+    ]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/St_Johns"])
+def test_rotating_each_night_keeps_what_one_rotation_of_all_would(zone: str) -> None:
+    """Else the newest of a month would be gone before the month is over."""
+    limits = Limits(0, 0, 1, 0, days=7, weeks=4, months=6, years=2)
+    nights = nightly(800)
+    left: list[Candidate] = []
+    for night in nights:
+        history = [*left, night]
+        left = carried_out(history, decide(history, limits, Kept.FOLDERS, ZoneInfo(zone)))
+    whole = decide(nights, limits, Kept.FOLDERS, ZoneInfo(zone))
+    assert left == carried_out(nights, whole)
+    assert 14 <= len(left) <= 7 + 4 + 6 + 2
+
+
+def test_what_is_held_stays_with_all_that_it_needs_and_says_why() -> None:
+    history = ["1 s3", "2<1 s3", "3<2 s3 held", "4<3 s3", "5 s3"]
+    assert kept(history, NOTHING) == ["1 s3", "2 s3", "3 s3", "5 s3"]
+    said = {
+        _short(each): each.reason
+        for each in decide(map(candidate, history), NOTHING, Kept.FOLDERS)
+    }
+    assert said["3 s3"] == "held"
+    assert said["1 s3"] == "20260104T030000Z-incr-20260103T030000Z needs it"
+
+
+def test_what_is_held_is_kept_here_only_for_what_s3_lacks() -> None:
+    assert kept(["1 local s3 held", "2 local s3"], NOTHING) == ["1 s3", "2 s3"]
+    assert "1 local" in kept(["1 local s3 only held", "2 local s3 only"], NOTHING)
+    assert kept(["1 local unwanted held", "2 local unwanted"], NOTHING) == ["1 local", "2 local"]
+    assert surplus(["1 local held", "2 local", "3 local s3"], Limits(0, 0, 1, 0)) == [2]
+    assert "2 local" in kept(["2<1 local s3 held", "3 local s3"], NOTHING, points=True)
+
+
+def test_neither_time_nor_a_hold_counts_for_what_was_logged_since() -> None:
+    history = ["1 s3 held", "2<1 s3", "40 s3", "41<40 s3", "70 s3", "71<70 s3"]
+    verdicts = decide(map(candidate, history), Limits(0, 0, 1, 1, months=9), Kept.FOLDERS)
+    assert [_short(each) for each in verdicts if each.keep] == [
+        "71 s3", "70 s3", "41 s3", "40 s3", "2 s3", "1 s3",
+    ]  # fmt: skip
+    assert [_short(each) for each in verdicts if each.counted] == ["71 s3", "70 s3"]
 
 
 def test_the_example_of_the_overview() -> None:
@@ -282,25 +407,34 @@ def test_the_example_of_the_overview() -> None:
     assert reasons["Oct 13 s3"] == "20261031T030000Z-incr-20261030T030000Z needs it"
 
 
+_STEPS = (1, 24, 24, 5 * 24, 30 * 24, 400 * 24)
+"""Hours between two snapshots."""
+
+
 @st.composite
 def histories(draw: st.DrawFn) -> list[Candidate]:
     """Draw any state that failures, people or changed configurations may have left."""
     history: list[Candidate] = []
+    hours = [0, *accumulate(draw(st.lists(st.sampled_from(_STEPS), min_size=9, max_size=9)))]
     for number in range(draw(st.integers(0, 9))):
         parents = st.none() | st.integers(max(0, number - 3), number - 1) if number else st.none()
         parent = draw(parents)
         local, s3 = draw(
             st.sampled_from([(True, False), (False, True), (True, True), (False,) * 2])
         )
-        snapshot = SnapshotId(day(number), None if parent is None else day(parent))
+        taken = day(0) + timedelta(hours=hours[number])
+        before = None if parent is None else day(0) + timedelta(hours=hours[parent])
+        snapshot = SnapshotId(taken, before)
         if local or s3:
-            flags = (draw(st.booleans()) for _ in range(3))
-            history.append(Candidate(Stored(snapshot, local, s3), *flags))
+            unwanted, local_only, lost = (draw(st.booleans()) for _ in range(3))
+            held = draw(st.sampled_from([None, None, "held"]))
+            lying = Stored(snapshot, local, s3)
+            history.append(Candidate(lying, unwanted, local_only, lost, held=held))
     return history
 
 
 counts = st.integers(0, 3)
-limits_ = st.builds(Limits, counts, counts, counts, counts)
+limits_ = st.builds(Limits, *[counts] * 4, *[st.just(0) | counts] * 4)
 
 
 def carried_out(history: Sequence[Candidate], verdicts: Sequence[Verdict]) -> list[Candidate]:
@@ -507,6 +641,50 @@ def test_children_go_before_their_parents(
     for verdict in decide(history, limits, lying(points)):
         assert verdict.snapshot.parent not in gone
         gone.add(verdict.snapshot.time)
+
+
+@given(histories(), limits_, st.sampled_from(["UTC", "Asia/Tokyo", "America/New_York"]))
+def test_the_newest_in_s3_of_each_last_period_stays(
+    history: list[Candidate], limits: Limits, zone: str
+) -> None:
+    by_now = [replace(each, ahead=False) for each in history]
+    whole = restorable(by_now)
+    verdicts = decide(by_now, limits, Kept.FOLDERS, ZoneInfo(zone))
+    there = {each.id for each in stored(by_now) if each.s3} & whole
+    for form, most in (
+        ("%Y-%m-%d", limits.days),
+        ("%G-%V", limits.weeks),
+        ("%Y-%m", limits.months),
+        ("%Y", limits.years),
+    ):
+        newest: dict[str, SnapshotId] = {}
+        for snapshot in sorted(there, key=lambda each: each.time):
+            newest[snapshot.time.astimezone(ZoneInfo(zone)).strftime(form)] = snapshot
+        last = sorted(newest)[len(newest) - min(most, len(newest)) :]
+        assert {newest[name] for name in last} <= {
+            verdict.snapshot for verdict in verdicts if verdict.keep and verdict.place is Place.S3
+        }
+
+
+@given(histories(), limits_, st.booleans())
+def test_more_rules_keep_more(history: list[Candidate], limits: Limits, points: bool) -> None:
+    free = [replace(each, held=None) for each in history]
+    counts_alone = replace(limits, days=0, weeks=0, months=0, years=0)
+    verdicts = decide(history, limits, lying(points))
+    for with_all, with_counts in zip(
+        verdicts, decide(free, counts_alone, lying(points)), strict=True
+    ):
+        assert with_all.keep or not with_counts.keep
+        assert with_all.keep or not with_all.counted
+        assert with_counts.counted == with_counts.keep
+
+
+@given(histories(), limits_, st.booleans())
+def test_what_is_held_and_whole_can_still_be_restored(
+    history: list[Candidate], limits: Limits, points: bool
+) -> None:
+    held = {each.stored.id for each in history if each.held} & restorable(history, points)
+    assert held <= restorable(carried_out(history, decide(history, limits, lying(points))), points)
 
 
 @given(histories(), limits_)

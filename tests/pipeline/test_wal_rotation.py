@@ -125,7 +125,7 @@ def test_what_no_kept_base_needs_is_removed_and_nothing_else(
     assert keys(walled) == before
     (verdict,) = dry.records[0]["wal_verdicts"]
     assert dry.stderr.count("WAL in S3, ") == 1
-    assert "before the oldest kept base, " in dry.stderr
+    assert ", the oldest snapshot that keeps WAL" in dry.stderr
     (record, *_) = walled.good("tb-discover | tb-rotate").records
     gone = before - keys(walled)
     (start,) = starts(walled)

@@ -30,6 +30,11 @@ class Settings:
     max_incremental_snapshots_local: int = 3
     max_base_snapshots_s3: int = 3
     max_incremental_snapshots_s3: int = 40
+    # Of how many days, weeks, months and years the newest snapshot stays in S3, besides.
+    keep_daily: int = 0
+    keep_weekly: int = 0
+    keep_monthly: int = 0
+    keep_yearly: int = 0
     max_stage: Stage = Stage.ROTATED_S3
     disable: bool = False  # the object is not backed up
     # How many times larger or smaller than before an object may be without an alarm; None: any.
@@ -59,6 +64,10 @@ class Settings:
             self.max_incremental_snapshots_local,
             self.max_base_snapshots_s3,
             self.max_incremental_snapshots_s3,
+            self.keep_daily,
+            self.keep_weekly,
+            self.keep_monthly,
+            self.keep_yearly,
         )
 
 

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Self
 
 from three_backup.catalog.catalog import Catalog
@@ -81,7 +81,9 @@ class Holding:
         candidates = _candidates(
             self.carrier, self.snapshots, self.catalog, self.now, wanted=self.goes_to_s3
         )
-        return decide(candidates, self._limits, self.kept)
+        limits = self._limits
+        zone = host_zone(os.environ) if limits.periods else UTC
+        return decide(candidates, limits, self.kept, zone)
 
     def surplus(self) -> set[SnapshotId]:
         """Return the snapshots that retention would at once remove from S3 again."""

@@ -37,7 +37,7 @@ def log_of(catalog: Catalog, carrier: Carrier, snapshots: Sequence[Stored]) -> L
 def expendable(
     catalog: Catalog, carrier: Carrier, kept: Sequence[SnapshotId], say: Say
 ) -> Sequence[LogVerdict]:
-    """Return what may go of what was logged. kept: the snapshots that stay in S3."""
+    """Return what may go of what was logged. kept: the snapshots that keep what followed them."""
     source = _logged(catalog, carrier) if kept else None
     if source is None:
         return ()

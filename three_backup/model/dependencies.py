@@ -24,6 +24,7 @@ class Candidate:
     local_only: bool = False  # it has files that are never uploaded
     lost: bool = False  # these files are no longer on this host
     ahead: bool = False  # its time lies in the future
+    held: str | None = None  # somebody holds it: until when and why, in words for a person
 
 
 @dataclass(eq=False, slots=True)

@@ -6,13 +6,14 @@ Snapshots from the future (a clock that was wrong, a forged manifest) are counte
 they take no place of others.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from itertools import chain, islice
 
 from three_backup.model.dependencies import Candidate, Copy, Known, Place
 from three_backup.model.kept import Kept
+from three_backup.model.periods import Period, newest_of_each
 from three_backup.model.snapshots import Kind, SnapshotId, Stored
 from three_backup.model.uploading import unsent
 
@@ -35,6 +36,17 @@ class Limits:
     incrementals_local: int
     bases_s3: int
     incrementals_s3: int
+    # Of how many of the last days, weeks, months and years that have one the newest stays in S3.
+    days: int = 0
+    weeks: int = 0
+    months: int = 0
+    years: int = 0
+
+    @property
+    def periods(self) -> Mapping[Period, int]:
+        """Those periods of which any are kept."""
+        counts = zip(Period, (self.days, self.weeks, self.months, self.years), strict=True)
+        return {period: count for period, count in counts if count}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,9 @@ class Verdict:
     keep: bool
     reason: str  # in words for a person
     surplus: bool = False  # not worth uploading: it would be removed from S3 again
+    # It would stay without the rules of time and without holds. What its server logged since then
+    # stays only for such snapshots: else one that is held for ever would hold all that follows.
+    counted: bool = False
 
 
 def most_generous(limits: Iterable[Limits]) -> Limits:
@@ -56,14 +71,25 @@ def most_generous(limits: Iterable[Limits]) -> Limits:
         max(each.incrementals_local for each in every),
         max(each.bases_s3 for each in every),
         max(each.incrementals_s3 for each in every),
+        max(each.days for each in every),
+        max(each.weeks for each in every),
+        max(each.months for each in every),
+        max(each.years for each in every),
     )
 
 
-def decide(candidates: Iterable[Candidate], limits: Limits, kept: Kept) -> list[Verdict]:
-    """Return the verdicts on all copies of one carrier's snapshots, children before parents."""
+def decide(
+    candidates: Iterable[Candidate], limits: Limits, kept: Kept, zone: tzinfo = UTC
+) -> list[Verdict]:
+    """Return the verdicts on all copies of one carrier's snapshots, children before parents.
+
+    zone: of the days, weeks, months and years.
+    """
     known = Known(candidates, kept)
-    surplus = _surplus(known, limits)
-    staying = _kept(known, limits, surplus)
+    surplus = _surplus(known, limits, zone)
+    staying = _kept(known, _wanted(known, limits, surplus, zone))
+    others = limits.periods or any(candidate.held for candidate in known.candidates)
+    counted = _kept(known, _counted(known, limits, surplus)) if others else staying
     return [
         Verdict(
             copy.id,
@@ -71,6 +97,7 @@ def decide(candidates: Iterable[Candidate], limits: Limits, kept: Kept) -> list[
             copy in staying,
             staying.get(copy) or _expendable(known, copy, limits),
             copy.id in surplus,
+            copy in counted,
         )
         for snapshot in known.newest_first
         for copy in known.copies(snapshot)
@@ -99,7 +126,7 @@ def keeps_everything(snapshots: Collection[Stored], limits: Limits) -> bool:
 _WHERE = {Place.LOCAL: "on this host", Place.S3: "in S3"}
 
 
-def _surplus(known: Known, limits: Limits) -> set[SnapshotId]:
+def _surplus(known: Known, limits: Limits, zone: tzinfo) -> set[SnapshotId]:
     """Return the snapshots that would be removed from S3 again if all were uploaded."""
     uploaded = set(_uploadable(known))
     if not uploaded:
@@ -113,7 +140,7 @@ def _surplus(known: Known, limits: Limits) -> set[SnapshotId]:
         ),
         known.kept,
     )
-    kept = _kept(then, limits, surplus=())
+    kept = _kept(then, _wanted(then, limits, surplus=(), zone=zone))
     return {snapshot_id for snapshot_id in uploaded if then.in_s3[snapshot_id.time] not in kept}
 
 
@@ -126,10 +153,10 @@ def _uploadable(known: Known) -> list[SnapshotId]:
     return [snapshot_id for snapshot_id, obstacle in found.items() if obstacle is None]
 
 
-def _kept(known: Known, limits: Limits, surplus: Collection[SnapshotId]) -> dict[Copy, str]:
-    """Return the copies that stay, each with the reason."""
+def _kept(known: Known, wanted: Iterable[tuple[Copy, str]]) -> dict[Copy, str]:
+    """Return the wanted copies and all that they need, each with the reason."""
     kept: dict[Copy, str] = {}
-    for copy, reason in _wanted(known, limits, surplus):
+    for copy, reason in wanted:
         kept.setdefault(copy, reason)
     walked: set[tuple[datetime, bool]] = set()
     waiting = list(kept)
@@ -142,9 +169,39 @@ def _kept(known: Known, limits: Limits, surplus: Collection[SnapshotId]) -> dict
 
 
 def _wanted(
-    known: Known, limits: Limits, surplus: Collection[SnapshotId]
+    known: Known, limits: Limits, surplus: Collection[SnapshotId], zone: tzinfo
 ) -> Iterator[tuple[Copy, str]]:
     """Yield the copies that are kept for their own sake, each with the reason."""
+    yield from _held(known)
+    yield from _counted(known, limits, surplus)
+    yield from _dated(known, limits, zone)
+
+
+def _held(known: Known) -> Iterator[tuple[Copy, str]]:
+    """Yield the copies that somebody holds: where S3 has all of a snapshot, that one alone."""
+    for candidate in known.candidates:
+        if candidate.held is None:
+            continue
+        yield known.best_copy(candidate.stored), candidate.held
+        if candidate.local_only and candidate.stored.local:
+            yield known.here[candidate.stored.id.time], candidate.held
+
+
+def _dated(known: Known, limits: Limits, zone: tzinfo) -> Iterator[tuple[Copy, str]]:
+    """Yield the copies in S3 that are the newest of their day, week, month or year."""
+    whole = [copy.id.time for copy in known.in_s3.values() if known.restorable(copy)]
+    by_now = [time for time in whole if time not in known.ahead]
+    ahead = [time for time in whole if time in known.ahead]
+    for period, most in limits.periods.items():
+        for times, which in ((by_now, ""), (ahead, " of those from the future")):
+            for time, name in newest_of_each(times, period, most, zone):
+                yield known.in_s3[time], f"the newest of the {period} {name}{which}"
+
+
+def _counted(
+    known: Known, limits: Limits, surplus: Collection[SnapshotId]
+) -> Iterator[tuple[Copy, str]]:
+    """Yield the copies that stay without any rule of time and any hold, each with the reason."""
     for place, copies in ((Place.LOCAL, known.here), (Place.S3, known.in_s3)):
         for kind in Kind:
             limit = _limit(limits, place, kind)
@@ -207,9 +264,21 @@ def _expendable(known: Known, copy: Copy, limits: Limits) -> str:
         return "cannot be restored: a snapshot that it builds on is gone"
     kind, place = copy.id.kind, copy.place
     limit = _limit(limits, place, kind)
+    dated = _a_period(limits) if place is Place.S3 else ""
+    if limit == 0 and dated:
+        return f"not the newest of {dated} that is kept {_WHERE[place]}, and nobody needs it"
     if limit == 0:
         return f"no {kind}s are to be kept {_WHERE[place]}, and nobody needs it"
-    return f"not {_rank(limit, kind, place)}, and nobody needs it"
+    nor = f", nor the newest of {dated} that is kept" if dated else ""
+    return f"not {_rank(limit, kind, place)}{nor}, and nobody needs it"
+
+
+def _a_period(limits: Limits) -> str:
+    """Name the periods of which any are kept: `a day, week or month`; empty without any."""
+    words = [str(period) for period in limits.periods]
+    if len(words) < 2:
+        return f"a {words[0]}" if words else ""
+    return f"a {', '.join(words[:-1])} or {words[-1]}"
 
 
 def _rank(limit: int, kind: Kind, place: Place) -> str:

@@ -84,7 +84,7 @@ class LoggedSource(Protocol):
         """
 
     def expendable_log(self, job: LogJob) -> Sequence[LogVerdict]:
-        """Return what of the log no snapshot of the job needs, in the order of its deletion.
+        """Return what of the log leads on from no snapshot of the job, in the order to delete it.
 
         Nothing is expendable for a job without manifests. Raises ManifestError.
         """

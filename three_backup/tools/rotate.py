@@ -206,7 +206,7 @@ def _rotated(
         decided = [verdict for verdict in verdicts if verdict.place in places]
         require_data(catalog, carrier, verdicts, places)
         in_s3 = Place.S3 in places and catalog.s3 is not None
-        kept = [each.snapshot for each in verdicts if each.keep and each.place is Place.S3]
+        kept = [each.snapshot for each in verdicts if each.counted and each.place is Place.S3]
         if args.dry_run:
             said = [_said(invocation, carrier, verdict) for verdict in decided]
             wal = moments.expendable(catalog, carrier, kept if in_s3 else (), invocation.say)

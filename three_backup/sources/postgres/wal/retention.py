@@ -1,4 +1,4 @@
-"""Retention of archived WAL: what no kept snapshot can lead on into any more.
+"""Retention of archived WAL: what no snapshot of a job can lead on into any more.
 
 A restore replays WAL from the segment of a snapshot's start on. So what ends before the oldest of
 these is needed by none, whatever timeline it is on: positions only grow along each way.
@@ -28,7 +28,7 @@ def expendable_log(job: LogJob) -> Sequence[LogVerdict]:
         LogVerdict(
             [archive.key_of(piece) for piece in pieces],
             sum(piece.stored for piece in pieces),
-            f"before the oldest kept {oldest.snapshot.kind}, {oldest.snapshot}",
+            f"before {oldest.snapshot}, the oldest snapshot that keeps WAL",
         ),
         LogVerdict(
             [archive.key_of_history(timeline) for timeline in histories],
