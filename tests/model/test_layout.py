@@ -94,6 +94,8 @@ def test_keys_can_be_read_back(object_id: ObjectId) -> None:
         assert layout.snapshots_of(name) == [snapshot]
         data = layout.data_key(Carrier(carrier), snapshot, "stream.00001")
         assert layout.parse_data_key(data) == (carrier, snapshot)
+        hold = layout.hold_key(Carrier(carrier), snapshot)
+        assert layout.parse_hold_key(hold) == (carrier, snapshot)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +117,7 @@ def test_keys_can_be_read_back(object_id: ObjectId) -> None:
 def test_the_keys_of_others_are_nobodys(key: str) -> None:
     folder, _, name = key.rpartition("/")
     assert layout.carrier_of_manifests(folder) is None or not layout.snapshots_of(name)
+    assert layout.parse_hold_key(key.replace("manifests", "keep", 1)) is None
 
 
 @pytest.mark.parametrize(

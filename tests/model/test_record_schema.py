@@ -38,6 +38,10 @@ def test_the_schema_is_one() -> None:
         USERS.with_error("tb-plan", BackupError("plan", "no")),
         of_source("postgres", "postgres").with_error("tb-discover", FAILURE),
         of_source("postgres/table/prod", "postgres").with_error("tb-discover", FAILURE),
+        of_source("postgres/cluster/7", "postgres", carrier="postgres/cluster/7").with_fields(
+            kept={"snapshot": "20261101T000000Z-base", "until": None, "reason": ""}
+        ),
+        USERS.with_fields(released="20261101T000000Z-base"),
         malformed_line("tb-plan", 3, FAILURE),
     ],
     ids=str,

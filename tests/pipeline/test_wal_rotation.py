@@ -138,6 +138,32 @@ def test_what_no_kept_base_needs_is_removed_and_nothing_else(
     assert "wal" not in again["removed"]
 
 
+def test_a_base_that_somebody_holds_keeps_no_wal_and_comes_back_as_it_was(
+    walled: Host, archiving: Archiving
+) -> None:
+    (old,) = walled.good("tb-list --stored --snapshots --json").records[0]["snapshots"]
+    walled.good(f"tb-keep postgres {old['id']}")
+    write(walled, 3)
+    archiving.catch_up()
+    walled.good(BACKUP)
+    write(walled, 2)
+    archiving.catch_up()
+    (record, *_) = walled.good("tb-discover | tb-rotate").records
+    assert record["removed"]["s3"] == []
+    assert record["removed"]["wal"]["keys"] > 0
+    held, newest = starts(walled)
+    left = {piece_end(key) for key in keys(walled) if key.endswith(".zst")}
+    assert all(end > newest // MB * MB for end in left)
+    assert held < newest
+    (record, *_) = walled.good("tb-list --stored --json --snapshots").records
+    assert len(record["moments"]["windows"]) == 1
+    walled.good("tb-status")
+    walled.wipe()
+    restore = f"tb-restore --level3 as_it_was --snapshot {old['id']} {walled.table('noise')}"
+    walled.good(restore)
+    assert walled.rows("select count(*) from as_it_was") == [(0,)]
+
+
 def piece_end(key: str) -> int:
     return int(key.removesuffix(".zst").rpartition("-")[2], 16)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from three_backup.catalog.cache import ManifestCache
 from three_backup.catalog.folders import LocalStore
+from three_backup.catalog.holds import Holds
 from three_backup.catalog.hollow_memory import HollowMemory, filled
 from three_backup.errors import BackupError, ConfigurationError, ManifestError, s3_is_away
 from three_backup.host.machine import this_host
@@ -36,6 +37,7 @@ class Catalog:
         self._adopt = adopt
         self.local = LocalStore(storage.local_dir)
         self.hollow = HollowMemory(storage)
+        self.holds = Holds(lambda: self.s3)
         self.partial = False  # S3 is left out: parents missing here may lie there
         self._everything: dict[Carrier, str] | None = None
         self._unlisted: BackupError | None = None

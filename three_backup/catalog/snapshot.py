@@ -7,6 +7,7 @@ from datetime import datetime
 from three_backup.catalog.catalog import Catalog, Files
 from three_backup.errors import BackupError, BrokenChainError
 from three_backup.host.locks import carrier_lock
+from three_backup.model import layout
 from three_backup.model.dependencies import missing_links
 from three_backup.model.kept import Kept
 from three_backup.model.objects import Carrier
@@ -46,19 +47,31 @@ class Snapshot:
         """
         snapshots = {stored.id: stored for stored in self.catalog.snapshots(self.carrier)}
         if self.id not in snapshots:
-            raise BackupError(
-                "catalog.removed",
-                f"{self.carrier}: snapshot {self.id} was removed meanwhile",
-                _ANOTHER,
-            )
+            raise self._removed()
         links = chain(snapshots, self.id)
         if links is None:
             raise self._broken(missing_links(snapshots.values(), Kept.FOLDERS)[self.id])
         return [self.catalog.files(self.carrier, snapshots[link]) for link in links]
 
+    def require(self) -> None:
+        """Look anew whether the snapshot is there. Raises BackupError if it was removed.
+
+        What it builds on is there, too: children are removed before their parents.
+        """
+        catalog, carrier = self.catalog, self.carrier
+        if self.stored.local and self.id in catalog.local.snapshots(carrier):
+            return
+        key = layout.manifest_key(carrier, self.id)
+        if not self.stored.s3 or catalog.bucket.size(key) is None:
+            raise self._removed()
+
     def undisturbed(self) -> AbstractContextManager[None]:
         """Keep others from removing snapshots of the carrier meanwhile."""
         return carrier_lock(self.catalog.storage.local_dir, self.carrier, shared=True)
+
+    def _removed(self) -> BackupError:
+        sentence = f"{self.carrier}: snapshot {self.id} was removed meanwhile"
+        return BackupError("catalog.removed", sentence, _ANOTHER)
 
     def _broken(self, link: datetime) -> BrokenChainError:
         """link: when the snapshot was taken that is gone."""

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Self
@@ -10,7 +11,9 @@ from three_backup.catalog.catalog import Catalog
 from three_backup.config import Configuration
 from three_backup.config.settings import Settings
 from three_backup.deciding import due
+from three_backup.deciding.candidates import candidates_of, held
 from three_backup.deciding.due import Clock, Progress, Take
+from three_backup.errors import BackupError
 from three_backup.model import layout
 from three_backup.model.kept import Kept
 from three_backup.model.objects import Carrier, ObjectId
@@ -74,20 +77,16 @@ class Holding:
     def verdicts(self) -> list[Verdict]:
         """Return the verdict of retention on each copy, children before their parents.
 
-        Without any enabled object nothing is removed.
+        Without any enabled object nothing is removed. Raises BackupError if it cannot be read
+        which snapshots are held.
         """
         if not self.settings:
             return []
-        candidates = _candidates(
-            self.carrier, self.snapshots, self.catalog, self.now, wanted=self.goes_to_s3
-        )
-        limits = self._limits
-        zone = host_zone(os.environ) if limits.periods else UTC
-        return decide(candidates, limits, self.kept, zone)
+        return self._decided(held(self._candidates(), self.carrier, self.catalog, self.now))
 
     def surplus(self) -> set[SnapshotId]:
         """Return the snapshots that retention would at once remove from S3 again."""
-        return {verdict.snapshot for verdict in self.verdicts() if verdict.surplus}
+        return {verdict.snapshot for verdict in self._foreseen() if verdict.surplus}
 
     def once_uploaded(self) -> "Holding":
         """Return the carrier as it stands when tb-upload has sent all that it sends."""
@@ -110,7 +109,7 @@ class Holding:
         )
 
     def progress(self) -> Progress:
-        decided = [] if self._keeps_everything() else self.verdicts()
+        decided = [] if self._keeps_everything() else self._foreseen()
         surplus = {verdict.snapshot for verdict in decided if verdict.surplus}
         unsynced = [
             stored for stored in self.snapshots if not stored.s3 and stored.id not in surplus
@@ -123,6 +122,31 @@ class Holding:
             stale_local=Place.LOCAL in stale,
             # What is hollow is looked at again by each run, until somebody has put it right.
             stale_s3=Place.S3 in stale or bool(self.catalog.hollow.of(self.carrier)),
+        )
+
+    def _foreseen(self) -> list[Verdict]:
+        """Return the verdicts; S3 is asked for holds only if something would go without them.
+
+        Holds that cannot be read count as none: tb-rotate says so, and removes nothing.
+        """
+        if not self.settings:
+            return []
+        candidates = self._candidates()
+        decided = self._decided(candidates)
+        if all(verdict.keep and not verdict.surplus for verdict in decided):
+            return decided
+        with suppress(BackupError):
+            return self._decided(held(candidates, self.carrier, self.catalog, self.now))
+        return decided
+
+    def _decided(self, candidates: Sequence[Candidate]) -> list[Verdict]:
+        limits = self._limits
+        zone = host_zone(os.environ) if limits.periods else UTC
+        return decide(candidates, limits, self.kept, zone)
+
+    def _candidates(self) -> list[Candidate]:
+        return candidates_of(
+            self.carrier, self.snapshots, self.catalog, self.now, wanted=self.goes_to_s3
         )
 
     def _keeps_everything(self) -> bool:
@@ -252,34 +276,6 @@ def _held(
 def distinct(settings: Iterable[Settings]) -> list[Settings]:
     """Return each settings once, none of disabled objects: ten thousand objects share a few."""
     return list({id(own): own for own in settings if not own.disable}.values())
-
-
-def _candidates(
-    carrier: Carrier,
-    snapshots: Sequence[Stored],
-    catalog: Catalog,
-    now: datetime,
-    *,
-    wanted: bool,
-) -> list[Candidate]:
-    # A manifest in S3 is read only where some snapshot on this host has files never uploaded.
-    apart = any(
-        stored.local and _has_local_files(carrier, stored, catalog) for stored in snapshots
-    )
-    return [
-        Candidate(
-            stored,
-            wanted,
-            local_only=apart and _has_local_files(carrier, stored, catalog),
-            lost=apart and bool(catalog.lost_files(carrier, stored)),
-            ahead=is_from_the_future(stored.id.time, now),
-        )
-        for stored in snapshots
-    ]
-
-
-def _has_local_files(carrier: Carrier, stored: Stored, catalog: Catalog) -> bool:
-    return any(file.local_only for file in catalog.manifest(carrier, stored).files)
 
 
 def _is_begun(carrier: Carrier, snapshot: SnapshotId, catalog: Catalog) -> bool:

@@ -12,6 +12,7 @@ from three_backup.model.snapshots import SNAPSHOT_ID, SnapshotId
 
 MANIFESTS = "manifests"
 DATA = "data"
+KEEP = "keep"
 WAL = "wal"
 """The folder of archived logs; see `sources.postgres.wal`."""
 
@@ -69,7 +70,7 @@ def data_key(carrier: Carrier, snapshot: SnapshotId, file: str) -> str:
     return f"{data_folder(carrier, snapshot)}/{file}"
 
 
-def parse_data_key(key: str) -> tuple[str, SnapshotId] | None:
+def parse_data_key(key: str) -> tuple[Carrier, SnapshotId] | None:
     """Return the carrier and the snapshot of a data file; None if the key is not ours."""
     top, _, rest = key.partition("/")
     folder, _, file = rest.rpartition("/")
@@ -77,7 +78,23 @@ def parse_data_key(key: str) -> tuple[str, SnapshotId] | None:
     return _ours(folder, SnapshotId.parse(name)) if top == DATA and file else None
 
 
-def _ours(folder: str, snapshot: SnapshotId | None) -> tuple[str, SnapshotId] | None:
+def hold_folder(carrier: Carrier) -> str:
+    return f"{KEEP}/{path(carrier)}"
+
+
+def hold_key(carrier: Carrier, snapshot: SnapshotId) -> str:
+    return f"{hold_folder(carrier)}/{snapshot}{_SUFFIX}"
+
+
+def parse_hold_key(key: str) -> tuple[Carrier, SnapshotId] | None:
+    """Return the carrier and the snapshot that is held; None if the key is no hold."""
+    top, _, rest = key.partition("/")
+    folder, _, name = rest.rpartition("/")
+    is_one = top == KEEP and name.endswith(_SUFFIX)
+    return _ours(folder, SnapshotId.parse(name.removesuffix(_SUFFIX))) if is_one else None
+
+
+def _ours(folder: str, snapshot: SnapshotId | None) -> tuple[Carrier, SnapshotId] | None:
     found = _carrier(folder) if snapshot else None
     return (found, snapshot) if found and snapshot else None
 

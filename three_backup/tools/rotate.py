@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from three_backup import pipe
-from three_backup.catalog.catalog import Catalog
+from three_backup.catalog.holds import Holds
 from three_backup.config import Configuration
 from three_backup.config.settings import Settings
 from three_backup.deciding.holding import Holding
 from three_backup.deciding.kept_data import require_data
 from three_backup.host.locks import carrier_lock
-from three_backup.keeping import Keeping, keeping_of, moments
-from three_backup.keeping.removal import unclaimed
+from three_backup.keeping import keeping_of, moments
+from three_backup.keeping.rotation import Rotation
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.records import Record, of_source
 from three_backup.model.retention import Place, Verdict
@@ -35,7 +35,6 @@ from three_backup.model.snapshots import Stored
 from three_backup.model.stages import Stage
 from three_backup.model.storage import Storage
 from three_backup.pipe import Invocation, Once
-from three_backup.sources.base import PointHeldError
 from three_backup.sources.logged import LogVerdict
 
 _STAGES = {Place.LOCAL: Stage.ROTATED_LOCALLY, Place.S3: Stage.ROTATED_S3}
@@ -202,7 +201,8 @@ def _rotated(
     live, now = [record.object], invocation.clock()
     with carrier_lock(settings.storage.local_dir, carrier):
         snapshots = catalog.snapshots(carrier)
-        verdicts = Holding.of(carrier, live, configuration, catalog, snapshots, now).verdicts()
+        holding = Holding.of(carrier, live, configuration, catalog, snapshots, now)
+        verdicts = _verdicts(holding, catalog.holds)
         decided = [verdict for verdict in verdicts if verdict.place in places]
         require_data(catalog, carrier, verdicts, places)
         in_s3 = Place.S3 in places and catalog.s3 is not None
@@ -214,13 +214,24 @@ def _rotated(
         if in_s3:
             catalog.claim()
             keeping.clear(catalog, carrier, now, invocation.say)
-        removed: dict[str, Any] = _remove(invocation, keeping, catalog, carrier, decided)
+        rotation = Rotation(keeping, catalog, carrier, invocation.say)
+        removed: dict[str, Any] = rotation.carry_out(decided)
         if in_s3:
             wal = moments.expendable(catalog, carrier, kept, invocation.say)
-            removed.update(_remove_wal(catalog, wal))
-            _report_unclaimed(invocation, catalog, carrier)
-        _report_nameless(invocation, keeping, catalog, record)
+            removed.update(rotation.remove_wal(wal))
+            removed.update(rotation.clear_holds(snapshots, now))
+            rotation.report_unclaimed()
+        rotation.report_nameless(record.fields)
         return {"removed": removed}
+
+
+def _verdicts(holding: Holding, holds: Holds) -> list[Verdict]:
+    """Return the verdicts, by the holds of this moment if anything is to go."""
+    verdicts = holding.verdicts()
+    if all(verdict.keep for verdict in verdicts):
+        return verdicts
+    holds.look_again(holding.carrier)
+    return holding.verdicts()
 
 
 def _said(invocation: Invocation, carrier: Carrier, verdict: Verdict) -> dict[str, Any]:
@@ -234,27 +245,6 @@ def _said(invocation: Invocation, carrier: Carrier, verdict: Verdict) -> dict[st
     }
 
 
-def _remove(
-    invocation: Invocation,
-    keeping: Keeping,
-    catalog: Catalog,
-    carrier: Carrier,
-    decided: Sequence[Verdict],
-) -> dict[str, list[str]]:
-    remove = {Place.LOCAL: keeping.remove, Place.S3: keeping.remove_from_s3}
-    removed: dict[str, list[str]] = {place: [] for place in Place}
-    for verdict in decided:
-        if verdict.keep:
-            continue
-        try:
-            remove[verdict.place](catalog, carrier, verdict.snapshot)
-        except PointHeldError as error:
-            invocation.say(str(error))
-        else:
-            removed[verdict.place].append(str(verdict.snapshot))
-    return removed
-
-
 def _said_of_wal(
     invocation: Invocation, carrier: Carrier, wal: Sequence[LogVerdict]
 ) -> dict[str, Any]:
@@ -262,28 +252,3 @@ def _said_of_wal(
         invocation.say(f"{carrier}: {moments.why_expendable(verdict)}")
     said = [{**moments.extent([verdict]), "reason": verdict.reason} for verdict in wal]
     return {"wal_verdicts": said} if said else {}
-
-
-def _remove_wal(catalog: Catalog, wal: Sequence[LogVerdict]) -> dict[str, dict[str, int]]:
-    for verdict in wal:
-        catalog.bucket.delete(verdict.keys)
-    return {"wal": moments.extent(wal)} if wal else {}
-
-
-def _report_unclaimed(invocation: Invocation, catalog: Catalog, carrier: Carrier) -> None:
-    if keys := unclaimed(catalog, carrier):
-        invocation.say(
-            f"{carrier}: {len(keys)} keys in S3 belong to no snapshot and to no upload of this "
-            f"host, {keys[0]} first; look at them and delete them by hand"
-        )
-
-
-def _report_nameless(
-    invocation: Invocation, keeping: Keeping, catalog: Catalog, record: Record
-) -> None:
-    if nameless := keeping.nameless(catalog, record.carrier, record.fields):
-        invocation.say(
-            f"{record.carrier}: {len(nameless)} points belong to no snapshot, {nameless[0]} "
-            "first; a copy or a rename brought them along, or a run was killed: remove them by "
-            "hand"
-        )

@@ -1,0 +1,81 @@
+"""Carries out what retention decided for one carrier, and reports what belongs to nothing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from three_backup.catalog.catalog import Catalog
+from three_backup.keeping import moments
+from three_backup.keeping.base import Keeping
+from three_backup.keeping.removal import unclaimed
+from three_backup.model.objects import Carrier
+from three_backup.model.retention import Place, Verdict
+from three_backup.model.snapshots import Stored
+from three_backup.sources.base import PointHeldError
+from three_backup.sources.jobs import Say
+from three_backup.sources.logged import LogVerdict
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """The removal of what a carrier no longer needs; the caller holds the carrier's lock."""
+
+    keeping: Keeping
+    catalog: Catalog
+    carrier: Carrier
+    say: Say
+
+    def carry_out(self, decided: Sequence[Verdict]) -> dict[str, list[str]]:
+        """Remove what the verdicts do not keep; return the removed snapshots by their place."""
+        remove = {Place.LOCAL: self.keeping.remove, Place.S3: self.keeping.remove_from_s3}
+        removed: dict[str, list[str]] = {place: [] for place in Place}
+        for verdict in decided:
+            if verdict.keep:
+                continue
+            try:
+                remove[verdict.place](self.catalog, self.carrier, verdict.snapshot)
+            except PointHeldError as error:
+                self.say(str(error))
+            else:
+                removed[verdict.place].append(str(verdict.snapshot))
+        return removed
+
+    def remove_wal(self, wal: Sequence[LogVerdict]) -> dict[str, dict[str, int]]:
+        for verdict in wal:
+            self.catalog.bucket.delete(verdict.keys)
+        return {"wal": moments.extent(wal)} if wal else {}
+
+    def clear_holds(self, snapshots: Sequence[Stored], now: datetime) -> dict[str, list[str]]:
+        """Release holds that have ended; say of which snapshots are held though they are gone.
+
+        snapshots: of the carrier, before anything was removed.
+        """
+        ended = []
+        there = {stored.id for stored in snapshots}
+        for hold in self.catalog.holds.of(self.carrier):
+            if hold.has_ended(now):
+                self.catalog.holds.remove(self.carrier, hold.snapshot)
+                ended.append(str(hold.snapshot))
+            elif hold.snapshot not in there:
+                self.say(
+                    f"{self.carrier}: {hold.snapshot} is gone, though it is {hold}; find out who "
+                    f"removed it, and release it: tb-keep --release {self.carrier} {hold.snapshot}"
+                )
+        return {"holds": ended} if ended else {}
+
+    def report_unclaimed(self) -> None:
+        if keys := unclaimed(self.catalog, self.carrier):
+            self.say(
+                f"{self.carrier}: {len(keys)} keys in S3 belong to no snapshot and to no upload "
+                f"of this host, {keys[0]} first; look at them and delete them by hand"
+            )
+
+    def report_nameless(self, discovered: Mapping[str, Any]) -> None:
+        """discovered: the fields of a record of the carrier."""
+        if nameless := self.keeping.nameless(self.catalog, self.carrier, discovered):
+            self.say(
+                f"{self.carrier}: {len(nameless)} points belong to no snapshot, {nameless[0]} "
+                "first; a copy or a rename brought them along, or a run was killed: remove them "
+                "by hand"
+            )
