@@ -88,12 +88,20 @@ def test_what_is_held_stays_with_its_base_until_it_is_released(shop: Host) -> No
     assert len(in_s3(shop)) == 1
 
 
-def test_a_snapshot_is_held_by_its_name_or_its_carrier(shop: Host) -> None:
+def test_a_snapshot_is_held_by_its_name_or_its_carrier_and_the_list_says_so(shop: Host) -> None:
     base, increment = in_s3(shop)
     until = (datetime.now(UTC) + timedelta(days=9)).replace(microsecond=0)
     shown = shop.good(f"tb-keep --until {until:%Y-%m-%dT%H:%M:%SZ} {carrier(shop)} {base}").stdout
     assert base in shown
     assert increment not in shown
+    listed = shop.good("tb-list --stored --snapshots").stdout
+    (line,) = [line for line in listed.splitlines() if f"  {base}" in line]
+    assert "base, held" in line
+    found = shop.good(f"tb-list --stored --snapshots --json -s {shop.table('orders')}").records
+    assert [each.get("held") for each in found[0]["snapshots"]] == [
+        {"until": f"{until:%Y-%m-%dT%H:%M:%SZ}", "reason": ""},
+        None,
+    ]
     shop.good(f"tb-keep --reason later 'postgres/*/orders' {base} {increment}")
     table = shop.good("tb-keep").stdout.splitlines()
     assert table[0].split() == ["SNAPSHOT", "UNTIL", "REASON"]
@@ -128,6 +136,9 @@ def test_a_hold_that_cannot_be_read_stops_rotation_and_is_said_yet_backups_go_on
     assert "this is not a hold (KeyError: 'v'); nothing of the carrier is removed" in taken.stderr
     assert in_s3(shop)[:2] == before
     assert len(in_s3(shop)) == 3
+    listed = shop.sh("tb-list --stored --snapshots")
+    assert listed.status == 1
+    assert before[0] in listed.stdout
     assert shop.sh("tb-keep").status == 1
     shop.good(f"tb-keep --release {shop.table('orders')} {hold.snapshot}")
     shop.good("tb-discover -s postgres | tb-rotate")

@@ -8,6 +8,7 @@ from typing import Any
 
 from three_backup.catalog.carriers import can_hold, record_of
 from three_backup.catalog.catalog import Catalog
+from three_backup.catalog.holds import Hold
 from three_backup.catalog.hollow_memory import filled
 from three_backup.config import Configuration
 from three_backup.errors import BackupError
@@ -77,10 +78,11 @@ def describe(
     manifest: Manifest,
     missing: Mapping[SnapshotId, datetime],
     hollow: Mapping[SnapshotId, str],
+    hold: Hold | None = None,
 ) -> dict[str, Any]:
     """Return the fields of a snapshot for a record. size: bytes of its data files.
 
-    missing: see missing_of. hollow: see catalog.hollow.
+    missing: see missing_of. hollow: see catalog.hollow. hold: in force, if asked for.
     """
     link, lack = missing.get(stored.id), hollow.get(stored.id)
     places = [name for name, there in (("local", stored.local), ("s3", stored.s3)) if there]
@@ -91,6 +93,7 @@ def describe(
         "place": places,
         **({} if link is None else {"missing": rfc3339(link)}),
         **({} if lack is None else {"hollow": lack}),
+        **({} if hold is None else {"held": hold.how}),
     }
 
 

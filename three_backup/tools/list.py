@@ -144,7 +144,8 @@ def _look_up(
             records = _with_stages(invocation, catalog, carrier, records)
     if args.drills:
         records = proved.shown(catalog, records)
-    snapshots, log = _snapshots(catalog, carrier, errors) if args.snapshots else ([], None)
+    now = invocation.clock()
+    snapshots, log = _snapshots(catalog, carrier, now, errors) if args.snapshots else ([], None)
     failed = (invocation.fail(record_of(carrier), error) for error in errors)
     # --stored told of the same manifests.
     new = [failure for failure in failed if failure not in records]
@@ -152,16 +153,20 @@ def _look_up(
 
 
 def _snapshots(
-    catalog: Catalog, carrier: Carrier, errors: list[BackupError]
+    catalog: Catalog, carrier: Carrier, now: datetime, errors: list[BackupError]
 ) -> tuple[Sequence[Mapping[str, Any]], Log | None]:
-    snapshots, hollow, found, log = catalog.snapshots(carrier), {}, [], None
+    snapshots, hollow, held, found, log = catalog.snapshots(carrier), {}, {}, [], None
+    with _collected(errors):
+        held = catalog.holds.in_force(carrier, now)
     with _collected(errors):
         hollow = look(catalog, carrier, [stored.id for stored in snapshots if stored.s3])
     missing = discovery.missing_of(carrier, snapshots, hollow)
     for stored in snapshots:
         with _collected(errors):
             manifest = catalog.manifest(carrier, stored)
-            found.append(discovery.describe(stored, manifest, missing, hollow))
+            found.append(
+                discovery.describe(stored, manifest, missing, hollow, held.get(stored.id))
+            )
     with _collected(errors):
         log = moments.log_of(catalog, carrier, filled(snapshots, hollow))
     return found, log
