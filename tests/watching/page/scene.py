@@ -86,7 +86,7 @@ def _cluster() -> History:
         Window(gap + timedelta(hours=23), NOW - timedelta(minutes=4), snapshots[32].id),
     )
     log = Log(windows, NOW - timedelta(minutes=4), 31 * GB)
-    alarms = log_health.troubles(log, WITH_WAL, NOW)
+    alarms = log_health.troubles(log, WITH_WAL, CLOCK)
     sizes = (17 * GB, 240 * MB)
     return _history(CLUSTER, snapshots, sizes, objects, list(alarms), log=log, proofs=proved)
 
