@@ -57,7 +57,7 @@ def obstacle() -> str | None:
 
 def build() -> None:
     """Build the image, unless it is built. Remove unfinished images and those of older files."""
-    with _alone() as folder:
+    with alone() as folder:
         if ready():
             return
         name = _name()
@@ -74,7 +74,7 @@ def build() -> None:
 
 
 @contextmanager
-def _alone() -> Iterator[Path]:
+def alone() -> Iterator[Path]:
     folder = home()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.lab.terminal import COLUMNS, on_terminal
-from three_backup.screen.progress import HEARTBEAT, bar
+from three_backup.host.places import HEARTBEAT
+from three_backup.screen.progress import bar
 
 COPY = """
 import sys

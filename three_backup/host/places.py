@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 VARIABLE = "THREE_BACKUP_CONFIG"
+HEARTBEAT = "THREE_BACKUP_HEARTBEAT"
+"""The variable that names the file whose modification time says that the run is alive."""
+
 FOR_ALL = Path("/etc/three_backup.yaml")
 _FOR_ONE = ".config/three_backup.yaml"
 _STATE = "three_backup"

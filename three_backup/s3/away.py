@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from three_backup.screen.progress import HEARTBEAT
+from three_backup.host.places import HEARTBEAT
 
 _SUFFIX = ".away"
 

@@ -15,10 +15,8 @@ from enum import StrEnum
 from threading import Lock, RLock
 from typing import Protocol
 
+from three_backup.host.places import HEARTBEAT
 from three_backup.screen.formats import size
-
-HEARTBEAT = "THREE_BACKUP_HEARTBEAT"
-"""The variable that names the file whose modification time says that the run is alive."""
 
 _LONGEST_LABEL = 36  # "postgres/cluster/" and a system identifier
 _SECONDS_BETWEEN_BEATS = 1.0

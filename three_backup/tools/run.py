@@ -33,6 +33,7 @@ from three_backup.deciding.discovery import reachable
 from three_backup.deciding.due import Clock
 from three_backup.errors import BackupError, Exit, UsageError
 from three_backup.host.locks import IfRunning, RunLock, Takeover, run_lock
+from three_backup.host.places import HEARTBEAT
 from three_backup.host.processes import Holder
 from three_backup.host.signals import StoppedError
 from three_backup.model import wal
@@ -40,7 +41,6 @@ from three_backup.model.records import Record, malformed_line
 from three_backup.model.schedule import host_zone
 from three_backup.pipe import Invocation, translated
 from three_backup.s3 import away
-from three_backup.screen.progress import HEARTBEAT
 from three_backup.screen.terminal import Colour, painted
 from three_backup.watching import last_run, metrics, summary
 from three_backup.watching.health import AgeLimits
