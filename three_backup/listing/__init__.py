@@ -1,0 +1,1 @@
+"""What tb-list shows: objects, their snapshots, and the moments between these."""

@@ -1,0 +1,91 @@
+"""Shows a list to people: tables of the objects and of their snapshots."""
+
+import os
+from collections.abc import Callable, Sequence
+
+from three_backup.deciding.due import Clock
+from three_backup.keeping import moments
+from three_backup.listing.listed import Listed, Wanted
+from three_backup.model.records import Record
+from three_backup.model.schedule import host_zone
+from three_backup.pipe import Invocation
+from three_backup.screen import formats
+from three_backup.screen.terminal import Colour, painted
+from three_backup.watching.proved import Proved
+from three_backup.watching.snapshot_table import snapshot_table
+
+_RIGHT = frozenset({2})
+_TOO_LARGE = 1 << 64
+
+
+def show(invocation: Invocation, wanted: Wanted, listed: Sequence[Listed], proved: Proved) -> None:
+    records = [record for entry in listed for record in entry.records]
+    if not records:
+        here = "; without records it lists by itself: tb-list < /dev/null"
+        invocation.say(f"there is nothing to list{here if invocation.is_piped else ''}")
+        return
+    columns = _columns(wanted, proved)
+    rows = [[cell(record) for cell in columns.values()] for record in records]
+
+    def paint(row: int, line: str) -> str:
+        failed = row > 0 and records[row - 1].failed
+        return painted(line, Colour.RED if failed else None, coloured=invocation.coloured)
+
+    invocation.write(formats.table([list(columns), *rows], _RIGHT, invocation.width, paint))
+    _show_snapshots(invocation, listed)
+    for record in records:
+        invocation.count(record)
+
+
+def _columns(wanted: Wanted, proved: Proved) -> dict[str, Callable[[Record], str]]:
+    """Return the columns: by its heading, what each shows of a record."""
+    columns: dict[str, Callable[[Record], str]] = {
+        "OBJECT": lambda record: record.id,
+        "KIND": _kind,
+        "SIZE": _size,
+    }
+    if wanted.stages:
+        columns["STAGE"] = lambda record: record.fields["stage"] if _has(record, "stage") else ""
+        columns["MAX STAGE"] = _bound
+    if wanted.drills:
+        columns["PROVED"] = proved.age
+    return columns
+
+
+def _has(record: Record, field: str) -> bool:
+    """Return whether to show a field: of a failed record only the failure is shown."""
+    return not record.failed and field in record.fields
+
+
+def _kind(record: Record) -> str:
+    fields = record.fields
+    if record.failed:
+        return "failed"
+    kind = str(fields.get("kind", fields.get("subtype", "")))
+    if "data" in fields:  # definitions only, say: nobody should find that out too late
+        kind = f"{kind}, {fields['data']}"
+    return f"{kind}, not supported yet" if record.unsupported else kind
+
+
+def _size(record: Record) -> str:
+    """Format the size; empty where the record's value is no number of bytes."""
+    size = record.fields["size"] if _has(record, "size") else None
+    return formats.size(size) if isinstance(size, int) and 0 <= size < _TOO_LARGE else ""
+
+
+def _bound(record: Record) -> str:
+    if _has(record, "disabled"):
+        return "disabled"
+    return str(record.fields["max_stage"]) if _has(record, "max_stage") else ""
+
+
+def _show_snapshots(invocation: Invocation, listed: Sequence[Listed]) -> None:
+    clock = Clock(invocation.clock(), host_zone(os.environ))
+    known = ((entry.carrier, entry.snapshots) for entry in listed)
+    if snapshots := snapshot_table(known, clock, invocation.width):
+        invocation.write(f"\n{snapshots}")
+    for entry in listed:
+        if entry.log is not None:
+            told = moments.sentences(entry.log, clock.zone)
+            lines = (entry.carrier, *(f"  {line}" for line in told))
+            invocation.write("\n" + "\n".join(lines) + "\n")
