@@ -44,6 +44,10 @@ class ManifestError(BackupError):
     """A manifest cannot be read, or says what cannot be."""
 
 
+class NothingFoundError(BackupError):
+    """Nothing has the name, or nothing matches the selector, of all that could be looked at."""
+
+
 class UsageError(BackupError):
     """The command line cannot be understood."""
 

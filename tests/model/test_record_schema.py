@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
-from three_backup.model.records import Record, malformed_line, of_source
+from three_backup.model.records import Record, malformed_line, of_selector, of_source
 from three_backup.model.snapshots import SnapshotId
 from three_backup.model.stages import TARGETS, Stage
 
@@ -43,6 +43,7 @@ def test_the_schema_is_one() -> None:
         ),
         USERS.with_fields(released="20261101T000000Z-base"),
         malformed_line("tb-plan", 3, FAILURE),
+        of_selector("oders").with_error("tb-discover", FAILURE),
     ],
     ids=str,
 )

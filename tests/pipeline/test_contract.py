@@ -208,4 +208,5 @@ def test_a_disabled_object_is_in_no_snapshot(server: Server) -> None:
     (planned,) = server.host.good(f"tb-discover -s '{server.id}' | tb-plan").records
     assert (planned["todo"], planned["why"]) == ([], "disabled")
     server.host.good("tb-discover | tb-snapshot --base | tb-upload")
-    assert server.host.good(f"tb-discover --stored -s '{server.id}'").stdout == ""
+    (nothing,) = server.host.sh(f"tb-discover --stored -s '{server.id}'").records
+    assert nothing["error"]["code"] == "select.nothing"

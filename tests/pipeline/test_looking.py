@@ -186,7 +186,8 @@ def test_a_section_that_matches_nothing_is_pointed_out(looked_at: Host) -> None:
 
 def test_sources_that_no_pattern_reaches_are_not_contacted(looked_at: Host) -> None:
     outcome = looked_at.sh("tb-discover -s clickhouse", environ={"PGPORT": "9"})
-    assert (outcome.status, outcome.stdout) == (0, "")
+    assert [record.get("select") for record in outcome.records] == ["clickhouse"]
+    assert "postgres" not in outcome.stderr
 
 
 def test_the_status_begins_with_a_line_for_nagios(looked_at: Host) -> None:

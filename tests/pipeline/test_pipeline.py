@@ -128,7 +128,7 @@ def test_the_examples_of_the_overview_work_as_written(shop: Host) -> None:
         " | tb-snapshot | tb-upload"
     )
     assert {record["level1"] for record in planned.records} == {shop.database}
-    assert shop.good("tb-discover -s lxd | jq -r .id").stdout == ""
+    assert "is not on PATH" in shop.good("tb-discover -s lxd | jq -r .id").stderr
 
 
 def test_what_a_selection_leaves_out_is_in_the_snapshot_all_the_same(shop: Host) -> None:

@@ -1,7 +1,7 @@
 """Shows a list to people: tables of the objects and of their snapshots."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from three_backup.deciding.due import Clock
 from three_backup.keeping import moments
@@ -14,17 +14,29 @@ from three_backup.screen.terminal import Colour, painted
 from three_backup.watching.proved import Proved
 from three_backup.watching.snapshot_table import snapshot_table
 
+BY_ITSELF = "without records it lists by itself: tb-list < /dev/null"
 _RIGHT = frozenset({2})
 _TOO_LARGE = 1 << 64
 
 
 def show(invocation: Invocation, wanted: Wanted, listed: Sequence[Listed], proved: Proved) -> None:
-    records = [record for entry in listed for record in entry.records]
-    if not records:
-        here = "; without records it lists by itself: tb-list < /dev/null"
-        invocation.say(f"there is nothing to list{here if invocation.is_piped else ''}")
-        return
-    columns = _columns(wanted, proved)
+    every = [record for entry in listed for record in entry.records]
+    for record in every:
+        invocation.count(record)
+    records = [record for record in every if "select" not in record.fields]
+    if not every:
+        here = f"; {BY_ITSELF}" if invocation.is_piped else ""
+        invocation.say(f"there is nothing to list{here}")
+    if records:
+        _show_objects(invocation, _columns(wanted, proved), records)
+        _show_snapshots(invocation, listed)
+
+
+def _show_objects(
+    invocation: Invocation,
+    columns: Mapping[str, Callable[[Record], str]],
+    records: Sequence[Record],
+) -> None:
     rows = [[cell(record) for cell in columns.values()] for record in records]
 
     def paint(row: int, line: str) -> str:
@@ -32,9 +44,6 @@ def show(invocation: Invocation, wanted: Wanted, listed: Sequence[Listed], prove
         return painted(line, Colour.RED if failed else None, coloured=invocation.coloured)
 
     invocation.write(formats.table([list(columns), *rows], _RIGHT, invocation.width, paint))
-    _show_snapshots(invocation, listed)
-    for record in records:
-        invocation.count(record)
 
 
 def _columns(wanted: Wanted, proved: Proved) -> dict[str, Callable[[Record], str]]:

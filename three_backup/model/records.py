@@ -127,6 +127,11 @@ def malformed_line(tool: str, number: int, error: BackupError) -> Record:
     return Record({"v": VERSION, "line": number, "error": error_fields(tool, error)})
 
 
+def of_selector(pattern: str) -> Record:
+    """Return the record of a selector, to report that it matches nothing."""
+    return Record({"v": VERSION, "select": pattern})
+
+
 def of_source(record_id: str, source_type: str, **fields: Any) -> Record:
     """Return the record of a whole source, or of a part of it (`postgres/table/prod`)."""
     return Record({"v": VERSION, "id": record_id, "type": source_type, **fields})

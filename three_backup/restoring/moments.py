@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.snapshot import Snapshot
-from three_backup.errors import BackupError, UsageError
+from three_backup.errors import BackupError, NothingFoundError, UsageError
 from three_backup.model.moment import Moment
 from three_backup.model.objects import Carrier, ObjectId, can_match_below, has_wildcard
 from three_backup.model.snapshots import CarriedObject, Manifest
@@ -122,8 +122,10 @@ class MomentFinder:
             others = [held for held in self.finder.all(pattern) if _carrier(held) not in logged]
             found += map(self._as_of_snapshot, others)
         if not found:
-            raise BackupError(
-                "restore.not_found", f"{pattern}: there was nothing of that name at {self.moment}"
+            raise NothingFoundError(
+                "restore.not_found",
+                f"{pattern}: there was nothing of that name at {self.moment}",
+                self.finder.near(pattern),
             )
         return found
 

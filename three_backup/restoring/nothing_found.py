@@ -8,12 +8,17 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from three_backup.catalog.catalog import Catalog
-from three_backup.errors import BackupError
+from three_backup.catalog.stored_ids import stored_ids
+from three_backup.errors import BackupError, NothingFoundError
+from three_backup.model.nearest import in_words, nearest
+from three_backup.model.objects import matches
 from three_backup.sources import SOURCES
+
+SHOWN = "tb-list --stored --snapshots shows what there is"
 
 
 class Whereabouts:
-    """Explains an empty result; lists S3 only after a lookup failed."""
+    """Explains an empty result; lists S3 and reads manifests only after a lookup failed."""
 
     def __init__(self, catalogs: Sequence[Catalog]) -> None:
         self._catalogs = catalogs
@@ -31,11 +36,29 @@ class Whereabouts:
             "catalog.empty", f"nothing is stored {' or '.join(places)}", _hint(catalogs)
         )
 
-    def not_found(self, code: str, sentence: str, hint: str) -> BackupError:
+    def not_found(self, code: str, sentence: str, hint: str) -> NothingFoundError:
         """Return the error that the wanted thing is not there, or why nothing is there at all."""
         if self.nothing is None:
-            return BackupError(code, sentence, hint)
-        return BackupError(code, f"{sentence}: {self.nothing.message}", self.nothing.hint)
+            return NothingFoundError(code, sentence, hint)
+        return NothingFoundError(code, f"{sentence}: {self.nothing.message}", self.nothing.hint)
+
+    def near(self, pattern: str) -> str:
+        """Return what comes nearest to an id or selector, in words; else how to see what is there.
+
+        Objects that only older snapshots hold count, too.
+        """
+        others = sorted(held for held in self._ids if matches(pattern, held))
+        if others:
+            more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+            return (
+                f"other snapshots hold {others[0]}{more}: tb-list --history "
+                f"{shlex.quote(others[0])} shows which"
+            )
+        return in_words(nearest(pattern, self._ids)) or SHOWN
+
+    @cached_property
+    def _ids(self) -> frozenset[str]:
+        return frozenset(stored_ids(self._catalogs, [source.type for source in SOURCES]))
 
 
 def _hint(catalogs: Sequence[Catalog]) -> str:

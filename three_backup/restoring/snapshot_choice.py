@@ -9,7 +9,7 @@ from typing import Self
 from three_backup.catalog.catalog import Catalog, Files
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.deciding.discovery import missing_of
-from three_backup.errors import BackupError, BrokenChainError, UsageError
+from three_backup.errors import BackupError, BrokenChainError, NothingFoundError, UsageError
 from three_backup.model.local_time import local, parsed
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import SnapshotId, rfc3339
@@ -59,7 +59,7 @@ class Choice:
             hint = self._instead(snapshot, objects)
             raise BrokenChainError(error.code, error.message, hint) from error
 
-    def too_early(self, what: str, oldest: Iterable[Snapshot]) -> BackupError | None:
+    def too_early(self, what: str, oldest: Iterable[Snapshot]) -> NothingFoundError | None:
         """Return the error that no snapshot is as old as --at.
 
         oldest: the first whole one that holds what is wanted, of each carrier.
@@ -68,7 +68,7 @@ class Choice:
         if self.at is None or first is None or first.id.time <= self.at:
             return None
         zone = self.at.tzinfo or UTC
-        return BackupError(
+        return NothingFoundError(
             "restore.too_early",
             f"{what}: no snapshot is as old as {local(self.at, zone)}; the oldest that can be "
             f"restored is {first.id}, of {local(first.id.time, zone)}",

@@ -15,7 +15,7 @@ from three_backup.model.local_time import local
 from three_backup.model.objects import Carrier, ObjectId, can_match_below, has_wildcard, matches
 from three_backup.model.records import Record
 from three_backup.model.snapshots import CarriedObject, SnapshotId
-from three_backup.restoring.nothing_found import Whereabouts
+from three_backup.restoring.nothing_found import SHOWN, Whereabouts
 from three_backup.restoring.snapshot_choice import Choice, whole_snapshots
 from three_backup.screen.formats import duration
 from three_backup.sources import SOURCES
@@ -97,23 +97,27 @@ class Finder:
         Raises BackupError where none holds it, or where a newer one cannot be read.
         """
         held = self._last(object_id)
-        if held is None:
-            raise self._not_held(str(object_id))
+        if held is None:  # thousands of records may fail so: nothing is looked up for a hint
+            raise self._not_held(str(object_id), SHOWN)
         return held
 
     def all(self, pattern: str) -> list[Held | Broken]:
         """Return the objects that the pattern selects in the newest allowed snapshots.
 
         Without a wildcard the pattern may be an id: then every allowed snapshot is looked through.
-        Raises BackupError where nothing is found.
+        Raises NothingFoundError where nothing is found, or BackupError where --at is too early.
         """
         if not has_wildcard(pattern) and Carrier(pattern).is_object:
             found = self._by_id(ObjectId.parse(pattern))
         else:
             found = self._by_pattern(pattern)
         if not found:
-            raise self._not_held(pattern)
+            raise self._not_held(pattern, self.near(pattern))
         return found
+
+    def near(self, pattern: str) -> str:
+        """Return what comes nearest to an id or a pattern, in words for a person."""
+        return self._whereabouts.near(pattern)
 
     def _by_id(self, object_id: ObjectId) -> list[Held | Broken]:
         try:
@@ -186,13 +190,13 @@ class Finder:
             self._objects[snapshot.name] = {carried.id: carried for carried in objects}
         return self._objects[snapshot.name]
 
-    def _not_held(self, pattern: str) -> BackupError:
+    def _not_held(self, pattern: str, hint: str) -> BackupError:
         if early := self._too_early(pattern):
             return early
+        partial = any(catalog.partial for catalog in self._catalogs)
+        meant = "on this host, while S3 cannot be read," if partial else "that may be restored"
         return self._whereabouts.not_found(
-            "restore.not_found",
-            f"{pattern}: no snapshot that may be restored holds it",
-            "tb-list --stored --snapshots shows what there is",
+            "restore.not_found", f"{pattern}: no snapshot {meant} holds it", hint
         )
 
     def _too_early(self, pattern: str) -> BackupError | None:

@@ -15,7 +15,6 @@ Options:
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from shutil import which
 from typing import Any, Self
 
 from three_backup import pipe
@@ -23,6 +22,7 @@ from three_backup.deciding import discovery
 from three_backup.model.objects import ObjectId, has_wildcard
 from three_backup.pipe import Invocation, is_stored
 from three_backup.restoring.nothing_found import Whereabouts
+from three_backup.restoring.unmatched import at_sources, in_catalogs, reported
 from three_backup.sources import SOURCES
 
 
@@ -50,38 +50,24 @@ def run(invocation: Invocation) -> None:
 
 def _discover_live(invocation: Invocation) -> None:
     configuration = invocation.configuration
-    _warn_of_absent_sources(invocation)
     seen, failed = [], False
-    for record, error in discovery.live(invocation.patterns, configuration, invocation.say):
-        if error is None:
-            seen.append(record.id)
-            invocation.emit(record)
-        else:
-            failed = True
-            invocation.emit(invocation.fail(record, error))
+    found = discovery.live(invocation.patterns, configuration, invocation.say)
+    for record in reported(invocation, found, at_sources(configuration)):
+        failed |= record.failed
+        seen.append(record.id)
+        invocation.emit(record)
     if not invocation.patterns and not failed:
         _warn_of_idle_sections(invocation, seen)
 
 
 def _discover_stored(invocation: Invocation) -> None:
-    empty = Whereabouts(invocation.catalogs).nothing
-    if empty is not None:
+    catalogs = invocation.catalogs
+    empty = Whereabouts(catalogs).nothing
+    if empty is not None and not invocation.patterns:
         invocation.say(str(empty))
-    types = [source.type for source in SOURCES]
-    for record, error in discovery.stored(invocation.patterns, invocation.catalogs, types):
-        invocation.emit(record if error is None else invocation.fail(record, error))
-
-
-def _warn_of_absent_sources(invocation: Invocation) -> None:
-    """Warn of sources that a pattern names but whose programs are missing."""
-    for source in SOURCES:
-        named = any(
-            pattern == source.type or pattern.startswith(f"{source.type}/")
-            for pattern in invocation.patterns
-        )
-        if named and not any(which(program) for program in source.programs):
-            programs = " or ".join(source.programs)
-            invocation.say(f"{source.type}: {programs} is not on PATH; install it or set PATH")
+    found = discovery.stored(invocation.patterns, catalogs, [source.type for source in SOURCES])
+    for record in reported(invocation, found, in_catalogs(catalogs)):
+        invocation.emit(record)
 
 
 def _warn_of_idle_sections(invocation: Invocation, seen: list[str]) -> None:

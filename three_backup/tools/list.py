@@ -19,13 +19,12 @@ Options:
 Reads records where standard input is a pipe or a file; else it discovers by itself.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.deciding import discovery
-from three_backup.errors import BackupError
 from three_backup.keeping import moments
 from three_backup.listing import tables
 from three_backup.listing.listed import Listed, Wanted, look_up
@@ -33,6 +32,7 @@ from three_backup.model.objects import selected
 from three_backup.model.records import Record
 from three_backup.pipe import Invocation, is_stored
 from three_backup.restoring.nothing_found import Whereabouts
+from three_backup.restoring.unmatched import Selection, among, at_sources, in_catalogs, reported
 from three_backup.sources import SOURCES
 from three_backup.watching.proved import Proved
 
@@ -60,7 +60,8 @@ def run(invocation: Invocation) -> None:
     args = Args.of(invocation.arguments)
     if not invocation.is_piped:
         invocation.warn()
-    if args.stored and (empty := Whereabouts(invocation.catalogs).nothing):
+    empty = Whereabouts(invocation.catalogs).nothing if args.stored else None
+    if empty is not None and not invocation.patterns:
         invocation.say(str(empty))
         return
     proved = Proved(invocation.clock())
@@ -78,21 +79,25 @@ def _records(invocation: Invocation, *, stored: bool) -> Iterator[Record]:
     if stored:
         types = [source.type for source in SOURCES]
         found = discovery.stored(invocation.patterns, invocation.catalogs, types)
-        yield from _failed(invocation, found)
+        yield from reported(invocation, found, in_catalogs(invocation.catalogs))
     elif invocation.is_piped:
-        for record in invocation.records():
-            if record.failed or selected(invocation.patterns, record.id):
-                yield record
+        yield from _fed(invocation)
     else:
         live = discovery.live(invocation.patterns, invocation.configuration, invocation.say)
-        yield from _failed(invocation, live)
+        yield from reported(invocation, live, at_sources(invocation.configuration))
 
 
-def _failed(
-    invocation: Invocation, found: Iterable[tuple[Record, BackupError | None]]
-) -> Iterator[Record]:
-    for record, error in found:
-        yield record if error is None else invocation.fail(record, error)
+def _fed(invocation: Invocation) -> Iterator[Record]:
+    selection, others = Selection(invocation.patterns), list[str]()
+    for record in invocation.records():
+        selection.see(record)
+        if record.failed or selected(invocation.patterns, record.id):
+            yield record
+        else:
+            others.append(record.id)
+    hint = "no other records came in" if others else tables.BY_ITSELF
+    for record, error in selection.failures(among(others, hint)):
+        yield invocation.fail(record, error)
 
 
 def _with_snapshots(record: Record, entry: Listed) -> Record:

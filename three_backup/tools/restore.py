@@ -50,7 +50,7 @@ from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.catalog.catalog import Catalog
-from three_backup.errors import BackupError, readable
+from three_backup.errors import BackupError, NothingFoundError, readable
 from three_backup.model.moment import Moment
 from three_backup.model.records import Record
 from three_backup.model.schedule import host_zone
@@ -60,7 +60,7 @@ from three_backup.restoring.restore_jobs import RestoreJobs
 from three_backup.restoring.restore_order import Request, parties
 from three_backup.restoring.rounds import Rounds
 from three_backup.restoring.snapshot_choice import Choice
-from three_backup.restoring.snapshot_finder import Finder, Held, recorded
+from three_backup.restoring.snapshot_finder import Broken, Finder, Held, recorded
 from three_backup.restoring.summary import RestoreSummary
 from three_backup.restoring.target_names import LEVELS, Renaming
 from three_backup.restoring.whole_server import OF_OBJECTS, WholeRequest, restore_whole
@@ -215,8 +215,8 @@ def _found(
     up.
     """
     if patterns:
-        found = (match for pattern in patterns for match in finder.all(pattern))
-        yield from {record.id: (record, held) for record, held in map(recorded, found)}.values()
+        found = map(recorded, _all(invocation, finder, patterns))
+        yield from {record.id: (record, held) for record, held in found}.values()
         return
     for record in invocation.records():
         try:
@@ -224,6 +224,24 @@ def _found(
             yield record, None if idle else finder.one(record.object)
         except BackupError as error:
             yield record, error
+
+
+def _all(
+    invocation: Invocation, finder: Finder | MomentFinder, patterns: Sequence[str]
+) -> list[Held | Broken]:
+    """Return what the patterns select. Where one selects nothing, each such is named."""
+    found: list[Held | Broken] = []
+    nothing: list[NothingFoundError] = []
+    for pattern in patterns:
+        try:
+            found += finder.all(pattern)
+        except NothingFoundError as error:
+            nothing.append(error)
+    for unmet in nothing[:-1]:
+        invocation.say(str(unmet))
+    if nothing:
+        raise nothing[-1]
+    return found
 
 
 def _restored(invocation: Invocation, args: Args, requests: Iterable[Request]) -> Iterator[Record]:

@@ -31,11 +31,9 @@ from three_backup.config.options import duration
 from three_backup.deciding.due import Clock
 from three_backup.errors import BackupError, Exit, UsageError
 from three_backup.host import locks
-from three_backup.keeping import moments
-from three_backup.model.records import Record, of_source
 from three_backup.model.schedule import host_zone
-from three_backup.model.snapshots import rfc3339
 from three_backup.pipe import Invocation
+from three_backup.restoring.unmatched import in_catalogs, unmatched_among
 from three_backup.screen import formats
 from three_backup.screen.terminal import Colour, painted
 from three_backup.watching import last_run, metrics
@@ -44,6 +42,7 @@ from three_backup.watching.last_run import LastRun
 from three_backup.watching.metrics import Measured
 from three_backup.watching.overview import Watch, WatchedCarrier, hasty, worst
 from three_backup.watching.page import Page
+from three_backup.watching.status_records import records_of
 
 _HEADING = ("STATE", "CARRIER", "BASE", "INCR", "IN S3", "PROVED")
 _HEADING_OF_CHAINS = ("CHAIN", "NEXT")
@@ -84,18 +83,27 @@ def run(invocation: Invocation) -> int:
     of_the_run = list(_of_the_run(last, locks.run_at_work(folder), clock))
     page = Page(args.html, watch, invocation.host, of_the_run)
     with page.even_of_a_failure():
-        storages = hasty(invocation.configuration.storages())
-        watched = watch.look(map(invocation.catalog, storages))
+        catalogs = [
+            invocation.catalog(storage) for storage in hasty(invocation.configuration.storages())
+        ]
+        watched = watch.look(catalogs)
     page.write(watched)
+    looked_for = invocation.json or invocation.patterns
+    records = [record for carrier in watched if looked_for for record in records_of(carrier)]
+    unmatched = list(unmatched_among(records, invocation.patterns, in_catalogs(catalogs)))
     if args.prometheus is not None:
         metrics.write(args.prometheus, [_measured(carrier, last) for carrier in watched], last)
-    level = worst(watched, of_the_run)
+    others = [*(str(error) for _, error in unmatched), *of_the_run]
+    level = worst(watched, others)
+    if not watched and unmatched:
+        level = Level.UNKNOWN
     if invocation.json:
-        for record in (record for carrier in watched for record in _records(carrier)):
+        failed = (record.with_error(invocation.name, error) for record, error in unmatched)
+        for record in (*records, *failed):
             invocation.write(record.to_line())
     else:
-        invocation.write(f"{_headline(level, watched, of_the_run, now)}\n")
-        _show(invocation, watched, of_the_run, last, now)
+        invocation.write(f"{_headline(level, watched, others, now)}\n")
+        _show(invocation, watched, others, last, now)
     return level
 
 
@@ -129,10 +137,10 @@ def _of_the_run(
 
 
 def _headline(
-    level: Level, watched: Sequence[WatchedCarrier], of_the_run: Sequence[str], now: datetime
+    level: Level, watched: Sequence[WatchedCarrier], others: Sequence[str], now: datetime
 ) -> str:
-    troubles = [*(line for carrier in watched for line in _troubles(carrier)), *of_the_run]
-    if level is Level.UNKNOWN:
+    troubles = [*(line for carrier in watched for line in _troubles(carrier)), *others]
+    if not watched and not others:
         text = "no snapshot is known, and no run"
     elif troubles:
         more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
@@ -161,7 +169,7 @@ def _troubles(watched: WatchedCarrier) -> list[str]:
 def _show(
     invocation: Invocation,
     watched: Sequence[WatchedCarrier],
-    of_the_run: Sequence[str],
+    others: Sequence[str],
     last: LastRun | None,
     now: datetime,
 ) -> None:
@@ -179,7 +187,7 @@ def _show(
         rows = list(_rows(watched, now, most))
         ages = frozenset(range(2, len(rows[0]) - len(_HEADING_OF_CHAINS)))
         invocation.write("\n" + formats.table(rows, ages, invocation.width, paint))
-    troubles = [*(line for carrier in watched for line in _troubles(carrier)), *of_the_run]
+    troubles = [*(line for carrier in watched for line in _troubles(carrier)), *others]
     if troubles:
         width = invocation.width or _USUAL_WIDTH
         lines = "\n".join(formats.wrapped(trouble, width) for trouble in troubles)
@@ -243,38 +251,3 @@ def _measured(watched: WatchedCarrier, last: LastRun | None) -> Measured:
         made is not None and made.why is not None,
         *((log.reached, len(log.gaps) + (not log.leads_on)) if log else ()),
     )
-
-
-def _records(watched: WatchedCarrier) -> Iterator[Record]:
-    """Yield one for each object; a failed one for a source, or a carrier without a snapshot."""
-    status = _status(watched)
-    if not watched.objects:
-        why = "; ".join(watched.health.troubles)
-        failed = of_source(watched.carrier, watched.carrier.type, status=status)
-        yield failed.with_error("tb-status", BackupError("status.nothing_stored", why))
-    carrier = {"carrier": watched.carrier}
-    for carried in watched.objects:
-        shared = carrier if watched.carrier != str(carried.id) else {}
-        proved = watched.proved.get(str(carried.id))
-        known = {**status, "proved": proved and rfc3339(proved)}
-        yield Record.of(carried.id, **shared, status=known)
-
-
-def _status(watched: WatchedCarrier) -> dict[str, Any]:
-    health = watched.health
-    chain = health.chain
-    times = {
-        "base": health.base,
-        "incremental": health.incremental,
-        "uploaded": health.uploaded,
-        "next_base": health.next_base,
-        "next_incremental": health.next_incremental,
-    }
-    return {
-        "level": health.level.name.lower(),
-        "troubles": list(health.troubles),
-        "chain": chain and {"base": rfc3339(chain.base), "increments": chain.increments},
-        **{name: time and rfc3339(time) for name, time in times.items()},
-        **({"moments": moments.described(watched.log)} if watched.log else {}),
-        **({"gone": True} if watched.gone else {}),
-    }

@@ -26,30 +26,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.catalog.carriers import record_within
-from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.drills import Drill, Proof
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.errors import BackupError, BusyError, UnreachableError, UsageError, readable
 from three_backup.keeping import keeping_of
 from three_backup.model.local_time import spoken
-from three_backup.model.objects import ObjectId, can_match_below, selected
-from three_backup.model.records import Record, error_fields
+from three_backup.model.objects import ObjectId
+from three_backup.model.records import error_fields
 from three_backup.model.schedule import host_zone
 from three_backup.model.snapshots import CarriedObject, exactly
 from three_backup.pipe import Invocation, translated
 from three_backup.restoring.drawn_moments import Place, drawn
-from three_backup.restoring.drill_candidates import candidates
 from three_backup.restoring.drill_memory import Memory, compared
-from three_backup.restoring.nothing_found import Whereabouts
+from three_backup.restoring.drill_requests import DrillRequest, asked_for
 from three_backup.restoring.restore_jobs import RestoreJobs
 from three_backup.restoring.snapshot_choice import Choice
 from three_backup.screen.progress import bar
-from three_backup.sources import SOURCES
 from three_backup.sources.base import AbsentError, Restored
 from three_backup.sources.jobs import DrillJob
 
@@ -87,14 +83,6 @@ class Args:
         return Proof.MOMENT if self.between else Proof.SNAPSHOT
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """A record to prove, and the snapshot to restore its object from."""
-
-    record: Record
-    snapshot: Snapshot
-
-
 def main() -> int:
     return pipe.main(__doc__, run, restores=True)
 
@@ -107,8 +95,8 @@ def run(invocation: Invocation) -> None:
         _ = catalog.bucket  # raises without a bucket: what lies in S3 is to be proved
         catalog.leave_out_local()
     memory = Memory(invocation)
-    requests = _chosen(args, memory, _requests(invocation, catalogs, args.pattern))
-    groups: dict[Any, list[_Request]] = {}
+    requests = _chosen(args, memory, asked_for(invocation, catalogs, args.pattern))
+    groups: dict[Any, list[DrillRequest]] = {}
     for request in requests:
         groups.setdefault(request.snapshot.name, []).append(request)
     for group in groups.values():
@@ -121,68 +109,7 @@ def _sample(text: str | None) -> int | None:
     return None if text is None else int(text)
 
 
-def _requests(
-    invocation: Invocation, catalogs: Sequence[Catalog], patterns: Sequence[str]
-) -> list[_Request]:
-    """Return what the arguments or, without any, the records on standard input ask for."""
-    if patterns:
-        return _by_pattern(invocation, catalogs, patterns)
-    records = {}
-    for record in invocation.records():
-        if record.failed:
-            invocation.emit(record)
-        else:
-            records[record.id] = record
-    return _by_record(invocation, catalogs, records)
-
-
-def _by_pattern(
-    invocation: Invocation, catalogs: Sequence[Catalog], patterns: Sequence[str]
-) -> list[_Request]:
-    types = [
-        source.type
-        for source in SOURCES
-        if any(can_match_below(pattern, source.type) for pattern in patterns)
-    ]
-    requests, broken = [], False
-    wanted = partial(selected, patterns)
-    for record, found in candidates(catalogs, types, wanted):
-        if isinstance(found, Snapshot):
-            requests.append(_Request(record, found))
-        else:
-            broken = True
-            invocation.emit(invocation.fail(record, found))
-    if not requests and not broken:
-        raise _not_held(", ".join(patterns), Whereabouts(catalogs))
-    return requests
-
-
-def _by_record(
-    invocation: Invocation, catalogs: Sequence[Catalog], records: Mapping[str, Record]
-) -> list[_Request]:
-    types = dict.fromkeys(record.object.type for record in records.values())
-    requests, broken, whereabouts = {}, {}, Whereabouts(catalogs)
-    for record, found in candidates(catalogs, types, lambda object_id: object_id in records):
-        if isinstance(found, Snapshot):
-            requests[record.id] = _Request(records[record.id], found)
-        else:
-            broken[record.carrier] = found
-    for object_id, record in records.items():
-        if object_id not in requests:
-            error = broken.get(record.carrier) or _not_held(object_id, whereabouts)
-            invocation.emit(invocation.fail(record, error))
-    return list(requests.values())
-
-
-def _not_held(what: str, whereabouts: Whereabouts) -> BackupError:
-    return whereabouts.not_found(
-        "verify.not_found",
-        f"{what}: the newest snapshots in S3 do not hold it",
-        "tb-list --stored --snapshots shows what there is",
-    )
-
-
-def _chosen(args: Args, memory: Memory, requests: list[_Request]) -> list[_Request]:
+def _chosen(args: Args, memory: Memory, requests: list[DrillRequest]) -> list[DrillRequest]:
     if args.oldest_first:
         requests = sorted(requests, key=lambda request: _proved(memory, request, args.proof))
     elif args.sample is not None:
@@ -190,11 +117,13 @@ def _chosen(args: Args, memory: Memory, requests: list[_Request]) -> list[_Reque
     return requests[: args.sample]
 
 
-def _proved(memory: Memory, request: _Request, proof: Proof) -> datetime:
+def _proved(memory: Memory, request: DrillRequest, proof: Proof) -> datetime:
     return memory.of(request.snapshot.catalog).last_good(request.record.id, proof) or _NEVER
 
 
-def _verify(invocation: Invocation, args: Args, memory: Memory, group: Sequence[_Request]) -> None:
+def _verify(
+    invocation: Invocation, args: Args, memory: Memory, group: Sequence[DrillRequest]
+) -> None:
     """Drill the objects of one snapshot together; emit each record once it has an outcome."""
     records = {request.record.object: request.record for request in group}
     began, snapshot = time.monotonic(), group[0].snapshot

@@ -172,7 +172,7 @@ def hasty(storages: Iterable[Storage]) -> list[Storage]:
 
 
 def worst(watched: Sequence[WatchedCarrier], of_the_run: Sequence[str]) -> Level:
-    """Return how everything stands. of_the_run: what is wrong with the runs themselves."""
+    """Return how everything stands. of_the_run: what is wrong besides the carriers."""
     if not watched and not of_the_run:
         return Level.UNKNOWN
     level = max((carrier.health.level for carrier in watched), default=Level.OK)

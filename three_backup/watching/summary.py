@@ -42,6 +42,7 @@ class Summary:
     # Sentences on what failed or was left undone, with the number of records each is on.
     remarks: dict[Outcome, Counter[str]] = field(default_factory=dict)
     errors: int = 0
+    unmatched: int = 0  # selectors that match nothing; each is an error, too
     _seen: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, record: Record) -> None:
@@ -49,6 +50,7 @@ class Summary:
         if "subtype" in record.fields:  # else it stands for a whole source or a malformed line
             self.outcomes.setdefault(record.fields["type"], Counter())[outcome] += 1
         self.errors += record.failed
+        self.unmatched += record.failed and "select" in record.fields
         self._remark(record, outcome)
         if snapshot := self._first(record, "snapshot"):
             sizes = {name: snapshot[name] for name in ("source_size", "stored_size")}
@@ -170,9 +172,17 @@ def sentence_of(record: Record) -> str:
 
 def headline(summary: Summary, deaths: Sequence[str]) -> str:
     """Return the run in a few words."""
+    if not summary.unmatched:
+        return _of_objects(summary, deaths)
+    unmatched = f"{counted(summary.unmatched, 'selector')} matched nothing"
+    others = summary.objects or deaths or summary.errors > summary.unmatched
+    return f"{unmatched}; {_of_objects(summary, deaths)}" if others else unmatched
+
+
+def _of_objects(summary: Summary, deaths: Sequence[str]) -> str:
     if summary.failed:
         return f"{summary.failed} of {counted(summary.objects, 'object')} failed"
-    if summary.errors or deaths:
+    if summary.errors > summary.unmatched or deaths:
         return "the run failed"
     if not summary.objects:
         return "there is nothing to back up"
