@@ -1,1 +1,1 @@
-"""What tb-list shows: objects, their snapshots, and the moments between these."""
+"""What tb-list shows: objects, their snapshots, histories, and finds by name."""

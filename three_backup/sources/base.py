@@ -115,6 +115,10 @@ def why_lacking(manifest: Manifest, object_id: ObjectId) -> BackupError | None:
     return None
 
 
+DISABLED = "disabled"
+"""The fact of a manifest that lists the ids of live objects left out because they are disabled."""
+
+
 class Source(Protocol):
     """One kind of server."""
 
@@ -150,6 +154,13 @@ class Source(Protocol):
         """Return why no incremental can follow newest, None if one can.
 
         live: discovered records of one carrier with the settings of their objects.
+        """
+
+    def definition(self, manifest: Manifest) -> Mapping[str, Any]:
+        """Return what a manifest of one object holds of its definition, by names of its parts.
+
+        The values may be secrets: they are compared, never shown. Empty where definitions lie
+        among the data.
         """
 
 

@@ -1,15 +1,17 @@
 """tb-list - show the objects, how far they have come, and their snapshots
 
 Usage:
-  tb-list [--select PATTERN]... [options]
+  tb-list [--select PATTERN]... [--history ID | --find NAME] [options]
 
 Options:
   -s, --select PATTERN  only objects whose id matches; may be repeated
       --stages          with stage and max_stage
       --snapshots       with every snapshot and the moments between them
       --drills          with when each was last proved by tb-verify
+      --history ID      in which snapshots an object is, and how it changed
+      --find NAME       where a bare name or a glob is, in all snapshots
       --stored          what the snapshots hold instead of what the sources hold
-      --s3-prefix NAME  with --stored: of another host, below its s3_prefix
+      --s3-prefix NAME  with one of these three: of another host, below its s3_prefix
       --json            records instead of a table
   -c, --config FILE     the configuration
       --env-file FILE   PG* and CLICKHOUSE_* variables, instead of .env beside it
@@ -25,8 +27,9 @@ from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.deciding import discovery
+from three_backup.errors import UsageError, readable
 from three_backup.keeping import moments
-from three_backup.listing import tables
+from three_backup.listing import in_time, tables
 from three_backup.listing.listed import Listed, Wanted, look_up
 from three_backup.model.objects import selected
 from three_backup.model.records import Record
@@ -36,11 +39,15 @@ from three_backup.restoring.unmatched import Selection, among, at_sources, in_ca
 from three_backup.sources import SOURCES
 from three_backup.watching.proved import Proved
 
+_OF_THE_TABLE = ("--stages", "--snapshots", "--drills")
+
 
 @dataclass(frozen=True, slots=True)
 class Args:
     wanted: Wanted  # --stages, --snapshots, --drills
     stored: bool
+    history: str | None
+    find: str | None
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self:
@@ -49,7 +56,16 @@ class Args:
             snapshots=bool(arguments["--snapshots"]),
             drills=bool(arguments["--drills"]),
         )
-        return cls(wanted, stored=is_stored(arguments))
+        history, find = (
+            None if arguments[option] is None else readable(arguments[option])
+            for option in ("--history", "--find")
+        )
+        if history is None and find is None:
+            return cls(wanted, is_stored(arguments), None, None)
+        option, others = ("--find", ()) if history is None else ("--history", ("--select",))
+        if shown := [other for other in (*_OF_THE_TABLE, *others) if arguments[other]]:
+            raise UsageError("usage", f"{option} and {shown[0]} exclude one another", "give one")
+        return cls(wanted, stored=True, history=history, find=find)
 
 
 def main() -> int:
@@ -60,6 +76,15 @@ def run(invocation: Invocation) -> None:
     args = Args.of(invocation.arguments)
     if not invocation.is_piped:
         invocation.warn()
+    if args.history is not None:
+        in_time.show_history(invocation, args.history)
+    elif args.find is not None:
+        in_time.show_found(invocation, args.find)
+    else:
+        _list(invocation, args)
+
+
+def _list(invocation: Invocation, args: Args) -> None:
     empty = Whereabouts(invocation.catalogs).nothing if args.stored else None
     if empty is not None and not invocation.patterns:
         invocation.say(str(empty))

@@ -53,6 +53,10 @@ class ClickhouseSource:
         before = newest.objects[0].facts.get("engine")
         return None if engines == {before} else f"its engine was {before} in the newest snapshot"
 
+    def definition(self, manifest: Manifest) -> Mapping[str, Any]:
+        """Return nothing: the server stores the statement with its data."""
+        return {}
+
     def check(self, job: CheckJob, store: Store | None, folder: str) -> Iterator[Finding]:
         from three_backup.sources.clickhouse.check import check
 

@@ -46,6 +46,11 @@ class DaemonSource:
         restoring = self._daemon.restoring
         return f"the point of {newest.snapshot} is gone: `{restoring}` or somebody removed it"
 
+    def definition(self, manifest: Manifest) -> Mapping[str, Any]:
+        from three_backup.sources.lxd.definition import definition
+
+        return definition(manifest.facts)
+
     def check(self, job: CheckJob) -> Iterator[Finding]:
         from three_backup.sources.lxd.check import check
         from three_backup.sources.lxd.daemon.client import client_of

@@ -49,6 +49,10 @@ class PostgresSource:
 
         return (why_broken(live[0][0], newest) if live else None) or why_risen(live, newest)
 
+    def definition(self, manifest: Manifest) -> Mapping[str, Any]:
+        """Return nothing: the catalogs of a snapshot hold the definitions."""
+        return {}
+
     def check(self, job: CheckJob) -> Iterator[Finding]:
         from three_backup.sources.postgres.check import check
 

@@ -10,7 +10,7 @@ from typing import Any
 from three_backup.host.durable import sync_directory
 from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import CarriedObject, Manifest, StoredFile
-from three_backup.sources.base import LACKING
+from three_backup.sources.base import DISABLED, LACKING
 from three_backup.sources.jobs import FolderJob
 from three_backup.sources.postgres.index import (
     BACKUP_MANIFEST,
@@ -89,7 +89,7 @@ def _facts(
         "wal_segment_size": cluster.wal_segment_size,
         "block_size": cluster.block_size,
         "checksums": cluster.checksums,
-        "disabled": [str(object_id) for object_id in disabled],
+        DISABLED: [str(object_id) for object_id in disabled],
         LACKING: contents.lacking,
         DAMAGED: list(contents.damaged),
     }

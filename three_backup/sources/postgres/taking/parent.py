@@ -8,7 +8,7 @@ from typing import Any
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.model.snapshots import Manifest
-from three_backup.sources.base import ParentUnusableError
+from three_backup.sources.base import DISABLED, ParentUnusableError
 from three_backup.sources.jobs import SnapshotFiles
 from three_backup.sources.postgres import index_file
 from three_backup.sources.postgres.classes import Classes, place_of, rose
@@ -61,7 +61,7 @@ def why_risen(live: Sequence[tuple[Mapping[str, Any], Settings]], newest: Manife
     It tells the plan, by names, what refuse_risen() decides when a snapshot is taken.
     """
     places = {str(carried.id): Tier(carried.facts["class"]) for carried in newest.objects}
-    places.update(dict.fromkeys(newest.facts["disabled"], Tier.NONE))
+    places.update(dict.fromkeys(newest.facts[DISABLED], Tier.NONE))
     for record, settings in live:
         before = places.get(record["id"])
         if before is not None and rose(before, place_of(settings)):
