@@ -11,18 +11,31 @@ from collections.abc import Mapping, Sequence
 COLUMNS = 80
 
 
-def on_terminal(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[int, str]:
-    """Run a program; return its exit status, and what the terminal shows of its stderr."""
+def on_terminal(
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    columns: int = COLUMNS,
+    stdout: bool = False,
+    stdin: str | None = None,
+) -> tuple[int, str]:
+    """Run a program; return its exit status, and what the terminal shows of its stderr.
+
+    stdout: its stdout is the terminal, too. stdin: what it reads in place of the terminal.
+    """
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     program = subprocess.Popen(
         argv,
-        stdin=theirs,
-        stdout=subprocess.DEVNULL,
+        stdin=theirs if stdin is None else subprocess.PIPE,
+        stdout=theirs if stdout else subprocess.DEVNULL,
         stderr=theirs,
         env=environ,
     )
     os.close(theirs)
+    if program.stdin is not None:
+        with program.stdin as written:
+            written.write((stdin or "").encode())
     shown = bytearray()
     try:
         while piece := os.read(ours, 4096):

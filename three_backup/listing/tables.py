@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
+from three_backup.config import Configuration
 from three_backup.deciding.due import Clock
 from three_backup.keeping import moments
 from three_backup.listing.listed import Listed, Wanted
@@ -11,12 +13,12 @@ from three_backup.model.schedule import host_zone
 from three_backup.pipe import Invocation
 from three_backup.screen import formats
 from three_backup.screen.terminal import Colour, painted
+from three_backup.watching import forms
 from three_backup.watching.proved import Proved
 from three_backup.watching.snapshot_table import snapshot_table
 
 BY_ITSELF = "without records it lists by itself: tb-list < /dev/null"
 _RIGHT = frozenset({2})
-_TOO_LARGE = 1 << 64
 
 
 def show(invocation: Invocation, wanted: Wanted, listed: Sequence[Listed], proved: Proved) -> None:
@@ -28,7 +30,7 @@ def show(invocation: Invocation, wanted: Wanted, listed: Sequence[Listed], prove
         here = f"; {BY_ITSELF}" if invocation.is_piped else ""
         invocation.say(f"there is nothing to list{here}")
     if records:
-        _show_objects(invocation, _columns(wanted, proved), records)
+        _show_objects(invocation, _columns(invocation.configuration, wanted, proved), records)
         _show_snapshots(invocation, listed)
 
 
@@ -46,12 +48,14 @@ def _show_objects(
     invocation.write(formats.table([list(columns), *rows], _RIGHT, invocation.width, paint))
 
 
-def _columns(wanted: Wanted, proved: Proved) -> dict[str, Callable[[Record], str]]:
+def _columns(
+    configuration: Configuration, wanted: Wanted, proved: Proved
+) -> dict[str, Callable[[Record], str]]:
     """Return the columns: by its heading, what each shows of a record."""
     columns: dict[str, Callable[[Record], str]] = {
         "OBJECT": lambda record: record.id,
-        "KIND": _kind,
-        "SIZE": _size,
+        "KIND": partial(_kind, configuration),
+        "SIZE": forms.size_of,
     }
     if wanted.stages:
         columns["STAGE"] = lambda record: record.fields["stage"] if _has(record, "stage") else ""
@@ -66,20 +70,12 @@ def _has(record: Record, field: str) -> bool:
     return not record.failed and field in record.fields
 
 
-def _kind(record: Record) -> str:
-    fields = record.fields
-    if record.failed:
-        return "failed"
-    kind = str(fields.get("kind", fields.get("subtype", "")))
-    if "data" in fields:  # definitions only, say: nobody should find that out too late
-        kind = f"{kind}, {fields['data']}"
-    return f"{kind}, not supported yet" if record.unsupported else kind
-
-
-def _size(record: Record) -> str:
-    """Format the size; empty where the record's value is no number of bytes."""
-    size = record.fields["size"] if _has(record, "size") else None
-    return formats.size(size) if isinstance(size, int) and 0 <= size < _TOO_LARGE else ""
+def _kind(configuration: Configuration, record: Record) -> str:
+    """Return what an object is, and that it is not backed up if the configuration says so."""
+    named = forms.kind(record)
+    if record.failed or record.unsupported or "s3_prefix" in record.fields:
+        return named
+    return f"{named}, disabled" if configuration.settings(record.object).disable else named
 
 
 def _bound(record: Record) -> str:

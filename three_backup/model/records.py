@@ -12,6 +12,7 @@ from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.stages import Stage
 
 VERSION = 1
+_TOO_LARGE = 1 << 64
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,11 @@ class Record:
     def todo(self) -> tuple[Stage, ...]:
         return tuple(Stage(stage) for stage in self.fields.get("todo", ()))
 
+    def part(self, name: str) -> Mapping[str, Any]:
+        """Return the fields within a field; none where it is missing or something else."""
+        fields = self.fields.get(name)
+        return fields if isinstance(fields, dict) else {}
+
     def with_fields(self, **changes: Any) -> "Record":
         return Record({**self.fields, **changes})
 
@@ -115,6 +121,12 @@ class Record:
         if not isinstance(self.fields.get("id"), str):
             raise _malformed('no "id"')
         _check_stages(self.fields)
+
+
+def number(fields: Mapping[str, Any], name: str) -> int:
+    """Return a field that counts something; 0 where it is missing or no such number."""
+    value = fields.get(name)
+    return value if isinstance(value, int) and 0 <= value < _TOO_LARGE else 0
 
 
 def error_fields(tool: str, error: BackupError) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The runtime of every tool: arguments, records in and out, failures, signals, exit status."""
 
-from three_backup.pipe.arguments import is_stored
+from three_backup.pipe.arguments import is_stored, sample_size
 from three_backup.pipe.boundary import main
 from three_backup.pipe.failures import Once, translated
 from three_backup.pipe.invocation import PROGRAM, Invocation
@@ -15,6 +15,7 @@ __all__ = [
     "is_stored",
     "main",
     "quiet",
+    "sample_size",
     "tell",
     "translated",
 ]

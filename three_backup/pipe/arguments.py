@@ -41,6 +41,15 @@ def is_stored(arguments: Mapping[str, Any]) -> bool:
     return stored
 
 
+def sample_size(sample: str | None) -> int | None:
+    """Return how many objects --sample asks for; None for all."""
+    if sample is not None and not (sample.isdecimal() and int(sample)):
+        raise UsageError(
+            "verify.sample", f"{sample!r} is not a number of objects", "write 20, say"
+        )
+    return None if sample is None else int(sample)
+
+
 def prefix_to_read(arguments: Mapping[str, Any]) -> str | None:
     """Return the S3 prefix of the other host whose snapshots shall be read; None: our own."""
     given = arguments.get("--s3-prefix")

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from three_backup.errors import BackupError, Exit
 from three_backup.host import rights, signals
@@ -45,7 +46,7 @@ def main(
         invocation = Invocation(name, parsed(usage, name, argv), restores=restores)
         if "--config" in invocation.arguments:
             _ = invocation.configuration  # its mistakes are told even without records
-        status = run(invocation)
+        status = _ran(run, invocation)
         sys.stdout.flush()
         return int(invocation.status if status is None else status)
     except BackupError as error:
@@ -60,6 +61,18 @@ def main(
         status = (unable or _complained)(name, refused(error))
         silenced(Exit.FAILED)
         return status
+
+
+def _ran(run: Callable[[Invocation], int | None], invocation: Invocation) -> int | None:
+    """Run the tool, and show what it presents, even if it is stopped before its end."""
+    try:
+        status = run(invocation)
+    except (BackupError, KeyboardInterrupt, StoppedError):
+        with suppress(OSError):  # the terminal may have hung up
+            invocation.conclude(early=True)
+        raise
+    invocation.conclude()
+    return status
 
 
 def _complained(name: str, error: BackupError) -> int:

@@ -25,14 +25,16 @@ from three_backup.model.storage import Storage
 from three_backup.pipe.arguments import prefix_to_read, when
 from three_backup.pipe.failures import translated
 from three_backup.pipe.repeated import Repeated
-from three_backup.pipe.speech import complain
+from three_backup.pipe.speech import complain, line_start
 from three_backup.pipe.tally import Tally
+from three_backup.pipe.view import View
 from three_backup.screen.progress import Transfer, bar
-from three_backup.screen.terminal import columns, is_coloured
+from three_backup.screen.terminal import Screen, columns, is_coloured, is_terminal
 
 PROGRAM = f"three_backup {__version__}"
 """The program that manifests name as their author."""
 
+_EARLY = "stopped before the end; until then:\n\n"
 _PIECE = 1 << 16
 _LINGERING = 0.1
 """Seconds. Flushed one by one, ten thousand records that need nothing cost each tool double."""
@@ -55,7 +57,9 @@ class Invocation:
         self._said: set[str] = set()
         self.repeated = Repeated.of(os.environ)
         self._tally = Tally()
-        self._passed_on = time.monotonic()
+        self._started = self._passed_on = time.monotonic()
+        self._view: View | None = None
+        self._is_watched = False  # the view is shown in place of the records
 
     @cached_property
     def configuration(self) -> Configuration:
@@ -190,6 +194,26 @@ class Invocation:
         self._tally.fail(error)
         return record.with_error(self.name, error)
 
+    def present(self, view: View, *, beside: bool = False) -> None:
+        """Show people the view once all records are emitted.
+
+        On a terminal it takes the place of the records, unless --json asks for these. beside:
+        where records are printed, it goes to standard error.
+        """
+        self._is_watched = is_terminal(sys.stdout) and not self.json
+        self._view = view if self._is_watched or beside else None
+
+    def conclude(self, *, early: bool = False) -> None:
+        """Show the view, if one is presented. early: the tool is stopped before its end."""
+        if self._view is None or (early and not (self._is_watched and self._tally.records)):
+            return
+        seconds = time.monotonic() - self._started
+        if self._is_watched:
+            text = self._view.text(seconds, Screen(self.width, self.coloured))
+            self.write(f"{line_start(sys.stdout)}{_EARLY if early else ''}{text}")
+        else:
+            self.show(self._view.text(seconds, Screen()))
+
     def emit(self, record: Record) -> None:
         """Count the record and pass it on.
 
@@ -197,6 +221,10 @@ class Invocation:
         the latest before the next one is waited for.
         """
         self.count(record)
+        if self._view is not None:
+            self._view.add(record)
+        if self._is_watched:
+            return
         sys.stdout.write(record.to_line())
         now, urgent = time.monotonic(), record.failed or record.todo or not record.planned
         if urgent or now - self._passed_on > _LINGERING:

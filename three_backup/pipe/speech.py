@@ -5,6 +5,7 @@ import signal
 import sys
 from contextlib import suppress
 from io import TextIOWrapper
+from typing import TextIO
 
 from three_backup.errors import Exit, UsageError, readable
 
@@ -28,9 +29,16 @@ def fill_closed_descriptors() -> None:
 def complain(line: str) -> None:
     """Print a line on standard error, even if nobody listens there any more."""
     with suppress(OSError, ValueError):
-        # A bar of this tool, or of another one in the pipe, may stand in the line.
-        clear = "\r\033[K" if sys.stderr.isatty() else ""
-        print(f"{clear}{readable(line)}", file=sys.stderr, flush=True)
+        print(f"{line_start(sys.stderr)}{readable(line)}", file=sys.stderr, flush=True)
+
+
+def line_start(stream: TextIO) -> str:
+    """Return what clears the line of a terminal: a bar of a tool that was killed may stand there.
+
+    So may one of another tool in the pipe.
+    """
+    usable = stream.isatty() and os.environ.get("TERM") != "dumb"
+    return "\r\033[K" if usable else ""
 
 
 def tell(line: str) -> None:

@@ -25,6 +25,10 @@ class Tally:
         self._misconfigured += isinstance(error, ConfigurationError)
 
     @property
+    def records(self) -> int:
+        return self._good + self._failed
+
+    @property
     def status(self) -> Exit:
         if self._failed == 0:
             return Exit.OK

@@ -9,6 +9,7 @@ from enum import StrEnum
 from three_backup.model.local_time import spoken
 from three_backup.model.records import Record
 from three_backup.screen.formats import counted, duration, size, table
+from three_backup.screen.terminal import Screen
 from three_backup.watching.summary import outcome_table, paragraph, remark
 
 _MOST_ROWS = 200
@@ -53,10 +54,11 @@ class RestoreSummary:
         if self.dry_run and len(self.planned) < _MOST_ROWS:
             self.planned.append(_row(record))
 
-    def text(self, seconds: float) -> str:
+    def text(self, seconds: float, screen: Screen) -> str:
         """Return the summary in 78 columns; lists failures, which may have scrolled away."""
+        plan = [["OBJECT", "WOULD BECOME", "READ"], *self.planned]
         blocks = [
-            table([["OBJECT", "WOULD BECOME", "READ"], *self.planned]) if self.planned else "",
+            table(plan, width=screen.width) if self.planned else "",
             self._headline + "\n",
             outcome_table(self.outcomes, tuple(RestoreOutcome)),
             table([[f"  {what}", told] for what, told in self._sums(seconds)]),

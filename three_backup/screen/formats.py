@@ -1,11 +1,13 @@
 """Numbers and tables as people read them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from textwrap import fill
+from itertools import zip_longest
+from textwrap import fill, wrap
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _NARROWEST = 12
+_SENTENCE = 28  # the narrowest column in which a wrapped sentence is easy to read
 _DAY = 86400
 _AGES = (("s", 1, 60), ("m", 60, 60), ("h", 3600, 48))
 """A unit, its seconds, and the count at which the next unit takes over."""
@@ -74,16 +76,34 @@ def table(
     right: frozenset[int] = frozenset(),
     width: int | None = None,
     paint: Callable[[int, str], str] = lambda row, line: line,
+    *,
+    wraps: bool = False,
 ) -> str:
     """Format rows in columns as wide as their widest cell, two blanks apart.
 
     right: the numbers of right-aligned columns. width: of the lines, None for no limit; the widest
     columns are cut to fit. paint: colours a line, given the number of its row and its text.
+    wraps: the last column is wrapped rather than cut.
     """
-    widths = _fitting([max(map(len, column)) for column in zip(*rows, strict=True)], width)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    if wraps and width is not None:
+        *others, last = widths
+        others = _fitting(others, width - min(last, _SENTENCE) - 2)
+        widths = [*others, max(_SENTENCE, width - sum(others) - 2 * len(others))]
+    else:
+        widths = _fitting(widths, width)
     return "".join(
-        paint(number, _line(row, widths, right)) + "\n" for number, row in enumerate(rows)
+        paint(number, _line(cells, widths, right)) + "\n"
+        for number, row in enumerate(rows)
+        for cells in (_broken(row, widths[-1]) if wraps else [row])
     )
+
+
+def _broken(row: Sequence[str], width: int) -> Iterator[Sequence[str]]:
+    """Yield a row for each line of the last cell."""
+    *others, last = row
+    for line, first in zip_longest(wrap(last, width) or [""], [others]):
+        yield *(first or [""] * len(others)), line
 
 
 def _fitting(widths: list[int], width: int | None) -> list[int]:

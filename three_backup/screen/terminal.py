@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TextIO
 
@@ -15,6 +16,14 @@ class Colour(StrEnum):
     GREEN = "32"
     YELLOW = "33"
     FAINT = "2"
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """The lines that a text is written for."""
+
+    width: int | None = None  # how many characters fit; None for no limit
+    coloured: bool = False
 
 
 def is_terminal(stream: TextIO | None) -> bool:

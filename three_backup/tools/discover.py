@@ -7,6 +7,7 @@ Options:
   -s, --select PATTERN  only objects whose id matches; may be repeated
       --stored          what the snapshots hold instead of what the sources hold
       --s3-prefix NAME  with --stored: of another host, below its s3_prefix
+      --json            records on a terminal, too, in place of a table
   -c, --config FILE     the configuration
       --env-file FILE   PG* and CLICKHOUSE_* variables, instead of .env beside it
   -h, --help            show this
@@ -24,6 +25,8 @@ from three_backup.pipe import Invocation, is_stored
 from three_backup.restoring.nothing_found import Whereabouts
 from three_backup.restoring.unmatched import at_sources, in_catalogs, reported
 from three_backup.sources import SOURCES
+from three_backup.watching.forms import FOUND
+from three_backup.watching.sheet import Sheet
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ def main() -> int:
 def run(invocation: Invocation) -> None:
     invocation.warn()
     args = Args.of(invocation.arguments)
+    invocation.present(Sheet(FOUND))
     if args.stored:
         _discover_stored(invocation)
     else:

@@ -5,6 +5,7 @@ Usage:
 
 Options:
       --explain ID     plan nothing; show every option of the object and the line it comes from
+      --json           records on a terminal, too, in place of a table
   -c, --config FILE    the configuration
       --env-file FILE  PG* and CLICKHOUSE_* variables, instead of .env beside it
   -h, --help           show this
@@ -27,6 +28,8 @@ from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.records import Record
 from three_backup.pipe import Invocation
 from three_backup.screen import formats
+from three_backup.watching.forms import PLANNED
+from three_backup.watching.sheet import Sheet
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ def run(invocation: Invocation) -> None:
     if args.explain is not None:
         _explain(invocation, args.explain)
         return
+    invocation.present(Sheet(PLANNED))
     for carrier, group in groupby(invocation.records(), key=lambda record: record.carrier):
         for record in _planned(invocation, carrier, list(group)):
             invocation.emit(record)

@@ -28,6 +28,7 @@ Options:
       --verify                compare all bytes with PostgreSQL's own program before they are used
       --tablespace-mapping MAPPING  OLD=NEW: a tablespace of it goes to NEW; repeatable
       --s3-prefix NAME        what another host backed up, below its s3_prefix
+      --json                  records on a terminal, too, and the summary beside them
       --progress WHEN         draw a bar: auto, always or never [default: auto]
   -c, --config FILE           the configuration
       --env-file FILE         variables instead of .env.restore and .env beside it
@@ -37,11 +38,11 @@ Options:
 PATTERN is an id or a glob as for tb-discover --select. Without one, records are read from
 standard input. TIME is RFC 3339, or 2026-11-23 or 2026-11-23 03:00 in the host's time zone, or as
 it is printed. The moments between snapshots come out of PostgreSQL's archived log (tb-wal).
-Adds restored, or would_restore with --dry-run; a summary goes to standard error.
+Adds restored, or would_restore with --dry-run. At the end comes a summary: on a terminal in place
+of the records, else on standard error.
 """
 
 import os
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
@@ -125,6 +126,8 @@ def run(invocation: Invocation) -> None:
     invocation.warn()
     catalogs = [_reachable(invocation, catalog) for catalog in invocation.catalogs]
     moments = _moments(invocation, args, catalogs)
+    summary = RestoreSummary(dry_run=args.dry_run, zone=host_zone(os.environ))
+    invocation.present(summary, beside=args.pgdata is None)
     if args.pgdata is not None:
         restore_whole(invocation, catalogs, _whole(args, args.pgdata, moments))
     else:
@@ -168,7 +171,6 @@ def _jobs(invocation: Invocation, args: Args) -> RestoreJobs:
 
 
 def _restore(invocation: Invocation, args: Args, finder: Finder | MomentFinder) -> None:
-    started = time.monotonic()
     found = list(_found(invocation, finder, args.pattern))
     if not found:
         raise BackupError(
@@ -178,21 +180,14 @@ def _restore(invocation: Invocation, args: Args, finder: Finder | MomentFinder) 
         )
     targets = args.renaming.targets(held.object.id for _, held in found if isinstance(held, Held))
     requests = {}
-    summary = RestoreSummary(dry_run=args.dry_run, zone=host_zone(os.environ))
     for record, held in found:
         if isinstance(held, Held):
             target = targets[held.object.id]
             requests[target] = Request(record, held, target)
         else:
-            _emit(invocation, summary, record if held is None else invocation.fail(record, held))
+            invocation.emit(record if held is None else invocation.fail(record, held))
     for record in _restored(invocation, args, requests.values()):
-        _emit(invocation, summary, record)
-    invocation.show(summary.text(time.monotonic() - started))
-
-
-def _emit(invocation: Invocation, summary: RestoreSummary, record: Record) -> None:
-    summary.add(record)
-    invocation.emit(record)
+        invocation.emit(record)
 
 
 def _reachable(invocation: Invocation, catalog: Catalog) -> Catalog:

@@ -6,6 +6,7 @@ Usage:
 Options:
       --dry-run        remove nothing; say of every snapshot what would become of it and why
       --adopt          take over a prefix that another host wrote
+      --json           records on a terminal, too, in place of a table
   -c, --config FILE    the configuration
       --env-file FILE  PG* and CLICKHOUSE_* variables, instead of .env beside it
   -h, --help           show this
@@ -36,6 +37,8 @@ from three_backup.model.stages import Stage
 from three_backup.model.storage import Storage
 from three_backup.pipe import Invocation, Once
 from three_backup.sources.logged import LogVerdict
+from three_backup.watching.forms import FORETOLD, ROTATED
+from three_backup.watching.sheet import Sheet
 
 _STAGES = {Place.LOCAL: Stage.ROTATED_LOCALLY, Place.S3: Stage.ROTATED_S3}
 
@@ -55,6 +58,7 @@ def main() -> int:
 
 def run(invocation: Invocation) -> None:
     args = Args.of(invocation.arguments)
+    invocation.present(Sheet(FORETOLD if args.dry_run else ROTATED))
     rotations: dict[Carrier, _Rotation] = {}
     for group in _by_carrier(invocation.records()):
         carrier = group[0].carrier

@@ -7,6 +7,7 @@ Options:
       --base           take a base, whatever was planned
       --incremental    take an incremental, whatever was planned; a base where none can follow
       --adopt          take over a prefix that another host wrote
+      --json           records on a terminal, too, in place of a table
       --progress WHEN  draw a bar: auto, always or never [default: auto]
   -c, --config FILE    the configuration
       --env-file FILE  PG* and CLICKHOUSE_* variables, instead of .env beside it
@@ -47,6 +48,8 @@ from three_backup.model.stages import Stage, taken
 from three_backup.pipe import Invocation, Once
 from three_backup.sources.base import NothingToTakeError, ParentUnusableError, why_lacking
 from three_backup.sources.jobs import SnapshotJob
+from three_backup.watching.forms import TAKEN
+from three_backup.watching.sheet import Sheet
 
 _OWN = (Stage.SNAPSHOT_BASE, Stage.SNAPSHOT_INCREMENTAL)
 
@@ -78,6 +81,7 @@ def main() -> int:
 def run(invocation: Invocation) -> None:
     args = Args.of(invocation.arguments)
     outcomes: Once[_Outcome] = Once()
+    invocation.present(Sheet(TAKEN))
 
     def act(record: Record) -> Record:
         settings = invocation.configuration.settings(record.object)

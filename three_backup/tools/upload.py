@@ -5,6 +5,7 @@ Usage:
 
 Options:
       --adopt          take over a prefix that another host wrote
+      --json           records on a terminal, too, in place of a table
       --progress WHEN  draw a bar: auto, always or never [default: auto]
   -c, --config FILE    the configuration
       --env-file FILE  PG* and CLICKHOUSE_* variables, instead of .env beside it
@@ -31,6 +32,8 @@ from three_backup.model.snapshots import SnapshotId, Stored
 from three_backup.model.stages import Stage
 from three_backup.model.uploading import unsent
 from three_backup.pipe import Invocation, Once
+from three_backup.watching.forms import UPLOADED
+from three_backup.watching.sheet import Sheet
 
 
 def main() -> int:
@@ -39,6 +42,7 @@ def main() -> int:
 
 def run(invocation: Invocation) -> None:
     outcomes: Once[dict[str, Any]] = Once()
+    invocation.present(Sheet(UPLOADED))
 
     def act(record: Record) -> Record:
         settings = invocation.configuration.settings(record.object)

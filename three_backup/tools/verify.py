@@ -9,6 +9,8 @@ Options:
       --between         a moment between snapshots, drawn at random, by PostgreSQL's log
       --content         read every row to its end, and compare with the last drill
       --read-only       read all that is stored and compare hashes, restore nothing
+      --json            records on a terminal, too, in place of a table
+      --progress WHEN   draw a bar: auto, always or never [default: auto]
   -c, --config FILE     the configuration
       --env-file FILE   variables instead of .env.restore and .env beside it
   -h, --help            show this
@@ -39,15 +41,16 @@ from three_backup.model.objects import ObjectId
 from three_backup.model.records import error_fields
 from three_backup.model.schedule import host_zone
 from three_backup.model.snapshots import CarriedObject, exactly
-from three_backup.pipe import Invocation, translated
+from three_backup.pipe import Invocation, sample_size, translated
 from three_backup.restoring.drawn_moments import Place, drawn
 from three_backup.restoring.drill_memory import Memory, compared
 from three_backup.restoring.drill_requests import DrillRequest, asked_for
 from three_backup.restoring.restore_jobs import RestoreJobs
 from three_backup.restoring.snapshot_choice import Choice
-from three_backup.screen.progress import bar
 from three_backup.sources.base import AbsentError, Restored
 from three_backup.sources.jobs import DrillJob
+from three_backup.watching.forms import VERIFIED
+from three_backup.watching.sheet import Sheet
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -71,7 +74,7 @@ class Args:
             )
         return cls(
             pattern=tuple(map(readable, arguments["PATTERN"])),
-            sample=_sample(arguments["--sample"]),
+            sample=sample_size(arguments["--sample"]),
             oldest_first=bool(arguments["--oldest-first"]),
             between=bool(arguments["--between"]),
             content=bool(arguments["--content"]),
@@ -90,23 +93,17 @@ def main() -> int:
 def run(invocation: Invocation) -> None:
     args = Args.of(invocation.arguments)
     invocation.warn()
+    invocation.present(Sheet(VERIFIED))
     catalogs = [invocation.catalog(storage) for storage in invocation.configuration.storages()]
     for catalog in catalogs:
         _ = catalog.bucket  # raises without a bucket: what lies in S3 is to be proved
         catalog.leave_out_local()
     memory = Memory(invocation)
-    requests = _chosen(args, memory, asked_for(invocation, catalogs, args.pattern))
     groups: dict[Any, list[DrillRequest]] = {}
-    for request in requests:
+    for request in _chosen(args, memory, asked_for(invocation, catalogs, args.pattern)):
         groups.setdefault(request.snapshot.name, []).append(request)
     for group in groups.values():
         _verify(invocation, args, memory, group)
-
-
-def _sample(text: str | None) -> int | None:
-    if text is not None and not (text.isdecimal() and int(text)):
-        raise UsageError("verify.sample", f"{text!r} is not a number of objects", "write 20, say")
-    return None if text is None else int(text)
 
 
 def _chosen(args: Args, memory: Memory, requests: list[DrillRequest]) -> list[DrillRequest]:
@@ -189,7 +186,7 @@ def _drilled(
             name=hashlib.sha256(invocation.host_id.encode()).hexdigest()[:12],
             source_settings=settings,
             work_dir=settings.scratch_dir or catalog.storage.local_dir / "scratch",
-            advance=stack.enter_context(bar(snapshot.carrier, None)),
+            advance=stack.enter_context(invocation.bar(snapshot.carrier, None)),
             say=invocation.say,
             landing=place.landing,
             store=catalog.s3,

@@ -8,15 +8,14 @@ from textwrap import indent
 from typing import Any, TypeVar
 
 from three_backup.model.records import Record
-from three_backup.model.snapshots import Kind
-from three_backup.screen.formats import counted, duration, size, table, wrapped
+from three_backup.screen.formats import counted, duration, table, wrapped
+from three_backup.watching.sums import Sums
 
 Column = TypeVar("Column", bound=str)
 
 _WIDTH = 78
 _MOST_REMARKS = 20
 _INDENT = "  "
-_PLACES = (("local", "local"), ("s3", "in S3"))
 
 
 class Outcome(StrEnum):
@@ -35,15 +34,11 @@ class Summary:
     """The sums over the records of a run."""
 
     outcomes: dict[str, Counter[Outcome]] = field(default_factory=dict)  # of objects, by type
-    # Sums over the carriers.
-    taken: Counter[str] = field(default_factory=Counter)
-    uploaded: Counter[str] = field(default_factory=Counter)
-    removed: Counter[str] = field(default_factory=Counter)
+    sums: Sums = field(default_factory=Sums)
     # Sentences on what failed or was left undone, with the number of records each is on.
     remarks: dict[Outcome, Counter[str]] = field(default_factory=dict)
     errors: int = 0
     unmatched: int = 0  # selectors that match nothing; each is an error, too
-    _seen: set[tuple[str, str]] = field(default_factory=set)
 
     def add(self, record: Record) -> None:
         outcome = outcome_of(record)
@@ -52,14 +47,7 @@ class Summary:
         self.errors += record.failed
         self.unmatched += record.failed and "select" in record.fields
         self._remark(record, outcome)
-        if snapshot := self._first(record, "snapshot"):
-            sizes = {name: snapshot[name] for name in ("source_size", "stored_size")}
-            self.taken.update({snapshot["kind"]: 1, **sizes})
-        if uploaded := self._first(record, "uploaded"):
-            sizes = {name: uploaded[name] for name in ("bytes", "resumed")}
-            self.uploaded.update({"snapshots": len(uploaded["snapshots"]), **sizes})
-        if removed := self._first(record, "removed"):
-            self.removed.update({place: len(removed[place]) for place in ("local", "s3")})
+        self.sums.add(record)
 
     @property
     def objects(self) -> int:
@@ -68,14 +56,6 @@ class Summary:
     @property
     def failed(self) -> int:
         return sum(counts[Outcome.FAILED] for counts in self.outcomes.values())
-
-    def _first(self, record: Record, name: str) -> Mapping[str, Any] | None:
-        """Return a field that the records of a carrier share, for the first of them only."""
-        fields: Mapping[str, Any] | None = record.fields.get(name)
-        if fields is None or (name, record.carrier) in self._seen:
-            return None
-        self._seen.add((name, record.carrier))
-        return fields
 
     def _remark(self, record: Record, outcome: Outcome) -> None:
         if outcome in (Outcome.FAILED, Outcome.UNFINISHED):
@@ -90,7 +70,7 @@ def text(summary: Summary, seconds: float, deaths: Sequence[str]) -> str:
     blocks = [
         headline(summary, deaths) + "\n",
         outcome_table(summary.outcomes, tuple(Outcome)),
-        indent(table(list(_sums(summary, seconds))), _INDENT),
+        indent(table([*summary.sums.lines(), ("took", duration(seconds))]), _INDENT),
         *_remarks(summary.remarks, deaths),
     ]
     return "\n".join(block for block in blocks if block)
@@ -108,9 +88,9 @@ def facts(summary: Summary, seconds: float, deaths: Sequence[str]) -> dict[str, 
             source_type: {outcome.value: count for outcome, count in counts.items()}
             for source_type, counts in summary.outcomes.items()
         },
-        "taken": dict(summary.taken),
-        "uploaded": dict(summary.uploaded),
-        "removed": dict(summary.removed),
+        "taken": dict(summary.sums.taken),
+        "uploaded": dict(summary.sums.uploaded),
+        "removed": dict(summary.sums.removed),
         "failures": failures,
     }
 
@@ -190,20 +170,6 @@ def _of_objects(summary: Summary, deaths: Sequence[str]) -> str:
     if left:
         return f"{left} of {counted(summary.objects, 'object')} left unfinished"
     return f"all is well with {counted(summary.objects, 'object')}"
-
-
-def _sums(summary: Summary, seconds: float) -> Iterator[Sequence[str]]:
-    taken, uploaded, removed = summary.taken, summary.uploaded, summary.removed
-    if kinds := [f"{taken[kind]} {kind}" for kind in Kind if taken[kind]]:
-        source, stored = size(taken["source_size"]), size(taken["stored_size"])
-        yield "snapshots", f"{', '.join(kinds)}: {source} at the source, {stored} stored"
-    if uploaded["snapshots"]:
-        there = f", {size(uploaded['resumed'])} of it earlier" if uploaded["resumed"] else ""
-        count = counted(uploaded["snapshots"], "snapshot")
-        yield "uploaded", f"{count}: {size(uploaded['bytes'])}{there}"
-    if places := [f"{removed[place]} {where}" for place, where in _PLACES if removed[place]]:
-        yield "removed", ", ".join(places)
-    yield "took", duration(seconds)
 
 
 def _remarks(remarks: Mapping[Outcome, Counter[str]], deaths: Sequence[str]) -> Iterator[str]:

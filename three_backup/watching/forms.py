@@ -1,0 +1,221 @@
+"""The forms in which people see the records of each tool."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from three_backup.model.records import Record, number
+from three_backup.model.stages import Stage
+from three_backup.screen.formats import counted, duration, size
+from three_backup.watching.sheet import Amount, Form, Row, Sheet
+from three_backup.watching.sums import how_many
+
+_LEFT_ALONE = "left alone"
+_PROVED, _READ, _NOT_THERE = "proved", "read", "not there then"
+_STEPS = {
+    Stage.SYNCED_S3: "upload",
+    Stage.ROTATED_LOCALLY: "rotation",
+    Stage.ROTATED_S3: "rotation",
+}
+_TOO_LONG = 1e9
+_WHY_NEXT = {
+    "upload": "S3 lacks a snapshot of it",
+    "rotation": "retention has something to do",
+}
+
+
+def kind(record: Record) -> str:
+    """Return what an object is, as a person should know it."""
+    fields = record.fields
+    if record.failed:
+        return "failed"
+    named = str(fields.get("kind", fields.get("subtype", "")))
+    if "data" in fields:  # definitions only, say: nobody should find that out too late
+        named = f"{named}, {fields['data']}"
+    return f"{named}, not supported yet" if record.unsupported else named
+
+
+def size_of(record: Record) -> str:
+    """Format the size of an object; empty where it failed or has none that can be."""
+    given, known = record.fields.get("size"), number(record.fields, "size")
+    return "" if record.failed or given != known else size(known)
+
+
+def _found_row(record: Record) -> Row:
+    return record.id or f"line {record.fields.get('line')}", kind(record), size_of(record)
+
+
+FOUND = Form(
+    headline=lambda sheet: f"{counted(sheet.objects, 'object')} found",
+    heading=("OBJECT", "KIND", "SIZE"),
+    row=_found_row,
+    column=lambda record: "not supported" if record.unsupported else str(record.fields["subtype"]),
+    right=frozenset({2}),
+    by_carrier=False,
+    amounts={"size": Amount(lambda record: number(record.fields, "size"), size)},
+)
+
+
+def _step(record: Record) -> str | None:
+    """Return what is to be done first for the object; None where nothing is."""
+    if not record.todo:
+        return None
+    return str(record.fields.get("take") or _STEPS.get(record.todo[0], record.todo[0]))
+
+
+def _planned_row(record: Record) -> Row | None:
+    step = None if record.failed else _step(record)
+    if step is None:
+        return None
+    why = str(record.fields.get("why", ""))
+    return record.carrier, step, _WHY_NEXT.get(step, why)
+
+
+def _planned_headline(sheet: Sheet) -> str:
+    if not sheet.rows:
+        return "nothing is to be done"
+    idle, objects = sheet.count(_LEFT_ALONE) + sheet.failed, counted(sheet.objects, "object")
+    return f"something is to be done for {sheet.objects - idle} of {objects}"
+
+
+def _why_idle(record: Record) -> str | None:
+    return None if record.todo else _why(record)
+
+
+def _why(record: Record) -> str | None:
+    why = record.unsupported or record.fields.get("why")
+    return str(why) if why else None
+
+
+PLANNED = Form(
+    headline=_planned_headline,
+    heading=("OBJECT", "NEXT", "WHY"),
+    row=_planned_row,
+    column=lambda record: _step(record) or _LEFT_ALONE,
+    wraps=True,
+    reason=_why_idle,
+)
+
+
+def _taken_row(record: Record) -> Row | None:
+    taken = record.part("snapshot")
+    if not taken or record.failed:
+        return None
+    sizes = [size(number(taken, name)) for name in ("source_size", "stored_size")]
+    return record.carrier, str(taken.get("kind")), *sizes, _took(taken)
+
+
+def _took(fields: Mapping[str, Any]) -> str:
+    seconds = fields.get("seconds")
+    if not isinstance(seconds, int | float) or not 0 <= seconds < _TOO_LONG:
+        return ""
+    return duration(seconds)
+
+
+def _done(count: int, done: str) -> str:
+    return f"{counted(count, 'snapshot')} {done}" if count else f"nothing {done}"
+
+
+TAKEN = Form(
+    headline=lambda sheet: _done(sheet.rows, "taken"),
+    heading=("OBJECT", "TAKEN", "SOURCE", "STORED", "TOOK"),
+    row=_taken_row,
+    column=lambda record: "taken" if record.part("snapshot") else _LEFT_ALONE,
+    right=frozenset({2, 3, 4}),
+    reason=lambda record: None if record.part("snapshot") else _why(record),
+)
+
+
+def _uploaded_row(record: Record) -> Row | None:
+    sent = record.part("uploaded")
+    count = how_many(sent, "snapshots")
+    if not count or record.failed:
+        return None
+    sizes = [size(number(sent, name)) for name in ("bytes", "resumed")]
+    return record.carrier, str(count), *sizes, _took(sent)
+
+
+UPLOADED = Form(
+    headline=lambda sheet: _done(sheet.sums.uploaded["snapshots"], "uploaded"),
+    heading=("OBJECT", "UPLOADED", "SENT", "EARLIER", "TOOK"),
+    row=_uploaded_row,
+    column=lambda record: (
+        "uploaded" if how_many(record.part("uploaded"), "snapshots") else _LEFT_ALONE
+    ),
+    right=frozenset({1, 2, 3, 4}),
+)
+
+
+def _rotated_row(record: Record) -> Row | None:
+    removed = record.part("removed")
+    places = [how_many(removed, place) for place in ("local", "s3")]
+    log = number(removed["wal"], "bytes") if isinstance(removed.get("wal"), dict) else 0
+    if record.failed or not (any(places) or log):
+        return None
+    return record.carrier, *(str(count or "-") for count in places), size(log) if log else "-"
+
+
+ROTATED = Form(
+    headline=lambda sheet: f"{'snapshots' if sheet.sums.removed.total() else 'nothing'} removed",
+    heading=("OBJECT", "REMOVED HERE", "IN S3", "LOG"),
+    row=_rotated_row,
+    column=lambda record: "rotated" if record.part("removed") else _LEFT_ALONE,
+    right=frozenset({1, 2, 3}),
+)
+
+
+def _foretold_row(record: Record) -> Row | None:
+    verdicts = record.fields.get("verdicts")
+    if record.failed or not isinstance(verdicts, list):
+        return None
+    going = Counter(
+        verdict.get("place")
+        for verdict in verdicts
+        if isinstance(verdict, dict) and not verdict.get("keep")
+    )
+    staying = len(verdicts) - going.total()
+    return record.carrier, str(going["local"] or "-"), str(going["s3"] or "-"), str(staying)
+
+
+FORETOLD = Form(
+    headline=lambda sheet: "nothing is removed in a dry run",
+    heading=("OBJECT", "WOULD GO HERE", "IN S3", "STAY"),
+    row=_foretold_row,
+    column=lambda record: "looked at" if "verdicts" in record.fields else _LEFT_ALONE,
+    right=frozenset({1, 2, 3}),
+)
+
+
+def _verified_row(record: Record) -> Row:
+    drilled = record.part("drilled")
+    rows = str(number(drilled, "rows")) if "rows" in drilled else ""
+    read = size(number(drilled, "bytes_read")) if "bytes_read" in drilled else ""
+    name = record.id or f"line {record.fields.get('line')}"
+    if record.failed:
+        return name, "failed", "", "", ""
+    return name, _proof(record), rows, read, _took(drilled)
+
+
+def _proof(record: Record) -> str:
+    drilled = record.part("drilled")
+    if not drilled:
+        return _NOT_THERE
+    return _PROVED if drilled.get("how") == "restored" else _READ
+
+
+def _verified_headline(sheet: Sheet) -> str:
+    counts = {word: sheet.count(word) for word in (_PROVED, _READ, _NOT_THERE)}
+    said = [f"{counted(count, 'object')} {word}" for word, count in counts.items() if count]
+    return ", ".join(said) or "nothing is proved"
+
+
+VERIFIED = Form(
+    headline=_verified_headline,
+    heading=("OBJECT", "OUTCOME", "ROWS", "READ", "AFTER"),
+    row=_verified_row,
+    column=_proof,
+    right=frozenset({2, 3, 4}),
+    by_carrier=False,
+    # What was read of a carrier is on the records of all its objects, and is not summed up.
+    amounts={"rows": Amount(lambda record: number(record.part("drilled"), "rows"), str)},
+)
