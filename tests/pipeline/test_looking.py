@@ -81,6 +81,11 @@ def test_a_disabled_object_is_shown_as_one(looked_at: Host) -> None:
         f"tb-list --stages -c {changed} -s {looked_at.table('carts')} < /dev/null"
     ).stdout
     assert shown.split()[-2:] == ["exists", "disabled"]
+    for options in ("", "--stored"):
+        plain = looked_at.good(f"tb-list {options} -c {changed} -s postgres < /dev/null").stdout
+        (line,) = (line for line in plain.splitlines() if "/carts" in line)
+        assert "table, disabled" in line
+        assert plain.count("disabled") == 1
     (record,) = looked_at.good(
         f"tb-discover -s {looked_at.table('carts')} | tb-plan -c {changed}"
     ).records
