@@ -7,7 +7,7 @@ import pytest
 
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
-from three_backup.model.records import Record, malformed_line, of_source
+from three_backup.model.records import Record, malformed_line, of_selector, of_source
 from three_backup.screen.terminal import Screen
 from three_backup.watching import forms
 from three_backup.watching.sheet import Form, Sheet
@@ -127,6 +127,12 @@ def test_failures_are_red_and_told_once_more() -> None:
     assert "\033[32m1 snapshot taken\033[0m" in text(
         forms.TAKEN, visits(snapshot=TAKEN), coloured=True
     )
+
+
+def test_a_selector_of_nothing_is_called_by_its_name() -> None:
+    unmatched = of_selector("postgres/table/shpo/*").with_error("tb-discover", REFUSED)
+    for form in (forms.FOUND, forms.VERIFIED):
+        assert "postgres/table/shpo/*  failed" in text(form, unmatched)
 
 
 def test_a_source_or_a_line_that_failed_is_no_object() -> None:

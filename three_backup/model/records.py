@@ -59,6 +59,11 @@ class Record:
     def id(self) -> str:
         return str(self.fields.get("id", ""))
 
+    @property
+    def called(self) -> str:
+        """What a person calls it: its id, the selector that matched nothing, the input line."""
+        return self.id or str(self.fields.get("select") or f"line {self.fields.get('line')}")
+
     @cached_property
     def object(self) -> ObjectId:
         """The object. Raises UsageError if the record is not of a single object."""

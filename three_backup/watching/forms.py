@@ -42,7 +42,7 @@ def size_of(record: Record) -> str:
 
 
 def _found_row(record: Record) -> Row:
-    return record.id or f"line {record.fields.get('line')}", kind(record), size_of(record)
+    return record.called, kind(record), size_of(record)
 
 
 FOUND = Form(
@@ -190,10 +190,9 @@ def _verified_row(record: Record) -> Row:
     drilled = record.part("drilled")
     rows = str(number(drilled, "rows")) if "rows" in drilled else ""
     read = size(number(drilled, "bytes_read")) if "bytes_read" in drilled else ""
-    name = record.id or f"line {record.fields.get('line')}"
     if record.failed:
-        return name, "failed", "", "", ""
-    return name, _proof(record), rows, read, _took(drilled)
+        return record.called, "failed", "", "", ""
+    return record.called, _proof(record), rows, read, _took(drilled)
 
 
 def _proof(record: Record) -> str:
