@@ -108,6 +108,7 @@ def test_what_loads_is_valid(text: str) -> None:
         {"max_base_snapshots_s3": -1},
         {"disable": "perhaps"},
         {"kill_after": "soon"},
+        {"bandwidth_limit": "8 Mbit/s"},
         {"local_dir": "relative"},
         {"compression_level": 23},
         {"size_alarm": 1},

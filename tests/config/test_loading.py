@@ -194,6 +194,10 @@ def test_all_mistakes_are_told_together_by_line(configure: Configure) -> None:
         ("max_base_snapshots_s3: -1", "'-1' is not a number; write 0, 1, 2"),
         ("max_base_snapshots_s3: ٣", "is not a number"),
         ("disable: maybe", "'maybe' is neither true nor false"),
+        (
+            "bandwidth_limit: 8 Mbit/s",
+            "'8 Mbit/s' is not a limit; write 8 MB/s, or 8 MB/s from 8 to 20 (bytes, not bits)",
+        ),
         ("kill_after: 24", "'24' is not a duration; write 45s, 90m, 24h or 2d"),
         ("if_running: stop", "'stop' is not known; write one of skip, wait, kill"),
         ("compression_level: 23", "is not a level of zstd; write 1 (fast) to 22 (small)"),

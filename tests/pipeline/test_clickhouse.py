@@ -73,6 +73,19 @@ def test_one_run_backs_up_both_and_both_come_back_from_s3_alone(
     assert clickhouse.rows(f"SELECT count() FROM {visits}.words") == [(1000,)]
 
 
+def test_the_server_keeps_to_the_limit(mixed: Host, clickhouse: ClickhouseServer) -> None:
+    visits = mixed.environ["VISITS"]
+    clickhouse.execute(
+        f"INSERT INTO {visits}.hits SELECT number, randomString(1000) FROM numbers(4000)"
+    )
+    mixed.configure(bandwidth_limit="1 MB/s")
+    select = f"-s {hits(mixed)}"
+    (taken,) = mixed.good(f"tb-discover {select} | tb-snapshot").records
+    assert taken["snapshot"]["seconds"] > 2
+    (restored,) = mixed.good(f"tb-restore --level3-suffix _slow {hits(mixed)}").records
+    assert restored["restored"]["seconds"] > 2
+
+
 def test_while_s3_is_away_only_what_lies_there_fails(mixed: Host) -> None:
     mixed.configure(s3_endpoint="http://127.0.0.1:9", s3_timeout="1s")
     outcome = mixed.sh(f"tb-discover -s {hits(mixed)} -s {mixed.table('orders')} | tb-plan")

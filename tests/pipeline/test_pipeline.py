@@ -1,6 +1,7 @@
 """The pipeline from end to end, on a real server and a real bucket."""
 
 import json
+from datetime import datetime
 
 import pytest
 
@@ -251,3 +252,18 @@ def test_a_reader_that_leaves_is_no_failure(shop: Host) -> None:
     outcome = shop.real.sh("{ tb-discover; echo $? >&2; } | head -n 1")
     assert len(outcome.records) == 1
     assert outcome.stderr.split() in (["0"], ["141"])
+
+
+def test_uploads_and_restores_keep_to_the_limit_in_its_hours(host: Host) -> None:
+    host.execute(
+        "create table big as select sha512(i::text::bytea) from generate_series(1, 30000) i"
+    )
+    limit, hour, big = 1_000_000, datetime.now().astimezone().hour, host.table("big")
+    host.configure(bandwidth_limit=f"1 MB/s from {hour} to {(hour + 2) % 24}")
+    sent = host.good(f"tb-discover -s {big} | tb-snapshot | tb-upload").records[0]["uploaded"]
+    assert sent["seconds"] > 0.8 * sent["bytes"] / limit > 2
+    host.wipe()
+    slow = host.good(f"tb-restore --level3-suffix _slow {big}").records[0]["restored"]
+    host.configure(bandwidth_limit=f"1 MB/s from {(hour + 2) % 24} to {(hour + 3) % 24}")
+    quick = host.good(f"tb-restore --level3-suffix _quick {big}").records[0]["restored"]
+    assert slow["seconds"] > quick["seconds"] + 1

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from three_backup.host.locks import IfRunning
+from three_backup.model.bandwidth import Bandwidth
 from three_backup.model.schedule import Cron
 from three_backup.model.stages import TARGETS, Stage
 from three_backup.model.wal import Wal
@@ -225,6 +226,7 @@ OPTIONS: Mapping[str, Option] = {
     "ping_url": Option(_url, Scope.RUN, secret=True),
     "prometheus_file": Option(_folder, Scope.RUN),
     "html_file": Option(_folder, Scope.RUN),
+    "bandwidth_limit": Option(Bandwidth.parse, Scope.RUN),
     "if_running": Option(_if_running, Scope.RUN),
     "kill_after": Option(duration, Scope.RUN),
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from three_backup.host.locks import IfRunning
+from three_backup.model.bandwidth import Bandwidth
 from three_backup.model.retention import Limits
 from three_backup.model.schedule import Cron
 from three_backup.model.stages import Stage
@@ -81,6 +82,7 @@ class RunSettings:
     kill_after: timedelta = timedelta(hours=24)
     prometheus_file: Path | None = None  # metrics are written here
     html_file: Path | None = None  # a page to look at is written here
+    bandwidth_limit: Bandwidth | None = None  # of what each process moves to and from S3
     # Commands that are told of the run.
     on_start: tuple[str, ...] | None = None
     on_success: tuple[str, ...] | None = None

@@ -21,6 +21,7 @@ from three_backup.host import patience, signals
 from three_backup.host.machine import host_id
 from three_backup.model.objects import ObjectId
 from three_backup.model.records import Record, malformed_line
+from three_backup.model.schedule import host_zone
 from three_backup.model.storage import Storage
 from three_backup.pipe.arguments import prefix_to_read, when
 from three_backup.pipe.failures import translated
@@ -28,6 +29,7 @@ from three_backup.pipe.repeated import Repeated
 from three_backup.pipe.speech import complain, line_start
 from three_backup.pipe.tally import Tally
 from three_backup.pipe.view import View
+from three_backup.s3 import throttle
 from three_backup.screen.progress import Transfer, bar
 from three_backup.screen.terminal import Screen, columns, is_coloured, is_terminal
 
@@ -70,6 +72,8 @@ class Invocation:
         patience.configure(
             lambda source: configuration.source_settings(source).server_timeout.total_seconds()
         )
+        if limit := configuration.run.bandwidth_limit:
+            throttle.configure(limit, self.clock, host_zone(os.environ))
         return configuration
 
     @cached_property

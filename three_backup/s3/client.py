@@ -50,7 +50,7 @@ def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
         set_list_objects_encoding_type_url,
     )
 
-    from three_backup.s3 import signing
+    from three_backup.s3 import signing, throttle
 
     client = _client(storage)
     events = client.meta.events
@@ -60,6 +60,7 @@ def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
     events.register("before-sign.s3.DeleteObjects", _with_content_md5)
     events.register("before-sign.s3.UploadPart", _with_unsigned_body)
     signing.register(events)
+    throttle.register(events)
     # This event comes before botocore searches the answer for an error: less is left to search.
     events.register("before-parse.*.ListObjectsV2", read_plainly)
     events.register("before-send.s3", lambda **_: count())

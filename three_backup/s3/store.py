@@ -11,7 +11,7 @@ from typing import Any
 
 from three_backup.errors import BackupError, ConfigurationError, UnreachableError
 from three_backup.model.storage import Storage
-from three_backup.s3 import listing
+from three_backup.s3 import listing, throttle
 from three_backup.s3.client import Client, connect, content_md5
 from three_backup.s3.deletion import Deletion
 from three_backup.s3.failures import (
@@ -274,7 +274,7 @@ class Store:
             answer = self.client.get_object(**self.names(key), **options)
         try:
             with explained(self.storage, key):
-                return answer["Body"].read(), answer.get("ContentRange") or ""
+                return throttle.read(answer["Body"]), answer.get("ContentRange") or ""
         except UnreachableError:
             if attempts == 1:
                 raise

@@ -2,9 +2,10 @@
 
 from three_backup.config.settings import Settings
 from three_backup.model.objects import ObjectId
+from three_backup.s3 import throttle
 from three_backup.s3.store import Store
 from three_backup.sources.clickhouse import sql
-from three_backup.sources.clickhouse.relations import ATTEMPTS, Server
+from three_backup.sources.clickhouse.relations import ATTEMPTS, BANDWIDTH, Server
 
 _ENOUGH_ATTEMPTS = 10
 """Last some twelve seconds. The server's default, 1000, keeps a statement hanging for hours."""
@@ -22,8 +23,11 @@ def cluster_of(object_id: ObjectId, settings: Settings) -> str:
 def s3_settings(server: Server, base: sql.S3Folder | None) -> dict[str, str | int]:
     """Return the settings for BACKUP or RESTORE of a snapshot that builds on base."""
     chosen: dict[str, str | int] = {}
-    if server.counts_attempts:
+    if ATTEMPTS in server.known:
         chosen[ATTEMPTS] = _ENOUGH_ATTEMPTS
+    limit = throttle.rate()
+    if limit is not None and BANDWIDTH in server.known:
+        chosen[BANDWIDTH] = limit
     if base is not None and base.shown != base.secret:
         chosen["use_same_s3_credentials_for_base_backup"] = 1
     return chosen

@@ -75,12 +75,14 @@ _NAMED = (
     f"SELECT {_COLUMNS} FROM system.tables WHERE database = {{database}} AND name IN ({{names}})"
 )
 ATTEMPTS = "backup_restore_s3_retry_attempts"
+BANDWIDTH = "max_backup_bandwidth"
 _SERVER = (
     "SELECT version() AS version, toString(serverUUID()) AS uuid, "
     "(SELECT groupArray(substitution) FROM system.macros WHERE macro = 'cluster') AS macros, "
     "(SELECT groupUniqArray(cluster) FROM system.clusters "
     "WHERE is_local AND NOT startsWith(cluster, 'test_')) AS clusters, "
-    f"(SELECT count() FROM system.settings WHERE name = {sql.literal(ATTEMPTS)}) AS attempts, "
+    "(SELECT groupArray(name) FROM system.settings "
+    f"WHERE name IN ({sql.literal(ATTEMPTS)}, {sql.literal(BANDWIDTH)})) AS known, "
     "(SELECT groupArray(name) FROM system.settings WHERE type = 'Bool' "
     "AND value IN ('0', 'false') AND readonly = 0 "
     "AND match(name, '^(allow_|enable_.*(table|type|engine)s?$)')) AS refuses"
@@ -93,7 +95,7 @@ class Server:
 
     version: str  # with the name, for people
     cluster: str  # level1 of its objects: tells those of several servers apart
-    counts_attempts: bool  # it knows the setting ATTEMPTS, as newer servers do
+    known: tuple[str, ...]  # ATTEMPTS and BANDWIDTH if it has these settings, as newer ones do
     refuses: tuple[str, ...]  # settings without which it creates not everything that it knows
 
 
@@ -171,7 +173,7 @@ def read_server(client: Client, settings: Settings, *, remember: bool = False) -
     return Server(
         f"ClickHouse {server['version']}",
         cluster,
-        bool(int(server["attempts"])),
+        tuple(server["known"]),
         tuple(server["refuses"]),
     )
 
