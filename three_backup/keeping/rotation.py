@@ -68,7 +68,8 @@ class Rotation:
         if keys := unclaimed(self.catalog, self.carrier):
             self.say(
                 f"{self.carrier}: {len(keys)} keys in S3 belong to no snapshot and to no upload "
-                f"of this host, {keys[0]} first; look at them and delete them by hand"
+                f"of this host, {keys[0]} first; tb-rotate --orphans shows them, and removes "
+                "those older than a week with --remove"
             )
 
     def report_nameless(self, discovered: Mapping[str, Any]) -> None:

@@ -78,6 +78,21 @@ def parse_data_key(key: str) -> tuple[Carrier, SnapshotId] | None:
     return _ours(folder, SnapshotId.parse(name)) if top == DATA and file else None
 
 
+def folder_of_data(key: str) -> tuple[Carrier, SnapshotId] | None:
+    """Return the carrier and the snapshot in whose folder a key lies, however deep.
+
+    None if the key is not ours, or if it could lie in two such folders.
+    """
+    top, *segments = key.split("/")
+    found = [
+        place
+        for number, segment in enumerate(segments[:-1])
+        if (place := _ours("/".join(segments[:number]), SnapshotId.parse(segment)))
+        and (place[0].is_object or place[0].is_server)
+    ]
+    return found[0] if top == DATA and len(found) == 1 else None
+
+
 def hold_folder(carrier: Carrier) -> str:
     return f"{KEEP}/{path(carrier)}"
 

@@ -13,6 +13,7 @@ LEVELS = 5
 AS_BYTES = ("utf-8", "surrogateescape")
 """How a name becomes bytes, and bytes become a name: those that are not UTF-8 are kept."""
 
+_LEVELS_OF_SERVER = 3
 _RESERVED = re.compile(r"[/%*?\[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ESCAPED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _WILDCARD = re.compile(r"[*?\[]")
@@ -67,6 +68,12 @@ class Carrier(str):
     def is_object(self) -> bool:
         """Whether the carrier is itself an object, and so holds no other object."""
         return self.count("/") == LEVELS - 1
+
+    @property
+    def is_server(self) -> bool:
+        """Whether the carrier has the name of a server."""
+        levels = self.split("/")
+        return len(levels) == _LEVELS_OF_SERVER and levels[1] == "cluster" and all(levels)
 
 
 def escape(name: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
@@ -152,6 +152,25 @@ def of_selector(pattern: str) -> Record:
 def of_source(record_id: str, source_type: str, **fields: Any) -> Record:
     """Return the record of a whole source, or of a part of it (`postgres/table/prod`)."""
     return Record({"v": VERSION, "id": record_id, "type": source_type, **fields})
+
+
+def by_carrier(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Yield the records of each carrier once all have come.
+
+    An object that is its own carrier is yielded at once. A malformed line belongs to no carrier,
+    and ends none.
+    """
+    group: list[Record] = []
+    for record in records:
+        if group and record.id and record.carrier != group[0].carrier:
+            yield group
+            group = []
+        group.append(record)
+        if group[0].carrier == group[0].id:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 _STAGES = tuple(Stage)

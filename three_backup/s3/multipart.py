@@ -140,6 +140,30 @@ def open_uploads(store: Store, key: str) -> list[str]:
     return [found["UploadId"] for found in answer.get("Uploads", ()) if found["Key"] == full]
 
 
+def keys_of_open_uploads(store: Store, prefix: str) -> list[str]:
+    """Return the keys below prefix for which an upload is open, as far as the server lists them.
+
+    Not every server does, and a policy may hide them.
+    """
+    start, full = len(store.names("")["Key"]), store.names(prefix)["Key"]
+    listed: dict[str, Any] = {"Bucket": store.storage.bucket, "Prefix": full}
+    found: list[str] = []
+    more = True
+    while more:
+        try:
+            with explained(store.storage, prefix):
+                answer = store.client.list_multipart_uploads(**listed)
+        except UnreachableError:
+            raise
+        except BackupError:
+            break
+        found += [upload["Key"][start:] for upload in answer.get("Uploads", ())]
+        more = bool(answer.get("IsTruncated") and answer.get("NextKeyMarker"))
+        listed["KeyMarker"] = answer.get("NextKeyMarker")
+        listed["UploadIdMarker"] = answer.get("NextUploadIdMarker") or ""
+    return found
+
+
 def _storage_class(store: Store) -> dict[str, str]:
     chosen = store.storage.storage_class
     return {"StorageClass": chosen} if chosen else {}

@@ -5,6 +5,8 @@ Usage:
 
 Options:
       --dry-run        remove nothing; say of every snapshot what would become of it and why
+      --orphans        rotate nothing; show the keys in S3 that belong to no snapshot
+      --remove         with --orphans: remove those older than a week
       --adopt          take over a prefix that another host wrote
       --json           records on a terminal, too, in place of a table
   -c, --config FILE    the configuration
@@ -12,25 +14,32 @@ Options:
   -h, --help           show this
       --version        show the version
 
-Reads records. Nothing is removed of a carrier one of whose records failed. Adds removed, or
-verdicts in a dry run.
+Reads records, except with --orphans. Nothing is removed of a carrier one of whose records failed.
+Adds removed, or verdicts in a dry run, or orphans.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from itertools import groupby
 from typing import Any, Self
 
 from three_backup import pipe
+from three_backup.catalog.carriers import record_of
+from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.holds import Holds
 from three_backup.config import Configuration
 from three_backup.config.settings import Settings
 from three_backup.deciding.holding import Holding
 from three_backup.deciding.kept_data import require_data
+from three_backup.errors import UsageError
 from three_backup.host.locks import carrier_lock
-from three_backup.keeping import keeping_of, moments
+from three_backup.keeping import keeping_of, moments, orphans
+from three_backup.keeping.orphans import Orphan
 from three_backup.keeping.rotation import Rotation
 from three_backup.model.objects import Carrier, ObjectId
-from three_backup.model.records import Record, of_source
+from three_backup.model.records import Record, by_carrier, of_source
 from three_backup.model.retention import Place, Verdict
 from three_backup.model.snapshots import Stored
 from three_backup.model.stages import Stage
@@ -38,6 +47,7 @@ from three_backup.model.storage import Storage
 from three_backup.pipe import Invocation, Once
 from three_backup.sources.logged import LogVerdict
 from three_backup.watching.forms import FORETOLD, ROTATED
+from three_backup.watching.orphan_table import OrphanTable
 from three_backup.watching.sheet import Sheet
 
 _STAGES = {Place.LOCAL: Stage.ROTATED_LOCALLY, Place.S3: Stage.ROTATED_S3}
@@ -46,10 +56,18 @@ _STAGES = {Place.LOCAL: Stage.ROTATED_LOCALLY, Place.S3: Stage.ROTATED_S3}
 @dataclass(frozen=True, slots=True)
 class Args:
     dry_run: bool
+    orphans: bool
+    remove: bool
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self:
-        return cls(dry_run=bool(arguments["--dry-run"]))
+        if arguments["--remove"] and not arguments["--orphans"]:
+            raise UsageError("usage", "--remove goes with --orphans only", "add --orphans")
+        return cls(
+            dry_run=bool(arguments["--dry-run"]),
+            orphans=bool(arguments["--orphans"]),
+            remove=bool(arguments["--remove"]) and not arguments["--dry-run"],
+        )
 
 
 def main() -> int:
@@ -58,9 +76,12 @@ def main() -> int:
 
 def run(invocation: Invocation) -> None:
     args = Args.of(invocation.arguments)
+    if args.orphans:
+        _look_for_orphans(invocation, args)
+        return
     invocation.present(Sheet(FORETOLD if args.dry_run else ROTATED))
     rotations: dict[Carrier, _Rotation] = {}
-    for group in _by_carrier(invocation.records()):
+    for group in by_carrier(invocation.records()):
         carrier = group[0].carrier
         rotation = rotations.setdefault(carrier, _Rotation(invocation, args, carrier))
         rotation.failed |= any(record.failed and record.id for record in group)
@@ -69,6 +90,40 @@ def run(invocation: Invocation) -> None:
             invocation.emit(record if idle else invocation.attempt(record, rotation.act))
     if not args.dry_run:
         _clear_forgotten(invocation, rotations)
+
+
+def _look_for_orphans(invocation: Invocation, args: Args) -> None:
+    """Show the orphans of every storage that the configuration names, and remove them if asked."""
+    now = invocation.clock()
+    seen = OrphanTable(now)
+    invocation.present(seen)
+    for catalog in invocation.catalogs:
+        if args.remove:
+            catalog.claim()
+        for carrier, group in groupby(orphans.find(catalog, now), key=lambda each: each.carrier):
+            clearing = partial(_cleared, catalog, list(group), now, remove=args.remove)
+            record = invocation.attempt(record_of(carrier), clearing)
+            seen.count(record)
+            invocation.emit(record)
+    if seen.sentence:
+        invocation.say(seen.sentence)
+
+
+def _cleared(
+    catalog: Catalog, found: Sequence[Orphan], now: datetime, record: Record, *, remove: bool
+) -> Record:
+    """Return the record with the orphans of its carrier, those removed that nothing keeps."""
+    going = {orphan.folder for orphan in found if remove and not orphan.stays}
+    if going:
+        with carrier_lock(catalog.storage.local_dir, record.carrier):
+            for orphan in found:
+                if orphan.folder in going:
+                    orphans.remove(catalog, orphan, now)
+    told = [
+        {**orphan.fields, **({"removed": True} if orphan.folder in going else {})}
+        for orphan in found
+    ]
+    return record.with_fields(orphans=told)
 
 
 class _Rotation:
@@ -120,25 +175,6 @@ def _local_holding(invocation: Invocation, record: Record, settings: Settings) -
     ]
     now = invocation.clock()
     return Holding.of(carrier, [record.object], invocation.configuration, catalog, here, now)
-
-
-def _by_carrier(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """Yield the records of each carrier once all have come.
-
-    An object that is its own carrier is yielded at once. A malformed line belongs to no carrier,
-    and ends none.
-    """
-    group: list[Record] = []
-    for record in records:
-        if group and record.id and record.carrier != group[0].carrier:
-            yield group
-            group = []
-        group.append(record)
-        if group[0].carrier == group[0].id:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 def _clear_forgotten(invocation: Invocation, rotations: Mapping[Carrier, _Rotation]) -> None:
