@@ -197,15 +197,3 @@ def test_a_warning_of_tb_run_itself_is_said_once(warned: Warned) -> None:
     status, _, errors = warned.run("-q", options=options)
     assert (status, "on_success" in errors) == (0, True)
     assert warned.run("-q", options=options) == (0, "", "")
-
-
-def test_the_memory_is_bounded(warned: Warned) -> None:
-    many = [f"tb-upload: warning {number}\n" for number in range(1500)]
-    warned.warns(*many)
-    warned.said()
-    status, errors = warned.said()
-    assert (status, errors.splitlines(keepends=True)) == (0, many[1000:])
-    warned.warns()
-    for number in range(30):
-        warned.said("-s", f"postgres/{number}")
-    assert len(json.loads((warned.state / "said.json").read_bytes())["said"]) == 20
