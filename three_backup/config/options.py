@@ -227,6 +227,7 @@ OPTIONS: Mapping[str, Option] = {
     "prometheus_file": Option(_folder, Scope.RUN),
     "html_file": Option(_folder, Scope.RUN),
     "bandwidth_limit": Option(Bandwidth.parse, Scope.RUN),
+    "log_file": Option(_folder, Scope.RUN),
     "if_running": Option(_if_running, Scope.RUN),
     "kill_after": Option(duration, Scope.RUN),
 }

@@ -83,6 +83,7 @@ class RunSettings:
     prometheus_file: Path | None = None  # metrics are written here
     html_file: Path | None = None  # a page to look at is written here
     bandwidth_limit: Bandwidth | None = None  # of what each process moves to and from S3
+    log_file: Path | None = None  # what runs do is written here, too
     # Commands that are told of the run.
     on_start: tuple[str, ...] | None = None
     on_success: tuple[str, ...] | None = None

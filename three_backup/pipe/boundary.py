@@ -1,5 +1,6 @@
 """The boundary of a tool: whatever stops the tool becomes a sentence and an exit status."""
 
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,6 +9,7 @@ from three_backup.errors import BackupError, Exit
 from three_backup.host import rights, signals
 from three_backup.host.garbage import collect_less_often
 from three_backup.host.signals import StoppedError
+from three_backup.host.trace import Priority, Trace
 from three_backup.pipe.arguments import parsed
 from three_backup.pipe.failures import refused
 from three_backup.pipe.invocation import Invocation
@@ -39,6 +41,7 @@ def main(
     rights.keep_private()
     collect_less_often()
     name = usage.split(maxsplit=1)[0]
+    invocation: Invocation | None = None
     try:
         signals.listen()
         require_output()
@@ -50,6 +53,7 @@ def main(
         sys.stdout.flush()
         return int(invocation.status if status is None else status)
     except BackupError as error:
+        _trace(name, invocation, error)
         return (unable or _complained)(name, error)
     except BrokenPipeError:
         return int(silenced(Exit.CLOSED_PIPE))
@@ -58,6 +62,7 @@ def main(
     except StoppedError:
         return int(silenced(Exit.TERMINATED))
     except OSError as error:
+        _trace(name, invocation, refused(error))
         status = (unable or _complained)(name, refused(error))
         silenced(Exit.FAILED)
         return status
@@ -73,6 +78,11 @@ def _ran(run: Callable[[Invocation], int | None], invocation: Invocation) -> int
         raise
     invocation.conclude()
     return status
+
+
+def _trace(name: str, invocation: Invocation | None, error: BackupError) -> None:
+    trace = Trace.of(os.environ, name) if invocation is None else invocation.trace
+    trace.write(str(error), Priority.ERROR, code=error.code)
 
 
 def _complained(name: str, error: BackupError) -> int:

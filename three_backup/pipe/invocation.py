@@ -19,6 +19,7 @@ from three_backup.config import Configuration, environment_file, load
 from three_backup.errors import BackupError, Exit, UsageError, readable
 from three_backup.host import patience, signals
 from three_backup.host.machine import host_id
+from three_backup.host.trace import Priority, Trace
 from three_backup.model.objects import ObjectId
 from three_backup.model.records import Record, malformed_line
 from three_backup.model.schedule import host_zone
@@ -57,7 +58,8 @@ class Invocation:
         self.json = bool(arguments.get("--json"))
         self._catalogs: dict[Storage, Catalog] = {}
         self._said: set[str] = set()
-        self.repeated = Repeated.of(os.environ)
+        # As a stage of tb-run: what is held back from standard error, and where all is traced.
+        self.repeated, self.trace = Repeated.of(os.environ), Trace.of(os.environ, name)
         self._tally = Tally()
         self._started = self._passed_on = time.monotonic()
         self._view: View | None = None
@@ -194,7 +196,9 @@ class Invocation:
 
     def fail(self, record: Record, error: BackupError) -> Record:
         """Return the record with the error, which is said once however many records share it."""
-        self.say(str(error) if record.is_named_in(error.message) else f"{record.carrier}: {error}")
+        named = record.is_named_in(error.message)
+        sentence = str(error) if named else f"{record.carrier}: {error}"
+        self._say(sentence, Priority.ERROR, about=record.carrier, code=error.code)
         self._tally.fail(error)
         return record.with_error(self.name, error)
 
@@ -251,8 +255,12 @@ class Invocation:
 
     def say(self, sentence: str) -> None:
         """Write a sentence for people to standard error, each one only once."""
+        self._say(sentence, Priority.WARNING)
+
+    def _say(self, sentence: str, priority: Priority, *, about: str = "", code: str = "") -> None:
         if sentence not in self._said:
             self._said.add(sentence)
+            self.trace.write(sentence, priority, about=about, code=code)
             line = f"{self.name}: {sentence}"
             if not self.repeated.holds(line):
                 complain(line)

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from three_backup import pipe
-from three_backup.command import Pipeline, Program, joined, signal_name
+from three_backup.command import Pipeline, Program, joined
 from three_backup.deciding.discovery import reachable
 from three_backup.deciding.due import Clock
 from three_backup.errors import BackupError, Exit, UsageError
@@ -36,27 +36,28 @@ from three_backup.host.locks import IfRunning, RunLock, Takeover, run_lock
 from three_backup.host.places import HEARTBEAT
 from three_backup.host.processes import Holder
 from three_backup.host.signals import StoppedError
+from three_backup.host.trace import Places, Trace
 from three_backup.model import wal
 from three_backup.model.records import Record, malformed_line
 from three_backup.model.schedule import host_zone
+from three_backup.model.snapshots import stamp
 from three_backup.pipe import Invocation, translated
 from three_backup.s3 import away
 from three_backup.screen.terminal import Colour, painted
-from three_backup.watching import last_run, metrics, summary
+from three_backup.watching import last_run, metrics, run_status, summary
 from three_backup.watching.health import AgeLimits
 from three_backup.watching.hooks import Event, Hooks
 from three_backup.watching.last_run import LastRun, RunLedger
 from three_backup.watching.overview import Watch, hasty
 from three_backup.watching.page import Page
+from three_backup.watching.run_trace import RunTrace
 from three_backup.watching.summary import Outcome, Summary
 
 _STAGES = ("tb-discover", "tb-plan", "tb-snapshot", "tb-upload", "tb-rotate")
 _LOG = "tb-wal"
 _WRITING = ("tb-snapshot", "tb-upload", "tb-rotate", _LOG)
 _MOVING = ("tb-snapshot", "tb-upload", _LOG)
-_DECISIVE = (Exit.CONFIGURATION, Exit.USAGE)
-_SIGNALLED = 128
-_ORDERLY = (Exit.OK, Exit.FAILED, Exit.UNREACHABLE, Exit.CLOSED_PIPE, *_DECISIVE)
+_PLACES = Places()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +79,12 @@ def main() -> int:
     return pipe.main(__doc__, run)
 
 
-def run(invocation: Invocation) -> Exit:
+def run(invocation: Invocation, places: Places = _PLACES) -> Exit:
+    """Run the stages. places: where the run is traced, besides log_file."""
     settings, folder = invocation.configuration.run, _folder_of_stages()
     args = Args.of(invocation.arguments)
+    places = replace(places, file=settings.log_file)
+    invocation.trace = Trace(places, stamp(invocation.clock()), invocation.name)
     stages = [_program(invocation, folder, name, adopt=args.adopt) for name in _STAGES]
     log = _program(invocation, folder, _LOG, "pull", adopt=args.adopt)
     patience = Takeover(args.if_running or settings.if_running, settings.kill_after)
@@ -101,7 +105,10 @@ def _quietly(
     with pipe.quiet(local_dir, invocation.patterns, pipe.complain) as running:
         invocation.repeated = running.repeated
         inherited = running.repeated.environment
-        *within, apart = (replace(stage, environment=inherited) for stage in (*stages, log))
+        *within, apart = (
+            replace(stage, environment={**stage.environment, **inherited})
+            for stage in (*stages, log)
+        )
         running.status = _run(invocation, lock, within, apart, quiet=True)
         return running.status
 
@@ -116,16 +123,19 @@ def _run(
 ) -> Exit:
     away.forget(lock.path)
     started, done, account = time.monotonic(), Summary(), RunLedger()
+    trace = RunTrace(invocation.trace)
+    trace.begun(invocation.patterns)
     _tell(invocation, Event.START, {"headline": "the run begins"})
     before = _pulled(invocation, lock, log)  # a base needs the log from its beginning on
-    statuses = _statuses(invocation, lock, stages, (done.add, account.add))
-    deaths = _deaths(statuses, done)
+    statuses = _statuses(invocation, lock, stages, (done.add, account.add, trace.add))
+    deaths = run_status.deaths(_STAGES, statuses, done)
     for death in deaths:
         invocation.say(death)
-    status = _status(statuses, done, deaths)
+    status = run_status.judged(statuses, done, deaths)
     if lost := dict.fromkeys((*before, *_pulled(invocation, lock, log))):
         deaths, status = [*deaths, *lost], status or Exit.FAILED
     seconds = time.monotonic() - started
+    trace.ended(summary.headline(done, deaths), status, seconds)
     this = LastRun(lock.since, invocation.clock(), status, tuple(deaths))
     known = _remember(invocation, account, this)
     if not invocation.json and (status is not Exit.OK or not quiet):
@@ -150,7 +160,7 @@ def _pulled(invocation: Invocation, lock: RunLock, log: Program) -> list[str]:
         return []
     failures = list(done.remarks.get(Outcome.FAILED, ()))
     if not failures:
-        failures = [f"{_LOG} {_how(status)}"]
+        failures = [f"{_LOG} {run_status.how(status)}"]
         invocation.say(failures[0])
     return failures
 
@@ -204,7 +214,8 @@ def _folder_of_stages() -> Path:
 
 def _program(invocation: Invocation, folder: Path, name: str, *words: str, adopt: bool) -> Program:
     options = _options(invocation, name, adopt=adopt)
-    return Program((sys.executable, str(folder / name), *words, *options))
+    argv = (sys.executable, str(folder / name), *words, *options)
+    return Program(argv, invocation.trace.environment)
 
 
 def _options(invocation: Invocation, stage: str, *, adopt: bool) -> Iterable[str]:
@@ -226,31 +237,6 @@ def _members(pipeline: Pipeline, stages: Sequence[Program]) -> list[Holder]:
     named = {os.getpid(): "tb-run", **dict(zip(pipeline.pids, names, strict=True))}
     found = (Holder.of(pid, name) for pid, name in named.items())
     return [holder for holder in found if holder is not None]
-
-
-def _deaths(statuses: Sequence[int], done: Summary) -> list[str]:
-    """Return a sentence on each stage that ended before it had seen its last record."""
-    return [
-        f"{name} {_how(status)}"
-        for name, status in zip(_STAGES, statuses, strict=True)
-        if status not in _ORDERLY or (status == Exit.FAILED and not done.errors)
-    ]
-
-
-def _how(status: int) -> str:
-    number = status - _SIGNALLED if status in (Exit.INTERRUPTED, Exit.TERMINATED) else -status
-    return f"was ended by {signal_name(number)}" if number > 0 else f"failed with status {status}"
-
-
-def _status(statuses: Sequence[int], done: Summary, deaths: Sequence[str]) -> Exit:
-    for decisive in _DECISIVE:
-        if decisive in statuses:
-            return decisive
-    if deaths:
-        return Exit.FAILED
-    if Exit.UNREACHABLE in statuses and done.failed == done.objects:
-        return Exit.UNREACHABLE
-    return Exit.FAILED if done.errors or any(statuses) else Exit.OK
 
 
 def _remember(invocation: Invocation, account: RunLedger, run: LastRun) -> LastRun:
