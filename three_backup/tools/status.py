@@ -9,6 +9,7 @@ Options:
       --grace TIME       how long what is due may wait for a run [default: 2h]
       --prometheus FILE  write metrics there, too
       --html FILE        write a page for a browser there, too
+      --runs             the last twenty runs and what each did, instead
       --json             records instead of a table
   -c, --config FILE      the configuration
       --env-file FILE    PG* and CLICKHOUSE_* variables, instead of .env beside it
@@ -23,6 +24,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -42,6 +44,7 @@ from three_backup.watching.last_run import LastRun
 from three_backup.watching.metrics import Measured
 from three_backup.watching.overview import Watch, WatchedCarrier, hasty, worst
 from three_backup.watching.page import Page
+from three_backup.watching.run_table import run_lines, run_table
 from three_backup.watching.status_records import records_of
 
 _HEADING = ("STATE", "CARRIER", "BASE", "INCR", "IN S3", "PROVED")
@@ -56,6 +59,7 @@ class Args:
     max_age: timedelta | None
     prometheus: Path | None
     html: Path | None
+    runs: bool
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self:
@@ -65,6 +69,7 @@ class Args:
             max_age=_duration("--max-age", arguments["--max-age"]),
             prometheus=Path(prometheus) if prometheus else None,
             html=Path(html) if html else None,
+            runs=bool(arguments["--runs"]),
         )
 
 
@@ -77,8 +82,12 @@ def run(invocation: Invocation) -> int:
     folder = invocation.configuration.run.local_dir
     last = last_run.read(folder)
     args = Args.of(invocation.arguments)
-    patience = AgeLimits(args.grace, args.max_age)
     clock = Clock(now, host_zone(os.environ))
+    if args.runs:
+        table = partial(run_table, folder, clock, invocation.width, coloured=invocation.coloured)
+        invocation.write(run_lines(folder) if invocation.json else table())
+        return Exit.OK
+    patience = AgeLimits(args.grace, args.max_age)
     watch = Watch(invocation.configuration, invocation.patterns, last, patience, clock)
     of_the_run = list(_of_the_run(last, locks.run_at_work(folder), clock))
     page = Page(args.html, watch, invocation.host, of_the_run)
