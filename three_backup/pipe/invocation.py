@@ -253,6 +253,10 @@ class Invocation:
         """Write text for people to standard error, where standard output is for records."""
         complain(text.rstrip("\n"))
 
+    def pour(self, piece: bytes) -> int:
+        """Write bytes to standard output as they are: rows, or a file."""
+        return sys.stdout.buffer.write(piece)
+
     def say(self, sentence: str) -> None:
         """Write a sentence for people to standard error, each one only once."""
         self._say(sentence, Priority.WARNING)

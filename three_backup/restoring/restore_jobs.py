@@ -36,6 +36,12 @@ class RestoreJobs:
         job = self._job(held.snapshot, chain, all_wanted, turn.advance, turn.expect, held.landing)
         return replace(job, at_source=at_source, turn=turn.taken if overlaps else nullcontext)
 
+    def looks_at(self, party: Party, advance: Advance, expect: Advance) -> RestoreJob:
+        """Return the job that has what a party wants ready to be looked at."""
+        held, all_wanted = party[0].held, [request.wanted for request in party]
+        chain = self.choice.chain(held.snapshot, [wanted.object for wanted in all_wanted])
+        return self._job(held.snapshot, chain, all_wanted, advance, expect, held.landing)
+
     def revive(self, snapshot: Snapshot, landing: Landing) -> RestoreJob:
         """Return a job that wants no object: it revives what was there at the landing."""
         return self._job(snapshot, self.choice.chain(snapshot), (), _unseen, _unseen, landing)

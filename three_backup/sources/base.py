@@ -33,6 +33,7 @@ from three_backup.sources.jobs import (
     WholeJob,
 )
 from three_backup.sources.logged import LoggedSource
+from three_backup.sources.looking import LookedInto
 
 OpenStream = Callable[[], AbstractContextManager[BufferedIOBase]]
 """Opens the stream of a point."""
@@ -195,7 +196,7 @@ class Restorer(Protocol):
         """
 
 
-class FolderSource(Source, Restorer, LoggedSource, Protocol):
+class FolderSource(Source, Restorer, LookedInto, LoggedSource, Protocol):
     """A source whose snapshots fill folders of this host.
 
     Each holds a whole server, which can be restored as files.

@@ -51,23 +51,22 @@ from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.catalog.catalog import Catalog
-from three_backup.errors import BackupError, NothingFoundError, readable
+from three_backup.errors import BackupError, readable
 from three_backup.model.moment import Moment
 from three_backup.model.records import Record
 from three_backup.model.schedule import host_zone
 from three_backup.pipe import Invocation
+from three_backup.restoring.asked_for import asked_for, reachable
 from three_backup.restoring.moments import MomentFinder, moment_of
 from three_backup.restoring.restore_jobs import RestoreJobs
 from three_backup.restoring.restore_order import Request, parties
 from three_backup.restoring.rounds import Rounds
 from three_backup.restoring.snapshot_choice import Choice
-from three_backup.restoring.snapshot_finder import Broken, Finder, Held, recorded
+from three_backup.restoring.snapshot_finder import Finder, Held
 from three_backup.restoring.summary import RestoreSummary
 from three_backup.restoring.target_names import LEVELS, Renaming
 from three_backup.restoring.whole_server import OF_OBJECTS, WholeRequest, restore_whole
 from three_backup.sources.base import LackingError, Planned, Restored
-
-_Found = tuple[Record, Held | BackupError | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,7 @@ def main() -> int:
 def run(invocation: Invocation) -> None:
     args = Args.of(invocation.arguments, host_zone(os.environ))
     invocation.warn()
-    catalogs = [_reachable(invocation, catalog) for catalog in invocation.catalogs]
+    catalogs = [reachable(invocation, catalog) for catalog in invocation.catalogs]
     moments = _moments(invocation, args, catalogs)
     summary = RestoreSummary(dry_run=args.dry_run, zone=host_zone(os.environ))
     invocation.present(summary, beside=args.pgdata is None)
@@ -171,7 +170,7 @@ def _jobs(invocation: Invocation, args: Args) -> RestoreJobs:
 
 
 def _restore(invocation: Invocation, args: Args, finder: Finder | MomentFinder) -> None:
-    found = list(_found(invocation, finder, args.pattern))
+    found = list(asked_for(invocation, finder, args.pattern))
     if not found:
         raise BackupError(
             "restore.nothing",
@@ -188,55 +187,6 @@ def _restore(invocation: Invocation, args: Args, finder: Finder | MomentFinder) 
             invocation.emit(record if held is None else invocation.fail(record, held))
     for record in _restored(invocation, args, requests.values()):
         invocation.emit(record)
-
-
-def _reachable(invocation: Invocation, catalog: Catalog) -> Catalog:
-    """Return the catalog; while S3 is away, with what lies on this host."""
-    try:
-        catalog.list_everything()
-        return catalog
-    except BackupError as error:
-        local = catalog.without_s3(error)
-        invocation.say(f"{error}; only what lies on this host can be restored meanwhile")
-        return local
-
-
-def _found(
-    invocation: Invocation, finder: Finder | MomentFinder, patterns: Sequence[str]
-) -> Iterator[_Found]:
-    """Yield what the patterns or, without any, the records on standard input ask for.
-
-    Each comes with the snapshot that holds it; None for what failed before, or cannot be backed
-    up.
-    """
-    if patterns:
-        found = map(recorded, _all(invocation, finder, patterns))
-        yield from {record.id: (record, held) for record, held in found}.values()
-        return
-    for record in invocation.records():
-        try:
-            idle = record.failed or record.unsupported
-            yield record, None if idle else finder.one(record.object)
-        except BackupError as error:
-            yield record, error
-
-
-def _all(
-    invocation: Invocation, finder: Finder | MomentFinder, patterns: Sequence[str]
-) -> list[Held | Broken]:
-    """Return what the patterns select. Where one selects nothing, each such is named."""
-    found: list[Held | Broken] = []
-    nothing: list[NothingFoundError] = []
-    for pattern in patterns:
-        try:
-            found += finder.all(pattern)
-        except NothingFoundError as error:
-            nothing.append(error)
-    for unmet in nothing[:-1]:
-        invocation.say(str(unmet))
-    if nothing:
-        raise nothing[-1]
-    return found
 
 
 def _restored(invocation: Invocation, args: Args, requests: Iterable[Request]) -> Iterator[Record]:

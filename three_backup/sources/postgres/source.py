@@ -1,6 +1,7 @@
 """PostgreSQL as a source, in the interface that the tools use."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from three_backup.config.settings import Settings
@@ -23,6 +24,7 @@ from three_backup.sources.jobs import (
     WholeJob,
 )
 from three_backup.sources.logged import Log, LogVerdict
+from three_backup.sources.looking import Looking
 from three_backup.sources.postgres.relations import TYPE
 
 
@@ -114,6 +116,11 @@ class PostgresSource:
         from three_backup.sources.postgres.chain.read_through import read_through
 
         return read_through(job)
+
+    def look(self, job: RestoreJob) -> AbstractContextManager[Looking]:
+        from three_backup.sources.postgres.looking.look import look
+
+        return look(job)
 
     def log(self, job: LogJob) -> Log | None:
         from three_backup.sources.postgres.wal.windows import log

@@ -15,7 +15,7 @@ from three_backup.sources.postgres.replaying.landing import (
     starts,
 )
 from three_backup.sources.postgres.replaying.scan import Change, Scanner
-from three_backup.sources.postgres.restoring.revive import scratch_parent
+from three_backup.sources.postgres.restoring.ground import scratch_parent
 from three_backup.sources.postgres.scratch.binaries import find_binaries
 from three_backup.sources.postgres.scratch.folder import scratch_folder
 from three_backup.sources.postgres.scratch.server import scratch_user

@@ -4,7 +4,7 @@ The family of a partitioned table is its whole tree; any other relation is a fam
 Indexes, owned sequences and statistics belong to it. Members are known by oid: names may change.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -167,7 +167,12 @@ def read_files(scratch: "Connection", family: Family) -> set[str]:
 
     Indexes are among them: a query asks for their lengths, even if it uses none.
     """
-    rows = scratch.execute(_FILES, ([table.oid for table in family.tables],))
+    return files_of(scratch, [table.oid for table in family.tables])
+
+
+def files_of(scratch: "Connection", relations: Sequence[int]) -> set[str]:
+    """Return the files of these relations, by oid, with those of their indexes and long values."""
+    rows = scratch.execute(_FILES, (list(relations),))
     return {path for (path,) in rows if path is not None}
 
 

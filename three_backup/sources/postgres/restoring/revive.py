@@ -1,12 +1,10 @@
 """Revives a snapshot on a scratch server, with only the files that wanted objects need."""
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
-from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING
 
 from three_backup.errors import BackupError
 from three_backup.model.objects import AS_BYTES, ObjectId
@@ -15,19 +13,18 @@ from three_backup.sources.postgres.chain.links import database_of
 from three_backup.sources.postgres.chain.opened import OpenedChain
 from three_backup.sources.postgres.replaying.landing import landing_before, replay_of
 from three_backup.sources.postgres.replaying.recovery import Reached, Replay
-from three_backup.sources.postgres.restoring.family import read_family, read_files
-from three_backup.sources.postgres.scratch.binaries import Binaries, find_binaries
-from three_backup.sources.postgres.scratch.folder import scratch_folder
+from three_backup.sources.postgres.restoring.family import Family, read_family, read_files
+from three_backup.sources.postgres.restoring.ground import Ground
 from three_backup.sources.postgres.scratch.locales import let_into_databases
 from three_backup.sources.postgres.scratch.login import let_superuser_in
 from three_backup.sources.postgres.scratch.server import (
     ScratchServer,
-    can_enter,
-    scratch_server,
-    scratch_user,
 )
 
-_PUBLIC_FOLDER = Path("/var/tmp")  # noqa: S108  what is made there is private
+if TYPE_CHECKING:
+    from three_backup.sources.postgres.connection import Connection
+
+FilesOf = Callable[["Connection", Family], set[str]]
 _MOST_ATTEMPTS = 6
 ANY_DATABASE = "template1"
 _NUMBER = "SELECT oid::text FROM pg_database WHERE datname = current_database()"
@@ -49,9 +46,16 @@ class Revived:
 
 @contextmanager
 def revived(
-    job: RestoreJob, chain: OpenedChain, objects: Sequence[ObjectId], *, rows: bool = True
+    job: RestoreJob,
+    chain: OpenedChain,
+    objects: Sequence[ObjectId],
+    *,
+    rows: bool = True,
+    files_of: FilesOf = read_files,
 ) -> Iterator[Revived]:
     """Run a scratch server that has the objects' rows; without rows, only their definitions.
+
+    files_of: the relation files that the rows of a family need.
 
     Without objects it has the catalogs of all databases.
 
@@ -59,7 +63,7 @@ def revived(
     (partitions, a table that was rewritten while the snapshot was taken), it starts again with
     those. Raises BackupError where the files are still unknown after some attempts.
     """
-    ground = _Ground.of(job, chain, make=rows)
+    ground = Ground.of(job, chain, make=rows)
     files = {object_id: set(chain.newest.objects.get(object_id, ())) for object_id in objects}
     failed: dict[ObjectId, BackupError] = {}
     then = _Databases.of(chain, objects)
@@ -80,7 +84,7 @@ def revived(
             let_into_databases(server, ground.user, then.names)
             when = "when the snapshot was taken" if reached is None else "at that moment"
             _roll_back_prepared(server, then.names, job.say, when)
-            if _learn(server, chain, files, failed) <= relations or not rows:
+            if _learn(server, chain, files, failed, files_of) <= relations or not rows:
                 _check_pages(server, chain, files, relations, failed)
                 if not rows:
                     _relations(chain, files, failed)
@@ -89,45 +93,6 @@ def revived(
     raise BackupError(
         "postgres.files_unknown", "postgres: the files of the wanted tables cannot be determined"
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Ground:
-    """The place where the scratch server runs, and all that each attempt shares."""
-
-    chain: OpenedChain
-    binaries: Binaries
-    parent: Path
-    user: str | None
-    superuser: str
-    verify: bool
-
-    @classmethod
-    def of(cls, job: RestoreJob, chain: OpenedChain, *, make: bool) -> Self:
-        settings, facts = job.source_settings, job.chain[-1].manifest.facts
-        user = scratch_user(settings.scratch_user)
-        return cls(
-            chain=chain,
-            binaries=find_binaries(int(facts["version"]) // 10000, settings.pg_bindir, os.environ),
-            parent=scratch_parent(settings.scratch_dir, job.work_dir, user, make=make),
-            user=user,
-            superuser=str(facts["superuser"]),
-            verify=job.verify,
-        )
-
-    @contextmanager
-    def server(
-        self, relations: set[str], databases: set[str] | None, replay: Replay | None
-    ) -> Iterator[ScratchServer]:
-        """Lay out the relations in a folder of their own, and run the server there."""
-        recover = None if replay is None else replay.recover
-        verifying = self.binaries if self.verify else None
-        with scratch_folder(self.parent, self.user) as folder:
-            self.chain.lay_out(relations, databases, folder, self.user, verifying)
-            with scratch_server(
-                self.binaries, folder, self.user, self.superuser, recover
-            ) as server:
-                yield server
 
 
 @dataclass(slots=True)
@@ -231,6 +196,7 @@ def _learn(
     chain: OpenedChain,
     files: Mapping[ObjectId, set[str]],
     failed: Mapping[ObjectId, BackupError],
+    files_of: FilesOf,
 ) -> set[str]:
     """Add the files that only the catalogs name, and return these."""
     learnt: set[str] = set()
@@ -240,7 +206,7 @@ def _learn(
             for object_id in objects:
                 with suppress(BackupError):
                     family = read_family(scratch, object_id, {object_id: object_id})
-                    named = read_files(scratch, family) - files[object_id]
+                    named = files_of(scratch, family) - files[object_id]
                     unknown = set(filter(chain.has, named))
                     learnt |= unknown
                     files[object_id] |= unknown
@@ -275,15 +241,3 @@ def _missing_pages(relations: Iterable[str]) -> BackupError:
         f"recovery missed pages of {', '.join(sorted(relations))}",
         "restore another snapshot, and check the disk of the server (pg_amcheck)",
     )
-
-
-def scratch_parent(
-    configured: Path | None, work_dir: Path, user: str | None, *, make: bool
-) -> Path:
-    """Return where to make the scratch folder; the server's user must be able to enter it."""
-    if configured is not None:
-        return configured
-    if not make and not work_dir.is_dir():
-        return _PUBLIC_FOLDER
-    work_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
-    return work_dir if can_enter(work_dir, user) else _PUBLIC_FOLDER

@@ -34,6 +34,9 @@ from three_backup.sources.postgres.scratch.wal import check_tablespaces
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
 
+READER = "three_backup_reader"
+"""The role that may log in beside the superuser, where somebody looks at rows."""
+
 _SOCKET_NAME = f".s.PGSQL.{PORT}"
 _LONGEST_SOCKET_PATH = 107
 _SHORT = Path("/tmp")  # noqa: S108  the folder made there is private
@@ -220,7 +223,8 @@ def _configure(
             (pgdata / name).unlink(missing_ok=True)
         _write(pgdata / "postgresql.conf", lines_of({**settings, **places}))
         _write(folder / "hba.conf", ["local all all peer map=scratch\n"])
-        _write(folder / "ident.conf", [f'scratch "{ours}" "{superuser}"\n'])
+        known = (f'scratch "{ours}" "{role}"\n' for role in (superuser, READER))
+        _write(folder / "ident.conf", known)
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:

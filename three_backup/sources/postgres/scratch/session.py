@@ -40,8 +40,8 @@ _REFUSALS = (
         "set pg_bindir to programs that were built with ICU",
     ),
 )
+_OF_SUPERUSERS = {"session_preload_libraries": ""}
 _OPTIONS = {
-    "session_preload_libraries": "",
     "local_preload_libraries": "",
     "search_path": "",
     "lc_monetary": "C",
@@ -71,16 +71,22 @@ class _Connection(Session):
 
 
 @contextmanager
-def scratch_session(sockets: Path, superuser: str, database: str) -> Iterator[_Connection]:
-    """Open a session of single-statement transactions. sockets: the folder of the sockets."""
+def scratch_session(
+    sockets: Path, user: str, database: str, *, superuser: bool = True
+) -> Iterator[_Connection]:
+    """Open a session of single-statement transactions.
+
+    sockets: the folder of the sockets. superuser: whether the user is one; what only one may set
+    has to be set for any other before.
+    """
     try:
         given = {
             "host": str(sockets),
             "hostaddr": "",
             "port": str(PORT),
-            "user": superuser,
+            "user": user,
             "dbname": database,
-            "options": _options(),
+            "options": _options(superuser=superuser),
             "sslmode": "disable",
             "gssencmode": "disable",
             "channel_binding": "prefer",
@@ -105,7 +111,7 @@ def session_environment(sockets: Path, superuser: str, database: str) -> dict[st
         "PGPORT": str(PORT),
         "PGUSER": superuser,
         "PGDATABASE": database,
-        "PGOPTIONS": _options(),
+        "PGOPTIONS": _options(superuser=True),
     }
 
 
@@ -114,8 +120,9 @@ def plain_rows(connection: "psycopg.Connection[Any]") -> None:
     connection.execute(_PLAIN_ROWS)
 
 
-def _options() -> str:
-    return " ".join(f"-c {name}={value}" for name, value in _OPTIONS.items())
+def _options(*, superuser: bool) -> str:
+    given = {**(_OF_SUPERUSERS if superuser else {}), **_OPTIONS}
+    return " ".join(f"-c {name}={value}" for name, value in given.items())
 
 
 def _failed(database: str, error: psycopg.Error) -> BackupError:

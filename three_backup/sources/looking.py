@@ -1,0 +1,48 @@
+"""Looking into a snapshot: the words in which a tool asks a source, and what it answers."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from three_backup.model.objects import ObjectId
+from three_backup.sources.jobs import RestoreJob
+
+
+class Form(StrEnum):
+    """The form in which rows are written."""
+
+    CSV = "csv"  # RFC 4180, with a line of names
+    JSON = "json"  # an object a line
+    SQL = "sql"  # loads them into a table of the same name
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The rows that are asked for."""
+
+    form: Form = Form.CSV
+    columns: tuple[str, ...] = ()  # by name, in this order; empty: all
+    where: str | None = None  # a condition in the SQL of the server
+    limit: int | None = None  # so many rows at most
+
+
+class Looking(Protocol):
+    """Objects of a snapshot that can be looked at."""
+
+    def rows(self, object_id: ObjectId, asked: Asked) -> Iterator[bytes]:
+        """Yield the rows in pieces of any size. Raises BackupError, also in the middle."""
+
+    def definition(self, object_id: ObjectId) -> Iterator[bytes]:
+        """Yield what makes the object, as SQL. Raises BackupError."""
+
+
+class LookedInto(Protocol):
+    """A source whose snapshots can be looked into."""
+
+    def look(self, job: RestoreJob) -> AbstractContextManager[Looking]:
+        """Have the wanted objects ready during the block; nothing is left of them afterwards.
+
+        No live server is touched. Raises BackupError where none of them can be had.
+        """
