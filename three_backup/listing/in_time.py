@@ -1,5 +1,6 @@
 """Shows what snapshots tell of an object over time: its history, or where a name is found."""
 
+import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
@@ -8,14 +9,16 @@ from typing import Any
 from three_backup.catalog.carriers import record_of, record_within
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.stored_ids import stored_ids
+from three_backup.deciding.due import Clock
 from three_backup.errors import BackupError, Exit, NothingFoundError
+from three_backup.listing.every_host import put
 from three_backup.listing.found import Found, Search
 from three_backup.listing.history import Absence, Fail, History, Moment, history
 from three_backup.listing.presence import in_a_word, is_live
 from three_backup.model.nearest import in_words, nearest
 from three_backup.model.objects import Carrier, ObjectId, has_wildcard, matches
 from three_backup.model.records import Record
-from three_backup.model.snapshots import rfc3339
+from three_backup.model.schedule import host_zone
 from three_backup.pipe import Invocation
 from three_backup.restoring.nothing_found import SHOWN, Whereabouts
 from three_backup.screen import formats
@@ -55,40 +58,34 @@ def show_history(invocation: Invocation, name: str) -> None:
         in_newest = newest is None or (False if newest is Absence.GONE else None)
         live = is_live(known.carrier, last, in_newest=in_newest)
         steps = [_step(moment) for moment in known.moments]
-        _put(
+        put(
             invocation,
             record_within(known.carrier, known.object, history=steps, **_live(live=live)),
         )
         if not invocation.json:
-            invocation.write(_history(known, invocation.clock(), invocation.width, live=live))
+            clock = Clock(invocation.clock(), host_zone(os.environ))
+            invocation.write(_history(known, clock, invocation.width, live=live))
 
 
-def show_found(invocation: Invocation, name: str) -> None:
+def show_found(invocation: Invocation, name: str, catalogs: Sequence[Catalog]) -> None:
     """Show where a name is found. Raises NothingFoundError where no snapshot holds it."""
-    fail, catalogs = _failing(invocation), invocation.catalogs
+    fail = _failing(invocation)
     last = last_run.read(invocation.configuration.run.local_dir)
     search = Search(name, invocation.patterns, last)
     found = [hit for catalog in catalogs for hit in search.among(catalog, _TYPES, fail)]
     if not found and invocation.status is Exit.OK:
         raise _unheld(catalogs, name)
     for hit in found:
-        _put(invocation, _record(hit))
+        put(invocation, _record(hit))
     if found and not invocation.json:
         invocation.write(_found(found, invocation.clock(), invocation.width))
 
 
 def _failing(invocation: Invocation) -> Fail:
     def fail(carrier: Carrier, error: BackupError) -> None:
-        _put(invocation, invocation.fail(record_of(carrier), error))
+        put(invocation, invocation.fail(record_of(carrier), error))
 
     return fail
-
-
-def _put(invocation: Invocation, record: Record) -> None:
-    if invocation.json:
-        invocation.emit(record)
-    else:
-        invocation.count(record)
 
 
 def _histories(catalogs: Sequence[Catalog], object_id: ObjectId, fail: Fail) -> Iterator[History]:
@@ -126,16 +123,13 @@ def _record(hit: Found) -> Record:
     )
 
 
-def _history(
-    known: History,
-    now: datetime,
-    width: int | None,
-    *,
-    live: bool | None,
-) -> str:
+def _history(known: History, clock: Clock, width: int | None, *, live: bool | None) -> str:
     own = "" if known.carrier == str(known.object) else f"\nin {known.carrier}"
-    table = formats.table([_HEADING, *_rows(known, now)], frozenset({1, 2, 3}), width)
-    lines = [formats.wrapped(line, width or _USUAL_WIDTH) for line in _sentences(known, live=live)]
+    table = formats.table([_HEADING, *_rows(known, clock.now)], frozenset({1, 2, 3}), width)
+    lines = [
+        formats.wrapped(line, width or _USUAL_WIDTH)
+        for line in _sentences(known, clock, live=live)
+    ]
     return f"{known.object}{own}\n\n{table}\n" + "\n".join(lines) + "\n"
 
 
@@ -159,7 +153,7 @@ def _grown(size: int, before: int | None) -> str:
     return f"{'+' if size > before else '-'}{formats.size(abs(size - before))}"
 
 
-def _sentences(known: History, *, live: bool | None) -> Iterator[str]:
+def _sentences(known: History, clock: Clock, *, live: bool | None) -> Iterator[str]:
     before = known.moments[0].snapshot
     for absent, group in groupby(known.moments, key=lambda moment: moment.absent):
         moments = list(group)
@@ -171,7 +165,7 @@ def _sentences(known: History, *, live: bool | None) -> Iterator[str]:
             continue
         later = f" and {len(moments) - 1} after it" if len(moments) > 1 else ""
         verb = "do" if later else "does"
-        since, until = rfc3339(before.time), rfc3339(moments[0].snapshot.time)
+        since, until = clock.shown(before.time), clock.shown(moments[0].snapshot.time)
         yield (
             f"{moments[0].snapshot}{later} {verb} not hold it: {_WHY[absent]} between {since} "
             f"and {until}"
@@ -185,7 +179,7 @@ def _found(found: Sequence[Found], now: datetime, width: int | None) -> str:
     rows = [
         [
             str(hit.object),
-            *([hit.prefix or ""] if hosts else ()),
+            *([hit.prefix or "this one"] if hosts else ()),
             str(hit.count),
             formats.age(hit.first.time, now),
             formats.age(hit.last.time, now),

@@ -10,6 +10,7 @@ Options:
       --drills          with when each was last proved by tb-verify
       --history ID      in which snapshots an object is, and how it changed
       --find NAME       where a bare name or a glob is, in all snapshots
+      --every-host      what every host of the bucket stored, a line for each carrier
       --stored          what the snapshots hold instead of what the sources hold
       --s3-prefix NAME  with one of these three: of another host, below its s3_prefix
       --json            records instead of a table
@@ -30,6 +31,7 @@ from three_backup.deciding import discovery
 from three_backup.errors import UsageError, readable
 from three_backup.keeping import moments
 from three_backup.listing import in_time, tables
+from three_backup.listing.every_host import catalogs_of_every_host, show_every_host
 from three_backup.listing.listed import Listed, Wanted, look_up
 from three_backup.model.objects import selected
 from three_backup.model.records import Record
@@ -40,6 +42,11 @@ from three_backup.sources import SOURCES
 from three_backup.watching.proved import Proved
 
 _OF_THE_TABLE = ("--stages", "--snapshots", "--drills")
+_EXCLUDED = {
+    "--history": (*_OF_THE_TABLE, "--select", "--every-host"),
+    "--find": _OF_THE_TABLE,
+    "--every-host": (*_OF_THE_TABLE, "--s3-prefix"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +55,7 @@ class Args:
     stored: bool
     history: str | None
     find: str | None
+    every_host: bool
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self:
@@ -60,12 +68,19 @@ class Args:
             None if arguments[option] is None else readable(arguments[option])
             for option in ("--history", "--find")
         )
-        if history is None and find is None:
-            return cls(wanted, is_stored(arguments), None, None)
-        option, others = ("--find", ()) if history is None else ("--history", ("--select",))
-        if shown := [other for other in (*_OF_THE_TABLE, *others) if arguments[other]]:
-            raise UsageError("usage", f"{option} and {shown[0]} exclude one another", "give one")
-        return cls(wanted, stored=True, history=history, find=find)
+        every_host = bool(arguments["--every-host"])
+        _check_choice(arguments)
+        looks_back = history is not None or find is not None or every_host
+        stored = looks_back or is_stored(arguments)
+        return cls(wanted, stored, history, find, every_host)
+
+
+def _check_choice(arguments: Mapping[str, Any]) -> None:
+    """Raise UsageError for options that would be of no effect together."""
+    for option, others in _EXCLUDED.items():
+        for other in others:
+            if arguments[option] and arguments[other]:
+                raise UsageError("usage", f"{option} and {other} exclude one another", "give one")
 
 
 def main() -> int:
@@ -79,7 +94,11 @@ def run(invocation: Invocation) -> None:
     if args.history is not None:
         in_time.show_history(invocation, args.history)
     elif args.find is not None:
-        in_time.show_found(invocation, args.find)
+        every = args.every_host
+        catalogs = catalogs_of_every_host(invocation) if every else invocation.catalogs
+        in_time.show_found(invocation, args.find, catalogs)
+    elif args.every_host:
+        show_every_host(invocation)
     else:
         _list(invocation, args)
 

@@ -5,6 +5,7 @@ Usage:
 
 Options:
   -s, --select PATTERN   only objects whose id matches; may be repeated
+      --every-host       the other hosts of the bucket, too, worst first
       --max-age AGE      critical where the newest good snapshot is older, 26h say
       --grace TIME       how long what is due may wait for a run [default: 2h]
       --prometheus FILE  write metrics there, too
@@ -29,6 +30,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from three_backup import pipe
+from three_backup.catalog.catalog import Catalog
+from three_backup.catalog.every_host import other_hosts
 from three_backup.config.options import duration
 from three_backup.deciding.due import Clock
 from three_backup.errors import BackupError, Exit, UsageError
@@ -37,19 +40,21 @@ from three_backup.model.schedule import host_zone
 from three_backup.pipe import Invocation
 from three_backup.restoring.unmatched import in_catalogs, unmatched_among
 from three_backup.screen import formats
-from three_backup.screen.terminal import Colour, painted
-from three_backup.watching import last_run, metrics
-from three_backup.watching.health import AgeLimits, Chain, Health, Level
+from three_backup.screen.terminal import painted
+from three_backup.watching import hosts_table, last_run, metrics
+from three_backup.watching.carrier_row import colour, is_expected, links, state
+from three_backup.watching.every_host import Neighbourhood, OfHost, worst_first
+from three_backup.watching.health import AgeLimits, Health, Level
 from three_backup.watching.last_run import LastRun
 from three_backup.watching.metrics import Measured
 from three_backup.watching.overview import Watch, WatchedCarrier, hasty, worst
 from three_backup.watching.page import Page
 from three_backup.watching.run_table import run_lines, run_table
-from three_backup.watching.status_records import records_of
+from three_backup.watching.status_records import records_of, records_of_host
 
 _HEADING = ("STATE", "CARRIER", "BASE", "INCR", "IN S3", "PROVED")
 _HEADING_OF_CHAINS = ("CHAIN", "NEXT")
-_COLOURS = {Level.OK: Colour.GREEN, Level.WARNING: Colour.YELLOW, Level.CRITICAL: Colour.RED}
+_OF_THIS_HOST = ("--prometheus", "--html", "--runs")
 _USUAL_WIDTH, _WIDE = 78, 100
 
 
@@ -57,6 +62,7 @@ _USUAL_WIDTH, _WIDE = 78, 100
 class Args:
     grace: timedelta
     max_age: timedelta | None
+    every_host: bool
     prometheus: Path | None
     html: Path | None
     runs: bool
@@ -64,9 +70,17 @@ class Args:
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self:
         prometheus, html = arguments["--prometheus"], arguments["--html"]
+        others = [option for option in _OF_THIS_HOST if arguments[option]]
+        if others and arguments["--every-host"]:
+            raise UsageError(
+                "usage",
+                f"--every-host and {others[0]} exclude one another",
+                "run tb-status on the other hosts for theirs",
+            )
         return cls(
             grace=_duration("--grace", arguments["--grace"]) or timedelta(),
             max_age=_duration("--max-age", arguments["--max-age"]),
+            every_host=bool(arguments["--every-host"]),
             prometheus=Path(prometheus) if prometheus else None,
             html=Path(html) if html else None,
             runs=bool(arguments["--runs"]),
@@ -96,6 +110,9 @@ def run(invocation: Invocation) -> int:
             invocation.catalog(storage) for storage in hasty(invocation.configuration.storages())
         ]
         watched = watch.look(catalogs)
+    if args.every_host:
+        neighbourhood = Neighbourhood(invocation.patterns, patience, clock)
+        return _of_every_host(invocation, catalogs, watched, neighbourhood, of_the_run)
     page.write(watched)
     looked_for = invocation.json or invocation.patterns
     records = [record for carrier in watched if looked_for for record in records_of(carrier)]
@@ -113,6 +130,35 @@ def run(invocation: Invocation) -> int:
     else:
         invocation.write(f"{_headline(level, watched, others, now)}\n")
         _show(invocation, watched, others, last, now)
+    return level
+
+
+def _of_every_host(
+    invocation: Invocation,
+    catalogs: Sequence[Catalog],
+    watched: Sequence[WatchedCarrier],
+    neighbourhood: Neighbourhood,
+    of_the_run: Sequence[str],
+) -> Level:
+    """Show the carriers of this host and of the others; return the state of all."""
+    own, hosts = catalogs[0].storage.prefix, list(other_hosts(catalogs))
+    neighbours = neighbourhood.look(hosts)
+    found = worst_first((*(OfHost(own, carrier) for carrier in watched), *neighbours))
+    records = [record for one in found for record in records_of_host(one, own)]
+    readable = (catalog for _, catalog in hosts if isinstance(catalog, Catalog))
+    explain = in_catalogs([*catalogs, *readable])
+    unmatched = list(unmatched_among(records, invocation.patterns, explain))
+    if any(one.unreadable for one in found):
+        unmatched = []  # there may be what they match
+    others = [*(str(error) for _, error in unmatched), *of_the_run]
+    level = worst([one.watched for one in found], others)
+    if invocation.json:
+        failed = (record.with_error(invocation.name, error) for record, error in unmatched)
+        invocation.write("".join(record.to_line() for record in (*records, *failed)))
+    else:
+        now, width, coloured = neighbourhood.clock.now, invocation.width, invocation.coloured
+        invocation.write(hosts_table.headline(level, found, others, now))
+        invocation.write(hosts_table.table(found, others, now, width, coloured=coloured))
     return level
 
 
@@ -155,7 +201,7 @@ def _headline(
         more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
         text = f"{troubles[0]}{more}"
     else:
-        text = _all_is_well([carrier for carrier in watched if _is_expected(carrier)], now)
+        text = _all_is_well([carrier for carrier in watched if is_expected(carrier)], now)
     return f"{level.name} - {text.replace('|', '/')}"  # Nagios reads figures behind |
 
 
@@ -164,10 +210,6 @@ def _all_is_well(watched: Sequence[WatchedCarrier], now: datetime) -> str:
     newest = [carrier.health.chain.newest for carrier in watched if carrier.health.chain]
     old = formats.age(min(newest, default=None), now)
     return f"{count} backed up, every last snapshot at most {old} old"
-
-
-def _is_expected(watched: WatchedCarrier) -> bool:
-    return not watched.gone and not watched.disabled
 
 
 def _troubles(watched: WatchedCarrier) -> list[str]:
@@ -182,14 +224,9 @@ def _show(
     last: LastRun | None,
     now: datetime,
 ) -> None:
-    levels = [
-        None,
-        *(carrier.health.level if _is_expected(carrier) else None for carrier in watched),
-    ]
-
     def paint(row: int, line: str) -> str:
-        level = levels[row]
-        return painted(line, _COLOURS[level] if level else None, coloured=invocation.coloured)
+        chosen = colour(watched[row - 1]) if row else None
+        return painted(line, chosen, coloured=invocation.coloured)
 
     if watched:
         most = 1 if (invocation.width or _WIDE) < _WIDE else 2
@@ -223,20 +260,8 @@ def _rows(watched: Sequence[WatchedCarrier], now: datetime, most: int) -> Iterat
         if with_wal:
             times.append(carrier.log.reached if carrier.log else None)
         ages = (formats.age(time, now) for time in times)
-        chains = _chain(health.chain), _next(health, now, most)
-        yield (_state(carrier), carrier.carrier, *ages, *chains)
-
-
-def _state(watched: WatchedCarrier) -> str:
-    if watched.gone:
-        return "gone"
-    return "off" if watched.disabled else watched.health.level.name.lower()
-
-
-def _chain(chain: Chain | None) -> str:
-    if chain is None:
-        return "-"
-    return f"base+{chain.increments}" if chain.increments else "base"
+        chains = links(health.chain), _next(health, now, most)
+        yield (state(carrier), carrier.carrier, *ages, *chains)
 
 
 def _next(health: Health, now: datetime, most: int) -> str:

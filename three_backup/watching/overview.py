@@ -67,7 +67,7 @@ class Watch:
             for carrier in catalog.carriers(source_type):
                 snapshots = catalog.filled(carrier)
                 readable = snapshots or catalog.snapshots(carrier)
-                objects, unreadable = _objects(carrier, readable, catalog)
+                objects, unreadable = objects_of(carrier, readable, catalog)
                 # Two storages may share a folder on this host: each shows only its own objects.
                 if any(self._lies_in(catalog, carried) for carried in objects):
                     yield self._watched(carrier, objects, snapshots, catalog, drills, unreadable)
@@ -179,7 +179,7 @@ def worst(watched: Sequence[WatchedCarrier], of_the_run: Sequence[str]) -> Level
     return max(level, Level.WARNING) if of_the_run else level
 
 
-def _objects(
+def objects_of(
     carrier: Carrier, snapshots: Sequence[Stored], catalog: Catalog
 ) -> tuple[Sequence[CarriedObject], Sequence[str]]:
     """Return the objects of the newest readable manifest, and the errors of newer ones."""

@@ -7,6 +7,7 @@ from three_backup.errors import BackupError
 from three_backup.keeping import moments
 from three_backup.model.records import Record, of_source
 from three_backup.model.snapshots import rfc3339
+from three_backup.watching.every_host import OfHost
 from three_backup.watching.overview import WatchedCarrier
 
 
@@ -23,6 +24,17 @@ def records_of(watched: WatchedCarrier) -> Iterator[Record]:
         proved = watched.proved.get(str(carried.id))
         known = {**status, "proved": proved and rfc3339(proved)}
         yield Record.of(carried.id, **shared, status=known)
+
+
+def records_of_host(one: OfHost, own: str) -> Iterator[Record]:
+    """Yield the records of a carrier of any host. own: the prefix of this host."""
+    of_another_host = {} if one.host == own else {"s3_prefix": one.host}
+    if not one.watched.carrier:
+        error = BackupError("status.host", "; ".join(one.troubles))
+        yield of_source("s3", "s3", **of_another_host).with_error("tb-status", error)
+        return
+    for record in records_of(one.watched):
+        yield record.with_fields(**of_another_host)
 
 
 def _status(watched: WatchedCarrier) -> dict[str, Any]:
