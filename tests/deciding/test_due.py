@@ -122,6 +122,34 @@ def test_nothing_is_taken_of_what_is_only_to_exist_or_is_disabled() -> None:
     assert next_take([], [], whole, CLOCK, Kept.FOLDERS).kind is None
 
 
+@pytest.mark.parametrize("wanted", list(Kind))
+def test_a_kind_that_is_asked_for_is_taken_whatever_is_due(wanted: Kind) -> None:
+    first = base(days=90)
+    for known in ([first], [first, incremental(first, hours=1)], [base(minutes=1)]):
+        take = next_take(known, [settings()], whole, CLOCK, Kept.FOLDERS, wanted=wanted)
+        assert (take.kind, take.why) == (wanted, f"asked for by --{wanted}")
+
+
+def test_an_incremental_that_cannot_follow_is_a_base_though_it_was_asked_for() -> None:
+    wanted = Kind.INCREMENTAL
+    take = next_take([], [settings()], whole, CLOCK, Kept.FOLDERS, wanted=wanted)
+    assert take.kind is Kind.BASE
+    take = next_take(
+        [base(hours=1)], [settings()], lambda _: "it moved", CLOCK, Kept.FOLDERS, wanted=wanted
+    )
+    assert (take.kind, take.why) == (Kind.BASE, "it moved")
+    stops = settings(max_stage=Stage.SNAPSHOT_BASE)
+    take = next_take([base(hours=1)], [stops], whole, CLOCK, Kept.FOLDERS, wanted=wanted)
+    assert take.kind is Kind.BASE
+
+
+@pytest.mark.parametrize("wanted", list(Kind))
+def test_what_is_disabled_or_is_only_to_exist_is_not_taken_though_asked_for(wanted: Kind) -> None:
+    for own in ([], [settings(max_stage=Stage.EXISTS)]):
+        take = next_take([base(days=90)], own, whole, CLOCK, Kept.FOLDERS, wanted=wanted)
+        assert take.kind is None
+
+
 @pytest.mark.parametrize(
     ("progress", "max_stage", "expected"),
     [

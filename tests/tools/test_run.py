@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from three_backup.host.places import HEARTBEAT
+
 ROOT = Path(__file__).parents[2]
 STAGES = ("tb-discover", "tb-plan", "tb-snapshot", "tb-upload", "tb-rotate")
 COPY = "import sys; sys.stdout.reconfigure(line_buffering=True); sys.stdout.writelines(sys.stdin)"
@@ -494,3 +496,84 @@ def test_a_pull_that_died_is_named(pulling: Installation) -> None:
 def test_a_pull_of_cron_that_is_at_work_is_no_failure(pulling: Installation) -> None:
     pulls(pulling, status=75)
     assert pulling.run(options=PULL)[0] == 0
+
+
+SHOWS_ARGUMENTS = """
+import json, sys
+fields = {"code": "x", "tool": "tb-plan", "message": f"given {sys.argv[1:]}"}
+print(json.dumps({"v": 1, "id": "postgres", "type": "postgres", "error": fields}))
+raise SystemExit(1)
+"""
+
+
+@pytest.mark.parametrize("option", ["--base", "--incremental"])
+@pytest.mark.parametrize("dry", [True, False])
+def test_what_is_wanted_is_planned(installation: Installation, option: str, dry: bool) -> None:
+    installation.stage("tb-plan", SHOWS_ARGUMENTS)
+    arguments = (option, "--json", *(["--dry-run"] if dry else []))
+    status, output, _ = installation.run(*arguments)
+    assert (status, f"'{option}'" in output) == (1, True)
+    status, output, _ = installation.run(*arguments[1:])
+    assert (status, f"'{option}'" in output) == (1, False)
+
+
+def test_a_dry_run_shows_the_plan_and_starts_no_other_stage(installation: Installation) -> None:
+    for stage in STAGES[2:]:
+        installation.stage(stage, "raise SystemExit('it was started')")
+    why = "there is no snapshot yet"
+    due = record("users", take="base", todo=["snapshot_base"], why=why)
+    installation.discovers(due, record("secret", why="disabled"))
+    status, output, errors = installation.run("--dry-run")
+    assert (status, errors) == (0, "")
+    assert output.splitlines()[1].split() == [
+        CARRIER,
+        "base",
+        "there",
+        "is",
+        "no",
+        "snapshot",
+        "yet",
+    ]
+    assert "1 object: disabled" in output
+    status, output, errors = installation.run("--dry-run", "--json")
+    assert [json.loads(line)["id"] for line in output.splitlines()] == [
+        record(name)["id"] for name in ("users", "secret")
+    ]
+    assert not installation.state.exists()
+
+
+def test_a_dry_run_waits_for_no_other_run(installation: Installation) -> None:
+    until = f"import os\nif {HEARTBEAT!r} in os.environ: {UNTIL_RELEASED.split('; ')[1]}"
+    installation.discovers(record("users"), then=until)
+    running = installation.start("--json")
+    assert json.loads(first_line(running))["id"]
+    assert installation.run()[0] == 75
+    status, output, _ = installation.run("--dry-run")
+    assert (status, output.splitlines()[0]) == (0, "nothing is to be done")
+    installation.release.write_text("")
+    running.communicate(timeout=60)
+    assert running.returncode == 0
+
+
+def test_a_dry_run_whose_stage_is_killed_says_so_and_fails(installation: Installation) -> None:
+    installation.discovers(record("users", take="base", todo=["snapshot_base"]))
+    installation.stage(
+        "tb-plan", f"{COPY}; sys.stdout.flush(); import os; os.kill(os.getpid(), 9)"
+    )
+    status, output, errors = installation.run("--dry-run")
+    assert (status, errors) == (1, "tb-run: tb-plan was ended by SIGKILL\n")
+    assert output.startswith("OBJECT")
+
+
+def test_a_dry_run_tells_what_failed(installation: Installation) -> None:
+    error = {**ERROR, "tool": "tb-plan"}
+    installation.discovers(record("users", error=error), record("orders"))
+    status, output, _ = installation.run("--dry-run")
+    assert status == 1
+    assert "1 of 2 objects failed" in output
+    assert "the bucket refuses the key; check s3_access_key" in output
+
+
+def test_what_excludes_one_another_is_refused(installation: Installation) -> None:
+    assert installation.run("--dry-run", "--quiet")[0] == 2
+    assert installation.run("--base", "--incremental")[0] == 2

@@ -50,33 +50,58 @@ def next_take(
     kept: Kept,
     *,
     partial: bool = False,
+    wanted: Kind | None = None,
 ) -> Take:
     """Decide what to take for a carrier whose objects have the settings; the earliest due counts.
 
     broken: returns why no incremental can follow the newest snapshot, if so; asked only when one
-    is due. partial: snapshots may lack some, so that neither a missing parent nor a missing base
-    calls for a new base.
+    would be taken. partial: snapshots may lack some, so that neither a missing parent nor a
+    missing base calls for a new base. wanted: the kind to take, whatever is due.
     """
-    bases = schedules(settings, Kind.BASE, kept)
-    incrementals = schedules(settings, Kind.INCREMENTAL, kept)
-    if not bases:
+    unavoidable = _unavoidable(snapshots, settings, kept, partial=partial)
+    if unavoidable is not None:
+        return unavoidable
+    if wanted is None:
+        take = _scheduled(snapshots, settings, clock, kept)
+    else:
+        take = _asked_for(wanted, settings, kept)
+    reason = broken(snapshots[-1].id) if take.kind is Kind.INCREMENTAL else None
+    return take if reason is None else Take(Kind.BASE, reason)
+
+
+def _unavoidable(
+    snapshots: Sequence[Stored], settings: Collection[Settings], kept: Kept, *, partial: bool
+) -> Take | None:
+    """Return what to take whatever is due or wanted; None if that decides."""
+    if not schedules(settings, Kind.BASE, kept):
         return Take(None, _why_never(settings, kept))
     if not snapshots:
         return Take(Kind.BASE, "there is no snapshot yet")
     newest = snapshots[-1].id
     if not partial and chain((stored.id for stored in snapshots), newest) is None:
         return Take(Kind.BASE, f"a parent of {newest} is gone")
+    return None
+
+
+def _scheduled(
+    snapshots: Sequence[Stored], settings: Collection[Settings], clock: Clock, kept: Kept
+) -> Take:
+    bases = schedules(settings, Kind.BASE, kept)
+    incrementals = schedules(settings, Kind.INCREMENTAL, kept)
+    newest = snapshots[-1].id
     bases_taken = (stored.id.time for stored in reversed(snapshots) if stored.id.parent is None)
     newest_base = next(bases_taken, newest.time)
     if fired := _fired(bases, newest_base, clock):
         return Take(Kind.BASE, f"no base snapshot since {clock.shown(fired)}")
     if fired := _fired(incrementals, newest.time, clock):
-        reason = broken(newest)
-        if reason is not None:
-            return Take(Kind.BASE, reason)
         return Take(Kind.INCREMENTAL, f"no snapshot since {clock.shown(fired)}")
     following = min(cron.next_firing(clock.now, clock.zone) for cron in bases | incrementals)
     return Take(None, f"nothing is due before {clock.shown(following)}")
+
+
+def _asked_for(wanted: Kind, settings: Collection[Settings], kept: Kept) -> Take:
+    can_be = schedules(settings, wanted, kept)
+    return Take(wanted if can_be else Kind.BASE, f"asked for by --{wanted}")
 
 
 def schedules(settings: Iterable[Settings], kind: Kind, kept: Kept) -> set[Cron]:

@@ -97,8 +97,16 @@ class Holding:
         lying = [stored._replace(s3=stored.s3 or stored.id in sent) for stored in self.snapshots]
         return replace(self, snapshots=lying)
 
-    def next_take(self, clock: Clock, broken: Callable[[SnapshotId], str | None]) -> Take:
-        """Return the snapshot to take next. broken: why no incremental can follow this one."""
+    def next_take(
+        self,
+        clock: Clock,
+        broken: Callable[[SnapshotId], str | None],
+        wanted: Kind | None = None,
+    ) -> Take:
+        """Return the snapshot to take next.
+
+        broken: why no incremental can follow this one. wanted: the kind, whatever is due.
+        """
         return due.next_take(
             self.snapshots,
             self.settings,
@@ -106,6 +114,7 @@ class Holding:
             clock,
             self.kept,
             partial=self.catalog.partial,
+            wanted=wanted,
         )
 
     def progress(self) -> Progress:
@@ -232,8 +241,12 @@ def outlook(
     configuration: Configuration,
     catalog: Catalog,
     now: datetime,
+    wanted: Kind | None = None,
 ) -> Outlook:
-    """Work out how a carrier stands. records: those of it, at least one of a live object."""
+    """Work out how a carrier stands. wanted: the kind of snapshot to take, whatever is due.
+
+    records: those of the carrier, at least one of a live object.
+    """
     live = {record.object: record for record in records if not record.failed}
     snapshots = catalog.filled(carrier)
     held = _held(carrier, live, catalog, snapshots)
@@ -249,7 +262,7 @@ def outlook(
         return source.broken_chain(judged, catalog.manifest(carrier, snapshots[-1]))
 
     return Outlook(
-        holding.next_take(Clock(now, host_zone(os.environ)), broken),
+        holding.next_take(Clock(now, host_zone(os.environ)), broken, wanted),
         holding.progress(),
         snapshots,
         frozenset(held),

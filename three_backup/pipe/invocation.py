@@ -202,13 +202,13 @@ class Invocation:
         self._tally.fail(error)
         return record.with_error(self.name, error)
 
-    def present(self, view: View, *, beside: bool = False) -> None:
+    def present(self, view: View, *, beside: bool = False, always: bool = False) -> None:
         """Show people the view once all records are emitted.
 
-        On a terminal it takes the place of the records, unless --json asks for these. beside:
-        where records are printed, it goes to standard error.
+        On a terminal, or always, it takes the place of the records, unless --json asks for these.
+        beside: where records are printed, it goes to standard error.
         """
-        self._is_watched = is_terminal(sys.stdout) and not self.json
+        self._is_watched = (always or is_terminal(sys.stdout)) and not self.json
         self._view = view if self._is_watched or beside else None
 
     def conclude(self, *, early: bool = False) -> None:

@@ -1,9 +1,12 @@
 """tb-plan - work out what is to be done, and change nothing
 
 Usage:
-  tb-plan [--explain ID] [options]
+  tb-plan [--base | --incremental] [options]
+  tb-plan --explain ID [options]
 
 Options:
+      --base           plan a base for every object, whatever is due
+      --incremental    plan an incremental, whatever is due; a base where none can follow
       --explain ID     plan nothing; show every option of the object and the line it comes from
       --json           records on a terminal, too, in place of a table
   -c, --config FILE    the configuration
@@ -26,6 +29,7 @@ from three_backup.deciding.holding import Outlook, outlook, unsupported
 from three_backup.errors import BackupError
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.records import Record
+from three_backup.model.snapshots import Kind
 from three_backup.pipe import Invocation
 from three_backup.screen import formats
 from three_backup.watching.forms import PLANNED
@@ -35,11 +39,15 @@ from three_backup.watching.sheet import Sheet
 @dataclass(frozen=True, slots=True)
 class Args:
     explain: ObjectId | None
+    wanted: Kind | None  # the kind of snapshot to take, whatever is due
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self:
         given = arguments["--explain"]
-        return cls(explain=None if given is None else ObjectId.parse(given))
+        return cls(
+            explain=None if given is None else ObjectId.parse(given),
+            wanted=next((kind for kind in Kind if arguments[f"--{kind}"]), None),
+        )
 
 
 def main() -> int:
@@ -53,7 +61,7 @@ def run(invocation: Invocation) -> None:
         return
     invocation.present(Sheet(PLANNED))
     for carrier, group in groupby(invocation.records(), key=lambda record: record.carrier):
-        for record in _planned(invocation, carrier, list(group)):
+        for record in _planned(invocation, args, carrier, list(group)):
             invocation.emit(record)
 
 
@@ -66,13 +74,15 @@ def _explain(invocation: Invocation, object_id: ObjectId) -> None:
     invocation.write(formats.table(rows))
 
 
-def _planned(invocation: Invocation, carrier: Carrier, records: list[Record]) -> Iterator[Record]:
+def _planned(
+    invocation: Invocation, args: Args, carrier: Carrier, records: list[Record]
+) -> Iterator[Record]:
     ahead: Outlook | BackupError | None = None
     for record in records:
         if record.failed or record.unsupported:
             yield record if record.failed else unsupported(record)
             continue
-        ahead = ahead or _outlook(invocation, carrier, records)
+        ahead = ahead or _outlook(invocation, args, carrier, records)
         if isinstance(ahead, BackupError):
             yield invocation.fail(record, ahead)
         else:
@@ -81,13 +91,14 @@ def _planned(invocation: Invocation, carrier: Carrier, records: list[Record]) ->
 
 
 def _outlook(
-    invocation: Invocation, carrier: Carrier, records: list[Record]
+    invocation: Invocation, args: Args, carrier: Carrier, records: list[Record]
 ) -> Outlook | BackupError:
     try:
         ids = [record.object for record in records if not record.failed]
         invocation.configuration.require_agreement(carrier, ids)
         catalog = _reachable(invocation, ids[0])
-        ahead = outlook(carrier, records, invocation.configuration, catalog, invocation.clock())
+        configuration, now = invocation.configuration, invocation.clock()
+        ahead = outlook(carrier, records, configuration, catalog, now, args.wanted)
     except BackupError as error:
         return error
     if ahead.from_the_future:

@@ -1,10 +1,14 @@
 """tb-run - back up everything that is due
 
 Usage:
-  tb-run [--select PATTERN]... [--quiet | --json] [options]
+  tb-run [--select PATTERN]... [--base | --incremental] [--quiet | --json] [options]
+  tb-run --dry-run [--select PATTERN]... [--base | --incremental] [--json] [options]
 
 Options:
   -s, --select PATTERN     only objects whose id matches; may be repeated
+      --base               take a base of every object, whatever is due
+      --incremental        take an incremental, whatever is due; a base where none can follow
+      --dry-run            show what would be taken and why; take no lock, and change nothing
       --if-running ACTION  where another run holds the lock: skip, wait or kill
   -q, --quiet              speak only when something failed, or is new
       --json               print the records instead of the summary
@@ -22,7 +26,7 @@ the configuration says wal: pull, tb-wal pull runs before and after them.
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -38,22 +42,27 @@ from three_backup.host.processes import Holder
 from three_backup.host.signals import StoppedError
 from three_backup.host.trace import Places, Trace
 from three_backup.model import wal
-from three_backup.model.records import Record, malformed_line
+from three_backup.model.records import Record
 from three_backup.model.schedule import host_zone
 from three_backup.model.snapshots import stamp
 from three_backup.pipe import Invocation, translated
 from three_backup.s3 import away
 from three_backup.screen.terminal import Colour, painted
-from three_backup.watching import last_run, metrics, run_status, summary
+from three_backup.watching import last_run, metrics, summary
+from three_backup.watching.forms import PLANNED
 from three_backup.watching.health import AgeLimits
 from three_backup.watching.hooks import Event, Hooks
 from three_backup.watching.last_run import LastRun, RunLedger
 from three_backup.watching.overview import Watch, hasty
 from three_backup.watching.page import Page
+from three_backup.watching.pipeline_end import died, printed, spoken, status_of
 from three_backup.watching.run_trace import RunTrace
+from three_backup.watching.sheet import Sheet
 from three_backup.watching.summary import Outcome, Summary
 
-_STAGES = ("tb-discover", "tb-plan", "tb-snapshot", "tb-upload", "tb-rotate")
+_PLANNING = ("tb-discover", "tb-plan")
+_STAGES = (*_PLANNING, "tb-snapshot", "tb-upload", "tb-rotate")
+_WANTED = ("--base", "--incremental")
 _LOG = "tb-wal"
 _WRITING = ("tb-snapshot", "tb-upload", "tb-rotate", _LOG)
 _MOVING = ("tb-snapshot", "tb-upload", _LOG)
@@ -65,6 +74,8 @@ class Args:
     if_running: IfRunning | None  # None: what the configuration says
     quiet: bool
     adopt: bool
+    dry_run: bool
+    wanted: tuple[str, ...]  # the option of tb-plan that says what to take, whatever is due
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self:
@@ -72,6 +83,8 @@ class Args:
             if_running=_if_running(arguments["--if-running"]),
             quiet=bool(arguments["--quiet"]),
             adopt=bool(arguments["--adopt"]),
+            dry_run=bool(arguments["--dry-run"]),
+            wanted=tuple(option for option in _WANTED if arguments[option]),
         )
 
 
@@ -83,9 +96,16 @@ def run(invocation: Invocation, places: Places = _PLACES) -> Exit:
     """Run the stages. places: where the run is traced, besides log_file."""
     settings, folder = invocation.configuration.run, _folder_of_stages()
     args = Args.of(invocation.arguments)
-    places = replace(places, file=settings.log_file)
-    invocation.trace = Trace(places, stamp(invocation.clock()), invocation.name)
-    stages = [_program(invocation, folder, name, adopt=args.adopt) for name in _STAGES]
+    if not args.dry_run:
+        places = replace(places, file=settings.log_file)
+        invocation.trace = Trace(places, stamp(invocation.clock()), invocation.name)
+    words = {"tb-plan": args.wanted}
+    stages = [
+        _program(invocation, folder, name, *words.get(name, ()), adopt=args.adopt)
+        for name in _STAGES
+    ]
+    if args.dry_run:
+        return _foretold(invocation, stages[: len(_PLANNING)])
     log = _program(invocation, folder, _LOG, "pull", adopt=args.adopt)
     patience = Takeover(args.if_running or settings.if_running, settings.kill_after)
     with run_lock(settings.local_dir, patience, invocation.clock, invocation.say) as lock:
@@ -95,6 +115,21 @@ def run(invocation: Invocation, places: Places = _PLACES) -> Exit:
         except (KeyboardInterrupt, StoppedError):
             invocation.say("stopped, and every stage has ended; the next run goes on from here")
             raise
+
+
+def _foretold(invocation: Invocation, stages: Sequence[Program]) -> Exit:
+    """Show what the run would do."""
+    done = Summary()
+    invocation.present(Sheet(PLANNED), always=True)
+    with joined(stages) as pipeline:
+        for record in printed(pipeline.output, invocation.name):
+            done.add(record)
+            invocation.emit(record)
+        statuses = pipeline.statuses()
+    deaths = died(_PLANNING, statuses, done)
+    for death in deaths:
+        invocation.say(death)
+    return status_of(statuses, done, deaths)
 
 
 def _quietly(
@@ -128,10 +163,10 @@ def _run(
     _tell(invocation, Event.START, {"headline": "the run begins"})
     before = _pulled(invocation, lock, log)  # a base needs the log from its beginning on
     statuses = _statuses(invocation, lock, stages, (done.add, account.add, trace.add))
-    deaths = run_status.deaths(_STAGES, statuses, done)
+    deaths = died(_STAGES, statuses, done)
     for death in deaths:
         invocation.say(death)
-    status = run_status.judged(statuses, done, deaths)
+    status = status_of(statuses, done, deaths)
     if lost := dict.fromkeys((*before, *_pulled(invocation, lock, log))):
         deaths, status = [*deaths, *lost], status or Exit.FAILED
     seconds = time.monotonic() - started
@@ -160,7 +195,7 @@ def _pulled(invocation: Invocation, lock: RunLock, log: Program) -> list[str]:
         return []
     failures = list(done.remarks.get(Outcome.FAILED, ()))
     if not failures:
-        failures = [f"{_LOG} {run_status.how(status)}"]
+        failures = [f"{_LOG} {spoken(status)}"]
         invocation.say(failures[0])
     return failures
 
@@ -175,22 +210,13 @@ def _statuses(
     os.environ[HEARTBEAT] = str(lock.path)
     with joined(stages, inherited=(lock.descriptor,)) as pipeline:
         lock.name(_members(pipeline, stages))
-        for record in _records(invocation, pipeline.output):
+        for record in printed(pipeline.output, invocation.name):
             lock.beat()
             for add in adds:
                 add(record)
             if invocation.json:
                 invocation.write(record.to_line())
         return pipeline.statuses()
-
-
-def _records(invocation: Invocation, output: Iterable[bytes]) -> Iterator[Record]:
-    """Yield what the last stage printed; a line cut short by a kill yields an error record."""
-    for number, line in enumerate(output, 1):
-        try:
-            yield Record.parse(line)
-        except BackupError as error:
-            yield malformed_line(invocation.name, number, error)
 
 
 def _if_running(action: str | None) -> IfRunning | None:
@@ -276,12 +302,5 @@ def _publish(invocation: Invocation, last: LastRun) -> None:
 
 
 def _tell(invocation: Invocation, event: Event, facts: Mapping[str, Any]) -> None:
-    settings = invocation.configuration.run
-    commands = {
-        Event.START: settings.on_start,
-        Event.SUCCESS: settings.on_success,
-        Event.FAILURE: settings.on_failure,
-    }
-    given = {when: argv for when, argv in commands.items() if argv is not None}
-    hooks = Hooks(given, settings.hook_timeout.total_seconds(), settings.ping_url)
+    hooks = Hooks.of(invocation.configuration.run)
     hooks.tell(event, {"host": invocation.host, **facts}, invocation.say)

@@ -7,10 +7,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from three_backup.command import Program, run
+from three_backup.config.settings import RunSettings
 from three_backup.errors import BackupError
 
 _PREFIX = "THREE_BACKUP_"
@@ -35,6 +36,16 @@ class Hooks:
     commands: Mapping[Event, Sequence[str]] = field(default_factory=dict)  # argv by event
     timeout: float = 60.0  # seconds that a command has
     ping_url: str | None = None  # a secret
+
+    @classmethod
+    def of(cls, settings: RunSettings) -> Self:
+        commands = {
+            Event.START: settings.on_start,
+            Event.SUCCESS: settings.on_success,
+            Event.FAILURE: settings.on_failure,
+        }
+        given = {event: argv for event, argv in commands.items() if argv is not None}
+        return cls(given, settings.hook_timeout.total_seconds(), settings.ping_url)
 
     def tell(self, event: Event, facts: Mapping[str, Any], say: Callable[[str], None]) -> None:
         """Run the command of the event and ping the URL.
