@@ -1,6 +1,6 @@
 """The runtime of every tool: arguments, records in and out, failures, signals, exit status."""
 
-from three_backup.pipe.arguments import is_stored, sample_size
+from three_backup.pipe.arguments import if_running, is_stored, sample_size
 from three_backup.pipe.boundary import main
 from three_backup.pipe.failures import Once, translated
 from three_backup.pipe.invocation import PROGRAM, Invocation
@@ -12,6 +12,7 @@ __all__ = [
     "Invocation",
     "Once",
     "complain",
+    "if_running",
     "is_stored",
     "main",
     "quiet",

@@ -9,6 +9,7 @@ import docopt
 from three_backup import __version__
 from three_backup.config.options import OPTIONS
 from three_backup.errors import UsageError
+from three_backup.host.locks import IfRunning
 from three_backup.screen.progress import When
 
 # docopt-ng names what it could not match in the notation of its own classes.
@@ -31,6 +32,16 @@ def when(arguments: Mapping[str, Any]) -> When:
     if word not in tuple(When):
         raise UsageError("usage", f"--progress {word} is not known", "say auto, always or never")
     return When(word)
+
+
+def if_running(arguments: Mapping[str, Any]) -> IfRunning | None:
+    """Return what to do where another run holds the lock; None: as the configuration says."""
+    action = arguments["--if-running"]
+    if action is None:
+        return None
+    if action not in tuple(IfRunning):
+        raise UsageError("usage", f"--if-running {action} is not known", "say skip, wait or kill")
+    return IfRunning(action)
 
 
 def is_stored(arguments: Mapping[str, Any]) -> bool:

@@ -35,7 +35,7 @@ from three_backup import pipe
 from three_backup.command import Pipeline, Program, joined
 from three_backup.deciding.discovery import reachable
 from three_backup.deciding.due import Clock
-from three_backup.errors import BackupError, Exit, UsageError
+from three_backup.errors import BackupError, Exit
 from three_backup.host.locks import IfRunning, RunLock, Takeover, run_lock
 from three_backup.host.places import HEARTBEAT
 from three_backup.host.processes import Holder
@@ -45,7 +45,7 @@ from three_backup.model import wal
 from three_backup.model.records import Record
 from three_backup.model.schedule import host_zone
 from three_backup.model.snapshots import stamp
-from three_backup.pipe import Invocation, translated
+from three_backup.pipe import Invocation, if_running, translated
 from three_backup.s3 import away
 from three_backup.screen.terminal import Colour, painted
 from three_backup.watching import last_run, metrics, summary
@@ -80,7 +80,7 @@ class Args:
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self:
         return cls(
-            if_running=_if_running(arguments["--if-running"]),
+            if_running=if_running(arguments),
             quiet=bool(arguments["--quiet"]),
             adopt=bool(arguments["--adopt"]),
             dry_run=bool(arguments["--dry-run"]),
@@ -217,14 +217,6 @@ def _statuses(
             if invocation.json:
                 invocation.write(record.to_line())
         return pipeline.statuses()
-
-
-def _if_running(action: str | None) -> IfRunning | None:
-    if action is None:
-        return None
-    if action not in tuple(IfRunning):
-        raise UsageError("usage", f"--if-running {action} is not known", "say skip, wait or kill")
-    return IfRunning(action)
 
 
 def _folder_of_stages() -> Path:
