@@ -1,6 +1,7 @@
 """The pipeline from end to end, on a real server and a real bucket."""
 
 import json
+import re
 from datetime import datetime
 
 import pytest
@@ -183,7 +184,13 @@ def test_rotation_shows_before_it_does(shop: Host) -> None:
     shown = shop.good("tb-discover | tb-rotate --dry-run")
     verdicts = shown.records[0]["verdicts"]
     assert [verdict["keep"] for verdict in verdicts if verdict["place"] == "s3"] == [True, False]
-    assert "(s3): remove, not the newest base in S3, and nobody needs it" in shown.stderr
+    (line,) = [line for line in shown.stderr.splitlines() if "in S3 would go" in line]
+    assert re.fullmatch(
+        r"tb-rotate: 1 snapshot of \S+ MB in S3 would go, taken on \S+: "
+        "not the newest base in S3, and nobody needs it",
+        line,
+    )
+    assert "tb-rotate: 1 snapshot on this host and 1 in S3 would stay\n" in shown.stderr
     assert len(shop.good("tb-list --json --snapshots < /dev/null").records[0]["snapshots"]) == 2
     removed = shop.good("tb-discover | tb-rotate").records[0]["removed"]
     assert len(removed["s3"]) == 1

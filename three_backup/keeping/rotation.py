@@ -1,17 +1,19 @@
 """Carries out what retention decided for one carrier, and reports what belongs to nothing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from three_backup.catalog.catalog import Catalog
+from three_backup.errors import BackupError
 from three_backup.keeping import moments
 from three_backup.keeping.base import Keeping
 from three_backup.keeping.removal import unclaimed
 from three_backup.model.objects import Carrier
 from three_backup.model.retention import Place, Verdict
-from three_backup.model.snapshots import Stored
+from three_backup.model.snapshots import SnapshotId, Stored
 from three_backup.sources.base import PointHeldError
 from three_backup.sources.jobs import Say
 from three_backup.sources.logged import LogVerdict
@@ -80,3 +82,16 @@ class Rotation:
                 "first; a copy or a rename brought them along, or a run was killed: remove them "
                 "by hand"
             )
+
+
+def sizes_of(
+    catalog: Catalog, carrier: Carrier, verdicts: Iterable[Verdict]
+) -> dict[SnapshotId, int]:
+    """Return how many bytes the snapshots have, without those whose manifests cannot be read."""
+    found = {}
+    for verdict in verdicts:
+        is_here = verdict.place is Place.LOCAL
+        with suppress(BackupError):
+            stored = Stored(verdict.snapshot, local=is_here, s3=not is_here)
+            found[verdict.snapshot] = catalog.manifest(carrier, stored).stored_size
+    return found

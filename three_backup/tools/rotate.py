@@ -18,6 +18,7 @@ Reads records, except with --orphans. Nothing is removed of a carrier one of who
 Adds removed, or verdicts in a dry run, or orphans.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,24 +34,25 @@ from three_backup.config import Configuration
 from three_backup.config.settings import Settings
 from three_backup.deciding.holding import Holding
 from three_backup.deciding.kept_data import require_data
+from three_backup.deciding.places import places_of, reached
 from three_backup.errors import UsageError
 from three_backup.host.locks import carrier_lock
 from three_backup.keeping import keeping_of, moments, orphans
 from three_backup.keeping.orphans import Orphan
-from three_backup.keeping.rotation import Rotation
+from three_backup.keeping.rotation import Rotation, sizes_of
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.records import Record, by_carrier, of_source
 from three_backup.model.retention import Place, Verdict
+from three_backup.model.schedule import host_zone
 from three_backup.model.snapshots import Stored
 from three_backup.model.stages import Stage
 from three_backup.model.storage import Storage
 from three_backup.pipe import Invocation, Once
 from three_backup.sources.logged import LogVerdict
+from three_backup.watching.foretold import Foretold
 from three_backup.watching.forms import FORETOLD, ROTATED
 from three_backup.watching.orphan_table import OrphanTable
 from three_backup.watching.sheet import Sheet
-
-_STAGES = {Place.LOCAL: Stage.ROTATED_LOCALLY, Place.S3: Stage.ROTATED_S3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +83,19 @@ def run(invocation: Invocation) -> None:
         return
     invocation.present(Sheet(FORETOLD if args.dry_run else ROTATED))
     rotations: dict[Carrier, _Rotation] = {}
+    foretold = Foretold(host_zone(os.environ)) if args.dry_run else None
     for group in by_carrier(invocation.records()):
         carrier = group[0].carrier
-        rotation = rotations.setdefault(carrier, _Rotation(invocation, args, carrier))
+        rotation = rotations.setdefault(carrier, _Rotation(invocation, foretold, carrier))
         rotation.failed |= any(record.failed and record.id for record in group)
         for record in group:
             idle = record.failed or record.unsupported
             invocation.emit(record if idle else invocation.attempt(record, rotation.act))
-    if not args.dry_run:
+    if foretold is None:
         _clear_forgotten(invocation, rotations)
+        return
+    for sentence in foretold.sentences():
+        invocation.say(sentence)
 
 
 def _look_for_orphans(invocation: Invocation, args: Args) -> None:
@@ -129,18 +135,21 @@ def _cleared(
 class _Rotation:
     """The rotation of one carrier, as its records ask for it."""
 
-    def __init__(self, invocation: Invocation, args: Args, carrier: Carrier) -> None:
+    def __init__(
+        self, invocation: Invocation, foretold: Foretold | None, carrier: Carrier
+    ) -> None:
+        """foretold: of a dry run, which removes nothing."""
         self.failed = False  # some record of the carrier has failed
         self.done_in_s3: tuple[str, Storage] | None = None  # the type of the source, and where
         self._invocation = invocation
-        self._args = args
+        self._foretold = foretold
         self._carrier = carrier
         self._stays: Once[bool] = Once()
         self._outcomes: Once[dict[str, Any]] = Once()
 
     def act(self, record: Record) -> Record:
         settings = self._invocation.configuration.settings(record.object)
-        places = _places(record, settings)
+        places = places_of(record, settings)
         if not places:
             return record
         if self.failed:
@@ -150,11 +159,13 @@ class _Rotation:
             return record
         outcome = self._outcomes.of(
             " ".join(places),
-            lambda: _rotated(self._invocation, self._args, record, settings, places),
+            lambda: _rotated(self._invocation, self._foretold, record, settings, places),
         )
         if Place.S3 in places:
             self.done_in_s3 = record.object.type, settings.storage
-        return _result(record.with_fields(**outcome), settings, places, dry_run=self._args.dry_run)
+        return reached(
+            record.with_fields(**outcome), settings, places, dry_run=self._foretold is not None
+        )
 
     def _stays_here(self, record: Record, settings: Settings) -> bool:
         """Return whether nothing of the carrier goes to S3.
@@ -208,32 +219,12 @@ def _may_lie_in(storage: Storage, carrier: Carrier, configuration: Configuration
     return configuration.settings(ObjectId.parse(carrier)).storage == storage
 
 
-def _places(record: Record, settings: Settings) -> tuple[Place, ...]:
-    """Return the places in which the record wants its carrier rotated."""
-    if settings.disable or settings.max_stage is Stage.EXISTS:
-        return ()
-    if not settings.max_stage.reaches(Stage.SYNCED_S3):
-        # Snapshots that never go to S3 have local limits, too: nobody wants a full disk.
-        return (Place.LOCAL,) if not record.planned or "snapshot" in record.fields else ()
-    reached = record.todo if record.planned else tuple(Stage)
-    return tuple(
-        place
-        for place, stage in _STAGES.items()
-        if stage in reached and settings.max_stage.reaches(stage)
-    )
-
-
-def _result(
-    record: Record, settings: Settings, places: Sequence[Place], *, dry_run: bool
-) -> Record:
-    stages = [_STAGES[place] for place in places]
-    if dry_run or not settings.max_stage.reaches(stages[-1]):
-        return record
-    return record.reached(*stages)
-
-
 def _rotated(
-    invocation: Invocation, args: Args, record: Record, settings: Settings, places: Sequence[Place]
+    invocation: Invocation,
+    foretold: Foretold | None,
+    record: Record,
+    settings: Settings,
+    places: Sequence[Place],
 ) -> dict[str, Any]:
     """Rotate a carrier under its lock: only what the verdicts name is removed."""
     carrier, catalog = record.carrier, invocation.catalog(settings.storage)
@@ -247,10 +238,9 @@ def _rotated(
         require_data(catalog, carrier, verdicts, places)
         in_s3 = Place.S3 in places and catalog.s3 is not None
         kept = [each.snapshot for each in verdicts if each.counted and each.place is Place.S3]
-        if args.dry_run:
-            said = [_said(invocation, carrier, verdict) for verdict in decided]
+        if foretold is not None:
             wal = moments.expendable(catalog, carrier, kept if in_s3 else (), invocation.say)
-            return {"verdicts": said, **_said_of_wal(invocation, carrier, wal)}
+            return _foretell(invocation, foretold, holding, decided, wal)
         if in_s3:
             catalog.claim()
             keeping.clear(catalog, carrier, now, invocation.say)
@@ -274,21 +264,27 @@ def _verdicts(holding: Holding, holds: Holds) -> list[Verdict]:
     return holding.verdicts()
 
 
-def _said(invocation: Invocation, carrier: Carrier, verdict: Verdict) -> dict[str, Any]:
-    action = "keep" if verdict.keep else "remove"
-    invocation.say(f"{carrier}: {verdict.snapshot} ({verdict.place}): {action}, {verdict.reason}")
-    return {
-        "snapshot": str(verdict.snapshot),
-        "place": verdict.place,
-        "keep": verdict.keep,
-        "reason": verdict.reason,
-    }
-
-
-def _said_of_wal(
-    invocation: Invocation, carrier: Carrier, wal: Sequence[LogVerdict]
+def _foretell(
+    invocation: Invocation,
+    foretold: Foretold,
+    holding: Holding,
+    decided: Sequence[Verdict],
+    wal: Sequence[LogVerdict],
 ) -> dict[str, Any]:
-    for verdict in wal:
-        invocation.say(f"{carrier}: {moments.why_expendable(verdict)}")
-    said = [{**moments.extent([verdict]), "reason": verdict.reason} for verdict in wal]
-    return {"wal_verdicts": said} if said else {}
+    """Return the verdicts for a record, and add them to what is said at the end."""
+    carrier, catalog = holding.carrier, holding.catalog
+    sizes = sizes_of(catalog, carrier, [each for each in decided if not each.keep])
+    foretold.add(decided, sizes, catalog.holds.in_force(carrier, holding.now))
+    for log_verdict in wal:
+        invocation.say(f"{carrier}: {moments.why_expendable(log_verdict)}")
+    of_wal = [{**moments.extent([verdict]), "reason": verdict.reason} for verdict in wal]
+    said = [
+        {
+            "snapshot": str(verdict.snapshot),
+            "place": verdict.place,
+            "keep": verdict.keep,
+            "reason": verdict.reason,
+        }
+        for verdict in decided
+    ]
+    return {"verdicts": said, **({"wal_verdicts": of_wal} if of_wal else {})}
