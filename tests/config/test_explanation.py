@@ -109,6 +109,8 @@ def test_what_loads_is_valid(text: str) -> None:
         {"disable": "perhaps"},
         {"kill_after": "soon"},
         {"bandwidth_limit": "8 Mbit/s"},
+        {"server_timeout": "0m"},
+        {"hook_timeout": "1"},
         {"local_dir": "relative"},
         {"compression_level": 23},
         {"size_alarm": 1},

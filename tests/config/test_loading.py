@@ -199,6 +199,8 @@ def test_all_mistakes_are_told_together_by_line(configure: Configure) -> None:
             "'8 Mbit/s' is not a limit; write 8 MB/s, or 8 MB/s from 8 to 20 (bytes, not bits)",
         ),
         ("kill_after: 24", "'24' is not a duration; write 45s, 90m, 24h or 2d"),
+        ("server_timeout: 0m", "'0m' would give up at once; write 45s, 90m, 24h or 2d"),
+        ("hook_timeout: 00s", "'00s' would give up at once"),
         ("if_running: stop", "'stop' is not known; write one of skip, wait, kill"),
         ("compression_level: 23", "is not a level of zstd; write 1 (fast) to 22 (small)"),
         ("local_dir: backups", "'backups' is a relative path; write it in full"),
@@ -345,3 +347,19 @@ def test_a_broader_section_below_that_undoes_a_narrower_one_is_warned_about(
         f"9: disable: '*' overrides 'lxd' of line 4, {remedy}",
         f"9: disable: '*' overrides 'postgres/table/tmp*' of line 1, {remedy}",
     ]
+
+
+def test_no_bases_in_s3_is_told_to_keep_one_all_the_same(configure: Configure) -> None:
+    none = """
+        - "*":
+            max_base_snapshots_s3: 0
+            max_base_snapshots_local: 0
+            max_incremental_snapshots_s3: 0
+        - lxd:
+            max_base_snapshots_s3: 0
+            max_stage: snapshot_incremental
+        """
+    (warning,) = configure(none).warnings
+    assert ":3: max_base_snapshots_s3: 0 acts as 1, since the newest snapshot always" in warning
+    by_time = f"{none}- postgres:\n            keep_weekly: 8\n"
+    assert configure(by_time).warnings == ()

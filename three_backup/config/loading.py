@@ -8,7 +8,7 @@ from pathlib import Path
 from three_backup.config.configuration import Configuration
 from three_backup.config.environment import BESIDE, FOR_RESTORES
 from three_backup.config.options import OPTIONS, option_named
-from three_backup.config.rules import Rule, overridden, understand
+from three_backup.config.rules import Rule, kept_all_the_same, overridden, understand
 from three_backup.config.sections import Mistake, Section, parse
 from three_backup.errors import ConfigurationError
 from three_backup.host.places import configuration_file, state_folder
@@ -56,7 +56,7 @@ def _lines(path: Path, mistakes: Sequence[Mistake]) -> str:
 
 
 def _warnings(path: Path, sections: Sequence[Section], rules: Sequence[Rule]) -> Iterator[str]:
-    for mistake in sorted(overridden(rules)):
+    for mistake in sorted([*overridden(rules), *kept_all_the_same(rules)]):
         yield f"{path}:{mistake.line}: {mistake.sentence}"
     for file in dict.fromkeys(_files_with_secrets(path, sections)):
         if os.access(file, os.F_OK) and file.stat().st_mode & stat.S_IROTH:

@@ -97,6 +97,12 @@ def duration(text: str) -> timedelta:
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
+def _patience(text: str) -> timedelta:
+    if not (given := duration(text)):
+        raise ValueError(f"{text!r} would give up at once; write 45s, 90m, 24h or 2d")
+    return given
+
+
 def _one_of(*allowed: str) -> Callable[[str], str]:
     def convert(text: str) -> str:
         if text not in allowed:
@@ -207,7 +213,7 @@ OPTIONS: Mapping[str, Option] = {
     "s3_storage_class": Option(_text),
     "s3_ca_file": Option(_folder),
     "s3_timeout": Option(duration),
-    "server_timeout": Option(duration, Scope.SOURCE, alias="clickhouse_timeout"),
+    "server_timeout": Option(_patience, Scope.SOURCE, alias="clickhouse_timeout"),
     "compression_level": Option(_level, Scope.SOURCE),
     "clickhouse_named_collection": Option(_collection, Scope.SOURCE),
     "clickhouse_cluster": Option(_text, Scope.SOURCE),
@@ -222,7 +228,7 @@ OPTIONS: Mapping[str, Option] = {
     "on_start": Option(_command, Scope.RUN),
     "on_success": Option(_command, Scope.RUN),
     "on_failure": Option(_command, Scope.RUN),
-    "hook_timeout": Option(duration, Scope.RUN),
+    "hook_timeout": Option(_patience, Scope.RUN),
     "ping_url": Option(_url, Scope.RUN, secret=True),
     "prometheus_file": Option(_folder, Scope.RUN),
     "html_file": Option(_folder, Scope.RUN),

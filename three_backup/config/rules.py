@@ -9,6 +9,7 @@ from three_backup.config.options import OPTIONS, Scope, option_named, words
 from three_backup.config.sections import ConfigEntry, Mistake, Section
 from three_backup.errors import ConfigurationError
 from three_backup.model.objects import LEVELS, can_match_below, has_wildcard, matches
+from three_backup.model.stages import Stage
 
 EVERYTHING = "*"
 _SUBTYPES = {
@@ -18,6 +19,7 @@ _SUBTYPES = {
     "clickhouse": ("table", "view"),
 }
 _OVERRIDABLE = ("disable", "max_stage")
+_BY_TIME = ("keep_daily", "keep_weekly", "keep_monthly", "keep_yearly")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,10 @@ class Rule:
 
     def matches(self, object_id: str) -> bool:
         return matches(self.pattern, object_id)
+
+    def value(self, name: str) -> Any:
+        """Return the value that the section gives an option; None if it gives none."""
+        return self.options[name].value if name in self.options else None
 
     def covers(self, pattern: str) -> bool:
         """Return whether the rule matches all that pattern matches."""
@@ -77,6 +83,21 @@ def overridden(rules: Sequence[Rule]) -> Iterator[Mistake]:
                         f"{name}: {lower.pattern!r} overrides {upper.pattern!r} of line "
                         f"{upper.line}, since the lower section wins; write the narrower below",
                     )
+
+
+def kept_all_the_same(rules: Sequence[Rule]) -> Iterator[Mistake]:
+    """Yield each limit of no bases in S3, where no rule of time takes its place."""
+    if any(rule.value(name) for rule in rules for name in _BY_TIME):
+        return
+    for rule in rules:
+        stage: Stage | None = rule.value("max_stage")
+        goes_there = stage is None or stage.reaches(Stage.SYNCED_S3)
+        if goes_there and rule.value("max_base_snapshots_s3") == 0:
+            yield Mistake(
+                rule.options["max_base_snapshots_s3"].line,
+                "max_base_snapshots_s3: 0 acts as 1, since the newest snapshot always stays with "
+                "its base; write 1, or max_stage: snapshot_incremental to keep out of S3",
+            )
 
 
 def _undoes(lower: Rule, upper: Rule, name: str) -> bool:
