@@ -71,16 +71,21 @@ def pipe(left: Program, right: Program) -> str:
 
 
 @contextmanager
-def stream(program: Program) -> Iterator[BufferedIOBase]:
-    """Yield the program's stdout, to be read while it runs.
+def stream(program: Program, given: bytes | None = None) -> Iterator[BufferedIOBase]:
+    """Yield the program's stdout, to be read while it runs. given: its input, before whose
+    end it prints nothing.
 
     The stream ends only if the program exits 0; otherwise the last read raises BackupError. A
     program that is not read to its end is ended with the block.
     """
     with (
-        watched(program, subprocess.DEVNULL) as child,
+        watched(program, subprocess.DEVNULL if given is None else subprocess.PIPE) as child,
         BufferedReader(_CheckedOutput(child), _BUFFER_SIZE) as readable,
     ):
+        if given is not None:
+            with suppress(BrokenPipeError):  # the last read tells why it stopped reading
+                child.write(given)
+            child.close_stdin()
         _widen(child.stdout)
         yield readable
 

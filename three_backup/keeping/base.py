@@ -15,6 +15,7 @@ from three_backup.model.snapshots import Manifest, SnapshotId, Stored
 from three_backup.screen.progress import Transfer
 from three_backup.sources.base import FolderSource, PointSource, Restorer, Source
 from three_backup.sources.jobs import CheckJob, Say, SnapshotJob
+from three_backup.sources.looking import LookedInto
 
 
 class Keeping(Protocol):
@@ -82,6 +83,9 @@ class Keeping(Protocol):
         """Return whether the source holds the snapshot itself, so that nothing else is read."""
 
     def restorer(self, catalog: Catalog) -> Restorer: ...
+
+    def looked_into(self, catalog: Catalog) -> LookedInto | None:
+        """Return what looks into snapshots; None where they can only be restored."""
 
 
 @dataclass(frozen=True, slots=True)

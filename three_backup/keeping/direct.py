@@ -18,6 +18,7 @@ from three_backup.s3.probe import FOLDER
 from three_backup.screen.progress import Transfer
 from three_backup.sources.base import DirectSource, Restorer
 from three_backup.sources.jobs import CheckJob, ClearJob, DirectJob, Say, SnapshotJob
+from three_backup.sources.looking import LookedInto
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,9 @@ class DirectKeeping:
         self, catalog: Catalog, carrier: Carrier, discovered: Mapping[str, Any]
     ) -> Sequence[SnapshotId]:
         return ()
+
+    def looked_into(self, catalog: Catalog) -> LookedInto:
+        return self.source.looking(catalog.bucket)
 
     def is_at_source(self, catalog: Catalog, carrier: Carrier, stored: Stored) -> bool:
         return False

@@ -17,6 +17,7 @@ from three_backup.model.snapshots import Kind, Manifest, SnapshotId, Stored
 from three_backup.screen.progress import Transfer
 from three_backup.sources.base import FolderSource
 from three_backup.sources.jobs import CheckJob, FolderJob, Room, Say, SnapshotJob
+from three_backup.sources.looking import LookedInto
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,9 @@ class FolderKeeping(KeptNearby):
         self, catalog: Catalog, carrier: Carrier, discovered: Mapping[str, Any]
     ) -> Sequence[SnapshotId]:
         return ()
+
+    def looked_into(self, catalog: Catalog) -> LookedInto:
+        return self.source
 
     def is_at_source(self, catalog: Catalog, carrier: Carrier, stored: Stored) -> bool:
         return False

@@ -76,6 +76,9 @@ class PointKeeping(KeptNearby):
             return ()
         return [point for point in self.source.points(carrier) if str(point) not in known]
 
+    def looked_into(self, catalog: Catalog) -> None:
+        return None
+
     def is_at_source(self, catalog: Catalog, carrier: Carrier, stored: Stored) -> bool:
         if not stored.local:
             return False

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from three_backup.errors import BackupError
+from three_backup.keeping import keeping_of
 from three_backup.model.objects import ObjectId
 from three_backup.model.records import Record
 from three_backup.pipe import Invocation, translated
 from three_backup.restoring.restore_jobs import RestoreJobs
 from three_backup.restoring.restore_order import Party, Request, parties
-from three_backup.sources import FOLDERS
+from three_backup.restoring.snapshot_finder import Held
 from three_backup.sources.looking import LookedInto, Looking
 
 Look = Callable[[Looking, ObjectId], None]
@@ -37,7 +38,7 @@ def looked_at(
 def _opened(invocation: Invocation, jobs: RestoreJobs, party: Party) -> Iterator[Looking]:
     """Have the objects of a party ready. The bar is gone before anything of them is seen."""
     held = party[0].held
-    source = _source(held.object.id)
+    source = _looked_into(held)
     with held.snapshot.undisturbed(), ExitStack() as stack:
         with invocation.bar(held.snapshot.carrier, None) as transfer:
             job = jobs.looks_at(party, transfer, transfer.expect)
@@ -45,15 +46,16 @@ def _opened(invocation: Invocation, jobs: RestoreJobs, party: Party) -> Iterator
         yield looking
 
 
-def _source(object_id: ObjectId) -> LookedInto:
-    for source in FOLDERS:
-        if source.type == object_id.type:
-            return source
-    raise BackupError(
-        "look.source",
-        f"{object_id}: only snapshots of PostgreSQL can be looked into",
-        "restore it under another name: tb-restore --level3-suffix _look",
-    )
+def _looked_into(held: Held) -> LookedInto:
+    object_id = held.object.id
+    found = keeping_of(object_id.type).looked_into(held.snapshot.catalog)
+    if found is None:
+        raise BackupError(
+            "look.source",
+            f"{object_id}: what is in its snapshots can only be restored",
+            "bring it back beside the present one: tb-restore --level3-suffix=-look",
+        )
+    return found
 
 
 def _tried(look: Look, looking: Looking, object_id: ObjectId) -> BackupError | None:

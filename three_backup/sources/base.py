@@ -244,6 +244,9 @@ class DirectSource(Source, Protocol):
     def reading(self, store: Store) -> Restorer:
         """Return a restorer of what lies in the store."""
 
+    def looking(self, store: Store) -> LookedInto:
+        """Return what looks into snapshots that lie in the store."""
+
 
 class PointSource(Source, Restorer, Protocol):
     """A source that holds snapshots itself, as points: this host stores only their manifests.

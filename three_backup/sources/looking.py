@@ -11,7 +11,7 @@ from three_backup.sources.jobs import RestoreJob
 
 
 class Form(StrEnum):
-    """The form in which rows are written."""
+    """The forms in which every source writes rows; some know more."""
 
     CSV = "csv"  # RFC 4180, with a line of names
     JSON = "json"  # an object a line
@@ -22,7 +22,7 @@ class Form(StrEnum):
 class Asked:
     """The rows that are asked for."""
 
-    form: Form = Form.CSV
+    form: str = Form.CSV
     columns: tuple[str, ...] = ()  # by name, in this order; empty: all
     where: str | None = None  # a condition in the SQL of the server
     limit: int | None = None  # so many rows at most

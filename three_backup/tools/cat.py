@@ -10,7 +10,7 @@ Options:
       --xid XID          as it was when this transaction of PostgreSQL had ended
       --before-drop      as it was just before it was dropped, or else truncated
       --exact            fail where just that moment cannot be had
-      --format FORM      csv, json (an object a line) or sql [default: csv]
+      --format FORM      csv, json (an object a line), sql, or one of the server [default: csv]
       --columns NAMES    only these columns, in this order: id,name
       --where CONDITION  only the rows that meet it, in the SQL of the server
       --limit N          so many rows at most
@@ -19,7 +19,7 @@ Options:
       --s3-prefix NAME   what another host backed up, below its s3_prefix
       --progress WHEN    draw a bar: auto, always or never [default: auto]
   -c, --config FILE      the configuration
-      --env-file FILE    PG* and CLICKHOUSE_* variables, instead of .env beside it
+      --env-file FILE    variables instead of .env.restore and .env beside it
   -h, --help             show this
       --version          show the version
 
@@ -61,7 +61,7 @@ from three_backup.screen.terminal import is_terminal
 from three_backup.sources.looking import Asked, Form, Looking
 
 Failure = tuple[Record, BackupError]
-_SUFFIXES = {Form.CSV: ".csv", Form.JSON: ".jsonl", Form.SQL: ".sql"}
+_SUFFIXES: dict[str, str] = {Form.CSV: ".csv", Form.JSON: ".jsonl", Form.SQL: ".sql"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +95,13 @@ class Args:
         return looking.rows(object_id, self.asked)
 
     def file_name(self, object_id: ObjectId) -> str:
-        suffix = ".sql" if self.definition else _SUFFIXES[self.asked.form]
+        known = _SUFFIXES.get(self.asked.form, f".{self.asked.form.lower()}")
+        suffix = ".sql" if self.definition else known
         return ".".join(str(object_id).split("/")[2:]) + suffix
 
 
 def main() -> int:
-    return pipe.main(__doc__, run)
+    return pipe.main(__doc__, run, restores=True)
 
 
 def run(invocation: Invocation) -> Exit:
@@ -202,8 +203,6 @@ class _Output(io.RawIOBase):
 
 def _asked(arguments: Mapping[str, Any]) -> Asked:
     form, limit = arguments["--format"], arguments["--limit"]
-    if form not in tuple(Form):
-        raise UsageError("cat.format", f"{form!r} is not a format", "say csv, json or sql")
     if limit is not None and not limit.isdecimal():
         raise UsageError("cat.limit", f"{limit!r} is not a number of rows", "write 20, say")
     if arguments["--definition"] and (limit or arguments["--where"] or arguments["--columns"]):
@@ -212,7 +211,7 @@ def _asked(arguments: Mapping[str, Any]) -> Asked:
         )
     names = (arguments["--columns"] or "").split(",")
     return Asked(
-        form=Form(form),
+        form=form,
         columns=tuple(name.strip() for name in names if name.strip()),
         where=arguments["--where"],
         limit=None if limit is None else int(limit),

@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from io import BufferedIOBase
 from typing import Any
 from uuid import uuid4
 
-from three_backup.command import Begun, Program, begun, run
+from three_backup.command import Begun, Program, begun, run, stream
 from three_backup.errors import BackupError, SilentError, UnreachableError
 from three_backup.host.patience import Pulse
 from three_backup.model.storage import Storage
@@ -81,6 +82,19 @@ class Client:
                 return _rows(run(program, _encoded(statement)))
         except SilentError as error:
             raise _silent(self._about, error, answers=bool(looked and looked[-1])) from error
+
+    @contextmanager
+    def stream(self, statement: str) -> Iterator[BufferedIOBase]:
+        """Yield what the server prints for a statement that names its format."""
+        comment = f"three_backup {uuid4()}"
+        program = replace(
+            self._program,
+            argv=_argv(comment),
+            source=_SOURCE,
+            life=lambda _process: self._pulse(comment),
+        )
+        with self._explaining(), stream(program, _encoded(statement)) as readable:
+            yield readable
 
     @contextmanager
     def begun(self, statement: str) -> Iterator["Statement"]:

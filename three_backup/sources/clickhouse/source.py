@@ -1,6 +1,7 @@
 """ClickHouse as a source: what the tools see of it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from three_backup.sources.jobs import (
     Say,
     Wanted,
 )
+from three_backup.sources.looking import LookedInto, Looking
 
 if TYPE_CHECKING:
     from three_backup.sources.clickhouse.relations import KnownServer
@@ -76,6 +78,19 @@ class ClickhouseSource:
         from three_backup.sources.clickhouse.relations import KnownServer
 
         return _Restorer(store, KnownServer())
+
+    def looking(self, store: Store) -> LookedInto:
+        return _Look(store)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    store: Store
+
+    def look(self, job: RestoreJob) -> AbstractContextManager[Looking]:
+        from three_backup.sources.clickhouse.look import look
+
+        return look(job, self.store)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import psycopg
 
 from three_backup.command import stream
-from three_backup.errors import BackupError
+from three_backup.errors import BackupError, UsageError
 from three_backup.model.objects import AS_BYTES, ObjectId
 from three_backup.sources.jobs import RestoreJob
 from three_backup.sources.looking import Asked, Form
@@ -25,7 +25,7 @@ _WHOLE_TREE = ("p", "v", "m")
 # JSON has no raw control characters but between its tokens: so nothing is quoted or doubled.
 _JSON = "FORMAT csv, QUOTE E'\\x01', DELIMITER E'\\x02'"
 _ONE_LINE = "translate(row_to_json(r)::text, E'\\n\\r', '  ')"
-_OPTIONS = {
+_OPTIONS: dict[str, str] = {
     Form.CSV: "FORMAT csv, HEADER",
     Form.JSON: _JSON,
     Form.SQL: "FORMAT text",
@@ -57,6 +57,10 @@ class Rows:
     def rows(self, object_id: ObjectId, asked: Asked) -> Iterator[bytes]:
         if object_id in self._revived.failed:
             raise _about(object_id, self._revived.failed[object_id])
+        if asked.form not in tuple(Form):
+            raise UsageError(
+                "cat.format", f"{asked.form!r} is not a format", "say csv, json or sql"
+            )
         family = self._family(object_id, stored=True)
         with reader(self._revived.server, object_id.level1, object_id.level2) as session:
             statement = _Statement(family, asked, self._columns(family, asked))
@@ -91,7 +95,7 @@ class Rows:
 
     def _columns(self, family: Family, asked: Asked) -> tuple[str, ...]:
         """Return the columns as SQL names them; none means all of them."""
-        if asked.columns or asked.form is not Form.SQL:
+        if asked.columns or asked.form != Form.SQL:
             return tuple(map(quoted, asked.columns))
         with self._revived.server.connect(family.object.level1) as scratch:
             ((names,),) = scratch.execute(_COLUMNS, (family.root.oid,)).fetchall()
@@ -110,19 +114,19 @@ class _Statement:
     def copy(self) -> bytes:
         form = self.asked.form
         query = self._query
-        if form is Form.JSON:
+        if form == Form.JSON:
             query = f"SELECT {_ONE_LINE} FROM ({query}) AS r"  # noqa: S608
         return f"COPY ({query}) TO STDOUT ({_OPTIONS[form]})".encode(*AS_BYTES)
 
     @property
     def before(self) -> Iterator[bytes]:
-        if self.asked.form is Form.SQL:
+        if self.asked.form == Form.SQL:
             names = f" ({', '.join(self.columns)})" if self.columns else ""
             yield f"COPY {self._name}{names} FROM stdin;\n".encode(*AS_BYTES)
 
     @property
     def after(self) -> Iterator[bytes]:
-        if self.asked.form is Form.SQL:
+        if self.asked.form == Form.SQL:
             yield b"\\.\n"
 
     @property
