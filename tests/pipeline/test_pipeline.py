@@ -274,3 +274,26 @@ def test_uploads_and_restores_keep_to_the_limit_in_its_hours(host: Host) -> None
     host.configure(bandwidth_limit=f"1 MB/s from {(hour + 2) % 24} to {(hour + 3) % 24}")
     quick = host.good(f"tb-restore --level3-suffix _quick {big}").records[0]["restored"]
     assert slow["seconds"] > quick["seconds"] + 1
+
+
+def test_a_dry_run_foretells_how_long_it_takes_once_something_was_restored(shop: Host) -> None:
+    orders, dry = shop.table("orders"), "tb-restore --dry-run --level3-suffix _new"
+    shop.good("tb-run -q")
+    before = shop.good(f"{dry} {orders}")
+    assert "seconds" not in before.records[0]["would_restore"]
+    assert "will take  unknown: nothing like it was restored yet" in before.stderr
+    took = shop.good(f"tb-restore --level3-suffix _back {orders}").records[0]["restored"]
+    after = shop.good(f"{dry} {orders}")
+    assert after.records[0]["would_restore"]["seconds"] == round(took["seconds"], 1)
+    assert ", as fast as the restore of 20" in after.stderr
+
+
+def test_a_fresh_host_foretells_a_restore_out_of_drills(shop: Host) -> None:
+    orders = shop.table("orders")
+    shop.good("tb-run -q")
+    drilled = shop.good(f"tb-verify {orders}").records[0]["drilled"]
+    assert drilled["bytes_moved"] > 0
+    shop.wipe()
+    foretold = shop.good(f"tb-restore --dry-run --level3-suffix _new {orders}")
+    assert foretold.records[0]["would_restore"]["seconds"] == round(drilled["seconds"], 1)
+    assert ", as fast as the drill of 20" in foretold.stderr

@@ -75,8 +75,10 @@ class Drills:
 
     def facts(self, object_id: ObjectId) -> Mapping[str, Any]:
         """Return what the last good drill of a snapshot found; empty if there is none."""
-        if self.last_good(str(object_id)) is None:
-            return {}
+        return {} if self.last_good(str(object_id)) is None else self.found(object_id)
+
+    def found(self, object_id: ObjectId) -> Mapping[str, Any]:
+        """Return the same without a listing. Raises MissingError if there is none."""
         try:
             fields = json.loads(self._store.read(_key(object_id, Proof.SNAPSHOT.good)))
         except ValueError:  # a malformed result proves nothing; the next drill rewrites it

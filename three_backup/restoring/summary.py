@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from three_backup.model.local_time import spoken
 from three_backup.model.records import Record
+from three_backup.restoring.foresight import Foresight
 from three_backup.screen.formats import counted, duration, size, table
 from three_backup.screen.terminal import Screen
 from three_backup.watching.summary import outcome_table, paragraph, remark
@@ -30,6 +31,7 @@ class RestoreSummary:
 
     dry_run: bool  # nothing was restored, only looked at
     zone: tzinfo  # of the times that it tells
+    foresight: Foresight  # which has seen the records
     outcomes: dict[str, Counter[RestoreOutcome]] = field(default_factory=dict)
     failures: Counter[str] = field(default_factory=Counter)
     rows: int | None = None
@@ -90,6 +92,8 @@ class RestoreSummary:
         if self.unchecked:
             yield "not checked", counted(self.unchecked, "object")
         yield "to read" if self.dry_run else "read", size(self.bytes_read)
+        if self.dry_run and self.planned:
+            yield "will take", self.foresight.words(self.zone)
         if self.moments:
             more = f" (of {len(self.moments)} moments)" if len(self.moments) > 1 else ""
             last = datetime.fromisoformat(max(self.moments))

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from three_backup.errors import UsageError
 from three_backup.model.objects import Carrier, selected
 from three_backup.model.records import Record, of_source
 from three_backup.pipe import Invocation
+from three_backup.restoring.foresight import Foresight
 from three_backup.restoring.moments import LoggedCarrier, MomentFinder
 from three_backup.restoring.nothing_found import Whereabouts
 from three_backup.restoring.snapshot_choice import Choice, whole_snapshots
@@ -71,7 +71,10 @@ class _Server:
 
 
 def restore_whole(
-    invocation: Invocation, catalogs: Sequence[Catalog], request: WholeRequest
+    invocation: Invocation,
+    catalogs: Sequence[Catalog],
+    request: WholeRequest,
+    foresight: Foresight,
 ) -> None:
     """Restore the one server that the patterns select, and emit its record."""
     _check(request)
@@ -79,7 +82,11 @@ def restore_whole(
     server = _selected(catalogs, request)
     carrier = server.snapshot.carrier
     record = of_source(carrier, server.source.type, carrier=carrier)
-    restoring = partial(_restored, invocation, request, server, moved)
+
+    def restoring(before: Record) -> Record:
+        record = _restored(invocation, request, server, moved, before)
+        return foresight.seen(record, server.snapshot.catalog)
+
     invocation.emit(invocation.attempt(record, restoring))
 
 

@@ -47,10 +47,12 @@ class Transfer:
         self._beat = _heartbeat(os.environ.get(HEARTBEAT))
         self._lock = Lock()
         self._resumed = 0
+        self.moved = 0  # bytes so far
 
     def __call__(self, count: int) -> None:
         with self._lock:
             self._beat()
+            self.moved += count
             if self._drawing is not None:
                 self._drawing.update(count)
 

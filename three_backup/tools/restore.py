@@ -55,8 +55,9 @@ from three_backup.errors import BackupError, readable
 from three_backup.model.moment import Moment
 from three_backup.model.records import Record
 from three_backup.model.schedule import host_zone
-from three_backup.pipe import Invocation
+from three_backup.pipe import Invocation, translated
 from three_backup.restoring.asked_for import asked_for, reachable
+from three_backup.restoring.foresight import Foresight
 from three_backup.restoring.moments import MomentFinder, moment_of
 from three_backup.restoring.restore_jobs import RestoreJobs
 from three_backup.restoring.restore_order import Request, parties
@@ -125,12 +126,23 @@ def run(invocation: Invocation) -> None:
     invocation.warn()
     catalogs = [reachable(invocation, catalog) for catalog in invocation.catalogs]
     moments = _moments(invocation, args, catalogs)
-    summary = RestoreSummary(dry_run=args.dry_run, zone=host_zone(os.environ))
+    foresight = Foresight(invocation.configuration.run.local_dir)
+    summary = RestoreSummary(args.dry_run, host_zone(os.environ), foresight)
     invocation.present(summary, beside=args.pgdata is None)
     if args.pgdata is not None:
-        restore_whole(invocation, catalogs, _whole(args, args.pgdata, moments))
+        restore_whole(invocation, catalogs, _whole(args, args.pgdata, moments), foresight)
     else:
-        _restore(invocation, args, moments or Finder(catalogs, args.choice))
+        _restore(invocation, args, moments or Finder(catalogs, args.choice), foresight)
+    _remember(invocation, foresight)
+
+
+def _remember(invocation: Invocation, foresight: Foresight) -> None:
+    """Remember how long this took; a full disk, say, must not make a restore fail."""
+    try:
+        with translated():
+            foresight.remember(invocation.clock())
+    except BackupError as error:
+        invocation.say(f"how long this took is not remembered: {error}")
 
 
 def _whole(args: Args, pgdata: Path, moments: MomentFinder | None) -> WholeRequest:
@@ -169,7 +181,9 @@ def _jobs(invocation: Invocation, args: Args) -> RestoreJobs:
     )
 
 
-def _restore(invocation: Invocation, args: Args, finder: Finder | MomentFinder) -> None:
+def _restore(
+    invocation: Invocation, args: Args, finder: Finder | MomentFinder, foresight: Foresight
+) -> None:
     found = list(asked_for(invocation, finder, args.pattern))
     if not found:
         raise BackupError(
@@ -185,11 +199,13 @@ def _restore(invocation: Invocation, args: Args, finder: Finder | MomentFinder) 
             requests[target] = Request(record, held, target)
         else:
             invocation.emit(record if held is None else invocation.fail(record, held))
-    for record in _restored(invocation, args, requests.values()):
+    for record in _restored(invocation, args, requests.values(), foresight):
         invocation.emit(record)
 
 
-def _restored(invocation: Invocation, args: Args, requests: Iterable[Request]) -> Iterator[Record]:
+def _restored(
+    invocation: Invocation, args: Args, requests: Iterable[Request], foresight: Foresight
+) -> Iterator[Record]:
     """Yield each record as soon as its object is restored.
 
     An object that lacks something is tried again after the others, as long as a round restores at
@@ -207,7 +223,8 @@ def _restored(invocation: Invocation, args: Args, requests: Iterable[Request]) -
                 yield invocation.fail(request.record, outcome)
             else:
                 came = True
-                yield _result(invocation, request, outcome)
+                record = _result(invocation, request, outcome)
+                yield foresight.seen(record, request.held.snapshot.catalog)
         left = [request for request, _ in lacking] if came else []
         if not came:
             yield from (invocation.fail(request.record, error) for request, error in lacking)

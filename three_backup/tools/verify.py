@@ -26,7 +26,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -176,6 +176,7 @@ def _drilled(
     catalog = snapshot.catalog
     with ExitStack() as stack:
         stack.enter_context(snapshot.undisturbed())
+        progress = stack.enter_context(invocation.bar(snapshot.carrier, None))
         chain = Choice().chain(snapshot, objects)
         carried = {known.id: known for known in chain[-1].manifest.objects}
         settings = invocation.configuration.source_settings(source_type)
@@ -186,14 +187,18 @@ def _drilled(
             name=hashlib.sha256(invocation.host_id.encode()).hexdigest()[:12],
             source_settings=settings,
             work_dir=settings.scratch_dir or catalog.storage.local_dir / "scratch",
-            advance=stack.enter_context(invocation.bar(snapshot.carrier, None)),
+            advance=progress,
             say=invocation.say,
             landing=place.landing,
             store=catalog.s3,
         )
         restorer = keeping_of(source_type).restorer(catalog)
         prove = restorer.read_through if args.read_only else restorer.drill
-        yield from prove(job)
+        for object_id, outcome in prove(job):
+            if isinstance(outcome, Restored):
+                moved = {"bytes_moved": progress.moved}
+                outcome = replace(outcome, facts={**outcome.facts, **moved})
+            yield object_id, outcome
 
 
 def _told(
