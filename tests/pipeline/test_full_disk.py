@@ -67,4 +67,5 @@ def test_a_disk_on_which_nothing_can_be_spared_fails_the_snapshot(
             filled.good(CYCLE.format("--base"))
         leave(filled, LITTLE)
         for _ in range(2):
-            said(filled.sh(CYCLE.format("--base")), "no space left on device; make room there")
+            full = f"{filled.local_dir}: no space left on device; make room there"
+            said(filled.sh(CYCLE.format("--base")), full.lower())

@@ -1,5 +1,6 @@
 """The snapshots of this host: `<local_dir>/<path>/<snapshot id>/manifest.json` and data files."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from three_backup.model.snapshots import Manifest, SnapshotId
 
 MANIFEST = "manifest.json"
 _JOURNAL = "journal"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNFINISHED = ".unfinished-"
 
 
@@ -73,6 +75,10 @@ class LocalStore:
         try:
             yield folder
             failed = False
+        except OSError as error:
+            if error.errno in _FULL and error.filename is None:
+                error.filename = str(self.root)  # a write does not tell where there is no room
+            raise
         finally:
             if not (failed and remembered):
                 shutil.rmtree(folder, ignore_errors=True)
