@@ -1,0 +1,21 @@
+# Written by python -m tests.completions
+
+# Print what completes a word. It comes out of files of this host: no server is asked. -P keeps
+# Python from importing what lies in the current folder.
+function __three_backup
+    set -l words (commandline -opc)
+    set -l tool (command -s -- $words[1]); or return
+    read -l shebang <$tool; or return
+    string match -q '#!*' -- $shebang; or return
+    set -l interpreter (string split -n ' ' -- (string sub -s 3 -- $shebang))
+    command $interpreter -P -m three_backup.completion $argv[1] "$argv[2]" $words[2..] 2>/dev/null
+end
+
+complete -c tb-upload -f
+complete -c tb-upload -l adopt -d 'take over a prefix that another host wrote'
+complete -c tb-upload -l json -d 'records on a terminal, too, in place of a table'
+complete -c tb-upload -l progress -x -a 'auto always never' -d 'draw a bar: auto, always or never [default: auto]'
+complete -c tb-upload -s c -l config -r -F -d 'the configuration'
+complete -c tb-upload -l env-file -r -F -d 'PG* and CLICKHOUSE_* variables, instead of .env beside it'
+complete -c tb-upload -s h -l help -d 'show this'
+complete -c tb-upload -l version -d 'show the version'
