@@ -12,6 +12,8 @@ function __three_backup
 end
 
 complete -c tb-plan -f
+complete -c tb-plan -l base -d 'plan a base for every object, whatever is due'
+complete -c tb-plan -l incremental -d 'plan an incremental, whatever is due; a base where none can follow'
 complete -c tb-plan -l explain -x -a '(__three_backup ids (commandline -ct))' -d 'plan nothing; show every option of the object and the line it comes from'
 complete -c tb-plan -l json -d 'records on a terminal, too, in place of a table'
 complete -c tb-plan -s c -l config -r -F -d 'the configuration'

@@ -13,6 +13,9 @@ end
 
 complete -c tb-run -f
 complete -c tb-run -s s -l select -x -a '(__three_backup ids (commandline -ct))' -d 'only objects whose id matches; may be repeated'
+complete -c tb-run -l base -d 'take a base of every object, whatever is due'
+complete -c tb-run -l incremental -d 'take an incremental, whatever is due; a base where none can follow'
+complete -c tb-run -l dry-run -d 'show what would be taken and why; take no lock, and change nothing'
 complete -c tb-run -l if-running -x -a 'skip wait kill' -d 'where another run holds the lock: skip, wait or kill'
 complete -c tb-run -s q -l quiet -d 'speak only when something failed, or is new'
 complete -c tb-run -l json -d 'print the records instead of the summary'
