@@ -22,6 +22,7 @@ FORMS = (
     forms.ROTATED,
     forms.FORETOLD,
     forms.VERIFIED,
+    forms.PULLED,
 )
 TAKEN = {"kind": "base", "source_size": 2_000_000, "stored_size": 500_000, "seconds": 3}
 
@@ -109,6 +110,15 @@ def test_what_was_removed_and_what_would_be() -> None:
     assert lines(forms.FORETOLD, visits(verdicts=verdicts))[1][1:] == ["-", "2", "1"]
 
 
+def test_what_was_pulled_of_the_log() -> None:
+    log = {"from": "0/1000000", "to": "0/3000000", "bytes": 2000, "stored": 500, "seconds": 1}
+    pulled = of_source(CARRIER, "postgres", carrier=CARRIER, wal=log)
+    shown = lines(forms.PULLED, pulled)
+    assert shown[1] == [CARRIER, "0/1000000", "0/3000000", "2", "kB", "500", "B"]
+    assert ["the", "log", "is", "brought", "to", "S3"] in shown
+    assert "nothing was brought to S3" in text(forms.PULLED, pulled.with_error("tb-wal", REFUSED))
+
+
 def test_what_was_proved_and_what_failed() -> None:
     good = visits(drilled={"how": "restored", "rows": 12, "bytes_read": 4000, "seconds": 1})
     bad, absent = table("bad").with_error("tb-verify", REFUSED), table("late")
@@ -150,7 +160,17 @@ def test_no_records_are_no_table(form: Form) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_fields_that_hold_something_else_are_no_figures(form: Form) -> None:
-    names = ("snapshot", "uploaded", "removed", "verdicts", "drilled", "size", "take", "why")
+    names = (
+        "snapshot",
+        "uploaded",
+        "removed",
+        "verdicts",
+        "drilled",
+        "wal",
+        "size",
+        "take",
+        "why",
+    )
     nonsense = (
         [1, None],
         7,

@@ -8,6 +8,7 @@ Usage:
 Options:
       --s3-prefix NAME  fetch what another host archived, below its s3_prefix
       --adopt           take over a prefix that another host wrote
+      --json            with pull: records on a terminal, too, in place of a table
       --progress WHEN   draw a bar: auto, always or never [default: auto]
   -c, --config FILE     the configuration
       --env-file FILE   PG* and CLICKHOUSE_* variables, instead of .env beside it
@@ -140,7 +141,10 @@ def _pull(invocation: "Invocation") -> None:
     from three_backup.model.records import of_source
     from three_backup.pipe import translated
     from three_backup.sources.postgres.wal.pull import gap_error, pull
+    from three_backup.watching.forms import PULLED
+    from three_backup.watching.sheet import Sheet
 
+    invocation.present(Sheet(PULLED))
     settings, started = invocation.configuration.source_settings(wal.SOURCE), time.monotonic()
     record, error = of_source(wal.SOURCE, wal.SOURCE), None
     try:

@@ -218,3 +218,20 @@ VERIFIED = Form(
     # What was read of a carrier is on the records of all its objects, and is not summed up.
     amounts={"rows": Amount(lambda record: number(record.part("drilled"), "rows"), str)},
 )
+
+
+def _pulled_row(record: Record) -> Row | None:
+    log = record.part("wal")
+    if not log or record.failed:
+        return None
+    sizes = [size(number(log, name)) for name in ("bytes", "stored")]
+    return record.carrier, str(log.get("from")), str(log.get("to")), *sizes
+
+
+PULLED = Form(
+    headline=lambda sheet: f"{'the log is' if sheet.rows else 'nothing was'} brought to S3",
+    heading=("OBJECT", "FROM", "TO", "LOG", "STORED"),
+    row=_pulled_row,
+    column=lambda record: "brought",
+    right=frozenset({3, 4}),
+)
