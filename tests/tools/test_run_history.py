@@ -66,7 +66,7 @@ def test_each_run_tells_when_it_began_how_it_ended_and_what_it_did(
     row = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d MSK +[^a-z]+ s  (\d) {7}(.*)"
     assert [re.fullmatch(row, line).groups() for line in rows] == [  # type: ignore[union-attr]
         ("0", "took 1 base; uploaded 1, 5 B; removed 1"),
-        ("0", "-s postgres all is well with 1 object"),
+        ("0", "-s postgres: all is well with 1 object"),
         ("1", f"1 of 1 object failed: {ERROR['message']}; {ERROR['hint']}"),
     ]
     first, second, third = remembered.records()

@@ -48,7 +48,7 @@ from three_backup.model.snapshots import stamp
 from three_backup.pipe import Invocation, if_running, translated
 from three_backup.s3 import away
 from three_backup.screen.terminal import Colour, painted
-from three_backup.watching import last_run, metrics, summary
+from three_backup.watching import last_run, metrics, run_history, summary
 from three_backup.watching.forms import PLANNED
 from three_backup.watching.health import AgeLimits
 from three_backup.watching.hooks import Event, Hooks
@@ -56,6 +56,7 @@ from three_backup.watching.last_run import LastRun, RunLedger
 from three_backup.watching.overview import Watch, hasty
 from three_backup.watching.page import Page
 from three_backup.watching.pipeline_end import died, printed, spoken, status_of
+from three_backup.watching.run_history import PastRun
 from three_backup.watching.run_trace import RunTrace
 from three_backup.watching.sheet import Sheet
 from three_backup.watching.summary import Outcome, Summary
@@ -158,8 +159,9 @@ def _run(
 ) -> Exit:
     away.forget(lock.path)
     started, done, account = time.monotonic(), Summary(), RunLedger()
-    trace = RunTrace(invocation.trace)
-    trace.begun(invocation.patterns)
+    trace = RunTrace.begun(invocation.trace, invocation.patterns)
+    local_dir = invocation.configuration.run.local_dir
+    past = run_history.begun(local_dir, lock.since, invocation.patterns)
     _tell(invocation, Event.START, {"headline": "the run begins"})
     before = _pulled(invocation, lock, log)  # a base needs the log from its beginning on
     statuses = _statuses(invocation, lock, stages, (done.add, account.add, trace.add))
@@ -172,7 +174,7 @@ def _run(
     seconds = time.monotonic() - started
     trace.ended(summary.headline(done, deaths), status, seconds)
     this = LastRun(lock.since, invocation.clock(), status, tuple(deaths))
-    known = _remember(invocation, account, this)
+    known = _remember(invocation, account, this, past.ended(this, done))
     if not invocation.json and (status is not Exit.OK or not quiet):
         colour = Colour.GREEN if status is Exit.OK else Colour.RED
         headline, rest = summary.text(done, seconds, deaths).split("\n", 1)
@@ -257,23 +259,23 @@ def _members(pipeline: Pipeline, stages: Sequence[Program]) -> list[Holder]:
     return [holder for holder in found if holder is not None]
 
 
-def _remember(invocation: Invocation, account: RunLedger, run: LastRun) -> LastRun:
+def _remember(invocation: Invocation, account: RunLedger, run: LastRun, past: PastRun) -> LastRun:
     """Record the run for tb-status and Prometheus; return it with what it saw.
 
     A failure, on a full disk say, must not make the run fail: what was backed up counts.
     """
     settings = invocation.configuration.run
-    folder, path = settings.local_dir, settings.prometheus_file
+    folder, path, known = settings.local_dir, settings.prometheus_file, run
     try:
         with translated():
             known = account.closed(last_run.read(folder), run, invocation.patterns)
             last_run.write(folder, known)
             if path is not None:
                 metrics.write(path, metrics.of_run(known), known)
-            return known
+            run_history.remember(folder, past)
     except BackupError as error:
         invocation.say(f"this run is not remembered for tb-status: {error}")
-        return run
+    return known
 
 
 def _publish(invocation: Invocation, last: LastRun) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -80,8 +81,9 @@ class PastRun:
     @property
     def words(self) -> str:
         """What it did, in a few words; why it failed comes first."""
-        selected = "".join(f"-s {pattern} " for pattern in self.patterns)
-        return selected + ("; ".join(self._words()) or self.headline)
+        selected = " ".join(f"-s {pattern}" for pattern in self.patterns)
+        done = "; ".join(self._words()) or self.headline
+        return f"{selected}: {done}" if selected else done
 
     def _words(self) -> Iterator[str]:
         if self.status:
@@ -105,8 +107,16 @@ def read(local_dir: Path) -> Sequence[PastRun]:
         return []
 
 
+def begun(local_dir: Path, began_at: datetime, patterns: Sequence[str]) -> PastRun:
+    """Write down that a run begins, and return it."""
+    run = PastRun(began_at, tuple(patterns))
+    with suppress(OSError):  # at its end that is told
+        remember(local_dir, run)
+    return run
+
+
 def remember(local_dir: Path, run: PastRun) -> None:
-    """Write the run down: when it begins, and again when it has ended."""
+    """Write the run down, in place of what was written when it began."""
     others = [past for past in read(local_dir) if past.began_at != run.began_at]
     runs = [past.to_json() for past in (*others, run)][-_MOST_RUNS:]
     body = json.dumps({"v": _VERSION, "runs": runs}).encode()

@@ -19,7 +19,8 @@ _AT_WORK, _KILLED = "at work", "killed"
 def run_lines(local_dir: Path) -> str:
     """Return a line of JSON for each run, the newest last."""
     records = ({"v": 1, "run": run.to_json()} for run in run_history.read(local_dir))
-    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    lines = (json.dumps(record, ensure_ascii=False, separators=(",", ":")) for record in records)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def run_table(local_dir: Path, clock: Clock, width: int | None, *, coloured: bool) -> str:

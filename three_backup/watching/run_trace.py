@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from three_backup.errors import Exit
 from three_backup.host.trace import Priority, Trace
@@ -20,8 +20,11 @@ class RunTrace:
     trace: Trace
     _seen: set[tuple[str, str]] = field(default_factory=set)
 
-    def begun(self, patterns: Sequence[str]) -> None:
-        self.trace.write("the run begins" + "".join(f" -s {pattern}" for pattern in patterns))
+    @classmethod
+    def begun(cls, trace: Trace, patterns: Sequence[str]) -> Self:
+        """Trace that a run of these patterns begins."""
+        trace.write("the run begins" + "".join(f" -s {pattern}" for pattern in patterns))
+        return cls(trace)
 
     def ended(self, headline: str, status: Exit, seconds: float) -> None:
         self.trace.write(
