@@ -20,15 +20,14 @@ _KINDS = {
     "WHEN": "auto always never",
     "ACTION": "skip wait kill",
     "TYPE": "incus lxd",
+    "FORM": "csv json sql",
 }
 """What a value is, by its name in the usage text; words are given themselves."""
 
-_ARGUMENTS = {
-    "tb-keep": ("ids", "snapshots"),
-    "tb-restore": ("ids",),
-    "tb-verify": ("ids",),
-    "tb-wal": ("pull push fetch", "files"),
-}
+_ARGUMENTS = {"tb-keep": ("ids", "snapshots"), "tb-wal": ("pull push fetch", "files")}
+"""The kinds of the arguments, where these are not patterns only."""
+
+_PATTERN = re.compile(r"^  tb-.*(?<!--select )\bPATTERN\b", re.MULTILINE)
 _NOTE = "# Written by python -m tests.completions"
 
 
@@ -45,12 +44,16 @@ class Option:
 
 
 def options(command: str) -> list[Option]:
-    tool = command.removeprefix("tb-")
-    module = import_module(f"three_backup.{'demo.story' if tool == 'demo' else f'tools.{tool}'}")
     return [
         Option(short, long, _kind(long, metavar), text)
-        for short, long, metavar, text in _OPTION.findall(str(module.__doc__))
+        for short, long, metavar, text in _OPTION.findall(_usage(command))
     ]
+
+
+def arguments(command: str) -> tuple[str, ...]:
+    """Return the kinds of the arguments that are no options; the last one repeats."""
+    usage, _, _ = _usage(command).partition("\nOptions:\n")
+    return _ARGUMENTS.get(command, ("ids",) if _PATTERN.search(usage) else ())
 
 
 def written() -> dict[Path, str]:
@@ -58,6 +61,12 @@ def written() -> dict[Path, str]:
     found = {FOLDER / "bash" / command: _bash(command) for command in COMMANDS}
     found[FOLDER / "zsh" / "_three_backup"] = _zsh()
     return found | {FOLDER / "fish" / f"{command}.fish": _fish(command) for command in COMMANDS}
+
+
+def _usage(command: str) -> str:
+    tool = command.removeprefix("tb-")
+    module = import_module(f"three_backup.{'demo.story' if tool == 'demo' else f'tools.{tool}'}")
+    return str(module.__doc__)
 
 
 def _kind(option: str, metavar: str) -> str:
@@ -75,7 +84,7 @@ def _bash(command: str) -> str:
         for name in option.names
     )
     words = " ".join(name for option in known for name in option.names)
-    places = "".join(f" {_quoted(kind)}" for kind in _ARGUMENTS.get(command, ()))
+    places = "".join(f" {_quoted(kind)}" for kind in arguments(command))
     function = "_" + command.replace("-", "_")
     return f"""{_NOTE}
 
@@ -123,9 +132,9 @@ esac
 
 def _zsh_case(command: str) -> str:
     specs = [spec for option in options(command) for spec in _zsh_specs(option)]
-    arguments = _ARGUMENTS.get(command, ())
-    for place, kind in enumerate(arguments, 1):
-        which = "*" if place == len(arguments) else place
+    kinds = arguments(command)
+    for place, kind in enumerate(kinds, 1):
+        which = "*" if place == len(kinds) else place
         specs.append(f"'{which}: :{_zsh_action(kind)}'")
     lines = " \\\n        ".join(specs)
     return f"{command})\n    _arguments -S \\\n        {lines}\n    ;;"
@@ -147,7 +156,7 @@ def _zsh_action(kind: str) -> str:
 
 def _fish(command: str) -> str:
     lines = [f"complete -c {command} -f", *(_fish_option(command, o) for o in options(command))]
-    kinds = _ARGUMENTS.get(command, ())
+    kinds = arguments(command)
     named = "string match -q -- '*/*' (commandline -opc)"
     for place, kind in enumerate(kinds):
         conditions = (f"not {named}", named) if len(kinds) > 1 and "ids" in kinds else ("", "")

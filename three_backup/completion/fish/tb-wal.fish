@@ -14,6 +14,7 @@ end
 complete -c tb-wal -f
 complete -c tb-wal -l s3-prefix -x -d 'fetch what another host archived, below its s3_prefix'
 complete -c tb-wal -l adopt -d 'take over a prefix that another host wrote'
+complete -c tb-wal -l json -d 'with pull: records on a terminal, too, in place of a table'
 complete -c tb-wal -l progress -x -a 'auto always never' -d 'draw a bar: auto, always or never [default: auto]'
 complete -c tb-wal -s c -l config -r -F -d 'the configuration'
 complete -c tb-wal -l env-file -r -F -d 'PG* and CLICKHOUSE_* variables, instead of .env beside it'
