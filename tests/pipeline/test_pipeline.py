@@ -285,7 +285,7 @@ def test_a_dry_run_foretells_how_long_it_takes_once_something_was_restored(shop:
     took = shop.good(f"tb-restore --level3-suffix _back {orders}").records[0]["restored"]
     after = shop.good(f"{dry} {orders}")
     assert after.records[0]["would_restore"]["seconds"] == round(took["seconds"], 1)
-    assert ", as fast as the restore of 20" in after.stderr
+    assert ", as fast as the restore on 20" in after.stderr
 
 
 def test_a_fresh_host_foretells_a_restore_out_of_drills(shop: Host) -> None:
@@ -296,4 +296,4 @@ def test_a_fresh_host_foretells_a_restore_out_of_drills(shop: Host) -> None:
     shop.wipe()
     foretold = shop.good(f"tb-restore --dry-run --level3-suffix _new {orders}")
     assert foretold.records[0]["would_restore"]["seconds"] == round(drilled["seconds"], 1)
-    assert ", as fast as the drill of 20" in foretold.stderr
+    assert ", as fast as the drill on 20" in foretold.stderr

@@ -226,6 +226,7 @@ def test_what_would_be_made_is_told_and_nothing_made(lost: Lost, rebuilt: Rebuil
     assert would["chain"] == list(lost.snapshots)
     assert ", ".join(rebuilt.restored["left_out"]) in would["notes"][0]
     assert would["bytes_read"] > 1_000_000
+    assert would["seconds"] > 0  # as long as that of the other test took
 
 
 def test_what_was_left_out_is_named_comes_up_empty_and_is_usable_after_the_script(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from three_backup.catalog.catalog import Catalog
-from three_backup.model.local_time import local
 from three_backup.model.objects import Carrier
 from three_backup.model.records import Record
 from three_backup.restoring import experience
@@ -101,8 +100,8 @@ def _subject(record: Record, told: dict[str, Any]) -> _Subject:
 def _as(like: Experience, wanted: Counter[_Subject], zone: tzinfo) -> str:
     what = "drill" if like.is_drill else "restore"
     own = any(carrier == like.carrier for carrier, _, _ in wanted)
-    of = "" if own else f" of {like.carrier}"
-    return f"as fast as the {what}{of} of {local(like.time, zone)}"
+    which = f"the {what}" if own else f"another {what} of {like.carrier.type}"
+    return f"as fast as {which} on {like.time.astimezone(zone):%Y-%m-%d}"
 
 
 def _roughly(seconds: float) -> str:
