@@ -270,6 +270,16 @@ def test_the_page_shows_what_is_stored_whether_or_not_this_host_knows_it(looked_
     assert ">now " in page.read_text()
 
 
+def test_the_page_marks_what_is_held(host: Host) -> None:
+    page = host.folder / "page.html"
+    host.execute("create table customers (id int)")
+    host.good("tb-run -q")
+    host.good(f"tb-keep --reason 'a < b' {host.table('customers')}")
+    host.good(f"tb-status --html {page}")
+    assert page.read_text().count("held for ever: a &lt; b") == 3  # two places and a row
+    assert page.read_text().count("<circle") == 2
+
+
 def test_the_page_does_not_go_on_telling_what_nobody_can_tell(looked_at: Host) -> None:
     page, away = looked_at.folder / "away.html", looked_at.folder / "away-page.yaml"
     looked_at.good(f"tb-status --html {page}")

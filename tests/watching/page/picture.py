@@ -8,7 +8,7 @@ from tests.watching.page.scene import HISTORIES, STANDING
 from three_backup.watching.page.document import document
 
 PICTURE = Path(__file__).with_name("page.png")
-_WIDTH, _HEIGHT = 800, 930
+_WIDTH, _HEIGHT = 820, 888
 _LEFT_OUT = "lxd/container/default/default/mail"
 """It would push the cluster, which has WAL, out of the picture."""
 

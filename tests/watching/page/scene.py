@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 from zoneinfo import ZoneInfo
 
+from three_backup.catalog.holds import Hold
 from three_backup.config.settings import Settings
 from three_backup.deciding.due import Clock
 from three_backup.model.kept import Kept
@@ -41,7 +42,7 @@ def alone() -> tuple[Standing, list[History]]:
 
 
 def _histories() -> Iterator[History]:
-    denied = "the bucket refuses to store it: the quota of 500 GB is used up"
+    denied = "the bucket is full: its quota is used up"
     yield _cluster()
     yield _history(
         "clickhouse/table/default/shop/visits",
@@ -110,6 +111,9 @@ def _history(
     known = proofs or ({name: NOW - proved} if proved else {})
     watched = WatchedCarrier(carrier, held, judged, proved=known, log=log, settings=[SETTINGS])
     points = list(_points(snapshots, kept, *sizes, Random(name)))
+    if log is not None:
+        hold = Hold(carrier, points[20].stored.id, reason="before the migration")
+        points[20] = replace(points[20], hold=hold)
     return History(watched, points, missed(watched, points[-1].time, CLOCK, GRACE))
 
 

@@ -32,6 +32,7 @@ _LEGEND = (
     ("b x", "cannot be restored"),
     ("w", "any second can be restored"),
     ("gap", "gap"),
+    ("h", "held by tb-keep"),
 )
 
 

@@ -1,10 +1,11 @@
 """The snapshots of one carrier as the page shows them, read with few requests."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from three_backup.catalog.catalog import Catalog
+from three_backup.catalog.holds import Hold
 from three_backup.deciding.due import Clock, schedules
 from three_backup.errors import BackupError, s3_is_away
 from three_backup.model.dependencies import missing_links
@@ -32,6 +33,7 @@ class Point:
     stored: Stored
     is_whole: bool = True  # it can be restored
     sizes: Sizes | None = None  # None: not read
+    hold: Hold | None = None  # keeps it, whatever retention says
 
     @property
     def time(self) -> datetime:
@@ -90,10 +92,20 @@ class Reader:
         missing = missing_links(filled, source_of(watched.carrier.type).kept)
         whole = {stored.id for stored in filled} - missing.keys()
         sizes = dict(self._sizes(catalog, watched.carrier, snapshots))
-        points = [Point(stored, stored.id in whole, sizes.get(stored.id)) for stored in snapshots]
+        holds = self._holds(catalog, watched.carrier)
+        points = [
+            Point(stored, stored.id in whole, sizes.get(stored.id), holds.get(stored.id))
+            for stored in snapshots
+        ]
         newest = max((point.time for point in points if point.is_whole), default=None)
         due = missed(watched, newest, self._clock, self._grace)
         return History(watched, points, due, len(every) - len(points))
+
+    def _holds(self, catalog: Catalog, carrier: Carrier) -> Mapping[SnapshotId, Hold]:
+        try:
+            return catalog.holds.in_force(carrier, self._clock.now)
+        except BackupError:  # tb-keep and each rotation say so
+            return {}
 
     def _sizes(
         self, catalog: Catalog, carrier: Carrier, snapshots: Sequence[Stored]

@@ -40,6 +40,7 @@ def marks(
         *_lines(scale, clock, _MARKS),
         *_chains(history, scale, lies),
         *(_mark(point, history.kept, scale, clock) for point in there if scale.shows(point.time)),
+        *(_held(point, scale) for point in there if point.hold and scale.shows(point.time)),
         *(_missed(time, scale, clock) for time in missed),
     )
     older = sum(not scale.shows(point.time) for point in there)
@@ -149,6 +150,11 @@ def _mark(point: Point, kept: Kept, scale: Scale, clock: Clock) -> Markup:
         kind if point.is_whole else f"{kind} x",
         described(point, kept, clock),
     )
+
+
+def _held(point: Point, scale: Scale) -> Markup:
+    """Draw a dot above a snapshot."""
+    return element("circle", class_="h", cx=scale.at(point.time), cy=2, r=2)
 
 
 def _missed(time: datetime, scale: Scale, clock: Clock) -> Markup:

@@ -7,7 +7,7 @@ from three_backup.model.snapshots import CarriedObject
 from three_backup.screen import formats
 from three_backup.watching.page.history import History, Point
 from three_backup.watching.page.markup import Markup, element
-from three_backup.watching.page.words import ago, at, places
+from three_backup.watching.page.words import ago, at, places, remarks
 
 _MOST_SNAPSHOTS, _MOST_OBJECTS = 60, 20
 
@@ -36,12 +36,11 @@ def objects(history: History, clock: Clock) -> Iterator[Markup]:
 
 def _snapshot(point: Point, history: History, clock: Clock) -> Markup:
     sizes = point.sizes
-    damage = "" if point.is_whole else ", cannot be restored"
     source, stored = (sizes.source, sizes.stored) if sizes else (None, None)
     return _row(
         at(point.time, clock),
         str(point.stored.id.kind),
-        f"{places(point, history.kept)}{damage}",
+        ", ".join((places(point, history.kept), *remarks(point, clock))),
         _size(source),
         _size(stored),
     )

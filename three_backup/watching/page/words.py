@@ -41,12 +41,22 @@ def places(point: Point, kept: Kept) -> str:
     return " and ".join(place for place, lies in lying if lies)
 
 
+def remarks(point: Point, clock: Clock) -> list[str]:
+    """Return what else there is to say of a snapshot."""
+    found = [] if point.is_whole else ["cannot be restored"]
+    if point.hold is not None:
+        until, reason = point.hold.until, point.hold.reason
+        how_long = f"until {moment(until, clock.zone, clock.now)}" if until else "for ever"
+        found.append(f"held {how_long}" + (f": {reason}" if reason else ""))
+    return found
+
+
 def described(point: Point, kept: Kept, clock: Clock) -> str:
     """Describe a snapshot in a line."""
     facts = [
         f"{point.stored.id.kind} of {moment(point.time, clock.zone, clock.now)}",
         places(point, kept),
         "" if point.sizes is None else formats.size(point.sizes.stored),
-        "" if point.is_whole else "cannot be restored",
+        *remarks(point, clock),
     ]
     return ", ".join(fact for fact in facts if fact)
