@@ -17,7 +17,7 @@ from three_backup.sources.postgres.pack import (
 )
 
 _THREADS = 4
-_AHEAD = _THREADS + 2
+_AHEAD = _THREADS + 1
 _BATCH_SIZE = 2 * FRAME_SIZE
 """The memory of each of _AHEAD batches, beside what it takes compressed, however much is read."""
 
