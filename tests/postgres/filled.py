@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 
 from tests.postgres.rebuilding import rebuild, running
-from three_backup.catalog.catalog import Files
+from three_backup.catalog.files import Files
 from three_backup.demo.daemon import unprivileged_account
 from three_backup.demo.servers import PostgresServer
 from three_backup.sources.postgres.wal.archive import Reached, WalArchive

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg
 
-from three_backup.catalog.catalog import Files
+from three_backup.catalog.files import Files
 from three_backup.config.settings import Settings
 from three_backup.demo.servers import PostgresServer
 from three_backup.model.objects import Carrier, ObjectId

@@ -11,7 +11,7 @@ import crc32c
 import pytest
 
 from tests.lab.sample import Sample
-from three_backup.catalog.catalog import Files
+from three_backup.catalog.files import Files
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.sources.postgres.chain.layers import LayeredFile

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from three_backup.catalog.catalog import Files
+from three_backup.catalog.files import Files
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.model.objects import Carrier

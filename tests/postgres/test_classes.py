@@ -9,7 +9,7 @@ import pytest
 import zstandard
 
 from tests.lab.forked import Forked
-from three_backup.catalog.catalog import Files
+from three_backup.catalog.files import Files
 from three_backup.demo.daemon import unprivileged_account
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer

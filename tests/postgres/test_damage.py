@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.forked import Forked
-from three_backup.catalog.catalog import Files
+from three_backup.catalog.files import Files
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError

@@ -12,7 +12,7 @@ from tests.postgres.rebuilding import rebuild, running
 from tests.postgres.restoring import Restoring, beside, rows, table
 from tests.postgres.taking import Taking, ask, run
 from tests.postgres.test_restore_tablespaces import copy_of
-from three_backup.catalog.catalog import Files
+from three_backup.catalog.files import Files
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.sources.postgres.scratch.binaries import find_binaries

@@ -8,7 +8,7 @@ import pytest
 
 from tests.postgres.restoring import Restoring, beside, table
 from tests.postgres.taking import Taking, ask, run
-from three_backup.catalog.catalog import Files
+from three_backup.catalog.files import Files
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.sources.postgres.chain.opened import OpenedChain

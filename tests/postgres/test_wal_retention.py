@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from three_backup.catalog.catalog import Files
+from three_backup.catalog.files import Files
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import ManifestError
 from three_backup.sources.jobs import LogJob

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from three_backup.catalog.catalog import Files
+from three_backup.catalog.files import Files
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
 from three_backup.model.objects import Carrier

@@ -4,7 +4,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 
-from three_backup.catalog.catalog import Catalog, Files
+from three_backup.catalog.catalog import Catalog
+from three_backup.catalog.files import Files
 from three_backup.errors import BackupError, BrokenChainError
 from three_backup.host.locks import carrier_lock
 from three_backup.model import layout

@@ -6,7 +6,8 @@ from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
-from three_backup.catalog.catalog import Catalog, in_s3
+from three_backup.catalog.catalog import Catalog
+from three_backup.catalog.files import in_s3
 from three_backup.model import layout
 from three_backup.model.hashed_stream import Hashed, index_of
 from three_backup.model.snapshots import Manifest, StoredFile

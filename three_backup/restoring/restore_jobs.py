@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
-from three_backup.catalog.catalog import Files
+from three_backup.catalog.files import Files
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.pipe import Invocation
 from three_backup.restoring.restore_order import Party

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, tzinfo
 from functools import partial
 from typing import Self
 
-from three_backup.catalog.catalog import Catalog, Files
+from three_backup.catalog.catalog import Catalog
+from three_backup.catalog.files import Files
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.deciding.discovery import missing_of
 from three_backup.errors import BackupError, BrokenChainError, NothingFoundError, UsageError

@@ -55,9 +55,7 @@ def revived(
 ) -> Iterator[Revived]:
     """Run a scratch server that has the objects' rows; without rows, only their definitions.
 
-    files_of: the relation files that the rows of a family need.
-
-    Without objects it has the catalogs of all databases.
+    Without objects it has the catalogs of all databases. files_of: what rows of a family need.
 
     The snapshot's index tells which files most objects need. Where the revived catalogs name more
     (partitions, a table that was rewritten while the snapshot was taken), it starts again with
@@ -75,15 +73,12 @@ def revived(
             exact = bool(job.options.get("exact"))
             reached = None if replay is None else replay.told(exact=exact)
             if reached is not None and reached.too_far is not None:
-                manifest = job.chain[-1].manifest
-                job = replace(job, landing=landing_before(manifest, reached.too_far))
+                landing = landing_before(job.chain[-1].manifest, reached.too_far)
+                job = replace(job, landing=landing)
                 continue
             if reached is not None and then.are_others(server, reached, chain):
                 continue
-            let_superuser_in(server, ground.user, then.names)
-            let_into_databases(server, ground.user, then.names)
-            when = "when the snapshot was taken" if reached is None else "at that moment"
-            _roll_back_prepared(server, then.names, job.say, when)
+            _let_in(server, ground.user, then.names, reached, job.say)
             if _learn(server, chain, files, failed, files_of) <= relations or not rows:
                 _check_pages(server, chain, files, relations, failed)
                 if not rows:
@@ -174,13 +169,20 @@ def _relations(
     return relations
 
 
-def _roll_back_prepared(
-    server: ScratchServer, databases: Iterable[str], say: Say, when: str
+def _let_in(
+    server: ScratchServer,
+    user: str | None,
+    databases: Sequence[str],
+    reached: Reached | None,
+    say: Say,
 ) -> None:
-    """Roll back prepared transactions, and say so.
+    """Make the databases usable: roll back prepared transactions, and say so.
 
     Undecided, they would hold their locks for ever; what they did is in no snapshot.
     """
+    let_superuser_in(server, user, databases)
+    let_into_databases(server, user, databases)
+    when = "when the snapshot was taken" if reached is None else "at that moment"
     for database in databases:
         with suppress(BackupError), server.connect(database) as scratch:
             for name, rollback in scratch.execute(_PREPARED.encode()).fetchall():
