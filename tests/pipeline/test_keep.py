@@ -213,8 +213,9 @@ def test_holds_cost_a_listing_only_where_something_would_go(shop: Host) -> None:
         ("--release --until 3d {table}", 2, "--release and --until exclude one another"),
         ("--reason why", 2, "nothing is named; say which"),
         ("{table} 20200101T000000Z-base", 1, "there is no snapshot 20200101T000000Z-base"),
-        ("postgres/table/nowhere", 1, "no snapshot that can be restored holds it; tb-list "),
-        ("lxd", 1, "no snapshot that can be restored holds it"),
+        ("{table}s", 1, "it matches no stored object"),
+        ("lxd", 1, "it matches no stored object"),
+        ("--release {table}", 1, "nothing of it is held; tb-keep lists what is"),
     ],
 )
 def test_a_slip_is_told_and_holds_nothing(

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from three_backup.catalog.carriers import can_hold
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.snapshot import Snapshot
+from three_backup.catalog.stored_ids import stored_ids
 from three_backup.deciding.discovery import missing_of
-from three_backup.errors import BackupError, BrokenChainError
+from three_backup.errors import BackupError, BrokenChainError, NothingFoundError
 from three_backup.model.objects import Carrier, can_match_below, matches
 from three_backup.model.snapshots import SnapshotId, Stored, rfc3339
+from three_backup.restoring.unmatched import in_catalogs
 from three_backup.sources import SOURCES
 
 
@@ -55,10 +57,37 @@ def to_hold(catalogs: Sequence[Catalog], wanted: Wanted) -> list[Snapshot]:
     return found
 
 
+def nothing_to_hold(catalogs: Sequence[Catalog], pattern: str) -> BackupError:
+    """Return the error that no snapshot can be held of what the pattern selects."""
+    types = [source.type for source in SOURCES]
+    if any(matches(pattern, stored) for stored in stored_ids(catalogs, types)):
+        return NothingFoundError(
+            "keep.nothing",
+            f"{pattern}: no snapshot of it can be restored",
+            f"tb-list --stored --snapshots -s {pattern} shows what they lack",
+        )
+    return in_catalogs(catalogs)(pattern)
+
+
 def held_by(
     catalogs: Sequence[Catalog], wanted: Wanted
+) -> list[tuple[Catalog, Carrier, SnapshotId]]:
+    """Return the held snapshots that are wanted, whether their holds can be read or not.
+
+    Raises BackupError if one that is named is not held, or none is that the pattern selects.
+    """
+    found = list(_held_by(catalogs, wanted))
+    missing = [name for name in wanted.snapshots if all(name != held[2] for held in found)]
+    if missing or not found:
+        what = f"{missing[0]} is not held" if missing else "nothing of it is held"
+        sentence = f"{wanted.pattern}: {what}"
+        raise NothingFoundError("keep.not_held", sentence, "tb-keep lists what is")
+    return found
+
+
+def _held_by(
+    catalogs: Sequence[Catalog], wanted: Wanted
 ) -> Iterator[tuple[Catalog, Carrier, SnapshotId]]:
-    """Yield the held snapshots that are wanted, whether their holds can be read or not."""
     for catalog in catalogs:
         for carrier in catalog.holds.carriers():
             there = {stored.id: stored for stored in catalog.snapshots(carrier)}

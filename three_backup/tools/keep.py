@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from itertools import groupby
+from operator import itemgetter
 from typing import Any, Self
 
 from three_backup import pipe
@@ -33,12 +34,12 @@ from three_backup.catalog.holds import Hold, one_line
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.config.options import duration
 from three_backup.errors import BackupError, UsageError, readable
+from three_backup.model.local_time import local, parsed
 from three_backup.model.records import Record
 from three_backup.model.schedule import host_zone
-from three_backup.model.snapshots import SnapshotId, rfc3339
+from three_backup.model.snapshots import SnapshotId
 from three_backup.pipe import Invocation
-from three_backup.restoring.held_snapshots import Wanted, held_by, to_hold
-from three_backup.restoring.nothing_found import Whereabouts
+from three_backup.restoring.held_snapshots import Wanted, held_by, nothing_to_hold, to_hold
 from three_backup.screen import formats
 
 _RELEASED = "released"
@@ -89,20 +90,17 @@ def run(invocation: Invocation) -> None:
         _ = catalog.bucket  # raises without a bucket: holds lie in S3
     if args.wanted is None:
         rows = list(_listed(invocation, catalogs))
-        nothing = "no snapshot is held"
     elif args.release:
         rows = list(_released(invocation, catalogs, args.wanted))
-        nothing = f"{args.wanted.pattern}: nothing of it is held"
     else:
         rows = list(_held(invocation, catalogs, args, args.wanted))
-        nothing = ""
     if not rows:
-        invocation.say(nothing)
+        invocation.say("no snapshot is held")
     elif invocation.json:
         for row in rows:
             invocation.emit(row.record)
     else:
-        _show(invocation, rows)
+        _show(invocation, rows, zone)
 
 
 def _held(
@@ -110,9 +108,7 @@ def _held(
 ) -> Iterator[_Row]:
     found = to_hold(catalogs, wanted)
     if not found:
-        hint = "tb-list --stored shows what they hold"
-        sentence = f"{wanted.pattern}: no snapshot that can be restored holds it"
-        raise Whereabouts(catalogs).not_found("keep.nothing", sentence, hint)
+        raise nothing_to_hold(catalogs, wanted.pattern)
     for snapshot in found:
         hold = Hold(snapshot.carrier, snapshot.id, args.until, args.reason)
 
@@ -163,24 +159,34 @@ def _kept(record: Record, hold: Hold, state: str = "") -> Record:
     return record.with_fields(kept={**marked, "state": state} if state else marked)
 
 
-def _show(invocation: Invocation, rows: Sequence[_Row]) -> None:
+def _show(invocation: Invocation, rows: Sequence[_Row], zone: tzinfo) -> None:
     """Show the table; what failed was said."""
-    shown: list[tuple[str, str, str]] = []
-    of_one = groupby((row for row in rows if row.hold), key=lambda row: row.record.carrier)
-    for carrier, group in of_one:
-        shown.append((carrier, "", ""))
-        shown += (_cells(row, row.hold) for row in group if row.hold)
-    if shown:
-        invocation.write(formats.table([_HEADING, *shown], width=invocation.width))
+    cells = [(row.record.carrier, *_cells(row, row.hold, zone)) for row in rows if row.hold]
+    if cells:
+        invocation.write(_table(cells, invocation.width))
     for row in rows:
         invocation.count(row.record)
 
 
-def _cells(row: _Row, hold: Hold) -> tuple[str, str, str]:
-    until = rfc3339(hold.until) if hold.until else "for ever"
+def _cells(row: _Row, hold: Hold, zone: tzinfo) -> tuple[str, str, str]:
+    """Return the snapshot, until when it is held, and why."""
+    until = local(hold.until, zone) if hold.until else "for ever"
     marked = f"{until}, {row.state}" if row.state else until
-    name = f"  {hold.snapshot}"
-    return name, row.state if row.state == _RELEASED else marked, hold.reason
+    return f"  {hold.snapshot}", _RELEASED if row.state == _RELEASED else marked, hold.reason
+
+
+def _table(cells: Sequence[tuple[str, str, str, str]], width: int | None) -> str:
+    """Return the holds by carrier. In a narrow terminal the reasons stand below the snapshots."""
+    names, times, reasons = (max(len(cell[column]) for cell in cells) for column in (1, 2, 3))
+    beside = width is None or names + times + reasons + 4 <= width
+    shown: list[tuple[str, str, str]] = [_HEADING if beside else ("SNAPSHOT", "UNTIL", "")]
+    for carrier, group in groupby(cells, key=itemgetter(0)):
+        shown.append((carrier, "", ""))
+        for _, name, until, reason in group:
+            shown.append((name, until, reason if beside else ""))
+            if reason and not beside:
+                shown.append((f"    {reason}", "", ""))
+    return formats.table(shown, width=width)
 
 
 def _snapshot(text: str) -> SnapshotId:
@@ -195,11 +201,7 @@ def _until(text: str, zone: tzinfo, now: datetime) -> datetime:
     """Convert what --until says, to UTC and whole seconds."""
     hint = "write 30d, 2026-12-24T18:00:00Z, or 2026-12-24 18:00 for the host's time zone"
     try:
-        if text[-1:] in "smhd":
-            time = now + duration(text)
-        else:
-            time = datetime.fromisoformat(text)
-            time = time if time.tzinfo else time.replace(tzinfo=zone)
+        time = now + duration(text) if text[-1:] in "smhd" else parsed(text, zone)
         time = time.astimezone(UTC).replace(microsecond=0)
     except (ValueError, OverflowError) as error:
         raise UsageError("keep.until", f"{text!r} is not a time", hint) from error
