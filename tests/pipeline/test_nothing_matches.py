@@ -148,3 +148,19 @@ def test_the_status_of_nothing_is_unknown_and_a_slip_beside_others_a_warning(sto
     assert shown.records
     fresh = stored.sh(f"tb-status -s {stored.table('fresh')}")
     assert fresh.status == 3  # no snapshot holds it yet
+
+
+def test_a_check_of_nothing_is_not_a_good_one(stored: Host) -> None:
+    for slip, said in (
+        ("postgers", "there is nothing of that name; did you mean postgres?"),
+        ("payroll", "there is nothing of that name; known are host, s3, lxd"),
+        ("lxd", "is not on PATH; install it or set PATH"),
+    ):
+        outcome = stored.sh(f"tb-check -s host -s {slip}")
+        assert outcome.status == 1
+        assert "local_dir: " in outcome.stdout
+        assert f"{slip}: " in outcome.stderr
+        assert said in outcome.stderr
+    *_, failed = stored.sh("tb-check --json -s host -s postgers").records
+    assert failed["select"] == "postgers"
+    assert stored.sh("tb-check -s host").status == 0

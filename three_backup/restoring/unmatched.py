@@ -89,8 +89,8 @@ def at_sources(configuration: Configuration) -> Explain:
         return [record.id for record, error in found if error is None]
 
     def explain(pattern: str) -> NothingFoundError:
-        if absent := _absent(pattern):
-            return absent
+        if missing := absent(pattern):
+            return missing
         types = tuple(
             source.type for source in SOURCES if can_match_below(pattern, source.type)
         ) or tuple(source.type for source in SOURCES)
@@ -129,7 +129,13 @@ def _not_matched(
     return NothingFoundError(_CODE, f"{pattern}: it matches no {what}", remedy)
 
 
-def _absent(pattern: str) -> NothingFoundError | None:
+def unknown(pattern: str, names: Collection[str]) -> NothingFoundError:
+    """Explain that a selector reaches none of a few names."""
+    remedy = in_words(nearest(pattern, names)) or f"known are {', '.join(names)}"
+    return NothingFoundError(_CODE, f"{pattern}: there is nothing of that name", remedy)
+
+
+def absent(pattern: str) -> NothingFoundError | None:
     """Explain that the pattern names a source whose programs are missing; None if it does not."""
     for source in SOURCES:
         named = pattern == source.type or pattern.startswith(f"{source.type}/")

@@ -16,7 +16,7 @@ smallest object there, and removes all that. Nothing is changed at the sources.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,14 +24,15 @@ from tempfile import TemporaryFile
 
 from three_backup import pipe
 from three_backup.deciding.discovery import reachable
-from three_backup.errors import BackupError, Exit
+from three_backup.errors import BackupError, Exit, NothingFoundError
 from three_backup.host.machine import this_host
 from three_backup.keeping import keeping_of
 from three_backup.model.findings import Finding, Mark, bad, note, tried
 from three_backup.model.objects import selected
-from three_backup.model.records import of_source
+from three_backup.model.records import of_selector, of_source
 from three_backup.model.storage import Storage
 from three_backup.pipe import Invocation, translated
+from three_backup.restoring.unmatched import absent, unknown
 from three_backup.s3.probe import probe
 from three_backup.screen import formats
 from three_backup.screen.terminal import Colour, painted
@@ -75,7 +76,21 @@ def run(invocation: Invocation) -> Exit:
         if not invocation.json:
             invocation.write(f"{look.heading}\n")
         look.at(partial(tell, look.id))
-    return Exit.FAILED if Mark.BAD in marks else Exit.OK
+    unmatched = list(_unmatched(invocation.patterns))
+    for pattern, error in unmatched:
+        record = invocation.fail(of_selector(pattern), error)
+        if invocation.json:
+            invocation.emit(record)
+    return Exit.FAILED if unmatched or Mark.BAD in marks else Exit.OK
+
+
+def _unmatched(patterns: Sequence[str]) -> Iterator[tuple[str, NothingFoundError]]:
+    """Yield the patterns that reach nothing to check, and why."""
+    names = (_HOST, _S3, *(source.type for source in SOURCES))
+    for pattern in patterns:
+        reached = bool(reachable((pattern,))) or selected((pattern,), _HOST)
+        if not reached and not selected((pattern,), _S3):
+            yield pattern, absent(pattern) or unknown(pattern, names)
 
 
 def _looks(invocation: Invocation) -> Iterator[_Look]:
