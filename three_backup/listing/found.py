@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from three_backup.catalog.catalog import Catalog
 from three_backup.errors import BackupError, UnreachableError
@@ -64,6 +65,10 @@ class Search:
         return _found(catalog, carrier, ObjectId.parse(carrier), snapshots, live=live)
 
     def _shared(self, catalog: Catalog, carrier: Carrier, fail: Fail) -> Iterator[Found]:
+        @cache  # the same thousands of objects are in every snapshot
+        def fits(object_id: ObjectId) -> bool:
+            return self.fits(str(object_id))
+
         holders: dict[ObjectId, list[SnapshotId]] = {}
         newest: Manifest | None = None
         for stored in catalog.snapshots(carrier):
@@ -75,7 +80,7 @@ class Search:
                 fail(carrier, error)
                 continue
             for carried in newest.objects:
-                if self.fits(str(carried.id)):
+                if fits(carried.id):
                     holders.setdefault(carried.id, []).append(newest.snapshot)
         for object_id, snapshots in sorted(holders.items()):
             live = None if newest is None else _is_in(newest, object_id, snapshots)
