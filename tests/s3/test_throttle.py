@@ -1,14 +1,16 @@
 """Transfers keep to the limit, all threads of a process together, and what arrives is the same."""
 
 import io
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from tests.lab.fault_proxy import Answer, Forward, Request, proxy, refusal
+from three_backup.host import signals
 from three_backup.model.bandwidth import Bandwidth
 from three_backup.s3 import throttle
 from three_backup.s3.store import Store
@@ -70,6 +72,16 @@ def test_threads_share_the_limit() -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(bucket.take, [20_000] * 100))
     assert 0.3 < time.monotonic() - started < 3
+
+
+def test_nothing_waits_once_the_tool_was_told_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, bucket = threading.Event(), Throttle(lambda: 1000)
+    monkeypatch.setattr(signals, "_event", told)
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(bucket.take, 60_000) for _ in range(4)]
+        assert not wait(waiting, 0.2).done
+        told.set()
+        assert not wait(waiting, 20).not_done
 
 
 @pytest.mark.usefixtures("limited")
