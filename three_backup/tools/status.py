@@ -54,7 +54,12 @@ from three_backup.watching.status_records import records_of, records_of_host
 
 _HEADING = ("STATE", "CARRIER", "BASE", "INCR", "IN S3", "PROVED")
 _HEADING_OF_CHAINS = ("CHAIN", "NEXT")
-_OF_THIS_HOST = ("--prometheus", "--html", "--runs")
+_FILES = ("--prometheus", "--html")
+_ALONE = (
+    ("--every-host", (*_FILES, "--runs"), "run tb-status on the other hosts for theirs"),
+    ("--runs", _FILES, "run tb-status once more without --runs"),
+)
+"""Options with those that they exclude, and the remedy."""
 _USUAL_WIDTH, _WIDE = 78, 100
 
 
@@ -70,13 +75,10 @@ class Args:
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self:
         prometheus, html = arguments["--prometheus"], arguments["--html"]
-        others = [option for option in _OF_THIS_HOST if arguments[option]]
-        if others and arguments["--every-host"]:
-            raise UsageError(
-                "usage",
-                f"--every-host and {others[0]} exclude one another",
-                "run tb-status on the other hosts for theirs",
-            )
+        for alone, others, remedy in _ALONE:
+            given = [option for option in others if arguments[option]]
+            if given and arguments[alone]:
+                raise UsageError("usage", f"{alone} and {given[0]} exclude one another", remedy)
         return cls(
             grace=_duration("--grace", arguments["--grace"]) or timedelta(),
             max_age=_duration("--max-age", arguments["--max-age"]),
