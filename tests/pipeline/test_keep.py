@@ -4,6 +4,7 @@ import json
 import subprocess
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.pipeline.conftest import BIN, Host, store
 from tests.pipeline.test_clickhouse import hits, mixed, words
 from three_backup.catalog.holds import Hold, Holds
 from three_backup.host.locks import carrier_lock
+from three_backup.model.local_time import local
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import SnapshotId
 
@@ -94,6 +96,11 @@ def test_a_snapshot_is_held_by_its_name_or_its_carrier_and_the_list_says_so(shop
     shown = shop.good(f"tb-keep --until {until:%Y-%m-%dT%H:%M:%SZ} {carrier(shop)} {base}").stdout
     assert base in shown
     assert increment not in shown
+    there = local(until, ZoneInfo("Europe/Moscow"))
+    assert there in shop.good("TZ=Europe/Moscow tb-keep").stdout
+    shop.good(f"TZ=Europe/Moscow tb-keep --until '{there}' {carrier(shop)} {base}")
+    (record,) = shop.good("tb-keep --json").records
+    assert record["kept"]["until"] == f"{until:%Y-%m-%dT%H:%M:%SZ}"
     listed = shop.good("tb-list --stored --snapshots").stdout
     (line,) = [line for line in listed.splitlines() if f"  {base}" in line]
     assert "base, held" in line

@@ -6,11 +6,12 @@ One listing tells which there are. A hold is read when its carrier is asked for:
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any, Self
 
 from three_backup.errors import BackupError
 from three_backup.model import layout
+from three_backup.model.local_time import local
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import SnapshotId, rfc3339
 from three_backup.s3.failures import MissingError
@@ -31,8 +32,9 @@ class Hold:
     def has_ended(self, now: datetime) -> bool:
         return self.until is not None and self.until <= now
 
-    def __str__(self) -> str:
-        how_long = f"held until {rfc3339(self.until)}" if self.until else "held for ever"
+    def told(self, zone: tzinfo) -> str:
+        """Say for a person how long it is held, and why."""
+        how_long = f"held until {local(self.until, zone)}" if self.until else "held for ever"
         return f"{how_long}: {self.reason}" if self.reason else how_long
 
     @property

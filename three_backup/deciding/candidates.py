@@ -1,5 +1,6 @@
 """Gathers what retention needs to know of a carrier's snapshots."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -7,7 +8,7 @@ from datetime import datetime
 from three_backup.catalog.catalog import Catalog
 from three_backup.model.objects import Carrier
 from three_backup.model.retention import Candidate
-from three_backup.model.schedule import is_from_the_future
+from three_backup.model.schedule import host_zone, is_from_the_future
 from three_backup.model.snapshots import Stored
 
 
@@ -44,8 +45,11 @@ def held(
     Raises BackupError if a hold of the carrier cannot be read.
     """
     holds = catalog.holds.in_force(carrier, now)
+    if not holds:
+        return list(candidates)
+    zone = host_zone(os.environ)
     return [
-        replace(each, held=str(holds[each.stored.id])) if each.stored.id in holds else each
+        replace(each, held=holds[each.stored.id].told(zone)) if each.stored.id in holds else each
         for each in candidates
     ]
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Any
 
 from three_backup.catalog.catalog import Catalog
@@ -48,10 +48,12 @@ class Rotation:
             self.catalog.bucket.delete(verdict.keys)
         return {"wal": moments.extent(wal)} if wal else {}
 
-    def clear_holds(self, snapshots: Sequence[Stored], now: datetime) -> dict[str, list[str]]:
+    def clear_holds(
+        self, snapshots: Sequence[Stored], now: datetime, zone: tzinfo
+    ) -> dict[str, list[str]]:
         """Release holds that have ended; say of which snapshots are held though they are gone.
 
-        snapshots: of the carrier, before anything was removed.
+        snapshots: of the carrier, before anything was removed. zone: in which times are told.
         """
         ended = []
         there = {stored.id for stored in snapshots}
@@ -61,8 +63,9 @@ class Rotation:
                 ended.append(str(hold.snapshot))
             elif hold.snapshot not in there:
                 self.say(
-                    f"{self.carrier}: {hold.snapshot} is gone, though it is {hold}; find out who "
-                    f"removed it, and release it: tb-keep --release {self.carrier} {hold.snapshot}"
+                    f"{self.carrier}: {hold.snapshot} is gone, though it is {hold.told(zone)}; "
+                    "find out who removed it, and release it: "
+                    f"tb-keep --release {self.carrier} {hold.snapshot}"
                 )
         return {"holds": ended} if ended else {}
 

@@ -11,7 +11,7 @@ from three_backup.catalog.stored_ids import stored_ids
 from three_backup.deciding.discovery import missing_of
 from three_backup.errors import BackupError, BrokenChainError, NothingFoundError
 from three_backup.model.objects import Carrier, can_match_below, matches
-from three_backup.model.snapshots import SnapshotId, Stored, rfc3339
+from three_backup.model.snapshots import SnapshotId, Stored, stamp
 from three_backup.restoring.unmatched import in_catalogs
 from three_backup.sources import SOURCES
 
@@ -119,7 +119,7 @@ def _of_carrier(catalog: Catalog, carrier: Carrier, wanted: Wanted) -> Iterator[
                 raise BrokenChainError(
                     "keep.broken",
                     f"{carrier}: snapshot {stored.id} cannot be restored, since that of "
-                    f"{rfc3339(missing[stored.id])} is gone on which it builds",
+                    f"{stamp(missing[stored.id])} is gone on which it builds",
                     f"hold another one: tb-list --stored --snapshots -s {wanted.pattern}",
                 )
             yield snapshot

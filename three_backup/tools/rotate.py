@@ -249,7 +249,7 @@ def _rotated(
         if in_s3:
             wal = moments.expendable(catalog, carrier, kept, invocation.say)
             removed.update(rotation.remove_wal(wal))
-            removed.update(rotation.clear_holds(snapshots, now))
+            removed.update(rotation.clear_holds(snapshots, now, host_zone(os.environ)))
             rotation.report_unclaimed()
         rotation.report_nameless(record.fields)
         return {"removed": removed}

@@ -54,7 +54,8 @@ class Foretold:
         for key in touched:
             self._going[key].carriers += 1
         kept = {verdict.snapshot for verdict in verdicts if verdict.keep}
-        self._held.update(str(hold) for snapshot, hold in held.items() if snapshot in kept)
+        staying = (hold for snapshot, hold in held.items() if snapshot in kept)
+        self._held.update(hold.told(self._zone) for hold in staying)
 
     def sentences(self) -> Iterator[str]:
         """Yield a sentence for each reason, and one on what would stay."""
