@@ -271,10 +271,10 @@ def test_the_page_shows_what_is_stored_whether_or_not_this_host_knows_it(looked_
 
 
 def test_the_last_runs_are_shown_alone(looked_at: Host) -> None:
-    outcome = looked_at.sh("tb-status --runs --html page.html")
+    outcome = looked_at.sh("tb-status --runs --html runs.html")
     assert outcome.status == 3
     assert "--runs and --html exclude one another" in outcome.stdout
-    assert not (looked_at.folder / "page.html").exists()
+    assert not (looked_at.folder / "runs.html").exists()
 
 
 def test_the_page_marks_what_is_held(host: Host) -> None:
