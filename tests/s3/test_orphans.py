@@ -1,6 +1,5 @@
 """Keys that belong to no snapshot: which are shown, and what nothing may ever remove."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -88,25 +87,22 @@ def held(store: Store) -> None:
     Catalog(store.storage).holds.put(Hold(CARRIER, BASE))
 
 
-NAMES = (local, unfinished, journal, listed, held)
+NAMES = {each.__name__: each for each in (local, unfinished, journal, listed, held)}
+"""What may name a snapshot."""
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_anything_of_ours_names_is_no_orphan(
-    store: Store, name: Callable[[Store], None]
-) -> None:
+def test_what_anything_of_ours_names_is_no_orphan(store: Store, name: str) -> None:
     store.write(f"{FOLDER}/core.pack.00001", b"x")
-    name(store)
+    NAMES[name](store)
     assert found(store) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_another_run_begins_or_ends_after_the_look_stays(
-    store: Store, name: Callable[[Store], None]
-) -> None:
+def test_what_another_run_begins_or_ends_after_the_look_stays(store: Store, name: str) -> None:
     store.write(f"{FOLDER}/core.pack.00001", b"x")
     (orphan,) = found(store)
-    name(store)
+    NAMES[name](store)
     with pytest.raises(BackupError, match="begun anew meanwhile"):
         orphans.remove(Catalog(store.storage), orphan, later(days=8))
     assert store.size(f"{FOLDER}/core.pack.00001") == 1
