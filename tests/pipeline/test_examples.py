@@ -11,11 +11,12 @@ from tests.house.test_pages import PAGES, section
 from tests.pipeline.conftest import Host
 from three_backup.demo.clickhouse import ClickhouseServer
 
-# Tested elsewhere: the demo, which takes minutes, restores of containers and clusters, settings
-# of PostgreSQL.
-_LEFT_OUT = re.compile(r"^tb-demo|^tb-restore .*(?:lxd/|--pgdata)|^\w+_command = ")
+# Tested elsewhere: the demo, which takes minutes, what needs containers, restores of clusters,
+# settings of PostgreSQL.
+_LEFT_OUT = re.compile(r"^tb-demo|lxd/container|^tb-restore .*--pgdata|^\w+_command = ")
 _SLOTS = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
 _CRONTAB = re.compile(r"(?:[\d*/]+ ){5}/usr/local/bin/")
+_OF_A_WEB_SERVER = "/var/www/html"
 _DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 
 
@@ -37,6 +38,7 @@ def shop(host_of_module: Host, clickhouse: ClickhouseServer) -> Iterator[Host]:
     for database in ("shop", "prod"):
         host.execute(f"create database {database}")
         host.execute("create table orders as select 1 as id", database)
+    host.execute("create view totals as select 1 as total", "shop")
     clickhouse.execute("create database shop")
     clickhouse.execute("create table shop.hits engine MergeTree order by id as select 1 as id")
     host.configure(wal="pull")
@@ -71,11 +73,13 @@ def test_an_example_of_a_page_works_as_it_is_printed(shop: Host, example: str) -
     if example.startswith("tb-restore postgres"):
         shop.execute("drop table orders", "shop")
     if "--before-drop" in example:
-        shop.execute("drop table orders", "shop")
+        dropped = "view totals" if example.endswith("/totals") else "table orders"
+        shop.execute(f"drop {dropped}", "shop")
         shop.good("tb-wal pull")
     shop.execute("drop database if exists shop_copy with (force)")
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    outcome = shop.sh(_DATE.sub(f"{tomorrow:%Y-%m-%d}", _CRONTAB.sub("", example, count=1)))
+    line = _CRONTAB.sub("", example, count=1).replace(_OF_A_WEB_SERVER, str(shop.folder))
+    outcome = shop.sh(_DATE.sub(f"{tomorrow:%Y-%m-%d}", line))
     assert outcome.status == 0, outcome.stderr
     if example.startswith("tb-restore"):
         field = "would_restore" if "--dry-run" in example else "restored"
