@@ -1,11 +1,13 @@
 """Archived WAL beside snapshots: it is listed, watched, and removed once no snapshot needs it."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,9 @@ from three_backup.catalog.catalog import Catalog
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
 from three_backup.keeping.moments import log_of
+from three_backup.model.local_time import local
 from three_backup.model.objects import Carrier
+from three_backup.model.schedule import host_zone
 from three_backup.sources.postgres.wal.archive import WalArchive
 from three_backup.sources.postgres.wal.names import Piece, position
 
@@ -72,6 +76,10 @@ def keys(host: Host) -> set[str]:
     return {found.key for found in store(host).all_keys("wal/")}
 
 
+def _shown(time: str) -> str:
+    return local(datetime.fromisoformat(time), host_zone(os.environ))
+
+
 def starts(host: Host) -> list[int]:
     """Return where the snapshots in S3 start, the oldest first."""
     manifests = [
@@ -92,7 +100,8 @@ def test_the_list_says_which_moments_can_be_restored(walled: Host, archiving: Ar
         found.size for found in store(walled).all_keys("wal/") if found.key.endswith(".zst")
     )
     shown = walled.good("tb-list --snapshots < /dev/null").stdout
-    assert f"\n  any moment from {window['since']} to {window['until']}\n" in shown
+    since, until = (_shown(window[end]) for end in ("since", "until"))
+    assert f"\n  any moment from {since} to {until}\n" in shown
 
     write(walled)
     archiving.catch_up(lose=True)
@@ -102,14 +111,15 @@ def test_the_list_says_which_moments_can_be_restored(walled: Host, archiving: Ar
     (window,) = record["moments"]["windows"]
     assert window["until"] <= record["moments"]["reached"]
     shown = walled.good("tb-list --stored --snapshots").stdout
-    assert f"\n  not after {window['until']}, until there is a new snapshot\n" in shown
+    assert f"\n  not after {_shown(window['until'])}, until there is a new snapshot\n" in shown
     walled.good(BACKUP)
     write(walled)
     archiving.catch_up()
     (record, *_) = walled.good("tb-list --stored --json --snapshots").records
     first, second = record["moments"]["windows"]
     shown = walled.good("tb-list --snapshots < /dev/null").stdout
-    assert f"\n  not between {first['until']} and {second['since']}\n" in shown
+    until, since = _shown(first["until"]), _shown(second["since"])
+    assert f"\n  not between {until} and {since}\n" in shown
 
 
 def test_what_no_kept_base_needs_is_removed_and_nothing_else(
