@@ -295,7 +295,7 @@ def test_a_kill_at_any_request_takes_nothing_needed_and_the_next_run_finishes(
     walled.good("tb-discover | tb-rotate")
     needed = keys(walled)
     folder = next(key for key in needed if key.endswith("reached.json")).rpartition("/")[0]
-    pieces = [Piece(1, start, start + 1024) for start in range(0, 2200 * 1024, 1024)]
+    pieces = [Piece(1, start, start + 1024) for start in range(0, 5200 * 1024, 1024)]
     bucket = store(walled)
     for piece in pieces:
         bucket.write(f"{folder}/{piece.key}", b"x")
