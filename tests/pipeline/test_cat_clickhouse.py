@@ -79,7 +79,7 @@ def test_what_the_server_refuses_is_said(chained: Host, options: str, said: str)
     assert chained.s3.secret_key not in refused.stderr
 
 
-_OLDER = """#!/bin/sh
+OLDER = """#!/bin/sh
 statement=$(cat)
 case $statement in
 *"ENGINE = Backup"*)
@@ -95,9 +95,7 @@ def test_a_server_that_cannot_attach_restores_it_for_the_moment(
 ) -> None:
     older = chained.folder / "older"
     older.mkdir()
-    (older / "clickhouse-client").write_text(
-        _OLDER.format(clickhouse.bindir / "clickhouse-client")
-    )
+    (older / "clickhouse-client").write_text(OLDER.format(clickhouse.bindir / "clickhouse-client"))
     (older / "clickhouse-client").chmod(0o755)
     environ = {"PATH": f"{older}:{chained.environ['PATH']}"}
     ((restored,),) = clickhouse.rows(_RESTORED)

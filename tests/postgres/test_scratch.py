@@ -234,7 +234,7 @@ def test_pages_that_recovery_missed_are_read_out_of_the_log(
         "WARNING:  page 0 of relation pg_tblspc/16390/PG_17_202406281/5/16391 is uninitialized\n"
         "WARNING:  page 7 of relation global/1262 does not exist\n"
     )
-    assert ScratchServer(binaries, "postgres", tmp_path, log).invalid_pages() == {
+    assert ScratchServer(binaries, "postgres", tmp_path, log, ()).invalid_pages() == {
         "base/16384/19773",
         "pg_tblspc/16390/PG_17_202406281/5/16391",
         "global/1262",

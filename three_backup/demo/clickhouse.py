@@ -85,6 +85,7 @@ class ClickhouseServer:
         request = {
             "query": statement,
             "format": "JSONCompactEachRow",
+            "database": "default",
             "user": _USER,
             "password": self.password,
             "settings": settings,

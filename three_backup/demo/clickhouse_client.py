@@ -47,6 +47,7 @@ def main(argv: Sequence[str]) -> int:
     request = {
         "query": statement,
         "format": options["format"],
+        "database": options["database"],
         "user": options["user"],
         "password": options["password"],
         "settings": options["settings"],
@@ -62,6 +63,7 @@ def main(argv: Sequence[str]) -> int:
 def _options(words: Sequence[str]) -> dict[str, Any]:
     options: dict[str, Any] = {
         "format": "TabSeparated",
+        "database": "default",
         "user": os.environ.get("CLICKHOUSE_USER", "default"),
         "password": os.environ.get("CLICKHOUSE_PASSWORD", ""),
         "host": "localhost",

@@ -1,8 +1,8 @@
 """The engine of ClickHouse (`chdb-core`) as a server on a socket, for the demo and the tests.
 
 It stays in memory between statements, so that BACKUP can go on with nobody waiting for it. Each
-connection sends one statement as a JSON object: query, format, settings, user, password. The
-answer is a status (0 or the server's error code), a line feed, and what was printed.
+connection sends one statement as a JSON object: query, format, database, settings, user, password.
+The answer is a status (0 or the server's error code), a line feed, and what was printed.
 """
 
 import json
@@ -48,6 +48,7 @@ class Engine(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             return _failure(_REFUSAL.format(request["user"]))
         connection = self._connect(self._database)
         try:
+            connection.query(f"USE `{request['database']}`")
             for name, value in request["settings"].items():
                 connection.query(f"SET {name} = '{value}'")
             printed = connection.query(request["query"].rstrip().rstrip(";"), request["format"])

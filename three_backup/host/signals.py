@@ -1,7 +1,8 @@
 """Ctrl-C, SIGTERM and SIGHUP: they unwind the stack and wake every thread that waits in pause.
 
-Whatever is cleaned up meanwhile has LAST seconds for all its waits together; the next run clears
-what is left then. A tool that is stuck, in a call that no signal interrupts, ends all the same.
+Whatever is cleaned up meanwhile has LAST seconds for all its waits together, unless a tool allows
+more; the next run clears what is left then. A tool that is stuck, in a call that no signal
+interrupts, ends all the same.
 """
 
 import os
@@ -15,8 +16,8 @@ from types import FrameType
 LAST = 5.0
 """Seconds after a signal in which servers are still waited for."""
 
-_STUCK = 12.0
-"""Seconds after a signal until the process ends, whatever it does."""
+_STUCK = 7.0
+"""Seconds after those until the process ends, whatever it does."""
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -31,6 +32,7 @@ class _Told:
 
     reason: type[BaseException] | None = None
     until: float = 0.0  # when the last wait ends, by the monotonic clock
+    last: float = LAST
 
 
 _event = threading.Event()
@@ -45,6 +47,11 @@ def listen() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _handler(KeyboardInterrupt))
     threading.Thread(target=_end_at_last, name="last resort", daemon=True).start()
+
+
+def allow(seconds: float) -> None:
+    """Give clean-up after a signal so long, for a tool that only a signal ends."""
+    _told.last = seconds
 
 
 def pause(seconds: float) -> bool:
@@ -77,7 +84,7 @@ def _handler(reason: type[BaseException]) -> Callable[[int, FrameType | None], N
         for number in _ENDING:  # a second one must not cut the unwinding short
             if callable(signal.getsignal(number)):
                 signal.signal(number, _ignore)
-        _told.reason, _told.until = reason, time.monotonic() + LAST
+        _told.reason, _told.until = reason, time.monotonic() + _told.last
         _event.set()
         raise reason
 
@@ -90,5 +97,5 @@ def _ignore(_number: int, _frame: FrameType | None) -> None:
 
 def _end_at_last() -> None:
     _event.wait()
-    time.sleep(_STUCK)
+    time.sleep(_told.last + _STUCK)
     os._exit(128 + (signal.SIGINT if _told.reason is KeyboardInterrupt else signal.SIGTERM))

@@ -212,15 +212,16 @@ class Invocation:
         self._view = view if self._is_watched or beside else None
 
     def conclude(self, *, early: bool = False) -> None:
-        """Show the view, if one is presented. early: the tool is stopped before its end."""
-        if self._view is None or (early and not (self._is_watched and self._tally.records)):
+        """Show the view, if one is presented, once. early: the tool is stopped before its end."""
+        view, self._view = self._view, None
+        if view is None or (early and not (self._is_watched and self._tally.records)):
             return
         seconds = time.monotonic() - self._started
         if self._is_watched:
-            text = self._view.text(seconds, Screen(self.width, self.coloured))
+            text = view.text(seconds, Screen(self.width, self.coloured))
             self.write(f"{line_start(sys.stdout)}{_EARLY if early else ''}{text}")
         else:
-            self.show(self._view.text(seconds, Screen()))
+            self.show(view.text(seconds, Screen()))
 
     def emit(self, record: Record) -> None:
         """Count the record and pass it on.

@@ -11,7 +11,10 @@ from three_backup.pipe import Invocation, translated
 from three_backup.restoring.restore_jobs import RestoreJobs
 from three_backup.restoring.restore_order import Party, Request, parties
 from three_backup.restoring.snapshot_finder import Held
-from three_backup.sources.looking import LookedInto, Looking
+from three_backup.sources.looking import LookedInto, Looking, Way
+
+Opened = tuple[Request, Way | BackupError]
+"""A request, and the way to what it asks for, or why there is none."""
 
 Look = Callable[[Looking, ObjectId], None]
 """Looks at an object. Raises BackupError."""
@@ -26,7 +29,8 @@ def looked_at(
         try:
             with ExitStack() as stack:
                 with translated():
-                    looking = stack.enter_context(_opened(invocation, jobs, party))
+                    stack.enter_context(party[0].held.snapshot.undisturbed())
+                    looking = stack.enter_context(_at_hand(invocation, jobs, party))
                 for object_id in list(left):
                     error = _tried(look, looking, object_id)
                     yield left.pop(object_id), error
@@ -35,11 +39,49 @@ def looked_at(
 
 
 @contextmanager
-def _opened(invocation: Invocation, jobs: RestoreJobs, party: Party) -> Iterator[Looking]:
+def opened_at_once(
+    invocation: Invocation, jobs: RestoreJobs, requests: Iterable[Request]
+) -> Iterator[list[Opened]]:
+    """Have all objects open during the block, and yield how each is reached.
+
+    The lock on their snapshots is let go as soon as they are open: hours of looking must not hold
+    up a backup.
+    """
+    with ExitStack() as stack:
+        yield [
+            outcome
+            for party in parties(requests)
+            for outcome in _opened(invocation, jobs, party, stack)
+        ]
+
+
+def _opened(
+    invocation: Invocation, jobs: RestoreJobs, party: Party, stack: ExitStack
+) -> Iterator[Opened]:
+    left = list(party)
+    try:
+        with translated(), party[0].held.snapshot.undisturbed():
+            looking = stack.enter_context(_at_hand(invocation, jobs, party))
+            while left:
+                outcome = _entered(stack, looking, left[0].held.object.id)
+                yield left.pop(0), outcome
+    except BackupError as error:
+        yield from ((request, error) for request in left)
+
+
+def _entered(stack: ExitStack, looking: Looking, object_id: ObjectId) -> Way | BackupError:
+    try:
+        return stack.enter_context(looking.opened(object_id))
+    except BackupError as error:
+        return error
+
+
+@contextmanager
+def _at_hand(invocation: Invocation, jobs: RestoreJobs, party: Party) -> Iterator[Looking]:
     """Have the objects of a party ready. The bar is gone before anything of them is seen."""
     held = party[0].held
     source = _looked_into(held)
-    with held.snapshot.undisturbed(), ExitStack() as stack:
+    with ExitStack() as stack:
         with invocation.bar(held.snapshot.carrier, None) as transfer:
             job = jobs.looks_at(party, transfer, transfer.expect)
             looking = stack.enter_context(source.look(job))

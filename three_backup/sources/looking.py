@@ -1,10 +1,10 @@
 """Looking into a snapshot: the words in which a tool asks a source, and what it answers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from three_backup.model.objects import ObjectId
 from three_backup.sources.jobs import RestoreJob
@@ -28,6 +28,15 @@ class Asked:
     limit: int | None = None  # so many rows at most
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How an open object is reached."""
+
+    command: str  # for a shell: opens a session that reads, or shows a folder
+    facts: Mapping[str, Any]  # for the record: host, port, user, database, relation, moment
+    notes: tuple[str, ...] = ()  # sentences for people
+
+
 class Looking(Protocol):
     """Objects of a snapshot that can be looked at."""
 
@@ -36,6 +45,9 @@ class Looking(Protocol):
 
     def definition(self, object_id: ObjectId) -> Iterator[bytes]:
         """Yield what makes the object, as SQL. Raises BackupError."""
+
+    def opened(self, object_id: ObjectId) -> AbstractContextManager[Way]:
+        """Let whoever runs us reach the object during the block. Raises BackupError."""
 
 
 class LookedInto(Protocol):

@@ -33,7 +33,7 @@ import os
 import sys
 import tarfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import tzinfo
@@ -43,46 +43,30 @@ from tempfile import NamedTemporaryFile, TemporaryFile
 from typing import Any, Self
 
 from three_backup import pipe
-from three_backup.catalog.catalog import Catalog
-from three_backup.errors import BackupError, Exit, UsageError, readable
-from three_backup.model.moment import Moment
+from three_backup.errors import Exit, UsageError
 from three_backup.model.objects import ObjectId
-from three_backup.model.records import Record
 from three_backup.model.schedule import host_zone
 from three_backup.pipe import Invocation, translated
-from three_backup.restoring.asked_for import asked_for, reachable
 from three_backup.restoring.looking import Look, looked_at
-from three_backup.restoring.moments import MomentFinder, moment_of
-from three_backup.restoring.restore_jobs import RestoreJobs
-from three_backup.restoring.restore_order import Request
-from three_backup.restoring.snapshot_choice import Choice
-from three_backup.restoring.snapshot_finder import Finder, Held
+from three_backup.restoring.search import Search
 from three_backup.screen.terminal import is_terminal
 from three_backup.sources.looking import Asked, Form, Looking
 
-Failure = tuple[Record, BackupError]
 _SUFFIXES: dict[str, str] = {Form.CSV: ".csv", Form.JSON: ".jsonl", Form.SQL: ".sql"}
 
 
 @dataclass(frozen=True, slots=True)
 class Args:
-    pattern: tuple[str, ...]
-    choice: Choice  # --snapshot, --at
-    moment: Moment | None  # --at, --lsn, --xid, --before-drop
-    exact: bool
+    search: Search
     asked: Asked
     definition: bool
     folder: Path | None
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any], zone: tzinfo) -> Self:
-        choice = Choice.of(arguments["--snapshot"], arguments["--at"], zone)
         folder = arguments["--dir"]
         return cls(
-            pattern=tuple(map(readable, arguments["PATTERN"])),
-            choice=choice,
-            moment=moment_of(arguments, choice),
-            exact=bool(arguments["--exact"]),
+            search=Search.of(arguments, zone),
             asked=_asked(arguments),
             definition=bool(arguments["--definition"]),
             folder=None if folder is None else Path(folder),
@@ -107,37 +91,14 @@ def main() -> int:
 def run(invocation: Invocation) -> Exit:
     args = Args.of(invocation.arguments, host_zone(os.environ))
     invocation.warn()
-    jobs = RestoreJobs(invocation, args.choice, {"exact": args.exact}, overwrite=False)
-    requests, failures = _requests(invocation, args, jobs)
+    jobs = args.search.jobs(invocation)
+    requests, failures = args.search.found(invocation, jobs)
     with _sink(invocation, args, several=len(requests) > 1) as write:
         looks = looked_at(invocation, jobs, requests, write)
         failures += [(record, error) for record, error in looks if error is not None]
     for record, error in failures:
         invocation.count(invocation.fail(record, error))
     return invocation.status
-
-
-def _requests(
-    invocation: Invocation, args: Args, jobs: RestoreJobs
-) -> tuple[list[Request], list[Failure]]:
-    """Return what is asked for, each once, and what of it cannot be had."""
-    catalogs = [reachable(invocation, catalog) for catalog in invocation.catalogs]
-    requests, failures = [], []
-    for record, held in asked_for(invocation, _finder(catalogs, args, jobs), args.pattern):
-        if isinstance(held, Held):
-            requests.append(Request(record, held, held.object.id))
-            for note in held.notes:
-                invocation.say(f"{held.object.id}: {note}")
-        elif held is not None:
-            failures.append((record, held))
-    return requests, failures
-
-
-def _finder(catalogs: Sequence[Catalog], args: Args, jobs: RestoreJobs) -> Finder | MomentFinder:
-    finder = Finder(catalogs, args.choice)
-    if args.moment is None:
-        return finder
-    return MomentFinder(catalogs, finder, args.moment, jobs.revive, exact=args.exact)
 
 
 @contextmanager

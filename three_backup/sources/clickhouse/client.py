@@ -183,6 +183,14 @@ def _silent(about: str, error: SilentError, *, answers: bool) -> BackupError:
 
 
 def _argv(comment: str | None = None) -> tuple[str, ...]:
+    settings: dict[str, object] = {**_PLAIN, "receive_timeout": _LONGEST_WAIT}
+    if comment is not None:
+        settings["log_comment"] = comment
+    options = [f"--{name}={value}" for name, value in settings.items()]
+    return (*client_argv(), *options, "--format=JSONEachRow")
+
+
+def client_argv() -> tuple[str, ...]:
     """Return argv. The client takes user and password from environment or configuration."""
     options = [
         f"{option}={os.environ[variable]}"
@@ -191,11 +199,7 @@ def _argv(comment: str | None = None) -> tuple[str, ...]:
     ]
     if os.environ.get("CLICKHOUSE_SECURE", "").lower() in _TRUE:
         options.append("--secure")
-    settings: dict[str, object] = {**_PLAIN, "receive_timeout": _LONGEST_WAIT}
-    if comment is not None:
-        settings["log_comment"] = comment
-    options += [f"--{name}={value}" for name, value in settings.items()]
-    return (_PROGRAM, *options, "--format=JSONEachRow")
+    return (_PROGRAM, *options)
 
 
 def _redaction(secrets: Iterable[str | None]) -> Callable[[str], str]:

@@ -10,11 +10,12 @@ from three_backup.command import stream
 from three_backup.errors import BackupError, UsageError
 from three_backup.model.objects import AS_BYTES, ObjectId
 from three_backup.sources.jobs import RestoreJob
-from three_backup.sources.looking import Asked, Form
+from three_backup.sources.looking import Asked, Form, Way
 from three_backup.sources.postgres.chain.opened import OpenedChain
 from three_backup.sources.postgres.connection import quoted
 from three_backup.sources.postgres.looking.files import check_stored, files_read
-from three_backup.sources.postgres.looking.reader import reader
+from three_backup.sources.postgres.looking.reader import let_reader_in, reader
+from three_backup.sources.postgres.looking.way import way
 from three_backup.sources.postgres.restoring.family import Family, read_family
 from three_backup.sources.postgres.restoring.revive import Revived, revived
 
@@ -55,8 +56,6 @@ class Rows:
     _revived: Revived
 
     def rows(self, object_id: ObjectId, asked: Asked) -> Iterator[bytes]:
-        if object_id in self._revived.failed:
-            raise _about(object_id, self._revived.failed[object_id])
         if asked.form not in tuple(Form):
             raise UsageError(
                 "cat.format", f"{asked.form!r} is not a format", "say csv, json or sql"
@@ -85,8 +84,22 @@ class Rows:
             while piece := readable.read(_PIECE):
                 yield piece
 
+    @contextmanager
+    def opened(self, object_id: ObjectId) -> Iterator[Way]:
+        family = self._family(object_id, stored=True)
+        server, database = self._revived.server, object_id.level1
+        let_reader_in(server, database, self._schemas(database))
+        yield way(server, database, family.root.source, self._revived.reached)
+
+    def _schemas(self, database: str) -> list[str]:
+        """Return the schemas of what is wanted of the database."""
+        wanted = [wanted.object for wanted in self._job.wanted]
+        return list(dict.fromkeys(one.level2 for one in wanted if one.level1 == database))
+
     def _family(self, object_id: ObjectId, *, stored: bool) -> Family:
         """Return what the object is. stored: all of its rows have to be in the snapshot."""
+        if stored and object_id in self._revived.failed:
+            raise _about(object_id, self._revived.failed[object_id])
         with self._revived.server.connect(object_id.level1) as scratch:
             family = read_family(scratch, object_id, {object_id: object_id}, self._job.landing)
             if stored:

@@ -4,14 +4,14 @@ A view runs code that its owner wrote. Where the server was restored that code m
 rights of a superuser, who starts programs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.connection import quoted
 from three_backup.sources.postgres.scratch.server import READER, ScratchServer
-from three_backup.sources.postgres.scratch.session import scratch_session
+from three_backup.sources.postgres.scratch.session import OPTIONS, scratch_session
 
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
@@ -20,21 +20,49 @@ _ROLE = quoted(READER)
 _EXISTS = "SELECT FROM pg_roles WHERE rolname = %s"
 _MAKE = f"CREATE ROLE {_ROLE} LOGIN BYPASSRLS IN ROLE pg_read_all_data"
 _LET_IN = f"GRANT CONNECT ON DATABASE {{}} TO {_ROLE}"
-_LOAD_NOTHING = "ALTER DATABASE {} RESET session_preload_libraries"
-_NOR_ANYWHERE = "ALTER ROLE ALL RESET session_preload_libraries"
-_READ_ONLY = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY"
+_NO_LIMIT = "ALTER DATABASE {} CONNECTION LIMIT -1"
+_LIBRARIES = ("session_preload_libraries", "local_preload_libraries")
+"""Lists, which cannot be set to nothing for a role: they are reset wherever they are set."""
+
+_LOAD_NOTHING = "ALTER DATABASE {} RESET {}"
+_NOR_ANYWHERE = "ALTER ROLE ALL RESET {}"
+_SET = f"ALTER ROLE {_ROLE} IN DATABASE {{}} SET {{}} = {{}}"
+_READ_ONLY = "default_transaction_read_only"
 
 
 @contextmanager
 def reader(server: ScratchServer, database: str, schema: str) -> Iterator["Connection"]:
     """Open a session of the reader, who finds names as a person in that schema does."""
+    let_reader_in(server, database, [schema])
+    with scratch_session(server.socket_folder, READER, database, superuser=False) as session:
+        session.execute(f"SET {_READ_ONLY} = on".encode())
+        session.execute(f"SET search_path = {_path([schema])}".encode(*AS_BYTES))
+        yield session
+
+
+def let_reader_in(server: ScratchServer, database: str, schemas: Sequence[str]) -> None:
+    """Let the reader in by any client, with what scratch_session() sets, in those schemas."""
+    name = quoted(database)
     with server.connect(database) as superuser:
         if superuser.execute(_EXISTS, (READER,)).fetchone() is None:
             superuser.execute(_MAKE.encode())
-        for statement in (_LET_IN, _LOAD_NOTHING, _NOR_ANYWHERE):
-            superuser.execute(statement.format(quoted(database)).encode(*AS_BYTES))
-    with scratch_session(server.socket_folder, READER, database, superuser=False) as session:
-        session.execute(_READ_ONLY)
-        path = f"SET search_path = {quoted(schema)}, public"
-        session.execute(path.encode(*AS_BYTES))
-        yield session
+        statements = [
+            *(statement.format(name) for statement in (_LET_IN, _NO_LIMIT)),
+            *(_LOAD_NOTHING.format(name, library) for library in _LIBRARIES),
+            *(_NOR_ANYWHERE.format(library) for library in _LIBRARIES),
+            *(_SET.format(name, *setting) for setting in _settings(schemas)),
+        ]
+        for statement in statements:
+            superuser.execute(statement.encode(*AS_BYTES))
+
+
+def _settings(schemas: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for name, value in OPTIONS.items():
+        if name not in (*_LIBRARIES, _READ_ONLY, "search_path"):
+            yield name, f"'{value}'"
+    yield _READ_ONLY, "on"
+    yield "search_path", _path(schemas)
+
+
+def _path(schemas: Sequence[str]) -> str:
+    return ", ".join((*map(quoted, schemas), "public"))

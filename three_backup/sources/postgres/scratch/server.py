@@ -61,6 +61,7 @@ class ScratchServer:
     superuser: str  # the name of the source's bootstrap superuser
     socket_folder: Path
     log: Path
+    users: tuple[str, ...]  # of this host: the first may log in as the superuser, all to read
 
     @property
     def pgdata(self) -> Path:
@@ -147,7 +148,9 @@ def scratch_server(
         check_tablespaces(binaries, folder / PGDATA, user)
     with ExitStack() as stack:
         sockets = _socket_folder(stack, folder, user)
-        server = ScratchServer(binaries, superuser, sockets, folder / _LOG)
+        ours = pwd.getpwuid(os.geteuid()).pw_name
+        users = (ours,) if user is None else (ours, user)
+        server = ScratchServer(binaries, superuser, sockets, folder / _LOG, users)
         settings = scratch_settings(binaries, folder / PGDATA, user)
         _configure(server, folder, settings, user)
         stack.callback(stop_server, folder / PGDATA)
@@ -217,14 +220,14 @@ def _configure(
         "ident_file": str(folder / "ident.conf"),
     }
     superuser = server.superuser.replace('"', '""')
-    ours = pwd.getpwuid(os.geteuid()).pw_name
+    known = [(server.users[0], superuser), *((name, READER) for name in server.users)]
     with acting_as(user):
         for name in ("postgresql.auto.conf", "recovery.signal", "standby.signal"):
             (pgdata / name).unlink(missing_ok=True)
         _write(pgdata / "postgresql.conf", lines_of({**settings, **places}))
         _write(folder / "hba.conf", ["local all all peer map=scratch\n"])
-        known = (f'scratch "{ours}" "{role}"\n' for role in (superuser, READER))
-        _write(folder / "ident.conf", known)
+        lines = (f'scratch "{name}" "{role}"\n' for name, role in known)
+        _write(folder / "ident.conf", lines)
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:

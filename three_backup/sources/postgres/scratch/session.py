@@ -41,7 +41,7 @@ _REFUSALS = (
     ),
 )
 _OF_SUPERUSERS = {"session_preload_libraries": ""}
-_OPTIONS = {
+OPTIONS = {
     "local_preload_libraries": "",
     "search_path": "",
     "lc_monetary": "C",
@@ -54,6 +54,8 @@ _OPTIONS = {
     "idle_session_timeout": "0",
     "row_security": "off",
 }
+"""Settings of every session."""
+
 _PLAIN_ROWS = """
 SET datestyle = ISO; SET intervalstyle = postgres; SET lc_monetary = 'C'; SET array_nulls = on;
 SET bytea_output = hex; SET xmloption = content; SET extra_float_digits = 3
@@ -121,7 +123,7 @@ def plain_rows(connection: "psycopg.Connection[Any]") -> None:
 
 
 def _options(*, superuser: bool) -> str:
-    given = {**(_OF_SUPERUSERS if superuser else {}), **_OPTIONS}
+    given = {**(_OF_SUPERUSERS if superuser else {}), **OPTIONS}
     return " ".join(f"-c {name}={value}" for name, value in given.items())
 
 
