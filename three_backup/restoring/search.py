@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any, Self
 
-from three_backup.catalog.catalog import Catalog
 from three_backup.errors import BackupError, readable
 from three_backup.model.moment import Moment
 from three_backup.model.objects import ObjectId
 from three_backup.model.records import Record
+from three_backup.model.snapshots import SnapshotId
 from three_backup.pipe import Invocation
 from three_backup.restoring.asked_for import asked_for, reachable
 from three_backup.restoring.moments import MomentFinder, moment_of
@@ -40,6 +40,16 @@ class Search:
             exact=bool(arguments["--exact"]),
         )
 
+    @classmethod
+    def at(cls, text: str | None, patterns: Sequence[str], zone: tzinfo, *, exact: bool) -> Self:
+        """Search at a snapshot or a time, whichever the text names; None: at the newest one."""
+        if text is not None and SnapshotId.parse(text) is not None:
+            choice = Choice.of(text, None, zone)
+        else:
+            choice = Choice.of(None, text, zone)
+        moment = None if choice.at is None else Moment(choice.at)
+        return cls(tuple(map(readable, patterns)), choice, moment, exact)
+
     def jobs(self, invocation: Invocation) -> RestoreJobs:
         return RestoreJobs(invocation, self.choice, {"exact": self.exact}, overwrite=False)
 
@@ -47,9 +57,8 @@ class Search:
         self, invocation: Invocation, jobs: RestoreJobs
     ) -> tuple[list[Request], list[Failure]]:
         """Return what is asked for, each once, and what of it cannot be had."""
-        catalogs = [reachable(invocation, catalog) for catalog in invocation.catalogs]
         requests, failures = dict[ObjectId, Request](), []
-        for record, held in asked_for(invocation, self._finder(catalogs, jobs), self.patterns):
+        for record, held in asked_for(invocation, self.finder(invocation, jobs), self.patterns):
             if isinstance(held, Held):
                 object_id = held.object.id
                 requests[object_id] = Request(record, held, object_id)
@@ -59,7 +68,8 @@ class Search:
                 failures.append((record, held))
         return list(requests.values()), failures
 
-    def _finder(self, catalogs: Sequence[Catalog], jobs: RestoreJobs) -> Finder | MomentFinder:
+    def finder(self, invocation: Invocation, jobs: RestoreJobs) -> Finder | MomentFinder:
+        catalogs = [reachable(invocation, catalog) for catalog in invocation.catalogs]
         finder = Finder(catalogs, self.choice)
         if self.moment is None:
             return finder

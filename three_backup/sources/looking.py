@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from three_backup.model.objects import ObjectId
+from three_backup.sources.comparing import CompareJob, Comparing
 from three_backup.sources.jobs import RestoreJob
 
 
@@ -57,4 +58,10 @@ class LookedInto(Protocol):
         """Have the wanted objects ready during the block; nothing is left of them afterwards.
 
         No live server is touched. Raises BackupError where none of them can be had.
+        """
+
+    def compare(self, job: CompareJob) -> AbstractContextManager[Comparing]:
+        """Have both moments of the wanted objects ready during the block; no server is changed.
+
+        Raises BackupError where none of them can be had.
         """

@@ -235,3 +235,30 @@ PULLED = Form(
     column=lambda record: "brought",
     right=frozenset({3, 4}),
 )
+
+
+def _compared_row(record: Record) -> Row:
+    found = record.part("difference")
+    if record.failed:
+        return record.called, "failed", "", "", ""
+    numbers = (number(found, name) for name in ("added", "removed", "changed"))
+    counts = (f"{count}" if count else "" for count in numbers)
+    return record.called, *counts, str(found.get("definition", ""))
+
+
+def _how_alike(record: Record) -> str:
+    return "equal" if record.part("difference").get("equal") else "different"
+
+
+COMPARED = Form(
+    headline=lambda sheet: (
+        f"{sheet.count('different')} of {counted(sheet.objects, 'object')} differ"
+        if sheet.count("different")
+        else "nothing differs"
+    ),
+    heading=("OBJECT", "ADDED", "REMOVED", "CHANGED", "DEFINITION"),
+    row=_compared_row,
+    column=_how_alike,
+    right=frozenset({1, 2, 3}),
+    by_carrier=False,
+)

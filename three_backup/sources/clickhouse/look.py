@@ -69,10 +69,15 @@ def _way(relation: sql.Relation) -> Way:
     return Way(shlex.join(argv), {"database": relation.database, "relation": str(relation)})
 
 
+def has_rows(job: RestoreJob, object_id: ObjectId) -> bool:
+    """Return whether the snapshot has rows of the object."""
+    (carried,) = job.chain[-1].manifest.objects
+    return object_id.subtype == "table" and stores(str(carried.facts.get("engine")))
+
+
 def _check_stored(job: RestoreJob, object_id: ObjectId) -> None:
     """Raise BackupError where the snapshot has no rows."""
-    (carried,) = job.chain[-1].manifest.objects
-    if object_id.subtype != "table" or not stores(str(carried.facts.get("engine"))):
+    if not has_rows(job, object_id):
         raise BackupError(
             "clickhouse.no_rows",
             f"{object_id}: it has no rows of its own in the snapshot",

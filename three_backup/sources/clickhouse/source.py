@@ -13,6 +13,7 @@ from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import Manifest
 from three_backup.s3.store import Store
 from three_backup.sources.base import Found, Planned, Restored, Restorer, Unreadable
+from three_backup.sources.comparing import CompareJob, Comparing
 from three_backup.sources.jobs import (
     CheckJob,
     ClearJob,
@@ -91,6 +92,11 @@ class _Look:
         from three_backup.sources.clickhouse.look import look
 
         return look(job, self.store)
+
+    def compare(self, job: CompareJob) -> AbstractContextManager[Comparing]:
+        from three_backup.sources.clickhouse.compare import compare
+
+        return compare(job, self.store)
 
 
 @dataclass(frozen=True, slots=True)

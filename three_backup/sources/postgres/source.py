@@ -11,6 +11,7 @@ from three_backup.model.kept import Kept
 from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import CarriedObject, Manifest
 from three_backup.sources.base import Found, Planned, Restored, Unreadable
+from three_backup.sources.comparing import CompareJob, Comparing
 from three_backup.sources.jobs import (
     CheckJob,
     DrillJob,
@@ -121,6 +122,11 @@ class PostgresSource:
         from three_backup.sources.postgres.looking.look import look
 
         return look(job)
+
+    def compare(self, job: CompareJob) -> AbstractContextManager[Comparing]:
+        from three_backup.sources.postgres.comparing.compare import compare
+
+        return compare(job)
 
     def log(self, job: LogJob) -> Log | None:
         from three_backup.sources.postgres.wal.windows import log

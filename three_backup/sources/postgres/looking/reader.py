@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ROLE = quoted(READER)
 _EXISTS = "SELECT FROM pg_roles WHERE rolname = %s"
 _MAKE = f"CREATE ROLE {_ROLE} LOGIN BYPASSRLS IN ROLE pg_read_all_data"
-_LET_IN = f"GRANT CONNECT ON DATABASE {{}} TO {_ROLE}"
+_LET_IN = f"GRANT CONNECT, TEMPORARY ON DATABASE {{}} TO {_ROLE}"
 _NO_LIMIT = "ALTER DATABASE {} CONNECTION LIMIT -1"
 _LIBRARIES = ("session_preload_libraries", "local_preload_libraries")
 """Lists, which cannot be set to nothing for a role: they are reset wherever they are set."""
@@ -37,6 +37,14 @@ def reader(server: ScratchServer, database: str, schema: str) -> Iterator["Conne
     with scratch_session(server.socket_folder, READER, database, superuser=False) as session:
         session.execute(f"SET {_READ_ONLY} = on".encode())
         session.execute(f"SET search_path = {_path([schema])}".encode(*AS_BYTES))
+        yield session
+
+
+@contextmanager
+def comparing(server: ScratchServer, database: str) -> Iterator["Connection"]:
+    """Open a session of the reader that may also make temporary tables, and finds no names."""
+    let_reader_in(server, database, ())
+    with scratch_session(server.socket_folder, READER, database, superuser=False) as session:
         yield session
 
 

@@ -70,7 +70,12 @@ def evaluates_code(connection: "Connection", table: int, types: Sequence[int] = 
     table: into which rows are loaded, or 0. types: of which literals are read.
     """
     given = {"table": table, "types": list(types)}
-    expressions = [text for (text,) in connection.execute(_EXPRESSIONS.encode(), given)]
+    found = connection.execute(_EXPRESSIONS.encode(), given)
+    return runs_foreign_code(connection, [text for (text,) in found])
+
+
+def runs_foreign_code(connection: "Connection", expressions: Sequence[str]) -> bool:
+    """Return whether expressions, as the catalogs store them, call what is not harmless."""
     functions = _found(_FUNCTION, expressions)
     operators = _found(_OPERATOR, expressions)
     for listed in (group for text in expressions for group in _OPERATORS.findall(text)):
