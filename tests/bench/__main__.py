@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.bench import (
     clickhouse,
     growth,
+    look,
     many_tables,
     moment,
     nothing_due,
@@ -33,6 +34,7 @@ ROWS: dict[str, Callable[[Plan], None]] = {
     "postgres-incremental": postgres.incremental,
     "small-table": small_table.run,
     "moment": moment.run,
+    "look": look.run,
     "many-tables": many_tables.run,
     "wal": wal.run,
     "upload": transfer.upload,

@@ -5,7 +5,6 @@ The peer knows no way but to restore the database, to start a server on it, and 
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,16 +64,20 @@ class _Sides:
         bars = (Bar("wall", None, (NAME,)), Bar("CPU", None, (NAME,)))
         compare(f"{title}; size: bytes read", plan.runs, runs, bars)
 
-    def cat(self, table: str) -> Callable[[], Cost]:
-        return lambda: self._looked(f"tb-cat {_OBJECT}{table} > rows && tb-diff {_OBJECT}{table}")
+    def cat(self, table: str) -> Run:
+        rows = self._made.folder / "rows.csv"
+        return lambda: self._looked(f"tb-cat {_OBJECT}{table} > {rows}", table)
 
     def diff(self) -> Cost:
-        return self._looked(f"tb-diff {_OBJECT}documents || test $? = 1")
+        return self._looked(f"tb-diff {_OBJECT}documents || test $? = 1", "documents")
 
-    def _looked(self, line: str) -> Cost:
+    def _looked(self, line: str, table: str) -> Cost:
+        """The bytes read are those of a comparison, which reads the same files."""
         self.chain.forget()
-        cost = self.chain.tools.cost(line)
-        return cost.of_size(json.loads(cost.output)["difference"]["bytes_read"])
+        told = self.chain.tools.cost(f"tb-diff {_OBJECT}{table} || test $? = 1").output
+        self.chain.forget()
+        read = json.loads(told)["difference"]["bytes_read"]
+        return self.chain.tools.cost(line).of_size(read)
 
     @property
     def _made(self) -> Cluster:

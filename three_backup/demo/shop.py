@@ -12,6 +12,8 @@ from three_backup.errors import BackupError
 
 DATABASE = "shop"
 LOST_TABLE = "payments"
+SPOILT_TABLE = "products"
+WRONG = "UPDATE products SET price = 1 WHERE price > 150"
 _ORDERS_AT_ONCE = 5
 _BREATH_SECONDS = 0.05
 
@@ -168,6 +170,12 @@ def contents(conninfo: str, table: str) -> TableContents:
         query = SQL(_CONTENTS).format(Identifier(table))
         rows, digest = connection.execute(query).fetchone() or (0, "")
     return TableContents(rows, digest)
+
+
+def execute(conninfo: str, script: str) -> None:
+    """Run statements as psql does."""
+    with _connected(conninfo) as connection:
+        connection.execute(script.encode())
 
 
 def drop(conninfo: str, table: str) -> None:

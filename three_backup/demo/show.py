@@ -65,13 +65,13 @@ class Show:
         self.aside(ran.stdout)
         return ran
 
-    def watch(self, *argv: str) -> Ran:
+    def watch(self, *argv: str, good: int = 0) -> Ran:
         """Run a tool, and show the command but not what it prints on stdout."""
         self.typed(shlex.join(argv))
-        return self.ask(*argv)
+        return self.ask(*argv, good=good)
 
-    def ask(self, *argv: str) -> Ran:
-        """Run a tool without showing the command."""
+    def ask(self, *argv: str, good: int = 0) -> Ran:
+        """Run a tool without showing the command. good: the exit status that it should have."""
         started = time.monotonic()
         with subprocess.Popen(
             argv,
@@ -81,7 +81,7 @@ class Show:
             text=True,
         ) as process:
             stdout = _output(process)
-        if process.returncode:
+        if process.returncode != good:
             self.outcome(stdout)
             raise BackupError(
                 "demo.step",

@@ -9,8 +9,8 @@ Options:
       --version  show the version
 
 Starts a PostgreSQL, a ClickHouse and an S3 server on loopback in a temporary folder, backs up a
-shop, loses a table of each and brings both back. Takes a minute or two, touches nothing else and
-cleans up.
+shop, undoes a wrong UPDATE, loses a table of each and brings both back. Takes a minute or two,
+touches nothing else and cleans up.
 """
 
 import shutil
@@ -25,13 +25,15 @@ from typing import Any, Self
 from three_backup import pipe
 from three_backup.demo import shop, visits
 from three_backup.demo.scene import BUCKET, Scene, scene
-from three_backup.demo.shop import DATABASE, LOST_TABLE, TableContents
+from three_backup.demo.shop import DATABASE, LOST_TABLE, SPOILT_TABLE, TableContents
 from three_backup.demo.show import Show
-from three_backup.errors import BackupError
+from three_backup.errors import BackupError, Exit
 from three_backup.pipe import Invocation
 from three_backup.screen import formats
 
 _LOST = f"postgres/table/{DATABASE}/public/{LOST_TABLE}"
+_SPOILT = f"postgres/table/{DATABASE}/public/{SPOILT_TABLE}"
+_MOST_LINES = 7
 _LOST_VISITS = f"clickhouse/table/default/{visits.DATABASE}/{visits.LOST_TABLE}"
 _SUFFIX = "_yesterday"
 _SECONDS_UNNOTICED = 2
@@ -96,6 +98,7 @@ def run(invocation: Invocation) -> int:
         _open(show, place, time.monotonic() - started)
         first = _back_up_everything(show)
         second = _back_up_what_changed(show, place)
+        _mend_a_wrong_update(show, place)
         before = _lose_a_table(show, place)
         restored = _bring_it_back(show, place, before)
         taken = _snapshots(show, _LOST), _snapshots(show, _LOST_VISITS)
@@ -147,6 +150,22 @@ def _back_up_what_changed(show: Show, place: Scene) -> float:
     ran = show.run("tb-run")
     show.success(f"done in {formats.duration(ran.seconds)}")
     return ran.seconds
+
+
+def _mend_a_wrong_update(show: Show, place: Scene) -> None:
+    show.step("Somebody runs a wrong UPDATE; what it did is seen and undone without a restore")
+    database = place.conninfo(DATABASE)
+    before = shop.contents(database, SPOILT_TABLE)
+    show.typed(f"psql -d {DATABASE} -c '{shop.WRONG}'")
+    shop.execute(database, shop.WRONG)
+    lines = show.watch("tb-diff", "--rows", _SPOILT, good=Exit.FAILED).stdout.splitlines()
+    show.aside("\n".join((*lines[:_MOST_LINES], f"... and {len(lines) - _MOST_LINES} more lines")))
+    show.typed(f"tb-diff --sql {_SPOILT} > mend.sql")
+    mending = show.ask("tb-diff", "--sql", _SPOILT, good=Exit.FAILED).stdout
+    show.aside(next(line for line in mending.splitlines() if line.startswith("UPDATE")))
+    show.typed(f"psql -d {DATABASE} -f mend.sql")
+    shop.execute(database, mending)
+    _compare(show, SPOILT_TABLE, before, shop.contents(database, SPOILT_TABLE))
 
 
 def _lose_a_table(show: Show, place: Scene) -> _Before:
