@@ -40,9 +40,10 @@ class Fresh:
         return self.host.good(f"set -e\n{typed}")
 
     def follow(self, section: str) -> None:
-        """Type the commands of a section of the page; each must succeed."""
+        """Type the commands of a section of the page; each must succeed, or tell a difference."""
         for command in commands(section):
-            self.host.good(command)
+            differs = " || test $? = 1" if command.startswith("tb-diff ") else ""
+            self.host.good(command + differs)
 
     def configure(self, seaweed: SeaweedServer) -> None:
         given = {
