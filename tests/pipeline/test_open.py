@@ -28,6 +28,16 @@ create view totals as select count(*) as total from orders;
 create schema "Sales = 2026";
 create table "Sales = 2026".orders as select 7 as id;
 """
+_FAILED = {
+    "v": 1,
+    "type": "postgres",
+    "subtype": "table",
+    "level1": "d",
+    "level2": "s",
+    "level3": "t",
+    "id": "postgres/table/d/s/t",
+    "error": {"tool": "tb-discover", "code": "postgres.gone", "message": "it is gone"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -195,6 +205,11 @@ def test_what_cannot_be_opened_is_said_and_nothing_is_waited_for(stored: Host) -
     outcome = stored.sh(f"tb-open {stored.table('orders')} {stored.table('nobody')}")
     assert outcome.status == 1
     assert "nobody" in outcome.stderr
+    failed = json.dumps(_FAILED)
+    for tool in ("tb-open", "tb-cat", "tb-diff"):
+        outcome = stored.sh(tool, f"{failed}\n")
+        assert outcome.status == 1
+        assert outcome.stdout in ("", f"{failed}\n")
     for span in ("soon", "0s"):
         refused = stored.sh(f"tb-open --for {span} {stored.table('orders')}")
         assert (refused.status, refused.stdout) == (2, "")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any, Self
 
-from three_backup.errors import BackupError, readable
+from three_backup.errors import readable
 from three_backup.model.moment import Moment
 from three_backup.model.objects import ObjectId
 from three_backup.model.records import Record
@@ -17,8 +17,6 @@ from three_backup.restoring.restore_jobs import RestoreJobs
 from three_backup.restoring.restore_order import Request
 from three_backup.restoring.snapshot_choice import Choice
 from three_backup.restoring.snapshot_finder import Finder, Held
-
-Failure = tuple[Record, BackupError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +53,18 @@ class Search:
 
     def found(
         self, invocation: Invocation, jobs: RestoreJobs
-    ) -> tuple[list[Request], list[Failure]]:
-        """Return what is asked for, each once, and what of it cannot be had."""
-        requests, failures = dict[ObjectId, Request](), []
+    ) -> tuple[list[Request], list[Record]]:
+        """Return what is asked for, each once, and the records of what cannot be had."""
+        requests, others = dict[ObjectId, Request](), list[Record]()
         for record, held in asked_for(invocation, self.finder(invocation, jobs), self.patterns):
             if isinstance(held, Held):
                 object_id = held.object.id
                 requests[object_id] = Request(record, held, object_id)
                 for note in held.notes:
                     invocation.say(f"{object_id}: {note}")
-            elif held is not None:
-                failures.append((record, held))
-        return list(requests.values()), failures
+            else:
+                others.append(record if held is None else invocation.fail(record, held))
+        return list(requests.values()), others
 
     def finder(self, invocation: Invocation, jobs: RestoreJobs) -> Finder | MomentFinder:
         catalogs = [reachable(invocation, catalog) for catalog in invocation.catalogs]

@@ -7,8 +7,10 @@ from datetime import datetime, tzinfo
 from three_backup.model.local_time import local
 from three_backup.model.records import Record
 from three_backup.model.snapshots import SnapshotId
-from three_backup.screen.formats import table
+from three_backup.screen.formats import table, wrapped
 from three_backup.screen.terminal import Colour, Screen, painted
+
+_WIDE = 100
 
 
 @dataclass(slots=True)
@@ -20,7 +22,7 @@ class Ways:
     _by_command: dict[str, list[Record]] = field(default_factory=dict)
 
     def add(self, record: Record) -> None:
-        if not record.failed:  # that was said on standard error
+        if "opened" in record.fields:  # what failed was said on standard error
             self._by_command.setdefault(record.fields["opened"]["command"], []).append(record)
 
     def text(self, seconds: float, screen: Screen) -> str:
@@ -33,7 +35,7 @@ class Ways:
             notes = dict.fromkeys(
                 note for one in records for note in one.fields["opened"]["notes"]
             )
-            lines = "".join(f"  {note}\n" for note in notes)
+            lines = "".join(f"{wrapped(note, screen.width or _WIDE)}\n" for note in notes)
             yield f"{shown}\n{table(rows, width=screen.width)}{lines}"
         if self._by_command:
             until = f"{local(self.until, self.zone)}, or " if self.until else ""

@@ -92,10 +92,12 @@ def run(invocation: Invocation) -> Exit:
     args = Args.of(invocation.arguments, host_zone(os.environ))
     invocation.warn()
     jobs = args.search.jobs(invocation)
-    requests, failures = args.search.found(invocation, jobs)
+    requests, others = args.search.found(invocation, jobs)
+    for record in others:
+        invocation.count(record)
     with _sink(invocation, args, several=len(requests) > 1) as write:
         looks = looked_at(invocation, jobs, requests, write)
-        failures += [(record, error) for record, error in looks if error is not None]
+        failures = [(record, error) for record, error in looks if error is not None]
     for record, error in failures:
         invocation.count(invocation.fail(record, error))
     return invocation.status

@@ -97,8 +97,8 @@ def run(invocation: Invocation) -> Exit:
 def _outcomes(invocation: Invocation, args: Args) -> Iterator[Outcome]:
     earlier = args.earlier.jobs(invocation)
     later = None if args.later is None else args.later.jobs(invocation)
-    requests, failures = args.earlier.found(invocation, earlier)
-    yield from failures
+    requests, others = args.earlier.found(invocation, earlier)
+    yield from ((record, None) for record in others)
     finder = None if args.later is None or later is None else args.later.finder(invocation, later)
     pairs: list[Pair] = []
     for request in requests:

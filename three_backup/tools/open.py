@@ -80,13 +80,11 @@ def run(invocation: Invocation) -> Exit:
     args = Args.of(invocation.arguments, zone)
     invocation.warn()
     jobs = args.search.jobs(invocation)
-    requests, failures = args.search.found(invocation, jobs)
+    requests, others = args.search.found(invocation, jobs)
     with opened_at_once(invocation, jobs, requests) as outcomes:
         until = None if args.span is None else invocation.clock() + args.span
         invocation.present(Ways(zone, until))
-        for record, error in failures:
-            invocation.emit(invocation.fail(record, error))
-        for record in _told(invocation, outcomes):
+        for record in (*others, *_told(invocation, outcomes)):
             invocation.emit(record)
         invocation.conclude()
         if any(isinstance(way, Way) for _, way in outcomes):
