@@ -28,7 +28,7 @@ from three_backup.sources.clickhouse.attempt import folder_key, links
 from three_backup.sources.postgres import index_file
 from three_backup.sources.postgres.index import INDEX
 
-REQUESTS = 40
+REQUESTS = 46
 """The most requests of the tools in one cycle, and a few more."""
 OF_CLICKHOUSE = 42
 OF_RESTORES = 16

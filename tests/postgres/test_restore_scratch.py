@@ -14,7 +14,7 @@ from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.base import Restored
 from three_backup.sources.postgres.chain.opened import OpenedChain
-from three_backup.sources.postgres.restoring import revive
+from three_backup.sources.postgres.restoring import ground
 from three_backup.sources.postgres.restoring.revive import revived
 from three_backup.sources.postgres.scratch.folder import PGDATA
 from three_backup.sources.postgres.scratch.server import ScratchServer, scratch_server
@@ -57,7 +57,7 @@ def test_many_tables_come_back_through_one_server(
         started.append("once")
         return scratch_server(*arguments)
 
-    monkeypatch.setattr(revive, "scratch_server", counted)
+    monkeypatch.setattr(ground, "scratch_server", counted)
     names = [f"part{number}" for number in range(12)]
     run(old, rare, *(f"CREATE TABLE {name} AS SELECT '{name}' AS word" for name in names))
     wanted = [beside(table(rare, name), level3=f"{name}_back") for name in names]
