@@ -80,9 +80,11 @@ def test_what_is_commented_out_in_the_example_is_the_default() -> None:
 def test_the_example_names_every_option_and_loads_with_all_of_them(
     configure: Configure, tmp_path: Path
 ) -> None:
-    assert set(OPTIONS) <= set(_OPTION.findall(EXAMPLE))
-    (tmp_path / "three_backup.key").write_text("hush")
-    (tmp_path / "three_backup.key").chmod(0o600)
+    named = set(_OPTION.findall(EXAMPLE))
+    assert set(OPTIONS) <= named | {name.removesuffix("_file") for name in named}
+    for name, secret in (("three_backup.key", "hush"), ("signing.key", "5a" * 32)):
+        (tmp_path / name).write_text(secret)
+        (tmp_path / name).chmod(0o600)
     with_all = re.sub(r"^    #{1,2} ([a-z0-9_]+: )", r"    \1", EXAMPLE, flags=re.MULTILINE)
     with_all = with_all.replace("    s3_secret_key: not-a-real-key\n", "")
     assert configure(with_all).run.hook_timeout.total_seconds() == 60

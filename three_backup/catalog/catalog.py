@@ -1,6 +1,6 @@
 """The catalog: the snapshots on this host and in S3, and their files from either."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from operator import attrgetter
@@ -11,6 +11,7 @@ from three_backup.catalog.files import Files
 from three_backup.catalog.folders import LocalStore
 from three_backup.catalog.holds import Holds
 from three_backup.catalog.hollow_memory import HollowMemory, filled
+from three_backup.catalog.signatures import ADOPT, Signatures, sentence_on
 from three_backup.errors import BackupError, ConfigurationError, ManifestError, s3_is_away
 from three_backup.host.machine import this_host
 from three_backup.model import layout
@@ -28,9 +29,16 @@ class Catalog:
     """The snapshots of one storage; S3 is contacted only when an answer needs it."""
 
     def __init__(
-        self, storage: Storage, say: Say = lambda _: None, *, adopt: bool = False
+        self,
+        storage: Storage,
+        say: Say = lambda _: None,
+        *,
+        adopt: bool = False,
+        unsigned: bool = False,
     ) -> None:
-        """say: called with a sentence when S3 keeps us waiting. adopt: see `claim`."""
+        """say: called with a sentence when S3 keeps us waiting. adopt: see `claim`. unsigned: take
+        snapshots that our keys did not sign for ours.
+        """
         self.storage = storage
         self._say = say
         self._adopt = adopt
@@ -42,6 +50,9 @@ class Catalog:
         self._unlisted: BackupError | None = None
         self._cache = ManifestCache(storage)
         self._trusts_host = True
+        self._etags: dict[str, str] = {}  # of the manifests, by key; where signatures count
+        self._signatures = Signatures.of(storage, self._cache)
+        self._takes_unsigned = unsigned
 
     @cached_property
     def s3(self) -> Store | None:
@@ -117,6 +128,10 @@ class Catalog:
             Stored(snapshot, local=snapshot in local, s3=snapshot in there) for snapshot in ordered
         ]
 
+    def foreign(self, carrier: Carrier) -> frozenset[SnapshotId]:
+        """Return the carrier's snapshots in S3 that are not signed, where signatures count."""
+        return self._foreign(carrier, self._remote_names(carrier))
+
     def filled(self, carrier: Carrier) -> list[Stored]:
         """Return the carrier's snapshots without the copies in S3 that were found hollow."""
         return filled(self.snapshots(carrier), self.hollow.of(carrier))
@@ -166,13 +181,39 @@ class Catalog:
             if file.local_only and not _is_whole(directory / file.name, file.size)
         ]
 
+    def write_manifest(self, manifest: Manifest) -> int:
+        """Write a manifest to S3, by which its snapshot is complete; return its bytes."""
+        key = layout.manifest_key(manifest.carrier, manifest.snapshot)
+        body = self._signed(key, manifest.to_json())
+        self.bucket.write(key, body)
+        return len(body)
+
+    def sign(self, carrier: Carrier, snapshot: SnapshotId) -> None:
+        """Adopt a snapshot in S3: write its manifest anew, with our signature."""
+        key = layout.manifest_key(carrier, snapshot)
+        self.bucket.write(key, self._signed(key, self.bucket.read(key)))
+        self._cache.forget(carrier, snapshot)
+
     def forget_cached(self, carrier: Carrier, snapshot: SnapshotId) -> None:
         self._cache.forget(carrier, snapshot)
+
+    def _signed(self, key: str, body: bytes) -> bytes:
+        return body if self._signatures is None else self._signatures.signed(key, body)
+
+    def _check_signature(self, key: str, body: bytes) -> None:
+        if self._signatures is None or self._takes_unsigned:
+            return
+        if not self._signatures.is_genuine(key, body):
+            raise ManifestError(
+                "manifest.unsigned",
+                f"{key}: manifest_key did not sign this manifest",
+                "find out who writes to the bucket; --unsigned restores it all the same",
+            )
 
     def _listed(self) -> dict[Carrier, str]:
         names: dict[str, list[str]] = {}
         last, found = "", []
-        for key in self.s3.all_names(f"{layout.MANIFESTS}/") if self.s3 else ():
+        for key in self._manifest_keys(self.s3, f"{layout.MANIFESTS}/") if self.s3 else ():
             folder, _, name = key.rpartition("/")
             if folder != last:
                 last, found = folder, names.setdefault(folder, [])
@@ -191,13 +232,39 @@ class Catalog:
         return self._trusts_host and not self.storage.foreign
 
     def _remote(self, carrier: Carrier) -> list[SnapshotId]:
+        found = self._remote_names(carrier)
+        if self._takes_unsigned or not found:
+            return found
+        foreign = self._foreign(carrier, found)
+        if not foreign:
+            return found
+        self._say(f"{carrier}: {sentence_on(foreign)}; {ADOPT}")
+        return [snapshot for snapshot in found if snapshot not in foreign]
+
+    def _remote_names(self, carrier: Carrier) -> list[SnapshotId]:
         if self.s3 is None:
             return []
         if self._everything is not None:
             return layout.snapshots_of(self._everything.get(carrier, ""))
         folder = f"{layout.manifest_folder(carrier)}/"
-        names = (key.removeprefix(folder) for key in self.s3.all_names(folder))
+        names = (key.removeprefix(folder) for key in self._manifest_keys(self.s3, folder))
         return layout.snapshots_of("/".join(name for name in names if "/" not in name))
+
+    def _manifest_keys(self, store: Store, folder: str) -> Iterator[str]:
+        """Yield the keys in a folder; where signatures count, their ETags are noted."""
+        if self._signatures is None:
+            yield from store.all_names(folder)
+            return
+        for key, etag in store.all_etags(folder):
+            self._etags[key] = etag
+            yield key
+
+    def _foreign(self, carrier: Carrier, snapshots: Sequence[SnapshotId]) -> frozenset[SnapshotId]:
+        if self._signatures is None or not snapshots:
+            return frozenset()
+        keys = {snapshot: layout.manifest_key(carrier, snapshot) for snapshot in snapshots}
+        etags = {snapshot: self._etags.get(key, "") for snapshot, key in keys.items()}
+        return self._signatures.foreign(self.bucket, carrier, etags)
 
     def _remote_manifest(self, carrier: Carrier, snapshot: SnapshotId) -> Manifest:
         cached = self._cache.read(carrier, snapshot) if self._trusts_host else None
@@ -205,6 +272,7 @@ class Catalog:
             return cached
         key = layout.manifest_key(carrier, snapshot)
         body = self.bucket.read(key)
+        self._check_signature(key, body)
         manifest = Manifest.from_json(body, key)
         if manifest.carrier != carrier or manifest.snapshot != snapshot:
             raise ManifestError(

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from three_backup.host.locks import IfRunning
 from three_backup.model.bandwidth import Bandwidth
 from three_backup.model.schedule import Cron
+from three_backup.model.signing import Keyring
 from three_backup.model.stages import TARGETS, Stage
 from three_backup.model.wal import Wal
 
@@ -213,6 +214,7 @@ OPTIONS: Mapping[str, Option] = {
     "s3_storage_class": Option(_text),
     "s3_ca_file": Option(_folder),
     "s3_timeout": Option(duration),
+    "manifest_key": Option(Keyring.parse, secret=True),
     "server_timeout": Option(_patience, Scope.SOURCE, alias="clickhouse_timeout"),
     "compression_level": Option(_level, Scope.SOURCE),
     "clickhouse_named_collection": Option(_collection, Scope.SOURCE),

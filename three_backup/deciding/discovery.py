@@ -10,6 +10,7 @@ from three_backup.catalog.carriers import can_hold, record_of
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.holds import Hold
 from three_backup.catalog.hollow_memory import filled
+from three_backup.catalog.signatures import all_unsigned
 from three_backup.config import Configuration
 from three_backup.errors import BackupError
 from three_backup.model.dependencies import missing_links
@@ -116,6 +117,8 @@ def _stored(
         for carried in manifest.objects:
             newest[carried.id] = carried
             holders.setdefault(carried.id, []).append(described)
+    if not snapshots and (foreign := catalog.foreign(carrier)):
+        yield record_of(carrier), all_unsigned(carrier, foreign)
     for object_id, carried in newest.items():
         if selected(patterns, str(object_id)):
             record = Record.of(

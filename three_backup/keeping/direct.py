@@ -10,7 +10,6 @@ from typing import Any, ClassVar, NoReturn
 from three_backup.catalog.catalog import Catalog
 from three_backup.errors import BackupError
 from three_backup.keeping import removal
-from three_backup.model import layout
 from three_backup.model.findings import Finding
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId, Stored
@@ -88,7 +87,7 @@ class DirectKeeping:
 def _commit(catalog: Catalog, manifest: Manifest) -> None:
     """Write the manifest, the last of all keys, then remove the journals of the snapshot."""
     carrier, snapshot = manifest.carrier, manifest.snapshot
-    catalog.bucket.write(layout.manifest_key(carrier, snapshot), manifest.to_json())
+    catalog.write_manifest(manifest)
     shutil.rmtree(catalog.local.journals(carrier, snapshot))
     with suppress(OSError):  # other snapshots have journals in it
         catalog.local.journals(carrier).rmdir()

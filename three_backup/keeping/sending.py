@@ -89,11 +89,10 @@ class Sending:
         )
 
     def _commit(self, stored: Manifest, resumed: int) -> Sent:
-        body = stored.to_json()
-        self.catalog.bucket.write(layout.manifest_key(stored.carrier, stored.snapshot), body)
+        written = self.catalog.write_manifest(stored)
         for file in sent_files(stored):
             forget(self._journal(file.name))
-        return Sent(sum(file.size for file in sent_files(stored)) + len(body), resumed)
+        return Sent(sum(file.size for file in sent_files(stored)) + written, resumed)
 
     def _journal(self, name: str) -> Path:
         journals = self.catalog.local.journals(self.manifest.carrier, self.manifest.snapshot)

@@ -1,6 +1,6 @@
 """Looks up what a list shows of each carrier: stages, drills, snapshots."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +17,7 @@ from three_backup.errors import BackupError
 from three_backup.keeping import moments
 from three_backup.model.objects import Carrier
 from three_backup.model.records import Record
+from three_backup.model.snapshots import SnapshotId
 from three_backup.pipe import Invocation, translated
 from three_backup.sources.logged import Log
 from three_backup.watching.proved import Proved
@@ -83,7 +84,8 @@ def _looked_up(
 def _snapshots(
     catalog: Catalog, carrier: Carrier, now: datetime, errors: list[BackupError]
 ) -> tuple[Sequence[Mapping[str, Any]], Log | None]:
-    snapshots, hollow, held, found, log = catalog.snapshots(carrier), {}, {}, [], None
+    snapshots, hollow, held, log = catalog.snapshots(carrier), {}, {}, None
+    found: list[Mapping[str, Any]] = []
     with _collected(errors):
         held = catalog.holds.in_force(carrier, now)
     with _collected(errors):
@@ -96,8 +98,21 @@ def _snapshots(
                 discovery.describe(stored, manifest, missing, hollow, held.get(stored.id))
             )
     with _collected(errors):
+        found = _with_foreign(found, catalog.foreign(carrier))
+    with _collected(errors):
         log = moments.log_of(catalog, carrier, filled(snapshots, hollow))
     return found, log
+
+
+def _with_foreign(
+    described: Sequence[Mapping[str, Any]], foreign: Collection[SnapshotId]
+) -> list[Mapping[str, Any]]:
+    """Add what our keys did not sign; nothing that it says of itself is told."""
+    others = (
+        {"id": str(snapshot), "kind": snapshot.kind, "size": 0, "place": ["s3"], "foreign": True}
+        for snapshot in foreign
+    )
+    return sorted([*described, *others], key=lambda fields: str(fields["id"]))
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 
 from three_backup.errors import ManifestError, UsageError
 from three_backup.model.objects import Carrier, ObjectId
+from three_backup.model.signing import plain
 
 MANIFEST_VERSION = 1
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -245,6 +246,7 @@ def _sealed(fields: Mapping[str, Any]) -> bytes:
 
 
 def _check_seal(body: bytes) -> None:
+    body = plain(body)
     seal = _SEALED.search(body)
     if seal and hashlib.sha256(body[: seal.start()] + b"}\n").hexdigest() != seal[1].decode():
         raise ValueError("its sha256 is another")

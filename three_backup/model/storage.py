@@ -4,6 +4,8 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
+from three_backup.model.signing import Keyring
+
 
 @dataclass(frozen=True, slots=True)
 class Storage:
@@ -20,6 +22,7 @@ class Storage:
     addressing_style: str = "path"
     storage_class: str | None = None
     ca_file: Path | None = None  # certificates of the authorities to trust; None: the usual ones
+    manifest_key: Keyring | None = None  # None: manifests are not signed
     timeout: timedelta = timedelta(minutes=5)  # how long a request is repeated
     # The prefix is another host's: it is only read, and local_dir holds no snapshot of it.
     foreign: bool = False

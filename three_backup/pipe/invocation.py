@@ -107,8 +107,9 @@ class Invocation:
         if self.s3_prefix is not None:
             storage = storage.of_another_host(self.s3_prefix)
         if storage not in self._catalogs:
-            adopt = bool(self.arguments.get("--adopt"))
-            self._catalogs[storage] = Catalog(storage, self.say, adopt=adopt)
+            given = self.arguments.get
+            adopt, unsigned = bool(given("--adopt")), bool(given("--unsigned") or given("--sign"))
+            self._catalogs[storage] = Catalog(storage, self.say, adopt=adopt, unsigned=unsigned)
         return self._catalogs[storage]
 
     @property

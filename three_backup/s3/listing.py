@@ -12,6 +12,7 @@ _OPENED, _CLOSED = b"<Contents>", b"</Contents>"
 _KEY = re.compile("<Key>([^<]*)</Key>")
 _SIZE = re.compile("<Size>([0-9]+)</Size>")
 _MODIFIED = re.compile("<LastModified>([^<]*Z)</LastModified>")
+_ETAG = re.compile("<ETag>([^<]*)</ETag>")
 _CONTENTS = "Contents"
 
 
@@ -50,6 +51,22 @@ def keys(answer: Mapping[str, Any]) -> Sequence[str]:
     return [found["Key"] for found in contents]
 
 
+def etags(answer: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+    """Return the keys of an answer to ListObjectsV2, each with what changes when it is rewritten.
+
+    That is the ETag; where a server tells none, size and time have to do.
+    """
+    contents = answer.get(_CONTENTS, ())
+    if isinstance(contents, _Contents):
+        found = contents.etags()
+    else:
+        found = [entry["ETag"] for entry in contents if "ETag" in entry]
+    names = keys(answer)
+    if len(found) != len(names):
+        found = [f"{entry.size} {entry.modified}" for entry in entries(answer)]
+    return list(zip(names, found, strict=True))
+
+
 def entries(answer: Mapping[str, Any]) -> Sequence[ListedKey]:
     """Return the keys of an answer to ListObjectsV2 with their sizes and times.
 
@@ -74,6 +91,9 @@ class _Contents:
             raise ValueError("an entry of no key, or of several, or no entry at all")
         self.keys: list[str] = _unescaped(found) if "&" in text else found
         self._text = text
+
+    def etags(self) -> list[str]:
+        return _ETAG.findall(self._text)
 
     def entries(self) -> list[ListedKey]:
         sizes = map(int, _SIZE.findall(self._text))

@@ -106,6 +106,12 @@ class Store:
         for answer in self.pages(prefix):
             yield from (key[start:] for key in listing.keys(answer))
 
+    def all_etags(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """Yield the names of all_keys with their ETags, as `listing.etags` has them."""
+        start = len(self._full(""))
+        for answer in self.pages(prefix):
+            yield from ((key[start:], etag) for key, etag in listing.etags(answer))
+
     def folders(self, prefix: str) -> Iterator[str]:
         """Yield the names of the folders directly in prefix, which ends in a slash."""
         start = len(self._full(prefix))

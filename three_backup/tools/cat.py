@@ -16,6 +16,7 @@ Options:
       --limit N          so many rows at most
       --definition       what makes the object, as SQL, instead of its rows
       --dir DIR          a file for each object in DIR, instead of standard output
+      --unsigned         take what manifest_key did not sign, too
       --s3-prefix NAME   what another host backed up, below its s3_prefix
       --progress WHEN    draw a bar: auto, always or never [default: auto]
   -c, --config FILE      the configuration

@@ -11,6 +11,7 @@ Options:
       --definition      print how what makes the objects differs
       --sql             print SQL that turns the later state into the earlier one
       --json            records on a terminal, too, in place of a table
+      --unsigned        take what manifest_key did not sign, too
       --s3-prefix NAME  what another host backed up, below its s3_prefix
       --progress WHEN   draw a bar: auto, always or never [default: auto]
   -c, --config FILE     the configuration

@@ -11,6 +11,7 @@ Options:
       --before-drop      as it was just before it was dropped, or else truncated
       --exact            fail where just that moment cannot be had
       --for SPAN         close it after so long: 30m, 2h, 1d; without it, when told to end
+      --unsigned         take what manifest_key did not sign, too
       --s3-prefix NAME   what another host backed up, below its s3_prefix
       --json             records on a terminal, too
       --progress WHEN    draw a bar: auto, always or never [default: auto]

@@ -27,6 +27,7 @@ Options:
       --pgdata-owner USER     whose DIR shall be, if root restores it
       --verify                compare all bytes with PostgreSQL's own program before they are used
       --tablespace-mapping MAPPING  OLD=NEW: a tablespace of it goes to NEW; repeatable
+      --unsigned              take what manifest_key did not sign, too
       --s3-prefix NAME        what another host backed up, below its s3_prefix
       --json                  records on a terminal, too, and the summary beside them
       --progress WHEN         draw a bar: auto, always or never [default: auto]

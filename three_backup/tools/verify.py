@@ -8,6 +8,7 @@ Options:
       --oldest-first    begin with what was proved longest ago, or never
       --between         a moment between snapshots, drawn at random, by PostgreSQL's log
       --content         read every row to its end, and compare with the last drill
+      --sign            adopt what manifest_key did not sign, once all of it was read
       --read-only       read all that is stored and compare hashes, restore nothing
       --json            records on a terminal, too, in place of a table
       --progress WHEN   draw a bar: auto, always or never [default: auto]
@@ -42,6 +43,7 @@ from three_backup.model.records import error_fields
 from three_backup.model.schedule import host_zone
 from three_backup.model.snapshots import CarriedObject, exactly
 from three_backup.pipe import Invocation, sample_size, translated
+from three_backup.restoring.adopting import adopted
 from three_backup.restoring.drawn_moments import Place, drawn
 from three_backup.restoring.drill_memory import Memory, compared
 from three_backup.restoring.drill_requests import DrillRequest, asked_for
@@ -63,9 +65,14 @@ class Args:
     between: bool
     content: bool
     read_only: bool
+    sign: bool
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self:
+        if arguments["--sign"] and not arguments["PATTERN"]:
+            raise UsageError(
+                "verify.sign", "--sign adopts nothing that is not named", "name all: '*'"
+            )
         if arguments["--between"] and arguments["--read-only"]:
             raise UsageError(
                 "verify.choice",
@@ -79,6 +86,7 @@ class Args:
             between=bool(arguments["--between"]),
             content=bool(arguments["--content"]),
             read_only=bool(arguments["--read-only"]),
+            sign=bool(arguments["--sign"]),
         )
 
     @property
@@ -93,11 +101,16 @@ def main() -> int:
 def run(invocation: Invocation) -> None:
     args = Args.of(invocation.arguments)
     invocation.warn()
-    invocation.present(Sheet(VERIFIED))
+    if not args.sign:
+        invocation.present(Sheet(VERIFIED))
     catalogs = [invocation.catalog(storage) for storage in invocation.configuration.storages()]
     for catalog in catalogs:
         _ = catalog.bucket  # raises without a bucket: what lies in S3 is to be proved
         catalog.leave_out_local()
+    if args.sign:
+        for record, error in adopted(invocation, catalogs, args.pattern):
+            invocation.emit(record if error is None else invocation.fail(record, error))
+        return
     memory = Memory(invocation)
     groups: dict[Any, list[DrillRequest]] = {}
     for request in _chosen(args, memory, asked_for(invocation, catalogs, args.pattern)):

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.drills import Drills, Proof
 from three_backup.catalog.hollow_memory import sentence_on
+from three_backup.catalog.signatures import sentence_on as unsigned
 from three_backup.config import Configuration
 from three_backup.config.settings import Settings
 from three_backup.deciding.due import Clock
@@ -100,6 +101,8 @@ class Watch:
             *(Trouble(Level.WARNING, sentence) for sentence in sentences),
             *self._troubles(carrier, log),
         ]
+        if foreign := catalog.foreign(carrier):
+            alarms.append(Trouble(Level.CRITICAL, unsigned(foreign)))
         judged = self._judged(carrier, snapshots, settings, made, alarms)
         if gone or not settings:
             judged = replace(

@@ -19,6 +19,7 @@ complete -c tb-diff -l rows -d 'print the rows in which they differ, each with a
 complete -c tb-diff -l definition -d 'print how what makes the objects differs'
 complete -c tb-diff -l sql -d 'print SQL that turns the later state into the earlier one'
 complete -c tb-diff -l json -d 'records on a terminal, too, in place of a table'
+complete -c tb-diff -l unsigned -d 'take what manifest_key did not sign, too'
 complete -c tb-diff -l s3-prefix -x -d 'what another host backed up, below its s3_prefix'
 complete -c tb-diff -l progress -x -a 'auto always never' -d 'draw a bar: auto, always or never [default: auto]'
 complete -c tb-diff -s c -l config -r -F -d 'the configuration'

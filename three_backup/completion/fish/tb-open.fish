@@ -19,6 +19,7 @@ complete -c tb-open -l xid -x -d 'as it was when this transaction of PostgreSQL 
 complete -c tb-open -l before-drop -d 'as it was just before it was dropped, or else truncated'
 complete -c tb-open -l exact -d 'fail where just that moment cannot be had'
 complete -c tb-open -l for -x -d 'close it after so long: 30m, 2h, 1d; without it, when told to end'
+complete -c tb-open -l unsigned -d 'take what manifest_key did not sign, too'
 complete -c tb-open -l s3-prefix -x -d 'what another host backed up, below its s3_prefix'
 complete -c tb-open -l json -d 'records on a terminal, too'
 complete -c tb-open -l progress -x -a 'auto always never' -d 'draw a bar: auto, always or never [default: auto]'

@@ -1,0 +1,148 @@
+"""Who may write to the bucket, but lacks the key, cannot pass a snapshot off as this host's."""
+
+import hashlib
+import json
+
+import pytest
+
+from tests.pipeline.conftest import Host, store
+from three_backup.model.signing import Keyring
+
+_KEY, _NEW = "11" * 32, "22" * 32
+
+
+class Signing(Host):
+    """A host with a table that is stored, whose manifests are signed."""
+
+    def sign_with(self, *keys: str) -> None:
+        (self.folder / "signing.key").write_text("\n".join(keys))
+        (self.folder / "signing.key").chmod(0o600)
+        self.configure(manifest_key_file=self.folder / "signing.key" if keys else None)
+
+    @property
+    def orders(self) -> str:
+        return self.table("orders")
+
+    def manifests(self) -> list[str]:
+        return sorted(store(self).all_names("manifests/"))
+
+    def snapshots(self) -> dict[str, dict[str, object]]:
+        listed = self.sh("tb-list --stored --snapshots --json -s postgres").records
+        found = (snapshot for record in listed for snapshot in record.get("snapshots", ()))
+        return {str(snapshot["id"]): snapshot for snapshot in found}
+
+
+@pytest.fixture
+def signing(host: Host) -> Signing:
+    host.__class__ = Signing
+    assert isinstance(host, Signing)
+    host.sign_with(_KEY)
+    host.execute("create table orders as select n as id from generate_series(1, 100) n")
+    host.good("tb-run")
+    return host
+
+
+def _forged(body: bytes, **changes: object) -> bytes:
+    """Return a manifest as an attacker writes it: everything fits, but the signature."""
+    fields = json.loads(body) | changes
+    fields.pop("sha256")
+    signature = fields.pop("signature", None)
+    core = json.dumps(fields, separators=(",", ":"), ensure_ascii=False).encode()
+    digest = hashlib.sha256(core + b"\n").hexdigest()
+    sealed = core[:-1] + b',"sha256":"%s"}\n' % digest.encode()
+    if signature is None:
+        return sealed
+    return sealed[:-2] + b',"signature":"%s"}\n' % str(signature).encode()
+
+
+def test_a_forged_base_is_foreign_to_every_tool(signing: Signing) -> None:
+    """It is newer than ours, so that retention would make room for it and a restore take it."""
+    (key,) = signing.manifests()
+    forged = key.replace(key.rpartition("/")[2], "20990101T000000Z-base.json")
+    body = _forged(
+        store(signing).read(key), snapshot="20990101T000000Z-base", time="2099-01-01T00:00:00Z"
+    )
+    store(signing).write(forged, body)
+    signing.wipe()
+    assert signing.snapshots()["20990101T000000Z-base"]["foreign"] is True
+    status = signing.sh("tb-status --json -s postgres")
+    assert status.status == 2
+    assert "20990101T000000Z-base is not signed by manifest_key" in status.stdout
+    signing.execute("drop table orders")
+    outcome = signing.sh(f"tb-restore {signing.orders}")
+    assert outcome.records[0]["restored"]["snapshot"] == key.rpartition("/")[2][:-5]
+    assert "not signed by manifest_key" in outcome.stderr
+    assert signing.sh(f"tb-restore --snapshot 20990101T000000Z-base {signing.orders}").status == 1
+    planned = signing.sh("tb-discover -s postgres | tb-plan --base | tb-snapshot | tb-upload")
+    assert planned.status == 0
+    rotated = signing.sh("tb-discover -s postgres | tb-rotate")
+    assert rotated.status == 0
+    assert set(signing.manifests()) >= {key, forged}  # neither counted nor touched
+
+
+def test_a_manifest_that_is_changed_in_its_place_is_not_restored(signing: Signing) -> None:
+    (key,) = signing.manifests()
+    body = store(signing).read(key)
+    signing.good("tb-list --snapshots")  # remembered as genuine
+    signing.wipe()
+    signing.good("tb-list --stored --snapshots")  # and read into the cache
+    store(signing).write(key, _forged(body, source_size=1))
+    outcome = signing.sh(f"tb-cat {signing.orders}")
+    assert (outcome.status, outcome.stdout) == (1, "")
+    assert "not signed by manifest_key" in outcome.stderr
+    assert len(signing.sh(f"tb-cat --unsigned {signing.orders}").stdout.splitlines()) == 101
+    store(signing).write(key, body)
+    assert len(signing.good(f"tb-cat {signing.orders}").stdout.splitlines()) == 101
+
+
+def test_a_genuine_manifest_counts_in_its_own_place_alone(signing: Signing) -> None:
+    """Replayed as a newer snapshot, or below the prefix of another host."""
+    (key,) = signing.manifests()
+    body = store(signing).read(key)
+    store(signing).write(key.replace("/2026", "/2098"), body)
+    assert [fields.get("foreign") for fields in signing.snapshots().values()] == [None, True]
+    other = Keyring.parse(_KEY)
+    assert other.is_genuine(body, f"host/{key}")
+    assert not other.is_genuine(body, f"other/{key}")
+
+
+def test_what_is_older_than_the_key_is_adopted_once_it_was_read(signing: Signing) -> None:
+    signing.sign_with()
+    signing.execute("insert into orders values (101)")
+    signing.good("tb-discover -s postgres | tb-snapshot --incremental | tb-upload")
+    signing.wipe()
+    signing.sign_with(_NEW)  # the old key is lost as well
+    assert signing.snapshots() == {}
+    assert "not signed by manifest_key" in signing.sh("tb-list --stored -s postgres").stderr
+    assert signing.sh(f"tb-cat {signing.orders}").status == 1
+    assert signing.sh("tb-verify --sign").status == 2
+    (record,) = signing.sh("tb-verify --sign 'postgres/*'").records
+    assert len(record["signed"]) == 2
+    assert [fields.get("foreign") for fields in signing.snapshots().values()] == [None, None]
+    signing.wipe()
+    assert len(signing.good(f"tb-cat {signing.orders}").stdout.splitlines()) == 102
+    assert "signed" not in signing.sh("tb-verify --sign 'postgres/*'").stdout
+
+
+def test_what_is_damaged_is_not_adopted(signing: Signing) -> None:
+    signing.sign_with(_NEW)
+    signing.wipe()
+    found = store(signing).keys("data/")
+    name = max(found, key=lambda entry: entry.size).key
+    body = bytearray(store(signing).read(name))
+    body[len(body) // 2] ^= 1
+    store(signing).write(name, bytes(body))
+    outcome = signing.sh("tb-verify --sign 'postgres/*'")
+    assert outcome.status == 1
+    assert signing.snapshots() == {}
+
+
+def test_a_new_key_above_the_old_one_keeps_all_that_is_stored(signing: Signing) -> None:
+    signing.sign_with(_NEW, _KEY)
+    signing.execute("insert into orders values (101)")
+    signing.good("tb-discover -s postgres | tb-snapshot --incremental | tb-upload")
+    signing.wipe()
+    assert len(signing.good(f"tb-cat {signing.orders}").stdout.splitlines()) == 102
+    signing.sign_with(_NEW)  # the old one is taken out too early
+    found = {fields["kind"]: fields.get("foreign") for fields in signing.snapshots().values()}
+    assert found == {"base": True, "incremental": None}

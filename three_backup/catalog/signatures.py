@@ -1,0 +1,115 @@
+"""Tells genuine snapshots in S3, which this host's keys signed, from foreign ones.
+
+Anybody who may write to the bucket can put a manifest there. A manifest is read once; that it was
+genuine is remembered on this host until its ETag is another.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from three_backup.catalog.cache import ManifestCache, folder_of
+from three_backup.errors import BackupError
+from three_backup.host.durable import write_durably
+from three_backup.model import layout
+from three_backup.model.objects import Carrier
+from three_backup.model.signing import Keyring
+from three_backup.model.snapshots import SnapshotId
+from three_backup.model.storage import Storage
+from three_backup.s3.failures import MissingError
+from three_backup.s3.store import Store
+
+ADOPT = "tb-verify --sign adopts what is yours"
+
+
+@dataclass(frozen=True, slots=True)
+class Signatures:
+    """The signatures of the manifests below one prefix."""
+
+    storage: Storage
+    keyring: Keyring
+    cache: ManifestCache
+    _foreign: dict[Carrier, frozenset[SnapshotId]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, storage: Storage, cache: ManifestCache) -> "Signatures | None":
+        """Return them; None where they do not count."""
+        keyring = storage.manifest_key
+        return None if keyring is None else cls(storage, keyring, cache)
+
+    def foreign(
+        self, store: Store, carrier: Carrier, etags: Mapping[SnapshotId, str]
+    ) -> frozenset[SnapshotId]:
+        """Return the snapshots whose manifests no key of ours signed. etags: of the manifests."""
+        if carrier not in self._foreign:
+            self._foreign[carrier] = self._told_apart(store, carrier, etags)
+        return self._foreign[carrier]
+
+    def signed(self, key: str, body: bytes) -> bytes:
+        return self.keyring.signed(body, self._place(key))
+
+    def is_genuine(self, key: str, body: bytes) -> bool:
+        return self.keyring.is_genuine(body, self._place(key))
+
+    def _told_apart(
+        self, store: Store, carrier: Carrier, etags: Mapping[SnapshotId, str]
+    ) -> frozenset[SnapshotId]:
+        before = self._remembered(carrier)
+        genuine = {
+            snapshot: etag
+            for snapshot, etag in etags.items()
+            if before.get(str(snapshot)) == etag or self._read(store, carrier, snapshot)
+        }
+        known = {str(snapshot): etag for snapshot, etag in genuine.items()}
+        if known != before:
+            self._remember(carrier, known)
+        return frozenset(etags.keys() - genuine.keys())
+
+    def _read(self, store: Store, carrier: Carrier, snapshot: SnapshotId) -> bool:
+        """Return whether the manifest in S3 is genuine; then it is the one in the cache."""
+        key = layout.manifest_key(carrier, snapshot)
+        self.cache.forget(carrier, snapshot)
+        try:
+            body = store.read(key)
+        except MissingError:
+            return False
+        if not self.is_genuine(key, body):
+            return False
+        self.cache.keep(carrier, snapshot, body)
+        return True
+
+    def _remembered(self, carrier: Carrier) -> Mapping[str, str]:
+        try:
+            fields = json.loads(self._path(carrier).read_bytes())
+            return dict(fields["etags"]) if fields["keys"] == self.keyring.id else {}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
+    def _remember(self, carrier: Carrier, etags: Mapping[str, str]) -> None:
+        # A user who may only read goes without the memory.
+        if not os.access(self.storage.local_dir, os.W_OK):
+            return
+        path = self._path(carrier)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fields = {"v": 1, "keys": self.keyring.id, "etags": etags}
+        write_durably(path, json.dumps(fields).encode() + b"\n")
+
+    def _path(self, carrier: Carrier) -> Path:
+        return folder_of(self.storage) / "signed" / f"{layout.path(carrier)}.json"
+
+    def _place(self, key: str) -> str:
+        return f"{self.storage.prefix}/{key}"
+
+
+def sentence_on(foreign: Iterable[SnapshotId]) -> str:
+    """Say of the foreign snapshots of a carrier, at least one, that they are left alone."""
+    ordered = sorted(foreign, key=lambda snapshot: snapshot.time)
+    others = f" and {len(ordered) - 1} before it are" if len(ordered) > 1 else " is"
+    return f"{ordered[-1]}{others} not signed by manifest_key: somebody else may have written that"
+
+
+def all_unsigned(carrier: Carrier, foreign: Iterable[SnapshotId]) -> BackupError:
+    """Return the error that a carrier has foreign snapshots alone."""
+    return BackupError("catalog.unsigned", f"{carrier}: {sentence_on(foreign)}", ADOPT)
