@@ -28,7 +28,7 @@ class Lab:
         self._machine = machine
         self._calls = folder / f"calls-{daemon}"
         self.bindir.mkdir()
-        for name in (self.words.client, "zfs", "zpool"):
+        for name in (self.words.client, "zfs", "zpool", "unshare"):
             program = self.bindir / name
             program.write_text(
                 _PROGRAM.format(
@@ -54,7 +54,7 @@ class Lab:
 
     @contextmanager
     def calls(self) -> Iterator[list[list[str]]]:
-        """Yield a list that holds, after the block, the `lxc`, `zfs` and `zpool` calls in it."""
+        """Yield a list that holds, after the block, the calls of stand-ins in it."""
         seen: list[list[str]] = []
         before = len(self._logged())
         yield seen

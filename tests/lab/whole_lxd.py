@@ -21,6 +21,7 @@ _ON_LAB = "lab: Lab"
 PROVED = (
     "three_backup/sources/lxd",
     "three_backup/keeping",
+    "three_backup/tree",
     "tests/lab",
     "tests/lxd/conftest.py",
     "tests/lxd/inside.py",

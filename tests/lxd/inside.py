@@ -1,8 +1,14 @@
 """Make and inspect what the lab's LXD holds, with its own programs and never with ours."""
 
+import io
 import json
+import shlex
+import sys
+import tarfile
+from pathlib import Path
 from typing import Any
 
+import three_backup
 from tests.lab.lab import Lab
 
 _TREE = """
@@ -68,3 +74,23 @@ def points(lab: Lab, dataset: str) -> list[str]:
     """Return the snapshots of a dataset, oldest first."""
     listed = lab.sh(f"zfs list -Ho name -s createtxg -t snapshot -d 1 {dataset}")
     return [line.partition("@")[2] for line in listed.split()]
+
+
+_READER = ("__init__.py", "errors.py", "command", "host", "tree")
+_INSTALL = """
+set -e
+mkdir -p {folder}
+for python in {python} {folder}/python3; do ln -sf /usr/bin/python3 $python; done
+tar -xf - -C "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+"""
+
+
+def install_tree_reader(lab: Lab) -> None:
+    """Install the program that reads trees, where this host's Python would find it."""
+    package, packed = Path(three_backup.__file__).parent, io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        for name in _READER:
+            tar.add(package / name, f"three_backup/{name}")
+    python = Path(sys.executable)
+    line = _INSTALL.format(folder=shlex.quote(str(python.parent)), python=shlex.quote(str(python)))
+    lab.sh(line, packed.getvalue())

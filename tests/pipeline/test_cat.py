@@ -241,3 +241,10 @@ def test_while_s3_is_away_what_lies_here_is_shown(host: Host) -> None:
     assert outcome.stdout == "i\n7\n"
     host.wipe()
     assert host.sh(f"tb-cat {host.table('t')}").status in (1, 69)
+
+
+def test_a_table_has_no_files(stored: Zoo) -> None:
+    for option in ("--path etc/hosts", "--list"):
+        outcome = stored.sh(f"tb-cat {option} {stored.table('rich', 'app')}")
+        assert (outcome.status, outcome.stdout) == (1, "")
+        assert "it has rows, not files; leave out --path and --list" in outcome.stderr

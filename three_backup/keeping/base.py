@@ -84,8 +84,8 @@ class Keeping(Protocol):
 
     def restorer(self, catalog: Catalog) -> Restorer: ...
 
-    def looked_into(self, catalog: Catalog) -> LookedInto | None:
-        """Return what looks into snapshots; None where they can only be restored."""
+    def looked_into(self, catalog: Catalog) -> LookedInto:
+        """Return what looks into snapshots."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from three_backup.model.snapshots import Manifest, SnapshotId, Stored
 from three_backup.screen.progress import Transfer
 from three_backup.sources.base import PointSource
 from three_backup.sources.jobs import Say, SnapshotJob
+from three_backup.sources.looking import LookedInto
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,8 @@ class PointKeeping(KeptNearby):
             return ()
         return [point for point in self.source.points(carrier) if str(point) not in known]
 
-    def looked_into(self, catalog: Catalog) -> None:
-        return None
+    def looked_into(self, catalog: Catalog) -> LookedInto:
+        return self.source
 
     def is_at_source(self, catalog: Catalog, carrier: Carrier, stored: Stored) -> bool:
         if not stored.local:

@@ -15,6 +15,7 @@ AS_BYTES = ("utf-8", "surrogateescape")
 
 _LEVELS_OF_SERVER = 3
 _RESERVED = re.compile(r"[/%*?\[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _ESCAPED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _WILDCARD = re.compile(r"[*?\[]")
 
@@ -79,6 +80,11 @@ class Carrier(str):
 def escape(name: str) -> str:
     """Percent-encode separators, wildcards, control characters and bytes that are not UTF-8."""
     return _RESERVED.sub(lambda m: _percent(m[0]), name)
+
+
+def readable_path(path: str) -> str:
+    """Percent-encode what a terminal would obey: control characters, other than UTF-8."""
+    return _CONTROL.sub(lambda m: _percent(m[0]), path)
 
 
 def unescape(text: str) -> str:

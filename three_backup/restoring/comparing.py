@@ -95,14 +95,7 @@ class AtHand:
 
 
 def _comparer(pair: Pair) -> LookedInto:
-    source = keeping_of(pair.id.type).looked_into(pair.earlier.snapshot.catalog)
-    if source is None:
-        raise BackupError(
-            "compare.source",
-            f"{pair.id}: its snapshots cannot be compared",
-            "bring one back beside the present one: tb-restore --level3-suffix=-look",
-        )
-    return source
+    return keeping_of(pair.id.type).looked_into(pair.earlier.snapshot.catalog)
 
 
 def _job(jobs: RestoreJobs, all_held: Sequence[Held], transfer: Transfer) -> RestoreJob:

@@ -10,8 +10,8 @@ from three_backup.model.records import Record
 from three_backup.pipe import Invocation, translated
 from three_backup.restoring.restore_jobs import RestoreJobs
 from three_backup.restoring.restore_order import Party, Request, parties
-from three_backup.restoring.snapshot_finder import Held
-from three_backup.sources.looking import LookedInto, Looking, Way
+from three_backup.sources import source_of
+from three_backup.sources.looking import Content, Looking, Way, no_files, no_rows
 
 Opened = tuple[Request, Way | BackupError]
 """A request, and the way to what it asks for, or why there is none."""
@@ -21,14 +21,22 @@ Look = Callable[[Looking, ObjectId], None]
 
 
 def looked_at(
-    invocation: Invocation, jobs: RestoreJobs, requests: Iterable[Request], look: Look
+    invocation: Invocation,
+    jobs: RestoreJobs,
+    requests: Iterable[Request],
+    look: Look,
+    content: Content | None,
 ) -> Iterator[tuple[Record, BackupError | None]]:
-    """Look at each object in its snapshot; yield its record, and why it could not be done."""
+    """Look at each object in its snapshot; yield its record, and why it could not be done.
+
+    content: what is looked for; None: what every object has.
+    """
     for party in parties(requests):
         left = {request.held.object.id: request.record for request in party}
         try:
             with ExitStack() as stack:
                 with translated():
+                    _check(party, content)
                     stack.enter_context(party[0].held.snapshot.undisturbed())
                     looking = stack.enter_context(_at_hand(invocation, jobs, party))
                 for object_id in list(left):
@@ -80,7 +88,7 @@ def _entered(stack: ExitStack, looking: Looking, object_id: ObjectId) -> Way | B
 def _at_hand(invocation: Invocation, jobs: RestoreJobs, party: Party) -> Iterator[Looking]:
     """Have the objects of a party ready. The bar is gone before anything of them is seen."""
     held = party[0].held
-    source = _looked_into(held)
+    source = keeping_of(held.object.id.type).looked_into(held.snapshot.catalog)
     with ExitStack() as stack:
         with invocation.bar(held.snapshot.carrier, None) as transfer:
             job = jobs.looks_at(party, transfer, transfer.expect)
@@ -88,16 +96,12 @@ def _at_hand(invocation: Invocation, jobs: RestoreJobs, party: Party) -> Iterato
         yield looking
 
 
-def _looked_into(held: Held) -> LookedInto:
-    object_id = held.object.id
-    found = keeping_of(object_id.type).looked_into(held.snapshot.catalog)
-    if found is None:
-        raise BackupError(
-            "look.source",
-            f"{object_id}: what is in its snapshots can only be restored",
-            "bring it back beside the present one: tb-restore --level3-suffix=-look",
-        )
-    return found
+def _check(party: Party, content: Content | None) -> None:
+    """Raise BackupError where there is nothing of the kind to be looked at."""
+    object_id = party[0].held.object.id
+    has = source_of(object_id.type).content
+    if content not in (None, has):
+        raise no_rows(object_id) if has == Content.FILES else no_files(object_id)
 
 
 def _tried(look: Look, looking: Looking, object_id: ObjectId) -> BackupError | None:

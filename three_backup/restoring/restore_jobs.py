@@ -7,9 +7,11 @@ from typing import Any
 
 from three_backup.catalog.files import Files
 from three_backup.catalog.snapshot import Snapshot
+from three_backup.model.objects import ObjectId
 from three_backup.pipe import Invocation
 from three_backup.restoring.restore_order import Party
 from three_backup.restoring.snapshot_choice import Choice
+from three_backup.restoring.snapshot_finder import Held
 from three_backup.restoring.turn import Turn
 from three_backup.sources.jobs import Advance, Landing, RestoreJob, Wanted
 
@@ -30,8 +32,7 @@ class RestoreJobs:
         overlaps: the job takes the turn when it needs it; else it is in its turn all the time.
         """
         held = party[0].held
-        at_source, objects = held.is_at_source(), [request.held.object.id for request in party]
-        chain = [held.snapshot.files()] if at_source else self.choice.chain(held.snapshot, objects)
+        at_source, chain = self._chain(held, [request.held.object.id for request in party])
         all_wanted = [request.wanted for request in party]
         job = self._job(held.snapshot, chain, all_wanted, turn.advance, turn.expect, held.landing)
         return replace(job, at_source=at_source, turn=turn.taken if overlaps else nullcontext)
@@ -39,12 +40,19 @@ class RestoreJobs:
     def looks_at(self, party: Party, advance: Advance, expect: Advance) -> RestoreJob:
         """Return the job that has what a party wants ready to be looked at."""
         held, all_wanted = party[0].held, [request.wanted for request in party]
-        chain = self.choice.chain(held.snapshot, [wanted.object for wanted in all_wanted])
-        return self._job(held.snapshot, chain, all_wanted, advance, expect, held.landing)
+        at_source, chain = self._chain(held, [wanted.object for wanted in all_wanted])
+        job = self._job(held.snapshot, chain, all_wanted, advance, expect, held.landing)
+        return replace(job, at_source=at_source)
 
     def revive(self, snapshot: Snapshot, landing: Landing) -> RestoreJob:
         """Return a job that wants no object: it revives what was there at the landing."""
         return self._job(snapshot, self.choice.chain(snapshot), (), _unseen, _unseen, landing)
+
+    def _chain(self, held: Held, objects: Sequence[ObjectId]) -> tuple[bool, Sequence[Files]]:
+        """Return whether the snapshot is a point, which needs no other one, and the chain."""
+        if held.is_at_source():
+            return True, [held.snapshot.files()]
+        return False, self.choice.chain(held.snapshot, objects)
 
     def _job(
         self,

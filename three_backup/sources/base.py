@@ -33,7 +33,7 @@ from three_backup.sources.jobs import (
     WholeJob,
 )
 from three_backup.sources.logged import LoggedSource
-from three_backup.sources.looking import LookedInto
+from three_backup.sources.looking import Content, LookedInto
 
 OpenStream = Callable[[], AbstractContextManager[BufferedIOBase]]
 """Opens the stream of a point."""
@@ -132,6 +132,9 @@ class Source(Protocol):
     # The subtypes of its objects in the order of a restore: what others refer to comes first.
     @property
     def subtypes(self) -> tuple[str, ...]: ...
+
+    @property
+    def content(self) -> Content: ...
 
     # The types of other sources into which its objects can be restored as well.
     @property
@@ -248,7 +251,7 @@ class DirectSource(Source, Protocol):
         """Return what looks into snapshots that lie in the store."""
 
 
-class PointSource(Source, Restorer, Protocol):
+class PointSource(Source, Restorer, LookedInto, Protocol):
     """A source that holds snapshots itself, as points: this host stores only their manifests.
 
     A point is restored without its parents. Its manifest lists no files; `facts["guid"]` tells

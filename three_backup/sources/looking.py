@@ -6,9 +6,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
+from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.comparing import CompareJob, Comparing
 from three_backup.sources.jobs import RestoreJob
+
+
+class Content(StrEnum):
+    """What the objects of a source hold."""
+
+    ROWS = "rows"
+    FILES = "files"
 
 
 class Form(StrEnum):
@@ -38,6 +46,14 @@ class Way:
     notes: tuple[str, ...] = ()  # sentences for people
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What is at a path of an object."""
+
+    is_tar: bool  # of a folder; else the bytes of a file
+    pieces: Iterator[bytes]  # of any size; raises BackupError, also in the middle
+
+
 class Looking(Protocol):
     """Objects of a snapshot that can be looked at."""
 
@@ -45,7 +61,13 @@ class Looking(Protocol):
         """Yield the rows in pieces of any size. Raises BackupError, also in the middle."""
 
     def definition(self, object_id: ObjectId) -> Iterator[bytes]:
-        """Yield what makes the object, as SQL. Raises BackupError."""
+        """Yield what makes the object, as SQL or YAML. Raises BackupError."""
+
+    def names(self, object_id: ObjectId, path: str) -> Iterator[bytes]:
+        """Yield a line of JSON for the path, and for each name below it. Raises BackupError."""
+
+    def at_path(self, object_id: ObjectId, path: str) -> AbstractContextManager[Shown]:
+        """Open a file or a folder during the block. Raises BackupError."""
 
     def opened(self, object_id: ObjectId) -> AbstractContextManager[Way]:
         """Let whoever runs us reach the object during the block. Raises BackupError."""
@@ -57,7 +79,8 @@ class LookedInto(Protocol):
     def look(self, job: RestoreJob) -> AbstractContextManager[Looking]:
         """Have the wanted objects ready during the block; nothing is left of them afterwards.
 
-        No live server is touched. Raises BackupError where none of them can be had.
+        job.options: `definition` says that nothing else is looked at. No live server is touched.
+        Raises BackupError where none of them can be had.
         """
 
     def compare(self, job: CompareJob) -> AbstractContextManager[Comparing]:
@@ -65,3 +88,19 @@ class LookedInto(Protocol):
 
         Raises BackupError where none of them can be had.
         """
+
+
+def no_rows(object_id: ObjectId) -> BackupError:
+    return BackupError(
+        "look.files",
+        f"{object_id}: it has files, not rows",
+        "--list names them, --path etc/hosts shows one",
+    )
+
+
+def no_files(object_id: ObjectId) -> BackupError:
+    return BackupError(
+        "look.rows",
+        f"{object_id}: it has rows, not files",
+        "leave out --path and --list, and its rows are shown",
+    )

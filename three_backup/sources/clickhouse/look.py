@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from three_backup.errors import BackupError, UsageError
@@ -14,7 +14,7 @@ from three_backup.sources.clickhouse.attached import attached
 from three_backup.sources.clickhouse.client import client_argv, connect
 from three_backup.sources.clickhouse.relations import stores
 from three_backup.sources.jobs import RestoreJob
-from three_backup.sources.looking import Asked, Form, Way
+from three_backup.sources.looking import Asked, Form, Shown, Way, no_files
 
 _FORMATS: dict[str, str] = {
     Form.CSV: "CSVWithNames",
@@ -55,6 +55,12 @@ class Rows:
         newest_first = reversed(chain.folders(manifests))
         text = stored.definition(self._store, newest_first, str(object_id))
         yield text.rstrip("\n").encode("utf-8", "surrogateescape") + b"\n"
+
+    def names(self, object_id: ObjectId, path: str) -> Iterator[bytes]:
+        raise no_files(object_id)
+
+    def at_path(self, object_id: ObjectId, path: str) -> AbstractContextManager[Shown]:
+        raise no_files(object_id)
 
     @contextmanager
     def opened(self, object_id: ObjectId) -> Iterator[Way]:

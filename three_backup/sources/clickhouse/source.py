@@ -23,7 +23,7 @@ from three_backup.sources.jobs import (
     Say,
     Wanted,
 )
-from three_backup.sources.looking import LookedInto, Looking
+from three_backup.sources.looking import Content, LookedInto, Looking
 
 if TYPE_CHECKING:
     from three_backup.sources.clickhouse.relations import KnownServer
@@ -34,6 +34,7 @@ class ClickhouseSource:
 
     type = "clickhouse"
     kept = Kept.DIRECT
+    content = Content.ROWS
     subtypes = ("table", "view")
     akin: tuple[str, ...] = ()
     programs = ("clickhouse-client",)

@@ -1,6 +1,7 @@
 """LXD and Incus on ZFS as sources: what the tools see of them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from three_backup.config.settings import Settings
@@ -10,7 +11,9 @@ from three_backup.model.kept import Kept
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.sources.base import Found, OpenStream, Planned, Restored, Unreadable
+from three_backup.sources.comparing import CompareJob, Comparing
 from three_backup.sources.jobs import CheckJob, DrillJob, RestoreJob, Say, SnapshotJob, Wanted
+from three_backup.sources.looking import Content, Looking
 from three_backup.sources.lxd.daemon.daemons import DAEMONS, Daemon
 
 
@@ -18,6 +21,7 @@ class DaemonSource:
     """A daemon of this host, LXD or Incus, reached through its client."""
 
     kept = Kept.POINTS
+    content = Content.FILES
     subtypes = ("volume", "container", "vm")
 
     def __init__(self, daemon: Daemon) -> None:
@@ -86,6 +90,18 @@ class DaemonSource:
         from three_backup.sources.lxd.plan import plan
 
         return plan(job)
+
+    def look(self, job: RestoreJob) -> AbstractContextManager[Looking]:
+        from three_backup.sources.lxd.looking.look import look
+
+        return look(job)
+
+    def compare(self, job: CompareJob) -> AbstractContextManager[Comparing]:
+        raise BackupError(
+            "compare.source",
+            f"{job.earlier.wanted[0].object}: its snapshots cannot be compared",
+            "tb-cat --list shows what is in each",
+        )
 
     def drill(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
         from three_backup.sources.lxd.drill import drill

@@ -25,7 +25,7 @@ from three_backup.sources.jobs import (
     WholeJob,
 )
 from three_backup.sources.logged import Log, LogVerdict
-from three_backup.sources.looking import Looking
+from three_backup.sources.looking import Content, Looking
 from three_backup.sources.postgres.relations import TYPE
 
 
@@ -34,6 +34,7 @@ class PostgresSource:
 
     type = TYPE
     kept = Kept.FOLDERS
+    content = Content.ROWS
     subtypes = ("table", "view")
     akin: tuple[str, ...] = ()
     programs = ("pg_dump",)

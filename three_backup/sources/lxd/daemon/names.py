@@ -30,6 +30,9 @@ RESTORING = "tb-restore-"
 DRILLING = "tb-drill-"
 """Beginning of the names of the datasets that a drill receives into."""
 
+LOOKING = "tb-look-"
+"""Beginning of the names of the datasets that a look receives into."""
+
 REPLACED = "tb-replaced-"
 """Beginning of the names of what a restore puts aside while another takes the name."""
 

@@ -1,7 +1,7 @@
 """Has a private server read the rows of a snapshot, and write down what makes its objects."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import psycopg
@@ -10,7 +10,7 @@ from three_backup.command import stream
 from three_backup.errors import BackupError, UsageError
 from three_backup.model.objects import AS_BYTES, ObjectId
 from three_backup.sources.jobs import RestoreJob
-from three_backup.sources.looking import Asked, Form, Way
+from three_backup.sources.looking import Asked, Form, Shown, Way, no_files
 from three_backup.sources.postgres.chain.opened import OpenedChain
 from three_backup.sources.postgres.connection import quoted
 from three_backup.sources.postgres.looking.files import check_stored, files_read
@@ -83,6 +83,12 @@ class Rows:
         with stream(program) as readable:
             while piece := readable.read(_PIECE):
                 yield piece
+
+    def names(self, object_id: ObjectId, path: str) -> Iterator[bytes]:
+        raise no_files(object_id)
+
+    def at_path(self, object_id: ObjectId, path: str) -> AbstractContextManager[Shown]:
+        raise no_files(object_id)
 
     @contextmanager
     def opened(self, object_id: ObjectId) -> Iterator[Way]:

@@ -1,0 +1,259 @@
+"""Files come out of a snapshot: of its point in the pool, and of S3 alone. Nothing is left."""
+
+import hashlib
+import json
+import re
+import subprocess
+import tarfile
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.house.test_pages import ROOT, section
+from tests.lab.lab import Lab
+from tests.lab.terminal import on_terminal
+from tests.lxd import inside
+from tests.lxd.conftest import LxdHost
+from tests.pipeline.conftest import Host, Outcome
+from three_backup.host.machine import host_id
+from three_backup.sources.lxd.daemon.names import LOOKING
+
+WEB = "lxd/container/default/default/web"
+STORE = "lxd/volume/default/default/store"
+DISK = "lxd/volume/default/default/disk"
+DATASET = "tank/lxd/containers/web"
+TAKE = f"tb-discover -s {WEB} -s {STORE} -s {DISK} | tb-snapshot"
+_SHIFT = 1_000_000
+_IDMAP = [{"Isuid": True, "Isgid": True, "Hostid": _SHIFT, "Nsid": 0, "Maprange": 65536}]
+_FILL = f"""
+mkdir -p rootfs/etc/nginx/sites
+echo 'worker_processes 1;' > rootfs/etc/nginx/nginx.conf
+ln rootfs/etc/nginx/nginx.conf rootfs/etc/nginx/twin
+ln -s ../nginx.conf rootfs/etc/nginx/sites/default
+ln -s /etc/nginx/nginx.conf rootfs/etc/conf
+ln -s /var/lib/lxd rootfs/etc/out
+truncate -s 50M rootfs/etc/nginx/sparse
+printf x > "rootfs/etc/nginx/$(printf '\\303\\251t\\351')"
+mknod rootfs/etc/nginx/null c 1 3
+mkfifo rootfs/etc/nginx/fifo
+chown -Rh {_SHIFT}:{_SHIFT} rootfs
+chown {_SHIFT + 33}:{_SHIFT + 44} rootfs/etc/nginx/nginx.conf
+setfacl -m u:{_SHIFT + 7}:r rootfs/etc/nginx/nginx.conf
+setcap cap_net_raw+ep rootfs/bin/busybox
+head -c 3000000 /dev/urandom > rootfs/noise
+echo 127.0.0.1 localhost > rootfs/etc/hosts
+echo 1 > rootfs/version
+"""
+_FILL_STORE = """mkdir data; echo kept > data/word; touch "data/$(printf '\\033[31mred')" """
+
+
+@dataclass(frozen=True)
+class Looks:
+    """The host that looks, and what it saw while the points were there."""
+
+    host: LxdHost
+    seen: dict[str, Outcome]
+
+    def cat(self, options: str, *ids: str) -> Outcome:
+        return self.host.sh(f"tb-cat {options} {' '.join(ids or (WEB,))}")
+
+    def good(self, options: str, *ids: str) -> str:
+        outcome = self.cat(options, *ids)
+        assert (outcome.status, outcome.stderr) == (0, "")
+        return outcome.stdout
+
+    def tar(self, options: str, *ids: str) -> tarfile.TarFile:
+        self.good(f"{options} > out.tar", *ids)
+        return tarfile.open(self.host.folder / "out.tar")
+
+
+_SEEN = ("--list", "--path etc/nginx")
+
+
+@pytest.fixture(scope="module")
+def looks(host: Host, lab: Lab) -> Looks:
+    """A chain of three in S3 and in the pool: a container with shifted owners, and volumes."""
+    assert isinstance(host, LxdHost)
+    inside.install_tree_reader(lab)
+    lab.sh(
+        "lxc init tiny web && lxc storage volume create default store"
+        " && lxc storage volume create default disk --type=block size=8MB"
+    )
+    lab.sh(f"lxc config set web volatile.last_state.idmap='{json.dumps(_IDMAP)}'")
+    inside.change(lab, DATASET, _FILL)
+    inside.change(lab, "tank/lxd/custom/default_store", _FILL_STORE)
+    host.good(f"{TAKE} --base | tb-upload")
+    for number in (2, 3):
+        inside.change(lab, DATASET, f"echo {number} > rootfs/version; rm -f rootfs/noise")
+        host.good(f"{TAKE} --incremental | tb-upload")
+    found = Looks(host, {})
+    with lab.calls() as calls:
+        for options in _SEEN:
+            found.seen[options] = host.sh(f"tb-cat {options} {WEB} | base64 -w0")
+    assert not any("receive" in call for call in calls)
+    return found
+
+
+def left(lab: Lab) -> str:
+    return lab.sh(
+        "zfs list -Ho name -r tank/lxd | grep tb- || true; grep /mnt /proc/mounts || true"
+    )
+
+
+def test_a_point_in_the_pool_is_read_where_it_is(looks: Looks, lab: Lab) -> None:
+    assert looks.good("--path version") == "3\n"
+    listed = looks.host.good(f"tb-list --snapshots --json -s {WEB} < /dev/null").records[0][
+        "snapshots"
+    ]
+    assert [looks.good(f"--snapshot {one['id']} --path version") for one in listed] == [
+        "1\n",
+        "2\n",
+        "3\n",
+    ]
+    assert looks.good("--path data/word", STORE) == "kept\n"
+    assert ".zfs" in looks.cat("--path .zfs/snapshot", STORE).stderr
+    assert left(lab) == ""
+
+
+def test_names_have_what_ls_shows_with_the_owners_within(looks: Looks) -> None:
+    lines = [json.loads(line) for line in looks.good("--list --path etc/nginx").splitlines()]
+    names = {line["path"]: line for line in lines}
+    assert list(names) == [
+        "etc/nginx",
+        *(f"etc/nginx/{name}" for name in ("fifo", "nginx.conf", "null", "sites")),
+        "etc/nginx/sites/default",
+        *(f"etc/nginx/{name}" for name in ("sparse", "twin", "ét%E9")),
+    ]
+    conf = names["etc/nginx/nginx.conf"]
+    assert (conf["type"], conf["uid"], conf["gid"], conf["size"]) == ("file", 33, 44, 20)
+    assert (names["etc/nginx"]["uid"], names["etc/nginx/null"]["device"]) == (0, "1:3")
+    assert names["etc/nginx/sites/default"]["target"] == "../nginx.conf"
+
+
+def test_a_folder_is_a_tar_with_all_that_its_files_have(looks: Looks, tmp_path: Path) -> None:
+    with looks.tar("--path etc/nginx") as tar:
+        members = {member.name: member for member in tar}
+        twin, conf = members["etc/nginx/twin"], members["etc/nginx/nginx.conf"]
+        assert (twin.islnk(), twin.linkname) == (True, conf.name)
+        assert (conf.uid, conf.gid) == (33, 44)
+        assert "user:7:r--" in conf.pax_headers["SCHILY.acl.access"]
+        assert members["etc/nginx/sparse"].issparse()
+        assert members["etc/nginx/null"].ischr()
+    assert (looks.host.folder / "out.tar").stat().st_size < 100_000
+    with looks.tar("--path bin") as tar:
+        programs = {member.name: member for member in tar}
+    assert "SCHILY.xattr.security.capability" in programs["bin/busybox"].pax_headers
+
+
+def test_links_lead_within_the_container_and_never_out_of_it(looks: Looks) -> None:
+    assert looks.good("--path /etc/conf") == "worker_processes 1;\n"
+    outside = looks.cat("--path etc/out/unix.socket")
+    assert (outside.status, outside.stdout) == (1, "")
+    assert "etc/out/unix.socket: there is no var/lib; --list names" in outside.stderr
+
+
+def test_several_objects_are_a_line_a_name_a_tar_or_a_folder(looks: Looks) -> None:
+    lines = [json.loads(line) for line in looks.good("--list", WEB, STORE).splitlines()]
+    assert {(line["id"], line["path"]) for line in lines} >= {(STORE, "data/word")}
+    words = {line["id"] for line in lines}
+    assert len(words) == 2
+    with looks.tar("--path /", STORE, WEB) as tar:
+        assert tar.getnames() == ["default.default.store.tar", "default.default.web.tar"]
+        found = tar.extractfile("default.default.store.tar")
+        assert found is not None
+        with tarfile.open(fileobj=BytesIO(found.read())) as inner:
+            assert inner.getnames()[-1] == "./data/word".removeprefix("./")
+    looks.good("--path version --dir out")
+    assert (looks.host.folder / "out/default.default.web.version").read_text() == "3\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted", "status", "sentence"),
+    [
+        ("--list", DISK, 1, "it is a disk of blocks, and not a tree of files; --definition"),
+        ("", WEB, 1, "it has files, not rows; --list names them, --path etc/hosts shows one"),
+        ("--path etc/nginx/null", WEB, 1, "etc/nginx/null is neither a file nor a folder"),
+        ("--path version/x", WEB, 1, "version is no folder; --list"),
+        ("--path etc --columns id", WEB, 2, "--path shows no rows; leave out"),
+        ("--list --definition", WEB, 2, "--definition and --list exclude one another"),
+    ],
+)
+def test_what_is_asked_for_wrongly_is_said_with_the_remedy(
+    looks: Looks, options: str, wanted: str, status: int, sentence: str
+) -> None:
+    outcome = looks.cat(options, wanted)
+    assert (outcome.status, outcome.stdout) == (status, "")
+    assert sentence in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1
+
+
+def test_a_terminal_shows_a_table_without_control_characters_and_no_tar(looks: Looks) -> None:
+    def shown(options: str) -> tuple[int, str]:
+        argv = ("/bin/sh", "-c", looks.host.words.own(f"tb-cat {options} {STORE}"))
+        return on_terminal(argv, looks.host.environ, stdout=True)
+
+    status, text = shown("--list --path data --progress never")
+    assert status == 0
+    assert [line.split()[-1] for line in text.splitlines()] == [
+        "data",
+        "data/%1B[31mred",
+        "data/word",
+    ]
+    assert text.splitlines()[2].startswith("-rw-r--r--  0:0              5 B  20")
+    status, text = shown("--path data --progress never")
+    assert status == 1
+    assert "a folder makes a tar, which is not for a terminal; redirect it" in text
+
+
+def test_the_examples_of_the_page_work_as_printed(looks: Looks) -> None:
+    text = section((ROOT / "man/tb-cat.1").read_text(), "EXAMPLES").replace(r"\(dq", '"')
+    examples = re.findall(r"^\.Dl (.*lxd/container.*)$", text, re.MULTILINE)
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    for example in examples:
+        outcome = looks.host.sh(re.sub(r"\d{4}-\d\d-\d\d", f"{tomorrow:%Y-%m-%d}", example))
+        assert outcome.status == 0, outcome.stderr
+    assert len(examples) == 4
+    assert (looks.host.folder / "etc/nginx/nginx.conf").exists()
+
+
+@pytest.fixture(scope="module")
+def lost(looks: Looks, lab: Lab) -> Looks:
+    """The same once the objects and what lies on the host are lost."""
+    lab.sh("lxc delete web; lxc storage volume delete default store")
+    looks.host.wipe()
+    return looks
+
+
+def test_what_s3_alone_has_is_the_same_to_the_byte(lost: Looks, lab: Lab) -> None:
+    for options, seen in lost.seen.items():
+        assert lost.host.sh(f"tb-cat {options} {WEB} | base64 -w0") == seen
+    assert left(lab) == ""
+
+
+def test_the_definition_is_the_configuration_and_reads_no_data(lost: Looks, lab: Lab) -> None:
+    with lab.calls() as calls:
+        documents = list(yaml.safe_load_all(lost.good("--definition")))
+        disk = yaml.safe_load(lost.good("--definition", DISK))
+    assert calls == []
+    assert documents[0]["profiles"] == ["default"]
+    assert json.loads(documents[0]["config"]["volatile.last_state.idmap"]) == _IDMAP
+    assert documents[1]["devices"]["root"]["pool"] == "default"
+    assert (disk["content_type"], disk["config"]["size"]) == ("block", "8MB")
+
+
+def test_a_killed_look_leaves_nothing_to_the_next(lost: Looks, lab: Lab) -> None:
+    digest = hashlib.sha256(host_id().encode()).hexdigest()[:12]
+    lab.sh(f"zfs create -o mountpoint=none tank/lxd/{LOOKING}{digest}-1-1.stream")
+    argv = ("tb-cat", "--list", lost.host.words.own(WEB))
+    with subprocess.Popen(argv, env=lost.host.environ, stdout=subprocess.PIPE) as process:
+        deadline = time.monotonic() + 60
+        while f"-{process.pid}-" not in left(lab):
+            assert time.monotonic() < deadline
+        process.kill()
+    assert lost.good("--path version") == "3\n"
+    assert left(lab) == ""

@@ -1,0 +1,94 @@
+"""Answers one request on standard input: mounts what it names, and writes what it wants of it."""
+
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from three_backup import command
+from three_backup.errors import BackupError
+from three_backup.tree.archive import Archive
+from three_backup.tree.listing import lines
+from three_backup.tree.paths import FILE, FOLDER, Found, opened
+from three_backup.tree.request import Answer, Kind, Request, What
+from three_backup.tree.walk import walked
+
+_PLACE = "/mnt"
+"""Where it is mounted: only this process and its children see it there."""
+
+_HARMLESS = "ro,nosuid,nodev,noexec"
+_PIECE = 1 << 20
+
+
+def main() -> int:
+    request = Request.parse(sys.stdin.buffer.readline())
+    try:
+        return _answered(request)
+    except BrokenPipeError:  # whoever asked has seen enough, or is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _answered(request: Request) -> int:
+    """Write the answer, and return the exit status. What fails later has no line for it."""
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(opened(_tree(request), request.path))
+            kind, pieces = _chosen(request, found)
+        except (BackupError, OSError) as error:
+            _write(Answer.refused(_explained(error, request.path)).to_line())
+            return 0
+        _write(Answer(kind).to_line())
+        try:
+            for piece in pieces:
+                _write(piece)
+        except BrokenPipeError:
+            raise
+        except (BackupError, OSError) as error:
+            sys.stderr.write(f"{_explained(error, request.path)}\n")
+            return 1
+    sys.stdout.flush()
+    return 0
+
+
+def _tree(request: Request) -> int:
+    """Mount the dataset, and return a descriptor of the tree's folder."""
+    argv = ("mount", "-t", "zfs", "-o", _HARMLESS, request.dataset, _PLACE)
+    command.run(command.Program(argv, code="not_mounted", package="mount"))
+    mounted = os.open(_PLACE, FOLDER)
+    return os.open(request.root, FOLDER, dir_fd=mounted) if request.root else mounted
+
+
+def _chosen(request: Request, found: Found) -> tuple[Kind, Iterator[bytes]]:
+    if request.what == What.LIST:
+        return Kind.LINES, lines(walked(found), request.owners, request.label)
+    if stat.S_ISDIR(found.status.st_mode):
+        return Kind.TAR, Archive(request.owners).pieces(walked(found))
+    if stat.S_ISREG(found.status.st_mode):
+        return Kind.FILE, _bytes_of(os.open(found.name, FILE, dir_fd=found.folder))
+    raise BackupError(
+        "no_file",
+        f"{found.path} is neither a file nor a folder",
+        "--list shows what it is; the tar of its folder holds it",
+    )
+
+
+def _bytes_of(file: int) -> Iterator[bytes]:
+    while piece := os.read(file, _PIECE):
+        yield piece
+
+
+def _write(piece: bytes) -> None:
+    sys.stdout.buffer.write(piece)
+
+
+def _explained(error: BackupError | OSError, path: str) -> BackupError:
+    if isinstance(error, BackupError):
+        return error
+    where = error.filename or path
+    return BackupError("not_read", f"{where}: {error.strerror}", "")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
