@@ -6,10 +6,13 @@ import re
 import subprocess
 import tarfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,6 +23,7 @@ from tests.lab.terminal import on_terminal
 from tests.lxd import inside
 from tests.lxd.conftest import LxdHost
 from tests.pipeline.conftest import Host, Outcome
+from three_backup.errors import Exit
 from three_backup.host.machine import host_id
 from three_backup.sources.lxd.daemon.names import LOOKING
 
@@ -221,6 +225,31 @@ def test_the_examples_of_the_page_work_as_printed(looks: Looks) -> None:
     assert (looks.host.folder / "etc/nginx/nginx.conf").exists()
 
 
+def test_an_open_container_is_a_folder_that_nobody_writes_until_the_tool_ends(
+    looks: Looks, lab: Lab
+) -> None:
+    with opened(looks, WEB) as (process, (record,)):
+        folder = record["opened"]["folder"]
+        assert lab.sh(f"cat {folder}/version; ls {folder}/etc/nginx | wc -l") == "3\n7\n"
+        assert "Read-only" in lab.sh(f"touch {folder}/version 2>&1 || true")
+        process.terminate()
+        assert process.wait() == Exit.TERMINATED
+    assert lab.sh(f"ls {folder} 2>/dev/null || true") == ""
+
+
+@contextmanager
+def opened(
+    looks: Looks, *ids: str
+) -> Iterator[tuple["subprocess.Popen[str]", list[dict[str, Any]]]]:
+    """Run tb-open during the block; give its records."""
+    argv = ("tb-open", *map(looks.host.words.own, ids))
+    environ = looks.host.environ
+    with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process, [json.loads(process.stdout.readline()) for _ in ids]
+        process.kill()
+
+
 @pytest.fixture(scope="module")
 def lost(looks: Looks, lab: Lab) -> Looks:
     """The same once the objects and what lies on the host are lost."""
@@ -248,7 +277,7 @@ def test_the_definition_is_the_configuration_and_reads_no_data(lost: Looks, lab:
 
 def test_a_killed_look_leaves_nothing_to_the_next(lost: Looks, lab: Lab) -> None:
     digest = hashlib.sha256(host_id().encode()).hexdigest()[:12]
-    lab.sh(f"zfs create -o mountpoint=none tank/lxd/{LOOKING}{digest}-1-1.stream")
+    lab.sh(f"zfs create -o mountpoint=none tank/lxd/{LOOKING}{digest}-1-1-x.stream")
     argv = ("tb-cat", "--list", lost.host.words.own(WEB))
     with subprocess.Popen(argv, env=lost.host.environ, stdout=subprocess.PIPE) as process:
         deadline = time.monotonic() + 60
@@ -256,4 +285,19 @@ def test_a_killed_look_leaves_nothing_to_the_next(lost: Looks, lab: Lab) -> None
             assert time.monotonic() < deadline
         process.kill()
     assert lost.good("--path version") == "3\n"
+    assert left(lab) == ""
+
+
+def test_what_a_killed_tool_had_open_is_gone(lost: Looks, lab: Lab) -> None:
+    with opened(lost, WEB, STORE) as (process, records):
+        by_kind = {record["subtype"]: record["opened"]["folder"] for record in records}
+        folders = by_kind["container"], by_kind["volume"]
+        words = lab.sh(
+            f"cat {folders[0]}/version {folders[1]}/data/word {folders[1]}/version || true"
+        )
+        assert sorted(words.split()) == ["3", "kept"]
+        process.kill()
+    deadline = time.monotonic() + 60
+    while left(lab) and time.monotonic() < deadline:
+        pass
     assert left(lab) == ""

@@ -1,10 +1,12 @@
 """Answers one request on standard input: mounts what it names, and writes what it wants of it."""
 
 import os
+import select
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 from three_backup import command
 from three_backup.errors import BackupError
@@ -39,7 +41,8 @@ def _answered(request: Request) -> int:
         except (BackupError, OSError) as error:
             _write(Answer.refused(_explained(error, request.path)).to_line())
             return 0
-        _write(Answer(kind).to_line())
+        _write(Answer(kind, folder=_folder(request)).to_line())
+        sys.stdout.flush()
         try:
             for piece in pieces:
                 _write(piece)
@@ -63,6 +66,8 @@ def _tree(request: Request) -> int:
 def _chosen(request: Request, found: Found) -> tuple[Kind, Iterator[bytes]]:
     if request.what == What.LIST:
         return Kind.LINES, lines(walked(found), request.owners, request.label)
+    if request.what == What.HOLD:
+        return Kind.HELD, _held()
     if stat.S_ISDIR(found.status.st_mode):
         return Kind.TAR, Archive(request.owners).pieces(walked(found))
     if stat.S_ISREG(found.status.st_mode):
@@ -72,6 +77,19 @@ def _chosen(request: Request, found: Found) -> tuple[Kind, Iterator[bytes]]:
         f"{found.path} is neither a file nor a folder",
         "--list shows what it is; the tar of its folder holds it",
     )
+
+
+def _folder(request: Request) -> str:
+    """Return the path of the tree's folder for whoever is not in this mount namespace."""
+    return str(Path("/proc", str(os.getpid()), "root", _PLACE[1:], request.root))
+
+
+def _held() -> Iterator[bytes]:
+    """Wait until nobody reads standard output any more, or a signal comes."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)  # only what is always told: errors, and the end
+    output.poll()
+    yield from ()
 
 
 def _bytes_of(file: int) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ class What(StrEnum):
 
     LIST = "list"  # a line of JSON for it and for each name below it
     READ = "read"  # the bytes of a file, or a tar of a folder
+    HOLD = "hold"  # nothing yet: it stays mounted until nobody reads the answer any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class Kind(StrEnum):
     LINES = "lines"
     FILE = "file"
     TAR = "tar"
+    HELD = "held"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class Answer:
     code: str = ""
     message: str = ""
     hint: str = ""
+    folder: str = ""  # where the tree's folder is for others of this host, while it is held
 
     @classmethod
     def refused(cls, error: BackupError) -> Self:

@@ -29,6 +29,7 @@ class Read:
     """What the program answers."""
 
     kind: Kind
+    folder: str
     bytes: BufferedIOBase
 
 
@@ -49,7 +50,7 @@ def asked(object_id: ObjectId, request: Request) -> Iterator[Read]:
             answer = Answer.parse(readable.readline())
             if answer.kind is None:
                 raise BackupError(answer.code, answer.message, answer.hint)
-            yield Read(answer.kind, readable)
+            yield Read(answer.kind, answer.folder, readable)
     except BackupError as error:
         raise _about(object_id, error) from error
 

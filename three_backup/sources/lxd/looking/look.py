@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from shlex import quote
 
 from three_backup.config.yaml_text import yaml_text
-from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.jobs import RestoreJob
 from three_backup.sources.looking import Asked, Shown, Way, no_rows
@@ -18,6 +18,9 @@ from three_backup.tree.request import Kind, Request, What
 _PIECE = 1 << 20
 _ROOT = {names.CONTAINER: "rootfs"}
 """The folder of a dataset that is the root folder within."""
+
+_LINKS = "a link in it that begins with / leads to this host's files, not to those in it"
+_SHIFTED = "its owners are those on disk; tb-cat --path tells those within"
 
 
 @contextmanager
@@ -56,12 +59,10 @@ class Files:
 
     @contextmanager
     def opened(self, object_id: ObjectId) -> Iterator[Way]:
-        raise BackupError(
-            "look.source",
-            f"{object_id}: it cannot be opened",
-            "tb-cat --path and --list show what is in it",
-        )
-        yield
+        request = self._request(object_id, "/", What.HOLD)
+        with asked(object_id, request) as read:
+            notes = (_LINKS, _SHIFTED) if request.owners.ranges else (_LINKS,)
+            yield Way(f"ls -lA {quote(read.folder)}", {"folder": read.folder}, notes)
 
     def _request(self, object_id: ObjectId, path: str, what: What) -> Request:
         configuration = self._job.chain[-1].manifest.facts["configuration"]

@@ -11,6 +11,7 @@ from three_backup.host.machine import host_id
 from three_backup.host.processes import Holder
 from three_backup.model.hashed_stream import STREAM
 from three_backup.model.objects import ObjectId
+from three_backup.model.snapshots import SnapshotId
 from three_backup.sources.jobs import RestoreJob
 from three_backup.sources.lxd.daemon import names
 from three_backup.sources.lxd.daemon.client import client_of
@@ -37,23 +38,28 @@ def dataset_of(job: RestoreJob) -> Iterator[str]:
         yield names.zfs_point(dataset, last.snapshot)
         return
     job.expect(sum(files.manifest.stored_size for files in job.chain))
-    with received_apart(object_id, job.chain, _own_name(object_id), job.advance) as apart:
+    name = _own_name(object_id, last.snapshot)
+    with received_apart(object_id, job.chain, name, job.advance) as apart:
         yield apart.datasets[STREAM]
 
 
-def _own_name(object_id: ObjectId) -> str:
-    """Return a name that only this process has, once those of killed ones are removed."""
+def _own_name(object_id: ObjectId, snapshot: SnapshotId) -> str:
+    """Return a name that only this look has, once what killed ones left is removed."""
     client, about = client_of(object_id.type), str(object_id)
-    ours = f"{names.LOOKING}{hashlib.sha256(host_id().encode()).hexdigest()[:12]}-"
+    ours = f"{names.LOOKING}{_digest(host_id())}-"
     root = client.root(object_id.level1)
-    pattern = re.compile(rf"{re.escape(root)}/{ours}(\d+)-(\d+)\..*")
+    pattern = re.compile(rf"{re.escape(root)}/{ours}(\d+)-(\d+)-.*")
     for (dataset,) in client.zfs((*_LIST, root), about):
         found = pattern.fullmatch(dataset)
         if found and not _runs(int(found[1]), int(found[2])):
             with suppress(NoDatasetError, HeldError):  # another one removes it; the next one does
                 client.zfs(("destroy", "-r", dataset), about)
     pid = os.getpid()
-    return f"{ours}{pid}-{_start(pid)}"
+    return f"{ours}{pid}-{_start(pid)}-{_digest(f'{object_id} {snapshot}')}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def _runs(pid: int, start: int) -> bool:
