@@ -57,7 +57,12 @@ class Catalog:
     @cached_property
     def s3(self) -> Store | None:
         """The store, or None without a bucket."""
-        return Store(self.storage, self._say) if self.storage.bucket else None
+        if not self.storage.bucket:
+            return None
+        read_as = (
+            replace(self.storage, manifest_key=None) if self._takes_unsigned else self.storage
+        )
+        return Store(read_as, self._say)
 
     @property
     def bucket(self) -> Store:

@@ -34,6 +34,14 @@ def log_of(catalog: Catalog, carrier: Carrier, snapshots: Sequence[Stored]) -> L
     return source.log(LogJob(carrier, catalog.bucket, manifests))
 
 
+def sign_log(catalog: Catalog, carrier: Carrier) -> int:
+    """Adopt what was logged; return how many keys were signed. Raises BackupError."""
+    source, keyring = _logged(catalog, carrier), catalog.storage.manifest_key
+    if source is None or keyring is None:
+        return 0
+    return source.sign_log(LogJob(carrier, catalog.bucket, ()), keyring)
+
+
 def expendable(
     catalog: Catalog, carrier: Carrier, kept: Sequence[SnapshotId], say: Say
 ) -> Sequence[LogVerdict]:

@@ -1,21 +1,50 @@
 """Signatures of what lies in S3: an HMAC-SHA-256 under a key that the bucket never sees.
 
-A signature stands at the end of a document, a JSON object on one line, and counts for one place
-alone: prefix and key are hashed with it, so that no document can take the place of another.
+A signature stands at the end of what is signed, and counts for one place alone: prefix and key are
+hashed with it, so that nothing can take the place of another. A document is a JSON object on one
+line, and its last field is the signature. That of zstd's frames is a frame that readers skip, that
+of lines a comment.
 """
 
 import hashlib
 import hmac
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Self
 
 _LEAST_BYTES = 32
-_SIGNATURE = b',"signature":"%s:%s"}\n'
-_SIGNED = re.compile(rb',"signature":"([0-9a-f]{16}):([0-9a-f]{64})"\}\n\Z')
-_END = b"}\n"
 _PURPOSE = b"three_backup document 1"
 _HEX = re.compile("(?:[0-9A-Fa-f]{2})+")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a signature is spelt at the end of a body."""
+
+    before: bytes
+    after: bytes
+    end: bytes = b""  # what the body ends with in place of the signature
+
+    @property
+    def pattern(self) -> re.Pattern[bytes]:
+        return _pattern(self.before, self.after)
+
+    def plain(self, body: bytes) -> bytes:
+        """Return the body without its signature."""
+        return self.pattern.sub(lambda _: self.end, body)
+
+
+@cache
+def _pattern(before: bytes, after: bytes) -> re.Pattern[bytes]:
+    told = rb"[0-9a-f]{16}:([0-9a-f]{64})"
+    return re.compile(re.escape(before) + told + re.escape(after) + rb"\Z")
+
+
+_LENGTH = 16 + 1 + 64
+DOCUMENT = Form(b',"signature":"', b'"}\n', b"}\n")
+FRAMES = Form(b"\x54\x2a\x4d\x18" + _LENGTH.to_bytes(4, "little"), b"")
+LINES = Form(b"# signature ", b"\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +77,24 @@ class Keyring:
         """What signatures call the keys."""
         return tuple(map(_name, self.keys))
 
-    def signed(self, document: bytes, place: str) -> bytes:
-        """Return the document with a signature in place of any it has."""
-        core, key = plain(document), self.keys[0]
-        signature = _SIGNATURE % (_name(key).encode(), _mac(key, core, place).encode())
-        return core.removesuffix(_END) + signature
+    def signed(self, body: bytes, place: str, form: "Form" = DOCUMENT) -> bytes:
+        """Return the body with a signature in place of any it has."""
+        core, key = form.plain(body), self.keys[0]
+        told = b"%b:%b" % (_name(key).encode(), _mac(key, core, place).encode())
+        return core.removesuffix(form.end) + form.before + told + form.after
 
-    def is_genuine(self, document: bytes, place: str) -> bool:
-        """Return whether one of the keys signed the document for this place."""
-        found = _SIGNED.search(document)
+    def is_genuine(self, body: bytes, place: str, form: "Form" = DOCUMENT) -> bool:
+        """Return whether one of the keys signed the body for this place."""
+        found = form.pattern.search(body)
         if found is None:
             return False
-        core, told = plain(document), found[2].decode()
+        core, told = form.plain(body), found[1].decode()
         return any(hmac.compare_digest(_mac(key, core, place), told) for key in self.keys)
 
 
 def plain(document: bytes) -> bytes:
     """Return the document without its signature."""
-    return _SIGNED.sub(_END, document)
+    return DOCUMENT.plain(document)
 
 
 def _name(key: bytes) -> str:

@@ -8,7 +8,7 @@ from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.errors import BackupError, UsageError
 from three_backup.host.locks import carrier_lock
-from three_backup.keeping import keeping_of
+from three_backup.keeping import keeping_of, moments
 from three_backup.model.objects import Carrier, can_match_below, selected
 from three_backup.model.records import Record
 from three_backup.model.snapshots import SnapshotId
@@ -32,8 +32,9 @@ def adopted(
                 "name a file that has one: manifest_key_file",
             )
         for carrier in _carriers(catalog, patterns):
-            if foreign := catalog.foreign(carrier):
-                yield _adopted(invocation, catalog, carrier, foreign)
+            record, error = _adopted(invocation, catalog, carrier, catalog.foreign(carrier))
+            if error or record.fields["signed"] or record.fields.get("signed_log"):
+                yield record, error
 
 
 def _carriers(catalog: Catalog, patterns: Sequence[str]) -> Iterator[Carrier]:
@@ -51,19 +52,21 @@ def _adopted(
     record, signed = record_of(carrier), list[SnapshotId]()
     try:
         with translated():
-            for last in _ends(catalog, carrier, foreign):
+            for last in _ends(catalog, carrier) if foreign else ():
                 links = _read_through(invocation, last)
                 wanted = [link for link in links if link in foreign and link not in signed]
                 with carrier_lock(catalog.storage.local_dir, carrier):
                     for link in wanted:
                         catalog.sign(carrier, link)
                 signed += wanted
+            logged = moments.sign_log(catalog, carrier)
     except BackupError as error:
         return record, error
-    return record.with_fields(signed=sorted(map(str, signed))), None
+    log = {"signed_log": logged} if logged else {}
+    return record.with_fields(signed=sorted(map(str, signed)), **log), None
 
 
-def _ends(catalog: Catalog, carrier: Carrier, foreign: frozenset[SnapshotId]) -> list[Snapshot]:
+def _ends(catalog: Catalog, carrier: Carrier) -> list[Snapshot]:
     """Return the snapshots that no other builds on: each chain is read once."""
     stored = [each for each in catalog.snapshots(carrier) if each.s3]
     parents = {each.id.parent for each in stored}

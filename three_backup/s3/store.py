@@ -187,6 +187,10 @@ class Store:
                 **self.names(key), Body=body, ContentMD5=content_md5(digest), **(condition or {})
             )
 
+    def signed_as(self, key: str) -> str:
+        """Return the place that a signature of the key's body counts for."""
+        return f"{self.storage.prefix}/{key}"
+
     def size(self, key: str) -> int | None:
         """Return the bytes stored under the key; None if it does not exist."""
         try:

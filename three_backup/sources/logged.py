@@ -6,6 +6,7 @@ from datetime import datetime
 from itertools import pairwise
 from typing import Any, Protocol
 
+from three_backup.model.signing import Keyring
 from three_backup.model.snapshots import CarriedObject, SnapshotId
 from three_backup.sources.jobs import Landing, LogJob, MomentJob, RestoreJob
 
@@ -81,6 +82,12 @@ class LoggedSource(Protocol):
         """Return which moments can be restored; None where nothing logged lies in S3.
 
         The server is not asked. Costs one listing and a few small keys.
+        """
+
+    def sign_log(self, job: LogJob, keyring: Keyring) -> int:
+        """Sign what is archived of the log without a signature; return how many keys that were.
+
+        The store of the job reads what is unsigned. Raises BackupError for what is damaged.
         """
 
     def expendable_log(self, job: LogJob) -> Sequence[LogVerdict]:

@@ -9,6 +9,7 @@ from three_backup.errors import BackupError
 from three_backup.model.findings import Finding
 from three_backup.model.kept import Kept
 from three_backup.model.objects import ObjectId
+from three_backup.model.signing import Keyring
 from three_backup.model.snapshots import CarriedObject, Manifest
 from three_backup.sources.base import Found, Planned, Restored, Unreadable
 from three_backup.sources.comparing import CompareJob, Comparing
@@ -133,6 +134,11 @@ class PostgresSource:
         from three_backup.sources.postgres.wal.windows import log
 
         return log(job)
+
+    def sign_log(self, job: LogJob, keyring: Keyring) -> int:
+        from three_backup.sources.postgres.wal.archive import WalArchive
+
+        return WalArchive(job.store, job.carrier, signs_with=keyring).sign()
 
     def expendable_log(self, job: LogJob) -> Sequence[LogVerdict]:
         from three_backup.sources.postgres.wal.retention import expendable_log

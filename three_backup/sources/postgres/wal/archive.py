@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from three_backup.errors import BackupError
 from three_backup.model import layout
 from three_backup.model.objects import Carrier
+from three_backup.model.signing import DOCUMENT, FRAMES, LINES, Form, Keyring
 from three_backup.s3.failures import MissingError
 from three_backup.s3.listing import ListedKey
 from three_backup.s3.store import Store
@@ -60,8 +61,13 @@ class Contents:
 class WalArchive:
     """The archived WAL of one cluster. Threads may share it."""
 
-    def __init__(self, store: Store, carrier: Carrier, level: int = 1) -> None:
-        """level: of zstd, for what is put."""
+    def __init__(
+        self, store: Store, carrier: Carrier, level: int = 1, signs_with: Keyring | None = None
+    ) -> None:
+        """level: of zstd, for what is put. signs_with: the keys, where the store reads what these
+        did not sign, too.
+        """
+        self._signs_with = signs_with or store.storage.manifest_key
         self.store = store
         self.carrier = carrier
         self._folder = f"{layout.WAL}/{layout.path(carrier)}/"
@@ -111,14 +117,14 @@ class WalArchive:
         if len(content) != piece.size:
             raise ValueError(f"{piece.key} holds {piece.size} bytes, not {len(content)}")
         body = _compressor(self._level).compress(content)
-        self.store.write(self._folder + piece.key, body)
+        self._write(piece.key, body, FRAMES)
         return len(body)
 
     def read(self, piece: Piece) -> bytes:
         """Return the WAL of a piece, checked. Raises MissingError, or BackupError if damaged."""
         import zstandard
 
-        body = self.store.read(self._folder + piece.key)
+        body = self._read(piece.key, FRAMES)
         try:
             content = zstandard.ZstdDecompressor().decompress(body, LARGEST_PIECE)
         except zstandard.ZstdError as error:
@@ -135,10 +141,10 @@ class WalArchive:
 
     def history(self, timeline: int) -> bytes:
         """Return a history file. Raises MissingError."""
-        return self.store.read(self._folder + history_name(timeline))
+        return LINES.plain(self._read(history_name(timeline), LINES))
 
     def put_history(self, timeline: int, content: bytes) -> None:
-        self.store.write(self._folder + history_name(timeline), content)
+        self._write(history_name(timeline), content, LINES)
 
     def add_history(self, timeline: int, content: bytes) -> None:
         """Store a history file unless it is there. Raises BackupError if another one is."""
@@ -159,7 +165,7 @@ class WalArchive:
     def reached(self) -> Reached | None:
         """Return how far the archive is known to be complete; None if nobody has noted it."""
         try:
-            fields = json.loads(self.store.read(self._folder + _REACHED))
+            fields = json.loads(self._read(_REACHED, DOCUMENT))
         except MissingError:
             return None
         except ValueError as error:
@@ -172,7 +178,7 @@ class WalArchive:
 
     def note_reached(self, reached: Reached) -> None:
         fields = {**asdict(reached), "at": reached.at.astimezone(UTC).isoformat()}
-        self.store.write(self._folder + _REACHED, json.dumps(fields).encode() + b"\n")
+        self._write(_REACHED, json.dumps(fields).encode() + b"\n", DOCUMENT)
 
     def note_further(self, before: Reached | None, now: Reached) -> None:
         """Note how far the archive is complete unless it was further before."""
@@ -198,6 +204,45 @@ class WalArchive:
     def key_of_history(self, timeline: int) -> str:
         """Return the key of a history file, relative to the prefix."""
         return self._folder + history_name(timeline)
+
+    def sign(self) -> int:
+        """Sign what is whole but bears no signature of ours; return how many keys that were.
+
+        The archive reads what is unsigned. Raises BackupError for what is damaged.
+        """
+        contents, signed = self.contents(), 0
+        for piece in contents.pieces:
+            self.read(piece)
+            signed += self._sign(piece.key, FRAMES)
+        for timeline in contents.histories:
+            signed += self._sign(history_name(timeline), LINES)
+        return signed + (self._sign(_REACHED, DOCUMENT) if contents.reached else 0)
+
+    def _sign(self, name: str, form: Form) -> bool:
+        key, body = self._folder + name, self.store.read(self._folder + name)
+        keyring = self._signs_with
+        if keyring is None or keyring.is_genuine(body, self.store.signed_as(key), form):
+            return False
+        self._write(name, body, form)
+        return True
+
+    def _write(self, name: str, body: bytes, form: Form) -> None:
+        key = self._folder + name
+        if self._signs_with is not None:
+            body = self._signs_with.signed(body, self.store.signed_as(key), form)
+        self.store.write(key, body)
+
+    def _read(self, name: str, form: Form) -> bytes:
+        key, keyring = self._folder + name, self.store.storage.manifest_key
+        body = self.store.read(key)
+        if keyring is None or keyring.is_genuine(body, self.store.signed_as(key), form):
+            return body
+        raise BackupError(
+            "postgres.wal_unsigned",
+            f"{self.store.place(key)}: manifest_key did not sign this",
+            "find out who writes to the bucket; tb-verify --sign adopts what is yours, and "
+            "--unsigned restores the rest",
+        )
 
     def _damaged(self, piece: Piece, why: str) -> BackupError:
         return BackupError(
