@@ -41,6 +41,7 @@ def shop(host_of_module: Host, clickhouse: ClickhouseServer) -> Iterator[Host]:
     host.execute("create view totals as select 1 as total", "shop")
     clickhouse.execute("create database shop")
     clickhouse.execute("create table shop.hits engine MergeTree order by id as select 1 as id")
+    (host.folder / "mask.sql").write_text("UPDATE orders SET id = -id")
     host.configure(wal="pull")
     host.good("tb-run")
     _back_up_another_host(host)
@@ -55,9 +56,7 @@ def _back_up_another_host(host: Host) -> None:
     """Store snapshots of another host, db1, whose database `lost` exists no more."""
     host.execute("create database lost")
     host.execute("create table orders as select 2 as id", "lost")
-    disabled = "".join(
-        f"- postgres/table/{name}/*:\n    disable: true\n" for name in ("shop", "prod")
-    )
+    disabled = "".join(f"- postgres/table/{name}/*:\n    disable: true\n" for name in ("shop", "prod"))
     host.configure(disabled, s3_prefix="db1", local_dir=host.folder / "db1")  # without WAL
     host.good("tb-run -s postgres")
     host.execute("drop database lost")

@@ -13,7 +13,7 @@ from three_backup.restoring.restore_order import Party
 from three_backup.restoring.snapshot_choice import Choice
 from three_backup.restoring.snapshot_finder import Held
 from three_backup.restoring.turn import Turn
-from three_backup.sources.jobs import Advance, Landing, RestoreJob, Wanted
+from three_backup.sources.jobs import Advance, Landing, RestoreJob, SqlFile, Wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class RestoreJobs:
     options: Mapping[str, Any]  # for the sources
     overwrite: bool
     verify: bool = False  # have the server's own program compare all bytes
+    sql_before: SqlFile | None = None  # runs before rows leave what is revived
 
     def of(self, party: Party, turn: Turn, *, overlaps: bool) -> RestoreJob:
         """Return the job that restores what a party wants.
@@ -35,7 +36,12 @@ class RestoreJobs:
         at_source, chain = self._chain(held, [request.held.object.id for request in party])
         all_wanted = [request.wanted for request in party]
         job = self._job(held.snapshot, chain, all_wanted, turn.advance, turn.expect, held.landing)
-        return replace(job, at_source=at_source, turn=turn.taken if overlaps else nullcontext)
+        return replace(
+            job,
+            at_source=at_source,
+            sql_before=self.sql_before,
+            turn=turn.taken if overlaps else nullcontext,
+        )
 
     def looks_at(self, party: Party, advance: Advance, expect: Advance) -> RestoreJob:
         """Return the job that has what a party wants ready to be looked at."""

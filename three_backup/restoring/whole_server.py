@@ -37,6 +37,7 @@ OF_OBJECTS = (
     "--no-acl",
     "--without-devices",
     "--unchecked",
+    "--sql-before",
 )
 """The options that only make sense for objects."""
 

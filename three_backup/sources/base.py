@@ -140,6 +140,10 @@ class Source(Protocol):
     @property
     def akin(self) -> tuple[str, ...]: ...
 
+    # Whether a RestoreJob may have SQL to run before rows leave what was revived.
+    @property
+    def runs_sql(self) -> bool: ...
+
     # Any of these programs on PATH says that the source is in use here.
     @property
     def programs(self) -> tuple[str, ...]: ...

@@ -101,6 +101,14 @@ class Landing:
 
 
 @dataclass(frozen=True, slots=True)
+class SqlFile:
+    """A file of an administrator's statements."""
+
+    name: str  # as it was given, for messages
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class RestoreJob:
     """Objects of one carrier to restore from one snapshot."""
 
@@ -116,6 +124,9 @@ class RestoreJob:
     landing: Landing | None = None  # the moment to restore; None: that of the snapshot
     store: Store | None = None  # holds the log of which the landing tells
     verify: bool = False  # have the server's own program compare all bytes before they are used
+    # Runs where the snapshot was revived, in each database, before rows leave that. Only sources
+    # whose `runs_sql` says so get one.
+    sql_before: SqlFile | None = None
     expect: Advance = lambda size: None  # takes the bytes to read, as soon as they are known
     # Entered for that part of the work which one restore at a time does; where the source lets
     # jobs overlap, the next one waits for it, and has its turn while this one is checked.

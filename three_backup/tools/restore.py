@@ -23,6 +23,7 @@ Options:
       --no-acl                leave out grants
       --without-devices       leave out profiles and devices that this host lacks
       --unchecked             do not check tables of ClickHouse once they are restored
+      --sql-before FILE       run this SQL on what is read, before rows of it leave
       --pgdata DIR            a whole cluster of PostgreSQL, as a data directory
       --pgdata-owner USER     whose DIR shall be, if root restores it
       --verify                compare all bytes with PostgreSQL's own program before they are used
@@ -65,10 +66,12 @@ from three_backup.restoring.restore_order import Request, parties
 from three_backup.restoring.rounds import Rounds
 from three_backup.restoring.snapshot_choice import Choice
 from three_backup.restoring.snapshot_finder import Finder, Held
+from three_backup.restoring.sql_file import read_sql, why_no_sql
 from three_backup.restoring.summary import RestoreSummary
 from three_backup.restoring.target_names import LEVELS, Renaming
 from three_backup.restoring.whole_server import OF_OBJECTS, WholeRequest, restore_whole
 from three_backup.sources.base import LackingError, Planned, Restored
+from three_backup.sources.jobs import SqlFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class Args:
     without_devices: bool
     unchecked: bool
     verify: bool
+    sql_before: SqlFile | None
     pgdata: Path | None
     pgdata_owner: str | None
     tablespace_mapping: tuple[str, ...]
@@ -92,7 +96,7 @@ class Args:
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any], zone: tzinfo) -> Self:
-        pgdata = arguments["--pgdata"]
+        pgdata, sql_before = arguments["--pgdata"], arguments["--sql-before"]
         choice = Choice.of(arguments["--snapshot"], arguments["--at"], zone)
         return cls(
             pattern=tuple(map(readable, arguments["PATTERN"])),
@@ -111,6 +115,7 @@ class Args:
             without_devices=bool(arguments["--without-devices"]),
             unchecked=bool(arguments["--unchecked"]),
             verify=bool(arguments["--verify"]),
+            sql_before=None if sql_before is None else read_sql(Path(sql_before)),
             pgdata=None if pgdata is None else Path(pgdata),
             pgdata_owner=arguments["--pgdata-owner"],
             tablespace_mapping=tuple(arguments["--tablespace-mapping"]),
@@ -178,14 +183,20 @@ def _jobs(invocation: Invocation, args: Args) -> RestoreJobs:
         "exact": args.exact,
     }
     return RestoreJobs(
-        invocation, args.choice, options, overwrite=args.overwrite, verify=args.verify
+        invocation,
+        args.choice,
+        options,
+        overwrite=args.overwrite,
+        verify=args.verify,
+        sql_before=args.sql_before,
     )
 
 
 def _restore(
     invocation: Invocation, args: Args, finder: Finder | MomentFinder, foresight: Foresight
 ) -> None:
-    found = list(asked_for(invocation, finder, args.pattern))
+    asked = asked_for(invocation, finder, args.pattern)
+    found = [(record, _allowed(args, held)) for record, held in asked]
     if not found:
         raise BackupError(
             "restore.nothing",
@@ -202,6 +213,12 @@ def _restore(
             invocation.emit(record if held is None else invocation.fail(record, held))
     for record in _restored(invocation, args, requests.values(), foresight):
         invocation.emit(record)
+
+
+def _allowed(args: Args, held: Held | BackupError | None) -> Held | BackupError | None:
+    if args.sql_before is None or not isinstance(held, Held):
+        return held
+    return why_no_sql(held.object.id) or held
 
 
 def _restored(

@@ -31,6 +31,7 @@ complete -c tb-restore -l no-owner -d 'give all to the role that restores, not t
 complete -c tb-restore -l no-acl -d 'leave out grants'
 complete -c tb-restore -l without-devices -d 'leave out profiles and devices that this host lacks'
 complete -c tb-restore -l unchecked -d 'do not check tables of ClickHouse once they are restored'
+complete -c tb-restore -l sql-before -r -F -d 'run this SQL on what is read, before rows of it leave'
 complete -c tb-restore -l pgdata -x -a '(__fish_complete_directories)' -d 'a whole cluster of PostgreSQL, as a data directory'
 complete -c tb-restore -l pgdata-owner -x -d 'whose DIR shall be, if root restores it'
 complete -c tb-restore -l verify -d 'compare all bytes with PostgreSQL\'s own program before they are used'

@@ -37,6 +37,7 @@ class ClickhouseSource:
     content = Content.ROWS
     subtypes = ("table", "view")
     akin: tuple[str, ...] = ()
+    runs_sql = False
     programs = ("clickhouse-client",)
 
     def discover(

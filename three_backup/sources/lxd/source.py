@@ -23,6 +23,7 @@ class DaemonSource:
     kept = Kept.POINTS
     content = Content.FILES
     subtypes = ("volume", "container", "vm")
+    runs_sql = False
 
     def __init__(self, daemon: Daemon) -> None:
         self.type = daemon.type

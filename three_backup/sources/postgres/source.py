@@ -38,6 +38,7 @@ class PostgresSource:
     content = Content.ROWS
     subtypes = ("table", "view")
     akin: tuple[str, ...] = ()
+    runs_sql = True
     programs = ("pg_dump",)
 
     def discover(

@@ -15,6 +15,7 @@ from three_backup.sources.postgres.restoring.family import Family, read_family
 from three_backup.sources.postgres.restoring.needs import Need, read_needs, refuse_to_invent
 from three_backup.sources.postgres.restoring.refusals import about, look
 from three_backup.sources.postgres.restoring.revive import Revived, databases_of, revived
+from three_backup.sources.postgres.restoring.script import Script
 from three_backup.sources.postgres.restoring.target import (
     Existing,
     check_free,
@@ -34,6 +35,8 @@ def plan(job: RestoreJob) -> Iterator[Outcome]:
 
     Bytes that are read for all of them together count with the first, as in restore().
     """
+    if job.sql_before is not None:
+        Script(job.sql_before).check()
     refused = look(job.wanted, overwrite=job.overwrite).refused
     yield from refused.items()
     free = [wanted for wanted in job.wanted if wanted not in refused]

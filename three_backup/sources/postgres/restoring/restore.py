@@ -23,6 +23,8 @@ from three_backup.sources.postgres.restoring.foreign_keys import (
 from three_backup.sources.postgres.restoring.order import in_batches, in_order
 from three_backup.sources.postgres.restoring.refusals import TargetState, about, look
 from three_backup.sources.postgres.restoring.revive import revived
+from three_backup.sources.postgres.restoring.script import Script
+from three_backup.sources.postgres.restoring.sql_before import run_before
 from three_backup.sources.postgres.restoring.target import (
     create_database,
     database_exists,
@@ -53,6 +55,8 @@ def restore(job: RestoreJob) -> Iterator[Outcome]:
     facts: rows, and the bytes_read since the previous outcome. Raises BackupError where none could
     be restored. The target is the server that libpq finds by `PG*`.
     """
+    if job.sql_before is not None:
+        Script(job.sql_before).check()
     standing = look(job.wanted, overwrite=job.overwrite)
     yield from standing.refused.items()
     free = [wanted for wanted in job.wanted if wanted not in standing.refused]
@@ -118,6 +122,11 @@ def _restore_database(
         except BackupError as error:
             yield from ((wanted, about(wanted, error)) for wanted in all_wanted)
             return
+        try:
+            ran = run_before(task.job, server, scratch, all_wanted)
+        except BackupError as error:
+            yield from ((wanted, error) for wanted in all_wanted)
+            return
         databases = stack.enter_context(_databases(scratch))
         families: list[tuple[Wanted, Family]] = []
         for wanted in all_wanted:
@@ -125,7 +134,12 @@ def _restore_database(
                 families.append((wanted, _family(task, scratch, wanted, all_wanted)))
             except BackupError as error:
                 yield wanted, error
-        yield from _restore_families(_Crossing(task, server, scratch, databases), families)
+        for wanted, outcome in _restore_families(
+            _Crossing(task, server, scratch, databases), families
+        ):
+            if isinstance(outcome, Restored):
+                outcome = replace(outcome, facts={**outcome.facts, **ran})
+            yield wanted, outcome
 
 
 @dataclass(frozen=True, slots=True)

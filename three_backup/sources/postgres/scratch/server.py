@@ -68,6 +68,11 @@ class ScratchServer:
         return self.log.with_name(PGDATA)
 
     @property
+    def masker(self) -> str:
+        """The role that may be made to run an administrator's SQL, of a name that nobody has."""
+        return f"three_backup_{self.log.parent.name.rpartition('-')[2]}"
+
+    @property
     def locales(self) -> Path:
         """Return where stand-ins lie for locales that this host lacks, once there are any."""
         return self.log.with_name("locales")
@@ -220,7 +225,8 @@ def _configure(
         "ident_file": str(folder / "ident.conf"),
     }
     superuser = server.superuser.replace('"', '""')
-    known = [(server.users[0], superuser), *((name, READER) for name in server.users)]
+    ours = [(server.users[0], role) for role in (superuser, server.masker)]
+    known = [*ours, *((name, READER) for name in server.users)]
     with acting_as(user):
         for name in ("postgresql.auto.conf", "recovery.signal", "standby.signal"):
             (pgdata / name).unlink(missing_ok=True)
