@@ -56,7 +56,7 @@ def _back_up_another_host(host: Host) -> None:
     """Store snapshots of another host, db1, whose database `lost` exists no more."""
     host.execute("create database lost")
     host.execute("create table orders as select 2 as id", "lost")
-    disabled = "".join(f"- postgres/table/{name}/*:\n    disable: true\n" for name in ("shop", "prod"))
+    disabled = "".join(f"- postgres/*/{name}/*:\n    disable: true\n" for name in ("shop", "prod"))
     host.configure(disabled, s3_prefix="db1", local_dir=host.folder / "db1")  # without WAL
     host.good("tb-run -s postgres")
     host.execute("drop database lost")
