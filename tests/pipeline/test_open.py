@@ -28,6 +28,9 @@ create view totals as select count(*) as total from orders;
 create schema "Sales = 2026";
 create table "Sales = 2026".orders as select 7 as id;
 """
+_SORTED_ELSEWHERE = """
+update pg_database set datcollversion = '0' where datname = current_database()
+"""
 _FAILED = {
     "v": 1,
     "type": "postgres",
@@ -47,6 +50,10 @@ def stored(host_of_module: Host) -> Iterator[Host]:
     (host.folder / "scratch").mkdir(mode=0o711)
     host.configure(scratch_dir=host.folder / "scratch")
     host.execute(_MADE)
+    elsewhere = _elsewhere(host)
+    host.execute(f"create database {elsewhere}", "postgres")
+    host.execute("create table words as select 'a' as word", elsewhere)
+    host.execute(_SORTED_ELSEWHERE, elsewhere)
     host.good("tb-run")
     host.execute("truncate orders")
     host.wipe()
@@ -80,6 +87,11 @@ def session(way: dict[str, Any]) -> Iterator[psycopg.Connection[tuple[Any, ...]]
         yield found
 
 
+def _elsewhere(host: Host) -> str:
+    """Name a database that another version of a locale has sorted."""
+    return f"{host.database}_elsewhere"
+
+
 def _scratch(host: Host) -> list[Path]:
     return list((host.folder / "scratch").iterdir())
 
@@ -103,7 +115,8 @@ def test_a_client_reads_what_the_snapshot_has(stored: Host) -> None:
             expected = [(number, str(number) * 3) for number in range(1, 1001)]
             assert connection.execute(_ROWS).fetchall() == expected
             found = connection.execute("select word from orders where id = 7").fetchall()
-            assert found == [("777",)]  # by the index
+            assert found == [("777",)]
+            assert connection.execute("show enable_indexscan").fetchone() == ("on",)
             with pytest.raises(psycopg.Error, match="could not open file"):
                 connection.execute("table others")
             with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
@@ -136,6 +149,15 @@ def test_several_objects_are_open_at_once(stored: Host) -> None:
                 for way in ways
             ]
         assert found == [(1000,), (1,), (1,)]
+
+
+def test_an_index_in_another_order_than_that_of_this_host_hides_no_row(stored: Host) -> None:
+    with (
+        opened(stored, f"postgres/table/{_elsewhere(stored)}/public/words") as (_, (way,)),
+        session(way) as connection,
+    ):
+        for setting in ("enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan"):
+            assert connection.execute(f"show {setting}".encode()).fetchone() == ("off",)
 
 
 def test_two_tools_have_it_open_at_once(stored: Host) -> None:
@@ -205,6 +227,10 @@ def test_what_cannot_be_opened_is_said_and_nothing_is_waited_for(stored: Host) -
     outcome = stored.sh(f"tb-open {stored.table('orders')} {stored.table('nobody')}")
     assert outcome.status == 1
     assert "nobody" in outcome.stderr
+    for tool in ("tb-open", "tb-cat", "tb-diff"):
+        outcome = stored.sh(f"{tool} < /dev/null")
+        assert outcome.status == 1
+        assert "no records came on standard input" in outcome.stderr
     failed = json.dumps(_FAILED)
     for tool in ("tb-open", "tb-cat", "tb-diff"):
         outcome = stored.sh(tool, f"{failed}\n")

@@ -30,6 +30,10 @@ create table lair.trap (id int, name text);
 insert into lair.trap values (1, 'one');
 alter table lair.trap add check (lair.strikes(name)) not valid;
 """
+_SORTED_ELSEWHERE = """
+create table users as select 7 as id, 'x' as mail;
+update pg_database set datcollversion = '0' where datname = current_database()
+"""
 _GRANTS = """
 select relname::text, pg_get_userbyid(relowner)::text,
        coalesce(relacl, acldefault('r', relowner))::text,
@@ -52,7 +56,7 @@ def stored(host_of_module: Host) -> Iterator[Host]:
     host = host_of_module
     host.execute(_MADE.format(host.folder / "struck"))
     host.execute(f"create database {host.database}_too", "postgres")
-    host.execute("create table users as select 7 as id, 'x' as mail", f"{host.database}_too")
+    host.execute(_SORTED_ELSEWHERE, f"{host.database}_too")
     host.good("tb-run")
     host.wipe()
     yield host
@@ -177,6 +181,19 @@ def test_it_runs_in_each_database(stored: Host) -> None:
         copy = f"{name}_{_MASKED}"
         assert stored.rows("select distinct mail from users", copy) == [("nobody",)]
         stored.execute(f"drop database {copy} with (force)", "postgres")
+
+
+def test_an_index_in_another_order_than_that_of_this_host_hides_no_row(
+    stored: Host, copies: str
+) -> None:
+    off = " and ".join(
+        f"current_setting('{setting}') = 'off'"
+        for setting in ("enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan")
+    )
+    (stored.folder / "mask.sql").write_text(f"UPDATE users SET mail = 'found' WHERE {off}")
+    table = f"postgres/table/{stored.database}_too/public/users"
+    outcome = stored.good(f"tb-restore --sql-before mask.sql --level1 {copies} {table}")
+    assert outcome.records[0]["restored"]["sql_before"] == ["UPDATE 1"]
 
 
 def test_what_is_no_sql_file_is_refused_before_anything_is_read(stored: Host) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from three_backup.model.objects import AS_BYTES
 from three_backup.sources.postgres.connection import quoted
+from three_backup.sources.postgres.scratch.locales import settings_to_find_all
 from three_backup.sources.postgres.scratch.server import READER, ScratchServer
 from three_backup.sources.postgres.scratch.session import OPTIONS, scratch_session
 
@@ -59,6 +60,7 @@ def let_reader_in(server: ScratchServer, database: str, schemas: Sequence[str]) 
             *(_LOAD_NOTHING.format(name, library) for library in _LIBRARIES),
             *(_NOR_ANYWHERE.format(library) for library in _LIBRARIES),
             *(_SET.format(name, *setting) for setting in _settings(schemas)),
+            *(_SET.format(name, *it) for it in settings_to_find_all(superuser).items()),
         ]
         for statement in statements:
             superuser.execute(statement.encode(*AS_BYTES))

@@ -19,7 +19,7 @@ from three_backup.sources.jobs import RestoreJob, Wanted
 from three_backup.sources.postgres.connection import quoted, said
 from three_backup.sources.postgres.restoring.family import Family, FamilyPart, read_family
 from three_backup.sources.postgres.restoring.script import Script
-from three_backup.sources.postgres.scratch.locales import unsortable_collations
+from three_backup.sources.postgres.scratch.locales import settings_to_find_all
 from three_backup.sources.postgres.scratch.server import ScratchServer
 from three_backup.sources.postgres.scratch.session import scratch_session
 
@@ -43,7 +43,6 @@ _LET_IN = (
     "ALTER ROLE ALL RESET session_preload_libraries",
 )
 _SHOW, _HIDE = "GRANT USAGE ON SCHEMA {} TO {}", "REVOKE USAGE ON SCHEMA {} FROM {}"
-_BY_INDEX = ("enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan")
 _OWNERS = (
     "SELECT oid::int8, pg_get_userbyid(relowner)::text FROM pg_class WHERE oid = ANY(%s::oid[])"
 )
@@ -143,8 +142,8 @@ def _make_role(server: ScratchServer, scratch: "Connection", database: str) -> N
     names = (quoted(server.masker), quoted(database))
     is_made = scratch.execute(_EXISTS, (server.masker,)).fetchone() is not None
     statements = [*(() if is_made else _MAKE), *_LET_IN]
-    if unsortable_collations(scratch):  # an index in another order hides rows
-        statements += [f"ALTER ROLE {{0}} SET {setting} = off" for setting in _BY_INDEX]
+    for name, value in settings_to_find_all(scratch).items():
+        statements.append(f"ALTER ROLE {{0}} IN DATABASE {{1}} SET {name} = {value}")
     for statement in statements:
         scratch.execute(statement.format(*names).encode(*AS_BYTES))
 

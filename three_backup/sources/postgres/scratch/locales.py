@@ -6,7 +6,7 @@ order of text does, in indexes, which are built anew in the target.
 
 import ctypes
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +30,7 @@ SELECT 100, CASE datlocprovider WHEN 'c' THEN datcollate END,
 _UNKNOWN = re.compile(
     r'LC_(?:COLLATE|CTYPE) "([^"/.][^"/]*)",\s+which is not recognized by setlocale'
 )
+_BY_INDEX = ("enable_indexscan", "enable_indexonlyscan", "enable_bitmapscan")
 _SYSTEM = Path("/usr/lib/locale")
 _CTYPE_AND_COLLATE = 1 << 0 | 1 << 3
 _LIBC = ctypes.CDLL(None)
@@ -81,6 +82,14 @@ def unsortable_collations(scratch: "Connection") -> list[int]:
     found = scratch.execute(_COLLATIONS.encode()).fetchall()
     missing = {name for _, name, _ in found if name is not None and not has_locale(name)}
     return [oid for oid, name, is_another in found if is_another or name in missing]
+
+
+def settings_to_find_all(scratch: "Connection") -> Mapping[str, str]:
+    """Return settings with which a query finds all rows that it asks for.
+
+    An index that is in another order than this host's hides rows from whoever looks by it.
+    """
+    return dict.fromkeys(_BY_INDEX, "off") if unsortable_collations(scratch) else {}
 
 
 def _refusal(server: ScratchServer, database: str) -> BackupError | None:
