@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any, Self
 
-from three_backup.errors import readable
+from three_backup.errors import BackupError, readable
 from three_backup.model.moment import Moment
 from three_backup.model.objects import ObjectId
 from three_backup.model.records import Record
@@ -54,7 +54,10 @@ class Search:
     def found(
         self, invocation: Invocation, jobs: RestoreJobs
     ) -> tuple[list[Request], list[Record]]:
-        """Return what is asked for, each once, and the records of what cannot be had."""
+        """Return what is asked for, each once, and the records of what cannot be had.
+
+        Raises BackupError where nothing is asked for.
+        """
         requests, others = dict[ObjectId, Request](), list[Record]()
         for record, held in asked_for(invocation, self.finder(invocation, jobs), self.patterns):
             if isinstance(held, Held):
@@ -64,6 +67,12 @@ class Search:
                     invocation.say(f"{object_id}: {note}")
             else:
                 others.append(record if held is None else invocation.fail(record, held))
+        if not requests and not others:
+            raise BackupError(
+                "look.nothing",
+                "no records came on standard input, so that nothing is looked at",
+                "name what to look at, or feed what tb-discover --stored prints",
+            )
         return list(requests.values()), others
 
     def finder(self, invocation: Invocation, jobs: RestoreJobs) -> Finder | MomentFinder:
