@@ -110,7 +110,9 @@ def left(lab: Lab) -> str:
 
 
 def test_a_point_in_the_pool_is_read_where_it_is(looks: Looks, lab: Lab) -> None:
+    lab.sh("touch /mnt/something-of-the-host")
     assert looks.good("--path version") == "3\n"
+    lab.sh("rm /mnt/something-of-the-host")
     listed = looks.host.good(f"tb-list --snapshots --json -s {WEB} < /dev/null").records[0][
         "snapshots"
     ]

@@ -6,20 +6,15 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
-from three_backup import command
 from three_backup.errors import BackupError
 from three_backup.tree.archive import Archive
 from three_backup.tree.listing import lines
-from three_backup.tree.paths import FILE, FOLDER, Found, opened
+from three_backup.tree.mounting import make_room, mounted, opened_folder, seen_from_outside
+from three_backup.tree.paths import FILE, Found, opened
 from three_backup.tree.request import Answer, Kind, Request, What
 from three_backup.tree.walk import walked
 
-_PLACE = "/mnt"
-"""Where it is mounted: only this process and its children see it there."""
-
-_HARMLESS = "ro,nosuid,nodev,noexec"
 _PIECE = 1 << 20
 
 
@@ -36,12 +31,16 @@ def _answered(request: Request) -> int:
     """Write the answer, and return the exit status. What fails later has no line for it."""
     with ExitStack() as stack:
         try:
-            found = stack.enter_context(opened(_tree(request), request.path))
+            make_room()
+            mount = mounted(request.dataset, "tree")
+            tree = opened_folder(mount, request.root)
+            found = stack.enter_context(opened(tree, request.path))
             kind, pieces = _chosen(request, found)
         except (BackupError, OSError) as error:
             _write(Answer.refused(_explained(error, request.path)).to_line())
             return 0
-        _write(Answer(kind, folder=_folder(request)).to_line())
+        folder = seen_from_outside(mount, request.root)
+        _write(Answer(kind, folder=str(folder)).to_line())
         sys.stdout.flush()
         try:
             for piece in pieces:
@@ -53,14 +52,6 @@ def _answered(request: Request) -> int:
             return 1
     sys.stdout.flush()
     return 0
-
-
-def _tree(request: Request) -> int:
-    """Mount the dataset, and return a descriptor of the tree's folder."""
-    argv = ("mount", "-t", "zfs", "-o", _HARMLESS, request.dataset, _PLACE)
-    command.run(command.Program(argv, code="not_mounted", package="mount"))
-    mounted = os.open(_PLACE, FOLDER)
-    return os.open(request.root, FOLDER, dir_fd=mounted) if request.root else mounted
 
 
 def _chosen(request: Request, found: Found) -> tuple[Kind, Iterator[bytes]]:
@@ -77,11 +68,6 @@ def _chosen(request: Request, found: Found) -> tuple[Kind, Iterator[bytes]]:
         f"{found.path} is neither a file nor a folder",
         "--list shows what it is; the tar of its folder holds it",
     )
-
-
-def _folder(request: Request) -> str:
-    """Return the path of the tree's folder for whoever is not in this mount namespace."""
-    return str(Path("/proc", str(os.getpid()), "root", _PLACE[1:], request.root))
 
 
 def _held() -> Iterator[bytes]:
