@@ -10,7 +10,7 @@ from tests.lab.fault_proxy import Answer, Forward, Meddle, Request, proxy, refus
 from three_backup.host.machine import Host
 from three_backup.model.findings import Finding, Mark
 from three_backup.model.storage import Storage
-from three_backup.s3 import multipart
+from three_backup.s3 import multipart, theft
 from three_backup.s3.failures import MissingError
 from three_backup.s3.probe import FOLDER, probe
 from three_backup.s3.store import Store
@@ -53,7 +53,10 @@ def test_a_good_server_is_found_good_and_left_empty(storage: Storage) -> None:
         if finding.mark is not Mark.GOOD
     }
     unchecked = {"checksums": Mark.NOTE} if storage.access_key == "moto" else {}
-    assert lacking == unchecked
+    assert lacking == {theft.SUBJECT: Mark.NOTE, **unchecked}
+    assert found[theft.SUBJECT].sentence.startswith(
+        "whoever steals them can delete and overwrite all backups"
+    )
     assert {"multipart", "deleting", "ranges", "listing"} <= set(found)
     assert list(Store(storage).all_keys("")) == []
 
@@ -107,6 +110,26 @@ def test_a_key_that_may_not_delete_is_found_out(behind: Behind) -> None:
     found = behind(meddle)
     assert found["deleting"].mark is Mark.BAD
     assert found["writing"].mark is Mark.GOOD
+    assert "can overwrite all backups" in found[theft.SUBJECT].sentence
+
+
+@pytest.mark.parametrize("may_delete", [True, False])
+def test_versions_that_a_thief_cannot_delete_are_told(behind: Behind, may_delete: bool) -> None:
+    """A bucket that keeps versions, as it answers; the newest is what is read."""
+
+    def meddle(request: Request, forward: Forward) -> Answer:
+        if "versionId=" in request.path:
+            if request.method == "DELETE":
+                return Answer(204, {}, b"") if may_delete else refusal(403, "AccessDenied")
+            return Answer(404 if may_delete else 200, {}, b"")
+        answer = forward()
+        if request.method == "HEAD" and "/check/theft" in request.path:
+            return Answer(answer.status, {**answer.headers, "x-amz-version-id": "one"}, b"")
+        return answer
+
+    sentence = behind(meddle)[theft.SUBJECT].sentence
+    assert ("all backups, with all older versions" in sentence) is may_delete
+    assert ("but not the older versions that the bucket keeps" in sentence) is not may_delete
 
 
 def test_a_server_without_multipart_or_ranges_is_not_good(behind: Behind) -> None:

@@ -14,7 +14,7 @@ from three_backup.errors import BackupError, ConfigurationError
 from three_backup.host.machine import Host
 from three_backup.model.findings import Finding, Mark, bad, good, note
 from three_backup.model.storage import Storage
-from three_backup.s3 import checking, multipart, ownership
+from three_backup.s3 import checking, multipart, ownership, theft
 from three_backup.s3.failures import MissingError, explained
 from three_backup.s3.reaching import reach
 from three_backup.s3.seal import Check, Seal
@@ -93,6 +93,7 @@ class _Probe:
             ("open uploads", self.open_uploads),
             ("conditions", self.conditions),
             ("deleting", self.deleting),
+            (theft.SUBJECT, lambda: theft.theft(self.store, f"{FOLDER}theft")),
         ]
 
     def owner(self) -> Iterator[Finding]:

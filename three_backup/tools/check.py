@@ -5,6 +5,7 @@ Usage:
 
 Options:
   -s, --select PATTERN  only sources that a pattern reaches, s3 or host; may be repeated
+      --recovery-sheet  print what a new host needs, keys included; check nothing
       --json            records instead of text
   -c, --config FILE     the configuration
       --env-file FILE   PG* and CLICKHOUSE_* variables, instead of .env beside it
@@ -15,6 +16,7 @@ Writes some small keys and one of 5 MB below check/ in the prefix, has ClickHous
 smallest object there, and removes all that. Nothing is changed at the sources.
 """
 
+import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,14 +26,16 @@ from tempfile import TemporaryFile
 
 from three_backup import pipe
 from three_backup.deciding.discovery import reachable
-from three_backup.errors import BackupError, Exit, NothingFoundError
+from three_backup.errors import BackupError, ConfigurationError, Exit, NothingFoundError
 from three_backup.host.machine import this_host
 from three_backup.keeping import keeping_of
 from three_backup.model.findings import Finding, Mark, bad, note, tried
 from three_backup.model.objects import selected
 from three_backup.model.records import of_selector, of_source
+from three_backup.model.schedule import host_zone
 from three_backup.model.storage import Storage
 from three_backup.pipe import Invocation, translated
+from three_backup.restoring.recovery_sheet import recovery_sheet
 from three_backup.restoring.unmatched import absent, unknown
 from three_backup.s3.probe import probe
 from three_backup.screen import formats
@@ -65,6 +69,8 @@ def main() -> int:
 
 
 def run(invocation: Invocation) -> Exit:
+    if invocation.arguments["--recovery-sheet"]:
+        return _print_sheet(invocation)
     invocation.warn()
     marks: set[Mark] = set()
 
@@ -82,6 +88,19 @@ def run(invocation: Invocation) -> Exit:
         if invocation.json:
             invocation.emit(record)
     return Exit.FAILED if unmatched or Mark.BAD in marks else Exit.OK
+
+
+def _print_sheet(invocation: Invocation) -> Exit:
+    catalogs = [catalog for catalog in invocation.catalogs if catalog.storage.bucket]
+    if not catalogs:
+        raise ConfigurationError(
+            "config.no_bucket",
+            "no bucket is configured, so that nothing could come back",
+            "set s3_bucket",
+        )
+    zone = host_zone(os.environ)
+    invocation.write(recovery_sheet(catalogs, invocation.host, invocation.clock(), zone))
+    return Exit.OK
 
 
 def _unmatched(patterns: Sequence[str]) -> Iterator[tuple[str, NothingFoundError]]:

@@ -13,6 +13,7 @@ end
 
 complete -c tb-check -f
 complete -c tb-check -s s -l select -x -a '(__three_backup ids (commandline -ct))' -d 'only sources that a pattern reaches, s3 or host; may be repeated'
+complete -c tb-check -l recovery-sheet -d 'print what a new host needs, keys included; check nothing'
 complete -c tb-check -l json -d 'records instead of text'
 complete -c tb-check -s c -l config -r -F -d 'the configuration'
 complete -c tb-check -l env-file -r -F -d 'PG* and CLICKHOUSE_* variables, instead of .env beside it'
