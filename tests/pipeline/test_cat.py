@@ -190,6 +190,7 @@ def test_a_reader_that_goes_ends_it_quietly_and_nothing_is_left(stored: Zoo) -> 
 
 
 _HOSTILE = """
+create role three_backup_reader superuser login;
 create role mallory login;
 create schema lair authorization mallory;
 set role mallory;
@@ -215,7 +216,7 @@ def test_code_of_an_owner_gets_no_rights_from_who_looks(host: Host) -> None:
             assert "permission denied" in outcome.stderr
         assert not mark.exists()
     finally:
-        host.execute("drop schema lair cascade; drop role mallory")
+        host.execute("drop schema lair cascade; drop role mallory, three_backup_reader")
 
 
 def test_rows_of_a_moment_and_what_was_dropped(host: Host) -> None:

@@ -18,8 +18,16 @@ if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
 
 _ROLE = quoted(READER)
-_EXISTS = "SELECT FROM pg_roles WHERE rolname = %s"
-_MAKE = f"CREATE ROLE {_ROLE} LOGIN BYPASSRLS IN ROLE pg_read_all_data"
+_IS_OURS = """
+SELECT shobj_description(oid, 'pg_authid') IS NOT DISTINCT FROM %s
+  FROM pg_roles WHERE rolname = %s
+"""
+_OURS = "made to look into a snapshot"
+_RENAME = f"ALTER ROLE {_ROLE} RENAME TO {READER}_of_source"
+_MAKE = (
+    f"CREATE ROLE {_ROLE} LOGIN BYPASSRLS IN ROLE pg_read_all_data",
+    f"COMMENT ON ROLE {_ROLE} IS '{_OURS}'",
+)
 _LET_IN = f"GRANT CONNECT, TEMPORARY ON DATABASE {{}} TO {_ROLE}"
 _NO_LIMIT = "ALTER DATABASE {} CONNECTION LIMIT -1"
 _LIBRARIES = ("session_preload_libraries", "local_preload_libraries")
@@ -53,9 +61,8 @@ def let_reader_in(server: ScratchServer, database: str, schemas: Sequence[str]) 
     """Let the reader in by any client, with what scratch_session() sets, in those schemas."""
     name = quoted(database)
     with server.connect(database) as superuser:
-        if superuser.execute(_EXISTS, (READER,)).fetchone() is None:
-            superuser.execute(_MAKE.encode())
         statements = [
+            *_making(superuser),
             *(statement.format(name) for statement in (_LET_IN, _NO_LIMIT)),
             *(_LOAD_NOTHING.format(name, library) for library in _LIBRARIES),
             *(_NOR_ANYWHERE.format(library) for library in _LIBRARIES),
@@ -64,6 +71,15 @@ def let_reader_in(server: ScratchServer, database: str, schemas: Sequence[str]) 
         ]
         for statement in statements:
             superuser.execute(statement.encode(*AS_BYTES))
+
+
+def _making(superuser: "Connection") -> Iterator[str]:
+    """Yield what makes the reader; a role of the source with that name may have any right."""
+    found = superuser.execute(_IS_OURS, (_OURS, READER)).fetchone()
+    if found == (False,):
+        yield _RENAME
+    if found != (True,):
+        yield from _MAKE
 
 
 def _settings(schemas: Sequence[str]) -> Iterator[tuple[str, str]]:
