@@ -109,6 +109,14 @@ def test_columns_can_go_and_a_table_gets_another_name(stored: Host) -> None:
     stored.execute(f"drop table notes_{_MASKED}")
 
 
+def test_of_very_many_statements_the_first_are_told(stored: Host, copies: str) -> None:
+    sql = "".join(f"UPDATE users SET mail = '{number}' WHERE id = 1;\n" for number in range(5000))
+    outcome = masked(stored, sql, "users")
+    (record,) = outcome.records
+    assert record["restored"]["sql_before"] == [*["UPDATE 1"] * 20, "4980 more"]
+    assert stored.rows("select mail from users where id = 1", copies) == [("4999",)]
+
+
 def test_triggers_of_the_source_do_not_fire(stored: Host, copies: str) -> None:
     """They would write down what is to be masked."""
     outcome = masked(stored, "UPDATE users SET mail = ''", "users")

@@ -57,8 +57,8 @@ _CODE = "postgres.sql_before"
 _KEEP = "end each transaction with COMMIT, or begin none: all is done in one"
 _NOTHING = "correct it; nothing was restored"
 _NO_FILE, _ABSENT = "58P01", "name only tables that are restored with it"
-_MOST = 10
-"""Statements of which people are told what they did."""
+_MOST = 20
+"""Statements of which is told what they did: a file may hold any number."""
 
 
 def run_before(
@@ -79,8 +79,9 @@ def run_before(
         ran = _run_as_owner(server, scratch, script, families)
     except BackupError as error:
         raise BackupError(error.code, f"{database}: {error.message}", error.hint) from error
-    job.say(f"{database}: {script.file.name} ran before rows left it: {_shown(ran)}")
-    return {"sql_before": ran}
+    told = [*ran[:_MOST], *([f"{len(ran) - _MOST} more"] if len(ran) > _MOST else [])]
+    job.say(f"{database}: {script.file.name} ran before rows left it: {', '.join(told)}")
+    return {"sql_before": told}
 
 
 def _run_as_owner(
@@ -119,12 +120,6 @@ def _check_one_owner(owners: Collection[str]) -> None:
             "runs with the rights of one owner",
             "restore those of each owner by themselves",
         )
-
-
-def _shown(ran: Sequence[str]) -> str:
-    """Return for people what each statement did; of many, the first ones."""
-    more = f" and {len(ran) - _MOST} more" if len(ran) > _MOST else ""
-    return ", ".join(ran[:_MOST]) + more
 
 
 def _check_kept(scratch: "Connection", script: Script, family: Family) -> None:
