@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -173,7 +174,7 @@ def test_two_tools_have_it_open_at_once(stored: Host) -> None:
 
 
 def test_it_closes_after_the_span(stored: Host) -> None:
-    outcome = stored.real.good(f"tb-open --for 1s {stored.table('orders')}")
+    outcome = stored.real.good(f"tb-open --for 1s {stored.table('orders')} <&- 2>&-")
     assert outcome.records[0]["opened"]["database"] == stored.database
     assert _scratch(stored) == []
 
@@ -221,6 +222,15 @@ def test_a_terminal_shows_a_line_to_paste(stored: Host) -> None:
     assert len(commands) == 1
     assert f"-U three_backup_reader {stored.database}" in commands[0]
     assert "open until" in shown
+
+
+def test_what_keeps_the_guardian_from_being_made_is_said(stored: Host) -> None:
+    limited = (
+        "import resource; from three_backup.tools.open import main; "
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3)); raise SystemExit(main())"
+    )
+    outcome = stored.sh(f"{sys.executable} -c '{limited}' {stored.table('orders')}")
+    assert (outcome.status, outcome.stderr) == (1, "tb-open: too many open files\n")
 
 
 def test_what_cannot_be_opened_is_said_and_nothing_is_waited_for(stored: Host) -> None:

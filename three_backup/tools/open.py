@@ -33,14 +33,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta, tzinfo
-from functools import partial
 from typing import Any, Self
 
 from three_backup import pipe
 from three_backup.config.options import duration
 from three_backup.errors import BackupError, Exit, UsageError
 from three_backup.host import signals
-from three_backup.host.guardian import guarded
 from three_backup.model.records import Record
 from three_backup.model.schedule import host_zone
 from three_backup.pipe import Invocation
@@ -69,11 +67,7 @@ class Args:
 
 
 def main() -> int:
-    try:
-        return guarded(partial(pipe.main, __doc__, run, restores=True))
-    except BackupError as error:
-        pipe.complain(f"tb-open: {error}")
-        return error.status
+    return pipe.guarded_main(__doc__, run, restores=True)
 
 
 def run(invocation: Invocation) -> Exit:
