@@ -52,6 +52,7 @@ _RARE = (
     "tests/pipeline/test_recovery_page",
     "tests/pipeline/test_replay_killed",
     "tests/pipeline/test_signed",
+    "tests/pipeline/test_sql_before",
     "tests/pipeline/test_verify_between",
     "tests/pipeline/test_wal",
     "tests/postgres/test_assembly",
