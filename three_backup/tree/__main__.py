@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 from three_backup.errors import BackupError
 from three_backup.tree.archive import Archive
+from three_backup.tree.comparison import Side, changes
 from three_backup.tree.listing import lines
 from three_backup.tree.mounting import make_room, mounted, opened_folder, seen_from_outside
 from three_backup.tree.paths import FILE, Found, opened
@@ -35,7 +36,7 @@ def _answered(request: Request) -> int:
             mount = mounted(request.dataset, "tree")
             tree = opened_folder(mount, request.root)
             found = stack.enter_context(opened(tree, request.path))
-            kind, pieces = _chosen(request, found)
+            kind, pieces = _chosen(stack, request, found)
         except (BackupError, OSError) as error:
             _write(Answer.refused(_explained(error, request.path)).to_line())
             return 0
@@ -54,9 +55,14 @@ def _answered(request: Request) -> int:
     return 0
 
 
-def _chosen(request: Request, found: Found) -> tuple[Kind, Iterator[bytes]]:
+def _chosen(stack: ExitStack, request: Request, found: Found) -> tuple[Kind, Iterator[bytes]]:
     if request.what == What.LIST:
         return Kind.LINES, lines(walked(found), request.owners, request.label)
+    if request.what == What.COMPARE:
+        later = opened_folder(mounted(request.later, "later"), request.root)
+        now = stack.enter_context(opened(later, request.path))
+        then = Side(walked(found, whole=True), request.owners)
+        return Kind.LINES, changes(then, Side(walked(now, whole=True), request.later_owners))
     if request.what == What.HOLD:
         return Kind.HELD, _held()
     if stat.S_ISDIR(found.status.st_mode):

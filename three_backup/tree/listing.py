@@ -25,12 +25,13 @@ _DEVICES = ("char", "block")
 
 def lines(entries: Iterator[Entry], owners: Owners, label: str) -> Iterator[bytes]:
     for entry in entries:
-        fields = {"id": label, "path": readable(entry.path), **_described(entry, owners)}
+        fields = {"id": label, "path": readable(entry.path), **described(entry, owners)}
         line = json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
         yield line.encode() + b"\n"
 
 
-def _described(entry: Entry, owners: Owners) -> dict[str, object]:
+def described(entry: Entry, owners: Owners) -> dict[str, object]:
+    """Return what a list says of an entry, but for its path."""
     status = entry.status
     kind = _TYPES[stat.S_IFMT(status.st_mode)]
     fields: dict[str, object] = {

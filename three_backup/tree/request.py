@@ -17,6 +17,7 @@ class What(StrEnum):
 
     LIST = "list"  # a line of JSON for it and for each name below it
     READ = "read"  # the bytes of a file, or a tar of a folder
+    COMPARE = "compare"  # a line for each name that another tree does not have like this one
     HOLD = "hold"  # nothing yet: it stays mounted until nobody reads the answer any more
 
 
@@ -65,15 +66,27 @@ class Request:
     what: What
     label: str  # the id in each line of a list
     owners: Owners = Owners()
+    later: str = ""  # to compare with: another dataset
+    later_owners: Owners = Owners()
 
     @classmethod
     def parse(cls, line: bytes) -> Self:
         fields = json.loads(line)
-        ranges = [Range(**each) for each in fields["owners"]["ranges"]]
-        return cls(**{**fields, "what": What(fields["what"]), "owners": Owners(ranges)})
+        for name in ("owners", "later_owners"):
+            fields[name] = Owners([Range(**each) for each in fields[name]["ranges"]])
+        return cls(**{**fields, "what": What(fields["what"])})
 
     def to_line(self) -> bytes:
         return json.dumps(asdict(self)).encode() + b"\n"
+
+
+class Change(StrEnum):
+    """What a line of a comparison begins with."""
+
+    REMOVED = "r"  # only the earlier tree has it
+    ADDED = "a"  # only the later tree has it
+    BEFORE = "b"  # as the earlier tree has it, where they differ
+    AFTER = "n"  # as the later one has it, in the next line
 
 
 class Kind(StrEnum):

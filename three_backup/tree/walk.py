@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -45,12 +46,16 @@ class Entry:
         return os.open(self.name, FILE, dir_fd=self.folder)
 
 
-def walked(found: Found) -> Iterator[Entry]:
-    """Yield what was found, and all that is below it, folders before what they hold."""
+def walked(found: Found, *, whole: bool = False) -> Iterator[Entry]:
+    """Yield what was found, and all that is below it, folders before what they hold.
+
+    whole: sort the names of a folder however many they are.
+    """
     first = Entry(found.folder, found.name, found.path, found.status)
     yield first
     if first.is_folder:
-        with _Walk(os.dup(found.folder), found.path, found.status) as walk:
+        together = sys.maxsize if whole else _TOGETHER
+        with _Walk(os.dup(found.folder), found.path, found.status, together) as walk:
             yield from walk.entries()
 
 
@@ -64,9 +69,9 @@ class _Level:
 class _Walk:
     """A walk whose depth costs no descriptors: the way up is by `..`."""
 
-    def __init__(self, folder: int, path: str, status: os.stat_result) -> None:
-        self._folder, self._device = folder, status.st_dev
-        self._levels = [_Level(path, status.st_ino, _names(folder))]
+    def __init__(self, folder: int, path: str, status: os.stat_result, together: int) -> None:
+        self._folder, self._device, self._together = folder, status.st_dev, together
+        self._levels = [_Level(path, status.st_ino, _names(folder, together))]
 
     def __enter__(self) -> "_Walk":
         return self
@@ -88,7 +93,7 @@ class _Walk:
             yield Entry(self._folder, name, path, status)
             if stat.S_ISDIR(status.st_mode):
                 self._enter(name)
-                self._levels.append(_Level(path, status.st_ino, _names(self._folder)))
+                self._levels.append(_Level(path, status.st_ino, self._names()))
 
     def _ascend(self) -> None:
         self._levels.pop()
@@ -97,19 +102,22 @@ class _Walk:
             if os.fstat(self._folder).st_ino != self._levels[-1].inode:
                 raise BackupError("moved", f"{self._levels[-1].path}: it was moved meanwhile")
 
+    def _names(self) -> Iterator[str]:
+        return _names(self._folder, self._together)
+
     def _enter(self, name: str) -> None:
         folder = os.open(name, FOLDER, dir_fd=self._folder)
         os.close(self._folder)
         self._folder = folder
 
 
-def _names(folder: int) -> Iterator[str]:
-    """Yield the names in a folder, sorted unless there are very many."""
+def _names(folder: int, together: int) -> Iterator[str]:
+    """Yield the names in a folder, so many of them at a time sorted."""
     entries = os.scandir(folder)
     while True:
-        some = [entry.name for entry in islice(entries, _TOGETHER)]
-        if len(some) < _TOGETHER:
+        some = [entry.name for entry in islice(entries, together)]
+        if len(some) < together:
             entries.close()
         yield from sorted(some)
-        if len(some) < _TOGETHER:
+        if len(some) < together:
             return

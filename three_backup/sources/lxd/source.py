@@ -98,11 +98,9 @@ class DaemonSource:
         return look(job)
 
     def compare(self, job: CompareJob) -> AbstractContextManager[Comparing]:
-        raise BackupError(
-            "compare.source",
-            f"{job.earlier.wanted[0].object}: its snapshots cannot be compared",
-            "tb-cat --list shows what is in each",
-        )
+        from three_backup.sources.lxd.comparing.compare import compare
+
+        return compare(job)
 
     def drill(self, job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupError]]:
         from three_backup.sources.lxd.drill import drill

@@ -36,7 +36,7 @@ def take(job: SnapshotJob) -> Manifest:
     with _removed_on_failure(job):
         points.make(object_id, job.snapshot)
         state = points.state(object_id)
-        described = _described(object_id)
+        described = describe(object_id)
         kind = _kind(object_id, described)
         if unsupported := names.why_unsupported(kind, state.parts[STREAM].type, state.below):
             raise BackupError(f"{object_id.type}.unsupported", f"{object_id}: {unsupported}")
@@ -122,7 +122,7 @@ def _removed_on_failure(job: SnapshotJob) -> Iterator[None]:
         raise
 
 
-def _described(object_id: ObjectId) -> dict[str, Any]:
+def describe(object_id: ObjectId) -> dict[str, Any]:
     """Return the configuration of an object, with the profiles of an instance."""
     client = client_of(object_id.type)
     found = client.get(names.url(object_id), str(object_id))

@@ -29,11 +29,17 @@ class Apart:
 
 @contextmanager
 def received_apart(
-    object_id: ObjectId, chain: Sequence[SnapshotFiles], name: str, advance: Advance
+    object_id: ObjectId,
+    chain: Sequence[SnapshotFiles],
+    name: str,
+    advance: Advance,
+    *,
+    with_points: bool = False,
 ) -> Iterator[Apart]:
     """Receive a chain into the object's pool; what was received goes with the block.
 
     name: of the datasets, below the pool's. What a killed process left under it is removed first.
+    with_points: the datasets have each snapshot of the chain, too, as `names.point` calls it.
     Raises BackupError, also if the pool cannot open what was sent encrypted.
     """
     client, last = client_of(object_id.type), chain[-1].manifest
@@ -50,7 +56,9 @@ def received_apart(
     _remove(object_id, datasets)
     try:
         read = receiver.receive(chain, advance)
-        receiver.settle(chain[0].manifest, last)
+        receiver.check(last)
+        if not with_points:
+            receiver.drop(chain[0].manifest, last)
         yield Apart({dataset.stream: dataset.name for dataset in datasets}, read)
     finally:
         _remove(object_id, datasets)

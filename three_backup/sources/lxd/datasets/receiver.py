@@ -93,7 +93,18 @@ class Receiver:
         return points.size_to_send(source, sent.values())
 
     def settle(self, first: Manifest, last: Manifest) -> None:
-        """Compare the guids of what was received with the manifest, then drop our snapshots."""
+        """Check what was received, then drop our snapshots."""
+        self.check(last)
+        self.drop(first, last)
+
+    def drop(self, first: Manifest, last: Manifest) -> None:
+        """Drop our snapshots."""
+        ours = f"{names.point(first.snapshot)}%{names.point(last.snapshot)}"
+        for dataset in self.datasets:
+            self._zfs("destroy", f"{dataset.name}@{ours}")
+
+    def check(self, last: Manifest) -> None:
+        """Compare the guids of what was received with the manifest. Raises BackupError."""
         received = [f"{dataset.name}@{names.point(last.snapshot)}" for dataset in self.datasets]
         rows = self._zfs("get", "-Hp", "-o", "name,value", "guid", *received)
         guids = dict(rows)
@@ -103,9 +114,6 @@ class Receiver:
                 f"{self.target}: what was received is not snapshot {last.snapshot}",
                 "restore another snapshot with --snapshot; tb-list --snapshots names them",
             )
-        ours = f"{names.point(first.snapshot)}%{names.point(last.snapshot)}"
-        for dataset in self.datasets:
-            self._zfs("destroy", f"{dataset.name}@{ours}")
 
     def clear_the_way(self) -> None:
         """Let the datasets that the daemon made take what comes.

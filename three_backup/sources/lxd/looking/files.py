@@ -43,7 +43,7 @@ def asked(object_id: ObjectId, request: Request) -> Iterator[Read]:
         code=_FAILED,
         package="util-linux",
         source=object_id.type,
-        life=own_work,  # it may be silent for long in a large folder
+        life=own_work,  # it may compare for hours what is equal
     )
     try:
         with command.stream(program, request.to_line()) as readable:

@@ -16,7 +16,7 @@ from three_backup.sources.lxd.looking.place import dataset_of
 from three_backup.tree.request import Kind, Request, What
 
 _PIECE = 1 << 20
-_ROOT = {names.CONTAINER: "rootfs"}
+ROOT = {names.CONTAINER: "rootfs"}
 """The folder of a dataset that is the root folder within."""
 
 _LINKS = "a link in it that begins with / leads to this host's files, not to those in it"
@@ -68,7 +68,7 @@ class Files:
         configuration = self._job.chain[-1].manifest.facts["configuration"]
         return Request(
             dataset=self._dataset,
-            root=_ROOT.get(object_id.subtype, ""),
+            root=ROOT.get(object_id.subtype, ""),
             path=path,
             what=what,
             label=str(object_id),

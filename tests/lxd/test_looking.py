@@ -1,4 +1,6 @@
-"""Files come out of a snapshot: of its point in the pool, and of S3 alone. Nothing is left."""
+"""Files of a snapshot are shown, are open for a while, and are compared, by its point in the pool
+and by S3 alone. Nothing is left.
+"""
 
 import hashlib
 import json
@@ -71,6 +73,11 @@ class Looks:
         assert (outcome.status, outcome.stderr) == (0, "")
         return outcome.stdout
 
+    @property
+    def snapshots(self) -> list[str]:
+        listed = self.host.good(f"tb-list --stored --snapshots --json -s {WEB}").records
+        return [one["id"] for one in listed[0]["snapshots"]]
+
     def tar(self, options: str, *ids: str) -> tarfile.TarFile:
         self.good(f"{options} > out.tar", *ids)
         return tarfile.open(self.host.folder / "out.tar")
@@ -113,10 +120,7 @@ def test_a_point_in_the_pool_is_read_where_it_is(looks: Looks, lab: Lab) -> None
     lab.sh("touch /mnt/something-of-the-host")
     assert looks.good("--path version") == "3\n"
     lab.sh("rm /mnt/something-of-the-host")
-    listed = looks.host.good(f"tb-list --snapshots --json -s {WEB} < /dev/null").records[0][
-        "snapshots"
-    ]
-    assert [looks.good(f"--snapshot {one['id']} --path version") for one in listed] == [
+    assert [looks.good(f"--snapshot {one} --path version") for one in looks.snapshots] == [
         "1\n",
         "2\n",
         "3\n",
@@ -239,6 +243,38 @@ def test_an_open_container_is_a_folder_that_nobody_writes_until_the_tool_ends(
     assert lab.sh(f"ls {folder} 2>/dev/null || true") == ""
 
 
+def test_two_snapshots_and_what_is_live_are_compared_by_paths(looks: Looks, lab: Lab) -> None:
+    same = looks.host.good(f"tb-diff {WEB} {STORE}").records
+    assert [record["difference"]["equal"] for record in same] == [True, True]
+    assert same[0]["difference"]["bytes_read"] == 0
+    change = "echo more >> data/word; touch data/new; setfattr -n user.x -v y data"
+    inside.change(lab, "tank/lxd/custom/default_store", change)
+    lab.sh("lxc config set web limits.memory=100MB")
+    lab.sh(f"zfs snapshot {DATASET}@{_of_a_killed_one()}")
+    outcome = looks.host.sh(f"tb-diff {WEB} {STORE}")
+    web, store = (record["difference"] for record in outcome.records)
+    assert (outcome.status, outcome.stderr, web["to"]) == (1, "", {"live": True})
+    assert (web["definition"], web["changed"]) == ("different", 0)
+    assert (store["added"], store["removed"], store["changed"]) == (1, 0, 2)
+    rows = looks.host.sh(f"tb-diff --rows {STORE}").stdout.splitlines()
+    shown = [(row[0], row[1:].split(",")[0], row.rpartition(",")[2]) for row in rows[3:]]
+    assert shown == [
+        *(("-", "data", "attributes"), ("+", "data", "attributes")),
+        ("+", "data/new", ""),
+        *(("-", "data/word", "size mtime"), ("+", "data/word", "size mtime")),
+    ]
+    assert "+limits.memory: 100MB" in looks.host.sh(f"tb-diff --definition {WEB}").stdout
+    assert left(lab) == ""
+    assert LOOKING not in lab.sh(f"zfs list -Ho name -t snapshot {DATASET}")
+    base, _, newest = looks.snapshots
+    looks.seen["diff"] = looks.host.sh(f"tb-diff --rows --from {base} --to {newest} {WEB}")
+    removed = [row for row in looks.seen["diff"].stdout.splitlines() if row.startswith("-noise,")]
+    assert len(removed) == 1
+    refused = looks.host.sh(f"tb-diff --sql {WEB}")
+    assert (refused.status, refused.stdout) == (1, "")
+    assert "no SQL brings its files back" in refused.stderr
+
+
 @contextmanager
 def opened(
     looks: Looks, *ids: str
@@ -252,6 +288,12 @@ def opened(
         process.kill()
 
 
+def test_who_may_not_mount_reads_what_to_do(looks: Looks) -> None:
+    refused = looks.host.sh(f"tb-cat --list {STORE}", environ={"LAB_USER": "member"})
+    assert (refused.status, refused.stdout) == (1, "")
+    assert "run it as root" in refused.stderr
+
+
 @pytest.fixture(scope="module")
 def lost(looks: Looks, lab: Lab) -> Looks:
     """The same once the objects and what lies on the host are lost."""
@@ -261,6 +303,14 @@ def lost(looks: Looks, lab: Lab) -> Looks:
 
 
 def test_what_s3_alone_has_is_the_same_to_the_byte(lost: Looks, lab: Lab) -> None:
+    base, _, newest = lost.snapshots
+    compared = lost.seen.pop("diff")
+    both = f"--from {base} --to {newest} {WEB}"
+    with lab.calls() as calls:
+        assert lost.host.sh(f"tb-diff --rows {both}") == compared
+    assert sum("receive" in call for call in calls) == len(lost.snapshots)
+    gone = lost.host.sh(f"tb-diff {WEB}")
+    assert "it is not there any more; tb-restore brings it back" in gone.stderr
     for options, seen in lost.seen.items():
         assert lost.host.sh(f"tb-cat {options} {WEB} | base64 -w0") == seen
     assert left(lab) == ""
@@ -277,9 +327,12 @@ def test_the_definition_is_the_configuration_and_reads_no_data(lost: Looks, lab:
     assert (disk["content_type"], disk["config"]["size"]) == ("block", "8MB")
 
 
+def _of_a_killed_one() -> str:
+    return f"{LOOKING}{hashlib.sha256(host_id().encode()).hexdigest()[:12]}-1-1"
+
+
 def test_a_killed_look_leaves_nothing_to_the_next(lost: Looks, lab: Lab) -> None:
-    digest = hashlib.sha256(host_id().encode()).hexdigest()[:12]
-    lab.sh(f"zfs create -o mountpoint=none tank/lxd/{LOOKING}{digest}-1-1-x.stream")
+    lab.sh(f"zfs create -o mountpoint=none tank/lxd/{_of_a_killed_one()}-x.stream")
     argv = ("tb-cat", "--list", lost.host.words.own(WEB))
     with subprocess.Popen(argv, env=lost.host.environ, stdout=subprocess.PIPE) as process:
         deadline = time.monotonic() + 60

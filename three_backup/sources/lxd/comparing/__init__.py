@@ -1,0 +1,1 @@
+"""Compares what a snapshot holds with another one, or with what is live."""
