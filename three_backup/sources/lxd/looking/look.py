@@ -19,7 +19,7 @@ _PIECE = 1 << 20
 ROOT = {names.CONTAINER: "rootfs"}
 """The folder of a dataset that is the root folder within."""
 
-_LINKS = "a link in it that begins with / leads to this host's files, not to those in it"
+_LINKS = "links in it may lead to files of this host; tb-cat --path follows them within"
 _SHIFTED = "its owners are those on disk; tb-cat --path tells those within"
 
 
