@@ -246,7 +246,7 @@ def test_what_cannot_be_opened_is_said_and_nothing_is_waited_for(stored: Host) -
         outcome = stored.sh(tool, f"{failed}\n")
         assert outcome.status == 1
         assert outcome.stdout in ("", f"{failed}\n")
-    for span in ("soon", "0s"):
+    for span in ("soon", "0s", "9999999d"):
         refused = stored.sh(f"tb-open --for {span} {stored.table('orders')}")
         assert (refused.status, refused.stdout) == (2, "")
         assert "write 30m or 2h" in refused.stderr

@@ -32,7 +32,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from typing import Any, Self
 
 from three_backup import pipe
@@ -61,9 +61,9 @@ class Args:
     span: timedelta | None  # --for; None: until told to end
 
     @classmethod
-    def of(cls, arguments: Mapping[str, Any], zone: tzinfo) -> Self:
+    def of(cls, arguments: Mapping[str, Any], zone: tzinfo, now: datetime) -> Self:
         span = arguments["--for"]
-        return cls(Search.of(arguments, zone), None if span is None else _span(span))
+        return cls(Search.of(arguments, zone), None if span is None else _span(span, now))
 
 
 def main() -> int:
@@ -72,7 +72,7 @@ def main() -> int:
 
 def run(invocation: Invocation) -> Exit:
     zone = host_zone(os.environ)
-    args = Args.of(invocation.arguments, zone)
+    args = Args.of(invocation.arguments, zone, invocation.clock())
     invocation.warn()
     jobs = args.search.jobs(invocation)
     requests, others = args.search.found(invocation, jobs)
@@ -112,9 +112,10 @@ def _stay(span: timedelta | None) -> None:
             raise BrokenPipeError
 
 
-def _span(text: str) -> timedelta:
+def _span(text: str, now: datetime) -> timedelta:
     try:
         span = duration(text)
+        _ = now + span  # fails where there is no such time
     except (ValueError, OverflowError) as error:
         raise UsageError(
             "open.for", f"{text!r} is not a span of time", "write 30m or 2h"
