@@ -214,6 +214,15 @@ def test_what_a_killed_guardian_left_is_removed_by_the_next_look(stored: Host) -
     until(lambda: _is_gone(way, postmaster), 10)
 
 
+def test_a_server_that_ends_by_itself_is_told(stored: Host) -> None:
+    with opened(stored, stored.table("orders")) as (tool, (way,)):
+        os.kill(_postmaster(way), signal.SIGKILL)
+        assert tool.wait() == 1
+        assert tool.stderr is not None
+        assert "the server in which it was open has ended" in tool.stderr.read()
+    assert _scratch(stored) == []
+
+
 def test_a_terminal_shows_a_line_to_paste(stored: Host) -> None:
     argv = ("tb-open", "--for", "1s", stored.table("orders"))
     status, shown = on_terminal(argv, stored.real.environ, stdout=True)

@@ -44,6 +44,7 @@ class Way:
     command: str  # for a shell: opens a session that reads, or shows a folder
     facts: Mapping[str, Any]  # for the record: host, port, user, database, relation, moment
     notes: tuple[str, ...] = ()  # sentences for people
+    end: int | None = None  # a descriptor to read from once nobody answers there; None: not known
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ from three_backup import pipe
 from three_backup.config.options import duration
 from three_backup.errors import BackupError, Exit, UsageError
 from three_backup.host import signals
+from three_backup.model.objects import ObjectId
 from three_backup.model.records import Record
 from three_backup.model.schedule import host_zone
 from three_backup.pipe import Invocation
@@ -82,8 +83,9 @@ def run(invocation: Invocation) -> Exit:
         for record in (*others, *_told(invocation, outcomes)):
             invocation.emit(record)
         invocation.conclude()
-        if any(isinstance(way, Way) for _, way in outcomes):
-            _stay(args.span)
+        ways = {request.held.object.id: way for request, way in outcomes if isinstance(way, Way)}
+        if ways:
+            _stay(args.span, ways)
     return invocation.status
 
 
@@ -100,16 +102,30 @@ def _reached(request: Request, way: Way) -> Record:
     return request.record.with_fields(opened={**opened, "notes": list(way.notes)})
 
 
-def _stay(span: timedelta | None) -> None:
-    """Wait so long. Raises BrokenPipeError once nobody reads standard output any more."""
+def _stay(span: timedelta | None, ways: Mapping[ObjectId, Way]) -> None:
+    """Wait so long. Raises BrokenPipeError once nobody reads standard output any more.
+
+    Raises BackupError once a server has ended by itself.
+    """
     signals.allow(_CLEAN_UP)
-    output = select.poll()
-    output.register(sys.stdout.fileno(), 0)  # only what is always told: errors, and the end
-    end = None if span is None else time.monotonic() + span.total_seconds()
-    while end is None or time.monotonic() < end:
-        left = _SLICE if end is None else min(_SLICE, max(0.0, end - time.monotonic()))
-        if output.poll(left * 1000):
-            raise BrokenPipeError
+    ends = {way.end: object_id for object_id, way in ways.items() if way.end is not None}
+    waiting = select.poll()
+    waiting.register(sys.stdout.fileno(), 0)  # only what is always told: errors, and the end
+    for handle in ends:
+        waiting.register(handle, select.POLLIN)
+    until = None if span is None else time.monotonic() + span.total_seconds()
+    while until is None or time.monotonic() < until:
+        left = _SLICE if until is None else min(_SLICE, max(0.0, until - time.monotonic()))
+        for handle, _ in waiting.poll(left * 1000):
+            raise _ended(ends[handle]) if handle in ends else BrokenPipeError
+
+
+def _ended(object_id: ObjectId) -> BackupError:
+    return BackupError(
+        "open.ended",
+        f"{object_id}: the server in which it was open has ended",
+        "see whether the kernel was short of memory (dmesg), and open it again",
+    )
 
 
 def _span(text: str, now: datetime) -> timedelta:

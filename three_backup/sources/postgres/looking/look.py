@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 
@@ -45,7 +45,8 @@ def look(job: RestoreJob) -> Iterator["Rows"]:
     with revived(job, chain, objects, files_of=files_read) as scratch:
         for note in scratch.reached.notes if scratch.reached else ():
             job.say(f"{job.chain[-1].manifest.carrier}: {note}")
-        yield Rows(job, scratch)
+        with scratch.server.end() as end:  # one for however many objects
+            yield Rows(job, scratch, end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Rows:
 
     _job: RestoreJob
     _revived: Revived
+    _end: int  # a descriptor to read from once the server has ended
 
     def rows(self, object_id: ObjectId, asked: Asked) -> Iterator[bytes]:
         if asked.form not in tuple(Form):
@@ -95,7 +97,8 @@ class Rows:
         family = self._family(object_id, stored=True)
         server, database = self._revived.server, object_id.level1
         let_reader_in(server, database, self._schemas(database))
-        yield way(server, database, family.root.source, self._revived.reached)
+        found = way(server, database, family.root.source, self._revived.reached)
+        yield replace(found, end=self._end)
 
     def _schemas(self, database: str) -> list[str]:
         """Return the schemas of what is wanted of the database."""

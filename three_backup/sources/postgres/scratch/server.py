@@ -95,6 +95,16 @@ class ScratchServer:
         argv = [self.binaries[name], *arguments]
         return Program(argv, environment, source="postgres", life=own_work)
 
+    @contextmanager
+    def end(self) -> Iterator[int]:
+        """Yield a descriptor that can be read from once the server has ended."""
+        pid = int((self.pgdata / "postmaster.pid").read_text().partition("\n")[0])
+        handle = os.pidfd_open(pid)
+        try:
+            yield handle
+        finally:
+            os.close(handle)
+
     def invalid_pages(self) -> set[str]:
         """Return the relations in which recovery missed pages, as `base/5/16391`."""
         with self.log.open("rb") as lines:
