@@ -40,10 +40,11 @@ _ORDERS = "select count(*), sum(length(note)), md5(string_agg(note, ',' order by
 
 
 def commands(section: str) -> list[str]:
-    """Return the commands of a section, in their order."""
+    """Return the commands of a section, in their order. One may tell a difference."""
     texts = [text for name, text in _SECTION.findall(_PAGE) if name == section]
     assert texts, section
-    return re.findall(r"^\.Dl (.*)$", texts[0], re.MULTILINE)
+    found = re.findall(r"^\.Dl (.*)$", texts[0], re.MULTILINE)
+    return [f"{line} || test $? = 1" if line.startswith("tb-diff ") else line for line in found]
 
 
 class Worst(Host):
@@ -186,6 +187,20 @@ def test_a_table_that_was_dropped_after_the_last_snapshot(worst: Worst) -> None:
     worst.follow("A table was dropped, and the log is archived")
     assert worst.rows(_ORDERS) == before
     worst.good("tb-restore --before-drop postgres/view/shop/public/totals")
+
+
+def test_stolen_keys_and_a_lost_signing_key(worst: Worst) -> None:
+    """What was signed with a key that is lost is foreign, until it is adopted with a new one."""
+    for key in ("5a" * 32, "6b" * 32):
+        (worst.folder / "signing.key").write_text(key)
+        (worst.folder / "signing.key").chmod(0o600)
+        worst.configure(s3_prefix="db1", manifest_key_file=worst.folder / "signing.key")
+        worst.wipe()
+        assert "not signed by manifest_key" in worst.sh("tb-list --stored").stderr
+        worst.follow("The key that signs manifests is lost")
+        assert worst.good("tb-list --stored").stderr == ""
+    worst.follow("Somebody has the keys of the bucket")
+    worst.configure(s3_prefix="db1")
 
 
 def test_every_command_of_the_page_is_rehearsed() -> None:
