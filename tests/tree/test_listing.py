@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from three_backup.tree.listing import lines
+from three_backup.tree.names import plain
 from three_backup.tree.paths import FOLDER, opened
 from three_backup.tree.request import Owners
 from three_backup.tree.walk import walked
@@ -48,3 +49,7 @@ def test_a_folder_of_very_many_names_is_listed_in_parts(tmp_path: Path) -> None:
     names = [str(name["path"]) for name in listed(tmp_path)]
     assert sorted(names[1:]) == [f"{number:06}" for number in range(10_001)]
     assert names[1:10_001] == sorted(names[1:10_001])
+
+
+def test_no_name_of_a_file_tells_a_terminal_what_to_do() -> None:
+    assert plain("Имя\x1b[31m\n\x9b\udce9") == "Имя%1B[31m%0A%C2%9B%E9"

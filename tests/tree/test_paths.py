@@ -75,6 +75,12 @@ def test_what_is_not_there_is_named(root: Path, path: str, sentence: str) -> Non
     assert "--list" in raised.value.hint
 
 
+def test_a_name_much_like_it_is_asked_for(root: Path) -> None:
+    with pytest.raises(BackupError) as raised:
+        found(root, "etc/passwrd")
+    assert raised.value.hint == "did you mean etc/passwd? --list names what is there"
+
+
 @pytest.mark.parametrize("path", ["etc/out", "etc/folder/secret"])
 def test_no_link_leads_out(root: Path, path: str) -> None:
     with pytest.raises(BackupError):

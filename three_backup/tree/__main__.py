@@ -12,6 +12,7 @@ from three_backup.tree.archive import Archive
 from three_backup.tree.comparison import Side, changes
 from three_backup.tree.listing import lines
 from three_backup.tree.mounting import make_room, mounted, opened_folder, seen_from_outside
+from three_backup.tree.names import plain
 from three_backup.tree.paths import FILE, Found, opened
 from three_backup.tree.request import Answer, Kind, Request, What
 from three_backup.tree.walk import walked
@@ -94,10 +95,10 @@ def _write(piece: bytes) -> None:
 
 
 def _explained(error: BackupError | OSError, path: str) -> BackupError:
+    """Return the error without what a terminal would obey: names of files are in it."""
     if isinstance(error, BackupError):
-        return error
-    where = error.filename or path
-    return BackupError("not_read", f"{where}: {error.strerror}", "")
+        return BackupError(error.code, plain(error.message), plain(error.hint))
+    return BackupError("not_read", plain(f"{error.filename or path}: {error.strerror}"))
 
 
 if __name__ == "__main__":

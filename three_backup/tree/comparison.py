@@ -12,9 +12,9 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from three_backup.errors import readable
 from three_backup.tree.attributes import attributes
 from three_backup.tree.listing import described
+from three_backup.tree.names import plain
 from three_backup.tree.request import Change, Owners
 from three_backup.tree.walk import Entry
 
@@ -45,7 +45,7 @@ class Side:
         fields = {**described(entry, self.owners), "path": entry.path, "differs": differs}
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([_plain(str(fields.get(name, ""))) for name in COLUMNS])
+        writer.writerow([plain(str(fields.get(name, ""))) for name in COLUMNS])
         return (change + text.getvalue()).encode()
 
 
@@ -109,13 +109,3 @@ def _same_content(then: Entry, now: Entry) -> bool:
             if piece != other.read(_PIECE):
                 return False
     return True
-
-
-def _plain(text: str) -> str:
-    """Percent-encode control characters, so that a name is a line, and what is not UTF-8."""
-    shown = (one if one.isprintable() else _percent(one) for one in readable(text))
-    return "".join(shown)
-
-
-def _percent(character: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in character.encode())

@@ -10,6 +10,8 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from difflib import get_close_matches
+from itertools import islice
 
 from three_backup.errors import BackupError
 
@@ -17,6 +19,7 @@ NAME = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _MOST_LINKS = 40  # as the kernel has it
+_MOST_NAMES = 1000  # that are looked through for one that was meant
 _LISTING = "--list names what is there"
 
 
@@ -85,7 +88,7 @@ class _Search:
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL):
                 raise
-            raise self._absent(f"there is no {self._at(name)}") from error
+            raise self._absent(f"there is no {self._at(name)}", self._alike(name)) from error
         if status.st_dev != self.device:  # the folder .zfs
             raise self._absent(f"there is no {self._at(name)}")
         return status
@@ -104,10 +107,17 @@ class _Search:
     def _at(self, name: str) -> str:
         return "/".join((*self.names, name))
 
-    def _absent(self, why: str) -> BackupError:
+    def _alike(self, name: str) -> str:
+        """Ask whether a name was meant that is there, if one is much like it."""
+        with os.scandir(self.folders[-1]) as entries:
+            names = [entry.name for entry in islice(entries, _MOST_NAMES)]
+        found = get_close_matches(name, names, 1)
+        return "".join(f"did you mean {self._at(one)}? " for one in found)
+
+    def _absent(self, why: str, guess: str = "") -> BackupError:
         asked = self.wanted.strip("/")
         about = "" if why.endswith(f" {asked}") else f"{asked}: "
-        return BackupError("no_path", f"{about}{why}", _LISTING)
+        return BackupError("no_path", f"{about}{why}", guess + _LISTING)
 
 
 def _names(path: str) -> list[str]:
