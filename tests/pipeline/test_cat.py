@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -142,6 +143,16 @@ def test_an_older_snapshot_has_its_own_rows(stored: Zoo) -> None:
     outcome = stored.sh(f"tb-cat --snapshot {base} {stored.table('young', 'app')}")
     assert outcome.status == 1
     assert "young" in outcome.stderr
+
+
+def test_a_definition_costs_the_catalogs_alone(stored: Zoo) -> None:
+    """What is read is drawn: the bar ends with it."""
+    read = {}
+    for options in ("", "--definition"):
+        command = f"tb-cat --progress always {options} {stored.table('rich', 'app')} > /dev/null"
+        bars = stored.sh(command, environ=_NO_SERVER).stderr
+        read[options] = max(float(size) for size in re.findall(r"([0-9.]+)M", bars))
+    assert 0 < read["--definition"] < read[""]
 
 
 def test_the_definition_makes_the_table(stored: Zoo) -> None:

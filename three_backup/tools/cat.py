@@ -193,6 +193,7 @@ def _write_file(args: Args, folder: Path, looking: Looking, object_id: ObjectId)
         try:
             with args.shown(looking, object_id) as shown:
                 file.writelines(shown.pieces)
+            file.flush()
             Path(file.name).rename(folder / shown.file_name(object_id))
         except BaseException:
             Path(file.name).unlink()

@@ -39,10 +39,14 @@ SELECT array_agg(quote_ident(attname) ORDER BY attnum) FROM pg_attribute
 
 @contextmanager
 def look(job: RestoreJob) -> Iterator["Rows"]:
-    """Run a private server on what the wanted objects need of the snapshot."""
+    """Run a private server on what the wanted objects need of the snapshot.
+
+    Their definitions alone stand in the catalogs.
+    """
     chain = OpenedChain(job.chain, job.advance, job.expect)
     objects = [wanted.object for wanted in job.wanted]
-    with revived(job, chain, objects, files_of=files_read) as scratch:
+    rows = not job.options.get("definition")
+    with revived(job, chain, objects, rows=rows, files_of=files_read) as scratch:
         for note in scratch.reached.notes if scratch.reached else ():
             job.say(f"{job.chain[-1].manifest.carrier}: {note}")
         with scratch.server.end() as end:  # one for however many objects
