@@ -85,15 +85,15 @@ class _BinaryNameDumper(_NameDumper):
 
 class _Cursor(psycopg.Cursor[tuple[Any, ...]]):
     def execute(self, query: Any, *args: Any, **options: Any) -> Any:
-        return super().execute(_spelt(self.connection, query), *args, **options)
+        return super().execute(spelt(self.connection, query), *args, **options)
 
     def copy(self, statement: Any, *args: Any, **options: Any) -> Any:
-        return super().copy(_spelt(self.connection, statement), *args, **options)
+        return super().copy(spelt(self.connection, statement), *args, **options)
 
 
 class _ServerCursor(psycopg.ServerCursor[tuple[Any, ...]]):
     def execute(self, query: Any, *args: Any, **options: Any) -> Any:
-        return super().execute(_spelt(self.connection, query), *args, **options)
+        return super().execute(spelt(self.connection, query), *args, **options)
 
 
 class Session(PatientConnection):
@@ -181,7 +181,7 @@ def _quoted_value(value: str) -> str:
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _spelt(connection: psycopg.Connection[Any], statement: Any) -> Any:
+def spelt(connection: psycopg.Connection[Any], statement: Any) -> Any:
     """Return the statement as the server takes it."""
     if not isinstance(statement, bytes) or statement.isascii():
         return statement

@@ -121,7 +121,7 @@ class _Statements:
             order=f" ORDER BY {key}" if key else "",
         )
         with self._table.scratch.cursor() as cursor, cursor.copy(text.encode(*AS_BYTES)) as lines:
-            yield from (_unquoted(bytes(line)) for line in lines)
+            yield from (_unquoted(bytes(line)) for line in lines)  # each is a whole statement
 
     def _by_key(self) -> str:
         """Return SQL that writes a condition: the row has the key."""

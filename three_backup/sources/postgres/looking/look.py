@@ -12,7 +12,8 @@ from three_backup.model.objects import AS_BYTES, ObjectId
 from three_backup.sources.jobs import RestoreJob
 from three_backup.sources.looking import Asked, Form, Shown, Way, no_files
 from three_backup.sources.postgres.chain.opened import OpenedChain
-from three_backup.sources.postgres.connection import quoted
+from three_backup.sources.postgres.connection import quoted, said
+from three_backup.sources.postgres.copied_out import copied_out
 from three_backup.sources.postgres.looking.files import check_stored, files_read
 from three_backup.sources.postgres.looking.reader import let_reader_in, reader
 from three_backup.sources.postgres.looking.way import way
@@ -71,8 +72,7 @@ class Rows:
             statement = _Statement(family, asked, self._columns(family, asked))
             yield from statement.before
             try:
-                with session.cursor() as reading, reading.copy(statement.copy) as given:
-                    yield from _pieces(given)
+                yield from copied_out(session, statement.copy)
             except (psycopg.Error, BackupError) as error:
                 raise _refused(object_id, asked, error) from error
             yield from statement.after
@@ -168,21 +168,10 @@ class _Statement:
         return f"{quoted(self.family.object.level2)}.{quoted(self.family.object.level3)}"
 
 
-def _pieces(given: "psycopg.Copy") -> Iterator[bytes]:
-    """Yield what comes in pieces that are worth a write."""
-    gathered = bytearray()
-    for row in given:
-        gathered += row
-        if len(gathered) >= _PIECE:
-            yield bytes(gathered)
-            gathered.clear()
-    yield bytes(gathered)
-
-
-def _refused(object_id: ObjectId, asked: Asked, error: Exception) -> BackupError:
+def _refused(object_id: ObjectId, asked: Asked, error: psycopg.Error | BackupError) -> BackupError:
     hint = "correct --where and --columns" if asked.where or asked.columns else ""
-    said = error.message if isinstance(error, BackupError) else str(error)
-    return BackupError("postgres.not_read", f"{object_id}: {said}", hint)
+    sentence = error.message if isinstance(error, BackupError) else said(error)
+    return BackupError("postgres.not_read", f"{object_id}: {sentence}", hint)
 
 
 def _about(object_id: ObjectId, error: BackupError) -> BackupError:

@@ -1,14 +1,15 @@
 """Streams the rows of a query on the scratch server into a table of the target."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from three_backup.model.objects import AS_BYTES
+from three_backup.sources.postgres.copied_out import copied_out
 
 if TYPE_CHECKING:
-    from three_backup.sources.postgres.connection import Connection
+    import psycopg
 
-_BATCH_SIZE = 256 << 10
+    from three_backup.sources.postgres.connection import Connection
 
 
 def stream_rows(
@@ -16,14 +17,20 @@ def stream_rows(
 ) -> tuple[int, int]:
     """Return how many rows were sent, and how many arrived. rows, into: as COPY spells them."""
     encoding = _encoding(scratch, target)
-    reading, writing = scratch.cursor(), target.cursor()
-    with (
-        reading.copy(f"COPY {rows} TO STDOUT {encoding}".encode(*AS_BYTES)) as given,
-        writing.copy(f"COPY {into} FROM STDIN {encoding}".encode(*AS_BYTES)) as taken,
-    ):
-        for batch in _batches(given):
-            taken.write(batch)
-    return reading.rowcount, writing.rowcount
+    given = copied_out(scratch, f"COPY {rows} TO STDOUT {encoding}".encode(*AS_BYTES))
+    writing = target.cursor()
+    with writing.copy(f"COPY {into} FROM STDIN {encoding}".encode(*AS_BYTES)) as taken:
+        sent = _poured(given, taken)
+    return sent, writing.rowcount
+
+
+def _poured(given: Generator[bytes, None, int], taken: "psycopg.Copy") -> int:
+    """Write all pieces, and return what is given at their end."""
+    while True:
+        try:
+            taken.write(next(given))
+        except StopIteration as end:
+            return int(end.value)
 
 
 def _encoding(scratch: "Connection", target: "Connection") -> str:
@@ -35,15 +42,3 @@ def _encoding(scratch: "Connection", target: "Connection") -> str:
         connection.info.parameter_status("server_encoding") for connection in (scratch, target)
     )
     return f"WITH (ENCODING '{source if source in ('SQL_ASCII', here) else 'UTF8'}')"
-
-
-def _batches(rows: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:
-    """Yield the rows in batches, since every call costs time."""
-    batch, size = [], 0
-    for row in rows:
-        batch.append(row)
-        size += len(row)
-        if size >= _BATCH_SIZE:
-            yield b"".join(batch)
-            batch, size = [], 0
-    yield b"".join(batch)
