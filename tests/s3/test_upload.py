@@ -46,6 +46,18 @@ def test_a_pipe_of_unknown_length_comes_back_as_it_was(
     assert fetch(store, uploaded) == content[:size]
 
 
+@pytest.mark.parametrize("size", [1, PART, 2 * PART + 1])
+def test_a_key_for_others_to_read_keeps_its_name(
+    store: Store, content: bytes, journal: Path, size: int
+) -> None:
+    with io.BytesIO(content[:size]) as source:
+        upload(store, KEY, source, size, journal, lambda _: None, PART, whole=True)
+    assert [found.key for found in store.all_keys("")] == [KEY]
+    assert store.read(KEY) == content[:size]
+    abandon(store, journal)
+    assert list(store.all_keys("")) == []
+
+
 def test_a_small_file_is_one_request(store: Store, journal: Path) -> None:
     send(store, io.BytesIO(b"small"), journal)
     assert store.requests == 1

@@ -42,7 +42,7 @@ class Catalog:
         self.storage = storage
         self._say = say
         self._adopt = adopt
-        self.local = LocalStore(storage.local_dir)
+        self.local = LocalStore(storage.snapshots_dir)
         self.hollow = HollowMemory(storage)
         self.holds = Holds(lambda: self.s3)
         self.partial = False  # S3 is left out: parents missing here may lie there
@@ -106,9 +106,9 @@ class Catalog:
     def without_s3(self, error: BackupError) -> "Catalog":
         """Return a catalog of this host's snapshots alone, for while S3 is away.
 
-        Raises the error if it says something else, or if the storage is another host's.
+        Raises the error if it says something else, or if the storage is only read.
         """
-        if self.storage.foreign or not s3_is_away(error):
+        if self.storage.read_only or not s3_is_away(error):
             raise error
         catalog = Catalog(replace(self.storage, bucket=None), self._say)
         catalog.partial = True
@@ -234,7 +234,7 @@ class Catalog:
 
     @property
     def _looks_here(self) -> bool:
-        return self._trusts_host and not self.storage.foreign
+        return self._trusts_host and not self.storage.read_only
 
     def _remote(self, carrier: Carrier) -> list[SnapshotId]:
         found = self._remote_names(carrier)

@@ -4,11 +4,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from three_backup.config import stores
 from three_backup.config.options import OPTIONS, Scope
 from three_backup.config.rules import EVERYTHING, Given, Rule, of_source
 from three_backup.config.settings import RunSettings, Settings, is_storage, settings_of
 from three_backup.errors import ConfigurationError
 from three_backup.model.objects import Carrier, ObjectId, can_match_below
+from three_backup.model.retention import Limits
 from three_backup.model.storage import Storage
 
 _Matching = tuple[Rule, ...]
@@ -22,6 +24,7 @@ class Configuration:
     rules: tuple[Rule, ...]  # as written; the lower one wins
     defaults: Storage  # this host's folder and prefix, where no section names them
     warnings: tuple[str, ...] = ()  # for people
+    stores: tuple[Rule, ...] = ()  # further stores; the pattern of each is its name
     _merged: dict[tuple[str, ...], Settings] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -71,6 +74,14 @@ class Configuration:
         }
         local_dir = given["local_dir"].value if "local_dir" in given else self.defaults.local_dir
         return RunSettings(local_dir, **wanted)
+
+    def copies(self, store: str, of: Storage) -> Storage:
+        """Return where a further store keeps copies of a storage. Raises ConfigurationError."""
+        return stores.storage_of(stores.named(self.stores, store), of)
+
+    def limits_of_copies(self, store: str) -> Limits:
+        """Return how many copies stay in a further store. Raises ConfigurationError."""
+        return stores.limits_of(stores.named(self.stores, store))
 
     def storages(self) -> list[Storage]:
         """Return every storage that a section names, with those that cover it; none twice."""

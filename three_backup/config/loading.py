@@ -10,6 +10,7 @@ from three_backup.config.environment import BESIDE, FOR_RESTORES
 from three_backup.config.options import OPTIONS, option_named
 from three_backup.config.rules import Rule, kept_all_the_same, overridden, understand
 from three_backup.config.sections import Mistake, Section, parse
+from three_backup.config.stores import understand_stores, unknown_stores
 from three_backup.errors import ConfigurationError
 from three_backup.host.places import configuration_file, state_folder
 from three_backup.model import layout
@@ -26,10 +27,12 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Configuration:
     if found is None:
         return Configuration(None, (), defaults)
     sections, mistakes = parse(_text(found))
-    rules, more = understand(sections, found.parent)
-    if mistakes or more:
-        raise ConfigurationError("config.mistakes", _lines(found, [*mistakes, *more]))
-    return Configuration(found, tuple(rules), defaults, tuple(_warnings(found, sections, rules)))
+    rules, more = understand([each for each in sections if not each.is_store], found.parent)
+    stores, wrong = understand_stores([each for each in sections if each.is_store], found.parent)
+    if every := [*mistakes, *more, *wrong, *unknown_stores(rules, stores)]:
+        raise ConfigurationError("config.mistakes", _lines(found, every))
+    warnings = tuple(_warnings(found, sections, rules))
+    return Configuration(found, tuple(rules), defaults, warnings, tuple(stores))
 
 
 def host_storage(environ: Mapping[str, str], user: int, host: str) -> Storage:

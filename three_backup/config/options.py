@@ -201,6 +201,7 @@ OPTIONS: Mapping[str, Option] = {
     "keep_monthly": Option(_count),
     "keep_yearly": Option(_count),
     "max_stage": Option(_max_stage),
+    "copy_to": Option(_text),
     "disable": Option(_flag),
     "size_alarm": Option(_factor),
     "local_dir": Option(_folder),

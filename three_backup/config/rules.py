@@ -1,6 +1,6 @@
 """Turns sections into rules with converted options, and finds everything wrong with them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ _SUBTYPES = {
     "postgres": ("table", "view"),
     "clickhouse": ("table", "view"),
 }
+CheckPlace = Callable[[str, str], None]
+"""Takes the name of an option and the pattern of a section; its ValueError says why not there."""
+
 _OVERRIDABLE = ("disable", "max_stage")
 _BY_TIME = ("keep_daily", "keep_weekly", "keep_monthly", "keep_yearly")
 
@@ -64,9 +67,9 @@ def understand(sections: Sequence[Section], folder: Path) -> tuple[list[Rule], l
 
     folder: where files that sections name are looked for.
     """
-    rules, mistakes = [], [*_repeated(sections), *_unmatchable(sections)]
+    rules, mistakes = [], [*repeated(sections), *_unmatchable(sections)]
     for section in sections:
-        options, wrong = _options(section, folder)
+        options, wrong = options_of(section, folder, _check_scope)
         rules.append(Rule(section.pattern, section.line, options))
         mistakes += wrong
     return rules, mistakes
@@ -107,7 +110,7 @@ def _undoes(lower: Rule, upper: Rule, name: str) -> bool:
     return differs and lower.covers(upper.pattern)
 
 
-def _repeated(sections: Sequence[Section]) -> Iterator[Mistake]:
+def repeated(sections: Sequence[Section]) -> Iterator[Mistake]:
     first: dict[str, int] = {}
     for section in sections:
         if section.pattern in first:
@@ -142,16 +145,20 @@ def _why_nothing_matches(pattern: str) -> str:
     source_type, _, rest = pattern.partition("/")
     if source_type in _SUBTYPES:
         word, known = rest.partition("/")[0], _SUBTYPES[source_type]
-        return f"{source_type} has {', '.join(known)}{_did_you_mean(word, known)}"
-    return f"there are {', '.join(_SUBTYPES)}{_did_you_mean(source_type, tuple(_SUBTYPES))}"
+        return f"{source_type} has {', '.join(known)}{did_you_mean(word, known)}"
+    return f"there are {', '.join(_SUBTYPES)}{did_you_mean(source_type, tuple(_SUBTYPES))}"
 
 
-def _options(section: Section, folder: Path) -> tuple[dict[str, Given], list[Mistake]]:
+def options_of(
+    section: Section, folder: Path, check: CheckPlace
+) -> tuple[dict[str, Given], list[Mistake]]:
+    """Convert the options of a section, and return the mistakes in them."""
     options: dict[str, Given] = {}
     mistakes: list[Mistake] = []
     for entry in section.entries:
         try:
-            name, text = _named(entry, section.pattern, options, folder)
+            name, text = _named(entry, options, folder)
+            check(name, section.pattern)
             value = OPTIONS[name].convert(text)
         except (ValueError, ConfigurationError) as error:
             mistakes.append(Mistake(entry.line, f"{entry.word}: {error}"))
@@ -160,21 +167,19 @@ def _options(section: Section, folder: Path) -> tuple[dict[str, Given], list[Mis
     return options, mistakes
 
 
-def _named(
-    entry: ConfigEntry, pattern: str, options: Mapping[str, Given], folder: Path
-) -> tuple[str, str]:
+def _named(entry: ConfigEntry, options: Mapping[str, Given], folder: Path) -> tuple[str, str]:
     """Return the option's name and text; raise ValueError where it cannot stand here."""
     named = option_named(entry.word)
     if named is None:
-        raise ValueError(f"there is no such option{_did_you_mean(entry.word, words())}")
+        raise ValueError(f"there is no such option{did_you_mean(entry.word, words())}")
     name, in_file = named
-    _check_scope(OPTIONS[name].scope, pattern)
     if name in options:
         raise ValueError(f"{name} is given at line {options[name].line} too; keep one of them")
     return name, _file_text(folder / Path(entry.text).expanduser()) if in_file else entry.text
 
 
-def _check_scope(scope: Scope, pattern: str) -> None:
+def _check_scope(name: str, pattern: str) -> None:
+    scope = OPTIONS[name].scope
     if scope is Scope.OBJECT or pattern == EVERYTHING:
         return
     if scope is Scope.RUN:
@@ -193,7 +198,8 @@ def _file_text(path: Path) -> str:
         raise ValueError(f"{path}: {(error.strerror or str(error)).lower()}") from error
 
 
-def _did_you_mean(word: str, known: Sequence[str]) -> str:
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """Return the known word that comes nearest, as the end of a sentence; empty without one."""
     from difflib import get_close_matches
 
     close = get_close_matches(word, known, n=1)

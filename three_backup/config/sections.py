@@ -5,11 +5,14 @@ Every value is read as text, so that one of digits only (0123) stays as it is.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import yaml
 
 from three_backup.config.options import option_named
+
+STORES = "stores"
+"""The section that names further stores."""
 
 # An indented "..." cuts an example short, and is removed: unindented it ends a YAML document.
 _ELLIPSIS = re.compile(r"^[ ]+\.\.\.[ ]*$", re.MULTILINE)
@@ -35,6 +38,7 @@ class Section:
     pattern: str
     line: int
     entries: tuple[ConfigEntry, ...]
+    is_store: bool = False  # the pattern is the name of a further store
 
 
 def parse(text: str) -> tuple[list[Section], list[Mistake]]:
@@ -88,6 +92,9 @@ def _sections(root: yaml.Node | None) -> Iterator[Section | Mistake]:
 def _section(key: yaml.Node, value: yaml.Node) -> Iterator[Section | Mistake]:
     if not isinstance(key, yaml.ScalarNode):
         yield Mistake(_line(key), "the pattern is not a text; write it in quotes")
+    elif key.value == STORES and isinstance(value, yaml.MappingNode):
+        for pair in value.value:
+            yield from map(_as_store, _section(*pair))
     elif option_named(key.value) and isinstance(value, yaml.ScalarNode):
         yield Mistake(_line(key), f"{key.value}: it stands outside any section; indent it more")
     elif isinstance(value, yaml.MappingNode):
@@ -99,6 +106,10 @@ def _section(key: yaml.Node, value: yaml.Node) -> Iterator[Section | Mistake]:
         yield Section(key.value, _line(key), ())
     else:
         yield Mistake(_line(value), f"{key.value!r}: write its options below it as name: value")
+
+
+def _as_store(found: Section | Mistake) -> Section | Mistake:
+    return replace(found, is_store=True) if isinstance(found, Section) else found
 
 
 def _entry(key: yaml.Node, value: yaml.Node) -> ConfigEntry | Mistake:

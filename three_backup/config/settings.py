@@ -38,6 +38,7 @@ class Settings:
     keep_monthly: int = 0
     keep_yearly: int = 0
     max_stage: Stage = Stage.ROTATED_S3
+    copy_to: str | None = None  # the further store that runs copy its snapshots into
     disable: bool = False  # the object is not backed up
     # How many times larger or smaller than before an object may be without an alarm; None: any.
     size_alarm: float | None = None

@@ -101,7 +101,10 @@ def describe(
 def _stored(
     catalog: Catalog, carrier: Carrier, patterns: Sequence[str]
 ) -> Iterator[tuple[Record, BackupError | None]]:
-    of_another_host = {"s3_prefix": catalog.storage.prefix} if catalog.storage.foreign else {}
+    storage = catalog.storage
+    elsewhere = {"s3_prefix": storage.prefix} if storage.foreign else {}
+    if storage.asked:
+        elsewhere["store"] = storage.store
     newest: dict[ObjectId, CarriedObject] = {}
     holders: dict[ObjectId, list[dict[str, Any]]] = {}
     snapshots = catalog.snapshots(carrier)
@@ -128,7 +131,7 @@ def _stored(
                 carrier=carrier,
                 stored=True,
                 snapshots=holders[object_id],
-                **of_another_host,
+                **elsewhere,
             )
             yield record, None
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Protocol
 from three_backup.catalog.catalog import Catalog
 from three_backup.errors import BackupError
 from three_backup.keeping import removal
+from three_backup.keeping.copying import Copying, copy_files
 from three_backup.keeping.sending import Sent
 from three_backup.model.findings import Finding
 from three_backup.model.objects import Carrier
@@ -62,6 +63,12 @@ class Keeping(Protocol):
     def send(self, catalog: Catalog, manifest: Manifest, progress: Transfer) -> Sent:
         """Upload the snapshot, going on where an earlier upload stopped."""
 
+    def copy(self, job: Copying) -> Sent:
+        """Copy a snapshot from store to store, going on where an earlier copy stopped.
+
+        Raises DamagedError where the source has other bytes than were stored.
+        """
+
     def remove(self, catalog: Catalog, carrier: Carrier, snapshot: SnapshotId) -> None:
         """Remove the copy that lies outside of S3. Raises PointHeldError."""
 
@@ -105,6 +112,9 @@ class KeptNearby:
 
     def check(self, job: CheckJob, catalog: Catalog) -> Iterator[Finding]:
         return self.source.check(job)
+
+    def copy(self, job: Copying) -> Sent:
+        return copy_files(self.source, job)
 
     def remove_from_s3(self, catalog: Catalog, carrier: Carrier, snapshot: SnapshotId) -> None:
         removal.remove_files(catalog, carrier, snapshot)

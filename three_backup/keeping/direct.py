@@ -10,6 +10,8 @@ from typing import Any, ClassVar, NoReturn
 from three_backup.catalog.catalog import Catalog
 from three_backup.errors import BackupError
 from three_backup.keeping import removal
+from three_backup.keeping.copying import Copying, copy_keys
+from three_backup.keeping.sending import Sent
 from three_backup.model.findings import Finding
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId, Stored
@@ -55,6 +57,9 @@ class DirectKeeping:
 
     def send(self, catalog: Catalog, manifest: Manifest, progress: Transfer) -> NoReturn:
         raise ValueError("a snapshot of a direct source is in S3 from the beginning")
+
+    def copy(self, job: Copying) -> Sent:
+        return copy_keys(self.source, job)
 
     def remove(self, catalog: Catalog, carrier: Carrier, snapshot: SnapshotId) -> None:
         """Remove nothing: no copy lies outside of S3."""

@@ -1,6 +1,6 @@
 """Uploads one snapshot: its data files or its stream, then the manifest."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from io import BytesIO
@@ -9,6 +9,7 @@ from pathlib import Path
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.files import in_s3
 from three_backup.model import layout
+from three_backup.model.checked_file import DamagedError
 from three_backup.model.hashed_stream import Hashed, index_of
 from three_backup.model.snapshots import Manifest, StoredFile
 from three_backup.s3.journal import forget
@@ -47,6 +48,28 @@ class Sending:
             self.manifest, {name: uploaded.volume_size for name, uploaded in done.items()}
         )
         return self._commit(stored, sum(uploaded.resumed for uploaded in done.values()))
+
+    def copied(self, opened: Callable[[StoredFile], Readable]) -> Sent:
+        """Send the files of a snapshot as they are read elsewhere.
+
+        opened: opens a file at its beginning; its reader raises DamagedError.
+        """
+        done = {file.name: self._copied(file, opened) for file in sent_files(self.manifest)}
+        sizes = {name: uploaded.volume_size for name, uploaded in done.items()}
+        resumed = sum(uploaded.resumed for uploaded in done.values())
+        return self._commit(in_s3(self.manifest, sizes), resumed)
+
+    def _copied(self, file: StoredFile, opened: Callable[[StoredFile], Readable]) -> Uploaded:
+        """Send one file; start anew where an earlier run had read other bytes."""
+        try:
+            try:
+                return self._send(file.name, opened(file), file.size)
+            except SourceChangedError:
+                abandon(self.catalog.bucket, self._journal(file.name))
+                return self._send(file.name, opened(file), file.size)
+        except DamagedError:
+            abandon(self.catalog.bucket, self._journal(file.name))
+            raise
 
     def streams(self, streams: Mapping[str, OpenStream]) -> Sent:
         """Send the streams of a point, each with its index."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BufferedIOBase, RawIOBase
-from typing import Any
+from typing import Any, NamedTuple
 
 from three_backup.errors import BackupError
 
@@ -26,6 +26,13 @@ def index_of(stream: str) -> str:
     return f"{stream}.index"
 
 
+class HashedPiece(NamedTuple):
+    """A piece of a file."""
+
+    size: int  # bytes
+    sha256: str  # in hex
+
+
 @dataclass(frozen=True, slots=True)
 class StreamIndex:
     """The hashes of the pieces of a stream."""
@@ -33,6 +40,12 @@ class StreamIndex:
     size: int  # bytes of the stream
     piece: int  # bytes of each piece but the last
     sha256: tuple[str, ...]  # of each piece, in hex
+
+    @property
+    def pieces(self) -> list[HashedPiece]:
+        ends = range(0, self.size, self.piece)
+        sizes = (min(self.piece, self.size - offset) for offset in ends)
+        return list(map(HashedPiece, sizes, self.sha256))
 
     def to_json(self) -> bytes:
         fields = {"v": _VERSION, "size": self.size, "piece": self.piece, "sha256": self.sha256}
@@ -107,7 +120,7 @@ def checked(index: StreamIndex, read_range: ReadRange, where: str) -> Iterator[b
 
     Raises BackupError for a damaged piece. where: names the stream in the error.
     """
-    for number, piece in enumerate(_read_ahead(index, read_range)):
+    for number, piece in enumerate(read_ahead(index.size, index.piece, read_range)):
         if hashlib.sha256(piece).hexdigest() != index.sha256[number]:
             raise BackupError(
                 "snapshot.damaged",
@@ -117,12 +130,12 @@ def checked(index: StreamIndex, read_range: ReadRange, where: str) -> Iterator[b
         yield piece
 
 
-def _read_ahead(index: StreamIndex, read_range: ReadRange) -> Iterator[bytes]:
-    """Yield the pieces in order; read the next one while the caller uses this one."""
+def read_ahead(size: int, piece: int, read_range: ReadRange) -> Iterator[bytes]:
+    """Yield the pieces of so many bytes in order; read the next while the caller uses this one."""
     coming: Future[bytes] | None = None
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
-        for offset in range(0, index.size, index.piece):
-            length = min(index.piece, index.size - offset)
+        for offset in range(0, size, piece):
+            length = min(piece, size - offset)
             before, coming = coming, pool.submit(read_range, offset, length)
             if before is not None:
                 yield before.result()

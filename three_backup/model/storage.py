@@ -26,6 +26,21 @@ class Storage:
     timeout: timedelta = timedelta(minutes=5)  # how long a request is repeated
     # The prefix is another host's: it is only read, and local_dir holds no snapshot of it.
     foreign: bool = False
+    store: str = ""  # the name of a further store, which holds copies; empty: the first one
+    asked: bool = False  # a further store that somebody asked to read: it is only read
+
+    @property
+    def read_only(self) -> bool:
+        return self.foreign or self.asked
+
+    @property
+    def snapshots_dir(self) -> Path:
+        """The folder of snapshots on this host and of journals; a further store has only these."""
+        return self.local_dir / "stores" / self.store if self.store else self.local_dir
+
+    @property
+    def place(self) -> tuple[str | None, str | None, str]:
+        return self.endpoint, self.bucket, self.prefix
 
     def of_another_host(self, prefix: str) -> "Storage":
         return replace(self, prefix=prefix, foreign=True)

@@ -45,10 +45,11 @@ def if_running(arguments: Mapping[str, Any]) -> IfRunning | None:
 
 
 def is_stored(arguments: Mapping[str, Any]) -> bool:
-    """Return whether --stored is given; UsageError for --s3-prefix without it."""
+    """Return whether --stored is given; UsageError for what goes with it only."""
     stored = bool(arguments["--stored"])
-    if arguments["--s3-prefix"] is not None and not stored:
-        raise UsageError("usage", "--s3-prefix goes with --stored only", "add --stored")
+    for option in ("--s3-prefix", "--store"):
+        if arguments[option] is not None and not stored:
+            raise UsageError("usage", f"{option} goes with --stored only", "add --stored")
     return stored
 
 

@@ -1,12 +1,12 @@
 """One run of a tool: its configuration, its storages, and its records in and out."""
 
 import os
-import shlex
 import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from io import BufferedReader
@@ -20,12 +20,12 @@ from three_backup.errors import BackupError, Exit, UsageError, readable
 from three_backup.host import patience, signals
 from three_backup.host.machine import host_id
 from three_backup.host.trace import Priority, Trace
-from three_backup.model.objects import ObjectId
 from three_backup.model.records import Record, malformed_line
 from three_backup.model.schedule import host_zone
 from three_backup.model.storage import Storage
 from three_backup.pipe.arguments import prefix_to_read, when
 from three_backup.pipe.failures import translated
+from three_backup.pipe.origin import check_origin
 from three_backup.pipe.repeated import Repeated
 from three_backup.pipe.speech import complain, line_start
 from three_backup.pipe.tally import Tally
@@ -54,6 +54,7 @@ class Invocation:
         self.config = _path(arguments.get("--config"))
         self.env_file = _path(arguments.get("--env-file"))
         self.patterns = tuple(map(readable, arguments.get("--select") or ()))
+        self.store: str | None = arguments.get("--store")  # the further store to read
         self.progress = when(arguments)
         self.json = bool(arguments.get("--json"))
         self._catalogs: dict[Storage, Catalog] = {}
@@ -103,9 +104,18 @@ class Invocation:
         return host_id()
 
     def catalog(self, storage: Storage) -> Catalog:
-        """Return the catalog of a storage, or of the prefix to read instead; each is made once."""
+        """Return the catalog of a storage, or of what shall be read instead; each is made once."""
+        if self.store is not None:
+            storage = replace(self.configuration.copies(self.store, storage), asked=True)
         if self.s3_prefix is not None:
             storage = storage.of_another_host(self.s3_prefix)
+        return self._catalog(storage)
+
+    def copies(self, store: str, storage: Storage) -> Catalog:
+        """Return the catalog of the copies of a storage in a further store, to write to it."""
+        return self._catalog(self.configuration.copies(store, storage))
+
+    def _catalog(self, storage: Storage) -> Catalog:
         if storage not in self._catalogs:
             given = self.arguments.get
             adopt, unsigned = bool(given("--adopt")), bool(given("--unsigned") or given("--sign"))
@@ -164,18 +174,10 @@ class Invocation:
         if record.failed:
             return record
         try:
-            self._check_prefix(record.object, record.fields.get("s3_prefix"))
+            check_origin(record, self.name, self.s3_prefix, self.store)
         except BackupError as error:
             return self.fail(record, error)
         return record
-
-    def _check_prefix(self, object_id: ObjectId, prefix: object) -> None:
-        if prefix not in (None, self.s3_prefix):
-            raise BackupError(
-                "input.foreign",
-                f"{object_id}: the record is of prefix {prefix}, which another host writes",
-                f"restore it with tb-restore --s3-prefix {shlex.quote(str(prefix))}",
-            )
 
     def each(self, act: Callable[[Record], Record]) -> None:
         """Pass every record through act and emit it; a record that fails is emitted, too.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from three_backup.host.durable import sync_directory
+from three_backup.s3.volumes import volume_key
 
 SUFFIX = ".journal"
 """How the name of a journal ends."""
@@ -32,10 +33,15 @@ class Plan:
     key: str  # relative to the prefix
     part_size: int  # bytes
     parts: int  # per volume
+    whole: bool = False  # the key keeps its name: it has one volume only
 
     @property
     def volume_size(self) -> int:
         return self.part_size * self.parts
+
+    def volume(self, number: int) -> str:
+        """Return the key of a volume; number counts from 1."""
+        return self.key if self.whole and number == 1 else volume_key(self.key, number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +256,7 @@ def _replayed(header: Mapping[str, Any], lines: Iterable[Mapping[str, Any]]) -> 
         str(header["key"]),
         int(header["part_size"]),
         int(header["parts"]),
+        bool(header.get("whole")),
     )
     volumes: dict[int, VolumeProgress] = {}
     for line in lines:

@@ -8,7 +8,6 @@ from three_backup.s3.journal import Journal, SentPart, VolumeProgress
 from three_backup.s3.multipart import ListedPart, ListedTwiceError
 from three_backup.s3.reader import Part
 from three_backup.s3.store import Store
-from three_backup.s3.volumes import volume_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ def standing(store: Store, journal: Journal, number: int) -> Standing:
     volume = journal.volumes.get(number)
     if volume is None:
         return Standing()
-    key = volume_key(journal.plan.key, number)
+    key = journal.plan.volume(number)
     try:
         if volume.upload_id is not None and not volume.complete:
             listed = multipart.parts(store, key, volume.upload_id)
@@ -56,7 +55,7 @@ def standing(store: Store, journal: Journal, number: int) -> Standing:
 
 def drop(store: Store, journal: Journal, number: int) -> Standing:
     """Abort and delete what S3 has of a volume; no manifest names it yet."""
-    key = volume_key(journal.plan.key, number)
+    key = journal.plan.volume(number)
     give_up(store, key, journal.volumes[number])
     store.delete([key])  # or a later run could take an old volume of the same size for the new one
     journal.dropped(number)

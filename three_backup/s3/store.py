@@ -230,7 +230,13 @@ class Store:
         self.delete(key for key in keys if key.count("/") > top)
 
     def refuse_foreign(self, key: str) -> None:
-        """Raise BackupError if the prefix is another host's: its keys are never changed."""
+        """Raise BackupError where keys are only read: another host's, and copies asked for."""
+        if self.storage.asked:
+            raise BackupError(
+                "s3.read_only",
+                f"{self.place(key)}: store {self.storage.store} is only read here",
+                f"tb-copy --to {self.storage.store} writes there",
+            )
         if self.storage.foreign:
             raise BackupError(
                 "s3.foreign",

@@ -22,7 +22,7 @@ from three_backup.s3.seal import Check, Proof, Seal
 from three_backup.s3.senders import Senders
 from three_backup.s3.standing import Standing, drop, give_up, standing
 from three_backup.s3.store import Store
-from three_backup.s3.volumes import PART_SIZE, PARTS, is_volume_of, volume_key
+from three_backup.s3.volumes import PART_SIZE, PARTS, is_volume_of
 
 
 class SourceChangedError(BackupError):
@@ -54,6 +54,8 @@ def upload(
     parts: int = PARTS,
     resume: Callable[[int], None] | None = None,
     known: Known = nothing_known,
+    *,
+    whole: bool = False,
 ) -> Uploaded:
     """Send all of source, which stands at its beginning, as the volumes of key.
 
@@ -62,6 +64,7 @@ def upload(
     advance: told of bytes sent; resume: told of bytes found in S3, default: advance. Any thread
     may call them.
     known: tells the SHA-256 of what was read, if source hashes it anyway.
+    whole: store it as the key itself, for others to read; part_size times parts must suffice.
     part_size: bytes, at least 5 MiB; an upload that has begun keeps its own. parts: per volume.
     Memory: threads + 1 parts.
 
@@ -69,7 +72,7 @@ def upload(
     open uploads and the journal stay for the next call. After success the journal stays, too:
     forget(journal) once the manifest that names the file is written.
     """
-    plan = Plan(str(store.storage.bucket), store.storage.prefix, key, part_size, parts)
+    plan = Plan(str(store.storage.bucket), store.storage.prefix, key, part_size, parts, whole)
     with (
         Journal(journal, plan) as begun,
         Senders(threads, begun.plan.part_size) as senders,
@@ -98,9 +101,10 @@ def abandon(store: Store, journal: Path) -> None:
                 "use a configuration that names this bucket and prefix",
             )
         for number, volume in written.volumes.items():
-            give_up(store, volume_key(plan.key, number), volume)
+            give_up(store, plan.volume(number), volume)
         found = [stored.key for stored in store.keys(f"{plan.key}.")]
         store.delete(key for key in found if is_volume_of(plan.key, key))
+        store.delete([plan.key] if plan.whole else [])
     forget(journal)
 
 
@@ -258,7 +262,7 @@ class _Upload:
         )
 
     def _key(self, number: int) -> str:
-        return volume_key(self.journal.plan.key, number)
+        return self.journal.plan.volume(number)
 
 
 def _sent(part: Part, seal: Seal, etag: str) -> SentPart:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
 from three_backup.model.findings import Finding
+from three_backup.model.hashed_stream import HashedPiece
 from three_backup.model.kept import Kept
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import Manifest, SnapshotId
@@ -23,11 +24,14 @@ from three_backup.s3.store import Store
 from three_backup.sources.jobs import (
     CheckJob,
     ClearJob,
+    CopiedKey,
+    CopyJob,
     DirectJob,
     DrillJob,
     FolderJob,
     RestoreJob,
     Say,
+    SnapshotFiles,
     SnapshotJob,
     Wanted,
     WholeJob,
@@ -203,7 +207,17 @@ class Restorer(Protocol):
         """
 
 
-class FolderSource(Source, Restorer, LookedInto, LoggedSource, Protocol):
+class PackedSource(Protocol):
+    """A source of whose large data files hashes lie beside them, not in the manifest."""
+
+    def hashes(self, files: SnapshotFiles, name: str) -> Sequence[HashedPiece]:
+        """Return the pieces that make up a data file of which the manifest has no sha256.
+
+        Raises BackupError where what lies beside the file cannot be trusted.
+        """
+
+
+class FolderSource(Source, Restorer, LookedInto, LoggedSource, PackedSource, Protocol):
     """A source whose snapshots fill folders of this host.
 
     Each holds a whole server, which can be restored as files.
@@ -248,6 +262,12 @@ class DirectSource(Source, Protocol):
     def clear(self, job: ClearJob) -> None:
         """End and remove snapshots begun too long ago to be finished. Raises BackupError."""
 
+    def copied(self, job: CopyJob) -> Iterator[CopiedKey]:
+        """Yield the keys that a copy of the last snapshot of a chain consists of, in their order.
+
+        The last one makes it complete. Raises BackupError if the snapshot is not.
+        """
+
     def reading(self, store: Store) -> Restorer:
         """Return a restorer of what lies in the store."""
 
@@ -255,7 +275,7 @@ class DirectSource(Source, Protocol):
         """Return what looks into snapshots that lie in the store."""
 
 
-class PointSource(Source, Restorer, LookedInto, Protocol):
+class PointSource(Source, Restorer, LookedInto, PackedSource, Protocol):
     """A source that holds snapshots itself, as points: this host stores only their manifests.
 
     A point is restored without its parents. Its manifest lists no files; `facts["guid"]` tells

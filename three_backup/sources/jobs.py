@@ -152,6 +152,35 @@ class CheckJob:
 
 
 @dataclass(frozen=True, slots=True)
+class CopyJob:
+    """A snapshot that a server wrote to S3, to copy into another store."""
+
+    manifests: Sequence[Manifest]  # of its chain, the base first; its parents were copied
+    source: Store
+    target: Store
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedKey:
+    """A key of a copy."""
+
+    key: str  # in both stores, relative to the prefix
+    size: int  # bytes
+    body: bytes | None = None  # what the copy holds; None: what the source holds
+
+
+@dataclass(frozen=True, slots=True)
+class LogCopyJob:
+    """The log of a carrier's server, to copy into another store."""
+
+    carrier: Carrier
+    source: Store
+    target: Store
+    manifests: Sequence[Manifest]  # of the snapshots in the target, oldest first
+
+
+@dataclass(frozen=True, slots=True)
 class LogJob:
     """A carrier whose server's log is in S3: what it logged between snapshots."""
 

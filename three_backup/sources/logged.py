@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from three_backup.model.signing import Keyring
 from three_backup.model.snapshots import CarriedObject, SnapshotId
-from three_backup.sources.jobs import Landing, LogJob, MomentJob, RestoreJob
+from three_backup.sources.jobs import Landing, LogCopyJob, LogJob, MomentJob, RestoreJob
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,14 @@ class LogVerdict:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class LogCopied:
+    """The copy of a log."""
+
+    keys: int = 0
+    size: int = 0  # bytes that were written
+
+
 class LoggedSource(Protocol):
     """A source that brings back moments between snapshots, where its log is archived."""
 
@@ -88,6 +96,12 @@ class LoggedSource(Protocol):
         """Sign what is archived of the log without a signature; return how many keys that were.
 
         The store of the job reads what is unsigned. Raises BackupError for what is damaged.
+        """
+
+    def copy_log(self, job: LogCopyJob) -> LogCopied:
+        """Copy what leads on from a snapshot of the job and is not there yet, each piece checked.
+
+        A copy that is cut short has a gap at most behind what it says to reach.
         """
 
     def expendable_log(self, job: LogJob) -> Sequence[LogVerdict]:

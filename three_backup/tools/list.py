@@ -13,6 +13,7 @@ Options:
       --every-host      what every host of the bucket stored, a line for each carrier
       --stored          what the snapshots hold instead of what the sources hold
       --s3-prefix NAME  with one of these three: of another host, below its s3_prefix
+      --store NAME      with one of these three: the copies in this further store
       --json            records instead of a table
   -c, --config FILE     the configuration
       --env-file FILE   PG* and CLICKHOUSE_* variables, instead of .env beside it
@@ -45,7 +46,7 @@ _OF_THE_TABLE = ("--stages", "--snapshots", "--drills")
 _EXCLUDED = {
     "--history": (*_OF_THE_TABLE, "--select", "--every-host"),
     "--find": _OF_THE_TABLE,
-    "--every-host": (*_OF_THE_TABLE, "--s3-prefix"),
+    "--every-host": (*_OF_THE_TABLE, "--s3-prefix", "--store"),
 }
 
 

@@ -13,6 +13,7 @@ Options:
       --for SPAN         close it after so long: 30m, 2h, 1d; without it, when told to end
       --unsigned         take what manifest_key did not sign, too
       --s3-prefix NAME   what another host backed up, below its s3_prefix
+      --store NAME       read the copies in this further store
       --json             records on a terminal, too
       --progress WHEN    draw a bar: auto, always or never [default: auto]
   -c, --config FILE      the configuration

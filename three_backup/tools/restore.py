@@ -30,6 +30,7 @@ Options:
       --tablespace-mapping MAPPING  OLD=NEW: a tablespace of it goes to NEW; repeatable
       --unsigned              take what manifest_key did not sign, too
       --s3-prefix NAME        what another host backed up, below its s3_prefix
+      --store NAME            read the copies in this further store
       --json                  records on a terminal, too, and the summary beside them
       --progress WHEN         draw a bar: auto, always or never [default: auto]
   -c, --config FILE           the configuration

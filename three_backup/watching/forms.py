@@ -146,6 +146,28 @@ UPLOADED = Form(
 )
 
 
+def _copied_row(record: Record) -> Row | None:
+    sent = record.part("copied")
+    count = how_many(sent, "snapshots")
+    log = number(sent["wal"], "bytes") if isinstance(sent.get("wal"), dict) else 0
+    if record.failed or not (count or log):
+        return None
+    sizes = [size(number(sent, name)) for name in ("bytes", "resumed")]
+    where = str(sent.get("store", ""))
+    return record.carrier, where, str(count), *sizes, size(log) if log else "-", _took(sent)
+
+
+COPIED = Form(
+    headline=lambda sheet: _done(sheet.sums.copied["snapshots"], "copied"),
+    heading=("OBJECT", "INTO", "COPIED", "SENT", "EARLIER", "LOG", "TOOK"),
+    row=_copied_row,
+    column=lambda record: (
+        "copied" if how_many(record.part("copied"), "snapshots") else _LEFT_ALONE
+    ),
+    right=frozenset({2, 3, 4, 5, 6}),
+)
+
+
 def _rotated_row(record: Record) -> Row | None:
     removed = record.part("removed")
     places = [how_many(removed, place) for place in ("local", "s3")]

@@ -18,6 +18,7 @@ class Sums:
 
     taken: Counter[str] = field(default_factory=Counter)
     uploaded: Counter[str] = field(default_factory=Counter)
+    copied: Counter[str] = field(default_factory=Counter)
     removed: Counter[str] = field(default_factory=Counter)
     _seen: set[tuple[str, str]] = field(default_factory=set)
 
@@ -28,6 +29,9 @@ class Sums:
         if uploaded := self._first(record, "uploaded"):
             sizes = {name: number(uploaded, name) for name in ("bytes", "resumed")}
             self.uploaded.update({"snapshots": how_many(uploaded, "snapshots"), **sizes})
+        if copied := self._first(record, "copied"):
+            sizes = {name: number(copied, name) for name in ("bytes", "resumed")}
+            self.copied.update({"snapshots": how_many(copied, "snapshots"), **sizes})
         if removed := self._first(record, "removed"):
             self.removed.update({place: how_many(removed, place) for place, _ in _PLACES})
 
@@ -41,6 +45,8 @@ class Sums:
             there = f", {size(uploaded['resumed'])} of it earlier" if uploaded["resumed"] else ""
             count = counted(uploaded["snapshots"], "snapshot")
             yield "uploaded", f"{count}: {size(uploaded['bytes'])}{there}"
+        if copied := self.copied["snapshots"]:
+            yield "copied", f"{counted(copied, 'snapshot')}: {size(self.copied['bytes'])}"
         if places := [f"{removed[place]} {where}" for place, where in _PLACES if removed[place]]:
             yield "removed", ", ".join(places)
 

@@ -21,6 +21,7 @@ complete -c tb-diff -l sql -d 'print SQL that turns the later state into the ear
 complete -c tb-diff -l json -d 'records on a terminal, too, in place of a table'
 complete -c tb-diff -l unsigned -d 'take what manifest_key did not sign, too'
 complete -c tb-diff -l s3-prefix -x -d 'what another host backed up, below its s3_prefix'
+complete -c tb-diff -l store -x -d 'read the copies in this further store'
 complete -c tb-diff -l progress -x -a 'auto always never' -d 'draw a bar: auto, always or never [default: auto]'
 complete -c tb-diff -s c -l config -r -F -d 'the configuration'
 complete -c tb-diff -l env-file -r -F -d 'variables instead of .env.restore and .env beside it'

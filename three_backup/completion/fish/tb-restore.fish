@@ -38,6 +38,7 @@ complete -c tb-restore -l verify -d 'compare all bytes with PostgreSQL\'s own pr
 complete -c tb-restore -l tablespace-mapping -x -d 'OLD=NEW: a tablespace of it goes to NEW; repeatable'
 complete -c tb-restore -l unsigned -d 'take what manifest_key did not sign, too'
 complete -c tb-restore -l s3-prefix -x -d 'what another host backed up, below its s3_prefix'
+complete -c tb-restore -l store -x -d 'read the copies in this further store'
 complete -c tb-restore -l json -d 'records on a terminal, too, and the summary beside them'
 complete -c tb-restore -l progress -x -a 'auto always never' -d 'draw a bar: auto, always or never [default: auto]'
 complete -c tb-restore -s c -l config -r -F -d 'the configuration'

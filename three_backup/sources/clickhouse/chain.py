@@ -39,7 +39,7 @@ def outdated(
         said = stored.base_of(body)
         if said == base.shown:
             continue
-        if store.storage.foreign:
+        if store.storage.read_only:
             raise _spelt_otherwise(about, said, base)
         yield f"{folder}/{stored.MANIFEST}", stored.rebased(body, base)
 

@@ -12,7 +12,9 @@ _ENOUGH_ATTEMPTS = 10
 
 
 def place_of(store: Store, key: str, settings: Settings) -> sql.S3Folder:
-    return sql.place(store.storage, key, settings.clickhouse_named_collection)
+    """Return the place of a key. A named collection holds the keys of the first store alone."""
+    collection = None if store.storage.store else settings.clickhouse_named_collection
+    return sql.place(store.storage, key, collection)
 
 
 def cluster_of(object_id: ObjectId, settings: Settings) -> str:

@@ -17,6 +17,8 @@ from three_backup.sources.comparing import CompareJob, Comparing
 from three_backup.sources.jobs import (
     CheckJob,
     ClearJob,
+    CopiedKey,
+    CopyJob,
     DirectJob,
     DrillJob,
     RestoreJob,
@@ -76,6 +78,11 @@ class ClickhouseSource:
         from three_backup.sources.clickhouse.backup import clear
 
         clear(job)
+
+    def copied(self, job: CopyJob) -> Iterator[CopiedKey]:
+        from three_backup.sources.clickhouse.copying import copied
+
+        return copied(job)
 
     def reading(self, store: Store) -> Restorer:
         from three_backup.sources.clickhouse.relations import KnownServer

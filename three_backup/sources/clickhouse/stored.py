@@ -12,7 +12,7 @@ from three_backup.s3.store import Store
 from three_backup.sources.clickhouse.sql import S3Folder
 
 MANIFEST = ".backup"
-_LOCK = ".lock"
+LOCK = ".lock"
 _DEFINITION = re.compile(r"(?:.*/)?metadata/[^/]+/[^/]+\.sql")
 _PART = re.compile(r"(?:.*/)?data/[^/]+/[^/]+/([^/_]+_\d+_\d+_\d+(?:_\d+)?)/")
 _BASE = re.compile(rb"<base_backup>(.*?)</base_backup>", re.DOTALL)
@@ -153,5 +153,5 @@ def _listed(store: Store, folder: str) -> dict[str, int]:
     return {
         found.key[start:]: found.size
         for found in store.all_keys(f"{folder}/")
-        if found.key[start:] != _LOCK
+        if found.key[start:] != LOCK
     }

@@ -7,12 +7,21 @@ from typing import Any
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
 from three_backup.model.findings import Finding
+from three_backup.model.hashed_stream import HashedPiece, StreamIndex, index_of
 from three_backup.model.kept import Kept
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.sources.base import Found, OpenStream, Planned, Restored, Unreadable
 from three_backup.sources.comparing import CompareJob, Comparing
-from three_backup.sources.jobs import CheckJob, DrillJob, RestoreJob, Say, SnapshotJob, Wanted
+from three_backup.sources.jobs import (
+    CheckJob,
+    DrillJob,
+    RestoreJob,
+    Say,
+    SnapshotFiles,
+    SnapshotJob,
+    Wanted,
+)
 from three_backup.sources.looking import Content, Looking
 from three_backup.sources.lxd.daemon.daemons import DAEMONS, Daemon
 
@@ -66,6 +75,11 @@ class DaemonSource:
         from three_backup.sources.lxd.take import take
 
         return take(job)
+
+    def hashes(self, files: SnapshotFiles, name: str) -> Sequence[HashedPiece]:
+        """Return the pieces of a stream, whose hashes lie in a file beside it."""
+        where = f"{files.manifest.carrier}: {files.manifest.snapshot}"
+        return StreamIndex.from_json(files.read(index_of(name)), where).pieces
 
     def points(self, carrier: Carrier) -> Mapping[SnapshotId, str]:
         from three_backup.sources.lxd.datasets.points import guids

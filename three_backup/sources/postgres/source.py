@@ -7,6 +7,7 @@ from typing import Any
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
 from three_backup.model.findings import Finding
+from three_backup.model.hashed_stream import HashedPiece
 from three_backup.model.kept import Kept
 from three_backup.model.objects import ObjectId
 from three_backup.model.signing import Keyring
@@ -18,14 +19,16 @@ from three_backup.sources.jobs import (
     DrillJob,
     FolderJob,
     Landing,
+    LogCopyJob,
     LogJob,
     MomentJob,
     RestoreJob,
     Say,
+    SnapshotFiles,
     Wanted,
     WholeJob,
 )
-from three_backup.sources.logged import Log, LogVerdict
+from three_backup.sources.logged import Log, LogCopied, LogVerdict
 from three_backup.sources.looking import Content, Looking
 from three_backup.sources.postgres.relations import TYPE
 
@@ -130,6 +133,16 @@ class PostgresSource:
         from three_backup.sources.postgres.comparing.compare import compare
 
         return compare(job)
+
+    def hashes(self, files: SnapshotFiles, name: str) -> Sequence[HashedPiece]:
+        from three_backup.sources.postgres.chain.hashes import hashes
+
+        return hashes(files, name)
+
+    def copy_log(self, job: LogCopyJob) -> LogCopied:
+        from three_backup.sources.postgres.wal.copying import copy_log
+
+        return copy_log(job)
 
     def log(self, job: LogJob) -> Log | None:
         from three_backup.sources.postgres.wal.windows import log

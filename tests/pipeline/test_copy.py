@@ -1,0 +1,256 @@
+"""Snapshots are copied into a further store, from which alone everything comes back."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from tests.lab.fault_proxy import Answer, Forward, Request, proxy
+from tests.pipeline.conftest import BIN, Host, store
+from tests.pipeline.test_clickhouse import hits, mixed, words
+from tests.pipeline.test_failures import started
+from three_backup.demo.clickhouse import ClickhouseServer
+from three_backup.s3.store import Store
+from three_backup.s3.volumes import PART_SIZE
+
+__all__ = ["mixed"]
+_NUMBERS = count(1)
+STORES = """
+- stores:
+    vault:
+        s3_endpoint: {endpoint}
+        s3_bucket: {bucket}
+        s3_access_key: {access_key}
+        s3_secret_key: {secret_key}
+        {more}
+"""
+TAKE = "tb-discover -s postgres | tb-snapshot {} | tb-upload"
+COPY = "tb-copy --json --to vault '*'"
+KEY = "5a" * 32
+OTHER_KEY = "a5" * 32
+
+
+def with_vault(host: Host, vault: str, more: str = "", **everything: object) -> None:
+    s3 = host.s3
+    keys = {"access_key": s3.access_key, "secret_key": s3.secret_key}
+    endpoint = everything.pop("vault_endpoint", s3.endpoint)
+    sections = STORES.format(endpoint=endpoint, bucket=vault, more=more, **keys)
+    host.configure(sections, **everything)
+
+
+def copies(host: Host, vault: str) -> Store:
+    """Return the store of the copies."""
+    return Store(replace(store(host).storage, bucket=vault))
+
+
+def keys(of: Store, prefix: str = "") -> list[str]:
+    return sorted(found.key for found in of.all_keys(prefix))
+
+
+def emptied(of: Store) -> None:
+    of.delete(keys(of))
+
+
+@pytest.fixture
+def vault(host: Host) -> Iterator[str]:
+    """The bucket of a further store, which the configuration of the host names."""
+    bucket = f"vault-{next(_NUMBERS)}"
+    host.s3.create_bucket(bucket)
+    with_vault(host, bucket)
+    yield bucket
+    host.s3.delete_bucket(bucket)
+
+
+@pytest.fixture
+def shop(host: Host, vault: str) -> Host:
+    """A host with a table, of which a base and an incremental lie in S3."""
+    host.execute("create table orders as select generate_series(1, 3) as id")
+    host.good(TAKE.format("--base"))
+    host.execute("insert into orders values (4)")
+    host.good(TAKE.format("--incremental"))
+    return host
+
+
+def in_vault(host: Host) -> list[str]:
+    listed = f"tb-list --stored --store vault --snapshots --json -s {host.table('orders')}"
+    found = host.sh(listed).records
+    return [each["id"] for record in found for each in record.get("snapshots", ())]
+
+
+def snapshots(host: Host) -> list[str]:
+    listed = f"tb-list --stored --snapshots --json -s {host.table('orders')}"
+    return [each["id"] for each in host.sh(listed).records[0]["snapshots"]]
+
+
+def test_a_chain_comes_back_from_the_copies_alone(shop: Host, vault: str) -> None:
+    (copied,) = shop.good(COPY).records
+    assert len(copied["copied"]["snapshots"]) == 2
+    assert copied["copied"]["store"] == "vault"
+    assert in_vault(shop) == copied["copied"]["snapshots"]
+    again = shop.good(f"tb-discover --stored | {COPY.removesuffix(' ' + repr('*'))}").records[0]
+    assert (again["copied"]["snapshots"], again["copied"]["bytes"]) == ([], 0)
+    emptied(store(shop))
+    shop.wipe()
+    shop.execute("drop table orders")
+    shop.good(f"tb-restore --store vault {shop.table('orders')}")
+    assert shop.rows("select count(*) from orders") == [(4,)]
+    assert keys(store(shop)) == []
+
+
+def test_clickhouse_restores_a_chain_from_the_copies_alone(
+    mixed: Host, clickhouse: ClickhouseServer, vault: str
+) -> None:
+    visits = mixed.environ["VISITS"]
+    mixed.good("tb-discover -s clickhouse | tb-snapshot --base")
+    for number in (1, 2):
+        clickhouse.execute(f"INSERT INTO {visits}.hits VALUES ({number}000, 'later')")
+        mixed.good(f"tb-discover -s {hits(mixed)} | tb-snapshot --incremental")
+    done = {each["id"]: each for each in mixed.good(COPY).records}
+    assert len(done[hits(mixed)]["copied"]["snapshots"]) == 3
+    emptied(store(mixed))
+    mixed.wipe()
+    rows = clickhouse.rows(f"SELECT count(), sum(id) FROM {visits}.hits")
+    clickhouse.execute(f"DROP TABLE {visits}.words SYNC")
+    clickhouse.execute(f"DROP TABLE {visits}.hits SYNC")
+    mixed.good(f"tb-restore --store vault {hits(mixed)} {words(mixed)}")
+    assert clickhouse.rows(f"SELECT count(), sum(id) FROM {visits}.hits") == rows
+    assert clickhouse.rows(f"SELECT count() FROM {visits}.words") == [(rows[0][0],)]
+
+
+def test_what_is_damaged_is_not_copied_and_the_rest_is(shop: Host, vault: str) -> None:
+    base, increment = snapshots(shop)
+    (pack,) = (key for key in keys(store(shop), "data/") if f"/{increment}/core.pack" in key)
+    body = bytearray(store(shop).read(pack))
+    body[len(body) // 2] ^= 1
+    store(shop).write(pack, bytes(body))
+    shop.wipe()
+    outcome = shop.sh(COPY)
+    assert outcome.status == 1
+    assert f"snapshot {increment}: core.pack is damaged before byte" in outcome.stderr
+    (record,) = outcome.records
+    assert record["copied"]["snapshots"] == [base]
+    assert record["error"]["code"] == "snapshot.damaged"
+    assert in_vault(shop) == [base]
+    assert not any(increment in key and "core.pack" in key for key in keys(copies(shop, vault)))
+
+
+def test_a_copy_that_is_killed_leaves_nothing_listed_and_the_next_one_goes_on_inside_the_upload(
+    host: Host, vault: str
+) -> None:
+    host.execute(
+        "create table orders as select md5(random()::text) from generate_series(1, 2000000)"
+    )
+    host.good(TAKE.format("--base"))
+    sizes = [found.size for found in store(host).all_keys("data/")]
+    assert max(sizes) > 2 * PART_SIZE
+    first = Event()
+
+    def kill(request: Request, forward: Forward) -> Answer:
+        """Kill the copy at its second part, once the first one is stored."""
+        answer = forward()
+        if len(request.body) == PART_SIZE and "partNumber=1" in request.path:
+            first.set()
+        elif len(request.body) == PART_SIZE and process.poll() is None:
+            assert first.wait(60)
+            process.kill()
+        return answer
+
+    with proxy(host.s3.endpoint, kill) as endpoint:
+        with_vault(host, vault, vault_endpoint=endpoint)
+        with started(host, str(BIN / "tb-copy"), "--to", "vault", "*") as process:
+            assert process.wait() < 0
+        assert keys(copies(host, vault), "manifests/") == []
+        assert in_vault(host) == []
+        (record,) = host.good(COPY).records
+    assert record["copied"]["resumed"] >= PART_SIZE
+    with_vault(host, vault)
+    assert in_vault(host) == snapshots(host)
+    assert not any((host.local_dir / "stores").rglob("*.journal"))
+
+
+def test_only_what_the_store_would_keep_is_copied_and_what_is_held_is_held_there(
+    shop: Host, vault: str
+) -> None:
+    (held, *_) = snapshots(shop)
+    shop.good(f"tb-keep --reason 'the audit' {shop.table('orders')} {held}")
+    for _ in range(2):
+        shop.good(TAKE.format("--base"))
+    with_vault(shop, vault, "max_base_snapshots_s3: 1\n        max_incremental_snapshots_s3: 0")
+    (record,) = shop.good(COPY).records
+    newest = snapshots(shop)[-1]
+    assert record["copied"]["snapshots"] == [newest, held]
+    (hold,) = keys(copies(shop, vault), "keep/")
+    assert held in hold
+    assert shop.good(COPY).records[0]["copied"]["snapshots"] == []
+
+
+def test_copies_are_signed_with_the_key_of_their_store_and_nothing_unsigned_is_copied(
+    host: Host, vault: str
+) -> None:
+    host.execute("create table orders as select generate_series(1, 3) as id")
+    with_vault(host, vault, f"manifest_key: {OTHER_KEY}", manifest_key=KEY)
+    host.good(TAKE.format("--base"))
+    with_vault(host, vault, f"manifest_key: {OTHER_KEY}")
+    host.good(TAKE.format("--base"))
+    with_vault(host, vault, f"manifest_key: {OTHER_KEY}", manifest_key=KEY)
+    signed, unsigned = (Path(key).stem for key in keys(store(host), "manifests/"))
+    assert host.good(COPY).records[0]["copied"]["snapshots"] == [signed]
+    assert in_vault(host) == [signed]
+    assert unsigned not in "".join(keys(copies(host, vault)))
+    host.execute("drop table orders")
+    host.good(f"tb-restore --store vault {host.table('orders')}")
+    with_vault(host, vault, f"manifest_key: {KEY}", manifest_key=KEY)
+    refused = host.sh(f"tb-restore --overwrite --store vault {host.table('orders')}")
+    assert refused.status == 1
+    assert "not signed by manifest_key" in refused.stderr
+
+
+def test_the_copies_are_only_read(shop: Host, vault: str) -> None:
+    shop.good(COPY)
+    (record,) = shop.good("tb-discover --stored --store vault").records
+    assert record["store"] == "vault"
+    assert "s3_prefix" not in record
+    mixed_up = shop.sh("tb-restore --dry-run", json.dumps(record))
+    assert mixed_up.status == 1
+    assert "tb-restore --store vault" in mixed_up.stderr
+    planned = shop.good(
+        "tb-restore --overwrite --dry-run --store vault", json.dumps(record)
+    ).records[0]
+    assert planned["would_restore"]["read_from"].keys() == {"s3"}
+    assert shop.good(f"tb-cat --store vault --limit 1 {shop.table('orders')}").stdout == "id\n1\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "said"),
+    [
+        ("tb-copy --to valt '*'", 78, "there is no store 'valt'; did you mean vault?"),
+        ("tb-list --stored --store valt", 78, "there is no store 'valt'; did you mean vault?"),
+        ("tb-list --store vault", 2, "--store goes with --stored only"),
+        ("tb-copy --to vault nothing", 1, "nothing: it matches no stored object"),
+    ],
+)
+def test_a_slip_is_told(shop: Host, command: str, status: int, said: str) -> None:
+    outcome = shop.sh(command)
+    assert outcome.status == status
+    assert said in outcome.stderr
+
+
+def test_another_host_is_not_written_over(shop: Host, vault: str) -> None:
+    copies(shop, vault).write("owner.json", b'{"v": 1, "host": "other", "name": "db9"}')
+    outcome = shop.sh(COPY)
+    assert outcome.status in (1, 78)
+    assert "another host writes there (db9, other)" in outcome.stderr
+    assert keys(copies(shop, vault)) == ["owner.json"]
+    shop.good(COPY.replace("--json", "--json --adopt"))
+    assert in_vault(shop) == snapshots(shop)
+
+
+def test_the_bucket_of_the_snapshots_themselves_is_no_further_store(shop: Host) -> None:
+    with_vault(shop, shop.bucket)
+    outcome = shop.sh(COPY)
+    assert outcome.status == 78
+    assert "it is the bucket and the prefix of the snapshots themselves" in outcome.stderr
