@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import NoReturn
 
 TOOLS = (
-    *("check", "discover", "list", "plan", "restore", "rotate", "run", "snapshot", "status"),
-    *("upload", "verify", "wal"),
+    *("check", "copy", "discover", "list", "plan", "restore", "rotate", "run", "snapshot"),
+    *("status", "upload", "verify", "wal"),
 )
 _ROOT = Path(__file__).parents[2]
 _LONGEST_REQUEST = 1 << 20

@@ -14,6 +14,7 @@ from tests.pipeline.conftest import BIN, Host, store
 from tests.pipeline.test_clickhouse import hits, mixed, words
 from tests.pipeline.test_failures import started
 from three_backup.demo.clickhouse import ClickhouseServer
+from three_backup.errors import Exit
 from three_backup.s3.store import Store
 from three_backup.s3.volumes import PART_SIZE
 
@@ -254,3 +255,22 @@ def test_the_bucket_of_the_snapshots_themselves_is_no_further_store(shop: Host) 
     outcome = shop.sh(COPY)
     assert outcome.status == 78
     assert "it is the bucket and the prefix of the snapshots themselves" in outcome.stderr
+
+
+def test_a_run_copies_what_has_copy_to_and_its_failure_spoils_nothing_else(
+    host: Host, vault: str
+) -> None:
+    host.execute("create table orders as select generate_series(1, 3) as id")
+    with_vault(host, vault, copy_to="vault")
+    outcome = host.good("tb-run")
+    assert "copied" in outcome.stdout
+    assert in_vault(host) == snapshots(host)
+    with_vault(host, vault, copy_to="vault", vault_endpoint="http://127.0.0.1:1", s3_timeout="0s")
+    failed = host.sh("tb-run --json --base")
+    assert failed.status == Exit.UNREACHABLE
+    assert len(snapshots(host)) == 2
+    (record,) = failed.records
+    assert (record["error"]["tool"], record["uploaded"]["bytes"] > 0) == ("tb-copy", True)
+    with_vault(host, vault, copy_to="vault")
+    host.good("tb-run")
+    assert in_vault(host) == snapshots(host)

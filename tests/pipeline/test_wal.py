@@ -224,3 +224,34 @@ def test_what_a_call_before_stored_is_answered_without_a_request(host: Host) -> 
         host.configure(s3_endpoint=endpoint, s3_prefix="elsewhere")
         host.good(f"tb-wal push {pg_wal / names[1]}")
         assert never.seen > seen
+
+
+def test_the_log_is_copied_with_the_snapshots_and_a_moment_comes_back_from_the_copies(
+    host: Host,
+) -> None:
+    vault = f"{host.bucket}-copies"
+    host.s3.create_bucket(vault)
+    key = "\n        manifest_key: "
+    stores = f"""
+- stores:
+    vault:
+        s3_endpoint: {host.s3.endpoint}
+        s3_access_key: {host.s3.access_key}
+        s3_secret_key: {host.s3.secret_key}
+        s3_bucket: {vault}{key}{"a5" * 32}
+"""
+    host.configure(f"{stores}{PULL}", manifest_key="5a" * 32)
+    host.good("tb-run")
+    ((moment,),) = host.rows("select clock_timestamp()")
+    host.execute("delete from orders")
+    host.good("tb-wal pull")
+    (record,) = host.good("tb-copy --json --to vault '*'").records
+    # What leads up to the base is needed by none.
+    assert 0 < record["copied"]["wal"]["keys"] < len(archive_of(host).pieces())
+    assert "wal" not in host.good("tb-copy --json --to vault '*'").records[0]["copied"]
+    store(host).delete([found.key for found in store(host).all_keys("")])
+    host.wipe()
+    at = f"--at '{moment.isoformat()}' --exact --level3-suffix _then"
+    host.good(f"tb-restore --store vault {at} {host.table('orders')}")
+    assert host.rows("select count(*) from orders_then") == [(100,)]
+    host.s3.delete_bucket(vault)

@@ -75,6 +75,11 @@ class Configuration:
         local_dir = given["local_dir"].value if "local_dir" in given else self.defaults.local_dir
         return RunSettings(local_dir, **wanted)
 
+    @property
+    def copies_some(self) -> bool:
+        """Whether some objects are copied into a further store."""
+        return any(rule.value("copy_to") for rule in self.rules)
+
     def copies(self, store: str, of: Storage) -> Storage:
         """Return where a further store keeps copies of a storage. Raises ConfigurationError."""
         return stores.storage_of(stores.named(self.stores, store), of)

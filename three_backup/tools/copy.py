@@ -35,7 +35,7 @@ from three_backup.keeping.copying import Copying, Pair
 from three_backup.keeping.sending import Sent
 from three_backup.model import layout
 from three_backup.model.checked_file import DamagedError
-from three_backup.model.records import Record
+from three_backup.model.records import Record, by_carrier
 from three_backup.model.snapshots import SnapshotId, Stored
 from three_backup.pipe import Invocation, Once, translated
 from three_backup.restoring.unmatched import in_catalogs, reported
@@ -89,7 +89,18 @@ def run(invocation: Invocation) -> None:
     if args.pattern:
         _each_stored(invocation, args.pattern, act)
     else:
-        invocation.each(act)
+        _each_given(invocation, act)
+
+
+def _each_given(invocation: Invocation, act: Callable[[Record], Record]) -> None:
+    """Pass the records of standard input through act, and emit them.
+
+    Those of a carrier are awaited first: a tool before this one may be at work on it until then.
+    """
+    for group in by_carrier(invocation.records()):
+        for record in group:
+            idle = record.failed or record.unsupported
+            invocation.emit(record if idle else invocation.attempt(record, act))
 
 
 def _each_stored(

@@ -19,8 +19,8 @@ Options:
   -h, --help               show this
       --version            show the version
 
-Runs tb-discover | tb-plan | tb-snapshot | tb-upload | tb-rotate under the lock of the run. Where
-the configuration says wal: pull, tb-wal pull runs before and after them.
+Runs tb-discover | tb-plan | tb-snapshot | tb-upload | tb-rotate under the lock of the run. By the
+configuration tb-copy comes last (copy_to), and tb-wal pull before and after all (wal: pull).
 """
 
 import os
@@ -28,6 +28,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -62,11 +63,11 @@ from three_backup.watching.sheet import Sheet
 from three_backup.watching.summary import Outcome, Summary
 
 _PLANNING = ("tb-discover", "tb-plan")
-_STAGES = (*_PLANNING, "tb-snapshot", "tb-upload", "tb-rotate")
+_STAGES = (*_PLANNING, "tb-snapshot", "tb-upload", "tb-rotate", "tb-copy")
 _WANTED = ("--base", "--incremental")
 _LOG = "tb-wal"
-_WRITING = ("tb-snapshot", "tb-upload", "tb-rotate", _LOG)
-_MOVING = ("tb-snapshot", "tb-upload", _LOG)
+_WRITING = ("tb-snapshot", "tb-upload", "tb-rotate", "tb-copy", _LOG)
+_MOVING = ("tb-snapshot", "tb-upload", "tb-copy", _LOG)
 _PLACES = Places()
 
 
@@ -95,19 +96,18 @@ def main() -> int:
 
 def run(invocation: Invocation, places: Places = _PLACES) -> Exit:
     """Run the stages. places: where the run is traced, besides log_file."""
-    settings, folder = invocation.configuration.run, _folder_of_stages()
+    settings = invocation.configuration.run
+    names = _STAGES if invocation.configuration.copies_some else _STAGES[:-1]
     args = Args.of(invocation.arguments)
     if not args.dry_run:
         places = replace(places, file=settings.log_file)
         invocation.trace = Trace(places, stamp(invocation.clock()), invocation.name)
     words = {"tb-plan": args.wanted}
-    stages = [
-        _program(invocation, folder, name, *words.get(name, ()), adopt=args.adopt)
-        for name in _STAGES
-    ]
+    program = partial(_program, invocation, _folder_of(names), adopt=args.adopt)
+    stages = [program(name, *words.get(name, ())) for name in names]
     if args.dry_run:
         return _foretold(invocation, stages[: len(_PLANNING)])
-    log = _program(invocation, folder, _LOG, "pull", adopt=args.adopt)
+    log = program(_LOG, "pull")
     patience = Takeover(args.if_running or settings.if_running, settings.kill_after)
     with run_lock(settings.local_dir, patience, invocation.clock, invocation.say) as lock:
         try:
@@ -165,7 +165,7 @@ def _run(
     _tell(invocation, Event.START, {"headline": "the run begins"})
     before = _pulled(invocation, lock, log)  # a base needs the log from its beginning on
     statuses = _statuses(invocation, lock, stages, (done.add, account.add, trace.add))
-    deaths = died(_STAGES, statuses, done)
+    deaths = died(_STAGES[: len(stages)], statuses, done)
     for death in deaths:
         invocation.say(death)
     status = status_of(statuses, done, deaths)
@@ -221,10 +221,10 @@ def _statuses(
         return pipeline.statuses()
 
 
-def _folder_of_stages() -> Path:
+def _folder_of(stages: Sequence[str]) -> Path:
     """Return the folder of the tb-run that was started; the stages must lie beside it."""
     folder = Path(sys.argv[0]).resolve().parent
-    missing = [name for name in _STAGES if not (folder / name).is_file()]
+    missing = [name for name in stages if not (folder / name).is_file()]
     if missing:
         raise BackupError(
             "run.installation", f"{folder / missing[0]} is missing", "install three_backup again"
