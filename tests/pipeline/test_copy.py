@@ -96,6 +96,9 @@ def test_a_chain_comes_back_from_the_copies_alone(shop: Host, vault: str) -> Non
     assert (again["copied"]["snapshots"], again["copied"]["bytes"]) == ([], 0)
     emptied(store(shop))
     shop.wipe()
+    (proved,) = shop.good("tb-verify --json --store vault '*'").records
+    assert proved["drilled"]["rows"] == 4
+    assert shop.sh("tb-verify --sign --store vault '*'").status == 2
     shop.execute("drop table orders")
     shop.good(f"tb-restore --store vault {shop.table('orders')}")
     assert shop.rows("select count(*) from orders") == [(4,)]

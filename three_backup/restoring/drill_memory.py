@@ -33,6 +33,8 @@ class Memory:
             return {}
 
     def remember(self, catalog: Catalog, drill: Drill, *, good: bool) -> None:
+        if catalog.storage.read_only:
+            return  # another tool writes there
         try:
             catalog.claim(renew=False)
             self.of(catalog).remember(drill, good=good)

@@ -10,6 +10,7 @@ Options:
       --content         read every row to its end, and compare with the last drill
       --sign            adopt what manifest_key did not sign, once all of it was read
       --read-only       read all that is stored and compare hashes, restore nothing
+      --store NAME      prove the copies in this further store
       --json            records on a terminal, too, in place of a table
       --progress WHEN   draw a bar: auto, always or never [default: auto]
   -c, --config FILE     the configuration
@@ -72,6 +73,12 @@ class Args:
         if arguments["--sign"] and not arguments["PATTERN"]:
             raise UsageError(
                 "verify.sign", "--sign adopts nothing that is not named", "name all: '*'"
+            )
+        if arguments["--sign"] and arguments["--store"]:
+            raise UsageError(
+                "verify.sign",
+                "--sign and --store exclude one another: copies are only read",
+                "adopt the snapshots, and copy them anew with tb-copy",
             )
         if arguments["--between"] and arguments["--read-only"]:
             raise UsageError(
