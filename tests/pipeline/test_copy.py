@@ -105,6 +105,29 @@ def test_a_chain_comes_back_from_the_copies_alone(shop: Host, vault: str) -> Non
     assert keys(store(shop)) == []
 
 
+def test_copies_go_as_the_retention_of_their_store_says(shop: Host, vault: str) -> None:
+    first = shop.good(COPY).records[0]["copied"]["snapshots"]
+    shop.execute("insert into orders values (5)")
+    shop.good(TAKE.format("--base"))
+    few = "max_base_snapshots_s3: 1\n        max_incremental_snapshots_s3: 0"
+    with_vault(shop, vault, few)
+    assert len(shop.good(COPY).records[0]["copied"]["snapshots"]) == 1
+    assert len(in_vault(shop)) == 3
+    (pack, *_) = (key for key in keys(store(shop), "data/") if "core.pack" in key)
+    body = store(shop).read(pack)
+    (rotated,) = shop.good(COPY.replace("--to", "--rotate --to")).records
+    assert sorted(rotated["copied"]["removed"]["snapshots"]) == sorted(first)
+    assert len(in_vault(shop)) == 1
+    assert all(first[0] not in key for key in keys(copies(shop, vault)))
+    assert store(shop).read(pack) == body  # in the first store all stays
+    assert len(snapshots(shop)) == 3
+    shop.wipe()
+    shop.execute("drop table orders")
+    shop.good(f"tb-restore --store vault {shop.table('orders')}")
+    assert shop.rows("select count(*) from orders") == [(5,)]
+    assert "removed" not in shop.good(COPY.replace("--to", "--rotate --to")).records[0]["copied"]
+
+
 def test_clickhouse_restores_a_chain_from_the_copies_alone(
     mixed: Host, clickhouse: ClickhouseServer, vault: str
 ) -> None:

@@ -8,7 +8,7 @@ from three_backup.catalog.catalog import Catalog
 from three_backup.deciding.candidates import held
 from three_backup.model.kept import Kept
 from three_backup.model.objects import Carrier
-from three_backup.model.retention import Candidate, Limits, decide
+from three_backup.model.retention import Candidate, Limits, Verdict, decide
 from three_backup.model.schedule import host_zone, is_from_the_future
 from three_backup.model.snapshots import SnapshotId, chain
 
@@ -38,6 +38,20 @@ def to_copy(
     verdicts = decide(told, limits, Kept.DIRECT, host_zone(os.environ))
     kept = [each.snapshot for each in verdicts if each.keep and each.snapshot not in there]
     return _ordered({stored.id for stored in every}, kept)
+
+
+def of_copies(carrier: Carrier, target: Catalog, limits: Limits, now: datetime) -> list[Verdict]:
+    """Return the verdict of a store's retention on each copy there, children before parents.
+
+    Raises BackupError if it cannot be read which copies are held.
+    """
+    candidates = [
+        Candidate(stored._replace(local=False), ahead=is_from_the_future(stored.id.time, now))
+        for stored in target.snapshots(carrier)
+        if stored.s3
+    ]
+    told = held(candidates, carrier, target, now)
+    return decide(told, limits, Kept.DIRECT, host_zone(os.environ))
 
 
 def _ordered(known: Iterable[SnapshotId], wanted: Iterable[SnapshotId]) -> list[Chain]:

@@ -5,6 +5,7 @@ Usage:
 
 Options:
       --to NAME        into this store of the configuration, not into that of copy_to
+      --rotate         then remove the copies there that the store's retention no longer keeps
       --adopt          take over a prefix that another host wrote
       --json           records on a terminal, too, in place of a table
       --progress WHEN  draw a bar: auto, always or never [default: auto]
@@ -27,15 +28,17 @@ from typing import Any, Self
 from three_backup import pipe
 from three_backup.config.settings import Settings
 from three_backup.deciding import discovery
-from three_backup.deciding.copies import Chain, to_copy
+from three_backup.deciding.copies import Chain, of_copies, to_copy
 from three_backup.errors import BackupError, ManifestError, UnreachableError, readable
 from three_backup.host.locks import carrier_lock
-from three_backup.keeping import keeping_of
+from three_backup.keeping import keeping_of, moments
 from three_backup.keeping.copying import Copying, Pair
+from three_backup.keeping.rotation import Rotation
 from three_backup.keeping.sending import Sent
 from three_backup.model import layout
 from three_backup.model.checked_file import DamagedError
 from three_backup.model.records import Record, by_carrier
+from three_backup.model.retention import Limits, Place
 from three_backup.model.snapshots import SnapshotId, Stored
 from three_backup.pipe import Invocation, Once, translated
 from three_backup.restoring.unmatched import in_catalogs, reported
@@ -51,10 +54,15 @@ from three_backup.watching.sheet import Sheet
 class Args:
     pattern: tuple[str, ...]
     to: str | None
+    rotate: bool
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Self:
-        return cls(tuple(map(readable, arguments["PATTERN"])), arguments["--to"])
+        return cls(
+            pattern=tuple(map(readable, arguments["PATTERN"])),
+            to=arguments["--to"],
+            rotate=bool(arguments["--rotate"]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +90,9 @@ def run(invocation: Invocation) -> None:
         if store is None:
             return record
         once = f"{store} {record.carrier}"
-        done = outcomes.of(once, lambda: _copied(invocation, record, settings, store))
+        done = outcomes.of(
+            once, lambda: _copied(invocation, record, settings, store, rotate=args.rotate)
+        )
         copied = record.with_fields(copied=done.fields)
         return copied if done.error is None else invocation.fail(copied, done.error)
 
@@ -115,8 +125,10 @@ def _each_stored(
         invocation.emit(record if record.failed else invocation.attempt(record, act))
 
 
-def _copied(invocation: Invocation, record: Record, settings: Settings, store: str) -> _Outcome:
-    """Copy what the store lacks of the carrier, under its lock."""
+def _copied(
+    invocation: Invocation, record: Record, settings: Settings, store: str, *, rotate: bool
+) -> _Outcome:
+    """Copy what the store lacks of the carrier, under its lock; rotate what has all arrived."""
     carrier, started, now = record.carrier, time.monotonic(), invocation.clock()
     source = invocation.catalog(settings.storage)
     target = invocation.copies(store, settings.storage)
@@ -128,15 +140,18 @@ def _copied(invocation: Invocation, record: Record, settings: Settings, store: s
         there = [stored for stored in target.snapshots(carrier) if stored.s3]
         _copy_holds(pair, there, now)
         log = _copy_log(pair, there)
+        failed = error or (log if isinstance(log, BackupError) else None)
+        removed = _rotated(invocation, pair, limits, now) if rotate and not failed else {}
     fields = {
         "store": store,
         "snapshots": [str(snapshot) for snapshot in sent],
         "bytes": sum(each.size for each in sent.values()),
         "resumed": sum(each.resumed for each in sent.values()),
         "seconds": round(time.monotonic() - started, 3),
+        **({"removed": removed} if removed else {}),
     }
     if isinstance(log, BackupError):
-        return _Outcome(fields, error or log)
+        return _Outcome(fields, failed)
     wal = {"wal": {"keys": log.keys, "bytes": log.size}} if log.keys else {}
     return _Outcome({**fields, **wal}, error)
 
@@ -178,6 +193,21 @@ def _copy_holds(pair: Pair, there: Sequence[Stored], now: datetime) -> None:
         hold = wanted.get(stored.id)
         if hold is not None and hold != known.get(stored.id):
             pair.target.holds.put(hold)
+
+
+def _rotated(
+    invocation: Invocation, pair: Pair, limits: Limits, now: datetime
+) -> Mapping[str, Any]:
+    """Remove the copies that the store's retention no longer keeps; return what was removed."""
+    carrier, target = pair.carrier, pair.target
+    verdicts = of_copies(carrier, target, limits, now)
+    if all(verdict.keep for verdict in verdicts):
+        return {}
+    rotation = Rotation(keeping_of(carrier.type), target, carrier, invocation.say)
+    snapshots = rotation.carry_out(verdicts)[Place.S3]
+    kept = [verdict.snapshot for verdict in verdicts if verdict.counted]
+    wal = moments.expendable(target, carrier, kept, invocation.say)
+    return {"snapshots": snapshots, **rotation.remove_wal(wal)}
 
 
 def _copy_log(pair: Pair, there: Sequence[Stored]) -> LogCopied | BackupError:
