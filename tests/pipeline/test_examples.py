@@ -9,6 +9,7 @@ import pytest
 
 from tests.house.test_pages import PAGES, section
 from tests.pipeline.conftest import Host
+from tests.pipeline.test_copy import with_vault
 from three_backup.demo.clickhouse import ClickhouseServer
 
 # Tested elsewhere: the demo, which takes minutes, what needs containers, restores of clusters,
@@ -42,10 +43,13 @@ def shop(host_of_module: Host, clickhouse: ClickhouseServer) -> Iterator[Host]:
     clickhouse.execute("create database shop")
     clickhouse.execute("create table shop.hits engine MergeTree order by id as select 1 as id")
     (host.folder / "mask.sql").write_text("UPDATE orders SET id = -id")
-    host.configure(wal="pull")
+    host.s3.create_bucket("examples-vault")
+    with_vault(host, "examples-vault", wal="pull")
     host.good("tb-run")
+    host.good("tb-copy --to vault '*'")
     _back_up_another_host(host)
     yield host
+    host.s3.delete_bucket("examples-vault")
     host.rows(f"{_SLOTS} WHERE slot_name LIKE 'three_backup%'")
     for database in ("shop", "prod", "shop_copy", "lost"):
         host.execute(f"drop database if exists {database} with (force)")
@@ -60,7 +64,7 @@ def _back_up_another_host(host: Host) -> None:
     host.configure(disabled, s3_prefix="db1", local_dir=host.folder / "db1")  # without WAL
     host.good("tb-run -s postgres")
     host.execute("drop database lost")
-    host.configure(wal="pull")
+    with_vault(host, "examples-vault", wal="pull")
 
 
 @pytest.mark.parametrize("example", _examples())
@@ -69,7 +73,7 @@ def test_an_example_of_a_page_works_as_it_is_printed(shop: Host, example: str) -
         pytest.skip("jq is missing (apt-get install jq)")
     if "< saved.ndjson" in example:
         shop.good("tb-discover | tb-plan > saved.ndjson")
-    if example.startswith("tb-restore postgres"):
+    if example.startswith(("tb-restore postgres", "tb-restore --store")):
         shop.execute("drop table orders", "shop")
     if "--before-drop" in example:
         dropped = "view totals" if example.endswith("/totals") else "table orders"
