@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 import zstandard
 
 from tests.pipeline.conftest import Host, store
+from three_backup.catalog.catalog import Catalog
+from three_backup.errors import ManifestError
 from three_backup.model.signing import Keyring
 
 _KEY, _NEW = "11" * 32, "22" * 32
@@ -95,6 +98,10 @@ def test_a_manifest_that_is_changed_in_its_place_is_not_restored(signing: Signin
     assert len(signing.sh(f"tb-cat --unsigned {signing.orders}").stdout.splitlines()) == 101
     store(signing).write(key, body)
     assert len(signing.good(f"tb-cat {signing.orders}").stdout.splitlines()) == 101
+    (listed,) = signing.good("tb-list --stored --snapshots --json -s postgres").records
+    assert listed["snapshots"][0]["size"] > 0
+    cached = [path.read_text() for path in signing.local_dir.rglob("*-base.json")]
+    assert not any('"source_size":1,' in text for text in cached)  # --unsigned left nothing here
 
 
 def test_a_genuine_manifest_counts_in_its_own_place_alone(signing: Signing) -> None:
@@ -124,6 +131,21 @@ def test_what_is_older_than_the_key_is_adopted_once_it_was_read(signing: Signing
     signing.wipe()
     assert len(signing.good(f"tb-cat {signing.orders}").stdout.splitlines()) == 102
     assert "signed" not in signing.sh("tb-verify --sign 'postgres/*'").stdout
+
+
+def test_what_is_changed_while_it_is_read_is_not_adopted(signing: Signing) -> None:
+    """An attacker waits for the moment between the look at a manifest and its signature."""
+    (key,) = signing.manifests()
+    storage = replace(store(signing).storage, manifest_key=Keyring.parse(_NEW))
+    catalog = Catalog(storage, unsigned=True)
+    (carrier,) = catalog.carriers("postgres")
+    (stored,) = catalog.snapshots(carrier)
+    verified = catalog.manifest(carrier, stored)
+    forged = _forged(store(signing).read(key), source_size=1)
+    store(signing).write(key, forged)
+    with pytest.raises(ManifestError, match="changed while its snapshot was read"):
+        catalog.sign(verified)
+    assert store(signing).read(key) == forged
 
 
 def test_what_is_damaged_is_not_adopted(signing: Signing) -> None:

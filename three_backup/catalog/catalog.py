@@ -158,7 +158,7 @@ class Catalog:
 
     def has_at_hand(self, carrier: Carrier, stored: Stored) -> bool:
         """Return whether reading the manifest takes no request to S3."""
-        return stored.local or (self._trusts_host and self._cache.holds(carrier, stored.id))
+        return stored.local or (self._trusts_cache and self._cache.holds(carrier, stored.id))
 
     def files(self, carrier: Carrier, stored: Stored) -> Files:
         remote = self._remote_manifest(carrier, stored.id) if stored.s3 else None
@@ -193,27 +193,16 @@ class Catalog:
         self.bucket.write(key, body)
         return len(body)
 
-    def sign(self, carrier: Carrier, snapshot: SnapshotId) -> None:
-        """Adopt a snapshot in S3: write its manifest anew, with our signature."""
-        key = layout.manifest_key(carrier, snapshot)
-        self.bucket.write(key, self._signed(key, self.bucket.read(key)))
-        self._cache.forget(carrier, snapshot)
+    def sign(self, manifest: Manifest) -> None:
+        """Adopt a snapshot in S3 that was verified. Raises ManifestError if it changed since."""
+        if self._signatures is not None:
+            self._signatures.adopt(self.bucket, manifest)
 
     def forget_cached(self, carrier: Carrier, snapshot: SnapshotId) -> None:
         self._cache.forget(carrier, snapshot)
 
     def _signed(self, key: str, body: bytes) -> bytes:
         return body if self._signatures is None else self._signatures.signed(key, body)
-
-    def _check_signature(self, key: str, body: bytes) -> None:
-        if self._signatures is None or self._takes_unsigned:
-            return
-        if not self._signatures.is_genuine(key, body):
-            raise ManifestError(
-                "manifest.unsigned",
-                f"{key}: manifest_key did not sign this manifest",
-                "find out who writes to the bucket; --unsigned restores it all the same",
-            )
 
     def _listed(self) -> dict[Carrier, str]:
         names: dict[str, list[str]] = {}
@@ -235,6 +224,10 @@ class Catalog:
     @property
     def _looks_here(self) -> bool:
         return self._trusts_host and not self.storage.read_only
+
+    @property
+    def _trusts_cache(self) -> bool:
+        return self._trusts_host and not self._takes_unsigned
 
     def _remote(self, carrier: Carrier) -> list[SnapshotId]:
         found = self._remote_names(carrier)
@@ -272,12 +265,13 @@ class Catalog:
         return self._signatures.foreign(self.bucket, carrier, etags)
 
     def _remote_manifest(self, carrier: Carrier, snapshot: SnapshotId) -> Manifest:
-        cached = self._cache.read(carrier, snapshot) if self._trusts_host else None
+        cached = self._cache.read(carrier, snapshot) if self._trusts_cache else None
         if cached is not None:
             return cached
         key = layout.manifest_key(carrier, snapshot)
         body = self.bucket.read(key)
-        self._check_signature(key, body)
+        if self._signatures is not None and not self._takes_unsigned:
+            self._signatures.check(key, body)
         manifest = Manifest.from_json(body, key)
         if manifest.carrier != carrier or manifest.snapshot != snapshot:
             raise ManifestError(
@@ -285,7 +279,8 @@ class Catalog:
                 f"{key}: this is the manifest of {manifest.carrier} {manifest.snapshot}",
                 "restore another snapshot, and find out who writes to the bucket",
             )
-        self._cache.keep(carrier, snapshot, body)
+        if not self._takes_unsigned:  # what is cached passes for genuine
+            self._cache.keep(carrier, snapshot, body)
         return manifest
 
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from three_backup.catalog.cache import ManifestCache, folder_of
-from three_backup.errors import BackupError
+from three_backup.errors import BackupError, ManifestError
 from three_backup.host.durable import write_durably
 from three_backup.model import layout
 from three_backup.model.objects import Carrier
 from three_backup.model.signing import Keyring
-from three_backup.model.snapshots import SnapshotId
+from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.model.storage import Storage
 from three_backup.s3.failures import MissingError
 from three_backup.s3.store import Store
@@ -52,6 +52,28 @@ class Signatures:
 
     def is_genuine(self, key: str, body: bytes) -> bool:
         return self.keyring.is_genuine(body, self._place(key))
+
+    def check(self, key: str, body: bytes) -> None:
+        """Raise ManifestError if none of our keys signed it."""
+        if not self.is_genuine(key, body):
+            raise ManifestError(
+                "manifest.unsigned",
+                f"{key}: manifest_key did not sign this manifest",
+                "find out who writes to the bucket; --unsigned restores it all the same",
+            )
+
+    def adopt(self, store: Store, manifest: Manifest) -> None:
+        """Sign a manifest in S3. Raises ManifestError if it is not the given one any more."""
+        key = layout.manifest_key(manifest.carrier, manifest.snapshot)
+        body = store.read(key)
+        if Manifest.from_json(body, key) != manifest:
+            raise ManifestError(
+                "manifest.changed",
+                f"{key}: it was changed while its snapshot was read",
+                "find out who writes to the bucket",
+            )
+        store.write(key, self.signed(key, body))
+        self.cache.forget(manifest.carrier, manifest.snapshot)
 
     def _told_apart(
         self, store: Store, carrier: Carrier, etags: Mapping[SnapshotId, str]

@@ -11,7 +11,7 @@ from three_backup.host.locks import carrier_lock
 from three_backup.keeping import keeping_of, moments
 from three_backup.model.objects import Carrier, can_match_below, selected
 from three_backup.model.records import Record
-from three_backup.model.snapshots import SnapshotId
+from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.pipe import Invocation, translated
 from three_backup.sources import SOURCES
 from three_backup.sources.jobs import DrillJob
@@ -54,11 +54,11 @@ def _adopted(
         with translated():
             for last in _ends(catalog, carrier) if foreign else ():
                 links = _read_through(invocation, last)
-                wanted = [link for link in links if link in foreign and link not in signed]
+                wanted = [each for each in links if each.snapshot in foreign.difference(signed)]
                 with carrier_lock(catalog.storage.local_dir, carrier):
-                    for link in wanted:
-                        catalog.sign(carrier, link)
-                signed += wanted
+                    for manifest in wanted:
+                        catalog.sign(manifest)
+                        signed.append(manifest.snapshot)
             logged = moments.sign_log(catalog, carrier)
     except BackupError as error:
         return record, error
@@ -74,8 +74,8 @@ def _ends(catalog: Catalog, carrier: Carrier) -> list[Snapshot]:
     return [Snapshot(catalog, carrier, each) for each in ends]
 
 
-def _read_through(invocation: Invocation, last: Snapshot) -> list[SnapshotId]:
-    """Read all of a chain and compare its hashes; return its links. Raises BackupError."""
+def _read_through(invocation: Invocation, last: Snapshot) -> list[Manifest]:
+    """Read all of a chain and compare its hashes; return its manifests. Raises BackupError."""
     settings = invocation.configuration.source_settings(last.carrier.type)
     with last.undisturbed(), invocation.bar(last.carrier, None) as progress:
         chain = last.chain()
@@ -93,4 +93,4 @@ def _read_through(invocation: Invocation, last: Snapshot) -> list[SnapshotId]:
         for _, outcome in keeping_of(last.carrier.type).restorer(last.catalog).read_through(job):
             if isinstance(outcome, BackupError):
                 raise outcome
-    return [files.manifest.snapshot for files in chain]
+    return [files.manifest for files in chain]
