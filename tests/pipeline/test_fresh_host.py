@@ -7,6 +7,7 @@ import pytest
 from tests.pipeline.conftest import Host, store
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.host.machine import Host as Machine
+from three_backup.s3.neighbours import some_neighbours
 from three_backup.s3.ownership import claim
 
 SHOP = """
@@ -150,7 +151,8 @@ def test_where_nothing_is_stored_it_is_said_where_something_is(
 def test_prefixes_are_found_wherever_they_lie(empty: Host) -> None:
     nested = store(empty, "team/db7")
     claim(nested, Machine("another"))
-    found = {prefix: store(empty, prefix).prefixes() for prefix in ("", "host", "new", "team/db8")}
+    prefixes = ("", "host", "new", "team/db8")
+    found = {prefix: some_neighbours(store(empty, prefix)) for prefix in prefixes}
     assert found == {"": ["host"], "host": [], "new": ["host"], "team/db8": ["team/db7"]}
     nested.delete(["owner.json"])
 

@@ -31,6 +31,11 @@ class Signing(Host):
     def manifests(self) -> list[str]:
         return sorted(store(self).all_names("manifests/"))
 
+    @property
+    def proved(self) -> object:
+        (record,) = self.good(f"tb-list --stored --drills --json -s {self.orders}").records
+        return record["drilled_at"]
+
     def snapshots(self) -> dict[str, dict[str, object]]:
         listed = self.sh("tb-list --stored --snapshots --json -s postgres").records
         found = (snapshot for record in listed for snapshot in record.get("snapshots", ()))
@@ -172,6 +177,58 @@ def test_a_new_key_above_the_old_one_keeps_all_that_is_stored(signing: Signing) 
     assert found == {"base": True, "incremental": None}
 
 
+def test_a_forged_drill_proves_nothing(signing: Signing) -> None:
+    """Its key says that everything was proved just now, so that nobody would look again."""
+    (proved,) = signing.good(f"tb-verify {signing.orders}").records
+    assert signing.proved == proved["drilled"]["time"]
+    (key,) = store(signing).all_names("drills/")
+    genuine = store(signing).read(key)
+    store(signing).write(key, genuine)  # written again, it is as old as it says
+    assert signing.proved == proved["drilled"]["time"]
+    store(signing).write(key, genuine.replace(b'"rows": 100', b'"rows": 101'))
+    assert (genuine != store(signing).read(key), signing.proved) == (True, None)
+    signing.wipe()
+    assert signing.proved is None
+    signing.good(f"tb-verify {signing.orders}")
+    assert signing.proved is not None
+
+
+def test_an_owner_that_was_not_signed_is_not_believed(signing: Signing) -> None:
+    """With the words of the genuine one, which everybody can read, and another host's name."""
+    own = store(signing).read("owner.json")
+    fields = json.loads(own)
+    assert signing.sh("tb-run").status == 0
+    forged = json.dumps({**fields, "host": "another", "name": "evil"}).encode()
+    store(signing).write("owner.json", forged)
+    refused = signing.sh("tb-discover -s postgres | tb-plan --base | tb-snapshot | tb-upload")
+    assert refused.status == 78
+    assert "owner.json: manifest_key did not sign it" in refused.stderr
+    assert "evil" not in refused.stderr
+    signing.good("tb-discover -s postgres | tb-snapshot --base | tb-upload --adopt")
+    assert signing.sh("tb-run").status == 0
+
+
+def test_the_owner_from_before_the_key_is_believed_by_its_word_alone(signing: Signing) -> None:
+    signing.sign_with()
+    signing.good("tb-discover -s postgres | tb-snapshot --base | tb-upload --adopt")
+    signing.sign_with(_KEY)
+    assert b"signature" not in store(signing).read("owner.json")
+    signing.good("tb-discover -s postgres | tb-snapshot --base | tb-upload")
+    assert b"signature" in store(signing).read("owner.json")
+
+
+def test_a_hold_that_somebody_shortened_holds_for_ever(signing: Signing) -> None:
+    (key,) = signing.manifests()
+    snapshot = key.rpartition("/")[2].removesuffix(".json")
+    signing.good(f"tb-keep --until 2099-01-01 {signing.orders} {snapshot}")
+    (hold,) = store(signing).all_names("keep/")
+    body = store(signing).read(hold)
+    store(signing).write(hold, body.replace(b"2099", b"2020"))
+    (record,) = signing.good("tb-keep --json").records
+    assert record["kept"]["until"] is None
+    assert "manifest_key did not sign this hold" in record["kept"]["reason"]
+
+
 def test_what_is_slipped_into_the_log_is_not_replayed(host: Host) -> None:
     host.__class__ = Signing
     assert isinstance(host, Signing)
@@ -193,7 +250,7 @@ def test_what_is_slipped_into_the_log_is_not_replayed(host: Host) -> None:
         store(host).write(piece, zstandard.compress(content))
     refused = host.sh(f"tb-cat --at '{now}' {host.orders}")
     assert (refused.status, refused.stdout) == (1, "")
-    assert "manifest_key did not sign this" in refused.stderr
+    assert "manifest_key did not sign it" in refused.stderr
     unsigned = host.good(f"tb-cat --unsigned --at '{now}' {host.orders}")
     assert len(unsigned.stdout.splitlines()) == 102
     (record,) = host.sh("tb-verify --sign 'postgres/*'").records

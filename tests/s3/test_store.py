@@ -11,6 +11,7 @@ from tests.lab.dialects import certified
 from tests.lab.fault_proxy import Answer, Forward, Request, Storm, proxy, refusal
 from three_backup.errors import BackupError, ConfigurationError, Exit, UnreachableError
 from three_backup.model.storage import Storage
+from three_backup.s3 import store as module
 from three_backup.s3.failures import MissingError
 from three_backup.s3.store import Store
 
@@ -145,6 +146,19 @@ def test_a_body_cut_short_is_asked_for_again(store: Store, connect: Connect) -> 
         meddled = connect(endpoint=endpoint)
         assert meddled.read_range("key", 256, 512) == bytes(range(256)) * 2
     assert meddled.requests == 3
+
+
+def test_what_is_too_large_for_its_kind_fills_no_memory(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may write to the bucket puts a key of many gigabytes in the place of a manifest."""
+    monkeypatch.setattr(module, "_LARGEST", 3)
+    store.write("key", b"abc")
+    assert store.read("key") == b"abc"
+    store.write("key", b"abcd")
+    with pytest.raises(BackupError, match="it has 4 bytes, and no key of its kind is so large"):
+        store.read("key")
+    assert store.read_range("key", 0, 4) == b"abcd"
 
 
 def test_a_server_that_ignores_the_range_is_an_error(store: Store, connect: Connect) -> None:

@@ -2,22 +2,30 @@
 
 Each object has two keys, `good.json` and `failed.json`, and two more for the drills of moments
 between snapshots. A listing tells how old each is, so that nobody has to read thousands of keys.
+Where signatures count, it proves nothing: each key is read once, and tells its own time.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from functools import cached_property
 from typing import Any
 
+from three_backup.catalog.signed_memory import SignedMemory
 from three_backup.model import layout
 from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import rfc3339
+from three_backup.s3 import documents
+from three_backup.s3.client import THREADS
+from three_backup.s3.failures import MissingError
 from three_backup.s3.store import Store
 
 _FOLDER = "drills/"
+_MEMORY = "drills"
 
 
 class Proof(Enum):
@@ -79,27 +87,68 @@ class Drills:
 
     def found(self, object_id: ObjectId) -> Mapping[str, Any]:
         """Return the same without a listing. Raises MissingError if there is none."""
-        try:
-            fields = json.loads(self._store.read(_key(object_id, Proof.SNAPSHOT.good)))
-        except ValueError:  # a malformed result proves nothing; the next drill rewrites it
-            return {}
-        return fields if isinstance(fields, dict) else {}
+        return self._read(_key(object_id, Proof.SNAPSHOT.good))
 
     def remember(self, drill: Drill, *, good: bool) -> None:
         """Store the drill; a good one deletes an earlier failure."""
         body, proof = {"v": 1, "id": str(drill.object), **drill.fields}, drill.proof
         key = _key(drill.object, proof.good if good else proof.failed)
-        self._store.write(key, json.dumps(body, ensure_ascii=False).encode() + b"\n")
+        documents.write(self._store, key, json.dumps(body, ensure_ascii=False).encode() + b"\n")
         if good and (str(drill.object), proof.failed) in self._listed:
             self._store.delete([_key(drill.object, proof.failed)])
 
     @cached_property
     def _listed(self) -> dict[tuple[str, str], datetime]:
         found = {}
-        for stored in self._store.keys(_FOLDER):
-            folder, _, name = stored.key.removeprefix(_FOLDER).rpartition("/")
-            found[layout.name(folder), name] = stored.modified
+        for key, time in self._times():
+            folder, _, name = key.removeprefix(_FOLDER).rpartition("/")
+            found[layout.name(folder), name] = time
         return found
+
+    def _times(self) -> Iterable[tuple[str, datetime]]:
+        keyring = self._store.storage.manifest_key
+        if keyring is None:
+            return ((stored.key, stored.modified) for stored in self._store.keys(_FOLDER))
+        return self._signed_times(SignedMemory(self._store.storage, keyring))
+
+    def _signed_times(self, memory: SignedMemory) -> list[tuple[str, datetime]]:
+        """Return the times that signed drills tell. Those of which the ETag is known are not read.
+
+        The time of a key is that of the last write, and an old drill can be written again.
+        """
+        before, etags = memory.read(_MEMORY), dict(self._store.all_etags(_FOLDER))
+        known = {
+            key: before[key]
+            for key, etag in etags.items()
+            if before.get(key, "").rpartition(" ")[0] == etag
+        }
+        unread = [key for key in etags if key not in known]
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="drills") as pool:
+            for key, told in zip(unread, pool.map(self._read_if_there, unread), strict=True):
+                known[key] = f"{etags[key]} {told.get('time', '')}"
+        if known != before:
+            memory.write(_MEMORY, known)
+        spoken = ((key, told.rpartition(" ")[2]) for key, told in known.items())
+        return [(key, datetime.fromisoformat(time)) for key, time in spoken if time]
+
+    def _read_if_there(self, key: str) -> Mapping[str, Any]:
+        with suppress(MissingError):
+            return self._read(key)
+        return {}
+
+    def _read(self, key: str) -> Mapping[str, Any]:
+        """Read a drill; return nothing if it is malformed or unsigned, and so proves nothing.
+
+        The next drill rewrites it. Raises MissingError.
+        """
+        body = self._store.read(key)
+        if not documents.is_genuine(self._store, key, body):
+            return {}
+        try:
+            fields = json.loads(body)
+        except ValueError:
+            return {}
+        return fields if isinstance(fields, dict) else {}
 
 
 def _key(object_id: ObjectId, name: str) -> str:

@@ -1,6 +1,7 @@
 """Holds: snapshots that somebody keeps whatever retention says; each is a key in S3.
 
 One listing tells which there are. A hold is read when its carrier is asked for: most have none.
+Where signatures count, an unsigned one holds for ever, whatever it says.
 """
 
 import json
@@ -14,10 +15,13 @@ from three_backup.model import layout
 from three_backup.model.local_time import local
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import SnapshotId, rfc3339
+from three_backup.s3 import documents
 from three_backup.s3.failures import MissingError
 from three_backup.s3.store import Store
 
 _VERSION = 1
+_UNSIGNED = "manifest_key did not sign this hold; hold it anew with tb-keep, or release it"
+"""The reason of a hold that somebody else may have written: who shortens one gains nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +108,8 @@ class Holds:
 
     def put(self, hold: Hold) -> None:
         """Store a hold, in place of an earlier one of the snapshot."""
-        self._bucket.write(layout.hold_key(hold.carrier, hold.snapshot), hold.to_json())
+        key = layout.hold_key(hold.carrier, hold.snapshot)
+        documents.write(self._bucket, key, hold.to_json())
         self._all().setdefault(hold.carrier, {})[hold.snapshot] = hold
 
     def remove(self, carrier: Carrier, snapshot: SnapshotId) -> None:
@@ -137,6 +142,8 @@ class Holds:
     def _read(self, carrier: Carrier, snapshot: SnapshotId) -> Hold:
         key = layout.hold_key(carrier, snapshot)
         body = self._bucket.read(key)
+        if not documents.is_genuine(self._bucket, key, body):
+            return Hold(carrier, snapshot, None, _UNSIGNED)
         try:
             return Hold.from_json(body, carrier, snapshot)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:

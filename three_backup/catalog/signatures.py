@@ -4,15 +4,12 @@ Anybody who may write to the bucket can put a manifest there. A manifest is read
 genuine is remembered on this host until its ETag is another.
 """
 
-import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from three_backup.catalog.cache import ManifestCache, folder_of
+from three_backup.catalog.cache import ManifestCache
+from three_backup.catalog.signed_memory import SignedMemory
 from three_backup.errors import BackupError, ManifestError
-from three_backup.host.durable import write_durably
 from three_backup.model import layout
 from three_backup.model.objects import Carrier
 from three_backup.model.signing import Keyring
@@ -78,7 +75,8 @@ class Signatures:
     def _told_apart(
         self, store: Store, carrier: Carrier, etags: Mapping[SnapshotId, str]
     ) -> frozenset[SnapshotId]:
-        before = self._remembered(carrier)
+        memory, subject = SignedMemory(self.storage, self.keyring), layout.path(carrier)
+        before = memory.read(subject)
         genuine = {
             snapshot: etag
             for snapshot, etag in etags.items()
@@ -86,7 +84,7 @@ class Signatures:
         }
         known = {str(snapshot): etag for snapshot, etag in genuine.items()}
         if known != before:
-            self._remember(carrier, known)
+            memory.write(subject, known)
         return frozenset(etags.keys() - genuine.keys())
 
     def _read(self, store: Store, carrier: Carrier, snapshot: SnapshotId) -> bool:
@@ -101,25 +99,6 @@ class Signatures:
             return False
         self.cache.keep(carrier, snapshot, body)
         return True
-
-    def _remembered(self, carrier: Carrier) -> Mapping[str, str]:
-        try:
-            fields = json.loads(self._path(carrier).read_bytes())
-            return dict(fields["etags"]) if fields["keys"] == self.keyring.id else {}
-        except (OSError, ValueError, KeyError, TypeError):
-            return {}
-
-    def _remember(self, carrier: Carrier, etags: Mapping[str, str]) -> None:
-        # A user who may only read goes without the memory.
-        if not os.access(self.storage.local_dir, os.W_OK):
-            return
-        path = self._path(carrier)
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fields = {"v": 1, "keys": self.keyring.id, "etags": etags}
-        write_durably(path, json.dumps(fields).encode() + b"\n")
-
-    def _path(self, carrier: Carrier) -> Path:
-        return folder_of(self.storage) / "signed" / f"{layout.path(carrier)}.json"
 
     def _place(self, key: str) -> str:
         return f"{self.storage.prefix}/{key}"

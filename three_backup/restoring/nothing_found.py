@@ -12,6 +12,7 @@ from three_backup.catalog.stored_ids import stored_ids
 from three_backup.errors import BackupError, NothingFoundError
 from three_backup.model.nearest import in_words, nearest
 from three_backup.model.objects import matches
+from three_backup.s3.neighbours import some_neighbours
 from three_backup.sources import SOURCES
 
 SHOWN = "tb-list --stored --snapshots shows what there is"
@@ -68,7 +69,7 @@ def _hint(catalogs: Sequence[Catalog]) -> str:
             'no bucket is configured: set s3_bucket and s3_endpoint under "*" in '
             "/etc/three_backup.yaml, or name another file with --config"
         )
-    others = sorted({prefix for store in stores for prefix in store.prefixes()})
+    others = sorted({prefix for store in stores for prefix in some_neighbours(store)})
     if not others:
         return (
             "tb-run stores the first snapshots; else correct s3_endpoint, s3_bucket or s3_prefix"

@@ -2,9 +2,25 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.s3.store import OWNER, Store
+
+_NAMED = 100
+"""At most so many are found for a sentence; each costs a request."""
+
+
+def some_neighbours(store: Store) -> list[str]:
+    """Return prefixes beside that of the store below which some host writes, for a sentence.
+
+    Empty if we may not see them.
+    """
+    try:
+        found = list(islice(neighbours(store), _NAMED))
+    except BackupError:
+        return []
+    return [prefix for prefix, error in found if error is None]
 
 
 def neighbours(store: Store) -> Iterator[tuple[str, BackupError | None]]:

@@ -17,6 +17,7 @@ from three_backup.errors import BackupError, ConfigurationError, UnreachableErro
 from three_backup.host.durable import sync_directory
 from three_backup.host.machine import Host
 from three_backup.model.storage import Storage
+from three_backup.s3 import documents
 from three_backup.s3.failures import MissingError
 from three_backup.s3.store import OWNER, Store
 
@@ -34,6 +35,7 @@ class Owner:
     host: Host
     word: str  # what its last claim left; empty in keys of earlier versions
     body: bytes  # of the key
+    genuine: bool  # a key of ours signed it, or signatures do not count
 
     def __str__(self) -> str:
         return f"{self.host.name}, {self.host.id}" if self.host.name else self.host.id
@@ -73,7 +75,8 @@ def read(store: Store) -> Owner | None:
     try:
         fields = json.loads(body)
         host = Host(str(fields["host"]), str(fields.get("name", "")))
-        return Owner(host, str(fields.get("word", "")), body)
+        genuine = documents.is_genuine(store, OWNER, body)
+        return Owner(host, str(fields.get("word", "")), body, genuine)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BackupError(
             "s3.owner",
@@ -87,15 +90,23 @@ def check(store: Store, owner: Owner, host: Host, *, strictly: bool = True) -> N
 
     strictly: a copy, too. If no word is known here, because local_dir is new, the name decides.
     """
+    words = _Words(store.storage)
+    has_left_some = words.any  # asked for first: another process of this host may just note both
+    is_ours = owner.host.id == host.id and words.has(owner.word)
+    if not (owner.genuine or is_ours):
+        raise ConfigurationError(
+            "s3.owner_unsigned",
+            f"{store.place(OWNER)}: manifest_key did not sign it: somebody else may have written "
+            "it",
+            "find out who writes to the bucket; if no other host does, say --adopt once",
+        )
     if owner.host.id != host.id:
         raise ConfigurationError(
             "s3.owner",
             f"{store.place()}: another host writes there ({owner})",
             "give this host another s3_prefix, or take the prefix over with --adopt",
         )
-    words = _Words(store.storage)
-    has_left_some = words.any  # asked for first: another process of this host may just note both
-    if not strictly or not owner.word or words.has(owner.word):
+    if is_ours or not strictly or not owner.word:
         return
     if has_left_some or owner.host.name != host.name:
         raise ConfigurationError(
@@ -118,14 +129,16 @@ def _written(store: Store, seen: Owner | None, host: Host, words: "_Words") -> b
     words.note(word)
     body = json.dumps({"v": 1, "host": host.id, "name": host.name, "word": word}).encode() + b"\n"
     try:
-        store.write(OWNER, body, _unchanged(seen))
+        documents.write(store, OWNER, body, _unchanged(seen))
     except UnreachableError:
         raise
     except BackupError:
         found = read(store)
         if found != seen:
             return found is not None and found.word == word
-        store.write(OWNER, body)  # the server refuses conditions, or us, as it will say again
+        documents.write(
+            store, OWNER, body
+        )  # the server refuses conditions, or us, as it will say again
     return True
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from functools import cached_property
 from itertools import islice
 from threading import Lock
@@ -31,10 +30,10 @@ OWNER = "owner.json"
 _OUR_KEY = re.compile(r"[A-Za-z0-9._/=-]+")
 _DELETED_AT_ONCE = 1000
 _BODY_ATTEMPTS = 4
+_LARGEST = 1 << 30
+"""No key that is read as a whole has more bytes: whoever puts such a one there fills no memory."""
 _UNSAID = frozenset({"s3.denied", "s3.failed"})
 """Codes of failures of HEAD that may be others in truth: its answers have no body."""
-_PREFIXES = 100
-"""At most so many are looked at by Store.prefixes; each costs a request."""
 
 
 class Store:
@@ -140,24 +139,9 @@ class Store:
                 return
             listed["ContinuationToken"] = self._continuation(answer, prefix)
 
-    def prefixes(self) -> list[str]:
-        """Return the prefixes beside this one below which some host writes.
-
-        At most _PREFIXES are looked at. Empty if we may not see them.
-        """
-        above = self.storage.prefix.rpartition("/")[0]
-        beside = Store(replace(self.storage, prefix=above), self._say)
-        try:
-            names = list(islice(beside.folders(""), _PREFIXES))
-            written = [name for name in names if beside.size(f"{name}/{OWNER}") is not None]
-        except BackupError:
-            return []
-        found = [f"{above}/{name}" if above else name for name in written]
-        return [prefix for prefix in found if prefix != self.storage.prefix]
-
     def read(self, key: str) -> bytes:
         """Return the whole of a small key. Raises MissingError if it does not exist."""
-        return self._body(key, {})[0]
+        return self._body(key, {}, most=_LARGEST)[0]
 
     def read_range(self, key: str, offset: int, length: int) -> bytes:
         """Return exactly length bytes, unchecked: the caller knows their sha256."""
@@ -280,7 +264,11 @@ class Store:
         return token
 
     def _body(
-        self, key: str, options: Mapping[str, str], attempts: int = _BODY_ATTEMPTS
+        self,
+        key: str,
+        options: Mapping[str, str],
+        attempts: int = _BODY_ATTEMPTS,
+        most: int | None = None,
     ) -> tuple[bytes, str]:
         """Return the body and its Content-Range.
 
@@ -288,10 +276,17 @@ class Store:
         """
         with explained(self.storage, key):
             answer = self.client.get_object(**self.names(key), **options)
+        if most is not None and answer.get("ContentLength", 0) > most:
+            raise BackupError(
+                "s3.too_large",
+                f"{self.place(key)}: it has {answer['ContentLength']} bytes, and no key of its "
+                "kind is so large",
+                "find out who writes to the bucket",
+            )
         try:
             with explained(self.storage, key):
                 return throttle.read(answer["Body"]), answer.get("ContentRange") or ""
         except UnreachableError:
             if attempts == 1:
                 raise
-        return self._body(key, options, attempts - 1)
+        return self._body(key, options, attempts - 1, most)

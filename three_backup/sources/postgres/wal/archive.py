@@ -58,6 +58,10 @@ class Contents:
         return max((*self.histories, *ended, *noted), default=None)
 
 
+class UnsignedError(BackupError):
+    """What lies there was not signed by the keys that count."""
+
+
 class WalArchive:
     """The archived WAL of one cluster. Threads may share it."""
 
@@ -163,10 +167,13 @@ class WalArchive:
             )
 
     def reached(self) -> Reached | None:
-        """Return how far the archive is known to be complete; None if nobody has noted it."""
+        """Return how far the archive is known to be complete; None if nobody has noted it.
+
+        What is not signed, where signatures count, is nobody's note: the next tb-wal writes it.
+        """
         try:
             fields = json.loads(self._read(_REACHED, DOCUMENT))
-        except MissingError:
+        except (MissingError, UnsignedError):
             return None
         except ValueError as error:
             raise self._unreadable() from error
@@ -237,9 +244,9 @@ class WalArchive:
         body = self.store.read(key)
         if keyring is None or keyring.is_genuine(body, self.store.signed_as(key), form):
             return body
-        raise BackupError(
+        raise UnsignedError(
             "postgres.wal_unsigned",
-            f"{self.store.place(key)}: manifest_key did not sign this",
+            f"{self.store.place(key)}: manifest_key did not sign it",
             "find out who writes to the bucket; tb-verify --sign adopts what is yours, and "
             "--unsigned restores the rest",
         )
