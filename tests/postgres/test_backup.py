@@ -16,7 +16,8 @@ from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Kind
-from three_backup.sources.base import ParentUnusableError, why_lacking
+from three_backup.sources.base import ParentUnusableError
+from three_backup.sources.lacking import why_lacking
 from three_backup.sources.postgres.index import (
     BACKUP_MANIFEST,
     CONFIGURATION,

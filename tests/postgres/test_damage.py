@@ -12,7 +12,7 @@ from three_backup.catalog.files import Files
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
-from three_backup.sources.base import why_lacking
+from three_backup.sources.lacking import why_lacking
 
 from .flipping import flipping_proxy
 from .living import living

@@ -1,4 +1,4 @@
-"""What this host found to be signed by its keys: it is read once, until its ETag is another."""
+"""A memory of keys in S3 that were found signed: each is read once, until its ETag is another."""
 
 import json
 import os

@@ -10,7 +10,7 @@ from three_backup.listing.history import Fail
 from three_backup.listing.presence import is_live
 from three_backup.model.objects import Carrier, ObjectId, matches, selected
 from three_backup.model.snapshots import Manifest, SnapshotId
-from three_backup.sources.base import DISABLED, why_lacking
+from three_backup.sources.lacking import DISABLED, why_lacking
 from three_backup.watching.last_run import LastRun
 
 

@@ -10,7 +10,7 @@ from three_backup.errors import BackupError, UnreachableError
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId
 from three_backup.sources import source_of
-from three_backup.sources.base import DISABLED, why_lacking
+from three_backup.sources.lacking import DISABLED, why_lacking
 
 Fail = Callable[[Carrier, BackupError], None]
 """Takes the carrier of a snapshot whose manifest cannot be read, and why."""

@@ -74,7 +74,7 @@ class Keyring:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What signatures call the keys."""
+        """The names of the keys in signatures."""
         return tuple(map(_name, self.keys))
 
     def signed(self, body: bytes, place: str, form: "Form" = DOCUMENT) -> bytes:

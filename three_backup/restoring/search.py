@@ -1,4 +1,4 @@
-"""What a tool is asked to look at, and as it was when."""
+"""The objects that a tool is asked to look at, and the moment that is meant."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

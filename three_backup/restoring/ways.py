@@ -1,4 +1,4 @@
-"""What a person reads of opened objects: the lines to paste, and what each of them reaches."""
+"""The lines to paste for opened objects, and the place that each of them reaches."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field

@@ -1,5 +1,6 @@
 """Comparing an object at two moments: the words in which a tool asks a source, and the answers."""
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -23,7 +24,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """In what an object differs at the later moment."""
+    """The way in which an object differs at the later moment."""
 
     definition: bool  # whether what makes the object differs
     counts: Counts | None  # None: its content cannot be compared, only what makes it
@@ -32,6 +33,12 @@ class Difference:
     @property
     def equal(self) -> bool:
         return not self.definition and not (self.counts and self.counts.any)
+
+
+def changed_lines(earlier: Sequence[str], later: Sequence[str]) -> Iterator[bytes]:
+    """Yield a unified diff without its head."""
+    for line in list(difflib.unified_diff(earlier, later, lineterm=""))[2:]:
+        yield line.encode("utf-8", "surrogateescape") + b"\n"
 
 
 class Comparing(Protocol):

@@ -13,7 +13,7 @@ from three_backup.sources.jobs import RestoreJob
 
 
 class Content(StrEnum):
-    """What the objects of a source hold."""
+    """The kind of content that the objects of a source have."""
 
     ROWS = "rows"
     FILES = "files"
@@ -49,7 +49,7 @@ class Way:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What is at a path of an object."""
+    """A file, folder or other thing at a path of an object."""
 
     is_tar: bool  # of a folder; else the bytes of a file
     pieces: Iterator[bytes]  # of any size; raises BackupError, also in the middle

@@ -67,7 +67,7 @@ class Args:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What became of a carrier."""
+    """The outcome for a carrier."""
 
     fields: Mapping[str, Any]  # of `copied`
     error: BackupError | None  # of the first snapshot that cannot be copied; others were

@@ -46,8 +46,9 @@ from three_backup.model.snapshots import (
 )
 from three_backup.model.stages import Stage, taken
 from three_backup.pipe import Invocation, Once
-from three_backup.sources.base import NothingToTakeError, ParentUnusableError, why_lacking
+from three_backup.sources.base import NothingToTakeError, ParentUnusableError
 from three_backup.sources.jobs import SnapshotJob
+from three_backup.sources.lacking import why_lacking
 from three_backup.watching.forms import TAKEN
 from three_backup.watching.sheet import Sheet
 

@@ -1,4 +1,4 @@
-"""What the program is asked, and the first line of what it answers, as values and as JSON."""
+"""The questions to the program and the first line of its answers, as values and as JSON."""
 
 import json
 from collections.abc import Sequence

@@ -5,7 +5,6 @@ apart, so they are compared as multisets: by hashes of buckets first, then row b
 differ.
 """
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,7 +18,7 @@ from three_backup.sources.clickhouse import sql
 from three_backup.sources.clickhouse.attached import attached
 from three_backup.sources.clickhouse.client import Client, connect
 from three_backup.sources.clickhouse.look import Rows, has_rows
-from three_backup.sources.comparing import CompareJob, Counts, Difference
+from three_backup.sources.comparing import CompareJob, Counts, Difference, changed_lines
 from three_backup.sources.jobs import RestoreJob
 
 _COLUMNS = """
@@ -78,7 +77,7 @@ def compare(job: CompareJob, store: Store) -> Iterator["Comparison"]:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What was found out about a table."""
+    """The two states of a table."""
 
     earlier: Sequence[str]  # the lines of its definition
     later: Sequence[str]
@@ -109,8 +108,7 @@ class Comparison:
 
     def definition(self, object_id: ObjectId) -> Iterator[bytes]:
         found = self.found[object_id]
-        for line in list(difflib.unified_diff(found.earlier, found.later, lineterm=""))[2:]:
-            yield line.encode("utf-8", "surrogateescape") + b"\n"
+        return changed_lines(found.earlier, found.later)
 
     def rows(self, object_id: ObjectId) -> Iterator[bytes]:
         found = self.found[object_id]

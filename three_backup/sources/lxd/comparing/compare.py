@@ -1,6 +1,5 @@
 """Compares the trees of two moments, mounted where nobody else sees it, and the configurations."""
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import IO, Any
 from three_backup.config.yaml_text import yaml_text
 from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
-from three_backup.sources.comparing import CompareJob, Counts, Difference
+from three_backup.sources.comparing import CompareJob, Counts, Difference, changed_lines
 from three_backup.sources.lxd.definition import definition
 from three_backup.sources.lxd.looking.files import asked
 from three_backup.sources.lxd.looking.look import ROOT
@@ -86,9 +85,7 @@ class Trees:
         )
 
     def definition(self, object_id: ObjectId) -> Iterator[bytes]:
-        sides = (self.earlier.definition, self.later.definition)
-        for line in list(difflib.unified_diff(*sides, lineterm=""))[2:]:
-            yield line.encode() + b"\n"
+        return changed_lines(self.earlier.definition, self.later.definition)
 
     def rows(self, object_id: ObjectId) -> Iterator[bytes]:
         yield f" {','.join(COLUMNS)}\n".encode()

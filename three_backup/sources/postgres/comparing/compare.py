@@ -10,11 +10,11 @@ import psycopg
 from three_backup.errors import BackupError, UsageError
 from three_backup.model.objects import ObjectId
 from three_backup.sources.base import AbsentError
-from three_backup.sources.comparing import CompareJob, Difference
+from three_backup.sources.comparing import CompareJob, Difference, changed_lines
 from three_backup.sources.jobs import RestoreJob
 from three_backup.sources.postgres.chain.opened import OpenedChain
 from three_backup.sources.postgres.comparing.buckets import Scan
-from three_backup.sources.postgres.comparing.definitions import changed_lines, definition
+from three_backup.sources.postgres.comparing.definitions import definition
 from three_backup.sources.postgres.comparing.different import Different, differences
 from three_backup.sources.postgres.comparing.repair import repair
 from three_backup.sources.postgres.comparing.shape import Shape, read_shape
@@ -53,7 +53,7 @@ def _revived(job: RestoreJob, stack: ExitStack) -> Revived:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What was found out about an object."""
+    """The two states of an object."""
 
     earlier: Sequence[str]  # the lines of its definition
     later: Sequence[str]

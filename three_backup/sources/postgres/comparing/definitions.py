@@ -1,10 +1,9 @@
-"""What makes a relation, on both sides, as pg_dump writes it."""
+"""The definition of a relation on one side, as pg_dump writes it."""
 
-import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from three_backup.command import run
-from three_backup.model.objects import AS_BYTES, ObjectId
+from three_backup.model.objects import ObjectId
 from three_backup.sources.postgres.comparing.sides import Side
 from three_backup.sources.postgres.connection import quoted
 from three_backup.sources.postgres.scratch.binaries import Binaries
@@ -24,10 +23,3 @@ def definition(side: Side, binaries: Binaries, object_id: ObjectId) -> Sequence[
     )
     lines = run(dumped).splitlines()
     return [line for line in lines if line and not line.startswith(_SAYS_NOTHING)]
-
-
-def changed_lines(earlier: Sequence[str], later: Sequence[str]) -> Iterator[bytes]:
-    """Yield a unified diff without its head."""
-    found = difflib.unified_diff(earlier, later, lineterm="")
-    for line in list(found)[2:]:
-        yield line.encode(*AS_BYTES) + b"\n"

@@ -10,8 +10,8 @@ from typing import Any
 from three_backup.host.durable import sync_directory
 from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import CarriedObject, Manifest, StoredFile
-from three_backup.sources.base import DISABLED, LACKING
 from three_backup.sources.jobs import FolderJob
+from three_backup.sources.lacking import DISABLED, LACKING
 from three_backup.sources.postgres.index import (
     BACKUP_MANIFEST,
     CONFIGURATION,

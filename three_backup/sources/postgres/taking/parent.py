@@ -8,8 +8,9 @@ from typing import Any
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.model.snapshots import Manifest
-from three_backup.sources.base import DISABLED, ParentUnusableError
+from three_backup.sources.base import ParentUnusableError
 from three_backup.sources.jobs import SnapshotFiles
+from three_backup.sources.lacking import DISABLED
 from three_backup.sources.postgres import index_file
 from three_backup.sources.postgres.classes import Classes, place_of, rose
 from three_backup.sources.postgres.index import BACKUP_MANIFEST, INDEX, File, Form, Index, Tier
