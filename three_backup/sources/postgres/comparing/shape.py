@@ -46,7 +46,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The columns, key and kind of a relation on one side."""
+    """The columns and kind of a relation on one side."""
 
     object: ObjectId
     oid: int
