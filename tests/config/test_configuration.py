@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from three_backup.config.configuration import Configuration
 from three_backup.config.rules import Given, Rule
 from three_backup.errors import ConfigurationError
+from three_backup.model.encryption import Demand
 from three_backup.model.objects import Carrier, ObjectId, matches
 from three_backup.model.storage import Storage
 
@@ -218,3 +219,24 @@ def test_a_secret_that_differs_is_named_and_not_shown(configure: Configure) -> N
         configuration.require_agreement(Carrier("postgres/cluster/7"), [LOGS, USERS])
     assert "hush" not in str(caught.value)
     assert "hush" not in repr(configuration.settings(USERS))
+
+
+def test_of_what_is_read_together_the_strictest_demand_holds(configure: Configure) -> None:
+    """Restores search each bucket once, though its objects may differ in what they demand."""
+    key = "5a" * 32
+    configuration = configure(
+        f'- "*":\n    s3_bucket: b\n    encryption_key: {key}\n    encryption: required\n'
+        "- lxd:\n    encryption: optional\n- postgres:\n    s3_bucket: c\n"
+    )
+    found = {storage.bucket: storage.encryption for storage in configuration.storages()}
+    assert found == {"b": Demand.REQUIRED, "c": Demand.REQUIRED}
+    assert len(configuration.storages()) == 2
+
+
+def test_what_must_be_encrypted_needs_a_key(configure: Configure) -> None:
+    key = "5a" * 32
+    with pytest.raises(
+        ConfigurationError, match="encryption: it is required, but there is no key"
+    ):
+        configure(f"- lxd:\n    encryption: required\n- postgres:\n    encryption_key: {key}\n")
+    configure(f'- lxd:\n    encryption: required\n- "*":\n    encryption_key: {key}\n')

@@ -82,7 +82,8 @@ def test_the_example_names_every_option_and_loads_with_all_of_them(
 ) -> None:
     named = set(_OPTION.findall(EXAMPLE))
     assert set(OPTIONS) <= named | {name.removesuffix("_file") for name in named}
-    for name, secret in (("three_backup.key", "hush"), ("signing.key", "5a" * 32)):
+    keys = ("signing.key", "5a" * 32), ("encryption.key", "5a" * 32)
+    for name, secret in (("three_backup.key", "hush"), *keys):
         (tmp_path / name).write_text(secret)
         (tmp_path / name).chmod(0o600)
     with_all = re.sub(r"^    #{1,2} ([a-z0-9_]+: )", r"    \1", EXAMPLE, flags=re.MULTILINE)

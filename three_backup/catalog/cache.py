@@ -4,6 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from three_backup.catalog.manifest_form import ManifestForm
 from three_backup.errors import BackupError
 from three_backup.host.durable import write_durably
 from three_backup.model import layout
@@ -18,12 +19,13 @@ class ManifestCache:
     def __init__(self, storage: Storage) -> None:
         self._local_dir = storage.local_dir
         self._folder = folder_of(storage)
+        self._form = ManifestForm(storage)  # the bodies are those of S3
 
     def read(self, carrier: Carrier, snapshot: SnapshotId) -> Manifest | None:
         """Return the manifest, or None if it has to be read from S3."""
         path = self._path(carrier, snapshot)
         try:
-            return Manifest.from_json(path.read_bytes(), str(path))
+            return self._form.manifest(path.read_bytes(), layout.manifest_key(carrier, snapshot))
         except (FileNotFoundError, PermissionError, BackupError):
             return None
 

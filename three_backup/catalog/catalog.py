@@ -11,6 +11,7 @@ from three_backup.catalog.files import Files
 from three_backup.catalog.folders import LocalStore
 from three_backup.catalog.holds import Holds
 from three_backup.catalog.hollow_memory import HollowMemory, filled
+from three_backup.catalog.manifest_form import ManifestForm
 from three_backup.catalog.signatures import ADOPT, Signatures, sentence_on
 from three_backup.errors import BackupError, ConfigurationError, ManifestError, s3_is_away
 from three_backup.host.machine import this_host
@@ -49,6 +50,7 @@ class Catalog:
         self._everything: dict[Carrier, str] | None = None
         self._unlisted: BackupError | None = None
         self._cache = ManifestCache(storage)
+        self._form = ManifestForm(storage)
         self._trusts_host = True
         self._etags: dict[str, str] = {}  # of the manifests, by key; where signatures count
         self._signatures = Signatures.of(storage, self._cache)
@@ -189,7 +191,7 @@ class Catalog:
     def write_manifest(self, manifest: Manifest) -> int:
         """Write a manifest to S3, by which its snapshot is complete; return its bytes."""
         key = layout.manifest_key(manifest.carrier, manifest.snapshot)
-        body = self._signed(key, manifest.to_json())
+        body = self._signed(key, self._form.body(manifest))
         self.bucket.write(key, body)
         return len(body)
 
@@ -272,7 +274,7 @@ class Catalog:
         body = self.bucket.read(key)
         if self._signatures is not None and not self._takes_unsigned:
             self._signatures.check(key, body)
-        manifest = Manifest.from_json(body, key)
+        manifest = self._form.manifest(body, key)
         if manifest.carrier != carrier or manifest.snapshot != snapshot:
             raise ManifestError(
                 "manifest.misplaced",

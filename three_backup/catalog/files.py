@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from three_backup.catalog.decryption import read_encrypted, refuse_plain
 from three_backup.errors import BackupError
 from three_backup.model import layout
+from three_backup.model.encryption import Encrypted
 from three_backup.model.snapshots import Manifest, StoredFile
 from three_backup.s3.download import read_range
 from three_backup.s3.store import Store
@@ -62,12 +64,7 @@ class Files:
         if self._remote is not None and self._s3 is not None:
             stored = self._file(self._remote, name)
             if not stored.local_only:
-                yield self._read_s3(self._s3, stored, offset, length)
-
-    def _read_s3(self, s3: Store, stored: StoredFile, offset: int, length: int) -> bytes:
-        key = layout.data_key(self._manifest.carrier, self._manifest.snapshot, stored.name)
-        volume_size = stored.volume_size or max(stored.size, 1)
-        return read_range(s3, key, volume_size, stored.size, offset, length)
+                yield _read_s3(self._s3, self._remote, stored, offset, length)
 
     def _file(self, manifest: Manifest, name: str) -> StoredFile:
         stored = manifest.file(name)
@@ -83,9 +80,20 @@ class Files:
         )
 
 
-def in_s3(manifest: Manifest, volume_sizes: dict[str, int]) -> Manifest:
+def _read_s3(s3: Store, manifest: Manifest, stored: StoredFile, offset: int, length: int) -> bytes:
+    if manifest.encrypted is not None:
+        return read_encrypted(s3, manifest, manifest.encrypted, stored, offset, length)
+    refuse_plain(s3.storage, manifest)
+    key = layout.data_key(manifest.carrier, manifest.snapshot, stored.name)
+    volume_size = stored.volume_size or max(stored.size, 1)
+    return read_range(s3, key, volume_size, stored.size, offset, length)
+
+
+def in_s3(
+    manifest: Manifest, volume_sizes: dict[str, int], encrypted: Encrypted | None
+) -> Manifest:
     """Return the manifest as S3 keeps it, with the volume size in bytes of each uploaded file."""
     files = tuple(
         replace(stored, volume_size=volume_sizes.get(stored.name)) for stored in manifest.files
     )
-    return replace(manifest, files=files)
+    return replace(manifest, files=files, encrypted=encrypted)

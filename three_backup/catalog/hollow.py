@@ -97,9 +97,9 @@ def _promised(manifest: Manifest) -> Iterator[_Promise]:
     snapshot = manifest.snapshot
     uploaded = [file for file in manifest.files if not file.local_only and file.size]
     for file in uploaded:
-        volume_size = file.volume_size or file.size
-        volumes = -(-file.size // volume_size)
-        yield _Promise(snapshot, file.name, volumes, file.size, volume_size)
+        size = manifest.in_s3(file)
+        volume_size = file.volume_size or size
+        yield _Promise(snapshot, file.name, -(-size // volume_size), size, volume_size)
     if not manifest.files:
         yield _filled(manifest)
     elif not uploaded:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from three_backup.catalog.cache import ManifestCache
+from three_backup.catalog.manifest_form import ManifestForm
 from three_backup.catalog.signed_memory import SignedMemory
 from three_backup.errors import BackupError, ManifestError
 from three_backup.model import layout
@@ -63,7 +64,7 @@ class Signatures:
         """Sign a manifest in S3. Raises ManifestError if it is not the given one any more."""
         key = layout.manifest_key(manifest.carrier, manifest.snapshot)
         body = store.read(key)
-        if Manifest.from_json(body, key) != manifest:
+        if ManifestForm(self.storage).manifest(body, key) != manifest:
             raise ManifestError(
                 "manifest.changed",
                 f"{key}: it was changed while its snapshot was read",

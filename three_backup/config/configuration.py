@@ -1,7 +1,7 @@
 """The merged configuration: the settings of an object, of a source and of the run."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from three_backup.config import stores
@@ -9,6 +9,7 @@ from three_backup.config.options import OPTIONS, Scope
 from three_backup.config.rules import EVERYTHING, Given, Rule, of_source
 from three_backup.config.settings import RunSettings, Settings, is_storage, settings_of
 from three_backup.errors import ConfigurationError
+from three_backup.model.encryption import Demand
 from three_backup.model.objects import Carrier, ObjectId, can_match_below
 from three_backup.model.retention import Limits
 from three_backup.model.storage import Storage
@@ -89,10 +90,18 @@ class Configuration:
         return stores.limits_of(stores.named(self.stores, store))
 
     def storages(self) -> list[Storage]:
-        """Return every storage that a section names, with those that cover it; none twice."""
+        """Return every storage that a section names, with those that cover it; none twice.
+
+        Of those that differ only in what they demand, the strictest.
+        """
         patterns = dict.fromkeys((EVERYTHING, *(rule.pattern for rule in self.rules)))
         found = (self._settings(self._covering(pattern)).storage for pattern in patterns)
-        return list(dict.fromkeys(found))
+        strictest: dict[Storage, Storage] = {}
+        for storage in found:
+            place = replace(storage, encryption=None)
+            if storage.encryption is Demand.REQUIRED or place not in strictest:
+                strictest[place] = storage
+        return list(strictest.values())
 
     def unmatched(self, ids: Iterable[ObjectId], types: Iterable[str]) -> list[str]:
         """Return the patterns that could match objects of the types but match none of the ids."""

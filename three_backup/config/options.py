@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from three_backup.host.locks import IfRunning
 from three_backup.model.bandwidth import Bandwidth
+from three_backup.model.encryption import Demand, EncryptionKeys
 from three_backup.model.schedule import Cron
 from three_backup.model.signing import Keyring
 from three_backup.model.stages import TARGETS, Stage
@@ -126,6 +127,10 @@ def _max_stage(text: str) -> Stage:
     return Stage(_one_of(*TARGETS)(text))
 
 
+def _demand(text: str) -> Demand:
+    return Demand(_one_of(*Demand)(text))
+
+
 def _wal(text: str) -> Wal:
     return Wal(_one_of(*Wal)(text))
 
@@ -216,6 +221,9 @@ OPTIONS: Mapping[str, Option] = {
     "s3_ca_file": Option(_folder),
     "s3_timeout": Option(duration),
     "manifest_key": Option(Keyring.parse, secret=True),
+    "encryption_key": Option(EncryptionKeys.parse, secret=True),
+    "encrypt_names": Option(_flag),
+    "encryption": Option(_demand),
     "server_timeout": Option(_patience, Scope.SOURCE, alias="clickhouse_timeout"),
     "compression_level": Option(_level, Scope.SOURCE),
     "clickhouse_named_collection": Option(_collection, Scope.SOURCE),

@@ -8,6 +8,7 @@ from typing import Any
 from three_backup.config.options import OPTIONS, Scope, option_named, words
 from three_backup.config.sections import ConfigEntry, Mistake, Section
 from three_backup.errors import ConfigurationError
+from three_backup.model.encryption import Demand
 from three_backup.model.objects import LEVELS, can_match_below, has_wildcard, matches
 from three_backup.model.stages import Stage
 
@@ -72,7 +73,23 @@ def understand(sections: Sequence[Section], folder: Path) -> tuple[list[Rule], l
         options, wrong = options_of(section, folder, _check_scope)
         rules.append(Rule(section.pattern, section.line, options))
         mistakes += wrong
-    return rules, mistakes
+    return rules, mistakes or list(keyless(rules))
+
+
+def keyless(rules: Sequence[Rule]) -> Iterator[Mistake]:
+    """Yield each rule that requires encryption where no rule gives a key."""
+    for rule in rules:
+        keys = (
+            each.value("encryption_key")
+            for each in rules
+            if each.pattern == rule.pattern or each.covers(rule.pattern)
+        )
+        if rule.value("encryption") is Demand.REQUIRED and not any(keys):
+            yield Mistake(
+                rule.options["encryption"].line,
+                "encryption: it is required, but there is no key; name a file that has one: "
+                "encryption_key_file",
+            )
 
 
 def overridden(rules: Sequence[Rule]) -> Iterator[Mistake]:

@@ -17,7 +17,7 @@ from three_backup.model.wal import Wal
 MONTHLY = Cron("0 3 1 * *")
 NIGHTLY = Cron("0 3 * * *")
 LOCAL_DIR = "local_dir"
-_KEY = "manifest_key"
+_OF_STORAGE = (LOCAL_DIR, "manifest_key", "encryption_key", "encrypt_names", "encryption")
 _S3 = "s3_"
 
 
@@ -106,7 +106,7 @@ def settings_of(options: Mapping[str, Any], defaults: Storage) -> Settings:
 
 def is_storage(name: str) -> bool:
     """Return whether the option says where snapshots lie: a carrier's objects must agree on it."""
-    return name in (LOCAL_DIR, _KEY) or name.startswith(_S3)
+    return name in _OF_STORAGE or name.startswith(_S3)
 
 
 def _storage(options: Mapping[str, Any], defaults: Storage) -> Storage:

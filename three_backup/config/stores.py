@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from three_backup.config.rules import Rule, did_you_mean, options_of, repeated
+from three_backup.config.rules import Rule, did_you_mean, keyless, options_of, repeated
 from three_backup.config.sections import Mistake, Section
 from three_backup.config.settings import LOCAL_DIR, Settings, is_storage
 from three_backup.errors import ConfigurationError
@@ -35,7 +35,7 @@ def understand_stores(
         options, wrong = options_of(section, folder, _check_place)
         stores.append(Rule(section.pattern, section.line, options))
         mistakes += [*wrong, *_incomplete(section)]
-    return stores, mistakes
+    return stores, mistakes or list(keyless(stores))
 
 
 def unknown_stores(rules: Sequence[Rule], stores: Sequence[Rule]) -> Iterator[Mistake]:
@@ -88,7 +88,8 @@ def _values(store: Rule, wanted: Any) -> Mapping[str, Any]:
 def _check_place(name: str, store: str) -> None:
     if name == LOCAL_DIR or not (is_storage(name) or name in RETENTION):
         raise ValueError(
-            "a store has only s3_*, manifest_key, max_*_s3 and keep_*; write it under a pattern"
+            "a store has only s3_*, manifest_key, encrypt*, max_*_s3 and keep_*; write it under a "
+            "pattern"
         )
 
 

@@ -94,4 +94,4 @@ def _is_there(manifest: Manifest, points: Mapping[SnapshotId, str]) -> bool:
 
 def _adopt(catalog: Catalog, manifest: Manifest) -> None:
     with catalog.local.begin(manifest.carrier, manifest.snapshot) as directory:
-        catalog.local.commit(directory, replace(manifest, files=()))
+        catalog.local.commit(directory, replace(manifest, files=(), encrypted=None))

@@ -10,7 +10,9 @@ from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.files import in_s3
 from three_backup.model import layout
 from three_backup.model.checked_file import DamagedError
-from three_backup.model.hashed_stream import Hashed, index_of
+from three_backup.model.encrypted_reader import EncryptedReader
+from three_backup.model.encryption import Encrypted, Purpose
+from three_backup.model.hashed_stream import Hashed, StreamIndex, index_of
 from three_backup.model.snapshots import Manifest, StoredFile
 from three_backup.s3.journal import forget
 from three_backup.s3.reader import Known, Readable, nothing_known
@@ -44,10 +46,7 @@ class Sending:
         for file in sent_files(self.manifest):
             with (directory / file.name).open("rb", buffering=0) as source:
                 done[file.name] = self._send(file.name, source, file.size)
-        stored = in_s3(
-            self.manifest, {name: uploaded.volume_size for name, uploaded in done.items()}
-        )
-        return self._commit(stored, sum(uploaded.resumed for uploaded in done.values()))
+        return self._listed(done)
 
     def copied(self, opened: Callable[[StoredFile], Readable]) -> Sent:
         """Send the files of a snapshot as they are read elsewhere.
@@ -55,9 +54,13 @@ class Sending:
         opened: opens a file at its beginning; its reader raises DamagedError.
         """
         done = {file.name: self._copied(file, opened) for file in sent_files(self.manifest)}
+        return self._listed(done)
+
+    def _listed(self, done: Mapping[str, Uploaded]) -> Sent:
+        """Commit the manifest, whose files were sent. done: by file name."""
         sizes = {name: uploaded.volume_size for name, uploaded in done.items()}
         resumed = sum(uploaded.resumed for uploaded in done.values())
-        return self._commit(in_s3(self.manifest, sizes), resumed)
+        return self._commit(in_s3(self.manifest, sizes, self._encrypted), resumed)
 
     def _copied(self, file: StoredFile, opened: Callable[[StoredFile], Readable]) -> Uploaded:
         """Send one file; start anew where an earlier run had read other bytes."""
@@ -76,19 +79,22 @@ class Sending:
         files: list[StoredFile] = []
         resumed = 0
         for name, opened in streams.items():
-            stream, body = self._stream(name, opened)
-            index = self._send(index_of(name), BytesIO(body), len(body))
+            stream, index = self._stream(name, opened)
+            body = index.to_json()
+            beside = self._send(index_of(name), BytesIO(body), len(body))
             digest = sha256(body).hexdigest()
             files += [
-                StoredFile(name, stream.size, volume_size=stream.volume_size),
-                StoredFile(index_of(name), index.size, digest, volume_size=index.volume_size),
+                StoredFile(name, index.size, volume_size=stream.volume_size),
+                StoredFile(index_of(name), len(body), digest, volume_size=beside.volume_size),
             ]
-            resumed += stream.resumed + index.resumed
+            resumed += stream.resumed + beside.resumed
         size = sum(file.size for file in files if file.name in streams)
-        stored = replace(self.manifest, files=tuple(files), stored_size=size)
+        stored = replace(
+            self.manifest, files=tuple(files), stored_size=size, encrypted=self._encrypted
+        )
         return self._commit(stored, resumed)
 
-    def _stream(self, name: str, opened: OpenStream) -> tuple[Uploaded, bytes]:
+    def _stream(self, name: str, opened: OpenStream) -> tuple[Uploaded, StreamIndex]:
         """Send one stream; start anew where the source now sends other bytes."""
         try:
             return self._hashed(name, opened)
@@ -96,17 +102,22 @@ class Sending:
             abandon(self.catalog.bucket, self._journal(name))
             return self._hashed(name, opened)
 
-    def _hashed(self, name: str, opened: OpenStream) -> tuple[Uploaded, bytes]:
+    def _hashed(self, name: str, opened: OpenStream) -> tuple[Uploaded, StreamIndex]:
         """Send one stream, and return the index of what was sent with it."""
         with opened() as readable:
             hashed = Hashed(readable)
-            return self._send(name, hashed, None, hashed.sha256), hashed.index().to_json()
+            return self._send(name, hashed, None, hashed.sha256), hashed.index()
 
     def _send(
         self, name: str, source: Readable, size: int | None, known: Known = nothing_known
     ) -> Uploaded:
         key = layout.data_key(self.manifest.carrier, self.manifest.snapshot, name)
         store, journal, progress = self.catalog.bucket, self._journal(name), self.progress
+        keys = self.catalog.storage.encryption_key
+        if keys is not None:
+            how, place = keys.writes, store.signed_as(key)
+            source = EncryptedReader(source, keys.cipher(how.key, Purpose.DATA, place))
+            size, known = None if size is None else how.stored(size), nothing_known
         return upload(
             store, key, source, size, journal, progress, resume=progress.resumed, known=known
         )
@@ -115,7 +126,13 @@ class Sending:
         written = self.catalog.write_manifest(stored)
         for file in sent_files(stored):
             forget(self._journal(file.name))
-        return Sent(sum(file.size for file in sent_files(stored)) + written, resumed)
+        sizes = (stored.in_s3(file) for file in sent_files(stored))
+        return Sent(sum(sizes) + written, resumed)
+
+    @property
+    def _encrypted(self) -> Encrypted | None:
+        keys = self.catalog.storage.encryption_key
+        return None if keys is None else keys.writes
 
     def _journal(self, name: str) -> Path:
         journals = self.catalog.local.journals(self.manifest.carrier, self.manifest.snapshot)

@@ -10,10 +10,14 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
 from three_backup.errors import ManifestError, UsageError
+from three_backup.model.encryption import Encrypted
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.signing import plain
 
 MANIFEST_VERSION = 1
+_ENCRYPTED_VERSION = 2
+"""The version of a manifest whose data are encrypted: older programs would find them damaged."""
+
 _MALFORMED = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 _SEAL = b',"sha256":"%s"}\n'
 _SEALED = re.compile(rb',"sha256":"([^"]*)"\}\n\Z')
@@ -118,9 +122,14 @@ class Manifest:
     program: str  # name and version of the program that took it
     server: str  # name and version of the server it was taken of
     host: str  # where it was taken
+    encrypted: Encrypted | None = None  # how its files are, where this manifest lies
 
     def file(self, name: str) -> StoredFile | None:
         return next((stored for stored in self.files if stored.name == name), None)
+
+    def in_s3(self, file: StoredFile) -> int:
+        """Return how many bytes a file of it has in S3."""
+        return file.size if self.encrypted is None else self.encrypted.stored(file.size)
 
     def to_json(self) -> bytes:
         """Encode the manifest, with a hash of itself at its end.
@@ -129,7 +138,8 @@ class Manifest:
         """
         return _sealed(
             {
-                "v": MANIFEST_VERSION,
+                "v": MANIFEST_VERSION if self.encrypted is None else _ENCRYPTED_VERSION,
+                **({"encrypted": self.encrypted.to_json()} if self.encrypted else {}),
                 "carrier": self.carrier,
                 "snapshot": str(self.snapshot),
                 "kind": self.snapshot.kind,
@@ -158,7 +168,7 @@ class Manifest:
         try:
             fields = json.loads(body)
             _check_seal(body)
-            if fields["v"] != MANIFEST_VERSION:
+            if fields["v"] not in (MANIFEST_VERSION, _ENCRYPTED_VERSION):
                 raise ManifestError(
                     "manifest.version",
                     f"{where}: the manifest has version {fields['v']}",
@@ -178,6 +188,7 @@ class Manifest:
                 program=str(fields["program"]),
                 server=str(fields["server"]),
                 host=str(fields["host"]),
+                encrypted=Encrypted.from_json(fields["encrypted"]) if fields["v"] > 1 else None,
             )
         except (UsageError, *_MALFORMED) as error:
             raise ManifestError(

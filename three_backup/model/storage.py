@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
+from three_backup.model.encryption import Demand, EncryptionKeys
 from three_backup.model.signing import Keyring
 
 
@@ -23,6 +24,9 @@ class Storage:
     storage_class: str | None = None
     ca_file: Path | None = None  # certificates of the authorities to trust; None: the usual ones
     manifest_key: Keyring | None = None  # None: manifests are not signed
+    encryption_key: EncryptionKeys | None = None  # None: what is written is not encrypted
+    encrypt_names: bool = True  # with a key, manifests are encrypted, too
+    encryption: Demand | None = None  # None: as if optional, but for copies of what is encrypted
     timeout: timedelta = timedelta(minutes=5)  # how long a request is repeated
     # The prefix is another host's: it is only read, and local_dir holds no snapshot of it.
     foreign: bool = False

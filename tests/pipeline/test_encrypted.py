@@ -1,0 +1,162 @@
+"""Whoever may read the bucket, or write to it, but lacks the key: they learn and swap nothing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event
+
+import pytest
+
+from tests.lab.fault_proxy import Answer, Forward, Request, proxy
+from tests.pipeline.conftest import BIN, Host, store
+from tests.pipeline.test_failures import started
+from three_backup.model.encryption import OVERHEAD, PIECE
+from three_backup.s3.volumes import PART_SIZE
+
+_KEY, _NEW = "11" * 32, "22" * 32
+_STEP = PIECE + OVERHEAD
+_NAME = "Marlene"
+TAKE = "tb-discover -s postgres | tb-snapshot {} | tb-upload"
+
+
+def encrypt_with(host: Host, *keys: str, **everything: object) -> None:
+    file = host.folder / "encryption.key"
+    file.write_text("\n".join(keys))
+    file.chmod(0o600)
+    named = {"encryption_key_file": file if keys else None}
+    host.configure("", **named, **everything)
+
+
+@pytest.fixture(scope="module")
+def taken(host_of_module: Host) -> Host:
+    """A host whose table lies in S3 as a base and an incremental; all else of it is lost."""
+    host = host_of_module
+    encrypt_with(host, _KEY)
+    host.execute(
+        f"create table orders as select n as id, '{_NAME} ' || n as name"
+        " from generate_series(1, 60000) n"
+    )
+    host.good("tb-run")
+    host.execute(f"insert into orders values (0, '{_NAME} too')")
+    host.good(TAKE.format("--incremental"))
+    return host
+
+
+@pytest.fixture
+def shop(taken: Host) -> Iterator[Host]:
+    """That host, before it comes back."""
+    taken.wipe()
+    encrypt_with(taken, _KEY)
+    yield taken
+    encrypt_with(taken, _KEY)
+
+
+@contextmanager
+def put_in_place(host: Host, bodies: dict[str, bytes]) -> Iterator[None]:
+    """Replace keys as somebody does who may write to the bucket."""
+    before = {key: store(host).read(key) for key in bodies}
+    for key, body in bodies.items():
+        store(host).write(key, body)
+    yield
+    for key, body in before.items():
+        store(host).write(key, body)
+
+
+def bodies(host: Host, part: str) -> dict[str, bytes]:
+    found = (key for key in store(host).all_names("") if part in key)
+    return {key: store(host).read(key) for key in sorted(found)}
+
+
+def counted(host: Host, options: str = "") -> str:
+    """Return how many lines of the table come out of S3, or what is said instead."""
+    outcome = host.sh(f"tb-cat {options} {host.table('orders')}")
+    assert (outcome.stdout == "") == (outcome.status != 0), outcome.stderr
+    return str(len(outcome.stdout.splitlines())) if outcome.status == 0 else outcome.stderr
+
+
+def test_a_chain_comes_back_from_s3_alone_where_nothing_is_legible(shop: Host) -> None:
+    stored = b"".join(bodies(shop, "").values())
+    assert not any(word in stored for word in (b"orders", _NAME.encode(), b"\x28\xb5\x2f\xfd"))
+    for command in ("tb-list --stored --snapshots", "tb-verify --read-only 'postgres/*'"):
+        shop.good(command)
+    shop.execute("drop table orders")
+    shop.good(f"tb-restore {shop.table('orders')}")
+    assert shop.rows("select count(*) from orders") == [(60001,)]
+
+
+def test_what_is_swapped_cut_or_carried_elsewhere_is_not_restored(shop: Host) -> None:
+    (pack,) = (key for key in bodies(shop, "-base/") if "s3.pack" in key)
+    (core,) = (key for key in bodies(shop, "-base/") if "core.pack" in key)
+    body = store(shop).read(pack)
+    assert len(body) > 2 * _STEP
+    swapped = body[_STEP : 2 * _STEP] + body[:_STEP] + body[2 * _STEP :]
+    last = len(body) // _STEP * _STEP
+    forged = {
+        "swapped pieces": swapped,
+        "a piece of another file": store(shop).read(core)[:_STEP] + body[_STEP:],
+        "no last piece": body[:last],
+        "a last piece of another length": body[:last] + body[-100:],
+    }
+    for attack, other in forged.items():
+        with put_in_place(shop, {pack: other}):
+            assert "s3.pack" in counted(shop), attack
+    base, incremental = bodies(shop, "manifests/")
+    shop.wipe()  # what is genuine was remembered
+    with put_in_place(shop, {incremental: store(shop).read(base)}):
+        assert "it cannot be decrypted" in counted(shop)
+    shop.wipe()
+    assert counted(shop) == "60002"
+
+
+def test_another_key_is_asked_for_by_its_name(shop: Host) -> None:
+    encrypt_with(shop, _NEW)
+    assert "which the configuration does not have; add that key" in counted(shop)
+    encrypt_with(shop)
+    outcome = shop.sh("tb-list --stored --snapshots")
+    assert outcome.status == 1
+    assert "which the configuration does not have; add that key" in outcome.stderr
+    encrypt_with(shop, _NEW, _KEY)
+    assert counted(shop) == "60002"
+
+
+def test_nothing_plain_is_taken_in_its_place_where_encryption_is_required(host: Host) -> None:
+    """Whoever lacks the keys puts there what they can write: a snapshot that is not encrypted."""
+    encrypt_with(host)
+    host.execute("create table orders as select 1 as id")
+    host.good("tb-run")
+    encrypt_with(host, _KEY, encryption="required")
+    host.wipe()
+    assert "encryption is required; if it is older than the key" in counted(host)
+    encrypt_with(host, _KEY)
+    assert counted(host) == "2"
+    host.execute("insert into orders values (2)")
+    host.good(TAKE.format("--incremental"))  # follows the base that is not encrypted
+    host.wipe()
+    assert counted(host) == "3"
+
+
+def test_an_upload_that_was_killed_goes_on_inside(host: Host) -> None:
+    host.execute(
+        "create table orders as select md5(random()::text) from generate_series(1, 1600000)"
+    )
+    first = Event()
+
+    def kill(request: Request, forward: Forward) -> Answer:
+        """Kill the upload at its second part, once the first one is stored."""
+        answer = forward()
+        if len(request.body) == PART_SIZE and "partNumber=1" in request.path:
+            first.set()
+        elif len(request.body) == PART_SIZE and process.poll() is None:
+            assert first.wait(60)
+            process.kill()
+        return answer
+
+    with proxy(host.s3.endpoint, kill) as endpoint:
+        encrypt_with(host, _KEY, s3_endpoint=endpoint)
+        host.good("tb-discover -s postgres | tb-snapshot --base > taken")
+        with started(host, "sh", "-c", f"exec {BIN}/tb-upload < taken") as process:
+            assert process.wait() < 0
+    encrypt_with(host, _KEY)
+    uploaded = host.good("tb-upload < taken").records[0]["uploaded"]
+    assert uploaded["resumed"] >= PART_SIZE
+    host.wipe()
+    assert counted(host) == "1600001"
