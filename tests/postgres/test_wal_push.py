@@ -2,12 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.host.handed import Notes
+from three_backup.model.signing import Keyring
 from three_backup.sources.postgres.wal.archive import WalArchive
 from three_backup.sources.postgres.wal.names import Piece, Segment
 from three_backup.sources.postgres.wal.origin import cluster_at
@@ -156,6 +158,20 @@ def test_what_is_there_already_is_compared(own: PostgresServer, archiving: Archi
     with pytest.raises(BackupError, match=f"{first.name}: the archive has another content"):
         hand_over(archiving, first)
     assert archive.read(piece) == changed
+
+
+@of_16_mb
+@pytest.mark.parametrize("given", [{"manifest_key": Keyring.parse("5a" * 32)}], ids=["signed"])
+def test_what_is_signed_is_stored_and_compared_as_well(
+    own: PostgresServer, archiving: Archiving, given: Mapping[str, Any]
+) -> None:
+    archiving.storage = replace(archiving.storage, **given)
+    first, *_ = waiting = fill(own, 2)
+    for _ in range(2):
+        hand_over(archiving, first)
+        shutil.rmtree(archiving.storage.local_dir)  # and with it all notes
+    archive = archive_of(archiving, own)
+    assert [path for path in waiting if not whole(archive, path, 16 * MB)] == []
 
 
 @of_16_mb

@@ -121,8 +121,7 @@ class WalArchive:
         if len(content) != piece.size:
             raise ValueError(f"{piece.key} holds {piece.size} bytes, not {len(content)}")
         body = _compressor(self._level).compress(content)
-        self._write(piece.key, body, FRAMES)
-        return len(body)
+        return self._write(piece.key, body, FRAMES)
 
     def read(self, piece: Piece) -> bytes:
         """Return the WAL of a piece, checked. Raises MissingError, or BackupError if damaged."""
@@ -233,11 +232,13 @@ class WalArchive:
         self._write(name, body, form)
         return True
 
-    def _write(self, name: str, body: bytes, form: Form) -> None:
+    def _write(self, name: str, body: bytes, form: Form) -> int:
+        """Sign and store a body; return its bytes in S3."""
         key = self._folder + name
         if self._signs_with is not None:
             body = self._signs_with.signed(body, self.store.signed_as(key), form)
         self.store.write(key, body)
+        return len(body)
 
     def _read(self, name: str, form: Form) -> bytes:
         key, keyring = self._folder + name, self.store.storage.manifest_key
