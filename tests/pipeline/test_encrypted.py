@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from threading import Event
 
 import pytest
+import zstandard
 
 from tests.lab.fault_proxy import Answer, Forward, Request, proxy
 from tests.pipeline.conftest import BIN, Host, store
@@ -132,6 +134,27 @@ def test_nothing_plain_is_taken_in_its_place_where_encryption_is_required(host: 
     host.good(TAKE.format("--incremental"))  # follows the base that is not encrypted
     host.wipe()
     assert counted(host) == "3"
+
+
+def test_any_moment_comes_back_out_of_a_log_that_nobody_can_read(host: Host) -> None:
+    encrypt_with(host, _KEY, wal="pull", encryption="required")
+    host.execute("create table orders as select 1 as id")
+    host.good("tb-run")
+    host.execute(f"create table later as select '{_NAME}' as name from generate_series(1, 99)")
+    host.good("tb-wal pull")
+    host.wipe()
+    assert _NAME.encode() not in b"".join(map(_readable, bodies(host, "wal/").values()))
+    now = datetime.now(UTC).isoformat()
+    outcome = host.good(f"tb-cat --at '{now}' {host.table('later')}")
+    assert len(outcome.stdout.splitlines()) == 100
+
+
+def _readable(body: bytes) -> bytes:
+    """Return what is in a body, if somebody takes it for what its name says."""
+    try:
+        return zstandard.ZstdDecompressor().decompress(body, 1 << 24)
+    except zstandard.ZstdError:
+        return body
 
 
 def test_an_upload_that_was_killed_goes_on_inside(host: Host) -> None:

@@ -18,6 +18,7 @@ from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
 from three_backup.errors import BackupError
 from three_backup.host.handed import Notes
+from three_backup.model.encryption import Demand, EncryptionKeys, NoKeyError
 from three_backup.model.signing import Keyring
 from three_backup.sources.postgres.wal.archive import WalArchive
 from three_backup.sources.postgres.wal.names import Piece, Segment
@@ -161,17 +162,56 @@ def test_what_is_there_already_is_compared(own: PostgresServer, archiving: Archi
 
 
 @of_16_mb
-@pytest.mark.parametrize("given", [{"manifest_key": Keyring.parse("5a" * 32)}], ids=["signed"])
-def test_what_is_signed_is_stored_and_compared_as_well(
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"manifest_key": Keyring.parse("5a" * 32)},
+        {"encryption_key": EncryptionKeys.parse("5a" * 32), "encryption": Demand.REQUIRED},
+        {
+            "manifest_key": Keyring.parse("5a" * 32),
+            "encryption_key": EncryptionKeys.parse("5a" * 32),
+        },
+    ],
+    ids=["signed", "encrypted", "both"],
+)
+def test_what_is_signed_or_encrypted_is_stored_and_compared_as_well(
     own: PostgresServer, archiving: Archiving, given: Mapping[str, Any]
 ) -> None:
-    archiving.storage = replace(archiving.storage, **given)
+    plain = archiving.storage
+    archiving.storage = replace(plain, **given)
     first, *_ = waiting = fill(own, 2)
     for _ in range(2):
         hand_over(archiving, first)
         shutil.rmtree(archiving.storage.local_dir)  # and with it all notes
     archive = archive_of(archiving, own)
     assert [path for path in waiting if not whole(archive, path, 16 * MB)] == []
+    stored = archive.store.read(archive.key_of(archive.pieces(1)[0]))
+    is_encrypted = "encryption_key" in given
+    assert stored.startswith(b"TBE" if is_encrypted else b"\x28\xb5\x2f\xfd")
+    archiving.storage = plain
+    if is_encrypted:
+        with pytest.raises(NoKeyError, match="it is encrypted with key"):
+            whole(archive_of(archiving, own), first, 16 * MB)
+
+
+@of_16_mb
+def test_pieces_of_wal_count_in_their_own_place_and_plain_ones_not_where_they_may_not(
+    own: PostgresServer, archiving: Archiving
+) -> None:
+    plain = archiving.storage
+    keys = EncryptionKeys.parse("5a" * 32)
+    archiving.storage = replace(plain, encryption_key=keys, encryption=Demand.REQUIRED)
+    first, *_ = fill(own, 2)
+    hand_over(archiving, first)
+    archive = archive_of(archiving, own)
+    one, other = archive.pieces(1)[:2]
+    archive.store.write(archive.key_of(one), archive.store.read(archive.key_of(other)))
+    with pytest.raises(BackupError, match="it cannot be decrypted"):
+        archive.read(one)
+    archiving.storage = plain
+    archive_of(archiving, own).put(one, bytes(one.size))
+    with pytest.raises(BackupError, match="is not encrypted, and encryption is required"):
+        archive.read(one)
 
 
 @of_16_mb

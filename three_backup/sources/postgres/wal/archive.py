@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from three_backup.errors import BackupError
 from three_backup.model import layout
+from three_backup.model.encryption import TamperedError
 from three_backup.model.objects import Carrier
 from three_backup.model.signing import DOCUMENT, FRAMES, LINES, Form, Keyring
 from three_backup.s3.failures import MissingError
@@ -24,6 +25,7 @@ from three_backup.sources.postgres.wal.names import (
     history_name,
     timeline_of_history,
 )
+from three_backup.sources.postgres.wal.sealing import opened, sealed
 
 if TYPE_CHECKING:
     import zstandard
@@ -121,13 +123,20 @@ class WalArchive:
         if len(content) != piece.size:
             raise ValueError(f"{piece.key} holds {piece.size} bytes, not {len(content)}")
         body = _compressor(self._level).compress(content)
-        return self._write(piece.key, body, FRAMES)
+        place = self.store.signed_as(self.key_of(piece))
+        return self._write(piece.key, sealed(body, self.store.storage, place), FRAMES)
 
     def read(self, piece: Piece) -> bytes:
         """Return the WAL of a piece, checked. Raises MissingError, or BackupError if damaged."""
         import zstandard
 
-        body = self._read(piece.key, FRAMES)
+        key = self.key_of(piece)
+        body = FRAMES.plain(self._read(piece.key, FRAMES))
+        place, where = self.store.signed_as(key), self.store.place(key)
+        try:
+            body = opened(body, self.store.storage, place, where)
+        except TamperedError as error:
+            raise self._damaged(piece, "it cannot be decrypted") from error
         try:
             content = zstandard.ZstdDecompressor().decompress(body, LARGEST_PIECE)
         except zstandard.ZstdError as error:
