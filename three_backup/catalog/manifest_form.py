@@ -20,7 +20,7 @@ class ManifestForm:
     def body(self, manifest: Manifest) -> bytes:
         """Return the manifest as S3 shall have it, unsigned."""
         keys, body = self.storage.encryption_key, manifest.to_json()
-        if keys is None or not self.storage.encrypt_names:
+        if keys is None or not self.storage.hides_names:
             return body
         key = layout.manifest_key(manifest.carrier, manifest.snapshot)
         return veiled(body, keys, self._place(key))

@@ -38,6 +38,11 @@ class Storage:
         return self.foreign or self.asked
 
     @property
+    def hides_names(self) -> bool:
+        """Whether manifests are encrypted in the bucket."""
+        return self.encryption_key is not None and self.encrypt_names
+
+    @property
     def snapshots_dir(self) -> Path:
         """The folder of snapshots on this host and of journals; a further store has only these."""
         return self.local_dir / "stores" / self.store if self.store else self.local_dir

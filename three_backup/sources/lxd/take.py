@@ -1,6 +1,5 @@
 """Takes a snapshot of an instance or volume: makes a point in the daemon, a manifest of it."""
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -11,6 +10,7 @@ from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId
 from three_backup.sources.base import ParentUnusableError
 from three_backup.sources.jobs import SnapshotJob
+from three_backup.sources.lxd import secrets
 from three_backup.sources.lxd.daemon import failures, names
 from three_backup.sources.lxd.daemon.client import client_of
 from three_backup.sources.lxd.datasets import points
@@ -23,7 +23,6 @@ ROOM = 1 << 20
 _OF_VOLUMES = ("config", "description", "content_type")
 _OF_PROFILES = ("name", "config", "devices")
 _PROFILES = "/1.0/profiles"
-_SECRET = re.compile(r"environment\..*|cloud-init\..*|user\.(?:user|vendor|meta|network)-.*")
 
 
 def take(job: SnapshotJob) -> Manifest:
@@ -40,7 +39,7 @@ def take(job: SnapshotJob) -> Manifest:
         kind = _kind(object_id, described)
         if unsupported := names.why_unsupported(kind, state.parts[STREAM].type, state.below):
             raise BackupError(f"{object_id.type}.unsupported", f"{object_id}: {unsupported}")
-        _warn_of_secrets(job, described)
+        _warn_of_secrets(job, object_id, described)
         sent = [
             Sent(part.dataset, job.snapshot, parent, part.encrypted)
             for part in state.parts.values()
@@ -143,12 +142,8 @@ def _kind(object_id: ObjectId, described: Mapping[str, Any]) -> str:
     return f"{content} volume" if content else names.KINDS[object_id.subtype]
 
 
-def _warn_of_secrets(job: SnapshotJob, described: Mapping[str, Any]) -> None:
-    """Warn of secrets in the configuration, with a base only: once a month, not once a night."""
-    configs = [described["configuration"], *described.get("profiles", ())]
-    found = sorted({key for layer in configs for key in layer["config"] if _SECRET.fullmatch(key)})
-    if found and job.parent is None:
-        job.say(
-            f"{job.carrier}: {', '.join(found)} may hold secrets, which are stored with it, "
-            "readable to whoever reads the bucket"
-        )
+def _warn_of_secrets(job: SnapshotJob, object_id: ObjectId, described: Mapping[str, Any]) -> None:
+    """Warn with a base only: once a month, not once a night."""
+    sentence = secrets.warning(described, job.settings(object_id).storage)
+    if sentence and job.parent is None:
+        job.say(f"{job.carrier}: {sentence}")
