@@ -11,6 +11,7 @@ from three_backup.catalog.files import Files
 from three_backup.catalog.folders import LocalStore
 from three_backup.catalog.holds import Holds
 from three_backup.catalog.hollow_memory import HollowMemory, filled
+from three_backup.catalog.locks import Locks
 from three_backup.catalog.manifest_form import ManifestForm
 from three_backup.catalog.signatures import ADOPT, Signatures, sentence_on
 from three_backup.errors import BackupError, ConfigurationError, ManifestError, s3_is_away
@@ -46,6 +47,7 @@ class Catalog:
         self.local = LocalStore(storage.snapshots_dir)
         self.hollow = HollowMemory(storage)
         self.holds = Holds(lambda: self.s3)
+        self.locks = Locks(storage, lambda: self.s3)
         self.partial = False  # S3 is left out: parents missing here may lie there
         self._everything: dict[Carrier, str] | None = None
         self._unlisted: BackupError | None = None

@@ -224,6 +224,8 @@ OPTIONS: Mapping[str, Option] = {
     "encryption_key": Option(EncryptionKeys.parse, secret=True),
     "encrypt_names": Option(_flag),
     "encryption": Option(_demand),
+    "lock_days": Option(_count),
+    "lock_mode": Option(_one_of("governance", "compliance")),
     "server_timeout": Option(_patience, Scope.SOURCE, alias="clickhouse_timeout"),
     "compression_level": Option(_level, Scope.SOURCE),
     "clickhouse_named_collection": Option(_collection, Scope.SOURCE),

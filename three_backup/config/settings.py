@@ -17,7 +17,15 @@ from three_backup.model.wal import Wal
 MONTHLY = Cron("0 3 1 * *")
 NIGHTLY = Cron("0 3 * * *")
 LOCAL_DIR = "local_dir"
-_OF_STORAGE = (LOCAL_DIR, "manifest_key", "encryption_key", "encrypt_names", "encryption")
+_OF_STORAGE = (
+    LOCAL_DIR,
+    "manifest_key",
+    "encryption_key",
+    "encrypt_names",
+    "encryption",
+    "lock_days",
+    "lock_mode",
+)
 _S3 = "s3_"
 
 

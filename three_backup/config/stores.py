@@ -88,8 +88,8 @@ def _values(store: Rule, wanted: Any) -> Mapping[str, Any]:
 def _check_place(name: str, store: str) -> None:
     if name == LOCAL_DIR or not (is_storage(name) or name in RETENTION):
         raise ValueError(
-            "a store has only s3_*, manifest_key, encrypt*, max_*_s3 and keep_*; write it under a "
-            "pattern"
+            "a store has only s3_*, manifest_key, encrypt*, lock_*, max_*_s3 and keep_*; write it "
+            "under a pattern"
         )
 
 

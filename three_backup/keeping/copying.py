@@ -14,6 +14,7 @@ from io import RawIOBase
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.files import Files
 from three_backup.config.settings import Settings
+from three_backup.keeping import locked
 from three_backup.keeping.sending import Sending, Sent
 from three_backup.model.checked_file import Given, checked_file
 from three_backup.model.hashed_stream import PIECE, HashedPiece, read_ahead
@@ -102,7 +103,7 @@ def copy_keys(source: DirectSource, job: Copying) -> Sent:
     for key in (key for key in lacking if not _is_small(key)):
         _copy_large(job, key)
     _copy_small(job, last)
-    written = job.target.write_manifest(manifests[-1])
+    written = locked.commit(job.target, manifests[-1])
     _clear(job)
     return Sent(sum(key.size for key in keys) + written, resumed)
 

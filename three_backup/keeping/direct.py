@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NoReturn
 
 from three_backup.catalog.catalog import Catalog
 from three_backup.errors import BackupError
-from three_backup.keeping import removal
+from three_backup.keeping import locked, removal
 from three_backup.keeping.copying import Copying, copy_keys
 from three_backup.keeping.sending import Sent
 from three_backup.model.findings import Finding
@@ -92,7 +92,7 @@ class DirectKeeping:
 def _commit(catalog: Catalog, manifest: Manifest) -> None:
     """Write the manifest, the last of all keys, then remove the journals of the snapshot."""
     carrier, snapshot = manifest.carrier, manifest.snapshot
-    catalog.write_manifest(manifest)
+    locked.commit(catalog, manifest)
     shutil.rmtree(catalog.local.journals(carrier, snapshot))
     with suppress(OSError):  # other snapshots have journals in it
         catalog.local.journals(carrier).rmdir()

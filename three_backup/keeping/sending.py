@@ -8,6 +8,7 @@ from pathlib import Path
 
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.files import in_s3
+from three_backup.keeping import locked
 from three_backup.model import layout
 from three_backup.model.checked_file import DamagedError
 from three_backup.model.encrypted_reader import EncryptedReader
@@ -123,7 +124,7 @@ class Sending:
         )
 
     def _commit(self, stored: Manifest, resumed: int) -> Sent:
-        written = self.catalog.write_manifest(stored)
+        written = locked.commit(self.catalog, stored)
         for file in sent_files(stored):
             forget(self._journal(file.name))
         sizes = (stored.in_s3(file) for file in sent_files(stored))

@@ -28,6 +28,8 @@ class Storage:
     encrypt_names: bool = True  # with a key, manifests are encrypted, too
     encryption: Demand | None = None  # None: as if optional, but for copies of what is encrypted
     timeout: timedelta = timedelta(minutes=5)  # how long a request is repeated
+    lock_days: int = 0  # how long the bucket locks what is written; 0: nothing is locked
+    lock_mode: str = "governance"
     # The prefix is another host's: it is only read, and local_dir holds no snapshot of it.
     foreign: bool = False
     store: str = ""  # the name of a further store, which holds copies; empty: the first one

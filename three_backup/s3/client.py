@@ -58,6 +58,7 @@ def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
     events.register("needs-retry.s3", Patience(storage, say).pause)
     Redirects(storage, say).register(events)
     events.register("before-sign.s3.DeleteObjects", _with_content_md5)
+    events.register("before-sign.s3.PutObjectRetention", _with_content_md5)
     events.register("before-sign.s3.UploadPart", _with_unsigned_body)
     signing.register(events)
     throttle.register(events)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from three_backup.errors import BackupError, UnreachableError
+from three_backup.s3 import lock
 from three_backup.s3.client import content_md5
 from three_backup.s3.failures import MissingError, explained, lacking
 from three_backup.s3.seal import Seal
@@ -25,8 +26,9 @@ class ListedPart:
 
 def begin(store: Store, key: str) -> str:
     """Begin an upload and return its id."""
-    with explained(store.storage, key):
-        answer = store.client.create_multipart_upload(**store.names(key), **_storage_class(store))
+    with lock.writing(store.storage, key) as locked:
+        named = {**store.names(key), **_storage_class(store), **locked}
+        answer = store.client.create_multipart_upload(**named)
     upload_id = answer.get("UploadId")
     if not upload_id:
         raise lacking(store.storage, key, "id for the multipart upload")
@@ -68,10 +70,9 @@ def damaged(store: Store, key: str, number: int) -> BackupError:
 
 def send_whole(store: Store, key: str, body: bytearray, md5: bytes) -> str:
     """Store a key by a single request and return its ETag, without quotes."""
-    with explained(store.storage, key):
-        answer = store.client.put_object(
-            **store.names(key), **_storage_class(store), Body=body, ContentMD5=content_md5(md5)
-        )
+    with lock.writing(store.storage, key) as locked:
+        named = {**store.names(key), **_storage_class(store), **locked}
+        answer = store.client.put_object(**named, Body=body, ContentMD5=content_md5(md5))
     if "ETag" in answer:
         return _plain(answer["ETag"])
     with explained(store.storage, key):

@@ -14,7 +14,7 @@ from three_backup.errors import BackupError, ConfigurationError
 from three_backup.host.machine import Host
 from three_backup.model.findings import Finding, Mark, bad, good, note
 from three_backup.model.storage import Storage
-from three_backup.s3 import checking, multipart, ownership, theft
+from three_backup.s3 import checking, lasting, multipart, ownership, theft
 from three_backup.s3.failures import MissingError, explained
 from three_backup.s3.reaching import reach
 from three_backup.s3.seal import Check, Seal
@@ -82,7 +82,8 @@ class _Probe:
         return [
             ("owner", self.owner),
             ("writing", self.writing),
-            ("versions", self.versions),
+            ("lock", lambda: lasting.lock(self.store, f"{FOLDER}locked")),
+            ("versions", lambda: lasting.versions(self.store, _PLAIN)),
             ("checksums", self.checksums),
             ("parts", self.parts),
             ("ranges", self.ranges),
@@ -112,25 +113,6 @@ class _Probe:
         if self.store.read(_PLAIN) != _BODY or self.store.size(_PLAIN) != len(_BODY):
             raise _other("a key is read as it was not written")
         yield good("writing", "keys are written, read and measured")
-
-    def versions(self) -> Iterator[Finding]:
-        """Tell what of a key stays behind its deletion; nothing if nothing does."""
-        with explained(self.store.storage, _PLAIN):
-            told = self.store.client.head_object(**self.store.names(_PLAIN))
-        until = told.get("ObjectLockRetainUntilDate")
-        if until is not None:
-            yield note(
-                "lock",
-                f"what is written is locked until {until:%Y-%m-%dT%H:%M:%SZ}: its deletion hides "
-                "it, and frees no room before",
-                "shorten the default retention of the bucket if that is too long",
-            )
-        if told.get("VersionId") not in (None, "null"):
-            yield note(
-                "versions",
-                "the bucket keeps every version: what is deleted stays, and is billed",
-                "let a lifecycle rule of the bucket expire noncurrent versions",
-            )
 
     def checksums(self) -> Iterator[Finding]:
         md5 = hashlib.md5(_BODY, usedforsecurity=False).digest()

@@ -10,7 +10,7 @@ from typing import Any
 
 from three_backup.errors import BackupError, ConfigurationError, UnreachableError
 from three_backup.model.storage import Storage
-from three_backup.s3 import listing, throttle
+from three_backup.s3 import listing, lock, throttle
 from three_backup.s3.client import Client, connect, content_md5
 from three_backup.s3.deletion import Deletion
 from three_backup.s3.failures import (
@@ -166,10 +166,9 @@ class Store:
         """
         self.refuse_foreign(key)
         digest = hashlib.md5(body, usedforsecurity=False).digest()
-        with explained(self.storage, key):
-            self.client.put_object(
-                **self.names(key), Body=body, ContentMD5=content_md5(digest), **(condition or {})
-            )
+        named = {**self.names(key), **(condition or {}), "ContentMD5": content_md5(digest)}
+        with lock.writing(self.storage, key) as locked:
+            self.client.put_object(**named, **locked, Body=body)
 
     def signed_as(self, key: str) -> str:
         """Return the place that a signature of the key's body counts for."""

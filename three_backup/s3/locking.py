@@ -1,0 +1,71 @@
+"""Requests about Object Lock, as functions of a store."""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC
+from functools import partial
+
+from three_backup.errors import BackupError, UnreachableError
+from three_backup.s3.failures import explained
+from three_backup.s3.lock import Lock, of_locked
+from three_backup.s3.store import Store
+
+_THREADS = 16
+"""Requests at the same time; they carry no bytes."""
+
+_NONE = frozenset({"ObjectLockConfigurationNotFoundError", "NotImplemented"})
+
+
+def lock_of(store: Store, key: str) -> Lock | None:
+    """Return the lock of a key; None if it has none, or if we may not see it."""
+    with explained(store.storage, key):
+        told = store.client.head_object(**store.names(key))
+    mode, until = told.get("ObjectLockMode"), told.get("ObjectLockRetainUntilDate")
+    return Lock(str(mode), until.astimezone(UTC)) if mode and until else None
+
+
+def locks_of(store: Store, keys: Iterable[str]) -> list[Lock | None]:
+    """Return the lock of each key, in order; several are asked for at a time."""
+    with _pool() as pool:
+        return list(pool.map(partial(lock_of, store), keys))
+
+
+def extend(store: Store, keys: Iterable[str], lock: Lock) -> None:
+    """Lock the newest version of each key until then; several at a time."""
+
+    def put(key: str) -> None:
+        retention = {"Mode": lock.mode, "RetainUntilDate": lock.until}
+        try:
+            with explained(store.storage, key):
+                store.client.put_object_retention(**store.names(key), Retention=retention)
+        except UnreachableError:
+            raise
+        except BackupError as error:
+            raise of_locked(error, store.storage, key) from error
+
+    with _pool() as pool:
+        for _ in pool.map(put, keys):
+            pass
+
+
+def keeps_locks(store: Store) -> bool:
+    """Return whether the bucket may hold locked keys: False only if it is known to hold none."""
+    from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+
+    try:
+        with explained(store.storage):
+            try:
+                store.client.get_object_lock_configuration(Bucket=store.storage.bucket)
+            except ClientError as error:
+                if error.response.get("Error", {}).get("Code") in _NONE:
+                    return False
+                raise
+    except UnreachableError:
+        raise
+    except BackupError:
+        return True
+    return True
+
+
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_THREADS, thread_name_prefix="lock")
