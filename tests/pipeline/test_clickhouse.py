@@ -73,6 +73,29 @@ def test_one_run_backs_up_both_and_both_come_back_from_s3_alone(
     assert clickhouse.rows(f"SELECT count() FROM {visits}.words") == [(1000,)]
 
 
+def test_what_must_be_encrypted_is_not_left_to_the_server(mixed: Host) -> None:
+    key = "5a" * 32
+    mixed.configure(encryption_key=key, encryption="required")
+    outcome = mixed.sh("tb-run --json")
+    done = {record["id"]: record for record in outcome.records}
+    assert outcome.status == 1
+    assert done[mixed.table("orders")]["stage"] == "rotated_s3"
+    assert done[hits(mixed)]["error"]["code"] == "encryption.direct"
+    assert mixed.sh(f"tb-discover {ONLY} | tb-snapshot --base").status == 1
+    checked = mixed.sh(f"tb-check {ONLY}")
+    assert (checked.status, data_keys(mixed)) == (1, [])
+    assert "nothing here can encrypt it" in " ".join(checked.stdout.split())
+    disabled = "- clickhouse:\n    disable: true"
+    mixed.configure(disabled, encryption_key=key, encryption="required")
+    assert mixed.sh("tb-run").status == 0
+    mixed.configure(encryption_key=key)
+    told = " ".join(mixed.good(f"tb-check {ONLY}").stdout.split())
+    assert "its data stay unencrypted" in told
+    mixed.good("tb-run")
+    mixed.wipe()
+    assert len(mixed.good(f"tb-cat {hits(mixed)}").stdout.splitlines()) == 1001
+
+
 def test_the_server_keeps_to_the_limit(mixed: Host, clickhouse: ClickhouseServer) -> None:
     visits = mixed.environ["VISITS"]
     clickhouse.execute(

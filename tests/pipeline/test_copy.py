@@ -236,6 +236,27 @@ def test_copies_are_signed_with_the_key_of_their_store_and_nothing_unsigned_is_c
     assert "not signed by manifest_key" in refused.stderr
 
 
+def test_copies_are_encrypted_with_the_key_of_their_store_or_plain_where_that_is_asked_for(
+    host: Host, vault: str
+) -> None:
+    host.execute("create table orders as select 'Marlene' as name from generate_series(1, 3)")
+    with_vault(host, vault, encryption_key=KEY, wal="pull")
+    host.good(f"{TAKE.format('--base')} && tb-wal pull")
+    refused = host.sh(COPY)
+    assert (refused.status, keys(copies(host, vault))) == (1, [])
+    assert "store vault has no encryption_key" in refused.stderr
+    for more in (f"encryption_key: {OTHER_KEY}", "encryption: optional"):
+        emptied(copies(host, vault))
+        with_vault(host, vault, more, encryption_key=KEY, wal="pull")
+        (record,) = host.good(COPY).records
+        assert record["copied"]["wal"]["keys"] > 0
+        (manifest,) = keys(copies(host, vault), "manifests/")
+        assert (b"orders" in copies(host, vault).read(manifest)) == ("optional" in more)
+        with_vault(host, vault, more)  # the key of the first store is lost
+        read = f"tb-cat --store vault {host.table('orders')}"
+        assert len(host.good(read).stdout.splitlines()) == 4
+
+
 def test_the_copies_are_only_read(shop: Host, vault: str) -> None:
     shop.good(COPY)
     (record,) = shop.good("tb-discover --stored --store vault").records

@@ -14,6 +14,7 @@ from io import RawIOBase
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.files import Files
 from three_backup.config.settings import Settings
+from three_backup.errors import BackupError
 from three_backup.keeping import locked
 from three_backup.keeping.sending import Sending, Sent
 from three_backup.model.checked_file import Given, checked_file
@@ -41,6 +42,17 @@ class Pair:
     @property
     def catalogs(self) -> tuple[Catalog, Catalog]:
         return self.source, self.target
+
+    def check_encryption(self) -> None:
+        """Raise BackupError where what is encrypted would be copied as it was, unasked."""
+        of, to = self.source.storage, self.target.storage
+        if of.encryption_key and to.encryption_key is None and to.encryption is None:
+            raise BackupError(
+                "encryption.copies",
+                f"{self.carrier}: store {to.store} has no encryption_key, so that what is "
+                "encrypted would lie there for everybody to read",
+                "give it one with encryption_key_file, or write encryption: optional there",
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,10 @@ from three_backup.errors import BackupError
 from three_backup.keeping import locked, removal
 from three_backup.keeping.copying import Copying, copy_keys
 from three_backup.keeping.sending import Sent
-from three_backup.model.findings import Finding
+from three_backup.model.findings import Finding, bad, note
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId, Stored
+from three_backup.model.storage import check_direct
 from three_backup.s3.probe import FOLDER
 from three_backup.screen.progress import Transfer
 from three_backup.sources.base import DirectSource, Restorer
@@ -36,7 +37,19 @@ class DirectKeeping:
         raise error
 
     def check(self, job: CheckJob, catalog: Catalog) -> Iterator[Finding]:
-        return self.source.check(job, catalog.s3, f"{FOLDER}{self.source.type}/")
+        source, storage = self.source, catalog.storage
+        try:
+            check_direct(storage, source.type)
+        except BackupError as error:
+            yield bad("encryption", error)
+            return
+        yield from source.check(job, catalog.s3, f"{FOLDER}{source.type}/")
+        if storage.encryption_key is not None:
+            yield note(
+                "encryption",
+                f"{source.type} writes to the bucket itself: its data stay unencrypted",
+                "encrypt them at the server or in the bucket",
+            )
 
     def known(
         self, catalog: Catalog, carrier: Carrier, listed: Sequence[Stored], say: Say
@@ -44,6 +57,7 @@ class DirectKeeping:
         return listed
 
     def take(self, catalog: Catalog, job: SnapshotJob) -> Manifest:
+        check_direct(catalog.storage, job.carrier)
         catalog.claim()
         journals = catalog.local.journals(job.carrier)
         journals.mkdir(parents=True, exist_ok=True)
@@ -59,6 +73,7 @@ class DirectKeeping:
         raise ValueError("a snapshot of a direct source is in S3 from the beginning")
 
     def copy(self, job: Copying) -> Sent:
+        check_direct(job.target.storage, f"{job.carrier} in {job.target.storage.store}")
         return copy_keys(self.source, job)
 
     def remove(self, catalog: Catalog, carrier: Carrier, snapshot: SnapshotId) -> None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
+from three_backup.errors import BackupError
 from three_backup.model.encryption import Demand, EncryptionKeys
 from three_backup.model.signing import Keyring
 
@@ -55,3 +56,18 @@ class Storage:
 
     def of_another_host(self, prefix: str) -> "Storage":
         return replace(self, prefix=prefix, foreign=True)
+
+
+def check_direct(storage: Storage, name: str) -> None:
+    """Raise BackupError where a server that writes to the bucket itself may not.
+
+    name: of the object, the carrier or the source.
+    """
+    if storage.encryption is Demand.REQUIRED:
+        raise BackupError(
+            "encryption.direct",
+            f"{name}: its server writes to the bucket itself, where nothing here can encrypt it, "
+            "and encryption is required",
+            "encrypt it at the server or in the bucket and write encryption: optional for it, or "
+            "disable: true",
+        )

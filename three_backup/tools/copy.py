@@ -133,6 +133,7 @@ def _copied(
     source = invocation.catalog(settings.storage)
     target = invocation.copies(store, settings.storage)
     pair, limits = Pair(carrier, source, target), invocation.configuration.limits_of_copies(store)
+    pair.check_encryption()
     with carrier_lock(settings.storage.local_dir, carrier):
         chains = to_copy(carrier, source, target, limits, now)
         target.claim()

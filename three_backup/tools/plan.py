@@ -27,11 +27,15 @@ from three_backup.catalog.catalog import Catalog
 from three_backup.config import explain
 from three_backup.deciding.holding import Outlook, outlook, unsupported
 from three_backup.errors import BackupError
+from three_backup.model.kept import Kept
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.records import Record
 from three_backup.model.snapshots import Kind
+from three_backup.model.stages import Stage
+from three_backup.model.storage import check_direct
 from three_backup.pipe import Invocation
 from three_backup.screen import formats
+from three_backup.sources import source_of
 from three_backup.watching.forms import PLANNED
 from three_backup.watching.sheet import Sheet
 
@@ -96,6 +100,7 @@ def _outlook(
     try:
         ids = [record.object for record in records if not record.failed]
         invocation.configuration.require_agreement(carrier, ids)
+        _check_encryption(invocation, carrier, ids[0])
         catalog = _reachable(invocation, ids[0])
         configuration, now = invocation.configuration, invocation.clock()
         ahead = outlook(carrier, records, configuration, catalog, now, args.wanted)
@@ -104,6 +109,14 @@ def _outlook(
     if ahead.from_the_future:
         invocation.say(f"{carrier}: snapshot {ahead.newest} is from the future; check the clock")
     return ahead
+
+
+def _check_encryption(invocation: Invocation, carrier: Carrier, object_id: ObjectId) -> None:
+    """Raise BackupError if its server would write what must be encrypted."""
+    settings = invocation.configuration.settings(object_id)
+    goes = not settings.disable and settings.max_stage.reaches(Stage.SYNCED_S3)
+    if goes and source_of(object_id.type).kept is Kept.DIRECT:
+        check_direct(settings.storage, carrier)
 
 
 def _reachable(invocation: Invocation, object_id: ObjectId) -> Catalog:
