@@ -1,6 +1,6 @@
 """The catalog: the snapshots on this host and in S3, and their files from either."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from operator import attrgetter
@@ -11,6 +11,7 @@ from three_backup.catalog.files import Files
 from three_backup.catalog.folders import LocalStore
 from three_backup.catalog.holds import Holds
 from three_backup.catalog.hollow_memory import HollowMemory, filled
+from three_backup.catalog.listed_manifests import Listed, everything, of_carrier
 from three_backup.catalog.locks import Locks
 from three_backup.catalog.manifest_form import ManifestForm
 from three_backup.catalog.signatures import ADOPT, Signatures, sentence_on
@@ -49,12 +50,11 @@ class Catalog:
         self.holds = Holds(lambda: self.s3)
         self.locks = Locks(storage, lambda: self.s3)
         self.partial = False  # S3 is left out: parents missing here may lie there
-        self._everything: dict[Carrier, str] | None = None
+        self._everything: dict[Carrier, Listed] | None = None
         self._unlisted: BackupError | None = None
         self._cache = ManifestCache(storage)
         self._form = ManifestForm(storage)
         self._trusts_host = True
-        self._etags: dict[str, str] = {}  # of the manifests, by key; where signatures count
         self._signatures = Signatures.of(storage, self._cache)
         self._takes_unsigned = unsigned
 
@@ -95,7 +95,9 @@ class Catalog:
         if self._unlisted is not None:
             raise self._unlisted  # else each carrier would wait for S3 in turn
         try:
-            self._everything = self._listed()
+            self._everything = (
+                everything(self.s3, etags=self._signatures is not None) if self.s3 else {}
+            )
         except BackupError as error:
             self._unlisted = error
             raise
@@ -139,7 +141,7 @@ class Catalog:
 
     def foreign(self, carrier: Carrier) -> frozenset[SnapshotId]:
         """Return the carrier's snapshots in S3 that are not signed, where signatures count."""
-        return self._foreign(carrier, self._remote_names(carrier))
+        return self._foreign(carrier, self._listed(carrier))
 
     def filled(self, carrier: Carrier) -> list[Stored]:
         """Return the carrier's snapshots without the copies in S3 that were found hollow."""
@@ -208,23 +210,6 @@ class Catalog:
     def _signed(self, key: str, body: bytes) -> bytes:
         return body if self._signatures is None else self._signatures.signed(key, body)
 
-    def _listed(self) -> dict[Carrier, str]:
-        names: dict[str, list[str]] = {}
-        last, found = "", []
-        for key in self._manifest_keys(self.s3, f"{layout.MANIFESTS}/") if self.s3 else ():
-            folder, _, name = key.rpartition("/")
-            if folder != last:
-                last, found = folder, names.setdefault(folder, [])
-            found.append(name)
-        # One string per carrier: a snapshot costs 40 characters instead of a Python object.
-        # A slash can join the names: none contains one, whoever wrote the key.
-        return {
-            carrier: "/".join(found)
-            for folder, found in names.items()
-            if (carrier := layout.carrier_of_manifests(folder))
-            and any(map(layout.snapshots_of, found))
-        }
-
     @property
     def _looks_here(self) -> bool:
         return self._trusts_host and not self.storage.read_only
@@ -234,39 +219,27 @@ class Catalog:
         return self._trusts_host and not self._takes_unsigned
 
     def _remote(self, carrier: Carrier) -> list[SnapshotId]:
-        found = self._remote_names(carrier)
+        listed = self._listed(carrier)
+        found = listed.snapshots
         if self._takes_unsigned or not found:
             return found
-        foreign = self._foreign(carrier, found)
+        foreign = self._foreign(carrier, listed)
         if not foreign:
             return found
         self._say(f"{carrier}: {sentence_on(foreign)}; {ADOPT}")
         return [snapshot for snapshot in found if snapshot not in foreign]
 
-    def _remote_names(self, carrier: Carrier) -> list[SnapshotId]:
+    def _listed(self, carrier: Carrier) -> Listed:
         if self.s3 is None:
-            return []
+            return Listed()
         if self._everything is not None:
-            return layout.snapshots_of(self._everything.get(carrier, ""))
-        folder = f"{layout.manifest_folder(carrier)}/"
-        names = (key.removeprefix(folder) for key in self._manifest_keys(self.s3, folder))
-        return layout.snapshots_of("/".join(name for name in names if "/" not in name))
+            return self._everything.get(carrier, Listed())
+        return of_carrier(self.s3, carrier, etags=self._signatures is not None)
 
-    def _manifest_keys(self, store: Store, folder: str) -> Iterator[str]:
-        """Yield the keys in a folder; where signatures count, their ETags are noted."""
-        if self._signatures is None:
-            yield from store.all_names(folder)
-            return
-        for key, etag in store.all_etags(folder):
-            self._etags[key] = etag
-            yield key
-
-    def _foreign(self, carrier: Carrier, snapshots: Sequence[SnapshotId]) -> frozenset[SnapshotId]:
-        if self._signatures is None or not snapshots:
+    def _foreign(self, carrier: Carrier, listed: Listed) -> frozenset[SnapshotId]:
+        if self._signatures is None or not listed.names:
             return frozenset()
-        keys = {snapshot: layout.manifest_key(carrier, snapshot) for snapshot in snapshots}
-        etags = {snapshot: self._etags.get(key, "") for snapshot, key in keys.items()}
-        return self._signatures.foreign(self.bucket, carrier, etags)
+        return self._signatures.foreign(self.bucket, carrier, listed.etags)
 
     def _remote_manifest(self, carrier: Carrier, snapshot: SnapshotId) -> Manifest:
         cached = self._cache.read(carrier, snapshot) if self._trusts_cache else None

@@ -38,9 +38,9 @@ class Signatures:
         return None if keyring is None else cls(storage, keyring, cache)
 
     def foreign(
-        self, store: Store, carrier: Carrier, etags: Mapping[SnapshotId, str]
+        self, store: Store, carrier: Carrier, etags: Mapping[str, str]
     ) -> frozenset[SnapshotId]:
-        """Return the snapshots whose manifests no key of ours signed. etags: of the manifests."""
+        """Return the snapshots whose manifests no key of ours signed. etags: by their names."""
         if carrier not in self._foreign:
             self._foreign[carrier] = self._told_apart(store, carrier, etags)
         return self._foreign[carrier]
@@ -74,19 +74,21 @@ class Signatures:
         self.cache.forget(manifest.carrier, manifest.snapshot)
 
     def _told_apart(
-        self, store: Store, carrier: Carrier, etags: Mapping[SnapshotId, str]
+        self, store: Store, carrier: Carrier, etags: Mapping[str, str]
     ) -> frozenset[SnapshotId]:
         memory, subject = SignedMemory(self.storage, self.keyring), layout.path(carrier)
         before = memory.read(subject)
+        if before == etags:
+            return frozenset()
+        snapshots = {name: found for name in etags for found in layout.snapshots_of(name)}
         genuine = {
-            snapshot: etag
-            for snapshot, etag in etags.items()
-            if before.get(str(snapshot)) == etag or self._read(store, carrier, snapshot)
+            name: etags[name]
+            for name, snapshot in snapshots.items()
+            if before.get(name) == etags[name] or self._read(store, carrier, snapshot)
         }
-        known = {str(snapshot): etag for snapshot, etag in genuine.items()}
-        if known != before:
-            memory.write(subject, known)
-        return frozenset(etags.keys() - genuine.keys())
+        if genuine != before:
+            memory.write(subject, genuine)
+        return frozenset(found for name, found in snapshots.items() if name not in genuine)
 
     def _read(self, store: Store, carrier: Carrier, snapshot: SnapshotId) -> bool:
         """Return whether the manifest in S3 is genuine; then it is the one in the cache."""
