@@ -15,6 +15,8 @@ from tests.pipeline.test_clickhouse import hits, mixed, words
 from tests.pipeline.test_failures import started
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.errors import Exit
+from three_backup.host.machine import Host as Machine
+from three_backup.s3.ownership import claim
 from three_backup.s3.store import Store
 from three_backup.s3.volumes import PART_SIZE
 
@@ -126,6 +128,24 @@ def test_copies_go_as_the_retention_of_their_store_says(shop: Host, vault: str) 
     shop.good(f"tb-restore --store vault {shop.table('orders')}")
     assert shop.rows("select count(*) from orders") == [(5,)]
     assert "removed" not in shop.good(COPY.replace("--to", "--rotate --to")).records[0]["copied"]
+
+
+def test_another_host_copies_so_that_this_one_has_no_keys_of_the_copies(
+    shop: Host, vault: str
+) -> None:
+    """The keys of the first store that it has can only read, as those of an auditor."""
+    claim(store(shop), Machine("the host that is backed up"), adopt=True)
+    before = keys(store(shop))
+    shop.local_dir = shop.folder / "elsewhere"
+    with_vault(shop, vault, local_dir=shop.local_dir)
+    (copied,) = shop.good(COPY).records
+    assert len(copied["copied"]["snapshots"]) == 2
+    shop.good(COPY.replace("--to", "--rotate --to"))
+    assert keys(store(shop)) == before
+    assert b"the host that is" in store(shop).read("owner.json")
+    emptied(store(shop))
+    (proved,) = shop.good("tb-verify --json --store vault '*'").records
+    assert proved["drilled"]["rows"] == 4
 
 
 def test_clickhouse_restores_a_chain_from_the_copies_alone(
