@@ -46,6 +46,7 @@ _RARE = (
     "tests/pipeline/test_hollow",
     "tests/pipeline/test_keep",
     "tests/pipeline/test_locked",
+    "tests/pipeline/test_mended",
     "tests/pipeline/test_moments",
     "tests/pipeline/test_nothing_matches",
     "tests/pipeline/test_odd_names",

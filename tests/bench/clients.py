@@ -15,7 +15,8 @@ from typing import Any
 
 from three_backup import command
 from three_backup.host.garbage import collect_less_often
-from three_backup.model.hashed_stream import PIECE, Hashed, StreamIndex, checked
+from three_backup.model.checked_file import checked_file
+from three_backup.model.hashed_stream import PIECE, Hashed, StreamIndex
 from three_backup.model.storage import Storage
 from three_backup.s3.download import read_range
 from three_backup.s3.reader import Known, Readable, nothing_known
@@ -51,7 +52,7 @@ def _ours_download(endpoint: str, file: Path | None) -> None:
     index = index_of(file)
     where = partial(read_range, _store(endpoint), KEY, index.size, index.size)
     with Path("/dev/null").open("wb") as output:
-        for piece in checked(index, where, KEY):
+        for piece in checked_file(index.pieces, where, KEY):
             output.write(piece)
 
 

@@ -1,6 +1,7 @@
 """A restore names what its target lacks or forbids before it receives anything."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tests.lab.lab import Lab
 from tests.lxd import inside
 from tests.pipeline.conftest import Host
 from tests.postgres.taking import EVERYWHERE
+from three_backup.model.hashed_stream import HashedRange
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.sources.jobs import RestoreJob, Wanted
@@ -158,7 +160,9 @@ class Stored:
     def read(self, name: str) -> bytes:
         raise AssertionError(name)
 
-    def read_range(self, name: str, offset: int, length: int) -> bytes:
+    def read_range(
+        self, name: str, offset: int, length: int, pieces: Sequence[HashedRange] = ()
+    ) -> bytes:
         raise AssertionError(name)
 
     def place(self, name: str) -> str:

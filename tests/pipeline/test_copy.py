@@ -168,6 +168,21 @@ def test_clickhouse_restores_a_chain_from_the_copies_alone(
     assert clickhouse.rows(f"SELECT count() FROM {visits}.words") == [(rows[0][0],)]
 
 
+def test_what_clickhouse_lacks_is_told_with_the_store_that_has_a_copy(
+    mixed: Host, clickhouse: ClickhouseServer, vault: str
+) -> None:
+    with_vault(mixed, vault, copy_to="vault")
+    mixed.good(f"tb-discover -s {hits(mixed)} | tb-snapshot --base")
+    mixed.good(COPY)
+    first = store(mixed)
+    (largest, *_) = sorted(first.all_keys("data/"), key=lambda found: -found.size)
+    first.delete([largest.key])
+    failed = mixed.sh(f"tb-restore --overwrite {hits(mixed)}")
+    assert failed.status == 1
+    assert "restore the copy: tb-restore --store vault" in failed.stderr
+    mixed.good(f"tb-restore --overwrite --store vault {hits(mixed)}")
+
+
 def test_what_is_damaged_is_not_copied_and_the_rest_is(shop: Host, vault: str) -> None:
     base, increment = snapshots(shop)
     (pack,) = (key for key in keys(store(shop), "data/") if f"/{increment}/core.pack" in key)

@@ -147,11 +147,11 @@ def test_damage_of_data_index_and_manifest_is_found_and_named(proving: Host) -> 
             assert found.status == 1
             assert list(errors(found)) == [orders]
             assert f"{orders}: " in found.stderr
-            assert "s3.pack: the frame at byte" in found.stderr
+            assert "s3.pack is damaged in S3 between byte" in found.stderr
         with damaged(s3, newest, 99):
             found = proving.sh(f"tb-verify {how} {both}")
             assert (found.status, list(errors(found))) == (1, [orders, others])
-            assert "index.zst is damaged" in found.stderr
+            assert "index.zst is damaged in S3" in found.stderr
         for key in (manifest, last):
             with damaged(s3, key, len(s3.read(key)) // 2):
                 found = proving.sh(f"tb-verify {how} {both}")

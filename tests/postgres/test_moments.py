@@ -12,6 +12,9 @@ from three_backup.demo.seaweed import SeaweedServer
 from three_backup.errors import BackupError
 from three_backup.model.moment import Moment
 from three_backup.model.objects import ObjectId
+from three_backup.s3.mended import Mended
+from three_backup.s3.spares import Spares
+from three_backup.s3.store import Store
 from three_backup.sources.base import Restored
 from three_backup.sources.jobs import Wanted, WholeJob
 from three_backup.sources.postgres.source import PostgresSource
@@ -256,6 +259,32 @@ def test_a_damaged_piece_ends_the_restore_with_its_name(eventful: Past) -> None:
         assert list(eventful.work.iterdir()) == []
     finally:
         archive.put(piece, content)
+
+
+def test_wal_that_is_damaged_or_gone_comes_from_a_further_store(eventful: Past) -> None:
+    first = eventful.store
+    copied = Store(replace(first.storage, prefix="copies", store="vault"))
+    bodies = {key: first.read(key) for key in first.all_names("wal/")}
+    for key, body in bodies.items():
+        copied.write(key, body)
+    *gone, damaged = sorted(key for key in bodies if key.endswith(".zst"))
+    first.write(damaged, bodies[damaged][:-7] + bytes(7))
+    first.delete([*gone, *(key for key in bodies if key.endswith("reached.json"))])
+    said: list[str] = []
+    first.spares = Spares([copied], Mended(said.append))
+    try:
+        moment = Moment(time=eventful.moments["unlogged"])
+        restored(eventful, moment, ORDERS, table("past", "orders"))
+        held = eventful.held["unlogged", ORDERS]
+        assert contents(eventful.server, table("past", "orders")) == held
+        assert sum(first.spares.mended.bytes.values()) > 1 << 20
+        (sentence,) = said  # of all pieces
+        assert "what is wanted of it comes from store vault" in sentence
+    finally:
+        first.spares = Spares()
+        for key, body in bodies.items():
+            first.write(key, body)
+        eventful.execute("DROP DATABASE IF EXISTS past WITH (FORCE)", database="postgres")
 
 
 def test_a_database_that_was_copied_as_files_has_the_rows_of_its_template(

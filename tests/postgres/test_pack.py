@@ -3,7 +3,7 @@
 import os
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,8 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from three_backup.catalog.one_range import Copy, OneRange
 from three_backup.errors import BackupError
+from three_backup.model.hashed_stream import HashedRange
 from three_backup.model.snapshots import Manifest
+from three_backup.s3.mended import Mended
 from three_backup.sources.postgres.chain.reading import batches, read_ahead, sizes
 from three_backup.sources.postgres.index import File, Form, Group, Tier
 from three_backup.sources.postgres.pack import (
@@ -42,9 +45,16 @@ class _Folder:
     def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
 
-    def read_range(self, name: str, offset: int, length: int) -> bytes:
+    def read_range(
+        self, name: str, offset: int, length: int, pieces: Sequence[HashedRange] = ()
+    ) -> bytes:
         self.reads.append((name, offset, length))
-        return (self.path / name).read_bytes()[offset : offset + length]
+        body = (self.path / name).read_bytes()
+        wanted = OneRange(name, offset, length, pieces, Mended())
+        found = wanted.read(Copy(None, lambda offset, length: body[offset : offset + length]))
+        if found is None:
+            raise wanted.failure()
+        return bytes(found)
 
     def place(self, name: str) -> str:
         return "local"

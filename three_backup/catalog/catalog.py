@@ -7,6 +7,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from three_backup.catalog.cache import ManifestCache
+from three_backup.catalog.elsewhere import has_a_copy, in_its_place, remedied, store_with
 from three_backup.catalog.files import Files
 from three_backup.catalog.folders import LocalStore
 from three_backup.catalog.holds import Holds
@@ -15,14 +16,17 @@ from three_backup.catalog.listed_manifests import Listed, everything, of_carrier
 from three_backup.catalog.locks import Locks
 from three_backup.catalog.manifest_form import ManifestForm
 from three_backup.catalog.signatures import ADOPT, Signatures, sentence_on
-from three_backup.errors import BackupError, ConfigurationError, ManifestError, s3_is_away
+from three_backup.catalog.spare import Spare
+from three_backup.errors import BackupError, ConfigurationError, s3_is_away
 from three_backup.host.machine import this_host
 from three_backup.model import layout
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId, Stored, chain
 from three_backup.model.storage import Storage
+from three_backup.s3.mended import Mended
 from three_backup.s3.ownership import claim
 from three_backup.s3.patience import Say
+from three_backup.s3.spares import Spares
 from three_backup.s3.store import Store
 
 _time = attrgetter("time")
@@ -35,17 +39,21 @@ class Catalog:
         self,
         storage: Storage,
         say: Say = lambda _: None,
+        beside: "Sequence[Catalog]" = (),
         *,
         adopt: bool = False,
         unsigned: bool = False,
     ) -> None:
-        """say: called with a sentence when S3 keeps us waiting. adopt: see `claim`. unsigned: take
-        snapshots that our keys did not sign for ours.
+        """say: called with a sentence when S3 keeps us waiting. beside: of copies, which stand in
+        for what is missing or damaged. adopt: see `claim`. unsigned: take snapshots that our keys
+        did not sign for ours.
         """
         self.storage = storage
         self._say = say
         self._adopt = adopt
         self.local = LocalStore(storage.snapshots_dir)
+        self.beside = beside
+        self.mended = Mended(say)
         self.hollow = HollowMemory(storage)
         self.holds = Holds(lambda: self.s3)
         self.locks = Locks(storage, lambda: self.s3)
@@ -66,7 +74,9 @@ class Catalog:
         read_as = (
             replace(self.storage, manifest_key=None) if self._takes_unsigned else self.storage
         )
-        return Store(read_as, self._say)
+        store = Store(read_as, self._say)
+        store.spares = Spares([other.bucket for other in self.beside], self.mended)
+        return store
 
     @property
     def bucket(self) -> Store:
@@ -169,8 +179,8 @@ class Catalog:
     def files(self, carrier: Carrier, stored: Stored) -> Files:
         remote = self._remote_manifest(carrier, stored.id) if stored.s3 else None
         local = self.local.manifest(carrier, stored.id) if stored.local else None
-        directory = self.local.directory(carrier, stored.id)
-        return Files(local, directory, remote, self.s3)
+        directory, spares = self.local.directory(carrier, stored.id), map(Spare, self.beside)
+        return Files(local, directory, remote, self.s3, list(spares), self.mended)
 
     def lost(self, carrier: Carrier, snapshots: Sequence[Stored], last: SnapshotId) -> str | None:
         """Name a never-uploaded file that last needs and this host has lost, in a sentence.
@@ -226,7 +236,9 @@ class Catalog:
         foreign = self._foreign(carrier, listed)
         if not foreign:
             return found
-        self._say(f"{carrier}: {sentence_on(foreign)}; {ADOPT}")
+        newest = max(foreign, key=_time)
+        store = store_with(self.beside, carrier, newest)
+        self._say(f"{carrier}: {sentence_on(foreign)}; {has_a_copy(store) if store else ADOPT}")
         return [snapshot for snapshot in found if snapshot not in foreign]
 
     def _listed(self, carrier: Carrier) -> Listed:
@@ -246,16 +258,11 @@ class Catalog:
         if cached is not None:
             return cached
         key = layout.manifest_key(carrier, snapshot)
-        body = self.bucket.read(key)
-        if self._signatures is not None and not self._takes_unsigned:
-            self._signatures.check(key, body)
-        manifest = self._form.manifest(body, key)
-        if manifest.carrier != carrier or manifest.snapshot != snapshot:
-            raise ManifestError(
-                "manifest.misplaced",
-                f"{key}: this is the manifest of {manifest.carrier} {manifest.snapshot}",
-                "restore another snapshot, and find out who writes to the bucket",
-            )
+        with remedied(self.beside, carrier, snapshot):
+            body = self.bucket.read(key)
+            if self._signatures is not None and not self._takes_unsigned:
+                self._signatures.check(key, body)
+            manifest = in_its_place(self._form.manifest(body, key), key, carrier, snapshot)
         if not self._takes_unsigned:  # what is cached passes for genuine
             self._cache.keep(carrier, snapshot, body)
         return manifest

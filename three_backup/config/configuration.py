@@ -77,9 +77,10 @@ class Configuration:
         return RunSettings(local_dir, **wanted)
 
     @property
-    def copies_some(self) -> bool:
-        """Whether some objects are copied into a further store."""
-        return any(rule.value("copy_to") for rule in self.rules)
+    def copied_to(self) -> list[str]:
+        """The further stores into which runs copy something; none twice."""
+        named = (rule.value("copy_to") for rule in self.rules)
+        return list(dict.fromkeys(name for name in named if name))
 
     def copies(self, store: str, of: Storage) -> Storage:
         """Return where a further store keeps copies of a storage. Raises ConfigurationError."""

@@ -33,6 +33,14 @@ class HashedPiece(NamedTuple):
     sha256: str  # in hex
 
 
+class HashedRange(NamedTuple):
+    """A range of a file."""
+
+    offset: int
+    size: int  # bytes
+    sha256: str  # in hex
+
+
 @dataclass(frozen=True, slots=True)
 class StreamIndex:
     """The hashes of the pieces of a stream."""
@@ -46,6 +54,11 @@ class StreamIndex:
         ends = range(0, self.size, self.piece)
         sizes = (min(self.piece, self.size - offset) for offset in ends)
         return list(map(HashedPiece, sizes, self.sha256))
+
+    def piece_at(self, offset: int) -> HashedRange:
+        """Return the piece that begins there."""
+        size = min(self.piece, self.size - offset)
+        return HashedRange(offset, size, self.sha256[offset // self.piece])
 
     def to_json(self) -> bytes:
         fields = {"v": _VERSION, "size": self.size, "piece": self.piece, "sha256": self.sha256}
@@ -113,21 +126,6 @@ class Hashed(RawIOBase):
     def _close_piece(self) -> None:
         self._digests.append(self._digest.hexdigest())
         self._digest = hashlib.sha256()
-
-
-def checked(index: StreamIndex, read_range: ReadRange, where: str) -> Iterator[bytes]:
-    """Yield the pieces of the stream, each after its hash was compared.
-
-    Raises BackupError for a damaged piece. where: names the stream in the error.
-    """
-    for number, piece in enumerate(read_ahead(index.size, index.piece, read_range)):
-        if hashlib.sha256(piece).hexdigest() != index.sha256[number]:
-            raise BackupError(
-                "snapshot.damaged",
-                f"{where}: the piece at byte {number * index.piece} is damaged",
-                "restore another snapshot with --snapshot; tb-list --snapshots names them",
-            )
-        yield piece
 
 
 def read_ahead(size: int, piece: int, read_range: ReadRange) -> Iterator[bytes]:

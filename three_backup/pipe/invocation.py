@@ -4,7 +4,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from three_backup.model.records import Record, malformed_line
 from three_backup.model.schedule import host_zone
 from three_backup.model.storage import Storage
 from three_backup.pipe.arguments import prefix_to_read, when
+from three_backup.pipe.beside import beside
 from three_backup.pipe.failures import translated
 from three_backup.pipe.origin import check_origin
 from three_backup.pipe.repeated import Repeated
@@ -109,17 +110,19 @@ class Invocation:
             storage = replace(self.configuration.copies(self.store, storage), asked=True)
         if self.s3_prefix is not None:
             storage = storage.of_another_host(self.s3_prefix)
-        return self._catalog(storage)
+        others = beside(self.configuration, self.arguments, storage, restores=self._restores)
+        return self._catalog(storage, map(self._catalog, others))
 
     def copies(self, store: str, storage: Storage) -> Catalog:
         """Return the catalog of the copies of a storage in a further store, to write to it."""
         return self._catalog(self.configuration.copies(store, storage))
 
-    def _catalog(self, storage: Storage) -> Catalog:
+    def _catalog(self, storage: Storage, beside: Iterable[Catalog] = ()) -> Catalog:
         if storage not in self._catalogs:
-            given = self.arguments.get
+            given, others = self.arguments.get, list(beside)
             adopt, unsigned = bool(given("--adopt")), bool(given("--unsigned") or given("--sign"))
-            self._catalogs[storage] = Catalog(storage, self.say, adopt=adopt, unsigned=unsigned)
+            catalog = Catalog(storage, self.say, others, adopt=adopt, unsigned=unsigned)
+            self._catalogs[storage] = catalog
         return self._catalogs[storage]
 
     @property
@@ -138,8 +141,7 @@ class Invocation:
     @property
     def catalogs(self) -> list[Catalog]:
         """The catalogs of every storage that the configuration names."""
-        found = (self.catalog(storage) for storage in self.configuration.storages())
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(map(self.catalog, self.configuration.storages())))
 
     @property
     def is_piped(self) -> bool:

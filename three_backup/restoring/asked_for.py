@@ -19,7 +19,9 @@ def reachable(invocation: Invocation, catalog: Catalog) -> Catalog:
         return catalog
     except BackupError as error:
         local = catalog.without_s3(error)
-        invocation.say(f"{error}; only what lies on this host can be restored meanwhile")
+        others = [f"--store {other.storage.store} reads the copies" for other in catalog.beside]
+        meanwhile = "only what lies on this host can be restored meanwhile"
+        invocation.say("; ".join((str(error), meanwhile, *others)))
         return local
 
 

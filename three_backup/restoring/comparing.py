@@ -1,8 +1,9 @@
 """Has the sources compare objects at two moments, once for all that the same moments answer."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from three_backup.errors import BackupError
 from three_backup.keeping import keeping_of
@@ -72,7 +73,7 @@ class Comparisons:
     @contextmanager
     def _at_hand(self, party: Sequence[Pair]) -> Iterator["AtHand"]:
         """Have a party ready. The bar is gone before anything of it is told."""
-        source = _comparer(party[0])
+        source, mended = _comparer(party[0]), party[0].earlier.snapshot.catalog.mended.counted()
         with ExitStack() as stack:
             for pair in (party[0].earlier, party[0].later):
                 if pair is not None:
@@ -83,7 +84,7 @@ class Comparisons:
                 later = _job(self.later, held, transfer) if self.later and held else None
                 job = CompareJob(earlier, later, self.invocation.say, self.repairs)
                 comparing = stack.enter_context(source.compare(job))
-            yield AtHand(comparing, transfer.moved)
+            yield AtHand(comparing, transfer.moved, mended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class AtHand:
 
     comparing: Comparing
     bytes_read: int  # of all its snapshots, by this host
+    mended: Callable[[], Mapping[str, Any]]  # of all its snapshots, see Mended.counted
 
 
 def _comparer(pair: Pair) -> LookedInto:

@@ -5,6 +5,7 @@ On a new host this is the first thing to go wrong: its prefix is not that of the
 
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 
 from three_backup.catalog.catalog import Catalog
@@ -63,6 +64,11 @@ class Whereabouts:
 
 
 def _hint(catalogs: Sequence[Catalog]) -> str:
+    for other in (other for catalog in catalogs for other in catalog.beside):
+        with suppress(BackupError):
+            if any(other.carriers(source.type) for source in SOURCES):
+                store = other.storage.store
+                return f"copies lie in store {store}: --store {store} reads them"
     stores = [catalog.s3 for catalog in catalogs if catalog.s3 is not None]
     if not stores:
         return (

@@ -83,13 +83,15 @@ class Rounds:
         """Restore the objects of one snapshot together, and yield their outcomes."""
         left = {request.wanted: request for request in party}
         snapshot, started = party[0].held.snapshot, time.monotonic()
+        mended = snapshot.catalog.mended.counted()
         try:
             with translated(), self._undisturbed(snapshot):
                 job = self.jobs.of(party, turn, overlaps=self._overlaps(party))
                 for wanted, outcome in self._acted(snapshot.catalog, job):
                     if isinstance(outcome, Restored):
                         seconds = round(time.monotonic() - started - turn.waited, 3)
-                        outcome = replace(outcome, facts={"seconds": seconds, **outcome.facts})
+                        facts = {"seconds": seconds, **mended(), **outcome.facts}
+                        outcome = replace(outcome, facts=facts)
                     elif isinstance(outcome, Planned):
                         links = [str(files.manifest.snapshot) for files in job.chain]
                         outcome = replace(outcome, facts={"chain": links, **outcome.facts})

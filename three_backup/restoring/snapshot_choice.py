@@ -7,6 +7,7 @@ from functools import partial
 from typing import Self
 
 from three_backup.catalog.catalog import Catalog
+from three_backup.catalog.elsewhere import has_a_copy, store_with
 from three_backup.catalog.files import Files
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.deciding.discovery import missing_of
@@ -57,7 +58,8 @@ class Choice:
         except BrokenChainError as error:
             if snapshot.catalog.partial:
                 raise
-            hint = self._instead(snapshot, objects)
+            store = store_with(snapshot.catalog.beside, snapshot.carrier, snapshot.id)
+            hint = has_a_copy(store) if store else self._instead(snapshot, objects)
             raise BrokenChainError(error.code, error.message, hint) from error
 
     def too_early(self, what: str, oldest: Iterable[Snapshot]) -> NothingFoundError | None:

@@ -8,6 +8,7 @@ from itertools import islice
 
 from three_backup.catalog.carriers import record_of
 from three_backup.catalog.catalog import Catalog
+from three_backup.catalog.elsewhere import has_a_copy
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.errors import BackupError
 from three_backup.keeping import keeping_of
@@ -90,6 +91,7 @@ class Finder:
         self._whereabouts = Whereabouts(catalogs)
         self._listed: dict[str, dict[str, list[_CarrierIn]]] = {}
         self._objects: dict[tuple[str, SnapshotId], dict[ObjectId, CarriedObject]] = {}
+        self._others: dict[Catalog, Finder] = {}  # of copies
 
     def one(self, object_id: ObjectId) -> Held:
         """Return the object in the last allowed snapshot that holds it.
@@ -194,10 +196,22 @@ class Finder:
         if early := self._too_early(pattern):
             return early
         partial = any(catalog.partial for catalog in self._catalogs)
+        if store := self._elsewhere(pattern):
+            hint = has_a_copy(store)
         meant = "on this host, while S3 cannot be read," if partial else "that may be restored"
         return self._whereabouts.not_found(
             "restore.not_found", f"{pattern}: no snapshot {meant} holds it", hint
         )
+
+    def _elsewhere(self, pattern: str) -> str | None:
+        """Return the name of a further store with a snapshot that may be restored instead."""
+        beside = (other for catalog in self._catalogs for other in catalog.beside)
+        for catalog in dict.fromkeys(beside):
+            finder = self._others.setdefault(catalog, Finder([catalog], self._choice))
+            with suppress(BackupError):
+                if any(isinstance(found, Held) for found in finder.all(pattern)):
+                    return catalog.storage.store
+        return None
 
     def _too_early(self, pattern: str) -> BackupError | None:
         if self._choice.at is None:

@@ -198,12 +198,13 @@ def _restored(
                 look = request.moments.revive(server.snapshot, server.landing)
                 fields["moment"] = server.source.reach(look)
             return record.with_fields(would_restore={**fields, "chain": links})
+        mended = server.snapshot.catalog.mended.counted()
         restored = server.source.restore_whole(job)
     for note in (*server.notes, *restored.notes):
         invocation.say(f"{directory}: {note}")
     seconds = round(time.monotonic() - started, 3)
     fields = _fields(server, directory, restored)
-    return record.with_fields(restored={**fields, "seconds": seconds})
+    return record.with_fields(restored={**fields, **mended(), "seconds": seconds})
 
 
 def _fields(server: _Server, directory: Path, restored: Restored | Planned) -> dict[str, Any]:

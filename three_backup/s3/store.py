@@ -23,6 +23,7 @@ from three_backup.s3.failures import (
 from three_backup.s3.listing import ListedKey
 from three_backup.s3.patience import Say
 from three_backup.s3.seal import Proof
+from three_backup.s3.spares import Spares
 
 OWNER = "owner.json"
 """The key that names the host which writes below a prefix; see ownership."""
@@ -48,6 +49,7 @@ class Store:
         if not storage.bucket:
             raise ConfigurationError("s3.no_bucket", "no bucket is configured", "set s3_bucket")
         self.storage = storage
+        self.spares: Spares[Store] = Spares()  # of what lies here, where that is damaged
         self.requests = 0  # HTTP requests so far, repeated ones included
         self._say = say
         self._counting = Lock()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from three_backup.config.settings import Settings
+from three_backup.model.hashed_stream import HashedRange
 from three_backup.model.moment import Moment
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId
@@ -21,7 +22,7 @@ Say = Callable[[str], None]
 
 
 class SnapshotFiles(Protocol):
-    """The files of one stored snapshot, from this host or from S3, whichever has them."""
+    """The files of one stored snapshot, from this host or from S3, whichever has them whole."""
 
     @property
     def manifest(self) -> Manifest: ...
@@ -29,10 +30,13 @@ class SnapshotFiles(Protocol):
     def read(self, name: str) -> bytes:
         """Return a small file whole, its sha256 checked against the manifest."""
 
-    def read_range(self, name: str, offset: int, length: int) -> bytes:
-        """Return exactly length bytes, unchecked: the caller knows the hash of the piece.
+    def read_range(
+        self, name: str, offset: int, length: int, pieces: Sequence[HashedRange] = ()
+    ) -> bytes:
+        """Return exactly length bytes, in which each piece has its hash; the rest is unchecked.
 
-        Raises BackupError where the file is not stored here, is too short or cannot be reached.
+        What one copy lacks or has damaged comes from another. Raises BackupError where no copy
+        has it whole or can be reached.
         """
 
     def place(self, name: str) -> str:

@@ -137,7 +137,7 @@ class _Compared:
             compared.append(pair)
             told = _told(pair, self.args, difference)
             told["seconds"] = round(time.monotonic() - began, 3)
-            told["bytes_read"] = at_hand.bytes_read
+            told |= {"bytes_read": at_hand.bytes_read, **at_hand.mended()}
             yield pair.record.with_fields(difference=told), None
         if self.args.sql:
             self._print_repair(comparing, party, compared)

@@ -97,7 +97,7 @@ def main() -> int:
 def run(invocation: Invocation, places: Places = _PLACES) -> Exit:
     """Run the stages. places: where the run is traced, besides log_file."""
     settings = invocation.configuration.run
-    names = _STAGES if invocation.configuration.copies_some else _STAGES[:-1]
+    names = _STAGES if invocation.configuration.copied_to else _STAGES[:-1]
     args = Args.of(invocation.arguments)
     if not args.dry_run:
         places = replace(places, file=settings.log_file)

@@ -214,9 +214,10 @@ def _drilled(
         )
         restorer = keeping_of(source_type).restorer(catalog)
         prove = restorer.read_through if args.read_only else restorer.drill
+        mended = catalog.mended.counted()
         for object_id, outcome in prove(job):
             if isinstance(outcome, Restored):
-                moved = {"bytes_moved": progress.moved}
+                moved = {"bytes_moved": progress.moved, **mended()}
                 outcome = replace(outcome, facts={**outcome.facts, **moved})
             yield object_id, outcome
 

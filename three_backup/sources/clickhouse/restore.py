@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from uuid import uuid4
 
 from three_backup.errors import BackupError
+from three_backup.model import layout
 from three_backup.s3.store import Store
 from three_backup.sources.base import LackingError, Restored
 from three_backup.sources.clickhouse import chain, operation, sql
@@ -35,6 +36,11 @@ _EARLIER = (
 _UNCHECKED = "it was not checked: what is damaged shows only when it is read; CHECK TABLE {} tells"
 _EXCHANGING = ("Atomic", "Replicated", "Shared")
 """Engines of databases that can exchange two tables atomically."""
+_LOST = frozenset(
+    f"clickhouse.{word}"
+    for word in ("damaged", "incomplete", "no_base", "other_base", "s3_failed", "s3_unreachable")
+)
+"""Codes of what goes wrong where keys are missing or damaged."""
 
 
 def restore(
@@ -44,12 +50,28 @@ def restore(
         try:
             yield wanted, _restore(prepare(job, store, wanted, known))
         except BackupError as error:
-            yield wanted, _lacking(error) if error.code == "clickhouse.no_table" else error
+            lacking = error.code == "clickhouse.no_table"
+            yield wanted, _lacking(error) if lacking else _hinted(job, store, error)
 
 
 def _lacking(error: BackupError) -> BackupError:
     """Return the error of a view or dictionary whose table is not there, yet or any more."""
     return LackingError(error.code, error.message, error.hint)
+
+
+def _hinted(job: RestoreJob, store: Store, error: BackupError) -> BackupError:
+    """Return the error; where something is missing in S3, with the store that has a copy.
+
+    The server reads from one store alone, so that nothing is put together out of two.
+    """
+    manifest = job.chain[-1].manifest
+    key = layout.manifest_key(manifest.carrier, manifest.snapshot)
+    for spare in store.spares.stores if error.code in _LOST else ():
+        with suppress(BackupError):
+            if spare.size(key) is not None:
+                hint = f"restore the copy: tb-restore --store {spare.storage.store}"
+                return type(error)(error.code, error.message, hint)
+    return error
 
 
 def _restore(work: Task) -> Restored:

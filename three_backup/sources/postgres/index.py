@@ -8,6 +8,7 @@ their own, so that a table is fetched by ranged reads of its frames alone.
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from three_backup.model.hashed_stream import HashedRange
 from three_backup.model.objects import ObjectId
 
 INDEX = "index.zst"
@@ -47,6 +48,11 @@ class Frame:
     stored: int  # size in the pack
     raw: int  # size after decompression
     sha256: bytes  # of the stored bytes
+
+    @property
+    def in_pack(self) -> HashedRange:
+        """The range of the pack in which it lies."""
+        return HashedRange(self.offset, self.stored, self.sha256.hex())
 
 
 @dataclass(frozen=True, slots=True)

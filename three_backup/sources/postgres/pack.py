@@ -1,10 +1,8 @@
 """Read packs: files of independent zstd frames, written in one pass and read by ranges.
 
-A frame's sha256 is checked before it is decompressed, and it has to decompress to exactly the
-size that the index says.
+A frame is read with its sha256, and has to decompress to exactly the size that the index says.
 """
 
-import hashlib
 import threading
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,6 +10,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from three_backup.errors import BackupError, UnreachableError
+from three_backup.model.checked_file import DamagedError
 from three_backup.sources.jobs import SnapshotFiles
 from three_backup.sources.postgres.index import File, Frame, Group
 
@@ -87,18 +86,23 @@ def runs(needs: Iterable[Need], most_raw: int | None = None) -> Iterator[list[Ne
 
 def length_of_run(run: Sequence[Need]) -> int:
     """Return the bytes of the pack from the run's first frame to the end of its last."""
-    return run[-1].frame.offset + run[-1].frame.stored - run[0].frame.offset
+    return _length([need.frame for need in run])
+
+
+def read_frames(files: SnapshotFiles, pack: str, frames: Sequence[Frame]) -> list[memoryview]:
+    """Return what is stored of neighbouring frames, by one read; each has its sha256."""
+    start, ranges = frames[0].offset, [frame.in_pack for frame in frames]
+    stored = memoryview(files.read_range(pack, start, _length(frames), ranges))
+    return [stored[one.offset - start :][: one.size] for one in ranges]
 
 
 def decompress_frame(pack: str, frame: Frame, stored: memoryview) -> bytes:
-    """Check the frame's sha256, and return what it holds. Threads may do so in parallel.
+    """Return what a frame holds that has its sha256. Threads may do so in parallel.
 
-    Raises BackupError if it is damaged.
+    Raises BackupError if that is not what the index says.
     """
     import zstandard
 
-    if hashlib.sha256(stored).digest() != frame.sha256:
-        raise _damaged(pack, frame, "its sha256 is another")
     if not hasattr(_own, "zstd"):
         _own.zstd = zstandard.ZstdDecompressor()
     try:
@@ -179,27 +183,31 @@ def _joins(run: Sequence[Need], frame: Frame) -> bool:
     )
 
 
+def _length(frames: Sequence[Frame]) -> int:
+    return frames[-1].offset + frames[-1].stored - frames[0].offset
+
+
 def _damaged_in(
     files: SnapshotFiles, pack: str, run: Sequence[tuple[int, Frame]]
 ) -> Iterator[tuple[int, BackupError]]:
     """Yield the bad frames of a run, as the group's number and the error."""
-    start, last = run[0][1].offset, run[-1][1]
     try:
-        stored = memoryview(files.read_range(pack, start, last.offset + last.stored - start))
+        read_frames(files, pack, [frame for _, frame in run])
     except UnreachableError:
         raise
+    except DamagedError as error:
+        if len(run) == 1:
+            yield run[0][0], error
+            return
+        for alone in run:
+            yield from _damaged_in(files, pack, [alone])
     except BackupError as error:
         yield from ((number, error) for number, _ in run)
-        return
-    for number, frame in run:
-        within = frame.offset - start
-        if hashlib.sha256(stored[within : within + frame.stored]).digest() != frame.sha256:
-            yield number, _damaged(pack, frame, "its sha256 is another")
 
 
 def _damaged(pack: str, frame: Frame, reason: str) -> BackupError:
     return BackupError(
         "postgres.pack_damaged",
         f"{pack}: the frame at byte {frame.offset} is damaged ({reason})",
-        "restore another snapshot, or this one from its other copy",
+        "restore another snapshot; the next base replaces it",
     )

@@ -163,8 +163,12 @@ def read_stream(files: SnapshotFiles, stream: str, advance: Advance) -> Stored:
     where = f"{files.manifest.carrier}: snapshot {files.manifest.snapshot}"
     body = files.read(hashed_stream.index_of(stream))
     index = hashed_stream.StreamIndex.from_json(body, where)
-    checked = hashed_stream.checked(index, partial(files.read_range, stream), where)
-    return Stored(index.size, _advancing(checked, advance))
+
+    def read_range(offset: int, length: int) -> bytes:
+        return files.read_range(stream, offset, length, (index.piece_at(offset),))
+
+    pieces = hashed_stream.read_ahead(index.size, index.piece, read_range)
+    return Stored(index.size, _advancing(pieces, advance))
 
 
 def _advancing(stored: Iterator[bytes], advance: Advance) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock
 
 from three_backup.errors import BackupError
+from three_backup.model.hashed_stream import HashedRange
 from three_backup.model.snapshots import Manifest
 from three_backup.sources.jobs import Advance, SnapshotFiles
 from three_backup.sources.postgres import index_file
@@ -236,8 +237,10 @@ class Counted:
     def read(self, name: str) -> bytes:
         return self._count(self._files.read(name))
 
-    def read_range(self, name: str, offset: int, length: int) -> bytes:
-        return self._count(self._files.read_range(name, offset, length))
+    def read_range(
+        self, name: str, offset: int, length: int, pieces: Sequence[HashedRange] = ()
+    ) -> bytes:
+        return self._count(self._files.read_range(name, offset, length, pieces))
 
     def _count(self, content: bytes) -> bytes:
         with self._counting:

@@ -34,17 +34,15 @@ def read_through(job: DrillJob) -> Iterator[tuple[ObjectId, Restored | BackupErr
 
 def _damaged(files: SnapshotFiles) -> Iterator[tuple[ObjectId, BackupError]]:
     """Yield the objects that one snapshot cannot give back, each with the reason."""
-    snapshot = files.manifest.snapshot
     for stored in files.manifest.files:
         if stored.sha256 is not None:
             files.read(stored.name)
-    index = index_file.load(files.read(INDEX), str(snapshot))
+    index = index_file.load(files.read(INDEX), str(files.manifest.snapshot))
     owners = _owners(index)
     for number, error in damaged_groups(files, index.groups):
-        placed = BackupError(error.code, f"{snapshot}: {error.message}", error.hint)
         if index.groups[number].place is Tier.CORE or number not in owners:
-            raise placed
-        yield from ((object_id, placed) for object_id in owners[number])
+            raise error
+        yield from ((object_id, error) for object_id in owners[number])
 
 
 def _owners(index: Index) -> dict[int, set[ObjectId]]:

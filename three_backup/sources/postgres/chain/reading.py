@@ -13,6 +13,7 @@ from three_backup.sources.postgres.pack import (
     decompress_frame,
     length_of_run,
     needs_of,
+    read_frames,
     runs,
 )
 
@@ -82,12 +83,9 @@ def read_ahead(wanted: Iterable[Batch]) -> Iterator[list[Piece]]:
 
 
 def _fetched(batch: Batch) -> list[Piece]:
-    start = batch.run[0].frame.offset
-    stored = memoryview(batch.files.read_range(batch.pack, start, length_of_run(batch.run)))
+    frames = [need.frame for need in batch.run]
     pieces: list[Piece] = []
-    for need in batch.run:
-        within = need.frame.offset - start
-        body = stored[within : within + need.frame.stored]
+    for need, body in zip(batch.run, read_frames(batch.files, batch.pack, frames), strict=True):
         raw = memoryview(decompress_frame(batch.pack, need.frame, body))
         for part in need.slices:
             end = part.frame_offset + part.length

@@ -18,6 +18,7 @@ from three_backup.sources.postgres.replaying.feed import Wal
 from three_backup.sources.postgres.replaying.recovery import Replay, Stop
 from three_backup.sources.postgres.wal.archive import Contents, WalArchive
 from three_backup.sources.postgres.wal.assembly import Assembly
+from three_backup.sources.postgres.wal.beside import all_contents
 from three_backup.sources.postgres.wal.coverage import Stretch, stretches
 from three_backup.sources.postgres.wal.names import lsn, position
 from three_backup.sources.postgres.wal.span import Span, passed
@@ -57,7 +58,7 @@ class Start:
 
 def read_archived(store: Store, carrier: Carrier) -> Archived | None:
     """Read what is archived of a cluster; None where nothing is."""
-    contents = WalArchive(store, carrier).contents()
+    contents = all_contents(WalArchive(store, carrier))
     timeline = contents.newest_timeline
     if timeline is None:
         return None

@@ -35,7 +35,7 @@ from three_backup.sources.postgres.scratch.server import ScratchServer
 if TYPE_CHECKING:
     from three_backup.sources.postgres.connection import Connection
 
-DAMAGED = ("postgres.pack_damaged", "postgres.file_damaged")
+DAMAGED = ("postgres.pack_damaged", "postgres.file_damaged", "snapshot.damaged")
 
 Outcome = tuple[Wanted, Restored | BackupError]
 

@@ -5,10 +5,10 @@ when the archive is known to be complete: on an idle server no new piece would t
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from three_backup.errors import BackupError
 from three_backup.model import layout
@@ -18,6 +18,9 @@ from three_backup.model.signing import DOCUMENT, FRAMES, LINES, Form, Keyring
 from three_backup.s3.failures import MissingError
 from three_backup.s3.listing import ListedKey
 from three_backup.s3.store import Store
+from three_backup.s3.whole import first_whole
+from three_backup.sources.postgres.wal.contents import Contents as Contents
+from three_backup.sources.postgres.wal.contents import Reached as Reached
 from three_backup.sources.postgres.wal.names import (
     LARGEST_PIECE,
     Piece,
@@ -30,34 +33,9 @@ from three_backup.sources.postgres.wal.sealing import opened, sealed
 if TYPE_CHECKING:
     import zstandard
 
+_T = TypeVar("_T")
 _REACHED = "reached.json"
 _CLUSTERS = "postgres/cluster"
-
-
-@dataclass(frozen=True, slots=True)
-class Reached:
-    """How far the archive is known to be complete."""
-
-    timeline: int
-    lsn: int  # position
-    at: datetime  # by the server's clock: what was committed until then lies before lsn
-    segment_size: int  # bytes, of the cluster's segments
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """All that lies in an archive, but for the WAL itself."""
-
-    pieces: Sequence[Piece]  # sorted
-    histories: Mapping[int, bytes]  # the history files, by timeline
-    reached: Reached | None
-
-    @property
-    def newest_timeline(self) -> int | None:
-        """The timeline that the server is on, as far as the archive knows."""
-        noted = () if self.reached is None else (self.reached.timeline,)
-        ended = (piece.timeline for piece in self.pieces[-1:])
-        return max((*self.histories, *ended, *noted), default=None)
 
 
 class UnsignedError(BackupError):
@@ -128,6 +106,10 @@ class WalArchive:
 
     def read(self, piece: Piece) -> bytes:
         """Return the WAL of a piece, checked. Raises MissingError, or BackupError if damaged."""
+        return self._first_whole(lambda archive: archive.read_here(piece), len)
+
+    def read_here(self, piece: Piece) -> bytes:
+        """Return the WAL of a piece as read does, but never out of a spare of the store."""
         import zstandard
 
         key = self.key_of(piece)
@@ -153,7 +135,8 @@ class WalArchive:
 
     def history(self, timeline: int) -> bytes:
         """Return a history file. Raises MissingError."""
-        return LINES.plain(self._read(history_name(timeline), LINES))
+        name = history_name(timeline)
+        return LINES.plain(self._first_whole(lambda archive: archive._read(name, LINES), len))
 
     def put_history(self, timeline: int, content: bytes) -> None:
         self._write(history_name(timeline), content, LINES)
@@ -179,6 +162,9 @@ class WalArchive:
 
         What is not signed, where signatures count, is nobody's note: the next tb-wal writes it.
         """
+        return self._first_whole(lambda archive: archive._noted(), lambda _: 0)
+
+    def _noted(self) -> Reached | None:
         try:
             fields = json.loads(self._read(_REACHED, DOCUMENT))
         except (MissingError, UnsignedError):
@@ -206,6 +192,14 @@ class WalArchive:
             [self.key_of(piece) for piece in pieces]
             + [self.key_of_history(timeline) for timeline in histories]
         )
+
+    def _first_whole(self, read: Callable[["WalArchive"], _T], size: Callable[[_T], int]) -> _T:
+        """Read out of this archive, or out of that in the first spare that has it whole."""
+
+        def read_in(store: Store) -> _T:
+            return read(self if store is self.store else WalArchive(store, self.carrier))
+
+        return first_whole(self.store, self._folder, read_in, size)
 
     def _parsed(self, keys: Iterable[ListedKey]) -> list[Piece]:
         length = len(self._folder)
