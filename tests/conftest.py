@@ -41,6 +41,7 @@ _RARE = (
     "tests/clickhouse/test_restore",
     "tests/pipeline/test_cat",
     "tests/pipeline/test_copied_host",
+    "tests/pipeline/test_copies_watched",
     "tests/pipeline/test_copy",
     "tests/pipeline/test_diff",
     "tests/pipeline/test_hollow",

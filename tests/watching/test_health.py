@@ -36,8 +36,10 @@ def health(
     settings: Settings = MONTHLY,
     made: Made | None = None,
     patience: AgeLimits = PATIENCE,
+    **copied: datetime | None,
 ) -> Health:
-    return judge(snapshots, [settings], made, patience, Clock(NOW, UTC), Kept.FOLDERS)
+    clock = Clock(NOW, UTC)
+    return judge(snapshots, [settings], made, patience, clock, Kept.FOLDERS, copied=copied)
 
 
 def test_what_the_schedules_ask_for_is_all_right() -> None:
@@ -81,6 +83,32 @@ def test_a_snapshot_that_is_only_here_is_late_in_s3_unless_it_is_to_stay_here() 
     assert found.level is Level.CRITICAL
     assert found.troubles[0].startswith("the newest upload is 22d old")
     assert health(BASE, waiting, settings=NEAR).level is Level.OK
+
+
+@pytest.mark.parametrize(("ago", "level"), [(7, 0), (8, 1), (31, 1), (32, 2)])
+def test_copies_are_as_late_as_an_upload_would_be(ago: int, level: int) -> None:
+    """A snapshot is uploaded and copied by one run: once two firings have passed, two failed."""
+    last = child(BASE, hours=7)
+    found = health(BASE, last, vault=NOW - timedelta(hours=ago), near=last.id.time)
+    assert found.level == level
+    assert found.copied == {"vault": NOW - timedelta(hours=ago), "near": last.id.time}
+    due = "one was due at 2026-11-23 03:00:00 UTC"
+    expected = f"the newest copy in store vault is {ago}h old, {due}"
+    assert found.troubles == ((expected,) if level else ())
+
+
+def test_a_store_may_be_empty_and_have_what_s3_lost() -> None:
+    last = child(BASE, hours=7)
+    empty = health(BASE, last, vault=None)
+    assert (empty.level, empty.troubles) == (
+        Level.WARNING,
+        ("there is no copy in store vault yet",),
+    )
+    lost = health(BASE, vault=last.id.time)
+    assert lost.level is Level.CRITICAL
+    assert "store vault has a newer snapshot than S3, of 20261123T031700Z" in "".join(
+        lost.troubles
+    )
 
 
 @pytest.mark.parametrize(("days", "level"), [(1, Level.OK), (0, Level.CRITICAL)])

@@ -12,6 +12,12 @@ _OF_ONE = ("--read-only", "--sign")
 """Options that ask for proof of what lies in one store."""
 
 
+def asked(configuration: Configuration, store: str, storage: Storage) -> Storage:
+    """Return where the store keeps copies of the storage, to be read, and tried no longer."""
+    place = configuration.copies(store, storage)
+    return replace(place, asked=True, timeout=min(place.timeout, storage.timeout))
+
+
 def beside(
     configuration: Configuration, arguments: Mapping[str, Any], storage: Storage, *, restores: bool
 ) -> Iterator[Storage]:
@@ -26,7 +32,6 @@ def beside(
         return
     for store in configuration.copied_to:
         try:
-            copies = configuration.copies(store, storage)
+            yield asked(configuration, store, storage)
         except ConfigurationError:
             continue  # tb-copy tells; a restore needs no copies
-        yield replace(copies, asked=True)

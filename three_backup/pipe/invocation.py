@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from io import BufferedReader
@@ -24,7 +23,7 @@ from three_backup.model.records import Record, malformed_line
 from three_backup.model.schedule import host_zone
 from three_backup.model.storage import Storage
 from three_backup.pipe.arguments import prefix_to_read, when
-from three_backup.pipe.beside import beside
+from three_backup.pipe.beside import asked, beside
 from three_backup.pipe.failures import translated
 from three_backup.pipe.origin import check_origin
 from three_backup.pipe.repeated import Repeated
@@ -107,7 +106,7 @@ class Invocation:
     def catalog(self, storage: Storage) -> Catalog:
         """Return the catalog of a storage, or of what shall be read instead; each is made once."""
         if self.store is not None:
-            storage = replace(self.configuration.copies(self.store, storage), asked=True)
+            storage = asked(self.configuration, self.store, storage)
         if self.s3_prefix is not None:
             storage = storage.of_another_host(self.s3_prefix)
         others = beside(self.configuration, self.arguments, storage, restores=self._restores)

@@ -5,6 +5,7 @@ Usage:
 
 Options:
   -s, --select PATTERN   only objects whose id matches; may be repeated
+      --store NAME       look at this further store, as if there were no other
       --every-host       the other hosts of the bucket, too, worst first
       --max-age AGE      critical where the newest good snapshot is older, 26h say
       --grace TIME       how long what is due may wait for a run [default: 2h]
@@ -22,7 +23,7 @@ status are those of a Nagios plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -43,11 +44,11 @@ from three_backup.screen import formats
 from three_backup.screen.terminal import painted
 from three_backup.watching import hosts_table, last_run, metrics
 from three_backup.watching.carrier_row import colour, is_expected, links, state
+from three_backup.watching.copies import Copies
 from three_backup.watching.every_host import Neighbourhood, OfHost, worst_first
 from three_backup.watching.health import AgeLimits, Health, Level
 from three_backup.watching.last_run import LastRun
-from three_backup.watching.metrics import Measured
-from three_backup.watching.overview import Watch, WatchedCarrier, hasty, worst
+from three_backup.watching.overview import PATIENCE, Watch, WatchedCarrier, hasty, worst
 from three_backup.watching.page import Page
 from three_backup.watching.run_table import run_lines, run_table
 from three_backup.watching.status_records import records_of, records_of_host
@@ -58,6 +59,7 @@ _FILES = ("--prometheus", "--html")
 _ALONE = (
     ("--every-host", (*_FILES, "--runs"), "run tb-status on the other hosts for theirs"),
     ("--runs", _FILES, "run tb-status once more without --runs"),
+    ("--store", (*_FILES, "--every-host", "--runs"), "leave out --store for these"),
 )
 """Options with those that they exclude, and the remedy."""
 _USUAL_WIDTH, _WIDE = 78, 100
@@ -104,7 +106,10 @@ def run(invocation: Invocation) -> int:
         invocation.write(run_lines(folder) if invocation.json else table())
         return Exit.OK
     patience = AgeLimits(args.grace, args.max_age)
-    watch = Watch(invocation.configuration, invocation.patterns, last, patience, clock)
+    copies = (
+        None if invocation.store else Copies(invocation.configuration, PATIENCE, invocation.say)
+    )
+    watch = Watch(invocation.configuration, invocation.patterns, last, patience, clock, copies)
     of_the_run = list(_of_the_run(last, locks.run_at_work(folder), clock))
     page = Page(args.html, watch, invocation.host, of_the_run)
     with page.even_of_a_failure():
@@ -112,6 +117,7 @@ def run(invocation: Invocation) -> int:
             invocation.catalog(storage) for storage in hasty(invocation.configuration.storages())
         ]
         watched = watch.look(catalogs)
+        of_the_run += copies.unreadable.values() if copies else ()
     if args.every_host:
         neighbourhood = Neighbourhood(invocation.patterns, patience, clock)
         return _of_every_host(invocation, catalogs, watched, neighbourhood, of_the_run)
@@ -120,7 +126,9 @@ def run(invocation: Invocation) -> int:
     records = [record for carrier in watched if looked_for for record in records_of(carrier)]
     unmatched = list(unmatched_among(records, invocation.patterns, in_catalogs(catalogs)))
     if args.prometheus is not None:
-        metrics.write(args.prometheus, [_measured(carrier, last) for carrier in watched], last)
+        metrics.write(
+            args.prometheus, [metrics.of_carrier(carrier, last) for carrier in watched], last
+        )
     others = [*(str(error) for _, error in unmatched), *of_the_run]
     level = worst(watched, others)
     if not watched and unmatched:
@@ -251,19 +259,30 @@ def _show(
 def _rows(watched: Sequence[WatchedCarrier], now: datetime, most: int) -> Iterator[Sequence[str]]:
     """Yield the rows of the table. most: how many of the next times each tells.
 
-    A column tells how old the end of the WAL in S3 is, where a carrier has any.
+    A column tells how old the newest copies in further stores are, where a carrier is copied, and
+    one how old the end of the WAL in S3 is, where a carrier has any.
     """
     with_wal = any(carrier.log for carrier in watched)
-    yield (*_HEADING, *(["WAL"] if with_wal else ()), *_HEADING_OF_CHAINS)
+    with_copies = any(carrier.health.copied for carrier in watched)
+    more = (*(["COPIED"] if with_copies else ()), *(["WAL"] if with_wal else ()))
+    yield (*_HEADING, *more, *_HEADING_OF_CHAINS)
     for carrier in watched:
         health = carrier.health
         proved = max(carrier.proved.values(), default=None)
         times = [health.base, health.incremental, health.uploaded, proved]
+        if with_copies:
+            times.append(_oldest(health.copied.values()))
         if with_wal:
             times.append(carrier.log.reached if carrier.log else None)
         ages = (formats.age(time, now) for time in times)
         chains = links(health.chain), _next(health, now, most)
         yield (state(carrier), carrier.carrier, *ages, *chains)
+
+
+def _oldest(times: Collection[datetime | None]) -> datetime | None:
+    """Return the oldest time; None where one is missing, or all are."""
+    known = [time for time in times if time is not None]
+    return min(known, default=None) if len(known) == len(times) else None
 
 
 def _next(health: Health, now: datetime, most: int) -> str:
@@ -273,17 +292,3 @@ def _next(health: Health, now: datetime, most: int) -> str:
 
 def _due(health: Health) -> tuple[tuple[datetime | None, str], ...]:
     return (health.next_base, "base"), (health.next_incremental, "incr")
-
-
-def _measured(watched: WatchedCarrier, last: LastRun | None) -> Measured:
-    health, log = watched.health, watched.log
-    made = last.carriers.get(watched.carrier) if last else None
-    return Measured(
-        watched.carrier,
-        len(watched.objects),
-        health.base,
-        health.chain.newest if health.chain else None,
-        health.uploaded,
-        made is not None and made.why is not None,
-        *((log.reached, len(log.gaps) + (not log.leads_on)) if log else ()),
-    )

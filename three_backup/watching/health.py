@@ -5,9 +5,10 @@ its work. One missed firing is a warning, two in a row are critical.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum
+from types import MappingProxyType
 
 from three_backup.config.settings import Settings
 from three_backup.deciding.due import Clock, schedules
@@ -60,6 +61,8 @@ class Health:
     base: datetime | None = None
     incremental: datetime | None = None
     uploaded: datetime | None = None
+    # When the newest copy in each further store was taken, by the name of the store.
+    copied: Mapping[str, datetime | None] = field(default_factory=dict)
     # When the next one is due.
     next_base: datetime | None = None
     next_incremental: datetime | None = None
@@ -103,17 +106,20 @@ def judge(
     clock: Clock,
     kept: Kept,
     alarms: Sequence[Trouble] = (),
+    copied: Mapping[str, datetime | None] = MappingProxyType({}),
 ) -> Health:
     """Judge how a carrier stands.
 
     settings: of the enabled objects that the carrier carries. made: what the last run that saw the
-    carrier made of it; None where not known. alarms: on sizes, drills and WAL.
+    carrier made of it; None where not known. alarms: on sizes, drills and WAL. copied: when the
+    newest copy in each store of copy_to was taken, as far as known.
     """
     wanted = _wanted(settings, kept)
     taken = _taken(snapshots, kept)
     found = [
         *_failing(made, clock),
         *_behind(taken, wanted, patience, clock),
+        *_uncopied(copied, taken, wanted, patience, clock),
         *_broken(taken),
         *alarms,
     ]
@@ -125,6 +131,7 @@ def judge(
         base=taken.base,
         incremental=taken.incremental,
         uploaded=taken.uploaded,
+        copied=copied,
         next_base=_next(wanted.bases, clock),
         next_incremental=_next(wanted.increments, clock),
     )
@@ -182,6 +189,31 @@ def _behind(
         yield from _late("upload", taken.uploaded, both, patience, clock)
     newest = taken.uploaded if wanted.in_s3 else taken.newest
     yield from _too_old(newest, wanted.bases, patience, clock)
+
+
+def _uncopied(
+    copied: Mapping[str, datetime | None],
+    taken: _Taken,
+    wanted: _Wanted,
+    patience: AgeLimits,
+    clock: Clock,
+) -> Iterator[Trouble]:
+    """Yield what a further store lacks, or has though S3 lacks it: copies are due as uploads are.
+
+    Where all that is uploaded is copied only the next upload can be late.
+    """
+    both = {*wanted.increments, *wanted.bases}
+    for store, newest in copied.items():
+        if newest == taken.uploaded:
+            continue
+        if newest is not None and (taken.uploaded is None or newest > taken.uploaded):
+            yield Trouble(
+                Level.CRITICAL,
+                f"store {store} has a newer snapshot than S3, of {stamp(newest)}: find out what "
+                f"became of it; tb-restore --store {store} has it",
+            )
+        else:
+            yield from _late(f"copy in store {store}", newest, both, patience, clock)
 
 
 def _late(

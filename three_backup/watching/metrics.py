@@ -1,13 +1,14 @@
 """Metrics for Prometheus, in the format of the node exporter's textfile collector."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from three_backup.host.durable import write_durably
 from three_backup.model.objects import Carrier
 from three_backup.watching.last_run import LastRun
+from three_backup.watching.overview import WatchedCarrier
 
 _READABLE = 0o644
 
@@ -26,6 +27,8 @@ class Measured:
     # tb-status knows them.
     wal: datetime | None = None
     wal_gaps: int | None = None
+    # When the newest copy in each further store was taken; only tb-status knows.
+    copied: Mapping[str, datetime | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +49,26 @@ def of_run(run: LastRun) -> list[Measured]:
     ]
 
 
+def of_carrier(watched: WatchedCarrier, last: LastRun | None) -> Measured:
+    """Return what a look at the catalog, and the last run, tell of a carrier."""
+    health, log = watched.health, watched.log
+    made = last.carriers.get(watched.carrier) if last else None
+    return Measured(
+        watched.carrier,
+        len(watched.objects),
+        health.base,
+        health.chain.newest if health.chain else None,
+        health.uploaded,
+        made is not None and made.why is not None,
+        wal=log.reached if log else None,
+        wal_gaps=len(log.gaps) + (not log.leads_on) if log else None,
+        copied=health.copied,
+    )
+
+
 def text(measured: Iterable[Measured], run: LastRun | None) -> str:
     every = list(measured)
-    metrics = (*_of_carriers(every), *_of_wal(every), *_of_the_run(run))
+    metrics = (*_of_carriers(every), *_of_copies(every), *_of_wal(every), *_of_the_run(run))
     return "".join(map(_lines, metrics))
 
 
@@ -80,6 +100,20 @@ def _of_carriers(measured: Sequence[Measured]) -> Iterator[_Metric]:
         "1 where the last run that saw the carrier failed with it or left it undone.",
         [(_labels(carrier=figures.carrier), figures.failing) for figures in measured],
     )
+
+
+def _of_copies(measured: Sequence[Measured]) -> Iterator[_Metric]:
+    if any(figures.copied for figures in measured):
+        yield _Metric(
+            "three_backup_newest_copy_timestamp_seconds",
+            "When the newest snapshot in a further store was taken; absent without any.",
+            [
+                (_labels(carrier=figures.carrier, store=store), time.timestamp())
+                for figures in measured
+                for store, time in figures.copied.items()
+                if time is not None
+            ],
+        )
 
 
 def _of_wal(measured: Sequence[Measured]) -> Iterator[_Metric]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.drills import Drills, Proof
@@ -20,10 +21,11 @@ from three_backup.model.storage import Storage
 from three_backup.sources import SOURCES, source_of
 from three_backup.sources.logged import Log
 from three_backup.watching import health, log_health, size_alarms
+from three_backup.watching.copies import NOTHING, Copies
 from three_backup.watching.health import AgeLimits, Health, Level, Trouble
 from three_backup.watching.last_run import LastRun, Made
 
-_PATIENCE = timedelta(seconds=5)
+PATIENCE = timedelta(seconds=5)
 """How long S3 is tried: monitoring gives up after ten seconds."""
 
 
@@ -52,6 +54,7 @@ class Watch:
     last: LastRun | None  # None: no run has ended yet
     patience: AgeLimits
     clock: Clock
+    copies: Copies | None = None  # None: further stores are not looked at
 
     def look(self, catalogs: Iterable[Catalog]) -> list[WatchedCarrier]:
         """Return all that is selected, the worst first. Raises BackupError if S3 is silent."""
@@ -74,8 +77,10 @@ class Watch:
                     yield self._watched(carrier, objects, snapshots, catalog, drills, unreadable)
 
     def _lies_in(self, catalog: Catalog, carried: CarriedObject) -> bool:
-        storage = self.configuration.settings(carried.id).storage
-        return replace(storage, timeout=catalog.storage.timeout) == catalog.storage
+        storage, looked_at = self.configuration.settings(carried.id).storage, catalog.storage
+        if looked_at.store:
+            storage = replace(self.configuration.copies(looked_at.store, storage), asked=True)
+        return replace(storage, timeout=looked_at.timeout) == looked_at
 
     def _watched(
         self,
@@ -103,7 +108,9 @@ class Watch:
         ]
         if foreign := catalog.foreign(carrier):
             alarms.append(Trouble(Level.CRITICAL, unsigned(foreign)))
-        judged = self._judged(carrier, snapshots, settings, made, alarms)
+        copied = self.copies.of(carrier, settings, catalog.storage) if self.copies else NOTHING
+        alarms += copied.troubles
+        judged = self._judged(carrier, snapshots, settings, made, alarms, copied.newest)
         if gone or not settings:
             judged = replace(
                 judged, level=Level.OK, troubles=(), next_base=None, next_incremental=None
@@ -157,6 +164,7 @@ class Watch:
         settings: Sequence[Settings],
         made: Made | None,
         alarms: Sequence[Trouble] = (),
+        copied: Mapping[str, datetime | None] = MappingProxyType({}),
     ) -> Health:
         return health.judge(
             snapshots,
@@ -166,12 +174,13 @@ class Watch:
             self.clock,
             source_of(carrier.type).kept,
             alarms,
+            copied,
         )
 
 
 def hasty(storages: Iterable[Storage]) -> list[Storage]:
     """Return the storages as they are looked at: with little patience."""
-    return [replace(storage, timeout=min(storage.timeout, _PATIENCE)) for storage in storages]
+    return [replace(storage, timeout=min(storage.timeout, PATIENCE)) for storage in storages]
 
 
 def worst(watched: Sequence[WatchedCarrier], of_the_run: Sequence[str]) -> Level:

@@ -8,6 +8,7 @@ from three_backup.keeping import moments
 from three_backup.model.records import Record, of_source
 from three_backup.model.snapshots import rfc3339
 from three_backup.watching.every_host import OfHost
+from three_backup.watching.health import Health
 from three_backup.watching.overview import WatchedCarrier
 
 
@@ -52,6 +53,12 @@ def _status(watched: WatchedCarrier) -> dict[str, Any]:
         "troubles": list(health.troubles),
         "chain": chain and {"base": rfc3339(chain.base), "increments": chain.increments},
         **{name: time and rfc3339(time) for name, time in times.items()},
+        **({"copied": _copied(health)} if health.copied else {}),
         **({"moments": moments.described(watched.log)} if watched.log else {}),
         **({"gone": True} if watched.gone else {}),
     }
+
+
+def _copied(health: Health) -> dict[str, str | None]:
+    known = health.copied.items()
+    return {store: None if time is None else rfc3339(time) for store, time in known}

@@ -13,6 +13,7 @@ end
 
 complete -c tb-status -f
 complete -c tb-status -s s -l select -x -a '(__three_backup ids (commandline -ct))' -d 'only objects whose id matches; may be repeated'
+complete -c tb-status -l store -x -d 'look at this further store, as if there were no other'
 complete -c tb-status -l every-host -d 'the other hosts of the bucket, too, worst first'
 complete -c tb-status -l max-age -x -d 'critical where the newest good snapshot is older, 26h say'
 complete -c tb-status -l grace -x -d 'how long what is due may wait for a run [default: 2h]'
