@@ -130,6 +130,18 @@ def test_copies_go_as_the_retention_of_their_store_says(shop: Host, vault: str) 
     assert "removed" not in shop.good(COPY.replace("--to", "--rotate --to")).records[0]["copied"]
 
 
+def test_a_check_tries_the_further_store_as_well(host: Host, vault: str) -> None:
+    with_vault(host, vault, copy_to="vault")
+    checked = host.good("tb-check -s s3")
+    assert f"store vault: S3 at {host.s3.endpoint}, bucket {vault}" in checked.stdout
+    assert checked.stdout.count("a thousand keys are deleted by one request") == 2
+    assert keys(copies(host, vault)) == []
+    with_vault(host, "nowhere", copy_to="vault")
+    refused = host.sh("tb-check -s s3")
+    assert refused.status == 1
+    assert "bucket nowhere" in refused.stdout.partition("store vault")[2]
+
+
 def test_another_host_copies_so_that_this_one_has_no_keys_of_the_copies(
     shop: Host, vault: str
 ) -> None:

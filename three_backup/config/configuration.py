@@ -95,14 +95,26 @@ class Configuration:
 
         Of those that differ only in what they demand, the strictest.
         """
-        patterns = dict.fromkeys((EVERYTHING, *(rule.pattern for rule in self.rules)))
-        found = (self._settings(self._covering(pattern)).storage for pattern in patterns)
         strictest: dict[Storage, Storage] = {}
-        for storage in found:
+        for storage in (settings.storage for settings in self._of_sections()):
             place = replace(storage, encryption=None)
             if storage.encryption is Demand.REQUIRED or place not in strictest:
                 strictest[place] = storage
         return list(strictest.values())
+
+    def places_of_copies(self) -> list[Storage]:
+        """Return where runs keep copies in further stores. Raises ConfigurationError."""
+        found = (
+            self.copies(settings.copy_to, settings.storage)
+            for settings in self._of_sections()
+            if settings.copy_to and settings.storage.bucket
+        )
+        return list(dict.fromkeys(found))
+
+    def _of_sections(self) -> list[Settings]:
+        """Return the settings of every section, with those that cover it."""
+        patterns = dict.fromkeys((EVERYTHING, *(rule.pattern for rule in self.rules)))
+        return [self._settings(self._covering(pattern)) for pattern in patterns]
 
     def unmatched(self, ids: Iterable[ObjectId], types: Iterable[str]) -> list[str]:
         """Return the patterns that could match objects of the types but match none of the ids."""

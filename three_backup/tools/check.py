@@ -116,14 +116,16 @@ def _looks(invocation: Invocation) -> Iterator[_Look]:
     if selected(invocation.patterns, _HOST):
         yield _Look(_HOST, "this host", partial(_look_at_host, invocation))
     if selected(invocation.patterns, _S3):
-        for storage in invocation.configuration.storages():
+        configuration = invocation.configuration
+        for storage in (*configuration.storages(), *configuration.places_of_copies()):
             yield _Look(_S3, _heading(storage), partial(_look_at_s3, invocation, storage))
     for source in reachable(invocation.patterns):
         yield _Look(source.type, source.type, partial(_look_at, invocation, source))
 
 
 def _heading(storage: Storage) -> str:
-    return f"S3 at {storage.endpoint or 'AWS'}, bucket {storage.bucket or '(none)'}"
+    which = f"store {storage.store}: " if storage.store else ""
+    return f"{which}S3 at {storage.endpoint or 'AWS'}, bucket {storage.bucket or '(none)'}"
 
 
 def _look_at_host(invocation: Invocation, tell: Tell) -> None:
