@@ -11,7 +11,7 @@ import zstandard
 from tests.lab.fault_proxy import Answer, Forward, Request, proxy
 from tests.pipeline.conftest import BIN, Host, store
 from tests.pipeline.test_failures import started
-from three_backup.model.encryption import OVERHEAD, PIECE
+from three_backup.model.encryption import OVERHEAD, PIECE, EncryptionKeys
 from three_backup.s3.volumes import PART_SIZE
 
 _KEY, _NEW = "11" * 32, "22" * 32
@@ -109,6 +109,21 @@ def test_what_is_swapped_cut_or_carried_elsewhere_is_not_restored(shop: Host) ->
     assert counted(shop) == "60002"
 
 
+def test_which_key_is_needed_is_told(shop: Host) -> None:
+    old, new = EncryptionKeys.parse(_KEY).writes.key, EncryptionKeys.parse(_NEW).writes.key
+    encrypt_with(shop, _NEW, _KEY)
+    told = " ".join(shop.good("tb-check -s s3").stdout.split())
+    assert f"key {new} encrypts, 2 snapshots in S3 need {old}" in told
+    assert "can put snapshots of their own there, unencrypted" in told
+    listed = f"tb-list --stored --snapshots --json -s {shop.table('orders')}"
+    (record,) = shop.good(listed).records
+    assert [each["encrypted"] for each in record["snapshots"]] == [old, old]
+    encrypt_with(shop, _NEW)
+    lacking = shop.sh("tb-check -s s3")
+    assert lacking.status == 1
+    assert f"cannot be restored without key {old}" in " ".join(lacking.stdout.split())
+
+
 def test_another_key_is_asked_for_by_its_name(shop: Host) -> None:
     encrypt_with(shop, _NEW)
     assert "which the configuration does not have; add that key" in counted(shop)
@@ -132,6 +147,16 @@ def test_nothing_plain_is_taken_in_its_place_where_encryption_is_required(host: 
     assert counted(host) == "2"
     host.execute("insert into orders values (2)")
     host.good(TAKE.format("--incremental"))  # follows the base that is not encrypted
+    listed = f"tb-list --stored --snapshots --json -s {host.table('orders')}"
+    (record,) = host.good(listed).records
+    assert [("encrypted" in each, "plain" in each) for each in record["snapshots"]] == [
+        (False, True),
+        (True, False),
+    ]
+    differing = f"- lxd:\n    encryption: required\n    encryption_key: '{_KEY}'"
+    host.configure(differing, encryption_key=_KEY)
+    assert host.table("orders") in host.good("tb-status --json -s postgres").stdout
+    encrypt_with(host, _KEY)
     host.wipe()
     assert counted(host) == "3"
 

@@ -11,13 +11,19 @@ _SECTION = re.compile(r'^ {7}(- "\*":\n(?: {11}.*\n)+)', re.MULTILINE)
 def test_a_new_host_restores_with_the_sheet_alone(host: Host) -> None:
     (host.folder / "signing.key").write_text("5a" * 32 + "\n" + "6b" * 32 + "\n")
     (host.folder / "signing.key").chmod(0o600)
-    host.configure(manifest_key_file=host.folder / "signing.key")
+    (host.folder / "encryption.key").write_text("7c" * 32)
+    (host.folder / "encryption.key").chmod(0o600)
+    host.configure(
+        manifest_key_file=host.folder / "signing.key",
+        encryption_key_file=host.folder / "encryption.key",
+    )
     host.execute("create table orders as select n as id from generate_series(1, 100) n")
     host.good("tb-run")
     sheet = host.good("tb-check --recovery-sheet").stdout
     assert re.search(r"postgres/cluster/\d+: 1 snapshot, the newest of 20", sheet)
     host.wipe()
     (host.folder / "signing.key").unlink()
+    (host.folder / "encryption.key").unlink()
     (section,) = _SECTION.findall(sheet)
     ours = f"    local_dir: {host.folder / 'new'}\n    pg_bindir: {host.server.bindir}\n"
     host.config.write_text(re.sub("^ {7}", "", section, flags=re.MULTILINE) + ours)

@@ -11,6 +11,7 @@ from three_backup.model import layout
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.model.storage import Storage
+from three_backup.model.veil import BEGINNING
 
 
 class ManifestCache:
@@ -31,6 +32,14 @@ class ManifestCache:
 
     def holds(self, carrier: Carrier, snapshot: SnapshotId) -> bool:
         return os.access(self._path(carrier, snapshot), os.R_OK)
+
+    def beginning(self, carrier: Carrier, snapshot: SnapshotId) -> bytes | None:
+        """Return the first bytes of a manifest; None if S3 has to be asked for them."""
+        try:
+            with self._path(carrier, snapshot).open("rb") as file:
+                return file.read(BEGINNING)
+        except (FileNotFoundError, PermissionError):
+            return None
 
     def keep(self, carrier: Carrier, snapshot: SnapshotId, body: bytes) -> None:
         # A user who may only read goes without the cache.

@@ -17,7 +17,7 @@ from three_backup.errors import BackupError
 from three_backup.keeping import moments
 from three_backup.model.objects import Carrier
 from three_backup.model.records import Record
-from three_backup.model.snapshots import SnapshotId
+from three_backup.model.snapshots import SnapshotId, Stored
 from three_backup.pipe import Invocation, translated
 from three_backup.sources.logged import Log
 from three_backup.watching.proved import Proved
@@ -94,14 +94,26 @@ def _snapshots(
     for stored in snapshots:
         with _collected(errors):
             manifest = catalog.manifest(carrier, stored)
-            found.append(
-                discovery.describe(stored, manifest, missing, hollow, held.get(stored.id))
-            )
+            described = discovery.describe(stored, manifest, missing, hollow, held.get(stored.id))
+            found.append({**described, **_encryption(catalog, carrier, stored)})
     with _collected(errors):
         found = _with_foreign(found, catalog.foreign(carrier))
     with _collected(errors):
         log = moments.log_of(catalog, carrier, filled(snapshots, hollow))
     return found, log
+
+
+def _encryption(catalog: Catalog, carrier: Carrier, stored: Stored) -> Mapping[str, Any]:
+    """Return the fields that tell of the copy in S3 with which key it is encrypted, if it is.
+
+    Its manifest was read to find out whether it is hollow, and is remembered.
+    """
+    if not stored.s3:
+        return {}
+    encrypted = catalog.manifest(carrier, stored._replace(local=False)).encrypted
+    if encrypted is not None:
+        return {"encrypted": encrypted.key}
+    return {"plain": True} if catalog.storage.encryption_key else {}
 
 
 def _with_foreign(

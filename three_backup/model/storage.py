@@ -54,6 +54,10 @@ class Storage:
     def place(self) -> tuple[str | None, str | None, str]:
         return self.endpoint, self.bucket, self.prefix
 
+    def is_beside(self, other: "Storage") -> bool:
+        """Whether both are one place with one key, whatever is demanded of what lies there."""
+        return replace(self, encryption=other.encryption, timeout=other.timeout) == other
+
     def of_another_host(self, prefix: str) -> "Storage":
         return replace(self, prefix=prefix, foreign=True)
 

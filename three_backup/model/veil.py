@@ -7,7 +7,11 @@ import re
 from three_backup.model.encryption import EncryptionKeys, Purpose, TamperedError, cipher_of
 
 _VERSION = 2
-_BEGINNING = re.compile(rb'\{"v":2,"encrypted":\{"key":"[0-9a-f]+","body":"')
+BEGINNING = 64
+"""So many bytes of a document tell the key with which it, or what it lists, is encrypted."""
+
+_NAMED = re.compile(rb'\{"v":2,"encrypted":\{"key":"([0-9a-f]+)"')
+_VEILED = re.compile(rb'\{"v":2,"encrypted":\{"key":"[0-9a-f]+","body":"')
 
 
 def veiled(document: bytes, keys: EncryptionKeys, place: str) -> bytes:
@@ -20,7 +24,13 @@ def veiled(document: bytes, keys: EncryptionKeys, place: str) -> bytes:
 
 
 def is_veiled(document: bytes) -> bool:
-    return _BEGINNING.match(document) is not None
+    return _VEILED.match(document) is not None
+
+
+def key_named(beginning: bytes) -> str | None:
+    """Return the name of the key that a manifest needs, veiled or not; None for a plain one."""
+    found = _NAMED.match(beginning)
+    return None if found is None else found[1].decode()
 
 
 def unveiled(document: bytes, keys: EncryptionKeys | None, place: str, where: str) -> bytes:

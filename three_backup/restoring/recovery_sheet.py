@@ -57,7 +57,7 @@ def recovery_sheet(catalogs: Sequence[Catalog], host: str, now: datetime, zone: 
 
 def _section(storage: Storage) -> str:
     """Return what the configuration must say of a storage; botocore may know the keys itself."""
-    keyring = storage.manifest_key
+    signing, encryption = storage.manifest_key, storage.encryption_key
     given = {
         "s3_endpoint": storage.endpoint,
         "s3_region": storage.region,
@@ -66,7 +66,8 @@ def _section(storage: Storage) -> str:
         "s3_addressing_style": storage.addressing_style,
         "s3_access_key": storage.access_key or "(the host had it elsewhere: write it here)",
         "s3_secret_key": storage.secret_key or "(likewise)",
-        "manifest_key": keyring and " ".join(key.hex() for key in keyring.keys),
+        "manifest_key": signing and " ".join(key.hex() for key in signing.keys),
+        "encryption_key": encryption and " ".join(key.hex() for key in encryption.keys),
     }
     lines = (f"    {name}: {value}" for name, value in given.items() if value)
     return "\n".join(('- "*":', *lines))

@@ -35,6 +35,7 @@ from three_backup.model.records import of_selector, of_source
 from three_backup.model.schedule import host_zone
 from three_backup.model.storage import Storage
 from three_backup.pipe import Invocation, translated
+from three_backup.restoring import key_use
 from three_backup.restoring.recovery_sheet import recovery_sheet
 from three_backup.restoring.unmatched import absent, unknown
 from three_backup.s3.probe import probe
@@ -156,7 +157,16 @@ def _look_at_s3(invocation: Invocation, storage: Storage, tell: Tell) -> None:
         return
     if storage.endpoint is not None and storage.endpoint.startswith("http:"):
         tell(note("TLS", "what is sent can be read on its way", "write https in s3_endpoint"))
-    probe(storage, this_host(), invocation.clock, tell)
+    marks: set[Mark] = set()
+
+    def told(finding: Finding) -> None:
+        marks.add(finding.mark)
+        tell(finding)
+
+    probe(storage, this_host(), invocation.clock, told)
+    if Mark.BAD not in marks:  # else each request might wait as long
+        for finding in key_use.findings(invocation.catalog(storage)):
+            tell(finding)
 
 
 def _look_at(invocation: Invocation, source: Source, tell: Tell) -> None:

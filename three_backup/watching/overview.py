@@ -80,7 +80,7 @@ class Watch:
         storage, looked_at = self.configuration.settings(carried.id).storage, catalog.storage
         if looked_at.store:
             storage = replace(self.configuration.copies(looked_at.store, storage), asked=True)
-        return replace(storage, timeout=looked_at.timeout) == looked_at
+        return storage.is_beside(looked_at)
 
     def _watched(
         self,

@@ -10,7 +10,13 @@ from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import SnapshotId
 from three_backup.screen import formats
 
-_MARKS = {"hollow": "hollow", "missing": "broken", "held": "held", "foreign": "foreign"}
+_MARKS = {
+    "hollow": "hollow",
+    "missing": "broken",
+    "held": "held",
+    "foreign": "foreign",
+    "plain": "plain",
+}
 _WIDE = 104
 _HEADING = ("SNAPSHOT", "KIND", "SIZE", "AGE", "TAKEN", "PLACE")
 _NARROW = (0, 4, 2, 5)
