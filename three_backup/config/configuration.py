@@ -96,7 +96,7 @@ class Configuration:
         Of those that differ only in what they demand, the strictest.
         """
         strictest: dict[Storage, Storage] = {}
-        for storage in (settings.storage for settings in self._of_sections()):
+        for storage in (settings.storage for settings in self.of_sections().values()):
             place = replace(storage, encryption=None)
             if storage.encryption is Demand.REQUIRED or place not in strictest:
                 strictest[place] = storage
@@ -106,15 +106,19 @@ class Configuration:
         """Return where runs keep copies in further stores. Raises ConfigurationError."""
         found = (
             self.copies(settings.copy_to, settings.storage)
-            for settings in self._of_sections()
+            for settings in self.of_sections().values()
             if settings.copy_to and settings.storage.bucket
         )
         return list(dict.fromkeys(found))
 
-    def _of_sections(self) -> list[Settings]:
-        """Return the settings of every section, with those that cover it."""
+    def gives_prefix(self, store: str) -> bool:
+        """Return whether a further store has a prefix of its own, for all that is copied there."""
+        return stores.named(self.stores, store).value("s3_prefix") is not None
+
+    def of_sections(self) -> dict[str, Settings]:
+        """Return the settings of every section with those that cover it, by its pattern."""
         patterns = dict.fromkeys((EVERYTHING, *(rule.pattern for rule in self.rules)))
-        return [self._settings(self._covering(pattern)) for pattern in patterns]
+        return {pattern: self._settings(self._covering(pattern)) for pattern in patterns}
 
     def unmatched(self, ids: Iterable[ObjectId], types: Iterable[str]) -> list[str]:
         """Return the patterns that could match objects of the types but match none of the ids."""

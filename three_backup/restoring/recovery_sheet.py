@@ -1,11 +1,13 @@
 """The recovery sheet: what it takes to come back when the host and all that lay on it are gone."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, tzinfo
 from textwrap import indent
 
 from three_backup import __version__
 from three_backup.catalog.catalog import Catalog
+from three_backup.config.configuration import Configuration
 from three_backup.errors import BackupError
 from three_backup.model.local_time import local
 from three_backup.model.objects import Carrier
@@ -42,9 +44,15 @@ _MOST = 20
 """So many carriers of a source are named."""
 
 
-def recovery_sheet(catalogs: Sequence[Catalog], host: str, now: datetime, zone: tzinfo) -> str:
+def recovery_sheet(
+    configuration: Configuration,
+    catalogs: Sequence[Catalog],
+    host: str,
+    now: datetime,
+    zone: tzinfo,
+) -> str:
     """Return the sheet. catalogs: of every storage that has a bucket."""
-    sections = "\n".join(_section(catalog.storage) for catalog in catalogs)
+    sections = "\n".join(_sections(configuration))
     stored = "\n".join(line for catalog in catalogs for line in _stored(catalog, zone))
     return _SHEET.format(
         host=host,
@@ -55,8 +63,25 @@ def recovery_sheet(catalogs: Sequence[Catalog], host: str, now: datetime, zone: 
     )
 
 
-def _section(storage: Storage) -> str:
-    """Return what the configuration must say of a storage; botocore may know the keys itself."""
+def _sections(configuration: Configuration) -> Iterator[str]:
+    """Yield what the configuration must say of storages, further stores first."""
+    stores = {place.store: place for place in configuration.places_of_copies()}
+    if stores:
+        yield "- stores:"
+    for name, place in stores.items():
+        yield f"    {name}:"
+        given = configuration.gives_prefix(name)
+        yield from _lines(place if given else replace(place, prefix=""), " " * 8)
+    everything, *others = configuration.of_sections().items()
+    for pattern, settings in (everything, *others):
+        if pattern == everything[0] or settings.storage != everything[1].storage:
+            yield f'- "{pattern}":'
+            yield from _lines(settings.storage, " " * 4)
+            yield from [f"    copy_to: {settings.copy_to}"] if settings.copy_to else []
+
+
+def _lines(storage: Storage, margin: str) -> Iterator[str]:
+    """Yield the options of a storage; botocore may know the keys itself."""
     signing, encryption = storage.manifest_key, storage.encryption_key
     given = {
         "s3_endpoint": storage.endpoint,
@@ -69,8 +94,7 @@ def _section(storage: Storage) -> str:
         "manifest_key": signing and " ".join(key.hex() for key in signing.keys),
         "encryption_key": encryption and " ".join(key.hex() for key in encryption.keys),
     }
-    lines = (f"    {name}: {value}" for name, value in given.items() if value)
-    return "\n".join(('- "*":', *lines))
+    return (f"{margin}{name}: {value}" for name, value in given.items() if value)
 
 
 def _stored(catalog: Catalog, zone: tzinfo) -> Iterator[str]:

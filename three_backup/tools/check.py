@@ -100,7 +100,8 @@ def _print_sheet(invocation: Invocation) -> Exit:
             "set s3_bucket",
         )
     zone = host_zone(os.environ)
-    invocation.write(recovery_sheet(catalogs, invocation.host, invocation.clock(), zone))
+    configuration, now = invocation.configuration, invocation.clock()
+    invocation.write(recovery_sheet(configuration, catalogs, invocation.host, now, zone))
     return Exit.OK
 
 
