@@ -1,9 +1,11 @@
 """What is written is locked: nobody who holds this host's keys can destroy it before its time."""
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +13,7 @@ from tests.lab import versioned
 from tests.lab.fault_proxy import Answer, Forward, Request, proxy, refusal
 from tests.lab.forked import Forked
 from tests.pipeline.conftest import Host, host_beside, store
+from tests.pipeline.test_on_terminal import screen
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.demo.seaweed import SeaweedServer
 from three_backup.demo.servers import PostgresServer
@@ -170,3 +173,90 @@ def test_a_log_outlasts_the_snapshot_that_it_leads_on_from(locked: Host) -> None
     assert [until for key, until in found.items() if "reached" in key] == [None]
     manifests = [until for until in locks(locked, "manifests/").values() if until]
     assert min(filter(None, pieces)) > max(manifests)
+
+
+def listed(host: Host) -> list[str]:
+    (record,) = host.sh("tb-list --stored --snapshots --json -s postgres").records
+    return [str(each["id"]) for each in record["snapshots"]]
+
+
+def test_what_is_locked_stays_listed_until_its_lock_ends(locked: Host) -> None:
+    locked.good(TAKE.format("--base"))
+    locked.good(TAKE.format("--incremental"))
+    locked.good(TAKE.format("--base"))
+    before = listed(locked)
+    few: dict[str, Any] = {f"max_incremental_snapshots_{place}": 0 for place in ("local", "s3")}
+    locked.configure(**few, lock_days=_DAYS, max_base_snapshots_s3=1)
+    verdicts = locked.good("tb-discover -s postgres | tb-rotate --dry-run").records[0]["verdicts"]
+    reasons = [each["reason"] for each in verdicts if each["place"] == "s3"]
+    assert sum(reason.startswith("locked until ") for reason in reasons) == 2
+    (record,) = locked.good("tb-discover -s postgres | tb-rotate").records
+    assert record["removed"]["s3"] == []
+    assert [each["snapshot"] for each in record["removed"]["locked"]] == before[:2]
+    assert listed(locked) == before
+    (planned,) = locked.good("tb-discover -s postgres | tb-plan").records
+    assert planned["todo"] == []  # nothing is left to do until then
+    locked.wipe()  # what was remembered of locks is gone, too
+    (again,) = locked.good("tb-discover -s postgres | tb-rotate").records
+    assert len(again["removed"]["locked"]) == 2
+    unlock(locked)
+    locked.wipe()
+    (record,) = locked.good("tb-discover -s postgres | tb-rotate").records
+    assert "locked" not in record["removed"]
+    assert len(record["removed"]["s3"]) == 2
+    assert listed(locked) == before[2:]
+    hidden = versioned.versions(locked.s3, locked.bucket, "host/manifests/")
+    assert len(hidden) == 3  # a lifecycle rule of the bucket removes them
+
+
+def test_the_table_of_a_rotation_tells_how_long_locks_last(locked: Host) -> None:
+    locked.configure(lock_days=_DAYS, max_base_snapshots_s3=1)
+    locked.good(TAKE.format("--base"))
+    locked.good(TAKE.format("--base"))
+    locked.good("tb-discover -s postgres > records")
+    text = "\n".join(screen(locked, f"tb-rotate < {locked.folder}/records"))
+    assert f"1 until {in_days(_DAYS):%Y-%m-%d}" in text
+
+
+def test_locked_pieces_of_the_log_are_left_alone(locked: Host) -> None:
+    locked.configure(lock_days=_DAYS, wal="pull", max_base_snapshots_s3=1)
+    locked.good("tb-run")
+    locked.good("tb-wal pull")
+    pieces = [key for key in locks(locked, "wal/") if key.endswith(".zst")]
+    locked.execute("insert into orders values (101)")
+    locked.execute("select pg_switch_wal()")
+    locked.good("tb-wal pull")
+    locked.good(TAKE.format("--base"))
+    unlock(locked)
+    locked.wipe()
+    (record,) = locked.good("tb-discover -s postgres | tb-rotate").records
+    assert len(record["removed"]["s3"]) == 1
+    assert "wal" not in record["removed"]
+    locked.configure(wal="pull", max_base_snapshots_s3=1)  # as if lock_days were over
+    (record,) = locked.good("tb-discover -s postgres | tb-rotate").records
+    assert record["removed"]["wal"]["keys"] >= len(pieces)
+
+
+def unlock(host: Host) -> None:
+    """End the locks of all that is there, as who has the right to can, and as time does."""
+    owner = versioned.owner(host.s3)
+    soon = datetime.now(UTC) + timedelta(seconds=2)
+    retention = {"Mode": "GOVERNANCE", "RetainUntilDate": soon}
+    for key, until in versioned.locks(host.s3, host.bucket):
+        if until:
+            owner.put_object_retention(
+                Bucket=host.bucket, Key=key, Retention=retention, BypassGovernanceRetention=True
+            )
+    while datetime.now(UTC) <= soon:
+        time.sleep(0.1)
+
+
+def test_a_hold_locks_all_that_it_needs_until_it_ends(locked: Host) -> None:
+    locked.good(TAKE.format("--base"))
+    locked.good(TAKE.format("--incremental"))
+    locked.good(f"tb-keep --until {_DAYS * 2}d {locked.table('orders')}")
+    ends = [until for until in locks(locked).values() if until]
+    assert min(ends) > in_days(_DAYS * 2 - 0.1)
+    locked.good(f"tb-keep {locked.table('orders')}")
+    assert [until for until in locks(locked).values() if until] == ends
+    assert {until for key, until in locks(locked, "keep/").items()} == {None}

@@ -105,7 +105,10 @@ def test_what_was_uploaded_and_what_of_it_earlier() -> None:
 
 def test_what_was_removed_and_what_would_be() -> None:
     removed = {"local": ["x"], "s3": ["x", "y"], "wal": {"keys": 3, "bytes": 2000}}
-    assert lines(forms.ROTATED, visits(removed=removed))[1][1:] == ["1", "2", "2", "kB"]
+    assert lines(forms.ROTATED, visits(removed=removed))[1][1:] == ["1", "2", "2", "kB", "-"]
+    locked = [{"snapshot": "x", "until": f"2026-12-0{day}T03:00:00Z"} for day in (3, 5, 4)]
+    waiting = visits(removed={"local": [], "s3": [], "locked": locked})
+    assert lines(forms.ROTATED, waiting)[1][1:] == ["-", "-", "-", "3", "until", "2026-12-05"]
     verdicts = [{"place": place, "keep": place == "local"} for place in ("local", "s3", "s3")]
     assert lines(forms.FORETOLD, visits(verdicts=verdicts))[1][1:] == ["-", "2", "1"]
 

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from three_backup.catalog.catalog import Catalog
 from three_backup.deciding.candidates import held
+from three_backup.deciding.locked import heeding_locks
 from three_backup.model.kept import Kept
 from three_backup.model.objects import Carrier
 from three_backup.model.retention import Candidate, Limits, Verdict, decide
@@ -43,7 +44,7 @@ def to_copy(
 def of_copies(carrier: Carrier, target: Catalog, limits: Limits, now: datetime) -> list[Verdict]:
     """Return the verdict of a store's retention on each copy there, children before parents.
 
-    Raises BackupError if it cannot be read which copies are held.
+    Raises BackupError if it cannot be read which copies are held or locked.
     """
     candidates = [
         Candidate(stored._replace(local=False), ahead=is_from_the_future(stored.id.time, now))
@@ -51,7 +52,8 @@ def of_copies(carrier: Carrier, target: Catalog, limits: Limits, now: datetime) 
         if stored.s3
     ]
     told = held(candidates, carrier, target, now)
-    return decide(told, limits, Kept.DIRECT, host_zone(os.environ))
+    verdicts = decide(told, limits, Kept.DIRECT, host_zone(os.environ))
+    return heeding_locks(verdicts, carrier, target, now, asking=True)
 
 
 def _ordered(known: Iterable[SnapshotId], wanted: Iterable[SnapshotId]) -> list[Chain]:

@@ -7,6 +7,7 @@ from datetime import datetime, tzinfo
 from three_backup.config.settings import Settings
 from three_backup.model.kept import Kept
 from three_backup.model.local_time import local
+from three_backup.model.records import Record
 from three_backup.model.schedule import Cron, is_due
 from three_backup.model.snapshots import Kind, SnapshotId, Stored, chain
 from three_backup.model.stages import Stage, furthest, taken
@@ -165,3 +166,10 @@ def _fired(schedules: Iterable[Cron], newest: datetime, clock: Clock) -> datetim
     """Return the newest firing that no snapshot followed."""
     due = (cron for cron in schedules if is_due(cron, newest, clock.now, clock.zone))
     return max((cron.last_firing(clock.now, clock.zone) for cron in due), default=None)
+
+
+def unsupported(record: Record) -> Record:
+    """Return the record of an object that cannot be backed up, planned for nothing, and why."""
+    return record.with_fields(
+        stage=Stage.EXISTS, max_stage=Stage.EXISTS, take=None, todo=[], why=record.unsupported
+    )

@@ -13,6 +13,7 @@ from three_backup.config.settings import Settings
 from three_backup.deciding import due
 from three_backup.deciding.candidates import candidates_of, held
 from three_backup.deciding.due import Clock, Progress, Take
+from three_backup.deciding.locked import heeding_locks
 from three_backup.errors import BackupError
 from three_backup.model import layout
 from three_backup.model.kept import Kept
@@ -78,11 +79,12 @@ class Holding:
         """Return the verdict of retention on each copy, children before their parents.
 
         Without any enabled object nothing is removed. Raises BackupError if it cannot be read
-        which snapshots are held.
+        which snapshots are held or locked.
         """
         if not self.settings:
             return []
-        return self._decided(held(self._candidates(), self.carrier, self.catalog, self.now))
+        told = held(self._candidates(), self.carrier, self.catalog, self.now)
+        return self._decided(told, asking=True)
 
     def surplus(self) -> set[SnapshotId]:
         """Return the snapshots that retention would at once remove from S3 again."""
@@ -148,10 +150,12 @@ class Holding:
             return self._decided(held(candidates, self.carrier, self.catalog, self.now))
         return decided
 
-    def _decided(self, candidates: Sequence[Candidate]) -> list[Verdict]:
+    def _decided(self, candidates: Sequence[Candidate], *, asking: bool = False) -> list[Verdict]:
+        """asking: see heeding_locks."""
         limits = self._limits
         zone = host_zone(os.environ) if limits.periods else UTC
-        return decide(candidates, limits, self.kept, zone)
+        verdicts = decide(candidates, limits, self.kept, zone)
+        return heeding_locks(verdicts, self.carrier, self.catalog, self.now, asking=asking)
 
     def _candidates(self) -> list[Candidate]:
         return candidates_of(
@@ -223,13 +227,6 @@ class Outlook:
 
     def _newest(self, meant: Callable[[Stored], bool]) -> SnapshotId | None:
         return next((stored.id for stored in reversed(self.snapshots) if meant(stored)), None)
-
-
-def unsupported(record: Record) -> Record:
-    """Return the record of an object that cannot be backed up, planned for nothing, and why."""
-    return record.with_fields(
-        stage=Stage.EXISTS, max_stage=Stage.EXISTS, take=None, todo=[], why=record.unsupported
-    )
 
 
 _ROTATIONS = {Stage.ROTATED_LOCALLY, Stage.ROTATED_S3}

@@ -37,8 +37,7 @@ def commit(catalog: Catalog, manifest: Manifest) -> int:
     lock, key = from_now(catalog.storage), layout.manifest_key(carrier, snapshot)
     for keys in _groups(store, manifest):
         _require(store, keys, lock)
-    there = [stored.id for stored in catalog.snapshots(carrier) if stored.s3]
-    parents = (chain((*there, snapshot), snapshot) or [])[:-1]
+    parents = (chain((*_there(catalog, carrier), snapshot), snapshot) or [])[:-1]
     step = lasting(catalog.storage) / _STEPS
     lock_snapshots(catalog, carrier, parents, lock.until, lock.until + step)
     written = catalog.write_manifest(manifest)
@@ -49,6 +48,18 @@ def commit(catalog: Catalog, manifest: Manifest) -> int:
         raise
     catalog.locks.note(carrier, {snapshot: found}, datetime.now(UTC))
     return written
+
+
+def lock_held(
+    catalog: Catalog, carrier: Carrier, snapshot: SnapshotId, until: datetime | None
+) -> None:
+    """Lock a snapshot in S3 and what it builds on until its hold ends, if lock_days locks at all.
+
+    until: None for a hold that never ends, which locks nothing: no lock does that.
+    """
+    links = chain(_there(catalog, carrier), snapshot)
+    if catalog.storage.lock_days and until is not None and links is not None:
+        lock_snapshots(catalog, carrier, links, until, until)
 
 
 def lock_snapshots(
@@ -70,6 +81,10 @@ def lock_snapshots(
         locking.extend(store, _data(store, carrier, snapshot), lock)
         locking.extend(store, [layout.manifest_key(carrier, snapshot)], lock)
         catalog.locks.note(carrier, {snapshot: lock}, now)
+
+
+def _there(catalog: Catalog, carrier: Carrier) -> list[SnapshotId]:
+    return [stored.id for stored in catalog.snapshots(carrier) if stored.s3]
 
 
 def _require(store: Store, keys: Sequence[str], lock: Lock) -> Lock:

@@ -13,7 +13,7 @@ from three_backup.keeping.base import Keeping
 from three_backup.keeping.removal import unclaimed
 from three_backup.model.objects import Carrier
 from three_backup.model.retention import Place, Verdict
-from three_backup.model.snapshots import SnapshotId, Stored
+from three_backup.model.snapshots import SnapshotId, Stored, rfc3339
 from three_backup.sources.base import PointHeldError
 from three_backup.sources.jobs import Say
 from three_backup.sources.logged import LogVerdict
@@ -47,6 +47,15 @@ class Rotation:
         for verdict in wal:
             self.catalog.bucket.delete(verdict.keys)
         return {"wal": moments.extent(wal)} if wal else {}
+
+    @staticmethod
+    def still_locked(staying: Mapping[SnapshotId, datetime]) -> dict[str, list[dict[str, str]]]:
+        """staying: the snapshots that only their locks keep, and until when."""
+        told = [
+            {"snapshot": str(snapshot), "until": rfc3339(until)}
+            for snapshot, until in staying.items()
+        ]
+        return {"locked": told} if told else {}
 
     def clear_holds(
         self, snapshots: Sequence[Stored], now: datetime, zone: tzinfo

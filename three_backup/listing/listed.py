@@ -12,7 +12,8 @@ from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.hollow import look
 from three_backup.catalog.hollow_memory import filled
 from three_backup.deciding import discovery
-from three_backup.deciding.holding import outlook, unsupported
+from three_backup.deciding.due import unsupported
+from three_backup.deciding.holding import outlook
 from three_backup.errors import BackupError
 from three_backup.keeping import moments
 from three_backup.model.objects import Carrier

@@ -44,9 +44,9 @@ def lasting(storage: Storage) -> timedelta:
     return timedelta(days=storage.lock_days)
 
 
-def lasting_of_log(storage: Storage) -> timedelta:
-    """Return how long archived logs are locked; nothing if they are not."""
-    return lasting(storage) + _LOG_MARGIN if storage.lock_days else timedelta()
+def is_locked(storage: Storage, written: datetime) -> bool:
+    """Return whether a piece of a log that was written then is locked still, if it ever was."""
+    return written + _lasting_of_log(storage) > datetime.now(UTC)
 
 
 def from_now(storage: Storage) -> Lock:
@@ -99,7 +99,11 @@ def _asked(storage: Storage, key: str) -> Lock | None:
     top = key.partition("/")[0]
     if not storage.lock_days or top not in _LOCKED or key.endswith(_REWRITTEN):
         return None
-    return _ending(storage, lasting_of_log(storage) if top == layout.WAL else lasting(storage))
+    return _ending(storage, _lasting_of_log(storage) if top == layout.WAL else lasting(storage))
+
+
+def _lasting_of_log(storage: Storage) -> timedelta:
+    return lasting(storage) + _LOG_MARGIN if storage.lock_days else timedelta()
 
 
 def _ending(storage: Storage, after: timedelta) -> Lock:

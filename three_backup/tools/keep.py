@@ -34,6 +34,7 @@ from three_backup.catalog.holds import Hold, one_line
 from three_backup.catalog.snapshot import Snapshot
 from three_backup.config.options import duration
 from three_backup.errors import BackupError, UsageError, readable
+from three_backup.keeping.locked import lock_held
 from three_backup.model.local_time import local, parsed
 from three_backup.model.records import Record
 from three_backup.model.schedule import host_zone
@@ -117,6 +118,7 @@ def _held(
                 snapshot.require()
                 snapshot.catalog.claim(renew=False)
                 snapshot.catalog.holds.put(hold)
+                lock_held(snapshot.catalog, snapshot.carrier, snapshot.id, hold.until)
             return _kept(record, hold)
 
         record = invocation.attempt(record_of(snapshot.carrier), act)

@@ -25,7 +25,8 @@ from typing import Any, Self
 from three_backup import pipe
 from three_backup.catalog.catalog import Catalog
 from three_backup.config import explain
-from three_backup.deciding.holding import Outlook, outlook, unsupported
+from three_backup.deciding.due import unsupported
+from three_backup.deciding.holding import Outlook, outlook
 from three_backup.errors import BackupError
 from three_backup.model.kept import Kept
 from three_backup.model.objects import Carrier, ObjectId

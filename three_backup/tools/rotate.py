@@ -34,6 +34,7 @@ from three_backup.config import Configuration
 from three_backup.config.settings import Settings
 from three_backup.deciding.holding import Holding
 from three_backup.deciding.kept_data import require_data
+from three_backup.deciding.locked import staying
 from three_backup.deciding.places import places_of, reached
 from three_backup.errors import UsageError
 from three_backup.host.locks import carrier_lock
@@ -247,6 +248,7 @@ def _rotated(
         rotation = Rotation(keeping, catalog, carrier, invocation.say)
         removed: dict[str, Any] = rotation.carry_out(decided)
         if in_s3:
+            removed.update(rotation.still_locked(staying(decided, carrier, catalog, now)))
             wal = moments.expendable(catalog, carrier, kept, invocation.say)
             removed.update(rotation.remove_wal(wal))
             removed.update(rotation.clear_holds(snapshots, now, host_zone(os.environ)))

@@ -172,17 +172,29 @@ def _rotated_row(record: Record) -> Row | None:
     removed = record.part("removed")
     places = [how_many(removed, place) for place in ("local", "s3")]
     log = number(removed["wal"], "bytes") if isinstance(removed.get("wal"), dict) else 0
-    if record.failed or not (any(places) or log):
+    locked = _locked(removed)
+    if record.failed or not (any(places) or log or locked):
         return None
-    return record.carrier, *(str(count or "-") for count in places), size(log) if log else "-"
+    counts = (str(count or "-") for count in places)
+    return record.carrier, *counts, size(log) if log else "-", locked or "-"
+
+
+def _locked(removed: Mapping[str, Any]) -> str:
+    """Say how many snapshots only their locks keep, and the day of the last end of these."""
+    found = removed.get("locked")
+    staying = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    if not staying:
+        return ""
+    last = max(str(each.get("until", "")) for each in staying).partition("T")[0]
+    return f"{len(staying)} until {last}"
 
 
 ROTATED = Form(
     headline=lambda sheet: f"{'snapshots' if sheet.sums.removed.total() else 'nothing'} removed",
-    heading=("OBJECT", "REMOVED HERE", "IN S3", "LOG"),
+    heading=("OBJECT", "REMOVED HERE", "IN S3", "LOG", "STILL LOCKED"),
     row=_rotated_row,
     column=lambda record: "rotated" if record.part("removed") else _LEFT_ALONE,
-    right=frozenset({1, 2, 3}),
+    right=frozenset({1, 2, 3, 4}),
 )
 
 

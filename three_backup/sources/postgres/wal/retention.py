@@ -7,6 +7,7 @@ these is needed by none, whatever timeline it is on: positions only grow along e
 from collections.abc import Collection, Iterator, Sequence
 
 from three_backup.errors import BackupError
+from three_backup.s3.lock import is_locked
 from three_backup.sources.jobs import LogJob
 from three_backup.sources.logged import LogVerdict
 from three_backup.sources.postgres.wal.archive import Contents, WalArchive
@@ -21,7 +22,9 @@ def expendable_log(job: LogJob) -> Sequence[LogVerdict]:
         return ()
     archive = WalArchive(job.store, job.carrier)
     contents = archive.contents()
-    pieces = expendable_pieces(contents, spans)
+    expendable = expendable_pieces(contents, spans)
+    storage = job.store.storage
+    pieces = [piece for piece in expendable if not (piece.at and is_locked(storage, piece.at))]
     histories = expendable_histories(contents, spans, pieces)
     oldest = min(spans, key=lambda span: span.first_segment)
     verdicts = (
