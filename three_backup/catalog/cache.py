@@ -21,6 +21,7 @@ class ManifestCache:
         self._local_dir = storage.local_dir
         self._folder = folder_of(storage)
         self._form = ManifestForm(storage)  # the bodies are those of S3
+        self._keeps = storage.as_of is None
 
     def read(self, carrier: Carrier, snapshot: SnapshotId) -> Manifest | None:
         """Return the manifest, or None if it has to be read from S3."""
@@ -42,8 +43,8 @@ class ManifestCache:
             return None
 
     def keep(self, carrier: Carrier, snapshot: SnapshotId, body: bytes) -> None:
-        # A user who may only read goes without the cache.
-        if not os.access(self._local_dir, os.W_OK):
+        # A user who may only read goes without the cache, and so does a look at the past.
+        if not (self._keeps and os.access(self._local_dir, os.W_OK)):
             return
         path = self._path(carrier, snapshot)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -59,5 +60,7 @@ class ManifestCache:
 def folder_of(storage: Storage) -> Path:
     """Return the folder of all that this host remembers of what lies in the storage."""
     place = f"{storage.endpoint}/{storage.bucket}/{storage.prefix}"
+    if storage.as_of is not None:
+        place += f"?{storage.as_of}"  # nothing is ever kept there
     name = hashlib.sha256(place.encode()).hexdigest()[:16]
     return storage.local_dir / "cache" / name

@@ -226,7 +226,7 @@ class Catalog:
 
     @property
     def _trusts_cache(self) -> bool:
-        return self._trusts_host and not self._takes_unsigned
+        return self._trusts_host and not (self._takes_unsigned or self.storage.as_of)
 
     def _remote(self, carrier: Carrier) -> list[SnapshotId]:
         listed = self._listed(carrier)

@@ -29,7 +29,7 @@ class SignedMemory:
 
     def write(self, subject: str, known: Mapping[str, str]) -> None:
         # A user who may only read goes without the memory.
-        if not os.access(self.storage.local_dir, os.W_OK):
+        if self.storage.as_of is not None or not os.access(self.storage.local_dir, os.W_OK):
             return
         path = self._path(subject)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

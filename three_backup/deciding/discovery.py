@@ -17,6 +17,7 @@ from three_backup.model.dependencies import missing_links
 from three_backup.model.objects import Carrier, ObjectId, can_match_below, selected
 from three_backup.model.records import Record, of_source
 from three_backup.model.snapshots import CarriedObject, Manifest, SnapshotId, Stored, rfc3339
+from three_backup.model.storage import Storage
 from three_backup.sources import SOURCES, source_of
 from three_backup.sources.base import Found, Source, Unreadable
 from three_backup.sources.jobs import Say
@@ -101,10 +102,7 @@ def describe(
 def _stored(
     catalog: Catalog, carrier: Carrier, patterns: Sequence[str]
 ) -> Iterator[tuple[Record, BackupError | None]]:
-    storage = catalog.storage
-    elsewhere = {"s3_prefix": storage.prefix} if storage.foreign else {}
-    if storage.asked:
-        elsewhere["store"] = storage.store
+    elsewhere = _elsewhere(catalog.storage)
     newest: dict[ObjectId, CarriedObject] = {}
     holders: dict[ObjectId, list[dict[str, Any]]] = {}
     snapshots = catalog.snapshots(carrier)
@@ -142,3 +140,12 @@ def _record(found: Found | Unreadable, source_type: str) -> tuple[Record, Backup
         return of_source(found.id, source_type, **carrier), found.error
     size = {} if found.size is None else {"size": found.size}
     return Record.of(found.id, **found.facts, **size, **carrier), None
+
+
+def _elsewhere(storage: Storage) -> dict[str, str]:
+    """Return the fields of a record that say what was read in place of our own snapshots."""
+    return {
+        **({"s3_prefix": storage.prefix} if storage.foreign else {}),
+        **({"store": storage.store} if storage.asked else {}),
+        **({"as_of": rfc3339(storage.as_of)} if storage.as_of else {}),
+    }

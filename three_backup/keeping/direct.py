@@ -95,12 +95,14 @@ class DirectKeeping:
         return ()
 
     def looked_into(self, catalog: Catalog) -> LookedInto:
+        _refuse_past(catalog)
         return self.source.looking(catalog.bucket)
 
     def is_at_source(self, catalog: Catalog, carrier: Carrier, stored: Stored) -> bool:
         return False
 
     def restorer(self, catalog: Catalog) -> Restorer:
+        _refuse_past(catalog)
         return self.source.reading(catalog.bucket)
 
 
@@ -111,3 +113,14 @@ def _commit(catalog: Catalog, manifest: Manifest) -> None:
     shutil.rmtree(catalog.local.journals(carrier, snapshot))
     with suppress(OSError):  # other snapshots have journals in it
         catalog.local.journals(carrier).rmdir()
+
+
+def _refuse_past(catalog: Catalog) -> None:
+    """Raise BackupError where the past of a bucket is read: the server knows only its present."""
+    if catalog.storage.as_of is not None:
+        raise BackupError(
+            "direct.past",
+            "the server reads the bucket by itself, as it is now",
+            "copy what there was into a further store, and restore it from there: "
+            "tb-copy --as-of TIME --to NAME, tb-restore --store NAME",
+        )

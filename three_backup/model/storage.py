@@ -1,7 +1,7 @@
 """Where the snapshots of an object lie: a folder of this host and a prefix of a bucket."""
 
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from three_backup.errors import BackupError
@@ -35,10 +35,12 @@ class Storage:
     foreign: bool = False
     store: str = ""  # the name of a further store, which holds copies; empty: the first one
     asked: bool = False  # a further store that somebody asked to read: it is only read
+    # The bucket is read as it was at this moment, by the versions that it keeps.
+    as_of: datetime | None = None
 
     @property
     def read_only(self) -> bool:
-        return self.foreign or self.asked
+        return self.foreign or self.asked or self.as_of is not None
 
     @property
     def hides_names(self) -> bool:

@@ -1,7 +1,9 @@
 """Reads the command line by the usage text, and converts what is given there."""
 
+import os
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import docopt
@@ -10,6 +12,8 @@ from three_backup import __version__
 from three_backup.config.options import OPTIONS
 from three_backup.errors import UsageError
 from three_backup.host.locks import IfRunning
+from three_backup.model.local_time import parsed as parsed_time
+from three_backup.model.schedule import host_zone
 from three_backup.screen.progress import When
 
 # docopt-ng names what it could not match in the notation of its own classes.
@@ -47,8 +51,8 @@ def if_running(arguments: Mapping[str, Any]) -> IfRunning | None:
 def is_stored(arguments: Mapping[str, Any]) -> bool:
     """Return whether --stored is given; UsageError for what goes with it only."""
     stored = bool(arguments["--stored"])
-    for option in ("--s3-prefix", "--store"):
-        if arguments[option] is not None and not stored:
+    for option in ("--s3-prefix", "--store", "--as-of"):
+        if arguments.get(option) is not None and not stored:
             raise UsageError("usage", f"{option} goes with --stored only", "add --stored")
     return stored
 
@@ -60,6 +64,21 @@ def sample_size(sample: str | None) -> int | None:
             "verify.sample", f"{sample!r} is not a number of objects", "write 20, say"
         )
     return None if sample is None else int(sample)
+
+
+def moment_to_read(arguments: Mapping[str, Any], now: datetime) -> datetime | None:
+    """Return the moment of --as-of, in whole seconds, at which to read the bucket; None: now."""
+    given = arguments.get("--as-of")
+    if given is None:
+        return None
+    hint = "write 2026-12-24T18:00:00Z, or 2026-12-24 18:00 for the host's time zone"
+    try:
+        moment = parsed_time(given, host_zone(os.environ)).astimezone(UTC).replace(microsecond=0)
+    except (ValueError, OverflowError) as error:
+        raise UsageError("usage", f"--as-of: {given!r} is not a time", hint) from error
+    if moment > now:
+        raise UsageError("usage", f"--as-of: {given} is still to come", hint)
+    return moment
 
 
 def prefix_to_read(arguments: Mapping[str, Any]) -> str | None:

@@ -26,7 +26,7 @@ def beside(
     Nothing where just one store is asked for.
     """
     reads = restores or arguments.get("--stored") or arguments.get("fetch")  # that of tb-wal
-    if not reads or storage.asked:
+    if not reads or storage.asked or storage.as_of:
         return
     if any(arguments.get(option) for option in _OF_ONE):
         return

@@ -22,10 +22,10 @@ from three_backup.host.trace import Priority, Trace
 from three_backup.model.records import Record, malformed_line
 from three_backup.model.schedule import host_zone
 from three_backup.model.storage import Storage
-from three_backup.pipe.arguments import prefix_to_read, when
+from three_backup.pipe.arguments import moment_to_read, prefix_to_read, when
 from three_backup.pipe.beside import asked, beside
 from three_backup.pipe.failures import translated
-from three_backup.pipe.origin import check_origin
+from three_backup.pipe.origin import Origin
 from three_backup.pipe.repeated import Repeated
 from three_backup.pipe.speech import complain, line_start
 from three_backup.pipe.tally import Tally
@@ -80,9 +80,10 @@ class Invocation:
         return configuration
 
     @cached_property
-    def s3_prefix(self) -> str | None:
-        """The prefix of another host to read; the configuration's mistakes are told before its."""
-        return prefix_to_read(self.arguments)
+    def origin(self) -> Origin:
+        """What is read; the configuration's mistakes are told before its."""
+        moment = moment_to_read(self.arguments, self.clock())
+        return Origin(prefix_to_read(self.arguments), self.store, moment)
 
     def warn(self) -> None:
         """Say the warnings about the configuration: only tools that head a pipeline do."""
@@ -107,8 +108,7 @@ class Invocation:
         """Return the catalog of a storage, or of what shall be read instead; each is made once."""
         if self.store is not None:
             storage = asked(self.configuration, self.store, storage)
-        if self.s3_prefix is not None:
-            storage = storage.of_another_host(self.s3_prefix)
+        storage = self.origin.of(storage)
         others = beside(self.configuration, self.arguments, storage, restores=self._restores)
         return self._catalog(storage, map(self._catalog, others))
 
@@ -175,7 +175,7 @@ class Invocation:
         if record.failed:
             return record
         try:
-            check_origin(record, self.name, self.s3_prefix, self.store)
+            self.origin.check(record, self.name)
         except BackupError as error:
             return self.fail(record, error)
         return record

@@ -15,6 +15,7 @@ from three_backup.model.storage import Storage
 from three_backup.s3.addressing import style_used
 from three_backup.s3.failures import explained
 from three_backup.s3.listing import read_plainly
+from three_backup.s3.past import Past
 from three_backup.s3.patience import Patience, Say
 from three_backup.s3.redirects import Redirects
 
@@ -43,6 +44,8 @@ def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
 
     say: told when S3 keeps us waiting; count: called for every HTTP request.
 
+    Where storage.as_of names a moment, it only reads, and what there was then.
+
     Keys are listed unencoded. Those of ClickHouse contain `%`: if a server claimed to have encoded
     them and had not, we would decode them into other keys.
     """
@@ -65,10 +68,10 @@ def connect(storage: Storage, say: Say, count: Callable[[], None]) -> Client:
     # This event comes before botocore searches the answer for an error: less is left to search.
     events.register("before-parse.*.ListObjectsV2", read_plainly)
     events.register("before-send.s3", lambda **_: count())
-    events.unregister(
-        "before-parameter-build.s3.ListObjectsV2", set_list_objects_encoding_type_url
-    )
-    return client
+    for listing in ("ListObjectsV2", "ListObjectVersions"):
+        event = f"before-parameter-build.s3.{listing}"
+        events.unregister(event, set_list_objects_encoding_type_url)
+    return client if storage.as_of is None else Past(client, storage, storage.as_of)
 
 
 def content_md5(digest: bytes) -> str:

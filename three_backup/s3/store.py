@@ -215,7 +215,11 @@ class Store:
         self.delete(key for key in keys if key.count("/") > top)
 
     def refuse_foreign(self, key: str) -> None:
-        """Raise BackupError where keys are only read: another host's, and copies asked for."""
+        """Raise BackupError where keys are only read: another host's, asked copies, past ones."""
+        if self.storage.as_of is not None:
+            raise BackupError(
+                "s3.past", f"{self.place(key)}: what there was is only read", "leave out --as-of"
+            )
         if self.storage.asked:
             raise BackupError(
                 "s3.read_only",

@@ -5,6 +5,7 @@ Usage:
 
 Options:
       --to NAME        into this store of the configuration, not into that of copy_to
+      --as-of TIME     what the bucket held then, by the versions that it keeps
       --rotate         then remove the copies there that the store's retention no longer keeps
       --adopt          take over a prefix that another host wrote
       --json           records on a terminal, too, in place of a table

@@ -8,6 +8,7 @@ Options:
       --stored          what the snapshots hold instead of what the sources hold
       --s3-prefix NAME  with --stored: of another host, below its s3_prefix
       --store NAME      with --stored: the copies in this further store
+      --as-of TIME      with --stored: the bucket as it was then, by its versions
       --json            records on a terminal, too, in place of a table
   -c, --config FILE     the configuration
       --env-file FILE   PG* and CLICKHOUSE_* variables, instead of .env beside it

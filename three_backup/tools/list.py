@@ -14,6 +14,7 @@ Options:
       --stored          what the snapshots hold instead of what the sources hold
       --s3-prefix NAME  with one of these three: of another host, below its s3_prefix
       --store NAME      with one of these three: the copies in this further store
+      --as-of TIME      with one of these three: the bucket as it was then
       --json            records instead of a table
   -c, --config FILE     the configuration
       --env-file FILE   PG* and CLICKHOUSE_* variables, instead of .env beside it
@@ -46,7 +47,7 @@ _OF_THE_TABLE = ("--stages", "--snapshots", "--drills")
 _EXCLUDED = {
     "--history": (*_OF_THE_TABLE, "--select", "--every-host"),
     "--find": _OF_THE_TABLE,
-    "--every-host": (*_OF_THE_TABLE, "--s3-prefix", "--store"),
+    "--every-host": (*_OF_THE_TABLE, "--s3-prefix", "--store", "--as-of"),
 }
 
 

@@ -31,6 +31,7 @@ Options:
       --unsigned              take what manifest_key did not sign, too
       --s3-prefix NAME        what another host backed up, below its s3_prefix
       --store NAME            read the copies in this further store
+      --as-of TIME            read the bucket as it was then, by the versions it keeps
       --json                  records on a terminal, too, and the summary beside them
       --progress WHEN         draw a bar: auto, always or never [default: auto]
   -c, --config FILE           the configuration

@@ -11,6 +11,7 @@ Options:
       --sign            adopt what manifest_key did not sign, once all of it was read
       --read-only       read all that is stored and compare hashes, restore nothing
       --store NAME      prove the copies in this further store
+      --as-of TIME      prove what the bucket held then, by the versions that it keeps
       --json            records on a terminal, too, in place of a table
       --progress WHEN   draw a bar: auto, always or never [default: auto]
   -c, --config FILE     the configuration
@@ -74,12 +75,13 @@ class Args:
             raise UsageError(
                 "verify.sign", "--sign adopts nothing that is not named", "name all: '*'"
             )
-        if arguments["--sign"] and arguments["--store"]:
-            raise UsageError(
-                "verify.sign",
-                "--sign and --store exclude one another: copies are only read",
-                "adopt the snapshots, and copy them anew with tb-copy",
-            )
+        for option in ("--store", "--as-of"):
+            if arguments["--sign"] and arguments[option]:
+                raise UsageError(
+                    "verify.sign",
+                    f"--sign and {option} exclude one another: that is only read",
+                    "adopt the snapshots, and copy them anew with tb-copy",
+                )
         if arguments["--between"] and arguments["--read-only"]:
             raise UsageError(
                 "verify.choice",

@@ -29,6 +29,7 @@ complete -c tb-cat -l dir -x -a '(__fish_complete_directories)' -d 'a file for e
 complete -c tb-cat -l unsigned -d 'take what manifest_key did not sign, too'
 complete -c tb-cat -l s3-prefix -x -d 'what another host backed up, below its s3_prefix'
 complete -c tb-cat -l store -x -d 'read the copies in this further store'
+complete -c tb-cat -l as-of -x -d 'read the bucket as it was then, by the versions that it keeps'
 complete -c tb-cat -l progress -x -a 'auto always never' -d 'draw a bar: auto, always or never [default: auto]'
 complete -c tb-cat -s c -l config -r -F -d 'the configuration'
 complete -c tb-cat -l env-file -r -F -d 'variables instead of .env.restore and .env beside it'

@@ -13,6 +13,7 @@ end
 
 complete -c tb-copy -f
 complete -c tb-copy -l to -x -d 'into this store of the configuration, not into that of copy_to'
+complete -c tb-copy -l as-of -x -d 'what the bucket held then, by the versions that it keeps'
 complete -c tb-copy -l rotate -d 'then remove the copies there that the store\'s retention no longer keeps'
 complete -c tb-copy -l adopt -d 'take over a prefix that another host wrote'
 complete -c tb-copy -l json -d 'records on a terminal, too, in place of a table'

@@ -16,6 +16,7 @@ complete -c tb-discover -s s -l select -x -a '(__three_backup ids (commandline -
 complete -c tb-discover -l stored -d 'what the snapshots hold instead of what the sources hold'
 complete -c tb-discover -l s3-prefix -x -d 'with --stored: of another host, below its s3_prefix'
 complete -c tb-discover -l store -x -d 'with --stored: the copies in this further store'
+complete -c tb-discover -l as-of -x -d 'with --stored: the bucket as it was then, by its versions'
 complete -c tb-discover -l json -d 'records on a terminal, too, in place of a table'
 complete -c tb-discover -s c -l config -r -F -d 'the configuration'
 complete -c tb-discover -l env-file -r -F -d 'PG* and CLICKHOUSE_* variables, instead of .env beside it'

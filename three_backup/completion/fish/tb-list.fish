@@ -22,6 +22,7 @@ complete -c tb-list -l every-host -d 'what every host of the bucket stored, a li
 complete -c tb-list -l stored -d 'what the snapshots hold instead of what the sources hold'
 complete -c tb-list -l s3-prefix -x -d 'with one of these three: of another host, below its s3_prefix'
 complete -c tb-list -l store -x -d 'with one of these three: the copies in this further store'
+complete -c tb-list -l as-of -x -d 'with one of these three: the bucket as it was then'
 complete -c tb-list -l json -d 'records instead of a table'
 complete -c tb-list -s c -l config -r -F -d 'the configuration'
 complete -c tb-list -l env-file -r -F -d 'PG* and CLICKHOUSE_* variables, instead of .env beside it'

@@ -22,6 +22,7 @@ complete -c tb-open -l for -x -d 'close it after so long: 30m, 2h, 1d; without i
 complete -c tb-open -l unsigned -d 'take what manifest_key did not sign, too'
 complete -c tb-open -l s3-prefix -x -d 'what another host backed up, below its s3_prefix'
 complete -c tb-open -l store -x -d 'read the copies in this further store'
+complete -c tb-open -l as-of -x -d 'read the bucket as it was then, by the versions that it keeps'
 complete -c tb-open -l json -d 'records on a terminal, too'
 complete -c tb-open -l progress -x -a 'auto always never' -d 'draw a bar: auto, always or never [default: auto]'
 complete -c tb-open -s c -l config -r -F -d 'the configuration'

@@ -39,6 +39,7 @@ complete -c tb-restore -l tablespace-mapping -x -d 'OLD=NEW: a tablespace of it 
 complete -c tb-restore -l unsigned -d 'take what manifest_key did not sign, too'
 complete -c tb-restore -l s3-prefix -x -d 'what another host backed up, below its s3_prefix'
 complete -c tb-restore -l store -x -d 'read the copies in this further store'
+complete -c tb-restore -l as-of -x -d 'read the bucket as it was then, by the versions it keeps'
 complete -c tb-restore -l json -d 'records on a terminal, too, and the summary beside them'
 complete -c tb-restore -l progress -x -a 'auto always never' -d 'draw a bar: auto, always or never [default: auto]'
 complete -c tb-restore -s c -l config -r -F -d 'the configuration'

@@ -19,6 +19,7 @@ complete -c tb-verify -l content -d 'read every row to its end, and compare with
 complete -c tb-verify -l sign -d 'adopt what manifest_key did not sign, once all of it was read'
 complete -c tb-verify -l read-only -d 'read all that is stored and compare hashes, restore nothing'
 complete -c tb-verify -l store -x -d 'prove the copies in this further store'
+complete -c tb-verify -l as-of -x -d 'prove what the bucket held then, by the versions that it keeps'
 complete -c tb-verify -l json -d 'records on a terminal, too, in place of a table'
 complete -c tb-verify -l progress -x -a 'auto always never' -d 'draw a bar: auto, always or never [default: auto]'
 complete -c tb-verify -s c -l config -r -F -d 'the configuration'
