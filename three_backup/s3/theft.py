@@ -1,6 +1,7 @@
 """Finds out what somebody who stole the access key of this host could do to the backups.
 
-It does so to keys of its own below `check/`, and leaves none behind.
+It does so to keys of its own below `check/`, and leaves none behind, but for a version that is
+locked for a minute where `lock_days` locks at all.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,21 +10,34 @@ from dataclasses import dataclass, replace
 
 from three_backup.errors import BackupError, UnreachableError
 from three_backup.model.findings import Finding, good, note
+from three_backup.s3 import lasting
 from three_backup.s3.failures import explained
 from three_backup.s3.store import Store
 
 SUBJECT = "stolen keys"
 _FIRST, _SECOND = b"first\n", b"second\n"
 
+_KEEP_LOCKS = "take s3:BypassGovernanceRetention from this key, or write lock_mode: compliance"
+_KEEP_VERSIONS = (
+    "have the bucket keep versions that this key may not delete, or lock them by lock_days, or "
+    "copy to a store whose keys are not on this host"
+)
+_KEEP_RULES = "take s3:PutBucketVersioning and s3:PutLifecycleConfiguration from this key"
+_KEEP_LONG = (
+    "keep the versions for as long as an attack may go unnoticed; --as-of brings them back"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class _Power:
-    """What the access key may do."""
+    """The power of an access key over what is stored."""
 
     overwrites: bool
     deletes: bool
     old_version: str | None  # of what was overwritten; None: the bucket keeps none
     deletes_versions: bool
+    lifts_locks: bool  # of what is locked by lock_days; False without these
+    keeps_versions: bool  # it may say whether the bucket keeps versions
     beside: int  # the prefixes beside ours that can be listed
 
 
@@ -35,27 +49,34 @@ def theft(store: Store, key: str) -> Iterator[Finding]:
         *(["overwrite"] if power.overwrites else []),
     ]
     beside = f", and see {power.beside} other prefixes" if power.beside else ""
+    acts = f"whoever steals them can {' and '.join(can)}"
     if not can:
+        sentence = "whoever steals them can read and add backups, not destroy any"
+        yield good(SUBJECT, f"{sentence}{beside}")
+    elif store.storage.lock_days and not power.lifts_locks:
+        days = f"{store.storage.lock_days} days"
         yield good(
-            SUBJECT, f"whoever steals them can read and add backups, not destroy any{beside}"
-        )
-        return
-    kept = power.old_version is not None and not power.deletes_versions
-    if kept:
-        yield note(
             SUBJECT,
-            f"whoever steals them can {' and '.join(can)} backups, but not the older versions "
-            f"that the bucket keeps{beside}",
-            "keep the versions for as long as an attack may go unnoticed",
+            f"{acts} backups, which hides them; for {days} they stay locked, and --as-of brings "
+            f"them back{beside}",
         )
-        return
-    versions = ", with all older versions" if power.old_version is not None else ""
-    yield note(
-        SUBJECT,
-        f"whoever steals them can {' and '.join(can)} all backups{versions}{beside}",
-        "have the bucket keep versions that this key may not delete, or copy to a store whose "
-        "keys are not on this host",
-    )
+    else:
+        sentence, remedy = _loss(power)
+        yield note(SUBJECT, f"{acts} {sentence}{beside}", remedy)
+
+
+def _loss(power: _Power) -> tuple[str, str]:
+    """Return what of the backups is lost, and the remedy."""
+    if power.lifts_locks:
+        return "all backups, and lift their locks", _KEEP_LOCKS
+    if power.old_version is None:
+        return "all backups", _KEEP_VERSIONS
+    if power.deletes_versions:
+        return "all backups, with all older versions", _KEEP_VERSIONS
+    if power.keeps_versions:
+        sentence = "backups, and change how the bucket keeps versions"
+        return f"{sentence}: a rule of theirs could expire these within days", _KEEP_RULES
+    return "backups, but not the older versions that the bucket keeps", _KEEP_LONG
 
 
 def _power(store: Store, key: str) -> _Power:
@@ -68,6 +89,8 @@ def _power(store: Store, key: str) -> _Power:
         deletes=deletes,
         old_version=old_version,
         deletes_versions=old_version is not None and _deletes_version(store, key, old_version),
+        lifts_locks=store.storage.lock_days > 0 and _lifts_locks(store, key),
+        keeps_versions=old_version is not None and _keeps_versions(store),
         beside=_beside(store),
     )
 
@@ -88,6 +111,46 @@ def _deletes_version(store: Store, key: str, version: str) -> bool:
             )
 
     return _may(delete) and not _may(lambda: _look(store, key, version))
+
+
+def _lifts_locks(store: Store, key: str) -> bool:
+    """Return whether a lock is ended or made shorter that may be; no compliance lock is."""
+    if store.storage.lock_mode != "governance":
+        return False
+    lock = lasting.locked_for_a_moment(store, key)
+    version = _version(store, key)
+    shorter = {"Mode": lock.mode, "RetainUntilDate": lock.until - lasting.MOMENT / 2}
+
+    def shorten() -> None:
+        with explained(store.storage, key):
+            store.client.put_object_retention(
+                **store.names(key), Retention=shorter, BypassGovernanceRetention=True
+            )
+
+    return _may(shorten) or (version is not None and _deletes_version(store, key, version))
+
+
+def _keeps_versions(store: Store) -> bool:
+    """Return whether the key may say that the bucket keeps versions, as it does.
+
+    That changes nothing. Whether it may write a lifecycle, too, cannot be tried like that.
+    """
+    bucket = {"Bucket": store.storage.bucket}
+    try:
+        with explained(store.storage):
+            status = store.client.get_bucket_versioning(**bucket).get("Status")
+    except UnreachableError:
+        raise
+    except BackupError:
+        return False
+
+    def say_it_again() -> None:
+        with explained(store.storage):
+            store.client.put_bucket_versioning(
+                **bucket, VersioningConfiguration={"Status": status}
+            )
+
+    return status == "Enabled" and _may(say_it_again)
 
 
 def _look(store: Store, key: str, version: str) -> None:
