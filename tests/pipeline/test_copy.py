@@ -262,6 +262,34 @@ def test_only_what_the_store_would_keep_is_copied_and_what_is_held_is_held_there
     assert shop.good(COPY).records[0]["copied"]["snapshots"] == []
 
 
+def test_copies_are_held_and_released_in_their_store_and_a_release_says_where_others_stay(
+    shop: Host, vault: str
+) -> None:
+    with_vault(shop, vault, copy_to="vault")
+    orders = shop.table("orders")
+    base, newest = snapshots(shop)
+    shop.good(f"tb-keep --reason 'the audit' {orders} {base}")
+    shop.good(COPY)
+    (listed,) = shop.good("tb-keep --json --store vault").records
+    assert (listed["kept"]["snapshot"], listed["store"]) == (base, "vault")
+    carrier = listed["carrier"] if "carrier" in listed else listed["id"]
+    told = shop.good(f"tb-keep --release {orders} {base}").stderr
+    command = f"tb-keep --release --store vault {carrier} {base}"
+    assert f"{base} stays held in store vault; {command} releases it there" in told
+    assert keys(store(shop), "keep/") == []
+    shop.good(f"tb-keep --until 30d --store vault {orders}")
+    there = shop.good("tb-keep --json --store vault").records
+    assert [each["kept"]["snapshot"] for each in there] == [base, newest]
+    assert "held" not in shop.good(command).stderr
+    assert [newest in key for key in keys(copies(shop, vault), "keep/")] == [True]
+    shop.good(f"tb-keep {orders} {newest}")
+    again = shop.good(f"tb-keep --release --store vault {orders}").stderr
+    assert "is held in S3, so that the next tb-copy holds its copy again" in again
+    with_vault(shop, vault, copy_to="vault", vault_endpoint="http://127.0.0.1:1")
+    away = shop.good(f"tb-keep --release {orders}")
+    assert f"{newest} may stay held in store vault: " in away.stderr
+
+
 def test_copies_are_signed_with_the_key_of_their_store_and_nothing_unsigned_is_copied(
     host: Host, vault: str
 ) -> None:

@@ -8,6 +8,7 @@ Options:
       --until TIME     until then, or for so long: 2026-12-24, 30d; without it, for ever
       --reason TEXT    why, for whoever asks later
       --release        let retention decide again
+      --store NAME     hold and release the copies in this further store
       --json           records instead of a table
   -c, --config FILE    the configuration
       --env-file FILE  PG* and CLICKHOUSE_* variables, instead of .env beside it
@@ -41,6 +42,7 @@ from three_backup.model.schedule import host_zone
 from three_backup.model.snapshots import SnapshotId
 from three_backup.pipe import Invocation
 from three_backup.restoring.held_snapshots import Wanted, held_by, nothing_to_hold, to_hold
+from three_backup.s3.mended import FIRST, called
 from three_backup.screen import formats
 
 _RELEASED = "released"
@@ -86,15 +88,15 @@ def run(invocation: Invocation) -> None:
     zone = host_zone(os.environ)
     args = Args.of(invocation.arguments, zone, invocation.clock())
     invocation.warn()
-    catalogs = invocation.catalogs
+    catalogs = _catalogs(invocation)
     for catalog in catalogs:
         _ = catalog.bucket  # raises without a bucket: holds lie in S3
     if args.wanted is None:
-        rows = list(_listed(invocation, catalogs))
+        rows = list(_listed(invocation, list(catalogs)))
     elif args.release:
         rows = list(_released(invocation, catalogs, args.wanted))
     else:
-        rows = list(_held(invocation, catalogs, args, args.wanted))
+        rows = list(_held(invocation, list(catalogs), args, args.wanted))
     if not rows:
         invocation.say("no snapshot is held")
     elif invocation.json:
@@ -102,6 +104,15 @@ def run(invocation: Invocation) -> None:
             invocation.emit(row.record)
     else:
         _show(invocation, rows, zone)
+
+
+def _catalogs(invocation: Invocation) -> dict[Catalog, Catalog]:
+    """Return the catalogs to work on, each with that of the first store."""
+    store, invocation.store = invocation.store, None  # what it names is written, not only read
+    return {
+        invocation.copies(store, first.storage) if store else first: first
+        for first in invocation.catalogs
+    }
 
 
 def _held(
@@ -119,25 +130,44 @@ def _held(
                 snapshot.catalog.claim(renew=False)
                 snapshot.catalog.holds.put(hold)
                 lock_held(snapshot.catalog, snapshot.carrier, snapshot.id, hold.until)
-            return _kept(record, hold)
+            return _placed(_kept(record, hold), snapshot.catalog)
 
         record = invocation.attempt(record_of(snapshot.carrier), act)
         yield _Row(record, None if record.failed else hold)
 
 
 def _released(
-    invocation: Invocation, catalogs: Sequence[Catalog], wanted: Wanted
+    invocation: Invocation, catalogs: Mapping[Catalog, Catalog], wanted: Wanted
 ) -> Iterator[_Row]:
-    for catalog, carrier, snapshot in held_by(catalogs, wanted):
+    for catalog, carrier, snapshot in held_by(list(catalogs), wanted):
         hold = Hold(carrier, snapshot)
 
         def act(record: Record, catalog: Catalog = catalog, hold: Hold = hold) -> Record:
             catalog.claim(renew=False)
             catalog.holds.remove(hold.carrier, hold.snapshot)
-            return record.with_fields(released=str(hold.snapshot))
+            return _placed(record.with_fields(released=str(hold.snapshot)), catalog)
 
         record = invocation.attempt(record_of(carrier), act)
         yield _Row(record, None if record.failed else hold, _RELEASED)
+        for sentence in () if record.failed else _still_held(invocation, catalogs[catalog], hold):
+            invocation.say(sentence)
+
+
+def _still_held(invocation: Invocation, first: Catalog, hold: Hold) -> Iterator[str]:
+    """Yield a sentence for each other store in which a released snapshot stays held."""
+    store, snapshot = invocation.arguments["--store"], f"{hold.carrier}: {hold.snapshot}"
+    for name in [None] if store else invocation.configuration.copied_to:
+        try:
+            other = invocation.copies(name, first.storage) if name else first
+            held = hold.snapshot in other.holds.snapshots(hold.carrier)
+        except BackupError as error:
+            yield f"{snapshot} may stay held in {called(name or FIRST)}: {error}"
+            continue
+        if held and name:
+            command = f"tb-keep --release --store {name} {hold.carrier} {hold.snapshot}"
+            yield f"{snapshot} stays held in {called(name)}; {command} releases it there"
+        elif held:
+            yield f"{snapshot} is held in S3, so that the next tb-copy holds its copy again"
 
 
 def _listed(invocation: Invocation, catalogs: Sequence[Catalog]) -> Iterator[_Row]:
@@ -153,12 +183,18 @@ def _listed(invocation: Invocation, catalogs: Sequence[Catalog]) -> Iterator[_Ro
             for hold in holds:
                 state = "gone" if hold.snapshot not in there else ""
                 state = "ended" if hold.has_ended(now) else state
-                yield _Row(_kept(record_of(carrier), hold, state), hold, state)
+                record = _placed(_kept(record_of(carrier), hold, state), catalog)
+                yield _Row(record, hold, state)
 
 
 def _kept(record: Record, hold: Hold, state: str = "") -> Record:
     marked = {"snapshot": str(hold.snapshot), **hold.how}
     return record.with_fields(kept={**marked, "state": state} if state else marked)
+
+
+def _placed(record: Record, catalog: Catalog) -> Record:
+    store = catalog.storage.store
+    return record.with_fields(store=store) if store else record
 
 
 def _show(invocation: Invocation, rows: Sequence[_Row], zone: tzinfo) -> None:

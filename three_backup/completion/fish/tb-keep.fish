@@ -15,6 +15,7 @@ complete -c tb-keep -f
 complete -c tb-keep -l until -x -d 'until then, or for so long: 2026-12-24, 30d; without it, for ever'
 complete -c tb-keep -l reason -x -d 'why, for whoever asks later'
 complete -c tb-keep -l release -d 'let retention decide again'
+complete -c tb-keep -l store -x -d 'hold and release the copies in this further store'
 complete -c tb-keep -l json -d 'records instead of a table'
 complete -c tb-keep -s c -l config -r -F -d 'the configuration'
 complete -c tb-keep -l env-file -r -F -d 'PG* and CLICKHOUSE_* variables, instead of .env beside it'
