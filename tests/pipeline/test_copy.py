@@ -387,12 +387,30 @@ def test_a_run_copies_what_has_copy_to_and_its_failure_spoils_nothing_else(
     outcome = host.good("tb-run")
     assert "copied" in outcome.stdout
     assert in_vault(host) == snapshots(host)
-    with_vault(host, vault, copy_to="vault", vault_endpoint="http://127.0.0.1:1", s3_timeout="0s")
+    away = {"copy_to": "vault", "vault_endpoint": "http://127.0.0.1:1"}
+    with_vault(host, vault, "s3_timeout: 0s", **away)
     failed = host.sh("tb-run --json --base")
-    assert failed.status == Exit.UNREACHABLE
+    assert failed.status == Exit.FAILED  # what can be reached was reached
     assert len(snapshots(host)) == 2
     (record,) = failed.records
     assert (record["error"]["tool"], record["uploaded"]["bytes"] > 0) == ("tb-copy", True)
+    with_vault(
+        host,
+        vault,
+        "s3_timeout: 0s",
+        **away,
+        on_failure=f"sh -c 'cat > {host.folder}/told'",
+        on_success=f"touch {host.folder}/success",
+    )
+    again = host.sh("tb-run --incremental")
+    assert again.status == Exit.FAILED
+    sentence = "backups are complete, copies are not: 1 of 1 object not copied"
+    assert again.stdout.startswith(sentence)
+    assert "not copied:\n" in again.stdout
+    assert "failed" not in again.stdout
+    assert sentence in (host.folder / "told").read_text()
+    assert not (host.folder / "success").exists()
+    assert "the runs fail since" in host.sh("tb-status").stdout
     with_vault(host, vault, copy_to="vault")
     host.good("tb-run")
     assert in_vault(host) == snapshots(host)

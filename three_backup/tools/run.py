@@ -60,7 +60,7 @@ from three_backup.watching.pipeline_end import died, printed, spoken, status_of
 from three_backup.watching.run_history import PastRun
 from three_backup.watching.run_trace import RunTrace
 from three_backup.watching.sheet import Sheet
-from three_backup.watching.summary import Outcome, Summary
+from three_backup.watching.summary import Summary
 
 _PLANNING = ("tb-discover", "tb-plan")
 _STAGES = (*_PLANNING, "tb-snapshot", "tb-upload", "tb-rotate", "tb-copy")
@@ -195,7 +195,7 @@ def _pulled(invocation: Invocation, lock: RunLock, log: Program) -> list[str]:
     (status,) = _statuses(invocation, lock, [log], (done.add,))
     if status in (Exit.OK, Exit.BUSY):  # another pull does it
         return []
-    failures = list(done.remarks.get(Outcome.FAILED, ()))
+    failures = done.failures
     if not failures:
         failures = [f"{_LOG} {spoken(status)}"]
         invocation.say(failures[0])

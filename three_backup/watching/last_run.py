@@ -20,7 +20,7 @@ from three_backup.watching.summary import Outcome, outcome_of, sentence_of
 
 _NAME = "last_run.json"
 _VERSION = 1
-_FAILURES = (Outcome.FAILED, Outcome.UNFINISHED)
+_FAILURES = (Outcome.FAILED, Outcome.UNFINISHED, Outcome.UNCOPIED)
 _LEFT_ALONE = (Outcome.DISABLED, Outcome.UNSUPPORTED)
 
 

@@ -12,7 +12,7 @@ from three_backup.host.durable import write_durably
 from three_backup.model.snapshots import Kind, exactly, rfc3339
 from three_backup.screen.formats import size
 from three_backup.watching.last_run import LastRun
-from three_backup.watching.summary import Outcome, Summary, headline
+from three_backup.watching.summary import Summary, headline
 
 _NAME = "runs.json"
 _VERSION = 1
@@ -37,7 +37,7 @@ class PastRun:
 
     def ended(self, run: LastRun, done: Summary) -> Self:
         """Return the run with how it ended and what it did."""
-        failures = (*run.deaths, *done.remarks.get(Outcome.FAILED, ()))
+        failures = (*run.deaths, *done.failures)
         return replace(
             self,
             ended_at=run.ended_at,

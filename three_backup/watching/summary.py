@@ -16,6 +16,8 @@ Column = TypeVar("Column", bound=str)
 _WIDTH = 78
 _MOST_REMARKS = 20
 _INDENT = "  "
+_COPIES = "tb-copy"
+"""The stage after which nothing more becomes of a snapshot."""
 
 
 class Outcome(StrEnum):
@@ -26,6 +28,7 @@ class Outcome(StrEnum):
     DISABLED = "disabled"
     UNSUPPORTED = "not supported"
     UNFINISHED = "unfinished"
+    UNCOPIED = "not copied"
     FAILED = "failed"
 
 
@@ -57,8 +60,19 @@ class Summary:
     def failed(self) -> int:
         return sum(counts[Outcome.FAILED] for counts in self.outcomes.values())
 
+    @property
+    def uncopied(self) -> int:
+        """The objects whose snapshots are complete, but not copied into the further store."""
+        return sum(counts[Outcome.UNCOPIED] for counts in self.outcomes.values())
+
+    @property
+    def failures(self) -> list[str]:
+        """Sentences on what failed, copies included."""
+        both = (self.remarks.get(outcome, ()) for outcome in (Outcome.FAILED, Outcome.UNCOPIED))
+        return [sentence for remarks in both for sentence in remarks]
+
     def _remark(self, record: Record, outcome: Outcome) -> None:
-        if outcome in (Outcome.FAILED, Outcome.UNFINISHED):
+        if outcome in (Outcome.FAILED, Outcome.UNFINISHED, Outcome.UNCOPIED):
             remark(self.remarks.setdefault(outcome, Counter()), record)
 
 
@@ -78,7 +92,7 @@ def text(summary: Summary, seconds: float, deaths: Sequence[str]) -> str:
 
 def facts(summary: Summary, seconds: float, deaths: Sequence[str]) -> dict[str, Any]:
     """Return the summary as plain JSON, for programs."""
-    failures = [*deaths, *summary.remarks.get(Outcome.FAILED, ())]
+    failures = [*deaths, *summary.failures]
     return {
         "headline": headline(summary, deaths),
         "objects": summary.objects,
@@ -127,7 +141,8 @@ def remark(remarks: Counter[str], record: Record) -> None:
 def outcome_of(record: Record) -> Outcome:
     """Return the outcome of the object, by the record that the last stage printed."""
     if record.failed:
-        return Outcome.FAILED
+        complete = record.fields["error"].get("tool") == _COPIES and not record.todo
+        return Outcome.UNCOPIED if complete else Outcome.FAILED
     if record.fields.get("disabled"):
         return Outcome.DISABLED
     if record.unsupported:
@@ -162,6 +177,9 @@ def headline(summary: Summary, deaths: Sequence[str]) -> str:
 def _of_objects(summary: Summary, deaths: Sequence[str]) -> str:
     if summary.failed:
         return f"{summary.failed} of {counted(summary.objects, 'object')} failed"
+    if summary.uncopied and summary.uncopied + summary.unmatched == summary.errors and not deaths:
+        objects = counted(summary.objects, "object")
+        return f"backups are complete, copies are not: {summary.uncopied} of {objects} not copied"
     if summary.errors > summary.unmatched or deaths:
         return "the run failed"
     if not summary.objects:
@@ -173,7 +191,8 @@ def _of_objects(summary: Summary, deaths: Sequence[str]) -> str:
 
 
 def _remarks(remarks: Mapping[Outcome, Counter[str]], deaths: Sequence[str]) -> Iterator[str]:
-    for outcome, others in ((Outcome.FAILED, deaths), (Outcome.UNFINISHED, ())):
+    for outcome in (Outcome.FAILED, Outcome.UNFINISHED, Outcome.UNCOPIED):
+        others = deaths if outcome is Outcome.FAILED else ()
         yield paragraph(outcome, remarks.get(outcome, Counter()), others)
 
 
