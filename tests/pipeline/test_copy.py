@@ -1,7 +1,9 @@
 """Snapshots are copied into a further store, from which alone everything comes back."""
 
 import json
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -16,6 +18,7 @@ from tests.pipeline.test_failures import started
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.errors import Exit
 from three_backup.host.machine import Host as Machine
+from three_backup.s3.multipart import keys_of_open_uploads
 from three_backup.s3.ownership import claim
 from three_backup.s3.store import Store
 from three_backup.s3.volumes import PART_SIZE
@@ -180,6 +183,25 @@ def test_clickhouse_restores_a_chain_from_the_copies_alone(
     assert clickhouse.rows(f"SELECT count() FROM {visits}.words") == [(rows[0][0],)]
 
 
+def test_a_large_key_of_clickhouse_is_copied_in_parts(
+    mixed: Host, clickhouse: ClickhouseServer, vault: str
+) -> None:
+    table = f"{mixed.environ['VISITS']}.large"
+    clickhouse.execute(
+        f"CREATE TABLE {table} ENGINE = MergeTree ORDER BY id AS"
+        " SELECT number AS id, randomString(1000) AS body FROM numbers(40000)"
+    )
+    rows = clickhouse.rows(f"SELECT count(), sum(cityHash64(body)) FROM {table}")
+    large = hits(mixed).replace("hits", "large")
+    mixed.good(f"tb-discover -s {large} | tb-snapshot --base")
+    assert max(found.size for found in store(mixed).all_keys("data/")) > 2 * PART_SIZE
+    mixed.good(COPY)
+    emptied(store(mixed))
+    clickhouse.execute(f"DROP TABLE {table} SYNC")
+    mixed.good(f"tb-restore --store vault {large}")
+    assert clickhouse.rows(f"SELECT count(), sum(cityHash64(body)) FROM {table}") == rows
+
+
 def test_what_clickhouse_lacks_is_told_with_the_store_that_has_a_copy(
     mixed: Host, clickhouse: ClickhouseServer, vault: str
 ) -> None:
@@ -212,9 +234,9 @@ def test_what_is_damaged_is_not_copied_and_the_rest_is(shop: Host, vault: str) -
     assert not any(increment in key and "core.pack" in key for key in keys(copies(shop, vault)))
 
 
-def test_a_copy_that_is_killed_leaves_nothing_listed_and_the_next_one_goes_on_inside_the_upload(
-    host: Host, vault: str
-) -> None:
+@contextmanager
+def killed_copy(host: Host, vault: str) -> Iterator[None]:
+    """Store a table, and kill its copy at the second part, once the first one is stored."""
     host.execute(
         "create table orders as select md5(random()::text) from generate_series(1, 2000000)"
     )
@@ -224,7 +246,6 @@ def test_a_copy_that_is_killed_leaves_nothing_listed_and_the_next_one_goes_on_in
     first = Event()
 
     def kill(request: Request, forward: Forward) -> Answer:
-        """Kill the copy at its second part, once the first one is stored."""
         answer = forward()
         if len(request.body) == PART_SIZE and "partNumber=1" in request.path:
             first.set()
@@ -239,11 +260,43 @@ def test_a_copy_that_is_killed_leaves_nothing_listed_and_the_next_one_goes_on_in
             assert process.wait() < 0
         assert keys(copies(host, vault), "manifests/") == []
         assert in_vault(host) == []
+        yield
+
+
+def test_a_copy_that_is_killed_leaves_nothing_listed_and_the_next_one_goes_on_inside_the_upload(
+    host: Host, vault: str
+) -> None:
+    with killed_copy(host, vault):
         (record,) = host.good(COPY).records
     assert record["copied"]["resumed"] >= PART_SIZE
     with_vault(host, vault)
     assert in_vault(host) == snapshots(host)
     assert not any((host.local_dir / "stores").rglob("*.journal"))
+
+
+@pytest.mark.parametrize("gone", ["snapshot", "carrier"])
+def test_what_a_killed_copy_left_goes_once_its_snapshot_was_rotated_away(
+    host: Host, vault: str, gone: str
+) -> None:
+    with killed_copy(host, vault):
+        there = copies(host, vault)
+        assert keys_of_open_uploads(there, "data/")
+        assert keys(there, "data/")
+        if gone == "snapshot":
+            host.execute("drop table orders")
+            host.execute("create table orders as select 1 as id")
+            host.good(TAKE.format("--base"))
+        first = store(host)
+        begun = next(path.parent.name for path in host.local_dir.rglob("*.journal"))
+        first.delete(key for key in keys(first) if begun in key)
+        shutil.rmtree(host.local_dir / "postgres", ignore_errors=True)
+        host.sh(COPY)
+        assert keys_of_open_uploads(there, "data/")
+        rotated = host.sh(COPY.replace("--to", "--rotate --to"))
+        assert (rotated.status == 0) == (gone == "snapshot")
+        assert keys_of_open_uploads(there, "data/") == []
+        assert not [key for key in keys(there) if begun in key]
+        assert not any((host.local_dir / "stores").rglob("*.journal"))
 
 
 def test_only_what_the_store_would_keep_is_copied_and_what_is_held_is_held_there(

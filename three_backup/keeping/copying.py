@@ -15,6 +15,7 @@ from three_backup.catalog.catalog import Catalog
 from three_backup.catalog.files import Files
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
+from three_backup.host.durable import sync_directory
 from three_backup.keeping import locked
 from three_backup.keeping.sending import Sending, Sent
 from three_backup.model.checked_file import Given, checked_file
@@ -86,6 +87,7 @@ class Copying:
 def copy_files(source: PackedSource, job: Copying) -> Sent:
     """Copy a snapshot whose manifest lists its files."""
     files = job.files()
+    _begin(job)
 
     def opened(file: StoredFile) -> RawIOBase:
         pieces = _hashes(source, files, file)
@@ -109,6 +111,7 @@ def copy_keys(source: DirectSource, job: Copying) -> Sent:
     lacking = [key for key in data if there.get(key.key) != key.size]
     resumed = sum(key.size for key in data) - sum(key.size for key in lacking)
     job.progress.resumed(resumed)
+    _begin(job)
     with ThreadPoolExecutor(THREADS, thread_name_prefix="copy") as pool:
         for _ in pool.map(partial(_copy_small, job), filter(_is_small, lacking)):
             pass
@@ -160,6 +163,13 @@ def _hashes(source: PackedSource, files: Files, file: StoredFile) -> Sequence[Ha
 
 def _in_s3(snapshot: SnapshotId) -> Stored:
     return Stored(snapshot, local=False, s3=True)
+
+
+def _begin(job: Copying) -> None:
+    """Make the folder of the journals, by which begun_copies finds what was begun."""
+    folder = job.target.local.journals(job.carrier, job.chain[-1])
+    folder.mkdir(parents=True, exist_ok=True)
+    sync_directory(folder.parent)
 
 
 def _clear(job: Copying) -> None:

@@ -66,14 +66,15 @@ def clear_unfinished(catalog: Catalog, carrier: Carrier, now: datetime, say: Say
         stored = snapshots.get(snapshot) if snapshot else None
         if stored is not None and not stored.s3:
             continue  # still to be uploaded, whichever bucket and prefix it was begun in
-        if _is_ours(catalog, upload):
+        if is_ours(catalog, upload):
             _clear_upload(catalog, stored, upload, now)
         elif upload.newest_write < now - PATIENCE:
             _clear_elsewhere(catalog, carrier, upload, say)
     _remove_empty(folder)
 
 
-def _is_ours(catalog: Catalog, upload: Begun) -> bool:
+def is_ours(catalog: Catalog, upload: Begun) -> bool:
+    """Return whether the upload goes to the catalog's bucket and prefix."""
     storage = catalog.storage
     return (upload.plan.bucket, upload.plan.prefix) == (storage.bucket, storage.prefix)
 
@@ -101,6 +102,11 @@ def _clear_elsewhere(catalog: Catalog, carrier: Carrier, upload: Begun, say: Say
             f"configuration, cannot be cleared ({error.message}); abort it by hand and remove "
             f"{upload.journal}"
         )
+
+
+def is_removal(journals: Path) -> bool:
+    """Return whether the journals of a snapshot are those of its removal."""
+    return (journals / _REMOVAL).exists()
 
 
 def unclaimed(catalog: Catalog, carrier: Carrier) -> list[str]:

@@ -21,23 +21,27 @@ the way, and what PostgreSQL logged since. Adds copied.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
 from three_backup import pipe
+from three_backup.catalog.carriers import record_of
+from three_backup.catalog.catalog import Catalog
 from three_backup.config.settings import Settings
 from three_backup.deciding import discovery
 from three_backup.deciding.copies import Chain, of_copies, to_copy
 from three_backup.errors import BackupError, ManifestError, UnreachableError, readable
 from three_backup.host.locks import carrier_lock
 from three_backup.keeping import keeping_of, moments
+from three_backup.keeping.begun_copies import clear_begun
 from three_backup.keeping.copying import Copying, Pair
 from three_backup.keeping.rotation import Rotation
 from three_backup.keeping.sending import Sent
 from three_backup.model import layout
 from three_backup.model.checked_file import DamagedError
+from three_backup.model.objects import Carrier
 from three_backup.model.records import Record, by_carrier
 from three_backup.model.retention import Limits, Place
 from three_backup.model.snapshots import SnapshotId, Stored
@@ -84,6 +88,7 @@ def run(invocation: Invocation) -> None:
         invocation.configuration.limits_of_copies(args.to)  # raises where there is no such store
     invocation.present(Sheet(COPIED))
     outcomes: Once[_Outcome] = Once()
+    seen: set[Carrier] = set()
 
     def act(record: Record) -> Record:
         settings = invocation.configuration.settings(record.object)
@@ -91,6 +96,7 @@ def run(invocation: Invocation) -> None:
         if store is None:
             return record
         once = f"{store} {record.carrier}"
+        seen.add(record.carrier)
         done = outcomes.of(
             once, lambda: _copied(invocation, record, settings, store, rotate=args.rotate)
         )
@@ -101,6 +107,30 @@ def run(invocation: Invocation) -> None:
         _each_stored(invocation, args.pattern, act)
     else:
         _each_given(invocation, act)
+    if args.rotate:
+        _clear_forgotten(invocation, args, seen)
+
+
+def _clear_forgotten(invocation: Invocation, args: Args, seen: Set[Carrier]) -> None:
+    """Clear what was begun of carriers that have no snapshot any more, and so no record."""
+    for source in invocation.catalogs:
+        for store in [args.to] if args.to else invocation.configuration.copied_to:
+            target = invocation.copies(store, source.storage)
+            for carrier in (found for each in SOURCES for found in target.local.begun(each.type)):
+                if carrier not in seen and not source.snapshots(carrier):
+                    _clear(invocation, target, carrier)
+
+
+def _clear(invocation: Invocation, target: Catalog, carrier: Carrier) -> None:
+    def act(record: Record) -> Record:
+        with carrier_lock(target.storage.local_dir, carrier):
+            target.claim()
+            clear_begun(target, carrier, invocation.clock(), invocation.say)
+        return record
+
+    record = invocation.attempt(record_of(carrier), act)
+    if record.failed:
+        invocation.emit(record)
 
 
 def _each_given(invocation: Invocation, act: Callable[[Record], Record]) -> None:
@@ -202,6 +232,7 @@ def _rotated(
 ) -> Mapping[str, Any]:
     """Remove the copies that the store's retention no longer keeps; return what was removed."""
     carrier, target = pair.carrier, pair.target
+    clear_begun(target, carrier, now, invocation.say)
     verdicts = of_copies(carrier, target, limits, now)
     if all(verdict.keep for verdict in verdicts):
         return {}
