@@ -15,10 +15,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.lab import cache, whole_lxd
+from tests.lab import cache, prometheus, whole_lxd
 from tests.lab.forked import Forked, forked
 from tests.lab.lab import Lab
 from tests.lab.machine import Machine
+from tests.lab.prometheus import Promtool
 from tests.lab.sample import DAEMONS, Sample, commit
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.demo.seaweed import SeaweedServer
@@ -345,3 +346,11 @@ def bucket(seaweed: SeaweedServer) -> Iterator[str]:
     seaweed.create_bucket(name)
     yield name
     seaweed.delete_bucket(name)
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Promtool:
+    folder = prometheus.programs()
+    if folder is None:
+        pytest.skip("promtool is missing (apt-get install prometheus)")
+    return Promtool(folder)

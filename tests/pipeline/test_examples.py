@@ -17,7 +17,7 @@ from three_backup.demo.clickhouse import ClickhouseServer
 _LEFT_OUT = re.compile(r"^tb-demo|lxd/container|^tb-restore .*--pgdata|^\w+_command = ")
 _SLOTS = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
 _CRONTAB = re.compile(r"(?:[\d*/]+ ){5}/usr/local/bin/")
-_OF_A_WEB_SERVER = "/var/www/html"
+_ELSEWHERE = re.compile(r"/var/www/html|/var/lib/prometheus/node-exporter")
 _DATE = re.compile(r"\b\d{4}-\d\d-\d\d\b")
 
 
@@ -81,7 +81,7 @@ def test_an_example_of_a_page_works_as_it_is_printed(shop: Host, example: str) -
         shop.good("tb-wal pull")
     shop.execute("drop database if exists shop_copy with (force)")
     tomorrow = datetime.now(UTC) + timedelta(days=1)
-    line = _CRONTAB.sub("", example, count=1).replace(_OF_A_WEB_SERVER, str(shop.folder))
+    line = _ELSEWHERE.sub(str(shop.folder), _CRONTAB.sub("", example, count=1))
     line = line.replace("tb-open --for 2h", "tb-open --for 1s")
     outcome = shop.sh(_DATE.sub(f"{tomorrow:%Y-%m-%d}", line))
     assert outcome.status == 0, outcome.stderr

@@ -54,6 +54,17 @@ def test_what_the_schedules_ask_for_is_all_right() -> None:
     assert found.next_incremental == datetime(2026, 11, 24, 3, tzinfo=UTC)
 
 
+def test_what_is_due_first_is_the_first_firing_that_no_snapshot_followed() -> None:
+    assert health(BASE, child(BASE, hours=7)).due == datetime(2026, 11, 24, 3, tzinfo=UTC)
+    assert health(BASE, child(BASE, hours=60)).due == datetime(2026, 11, 21, 3, tzinfo=UTC)
+    waiting = child(BASE, s3=False, hours=7)
+    assert health(BASE, waiting).due == datetime(2026, 11, 2, 3, tzinfo=UTC)
+    assert health(BASE, waiting, settings=NEAR).due == datetime(2026, 11, 24, 3, tzinfo=UTC)
+    old = Stored(SnapshotId(NOW - timedelta(days=23)), local=False, s3=True)
+    assert health(old, child(old, hours=1)).due == datetime(2026, 11, 1, 3, tzinfo=UTC)
+    assert health().due is None
+
+
 @pytest.mark.parametrize(
     ("ago", "level"), [(8, Level.WARNING), (31, Level.WARNING), (32, Level.CRITICAL)]
 )

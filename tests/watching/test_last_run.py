@@ -1,14 +1,16 @@
 """The record of the last run, and the metrics for Prometheus made of it."""
 
-import stat
+import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from three_backup.errors import BackupError
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.records import Record, malformed_line, of_source
-from three_backup.watching import last_run, metrics
+from three_backup.watching import last_run
 from three_backup.watching.last_run import LastRun, Made, RunLedger
+from three_backup.watching.stage_costs import Cost
 
 BEGAN = datetime(2026, 11, 23, 10, 17, tzinfo=UTC)
 CARRIER = Carrier("postgres/cluster/7")
@@ -45,6 +47,18 @@ def test_it_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert last_run.read(tmp_path) is None
     last_run.write(tmp_path, run)
     assert last_run.read(tmp_path) == run
+
+
+def test_what_its_stages_cost_is_read_as_it_was_written(tmp_path: Path) -> None:
+    costs = {"rotate": Cost(1.5), "upload": Cost(0.25, 8192)}
+    last_run.write(tmp_path, replace(after(USERS), stages=costs))
+    run = last_run.read(tmp_path)
+    assert run is not None
+    assert run.stages == costs
+    fields = json.loads((tmp_path / "last_run.json").read_text())
+    del fields["stages"]
+    (tmp_path / "last_run.json").write_text(json.dumps(fields))
+    assert last_run.read(tmp_path) == after(USERS)  # of a version that noted none
 
 
 def test_a_file_of_another_version_counts_as_none(tmp_path: Path) -> None:
@@ -94,21 +108,3 @@ def test_what_is_disabled_is_known_as_that() -> None:
     disabled = USERS.with_fields(disabled=True, why="disabled")
     assert after(disabled).carriers[CARRIER].disabled
     assert not after(disabled, USERS).carriers[CARRIER].disabled
-
-
-def test_metrics_are_text_that_the_collector_may_read(tmp_path: Path) -> None:
-    path = tmp_path / "three_backup.prom"
-    odd = VISITS.with_fields(id='clickhouse/table/default/shop/"v\\i"')
-    run = after(USERS, odd.with_error("tb-snapshot", REFUSED))
-    metrics.write(path, metrics.of_run(run), run)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
-    lines = path.read_text().splitlines()
-    labels = f'{{carrier="{CARRIER}"}}'
-    stamp = int(at(22).timestamp())
-    assert f"three_backup_newest_snapshot_timestamp_seconds{labels} {stamp}" in lines
-    assert f"three_backup_failing{labels} 0" in lines
-    escaped = r'{carrier="clickhouse/table/default/shop/\"v\\i\""}'
-    assert f"three_backup_failing{escaped} 1" in lines
-    assert "three_backup_last_run_duration_seconds 60" in lines
-    names = {line.partition("{")[0].partition(" ")[0] for line in lines if line[0] != "#"}
-    assert all(f"# TYPE {name} gauge" in lines for name in names)

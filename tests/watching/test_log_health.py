@@ -9,15 +9,12 @@ import pytest
 from three_backup.config.settings import Settings
 from three_backup.deciding.due import Clock
 from three_backup.keeping.moments import described, sentences
-from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import SnapshotId
 from three_backup.model.storage import Storage
 from three_backup.model.wal import Wal
 from three_backup.sources.logged import Log, Window
-from three_backup.watching import metrics
 from three_backup.watching.health import Level
 from three_backup.watching.log_health import troubles
-from three_backup.watching.metrics import Measured
 
 NOW = datetime(2026, 11, 23, 10, 17, tzinfo=UTC)
 OFF = Settings(Storage(Path("/nowhere")), wal_max_age=timedelta(hours=2))
@@ -134,14 +131,3 @@ def test_sentences_tell_gaps_between_and_at_the_end() -> None:
         next(iter(sentences(log(), UTC)))
         == "no moment between snapshots, until there is a new one"
     )
-
-
-def test_metrics_tell_the_end_and_the_gaps_where_there_is_wal() -> None:
-    without = Measured(Carrier("lxd/container/a/b/c"), 1, NOW, NOW, NOW, failing=False)
-    assert "wal" not in metrics.text([without], None)
-    measured = replace(without, carrier=Carrier("postgres/cluster/1"), wal=ago(1), wal_gaps=2)
-    lines = metrics.text([without, measured], None).splitlines()
-    label = '{carrier="postgres/cluster/1"}'
-    assert f"three_backup_newest_wal_timestamp_seconds{label} {ago(1).timestamp():.15g}" in lines
-    assert f"three_backup_wal_gaps{label} 2" in lines
-    assert sum("wal" in line and not line.startswith("#") for line in lines) == 2

@@ -19,6 +19,7 @@ Adds removed, or verdicts in a dry run, or orphans.
 """
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -230,7 +231,7 @@ def _rotated(
     """Rotate a carrier under its lock: only what the verdicts name is removed."""
     carrier, catalog = record.carrier, invocation.catalog(settings.storage)
     keeping, configuration = keeping_of(record.object.type), invocation.configuration
-    live, now = [record.object], invocation.clock()
+    live, now, started = [record.object], invocation.clock(), time.monotonic()
     with carrier_lock(settings.storage.local_dir, carrier):
         snapshots = catalog.snapshots(carrier)
         holding = Holding.of(carrier, live, configuration, catalog, snapshots, now)
@@ -254,7 +255,7 @@ def _rotated(
             removed.update(rotation.clear_holds(snapshots, now, host_zone(os.environ)))
             rotation.report_unclaimed()
         rotation.report_nameless(record.fields)
-        return {"removed": removed}
+        return {"removed": {**removed, "seconds": round(time.monotonic() - started, 3)}}
 
 
 def _verdicts(holding: Holding, holds: Holds) -> list[Verdict]:

@@ -35,7 +35,6 @@ from typing import Any, Self
 from three_backup import pipe
 from three_backup.command import Pipeline, Program, joined
 from three_backup.deciding.discovery import reachable
-from three_backup.deciding.due import Clock
 from three_backup.errors import BackupError, Exit
 from three_backup.host.locks import IfRunning, RunLock, Takeover, run_lock
 from three_backup.host.places import HEARTBEAT
@@ -44,22 +43,18 @@ from three_backup.host.signals import StoppedError
 from three_backup.host.trace import Places, Trace
 from three_backup.model import wal
 from three_backup.model.records import Record
-from three_backup.model.schedule import host_zone
 from three_backup.model.snapshots import stamp
-from three_backup.pipe import Invocation, if_running, translated
+from three_backup.pipe import Invocation, if_running
 from three_backup.s3 import away
 from three_backup.screen.terminal import Colour, painted
-from three_backup.watching import last_run, metrics, run_history, summary
+from three_backup.watching import aftermath, run_history, summary
 from three_backup.watching.forms import PLANNED
-from three_backup.watching.health import AgeLimits
 from three_backup.watching.hooks import Event, Hooks
 from three_backup.watching.last_run import LastRun, RunLedger
-from three_backup.watching.overview import Watch, hasty
-from three_backup.watching.page import Page
 from three_backup.watching.pipeline_end import died, printed, spoken, status_of
-from three_backup.watching.run_history import PastRun
 from three_backup.watching.run_trace import RunTrace
 from three_backup.watching.sheet import Sheet
+from three_backup.watching.stage_costs import StageCosts
 from three_backup.watching.summary import Summary
 
 _PLANNING = ("tb-discover", "tb-plan")
@@ -158,41 +153,45 @@ def _run(
     quiet: bool = False,
 ) -> Exit:
     away.forget(lock.path)
-    started, done, account = time.monotonic(), Summary(), RunLedger()
+    started, done = time.monotonic(), Summary()
+    account, costs = RunLedger(), StageCosts()
     trace = RunTrace.begun(invocation.trace, invocation.patterns)
     local_dir = invocation.configuration.run.local_dir
     past = run_history.begun(local_dir, lock.since, invocation.patterns)
     _tell(invocation, Event.START, {"headline": "the run begins"})
-    before = _pulled(invocation, lock, log)  # a base needs the log from its beginning on
-    statuses = _statuses(invocation, lock, stages, (done.add, account.add, trace.add))
+    before = _pulled(invocation, lock, log, costs)  # a base needs the log from its beginning on
+    statuses = _statuses(invocation, lock, stages, (done.add, account.add, costs.add, trace.add))
     deaths = died(_STAGES[: len(stages)], statuses, done)
     for death in deaths:
         invocation.say(death)
     status = status_of(statuses, done, deaths)
-    if lost := dict.fromkeys((*before, *_pulled(invocation, lock, log))):
+    if lost := dict.fromkeys((*before, *_pulled(invocation, lock, log, costs))):
         deaths, status = [*deaths, *lost], status or Exit.FAILED
     seconds = time.monotonic() - started
     trace.ended(summary.headline(done, deaths), status, seconds)
-    this = LastRun(lock.since, invocation.clock(), status, tuple(deaths))
-    known = _remember(invocation, account, this, past.ended(this, done))
+    ended = invocation.clock()
+    this = LastRun(lock.since, ended, status, tuple(deaths), stages=costs.costs)
+    known = aftermath.remember(invocation, account, this, past.ended(this, done))
     if not invocation.json and (status is not Exit.OK or not quiet):
         colour = Colour.GREEN if status is Exit.OK else Colour.RED
         headline, rest = summary.text(done, seconds, deaths).split("\n", 1)
         invocation.write(f"{painted(headline, colour, coloured=invocation.coloured)}\n{rest}")
-    _publish(invocation, known)  # before the hooks: one of them may copy the page elsewhere
+    aftermath.publish(
+        invocation, known
+    )  # before the hooks: one of them may copy the page elsewhere
     event = Event.SUCCESS if status is Exit.OK else Event.FAILURE
     _tell(invocation, event, {"status": int(status), **summary.facts(done, seconds, deaths)})
     return status
 
 
-def _pulled(invocation: Invocation, lock: RunLock, log: Program) -> list[str]:
+def _pulled(invocation: Invocation, lock: RunLock, log: Program, costs: StageCosts) -> list[str]:
     """Bring the log up to now into S3 if the configuration asks for it; return what failed."""
     settings = invocation.configuration.source_settings(wal.SOURCE)
     reached = (source.type for source in reachable(invocation.patterns))
     if settings.wal is not wal.Wal.PULL or settings.disable or wal.SOURCE not in reached:
         return []
     done = Summary()
-    (status,) = _statuses(invocation, lock, [log], (done.add,))
+    (status,) = _statuses(invocation, lock, [log], (done.add, costs.add))
     if status in (Exit.OK, Exit.BUSY):  # another pull does it
         return []
     failures = done.failures
@@ -257,42 +256,6 @@ def _members(pipeline: Pipeline, stages: Sequence[Program]) -> list[Holder]:
     named = {os.getpid(): "tb-run", **dict(zip(pipeline.pids, names, strict=True))}
     found = (Holder.of(pid, name) for pid, name in named.items())
     return [holder for holder in found if holder is not None]
-
-
-def _remember(invocation: Invocation, account: RunLedger, run: LastRun, past: PastRun) -> LastRun:
-    """Record the run for tb-status and Prometheus; return it with what it saw.
-
-    A failure, on a full disk say, must not make the run fail: what was backed up counts.
-    """
-    settings = invocation.configuration.run
-    folder, path, known = settings.local_dir, settings.prometheus_file, run
-    try:
-        with translated():
-            known = account.closed(last_run.read(folder), run, invocation.patterns)
-            last_run.write(folder, known)
-            if path is not None:
-                metrics.write(path, metrics.of_run(known), known)
-            run_history.remember(folder, past)
-    except BackupError as error:
-        invocation.say(f"this run is not remembered for tb-status: {error}")
-    return known
-
-
-def _publish(invocation: Invocation, last: LastRun) -> None:
-    """Write the page if the configuration asks for one. The run is done, whatever comes of it."""
-    configuration = invocation.configuration
-    path = configuration.run.html_file
-    if path is None:
-        return
-    clock = Clock(invocation.clock(), host_zone(os.environ))
-    watch = Watch(configuration, (), last, AgeLimits(), clock)
-    page = Page(path, watch, invocation.host, last.deaths)
-    try:
-        with translated(), page.even_of_a_failure():
-            catalogs = map(invocation.catalog, hasty(configuration.storages()))
-            page.write(watch.look(catalogs))
-    except BackupError as error:
-        invocation.say(f"{path} does not show this run: {error}")
 
 
 def _tell(invocation: Invocation, event: Event, facts: Mapping[str, Any]) -> None:

@@ -42,7 +42,7 @@ from three_backup.pipe import Invocation
 from three_backup.restoring.unmatched import in_catalogs, unmatched_among
 from three_backup.screen import formats
 from three_backup.screen.terminal import painted
-from three_backup.watching import hosts_table, last_run, metrics
+from three_backup.watching import hosts_table, last_run, measured, metrics
 from three_backup.watching.carrier_row import colour, is_expected, links, state
 from three_backup.watching.copies import Copies
 from three_backup.watching.every_host import Neighbourhood, OfHost, worst_first
@@ -126,9 +126,7 @@ def run(invocation: Invocation) -> int:
     records = [record for carrier in watched if looked_for for record in records_of(carrier)]
     unmatched = list(unmatched_among(records, invocation.patterns, in_catalogs(catalogs)))
     if args.prometheus is not None:
-        metrics.write(
-            args.prometheus, [metrics.of_carrier(carrier, last) for carrier in watched], last
-        )
+        metrics.write(args.prometheus, measured.of_look(watched, last), last)
     others = [*(str(error) for _, error in unmatched), *of_the_run]
     level = worst(watched, others)
     if not watched and unmatched:

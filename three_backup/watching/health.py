@@ -57,6 +57,7 @@ class Health:
     level: Level
     troubles: tuple[str, ...] = ()  # sentences, the worst first
     chain: Chain | None = None
+    oldest: datetime | None = None  # when the oldest good one was taken
     # When the last good one was taken.
     base: datetime | None = None
     incremental: datetime | None = None
@@ -66,6 +67,7 @@ class Health:
     # When the next one is due.
     next_base: datetime | None = None
     next_incremental: datetime | None = None
+    due: datetime | None = None  # when the first snapshot was or is due that is not there
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +130,14 @@ def judge(
         level=troubles[0].level if troubles else Level.OK,
         troubles=tuple(dict.fromkeys(trouble.sentence for trouble in troubles)),
         chain=_chain(taken.good),
+        oldest=taken.good[0].id.time if taken.good else None,
         base=taken.base,
         incremental=taken.incremental,
         uploaded=taken.uploaded,
         copied=copied,
         next_base=_next(wanted.bases, clock),
         next_incremental=_next(wanted.increments, clock),
+        due=_due(taken, wanted, clock),
     )
 
 
@@ -263,6 +267,22 @@ def _broken(taken: _Taken) -> Iterator[Trouble]:
         f"is gone; {whole}"
     )
     yield Trouble(Level.WARNING, sentence)
+
+
+def _due(taken: _Taken, wanted: _Wanted, clock: Clock) -> datetime | None:
+    """Return when the first snapshot was or is due that is not there; None without a newest."""
+    newest = taken.uploaded if wanted.in_s3 else taken.newest
+    both = {*wanted.increments, *wanted.bases}
+    since = ((newest, both), (taken.base, wanted.bases))
+    return min(
+        (
+            cron.next_firing(time, clock.zone)
+            for time, crons in since
+            if time is not None
+            for cron in crons
+        ),
+        default=None,
+    )
 
 
 def _next(due: Collection[Cron], clock: Clock) -> datetime | None:

@@ -16,6 +16,7 @@ from three_backup.model.objects import Carrier
 from three_backup.model.records import Record
 from three_backup.model.snapshots import Kind, SnapshotId, rfc3339
 from three_backup.model.stages import Stage
+from three_backup.watching.stage_costs import Cost
 from three_backup.watching.summary import Outcome, outcome_of, sentence_of
 
 _NAME = "last_run.json"
@@ -48,6 +49,7 @@ class LastRun:
     deaths: tuple[str, ...] = ()  # sentences on stages that did not end by themselves
     listed: tuple[str, ...] = ()  # types of sources that the last runs could list as a whole
     carriers: Mapping[Carrier, Made] = field(default_factory=dict)  # by name
+    stages: Mapping[str, Cost] = field(default_factory=dict)  # of the tools that worked
 
     def to_json(self) -> bytes:
         return json.dumps({"v": _VERSION, **_plain(self)}, default=_plain).encode() + b"\n"
@@ -62,10 +64,9 @@ class LastRun:
             carriers = {
                 Carrier(name): Made(**_timed(made)) for name, made in fields["carriers"].items()
             }
-            deaths, listed = tuple(fields["deaths"]), tuple(fields["listed"])
-            return cls(
-                **{**_timed(fields), "deaths": deaths, "listed": listed, "carriers": carriers}
-            )
+            told = {name: tuple(fields[name]) for name in ("deaths", "listed")}
+            stages = {stage: Cost(**cost) for stage, cost in fields.get("stages", {}).items()}
+            return cls(**{**_timed(fields), **told, "carriers": carriers, "stages": stages})
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 

@@ -40,6 +40,7 @@ class WatchedCarrier:
     disabled: bool = False  # nothing of it is to be backed up
     # When the last good drill of each object was, by its id.
     proved: Mapping[str, datetime] = field(default_factory=dict)
+    failed_drills: int = 0  # of the last ones of its objects
     log: Log | None = None  # what lies between its snapshots; None: nothing
     settings: Sequence[Settings] = ()  # those of its enabled objects, each once
     catalog: Catalog | None = None  # where its snapshots lie; None: it has none
@@ -95,11 +96,12 @@ class Watch:
         made = self.last.carriers.get(carrier) if self.last else None
         gone = made is None and self.last is not None and carrier.type in self.last.listed
         hollow = catalog.hollow.of(carrier)
+        failed = list(_failed(drills, objects, self.clock)) if drills else []
         sentences = [
             *([sentence_on(hollow)] if hollow else ()),
             *unreadable,
             *(() if unreadable else self._alarms(carrier, snapshots, settings, catalog)),
-            *(_failed(drills, objects, self.clock) if drills else ()),
+            *failed,
         ]
         log = moments.log_of(catalog, carrier, snapshots)
         alarms = [
@@ -112,13 +114,20 @@ class Watch:
         alarms += copied.troubles
         judged = self._judged(carrier, snapshots, settings, made, alarms, copied.newest)
         if gone or not settings:
-            judged = replace(
-                judged, level=Level.OK, troubles=(), next_base=None, next_incremental=None
-            )
+            judged = _left_alone(judged)
         chosen = tuple(carried for carried in objects if selected(self.patterns, str(carried.id)))
         proved = _proved(drills, chosen) if drills else {}
         return WatchedCarrier(
-            carrier, chosen, judged, gone, not settings, proved, log, settings, catalog
+            carrier,
+            chosen,
+            judged,
+            gone,
+            not settings,
+            proved,
+            len(failed),
+            log,
+            settings,
+            catalog,
         )
 
     def _troubles(self, carrier: Carrier, log: Log | None) -> Iterator[Trouble]:
@@ -176,6 +185,12 @@ class Watch:
             alarms,
             copied,
         )
+
+
+def _left_alone(judged: Health) -> Health:
+    """Return the health of what nobody expects to be backed up any more."""
+    nothing = replace(judged, next_base=None, next_incremental=None, due=None)
+    return replace(nothing, level=Level.OK, troubles=())
 
 
 def hasty(storages: Iterable[Storage]) -> list[Storage]:
