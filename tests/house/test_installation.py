@@ -41,6 +41,11 @@ def test_the_wheel_has_the_example_of_a_configuration(installed: list[str]) -> N
     assert _below(installed, "data/share/doc/") == {"three_backup/three_backup.yaml"}
 
 
+def test_the_wheel_has_what_monitoring_is_given(installed: list[str]) -> None:
+    given = {path.name for path in (ROOT / "three_backup" / "share").iterdir()}
+    assert _below(installed, "data/share/three_backup/") == given
+
+
 def test_the_wheel_has_every_file_of_the_package(installed: list[str]) -> None:
     package = ROOT / "three_backup"
     written = {
