@@ -106,17 +106,19 @@ class PrometheusServer:
 
     def query(self, expression: str) -> list[Mapping[str, Any]]:
         """Return the series of an expression as they are now."""
-        asked = urllib.parse.urlencode({"query": expression})
-        url = f"http://{self._address}/api/v1/query?{asked}"
         try:
-            with urllib.request.urlopen(url) as answer:
-                found: list[Mapping[str, Any]] = json.load(answer)["data"]["result"]
+            return self._asked(expression)
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{expression}: {error.read().decode()}") from error
+
+    def _asked(self, expression: str) -> list[Mapping[str, Any]]:
+        asked = urllib.parse.urlencode({"query": expression})
+        with urllib.request.urlopen(f"http://{self._address}/api/v1/query?{asked}") as answer:
+            found: list[Mapping[str, Any]] = json.load(answer)["data"]["result"]
         return found
 
     def _is_ready(self) -> bool:
         try:
-            return bool(self.query("up == 1"))
+            return bool(self._asked("up == 1"))
         except OSError:
             return False
