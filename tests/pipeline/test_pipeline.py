@@ -197,6 +197,19 @@ def test_rotation_shows_before_it_does(shop: Host) -> None:
     assert len(shop.good("tb-list --json --snapshots < /dev/null").records[0]["snapshots"]) == 1
 
 
+def test_a_source_that_is_disabled_as_a_whole_may_be_away(host: Host) -> None:
+    host.environ["PGPORT"] = "1"
+    assert host.sh("tb-discover").status == 69
+    assert host.sh("tb-check -s postgres").status == 1
+    host.configure("- postgres: {disable: true}")
+    for command in ("tb-discover", "tb-run", "tb-check"):
+        done = host.sh(command)
+        assert (done.status, done.stderr) == (0, ""), command
+    assert host.sh("tb-check -s postgres").status == 1  # asked for by its name
+    host.configure(f"- postgres: {{disable: true}}\n- {host.table('*')}: {{disable: false}}")
+    assert host.sh("tb-discover").status == 69
+
+
 def test_a_disabled_table_is_in_no_snapshot_and_one_that_stops_before_s3_in_none_there(
     shop: Host,
 ) -> None:

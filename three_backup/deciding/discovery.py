@@ -33,6 +33,12 @@ def reachable(patterns: Sequence[str]) -> list[Source]:
     ]
 
 
+def is_left_out(source: Source, configuration: Configuration) -> bool:
+    """Whether nothing of the source is backed up, so that its server need not be there."""
+    below = configuration.settings_below(source.type)
+    return bool(below) and all(settings.disable for settings in below)
+
+
 def live(
     patterns: Sequence[str], configuration: Configuration, say: Say
 ) -> Iterator[tuple[Record, BackupError | None]]:
@@ -46,7 +52,8 @@ def live(
             for found in source.discover(patterns, settings, say):
                 yield _record(found, source.type)
         except BackupError as error:
-            yield of_source(source.type, source.type), error
+            if not is_left_out(source, configuration):
+                yield of_source(source.type, source.type), error
 
 
 def stored(

@@ -25,7 +25,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from three_backup import pipe
-from three_backup.deciding.discovery import reachable
+from three_backup.deciding.discovery import is_left_out, reachable
 from three_backup.errors import BackupError, ConfigurationError, Exit, NothingFoundError
 from three_backup.host.machine import this_host
 from three_backup.keeping import keeping_of
@@ -40,7 +40,8 @@ from three_backup.restoring.recovery_sheet import recovery_sheet
 from three_backup.restoring.unmatched import absent, unknown
 from three_backup.s3.probe import probe
 from three_backup.screen import formats
-from three_backup.screen.terminal import Colour, painted
+from three_backup.screen.findings import finding_text
+from three_backup.screen.terminal import Screen
 from three_backup.sources import SOURCES
 from three_backup.sources.base import Source
 from three_backup.sources.jobs import CheckJob
@@ -48,12 +49,8 @@ from three_backup.sources.jobs import CheckJob
 Tell = Callable[[Finding], None]
 
 _HOST, _S3 = "host", "s3"
-_COLOURS = {Mark.GOOD: Colour.GREEN, Mark.NOTE: Colour.YELLOW, Mark.BAD: Colour.RED}
-_USUAL_WIDTH = 78
 _A_LITTLE = 1 << 16
 """Bytes that are written to see whether the disk takes any: as much as small manifests have."""
-_MARGIN = " " * 8
-"""As wide as a mark and the blanks around it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +119,8 @@ def _looks(invocation: Invocation) -> Iterator[_Look]:
         for storage in (*configuration.storages(), *configuration.places_of_copies()):
             yield _Look(_S3, _heading(storage), partial(_look_at_s3, invocation, storage))
     for source in reachable(invocation.patterns):
+        if not invocation.patterns and is_left_out(source, invocation.configuration):
+            continue
         yield _Look(source.type, source.type, partial(_look_at, invocation, source))
 
 
@@ -187,9 +186,5 @@ def _show(invocation: Invocation, look_id: str, finding: Finding) -> None:
         remedy = {"remedy": finding.remedy} if finding.remedy else {}
         invocation.write(of_source(look_id, look_id, finding={**fields, **remedy}).to_line())
         return
-    width = invocation.width or _USUAL_WIDTH
-    mark = painted(f"{finding.mark:<4}", _COLOURS[finding.mark], coloured=invocation.coloured)
-    said = formats.wrapped(f"{finding.subject}: {finding.sentence}", width, _MARGIN)
-    invocation.write(f"  {mark}  {said.removeprefix(_MARGIN)}\n")
-    if finding.remedy:
-        invocation.write(f"{formats.wrapped(f'-> {finding.remedy}', width, _MARGIN, '   ')}\n")
+    screen = Screen(invocation.width, invocation.coloured)
+    invocation.write(finding_text(finding, screen))

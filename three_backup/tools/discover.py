@@ -77,7 +77,12 @@ def _discover_stored(invocation: Invocation) -> None:
 
 
 def _warn_of_idle_sections(invocation: Invocation, seen: list[str]) -> None:
-    types = [source.type for source in discovery.reachable(())]
-    for pattern in invocation.configuration.unmatched(map(ObjectId.parse, seen), types):
+    configuration = invocation.configuration
+    types = [
+        source.type
+        for source in discovery.reachable(())
+        if not discovery.is_left_out(source, configuration)
+    ]
+    for pattern in configuration.unmatched(map(ObjectId.parse, seen), types):
         remedy = "correct or remove it" if has_wildcard(pattern) else "check its spelling"
         invocation.say(f"configuration: the section {pattern!r} matched nothing; {remedy}")
