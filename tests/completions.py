@@ -20,6 +20,7 @@ _KINDS = {
     "WHEN": "auto always never",
     "ACTION": "skip wait kill",
     "TYPE": "incus lxd",
+    "SOURCE": "clickhouse incus lxd postgres",
     "FORM": "csv json sql",
 }
 """What a value is, by its name in the usage text; words are given themselves."""

@@ -47,6 +47,7 @@ _RARE = (
     "tests/pipeline/test_copy",
     "tests/pipeline/test_diff",
     "tests/pipeline/test_hollow",
+    "tests/pipeline/test_init",
     "tests/pipeline/test_keep",
     "tests/pipeline/test_locked",
     "tests/pipeline/test_mended",

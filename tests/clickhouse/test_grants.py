@@ -1,5 +1,7 @@
 """The grants that the manual page lists suffice, each for the purpose it is listed for."""
 
+import hashlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,9 @@ import pytest
 
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.errors import BackupError
+from three_backup.model.findings import Mark
 from three_backup.model.storage import Storage
+from three_backup.sources.clickhouse.prepare import prepare
 
 from .taking import Taking, table, view
 from .test_backup import make
@@ -171,3 +175,30 @@ def test_what_is_not_granted_is_said_with_the_page_that_lists_it(
     assert refused.value.code == "clickhouse.denied"
     assert "GRANT CREATE DATABASE ON three_backup_drill_" in refused.value.hint
     assert "three_backup-clickhouse(7)" in refused.value.hint
+
+
+def test_what_a_user_lacks_for_backups_is_found_before_the_first_one(
+    restricted: Restricted, taking: Taking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restricted.grant("GRANT SHOW ON *.*", "GRANT SELECT ON system.*")
+    found = prepare(os.environ)
+    assert found.found.mark is Mark.NOTE
+    lacking = [re.sub(r" TO .*;", "", statement) for statement in found.statements]
+    assert lacking == [
+        "GRANT SHOW, BACKUP ON *.*",
+        "GRANT ALTER UPDATE ON *.*",
+        "GRANT READ, WRITE ON S3",
+    ]
+    restricted.grant("GRANT SELECT ON system.*", *lacking)
+    assert prepare(os.environ).statements == ()
+    taking.take(OBJECTS[0])
+    monkeypatch.delenv("CLICKHOUSE_PASSWORD")
+    monkeypatch.delenv("CLICKHOUSE_USER")
+    proposed = prepare(os.environ)
+    password = proposed.variables["CLICKHOUSE_PASSWORD"]
+    digest = hashlib.sha256(password.encode()).hexdigest()
+    assert f"'{digest}'" in proposed.statements[1]
+    assert password not in " ".join(proposed.statements)
+    assert set(granted("backup")) >= {grant.split(" TO ")[0] for grant in proposed.statements[2:]}
+    restricted.server.stop()
+    assert not prepare(os.environ).answers

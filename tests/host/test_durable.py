@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from three_backup.host.durable import torn, write_durably
+from three_backup.host.durable import create_durably, torn, write_durably
 
 
 def test_a_link_put_in_the_way_is_replaced_and_never_followed(tmp_path: Path) -> None:
@@ -29,3 +29,16 @@ def test_a_folder_put_in_the_way_is_an_error(tmp_path: Path) -> None:
     (tmp_path / torn("page")).mkdir()
     with pytest.raises(OSError, match=r"page\.new"):
         write_durably(tmp_path / "page", b"new")
+
+
+def test_a_file_that_must_be_new_replaces_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / torn("page")).write_text("left by a killed attempt")
+    (tmp_path / "page").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError):
+        create_durably(tmp_path / "page", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]
+    (tmp_path / "page").unlink()
+    create_durably(tmp_path / "page", b"new")
+    assert (tmp_path / "page").read_bytes() == b"new"
+    assert (tmp_path / "page").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in tmp_path.iterdir()] == ["page"]

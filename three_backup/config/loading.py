@@ -23,10 +23,16 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Configuration:
     Raises ConfigurationError with every mistake in it, one a line.
     """
     found = path or configuration_file(environ)
-    defaults = host_storage(environ, os.geteuid(), os.uname().nodename)
     if found is None:
+        defaults = host_storage(environ, os.geteuid(), os.uname().nodename)
         return Configuration(None, (), defaults)
-    sections, mistakes = parse(_text(found))
+    return understood(_text(found), found, environ)
+
+
+def understood(text: str, found: Path, environ: Mapping[str, str]) -> Configuration:
+    """Return the configuration that a text at this path is, or would be. Raises as load() does."""
+    defaults = host_storage(environ, os.geteuid(), os.uname().nodename)
+    sections, mistakes = parse(text)
     rules, more = understand([each for each in sections if not each.is_store], found.parent)
     stores, wrong = understand_stores([each for each in sections if each.is_store], found.parent)
     if every := [*mistakes, *more, *wrong, *unknown_stores(rules, stores)]:

@@ -13,6 +13,26 @@ def write_durably(path: Path, body: bytes, mode: int = 0o600) -> None:
 
     Safe in a folder where another user puts links under our hands: none is followed.
     """
+    _write_beside(path, body, mode).rename(path)
+    sync_directory(path.parent)
+
+
+def create_durably(path: Path, body: bytes, mode: int = 0o600) -> None:
+    """Write a file that must not be there yet, whole or not at all. Raises FileExistsError."""
+    try:
+        # Unlike a rename, a link replaces nothing.
+        path.hardlink_to(_write_beside(path, body, mode))
+    finally:
+        path.with_name(torn(path.name)).unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def torn(name: str) -> str:
+    """Return the name of the temporary file that a killed write leaves beside name."""
+    return f".{name}.new"
+
+
+def _write_beside(path: Path, body: bytes, mode: int) -> Path:
     temporary = path.with_name(torn(path.name))
     temporary.unlink(missing_ok=True)
     with temporary.open("xb") as file:
@@ -20,13 +40,7 @@ def write_durably(path: Path, body: bytes, mode: int = 0o600) -> None:
         file.flush()
         os.fchmod(file.fileno(), mode)
         os.fsync(file.fileno())
-    temporary.rename(path)
-    sync_directory(path.parent)
-
-
-def torn(name: str) -> str:
-    """Return the name of the temporary file that a killed write leaves beside name."""
-    return f".{name}.new"
+    return temporary
 
 
 def sync_directory(folder: Path) -> None:

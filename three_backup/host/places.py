@@ -22,6 +22,13 @@ def configuration_file(environ: Mapping[str, str]) -> Path | None:
     return next((place for place in (*places, FOR_ALL) if os.access(place, os.F_OK)), None)
 
 
+def own_configuration(environ: Mapping[str, str], user: int) -> Path:
+    """Return where this user's first configuration belongs. user: 0 is root."""
+    if environ.get(VARIABLE):
+        return Path(environ[VARIABLE])
+    return FOR_ALL if user == 0 else Path(environ.get("HOME", "/"), _FOR_ONE)
+
+
 def state_folder(environ: Mapping[str, str], user: int) -> Path:
     """Return where snapshots lie unless the configuration says otherwise. user: 0 is root."""
     if user == 0:

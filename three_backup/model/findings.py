@@ -21,6 +21,7 @@ class Finding:
     subject: str  # a word or two
     sentence: str  # what was seen
     remedy: str = ""  # the option, statement or command that changes it
+    cure: tuple[str, str] | None = None  # an option and the value with which it was tried to work
 
 
 def good(subject: str, sentence: str) -> Finding:

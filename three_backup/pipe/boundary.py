@@ -29,13 +29,14 @@ def main(
     unable: Callable[[str, BackupError], int] | None = None,
     *,
     restores: bool = False,
+    configures: bool = False,
 ) -> int:
     """Run a tool, and return its exit status.
 
     usage: its `--help` text, which begins with its name. run: may return an exit status of its
     own; otherwise the records that passed decide. unable: given the name and the error, says why
     the tool cannot do its work, and returns the exit status; without it standard error says so.
-    restores: see Invocation.
+    restores: see Invocation. configures: the configuration need not be there yet.
     """
     fill_closed_descriptors()
     rights.keep_private()
@@ -47,7 +48,7 @@ def main(
         require_output()
         speak_utf8()
         invocation = Invocation(name, parsed(usage, name, argv), restores=restores)
-        if "--config" in invocation.arguments:
+        if "--config" in invocation.arguments and not configures:
             _ = invocation.configuration  # its mistakes are told even without records
         status = _ran(run, invocation)
         sys.stdout.flush()

@@ -32,6 +32,11 @@ def complain(line: str) -> None:
         print(f"{line_start(sys.stderr)}{readable(line)}", file=sys.stderr, flush=True)
 
 
+def prompt(text: str) -> None:
+    """Print a question on standard error; its answer is typed behind it."""
+    print(readable(text), end="", file=sys.stderr, flush=True)
+
+
 def line_start(stream: TextIO) -> str:
     """Return what clears the line of a terminal: a bar of a tool that was killed may stand there.
 

@@ -74,7 +74,8 @@ def _unreached(storage: Storage, folder: str, error: BackupError) -> Finding:
             next(Store(other).all_keys(folder), None)
         except BackupError:
             continue
-        return Finding(Mark.BAD, "reached", error.message, f"set {option}: {value}")
+        remedy = f"set {option}: {value}"
+        return Finding(Mark.BAD, "reached", error.message, remedy, (option, value))
     return bad("reached", error)
 
 

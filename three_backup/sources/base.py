@@ -38,6 +38,7 @@ from three_backup.sources.jobs import (
 )
 from three_backup.sources.logged import LoggedSource
 from three_backup.sources.looking import Content, LookedInto
+from three_backup.sources.preparing import Prepared
 
 OpenStream = Callable[[], AbstractContextManager[BufferedIOBase]]
 """Opens the stream of a point."""
@@ -103,7 +104,7 @@ class Planned:
     notes: tuple[str, ...] = ()
 
 
-class Source(Protocol):
+class Source(Prepared, Protocol):
     """One kind of server."""
 
     @property

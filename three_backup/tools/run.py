@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from three_backup import pipe
-from three_backup.command import Pipeline, Program, joined
+from three_backup.command import Pipeline, Program, folder_of, joined
 from three_backup.deciding.discovery import reachable
 from three_backup.errors import BackupError, Exit
 from three_backup.host.locks import IfRunning, RunLock, Takeover, run_lock
@@ -98,7 +98,7 @@ def run(invocation: Invocation, places: Places = _PLACES) -> Exit:
         places = replace(places, file=settings.log_file)
         invocation.trace = Trace(places, stamp(invocation.clock()), invocation.name)
     words = {"tb-plan": args.wanted}
-    program = partial(_program, invocation, _folder_of(names), adopt=args.adopt)
+    program = partial(_program, invocation, folder_of(names), adopt=args.adopt)
     stages = [program(name, *words.get(name, ())) for name in names]
     if args.dry_run:
         return _foretold(invocation, stages[: len(_PLANNING)])
@@ -218,17 +218,6 @@ def _statuses(
             if invocation.json:
                 invocation.write(record.to_line())
         return pipeline.statuses()
-
-
-def _folder_of(stages: Sequence[str]) -> Path:
-    """Return the folder of the tb-run that was started; the stages must lie beside it."""
-    folder = Path(sys.argv[0]).resolve().parent
-    missing = [name for name in stages if not (folder / name).is_file()]
-    if missing:
-        raise BackupError(
-            "run.installation", f"{folder / missing[0]} is missing", "install three_backup again"
-        )
-    return folder
 
 
 def _program(invocation: Invocation, folder: Path, name: str, *words: str, adopt: bool) -> Program:

@@ -26,6 +26,7 @@ from three_backup.sources.jobs import (
     Wanted,
 )
 from three_backup.sources.looking import Content, LookedInto, Looking
+from three_backup.sources.preparing import Preparation
 
 if TYPE_CHECKING:
     from three_backup.sources.clickhouse.relations import KnownServer
@@ -63,6 +64,11 @@ class ClickhouseSource:
     def definition(self, manifest: Manifest) -> Mapping[str, Any]:
         """Return nothing: the server stores the statement with its data."""
         return {}
+
+    def prepare(self, environ: Mapping[str, str]) -> Preparation:
+        from three_backup.sources.clickhouse.prepare import prepare
+
+        return prepare(environ)
 
     def check(self, job: CheckJob, store: Store | None, folder: str) -> Iterator[Finding]:
         from three_backup.sources.clickhouse.check import check

@@ -24,6 +24,7 @@ from three_backup.sources.jobs import (
 )
 from three_backup.sources.looking import Content, Looking
 from three_backup.sources.lxd.daemon.daemons import DAEMONS, Daemon
+from three_backup.sources.preparing import Preparation
 
 
 class DaemonSource:
@@ -64,6 +65,12 @@ class DaemonSource:
         from three_backup.sources.lxd.definition import definition
 
         return definition(manifest.facts)
+
+    def prepare(self, environ: Mapping[str, str]) -> Preparation:
+        from three_backup.sources.lxd.daemon.client import client_of
+        from three_backup.sources.lxd.prepare import prepare
+
+        return prepare(client_of(self.type))
 
     def check(self, job: CheckJob) -> Iterator[Finding]:
         from three_backup.sources.lxd.check import check

@@ -31,6 +31,7 @@ from three_backup.sources.jobs import (
 from three_backup.sources.logged import Log, LogCopied, LogVerdict
 from three_backup.sources.looking import Content, Looking
 from three_backup.sources.postgres.relations import TYPE
+from three_backup.sources.preparing import Preparation
 
 
 class PostgresSource:
@@ -61,6 +62,11 @@ class PostgresSource:
     def definition(self, manifest: Manifest) -> Mapping[str, Any]:
         """Return nothing: the catalogs of a snapshot hold the definitions."""
         return {}
+
+    def prepare(self, environ: Mapping[str, str]) -> Preparation:
+        from three_backup.sources.postgres.prepare import prepare
+
+        return prepare(environ)
 
     def check(self, job: CheckJob) -> Iterator[Finding]:
         from three_backup.sources.postgres.check import check
