@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from tests.lab.forked import Forked
+from tests.lab.terminal import on_terminal
 from tests.pipeline.conftest import Host, host_beside, store
 from tests.pipeline.test_copy import COPY, KEY, TAKE, copies, emptied, keys, with_vault
 from three_backup.catalog.files import Files
@@ -110,6 +111,10 @@ def test_every_file_of_the_first_store_may_be_damaged_short_or_gone(spoilt: Host
     assert (found["drilled"]["rows"], found["drilled"]["mended"].keys()) == (20100, {"vault"})
     alone = spoilt.sh("tb-verify --json --read-only '*'")
     assert (alone.status, "comes from" in alone.stderr) == (1, False)
+    assert re.search(r"mended +\d.* from store vault", said)
+    argv = ("tb-verify", "--progress", "never", spoilt.table("orders"))
+    status, shown = on_terminal(argv, spoilt.real.environ, stdout=True)
+    assert (status, bool(re.search(r"mended +\d", shown))) == (0, True)
     rows = spoilt.good(f"tb-cat {spoilt.table('orders')}")
     assert (len(rows.stdout.splitlines()), "comes from store vault" in rows.stderr) == (
         20101,

@@ -9,6 +9,7 @@ from enum import StrEnum
 from three_backup.model.local_time import spoken
 from three_backup.model.records import Record
 from three_backup.restoring.foresight import Foresight
+from three_backup.s3.mended import called
 from three_backup.screen.formats import counted, duration, size, table
 from three_backup.screen.terminal import Screen
 from three_backup.watching.summary import outcome_table, paragraph, remark
@@ -36,6 +37,7 @@ class RestoreSummary:
     failures: Counter[str] = field(default_factory=Counter)
     rows: int | None = None
     bytes_read: int = 0
+    mended: Counter[str] = field(default_factory=Counter)  # bytes, by the store they came from
     unchecked: int = 0  # objects whose check was left out
     moments: set[str] = field(default_factory=set)  # the last transactions that came back
     planned: list[Sequence[str]] = field(default_factory=list)  # dry run: a table row each
@@ -50,6 +52,7 @@ class RestoreSummary:
         if "rows" in done:
             self.rows = (self.rows or 0) + done["rows"]
         self.bytes_read += done.get("bytes_read", 0)
+        self.mended.update(done.get("mended", {}))
         self.unchecked += done.get("unchecked", False)
         if committed := done.get("moment", {}).get("committed"):
             self.moments.add(committed)
@@ -92,6 +95,8 @@ class RestoreSummary:
         if self.unchecked:
             yield "not checked", counted(self.unchecked, "object")
         yield "to read" if self.dry_run else "read", size(self.bytes_read)
+        for store, stood_in in self.mended.items():
+            yield "mended", f"{size(stood_in)} from {called(store)}"
         if self.dry_run and self.planned:
             yield "will take", self.foresight.words(self.zone)
         if self.moments:

@@ -236,6 +236,12 @@ def _proof(record: Record) -> str:
     return _PROVED if drilled.get("how") == "restored" else _READ
 
 
+def _mended(record: Record) -> int:
+    """Return how many bytes stood in for what was missing or damaged."""
+    found = record.part("drilled").get("mended")
+    return sum(number(found, store) for store in found) if isinstance(found, dict) else 0
+
+
 def _verified_headline(sheet: Sheet) -> str:
     counts = {word: sheet.count(word) for word in (_PROVED, _READ, _NOT_THERE)}
     said = [f"{counted(count, 'object')} {word}" for word, count in counts.items() if count]
@@ -250,7 +256,10 @@ VERIFIED = Form(
     right=frozenset({2, 3, 4}),
     by_carrier=False,
     # What was read of a carrier is on the records of all its objects, and is not summed up.
-    amounts={"rows": Amount(lambda record: number(record.part("drilled"), "rows"), str)},
+    amounts={
+        "rows": Amount(lambda record: number(record.part("drilled"), "rows"), str),
+        "mended": Amount(_mended, size),
+    },
 )
 
 
