@@ -123,6 +123,40 @@ def test_what_is_fetched_is_what_the_server_wrote(
         assert (tmp_path / "RECOVERYXLOG").read_bytes() == expected.read_bytes()
 
 
+def test_what_is_damaged_or_gone_comes_from_a_further_store(
+    own: PostgresServer, archiving: Archiving, tmp_path: Path
+) -> None:
+    archiving.pull()
+    for _ in range(3):
+        write(own, MB)
+        switch(own)
+    archiving.pull()
+    first = Catalog(archiving.storage).bucket
+    copies = replace(archiving.storage, prefix="copies", store="vault")
+    for key in list(first.all_names("wal/")):
+        Catalog(copies).bucket.write(key, first.read(key))
+    *_, damaged, gone = segments(own)
+    pieces = {piece: Segment.parse(gone, 16 * MB) for piece in archiving.archive().pieces()}
+    archive = archiving.archive()
+    for piece, segment in pieces.items():
+        assert segment is not None
+        if piece.start >= segment.start:
+            archive.delete([piece])
+        elif piece.end == segment.start:
+            first.write(archive.key_of(piece), first.read(archive.key_of(piece))[:-9])
+    first.delete(key for key in list(first.all_names("wal/")) if key.endswith("reached.json"))
+    said: list[str] = []
+    for name in (damaged, gone):
+        catalog = Catalog(archiving.storage, said.append, [Catalog(copies)])
+        assert fetch(catalog, name, tmp_path / "RECOVERYXLOG")
+        expected = (own.pgdata / "pg_wal" / name).read_bytes()
+        assert (tmp_path / "RECOVERYXLOG").read_bytes() == expected
+    assert all("what is wanted of it comes from store vault" in line for line in said)
+    assert len(said) == 2
+    alone = Catalog(archiving.storage)
+    assert not fetch(alone, gone, tmp_path / "RECOVERYXLOG")
+
+
 def test_a_partial_segment_is_filled_up_with_zeros(
     own: PostgresServer, archiving: Archiving, tmp_path: Path
 ) -> None:

@@ -3,7 +3,8 @@
 from contextlib import suppress
 
 from three_backup.errors import BackupError
-from three_backup.sources.postgres.wal.archive import Contents, WalArchive
+from three_backup.sources.postgres.wal.archive import Contents, Reached, WalArchive
+from three_backup.sources.postgres.wal.names import Piece
 
 
 def all_contents(archive: WalArchive) -> Contents:
@@ -16,6 +17,25 @@ def all_contents(archive: WalArchive) -> Contents:
         with suppress(BackupError):
             contents = _joined(contents, WalArchive(spare, archive.carrier).contents())
     return contents
+
+
+def all_pieces(archive: WalArchive, timeline: int, start: int, end: int) -> list[Piece]:
+    """Return the timeline's pieces from start to end, and those that only spares hold; sorted."""
+    found = {piece: piece for piece in archive.pieces(timeline, start, end)}
+    for spare in archive.store.spares.stores:
+        with suppress(BackupError):
+            others = WalArchive(spare, archive.carrier).pieces(timeline, start, end)
+            found = {piece: piece for piece in others} | found
+    return sorted(found.values())
+
+
+def furthest_known(archive: WalArchive) -> Reached | None:
+    """Return how far the archive is known to be complete, by a spare's note where it has none."""
+    noted = archive.reached()
+    for spare in archive.store.spares.stores if noted is None else ():
+        with suppress(BackupError):
+            noted = noted or WalArchive(spare, archive.carrier).reached()
+    return noted
 
 
 def _joined(first: Contents, other: Contents) -> Contents:

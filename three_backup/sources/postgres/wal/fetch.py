@@ -12,6 +12,7 @@ from three_backup.model.objects import Carrier
 from three_backup.s3.failures import MissingError
 from three_backup.s3.store import Store
 from three_backup.sources.postgres.wal.archive import Reached, WalArchive, archived_clusters
+from three_backup.sources.postgres.wal.beside import all_pieces, furthest_known
 from three_backup.sources.postgres.wal.coverage import fewest
 from three_backup.sources.postgres.wal.names import Piece, Segment, lsn, timeline_of_history
 from three_backup.sources.postgres.wal.origin import Header, cluster_at
@@ -51,7 +52,7 @@ def fetch(catalog: Catalog, name: str, path: Path) -> bool:
     timeline = timeline_of_history(name)
     if timeline is not None:
         return _fetch_history(archive, timeline, path)
-    reached = archive.reached()
+    reached = furthest_known(archive)
     size = _segment_size(archive) if reached is None else reached.segment_size
     segment = Segment.parse(name, size) if size else None
     return segment is not None and _fetch(archive, reached, segment, size, path, ahead)
@@ -69,7 +70,10 @@ def _fetch(
     border = max((segment.start // _WINDOW + 1) * _WINDOW, segment.start + size)
     pieces = archive.pieces(segment.timeline, segment.start, border)
     slices = _slices(pieces, segment.start, size)
-    _refuse_gap(archive, reached, segment, size, slices[-1].end if slices else segment.start)
+    if archive.store.spares.stores and _reach(slices, segment) < segment.start + size:
+        pieces = all_pieces(archive, segment.timeline, segment.start, border)
+        slices = _slices(pieces, segment.start, size)
+    _refuse_gap(archive, reached, segment, size, _reach(slices, segment))
     if not slices:
         return False
     following = _following(pieces, segment, size, border)
@@ -83,6 +87,11 @@ def _fetch(
         ]
         _settle(wanted, futures)
     return True
+
+
+def _reach(slices: Sequence[_Slice], segment: Segment) -> int:
+    """Return the position up to which there is something of the segment without a gap."""
+    return slices[-1].end if slices else segment.start
 
 
 def _settle(wanted: Future[None], others: Sequence[Future[None]]) -> None:
