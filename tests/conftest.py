@@ -62,6 +62,7 @@ _RARE = (
     "tests/pipeline/test_sql_before",
     "tests/pipeline/test_verify_between",
     "tests/pipeline/test_wal",
+    "tests/pipeline/test_write_only",
     "tests/postgres/test_assembly",
     "tests/postgres/test_classes",
     "tests/postgres/test_drops",
@@ -78,6 +79,7 @@ _RARE = (
     "tests/s3/test_past",
     "tests/s3/test_surroundings",
     "tests/s3/test_theft",
+    "tests/s3/test_undeletable",
     "tests/tools/test_quiet_run",
     "tests/tools/test_run_history",
 )

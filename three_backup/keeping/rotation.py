@@ -96,6 +96,14 @@ class Rotation:
             )
 
 
+def claim_to_rotate(catalog: Catalog) -> None:
+    """Claim the prefix; one of another host, which was asked for, stays that one's."""
+    if catalog.storage.foreign:
+        catalog.bucket.rotates_foreign = True
+    else:
+        catalog.claim()
+
+
 def sizes_of(
     catalog: Catalog, carrier: Carrier, verdicts: Iterable[Verdict]
 ) -> dict[SnapshotId, int]:

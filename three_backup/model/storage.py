@@ -49,8 +49,12 @@ class Storage:
 
     @property
     def snapshots_dir(self) -> Path:
-        """The folder of snapshots on this host and of journals; a further store has only these."""
-        return self.local_dir / "stores" / self.store if self.store else self.local_dir
+        """The folder of snapshots on this host and of journals.
+
+        Of a further store, and of another host's prefix, there are only journals.
+        """
+        folder = self.local_dir / "stores" / self.store if self.store else self.local_dir
+        return folder / "prefixes" / self.prefix if self.foreign else folder
 
     @property
     def place(self) -> tuple[str | None, str | None, str]:

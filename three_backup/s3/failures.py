@@ -14,6 +14,15 @@ from three_backup.s3.meanings import MissingError as MissingError
 from three_backup.s3.meanings import RefusedError as RefusedError
 
 
+class UndeletableError(BackupError):
+    """The access key may not delete."""
+
+
+def may_not_delete(error: BackupError) -> bool:
+    """Whether a deletion failed because the access key may not delete."""
+    return isinstance(error, UndeletableError) or error.code == meanings.DENIED.code
+
+
 def place(storage: Storage, key: str = "") -> str:
     """Return the s3:// address of a key, for a person. key: relative to the prefix."""
     parts = (storage.bucket or "", storage.prefix, key)
@@ -84,7 +93,8 @@ def undeleted(storage: Storage, key: str, why: BackupError, more: int) -> Backup
     denied = why.code == meanings.DENIED.code
     hint = "allow s3_access_key to delete there" if denied else why.hint
     again = "the next run tries again"
-    return BackupError(
+    kind = UndeletableError if denied else BackupError
+    return kind(
         "s3.undeleted",
         f"{place(storage, key)}: the server did not delete it ({reason})"
         + (f", and {more} more" if more else ""),

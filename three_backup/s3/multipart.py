@@ -8,6 +8,7 @@ from three_backup.errors import BackupError, UnreachableError
 from three_backup.s3 import lock
 from three_backup.s3.client import content_md5
 from three_backup.s3.failures import MissingError, explained, lacking
+from three_backup.s3.meanings import DENIED
 from three_backup.s3.seal import Seal
 from three_backup.s3.store import Store
 
@@ -120,11 +121,22 @@ def abort(store: Store, key: str, upload_id: str) -> None:
         return
 
 
+def let_go(store: Store, key: str, upload_id: str) -> bool:
+    """Abort an upload; return whether this access key may, else the bucket's lifecycle has to."""
+    try:
+        abort(store, key, upload_id)
+    except BackupError as error:
+        if error.code != DENIED.code:
+            raise
+        return False
+    return True
+
+
 def abort_unknown(store: Store, key: str, known: str | None = None) -> None:
     """Abort every upload of the key but the known one, as far as the server lists them."""
     for upload_id in open_uploads(store, key):
         if upload_id != known:
-            abort(store, key, upload_id)
+            let_go(store, key, upload_id)
 
 
 def open_uploads(store: Store, key: str) -> list[str]:

@@ -15,7 +15,7 @@ from three_backup.host.machine import Host
 from three_backup.model.findings import Finding, Mark, bad, good, note
 from three_backup.model.storage import Storage
 from three_backup.s3 import checking, lasting, multipart, ownership, theft
-from three_backup.s3.failures import MissingError, explained
+from three_backup.s3.failures import MissingError, explained, may_not_delete
 from three_backup.s3.reaching import reach
 from three_backup.s3.seal import Check, Seal
 from three_backup.s3.store import Store
@@ -37,6 +37,12 @@ _PLAIN, _WHOLE = f"{FOLDER}plain", f"{FOLDER}whole"
 _ODD, _PERCENT = f"{FOLDER}=D0=B6/a.b_c-d=2E", f"{FOLDER}a%2Fb"
 _OPEN = f"{FOLDER}open/"
 """Folder of keys that hold the ids of open uploads, for clear: not every server lists them."""
+
+_ROTATE_ELSEWHERE = (
+    "write max_stage: rotated_locally, and rotate from another host, see KEYS THAT CANNOT DELETE "
+    "in three_backup(7)"
+)
+_ABORT = "let a lifecycle rule of the bucket abort incomplete uploads, see three_backup(7)"
 
 _CHECKS = {
     Check.SIGNED: "a damaged one is refused by its SHA-256, which is in the signature",
@@ -131,7 +137,7 @@ class _Probe:
         key = f"{FOLDER}sealed"
         upload_id = self._begin(key)
         proof = checking.prove(self.store, key, upload_id)
-        multipart.abort(self.store, key, upload_id)
+        checking.end(self.store, key, upload_id)
         yield good("parts", _CHECKS[proof.check])
 
     def ranges(self) -> Iterator[Finding]:
@@ -175,7 +181,10 @@ class _Probe:
         key = f"{FOLDER}many"
         upload_id = self._begin(key)
         self._send(self.store, key, upload_id, PARTS, bytearray(b"x"))
-        multipart.abort(self.store, key, upload_id)
+        if not checking.end(self.store, key, upload_id):
+            sentence = f"{PARTS} parts are allowed; this key may not give up uploads"
+            yield note("part numbers", f"{sentence}: what is cut short stays open", _ABORT)
+            return
         try:
             left = multipart.parts(self.store, key, upload_id)
         except MissingError:
@@ -188,7 +197,7 @@ class _Probe:
         key = f"{FOLDER}begun"
         upload_id = self._begin(key)
         listed = upload_id in multipart.open_uploads(self.store, key)
-        multipart.abort(self.store, key, upload_id)
+        checking.end(self.store, key, upload_id)
         if listed:
             yield good("open uploads", "they are listed, so that none is ever forgotten")
         else:
@@ -213,7 +222,13 @@ class _Probe:
             yield note("conditions", f"{sentence}same moment the next tool refuses one")
 
     def deleting(self) -> Iterator[Finding]:
-        yield from self.clear()
+        try:
+            self._clear()
+        except BackupError as error:
+            if not may_not_delete(error):
+                raise
+            yield note("deleting", f"this key may not delete: {FOLDER} stays", _ROTATE_ELSEWHERE)
+            return
         if any(True for _ in self.store.all_keys(FOLDER)):
             raise _other("keys are still listed after they were deleted")
         one_by_one = self.store.deletes_one_by_one
@@ -225,11 +240,18 @@ class _Probe:
 
     def clear(self) -> Iterator[Finding]:
         """Abort the uploads and delete the keys of this probe and of killed ones before it."""
+        try:
+            self._clear()
+        except BackupError as error:
+            if not may_not_delete(error):  # that is told by another step
+                raise
+        return iter(())
+
+    def _clear(self) -> None:
         for stored in list(self.store.all_keys(_OPEN)):
             upload_id, _, key = self.store.read(stored.key).decode().partition(" ")
-            multipart.abort(self.store, key, upload_id)
+            multipart.let_go(self.store, key, upload_id)
         self.store.delete_folder(FOLDER)
-        return iter(())
 
     def _begin(self, key: str) -> str:
         upload_id = multipart.begin(self.store, key)

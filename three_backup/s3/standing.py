@@ -1,13 +1,18 @@
 """How much of a volume S3 has already, by the journal of an earlier run and the server."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from three_backup.errors import BackupError
 from three_backup.s3 import multipart
-from three_backup.s3.failures import MissingError
+from three_backup.s3.failures import MissingError, may_not_delete
 from three_backup.s3.journal import Journal, SentPart, VolumeProgress
 from three_backup.s3.multipart import ListedPart, ListedTwiceError
 from three_backup.s3.reader import Part
 from three_backup.s3.store import Store
+
+_MD5_OF_NOTHING = hashlib.md5(usedforsecurity=False).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +62,22 @@ def drop(store: Store, journal: Journal, number: int) -> Standing:
     """Abort and delete what S3 has of a volume; no manifest names it yet."""
     key = journal.plan.volume(number)
     give_up(store, key, journal.volumes[number])
-    store.delete([key])  # or a later run could take an old volume of the same size for the new one
+    # Or a later run could take an old volume of the same size for the new one.
+    remove(store, [key])
     journal.dropped(number)
     return Standing()
+
+
+def remove(store: Store, keys: Sequence[str]) -> None:
+    """Delete volumes that no manifest names; empty them where this access key may not delete."""
+    try:
+        store.delete(keys)
+    except BackupError as error:
+        if not may_not_delete(error):
+            raise
+        for key in keys:
+            if store.size(key):
+                multipart.send_whole(store, key, bytearray(), _MD5_OF_NOTHING)
 
 
 def give_up(store: Store, key: str, volume: VolumeProgress) -> None:
@@ -67,7 +85,7 @@ def give_up(store: Store, key: str, volume: VolumeProgress) -> None:
     if volume.opening:
         multipart.abort_unknown(store, key)
     elif volume.upload_id is not None and not volume.complete:
-        multipart.abort(store, key, volume.upload_id)
+        multipart.let_go(store, key, volume.upload_id)
 
 
 def _is(part: Part, sent: SentPart) -> bool:

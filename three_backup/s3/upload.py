@@ -16,11 +16,10 @@ from three_backup.s3 import checking, multipart
 from three_backup.s3.client import THREADS
 from three_backup.s3.failures import MissingError
 from three_backup.s3.journal import Journal, Plan, SentPart, forget, read
-from three_backup.s3.meanings import DENIED
 from three_backup.s3.reader import Known, Part, PartReader, Readable, nothing_known
 from three_backup.s3.seal import Check, Proof, Seal
 from three_backup.s3.senders import Senders
-from three_backup.s3.standing import Standing, drop, give_up, standing
+from three_backup.s3.standing import Standing, drop, give_up, remove, standing
 from three_backup.s3.store import Store
 from three_backup.s3.volumes import PART_SIZE, PARTS, is_volume_of
 
@@ -103,8 +102,8 @@ def abandon(store: Store, journal: Path) -> None:
         for number, volume in written.volumes.items():
             give_up(store, plan.volume(number), volume)
         found = [stored.key for stored in store.keys(f"{plan.key}.")]
-        store.delete(key for key in found if is_volume_of(plan.key, key))
-        store.delete([plan.key] if plan.whole else [])
+        volumes = [key for key in found if is_volume_of(plan.key, key)]
+        remove(store, [*volumes, plan.key] if plan.whole else volumes)
     forget(journal)
 
 
@@ -190,11 +189,7 @@ class _Upload:
     def _proof(self, unused: int) -> Proof:
         key, upload_id = self._key(unused), self._open(unused)
         proof = checking.prove(self.store, key, upload_id)
-        try:
-            multipart.abort(self.store, key, upload_id)
-        except BackupError as error:
-            if error.code != DENIED.code:  # tb-check tells that this key may not abort
-                raise
+        checking.end(self.store, key, upload_id)  # tb-check tells if this key may not abort
         self.journal.dropped(unused)
         return proof
 

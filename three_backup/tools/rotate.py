@@ -4,15 +4,16 @@ Usage:
   tb-rotate [options]
 
 Options:
-      --dry-run        remove nothing; say of every snapshot what would become of it and why
-      --orphans        rotate nothing; show the keys in S3 that belong to no snapshot
-      --remove         with --orphans: remove those older than a week
-      --adopt          take over a prefix that another host wrote
-      --json           records on a terminal, too, in place of a table
-  -c, --config FILE    the configuration
-      --env-file FILE  PG* and CLICKHOUSE_* variables, instead of .env beside it
-  -h, --help           show this
-      --version        show the version
+      --dry-run         remove nothing; say of every snapshot what would become of it and why
+      --orphans         rotate nothing; show the keys in S3 that belong to no snapshot
+      --remove          with --orphans: remove those older than a week
+      --s3-prefix NAME  what another host stored, which may not delete, below its s3_prefix
+      --adopt           take over a prefix that another host wrote
+      --json            records on a terminal, too, in place of a table
+  -c, --config FILE     the configuration
+      --env-file FILE   PG* and CLICKHOUSE_* variables, instead of .env beside it
+  -h, --help            show this
+      --version         show the version
 
 Reads records, except with --orphans. Nothing is removed of a carrier one of whose records failed.
 Adds removed, or verdicts in a dry run, or orphans.
@@ -41,7 +42,7 @@ from three_backup.errors import UsageError
 from three_backup.host.locks import carrier_lock
 from three_backup.keeping import keeping_of, moments, orphans
 from three_backup.keeping.orphans import Orphan
-from three_backup.keeping.rotation import Rotation, sizes_of
+from three_backup.keeping.rotation import Rotation, claim_to_rotate, sizes_of
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.records import Record, by_carrier, of_source
 from three_backup.model.retention import Place, Verdict
@@ -67,6 +68,10 @@ class Args:
     def of(cls, arguments: Mapping[str, Any]) -> Self:
         if arguments["--remove"] and not arguments["--orphans"]:
             raise UsageError("usage", "--remove goes with --orphans only", "add --orphans")
+        for option in ("--orphans", "--adopt"):
+            if arguments[option] and arguments["--s3-prefix"] is not None:
+                words = f"{option} and --s3-prefix exclude one another"
+                raise UsageError("usage", words, "say it on the other host")
         return cls(
             dry_run=bool(arguments["--dry-run"]),
             orphans=bool(arguments["--orphans"]),
@@ -244,7 +249,7 @@ def _rotated(
             wal = moments.expendable(catalog, carrier, kept if in_s3 else (), invocation.say)
             return _foretell(invocation, foretold, holding, decided, wal)
         if in_s3:
-            catalog.claim()
+            claim_to_rotate(catalog)
             keeping.clear(catalog, carrier, now, invocation.say)
         rotation = Rotation(keeping, catalog, carrier, invocation.say)
         removed: dict[str, Any] = rotation.carry_out(decided)
@@ -253,7 +258,8 @@ def _rotated(
             wal = moments.expendable(catalog, carrier, kept, invocation.say)
             removed.update(rotation.remove_wal(wal))
             removed.update(rotation.clear_holds(snapshots, now, host_zone(os.environ)))
-            rotation.report_unclaimed()
+            if not catalog.storage.foreign:  # else its host may be sending these just now
+                rotation.report_unclaimed()
         rotation.report_nameless(record.fields)
         return {"removed": {**removed, "seconds": round(time.monotonic() - started, 3)}}
 

@@ -15,6 +15,7 @@ complete -c tb-rotate -f
 complete -c tb-rotate -l dry-run -d 'remove nothing; say of every snapshot what would become of it and why'
 complete -c tb-rotate -l orphans -d 'rotate nothing; show the keys in S3 that belong to no snapshot'
 complete -c tb-rotate -l remove -d 'with --orphans: remove those older than a week'
+complete -c tb-rotate -l s3-prefix -x -d 'what another host stored, which may not delete, below its s3_prefix'
 complete -c tb-rotate -l adopt -d 'take over a prefix that another host wrote'
 complete -c tb-rotate -l json -d 'records on a terminal, too, in place of a table'
 complete -c tb-rotate -s c -l config -r -F -d 'the configuration'
