@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.bench import (
     clickhouse,
+    encryption,
     growth,
     look,
     many_tables,
@@ -37,6 +38,7 @@ ROWS: dict[str, Callable[[Plan], None]] = {
     "look": look.run,
     "many-tables": many_tables.run,
     "wal": wal.run,
+    "encryption": encryption.run,
     "upload": transfer.upload,
     "download": transfer.download,
     "zfs-stream": zfs_stream.run,

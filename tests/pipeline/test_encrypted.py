@@ -12,6 +12,7 @@ from tests.lab.fault_proxy import Answer, Forward, Request, proxy
 from tests.pipeline.conftest import BIN, Host, store
 from tests.pipeline.test_failures import started
 from three_backup.model.encryption import OVERHEAD, PIECE, EncryptionKeys
+from three_backup.model.signing import Keyring
 from three_backup.s3.volumes import PART_SIZE
 
 _KEY, _NEW = "11" * 32, "22" * 32
@@ -114,7 +115,7 @@ def test_which_key_is_needed_is_told(shop: Host) -> None:
     encrypt_with(shop, _NEW, _KEY)
     told = " ".join(shop.good("tb-check -s s3").stdout.split())
     assert f"key {new} encrypts, 2 snapshots in S3 need {old}" in told
-    assert "can put snapshots of their own there, unencrypted" in told
+    assert "can put manifests of their own there, unencrypted" in told
     listed = f"tb-list --stored --snapshots --json -s {shop.table('orders')}"
     (record,) = shop.good(listed).records
     assert [each["encrypted"] for each in record["snapshots"]] == [old, old]
@@ -122,6 +123,23 @@ def test_which_key_is_needed_is_told(shop: Host) -> None:
     lacking = shop.sh("tb-check -s s3")
     assert lacking.status == 1
     assert f"cannot be restored without key {old}" in " ".join(lacking.stdout.split())
+
+
+def test_what_is_encrypted_is_signed_as_it_lies_there(shop: Host) -> None:
+    """Whoever has the signing key alone can tell what is genuine; both keys may come later."""
+    signing = "5a" * 32
+    encrypt_with(shop, _KEY, manifest_key=signing)
+    assert "not signed by manifest_key" in counted(shop)
+    (record,) = shop.sh("tb-verify --sign 'postgres/*'").records
+    assert len(record["signed"]) == 2
+    shop.wipe()
+    assert counted(shop) == "60002"
+    encrypt_with(shop, manifest_key=signing)
+    told = shop.sh("tb-list --stored --snapshots").stderr
+    assert "which the configuration does not have" in told
+    assert "not signed" not in told
+    for key, body in bodies(shop, "manifests/").items():
+        assert Keyring.parse(signing).is_genuine(body, f"host/{key}")
 
 
 def test_another_key_is_asked_for_by_its_name(shop: Host) -> None:
@@ -159,6 +177,25 @@ def test_nothing_plain_is_taken_in_its_place_where_encryption_is_required(host: 
     encrypt_with(host, _KEY)
     host.wipe()
     assert counted(host) == "3"
+
+
+@pytest.mark.parametrize("names", [True, False], ids=["names encrypted", "names legible"])
+def test_a_host_without_the_key_rotates_where_names_are_legible(host: Host, names: bool) -> None:
+    """It needs the manifests: where they are encrypted it removes nothing, and says why."""
+    host.execute("create table orders as select 1 as id")
+    encrypt_with(host, _KEY, encrypt_names=names)
+    host.good(f"{TAKE.format('--base')} && {TAKE.format('--base')}")
+    host.wipe()
+    encrypt_with(host, max_base_snapshots_s3=1, max_incremental_snapshots_s3=0)
+    before = bodies(host, "manifests/")
+    outcome = host.sh("tb-discover --stored -s postgres | tb-rotate")
+    after = bodies(host, "manifests/")
+    if names:
+        assert (outcome.status, after) == (1, before)
+        assert "which the configuration does not have; add that key" in outcome.stderr
+    else:
+        assert (outcome.status, list(after)) == (0, [max(before)])
+        assert len({key.split("/")[4] for key in bodies(host, "data/")}) == 1
 
 
 def test_any_moment_comes_back_out_of_a_log_that_nobody_can_read(host: Host) -> None:

@@ -6,8 +6,11 @@ from three_backup.model.checked_file import DamagedError
 from three_backup.model.encryption import Demand, Encrypted, Purpose, TamperedError, cipher_of
 from three_backup.model.snapshots import Manifest, StoredFile
 from three_backup.model.storage import Storage
-from three_backup.s3.download import read_range
+from three_backup.s3.download import PIECE, read_range
 from three_backup.s3.store import Store
+
+_AT_ONCE = PIECE + PIECE // 64
+"""Bytes that one request asks for: no second one for what encryption adds to a range."""
 
 
 def read_encrypted(
@@ -28,7 +31,8 @@ def read_encrypted(
     cipher = cipher_of(keys, encrypted.key, Purpose.DATA, place, where)
     span, size = encrypted.span(offset, length, stored.size), encrypted.stored(stored.size)
     volume_size = stored.volume_size or max(size, 1)
-    sealed = read_range(store, key, volume_size, size, span.start, span.length)
+    start, count = span.start, span.length
+    sealed = read_range(store, key, volume_size, size, start, count, _AT_ONCE)
     try:
         body = b"".join(cipher.opened(sealed, encrypted.piece, span.first, span.pieces))
     except TamperedError as error:

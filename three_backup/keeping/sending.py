@@ -114,11 +114,14 @@ class Sending:
     ) -> Uploaded:
         key = layout.data_key(self.manifest.carrier, self.manifest.snapshot, name)
         store, journal, progress = self.catalog.bucket, self._journal(name), self.progress
-        keys = self.catalog.storage.encryption_key
+        keys = store.storage.encryption_key
         if keys is not None:
             how, place = keys.writes, store.signed_as(key)
             source = EncryptedReader(source, keys.cipher(how.key, Purpose.DATA, place))
-            size, known = None if size is None else how.stored(size), nothing_known
+            known = nothing_known  # it knows the hashes of what was not encrypted yet
+            if size is not None:
+                progress.expect(how.stored(size) - size)
+                size = how.stored(size)
         return upload(
             store, key, source, size, journal, progress, resume=progress.resumed, known=known
         )

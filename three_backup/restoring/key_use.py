@@ -10,7 +10,7 @@ from three_backup.catalog.cache import ManifestCache
 from three_backup.catalog.catalog import Catalog
 from three_backup.errors import BackupError
 from three_backup.model import layout
-from three_backup.model.encryption import Demand, EncryptionKeys
+from three_backup.model.encryption import EncryptionKeys
 from three_backup.model.findings import Finding, bad, good, note
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import SnapshotId
@@ -45,11 +45,11 @@ def findings(catalog: Catalog) -> Iterator[Finding]:
         yield from _of_keys(storage.encryption_key, _use(catalog))
     except BackupError as error:
         yield bad("encryption", error)
-    if storage.manifest_key is None and storage.encryption is not Demand.REQUIRED:
+    if storage.manifest_key is None:
         yield note(
             "encryption",
-            "whoever may write to the bucket can put snapshots of their own there, unencrypted",
-            "sign ours with manifest_key_file, and write encryption: required",
+            "whoever may write to the bucket can put manifests of their own there, unencrypted",
+            "manifest_key_file has ours signed",
         )
 
 

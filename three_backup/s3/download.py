@@ -13,12 +13,19 @@ PIECE = 16 * 1024 * 1024
 
 
 def read_range(
-    store: Store, key: str, volume_size: int, size: int, offset: int, length: int
+    store: Store,
+    key: str,
+    volume_size: int,
+    size: int,
+    offset: int,
+    length: int,
+    at_once: int = PIECE,
 ) -> bytes:
     """Return exactly length bytes of the file from offset on; several threads read a long range.
 
     volume_size, size: from the manifest. The content is not checked: the caller knows its sha256
     and compares it before using a byte. Memory: twice length while several pieces are joined.
+    at_once: bytes that one request asks for, at most.
     Raises BackupError if the range reaches beyond size.
     """
     if offset < 0 or length < 0 or offset + length > size:
@@ -26,7 +33,7 @@ def read_range(
             "s3.range",
             f"{store.place(key)}: bytes {offset} to {offset + length} reach beyond its {size}",
         )
-    pieces = list(_pieces(key, volume_size, offset, length))
+    pieces = list(_pieces(key, volume_size, offset, length, at_once))
     if len(pieces) <= 1:
         return b"".join(_read(store, piece) for piece in pieces)
     from concurrent.futures import ThreadPoolExecutor
@@ -44,11 +51,13 @@ class _Piece:
     length: int
 
 
-def _pieces(key: str, volume_size: int, offset: int, length: int) -> Iterator[_Piece]:
+def _pieces(
+    key: str, volume_size: int, offset: int, length: int, at_once: int
+) -> Iterator[_Piece]:
     end = offset + length
     while offset < end:
         volume, within = divmod(offset, volume_size)
-        taken = min(PIECE, volume_size - within, end - offset)
+        taken = min(at_once, volume_size - within, end - offset)
         yield _Piece(volume_key(key, volume + 1), within, taken)
         offset += taken
 
