@@ -46,6 +46,7 @@ _RARE = (
     "tests/pipeline/test_copies_watched",
     "tests/pipeline/test_copy",
     "tests/pipeline/test_diff",
+    "tests/pipeline/test_encrypted",
     "tests/pipeline/test_hollow",
     "tests/pipeline/test_init",
     "tests/pipeline/test_keep",

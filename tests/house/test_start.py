@@ -12,6 +12,7 @@ TOOLS = sorted(path.stem for path in (ROOT / "three_backup" / "tools").glob("[a-
 LATE = {
     "botocore",
     "croniter",
+    "cryptography",
     "dotenv",
     "html",
     "http",

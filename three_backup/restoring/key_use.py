@@ -62,8 +62,8 @@ def _of_keys(keys: EncryptionKeys, use: KeyUse) -> Iterator[Finding]:
         if use.needed[name]
     ]
     told += [f"nothing in S3 needs {name}" for name in keys.names[1:] if not use.needed[name]]
-    told += [f"{use.plain} are not encrypted"] if use.plain else []
-    told += [f"{use.unread} more were not looked at"] if use.unread else []
+    told += [f"{counted(use.plain, 'snapshot')} there without any"] if use.plain else []
+    told += [f"{counted(use.unread, 'snapshot')} not looked at"] if use.unread else []
     yield good("encryption", ", ".join(told))
     for name in use.needed.keys() - set(keys.names):
         error = BackupError(
