@@ -3,6 +3,8 @@
 import hmac
 import json
 import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from io import BytesIO
 
 import pytest
@@ -12,6 +14,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
+from three_backup.errors import ManifestError
 from three_backup.model.encrypted_reader import EncryptedReader
 from three_backup.model.encryption import (
     OVERHEAD,
@@ -23,6 +26,8 @@ from three_backup.model.encryption import (
     Purpose,
     TamperedError,
 )
+from three_backup.model.objects import Carrier
+from three_backup.model.snapshots import Manifest, SnapshotId
 from three_backup.model.veil import is_veiled, unveiled, veiled
 
 _ONE, _OTHER = "11" * 32, "22" * 32
@@ -149,6 +154,47 @@ def test_a_document_is_veiled_for_its_place_alone() -> None:
         unveiled(veil, EncryptionKeys.parse(_OTHER), _PLACE, "it")
     with pytest.raises(NoKeyError):
         unveiled(veil, None, _PLACE, "it")
+
+
+def test_a_document_names_no_key_that_would_spoil_a_terminal() -> None:
+    keys = EncryptionKeys.parse(_ONE)
+    veil = veiled(b"{}\n", keys, _PLACE)
+    forged = veil.replace(b'"}}', b'","key":"\\u001b[2J"}}')
+    with pytest.raises(TamperedError):
+        unveiled(forged, keys, _PLACE, "it")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"key": "\x1b[2J", "piece": PIECE},
+        {"key": 1, "piece": PIECE},
+        {"key": "5a" * 8, "piece": 0},
+        {"key": "5a" * 8, "piece": 1 << 40},
+        {"key": "5a" * 8, "piece": "1"},
+        {"piece": PIECE},
+    ],
+)
+def test_what_no_manifest_of_ours_says_is_malformed(fields: Mapping[str, object]) -> None:
+    body = Manifest(
+        Carrier("postgres/cluster/7"),
+        SnapshotId(datetime(2026, 11, 30, tzinfo=UTC)),
+        (),
+        (),
+        1,
+        1,
+        {},
+        "",
+        "",
+        "",
+        Encrypted("5a" * 8),
+    ).to_json()
+    assert Manifest.from_json(body, "it").encrypted == Encrypted("5a" * 8)
+    forged = json.loads(body)
+    del forged["sha256"]
+    forged["encrypted"] = fields
+    with pytest.raises(ManifestError, match="this is not a manifest"):
+        Manifest.from_json(json.dumps(forged).encode() + b"\n", "it")
 
 
 @given(st.binary(max_size=200))

@@ -33,6 +33,7 @@ _NONCE = 12
 _LARGEST_PIECE = 16 * 1024 * 1024
 _PURPOSE = b"three_backup encryption 1"
 _HEX = re.compile("(?:[0-9A-Fa-f]{2})+")
+_KEY_NAME = re.compile("[0-9a-f]{16}")
 
 
 class Demand(StrEnum):
@@ -83,10 +84,10 @@ class Encrypted:
     def from_json(cls, fields: Any) -> "Encrypted":
         """Raises ValueError, TypeError or KeyError."""
         key, piece = fields["key"], fields["piece"]
-        if not isinstance(key, str) or not isinstance(piece, int):
-            raise TypeError("encrypted")
-        if not 0 < piece <= _LARGEST_PIECE:
+        if not isinstance(piece, int) or not 0 < piece <= _LARGEST_PIECE:
             raise ValueError(f"piece {piece!r}")
+        if not is_name(key):
+            raise ValueError(f"key {key!r}")
         return cls(key, piece)
 
     def stored(self, size: int) -> int:
@@ -191,6 +192,11 @@ def cipher_of(
         f"{where}: it is encrypted with key {name}, which the configuration does not have",
         "add that key to encryption_key_file, below the others: the recovery sheet has it",
     )
+
+
+def is_name(word: Any) -> bool:
+    """Return whether it can be the name of a key, so that a person may be told it."""
+    return isinstance(word, str) and _KEY_NAME.fullmatch(word) is not None
 
 
 def _about(number: int, *, last: bool) -> bytes:

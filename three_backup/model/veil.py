@@ -4,7 +4,13 @@ import base64
 import json
 import re
 
-from three_backup.model.encryption import EncryptionKeys, Purpose, TamperedError, cipher_of
+from three_backup.model.encryption import (
+    EncryptionKeys,
+    Purpose,
+    TamperedError,
+    cipher_of,
+    is_name,
+)
 
 _VERSION = 2
 BEGINNING = 64
@@ -42,7 +48,9 @@ def unveiled(document: bytes, keys: EncryptionKeys | None, place: str, where: st
         return document
     try:
         fields = json.loads(document)["encrypted"]
-        name, body = str(fields["key"]), base64.b64decode(fields["body"], validate=True)
+        name, body = fields["key"], base64.b64decode(fields["body"], validate=True)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise TamperedError from error
+    if not is_name(name):
+        raise TamperedError
     return cipher_of(keys, name, Purpose.MANIFEST, place, where).open(body, 0, last=True)
