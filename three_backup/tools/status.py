@@ -11,6 +11,7 @@ Options:
       --grace TIME       how long what is due may wait for a run [default: 2h]
       --prometheus FILE  write metrics there, too
       --html FILE        write a page for a browser there, too
+      --nagios           a line with figures for a plugin's reader, instead of a table
       --runs             the last twenty runs and what each did, instead
       --json             records instead of a table
   -c, --config FILE      the configuration
@@ -42,8 +43,8 @@ from three_backup.pipe import Invocation
 from three_backup.restoring.unmatched import in_catalogs, unmatched_among
 from three_backup.screen import formats
 from three_backup.screen.terminal import painted
-from three_backup.watching import hosts_table, last_run, measured, metrics
-from three_backup.watching.carrier_row import colour, is_expected, links, state
+from three_backup.watching import hosts_table, last_run, measured, metrics, plugin
+from three_backup.watching.carrier_row import colour, links, state
 from three_backup.watching.copies import Copies
 from three_backup.watching.every_host import Neighbourhood, OfHost, worst_first
 from three_backup.watching.health import AgeLimits, Health, Level
@@ -59,6 +60,7 @@ _FILES = ("--prometheus", "--html")
 _ALONE = (
     ("--every-host", (*_FILES, "--runs"), "run tb-status on the other hosts for theirs"),
     ("--runs", _FILES, "run tb-status once more without --runs"),
+    ("--nagios", ("--json", "--runs"), "give one of them"),
     ("--store", (*_FILES, "--every-host", "--runs"), "leave out --store for these"),
 )
 """Options with those that they exclude, and the remedy."""
@@ -70,6 +72,7 @@ class Args:
     grace: timedelta
     max_age: timedelta | None
     every_host: bool
+    nagios: bool
     prometheus: Path | None
     html: Path | None
     runs: bool
@@ -85,6 +88,7 @@ class Args:
             grace=_duration("--grace", arguments["--grace"]) or timedelta(),
             max_age=_duration("--max-age", arguments["--max-age"]),
             every_host=bool(arguments["--every-host"]),
+            nagios=bool(arguments["--nagios"]),
             prometheus=Path(prometheus) if prometheus else None,
             html=Path(html) if html else None,
             runs=bool(arguments["--runs"]),
@@ -120,7 +124,7 @@ def run(invocation: Invocation) -> int:
         of_the_run += copies.unreadable.values() if copies else ()
     if args.every_host:
         neighbourhood = Neighbourhood(invocation.patterns, patience, clock)
-        return _of_every_host(invocation, catalogs, watched, neighbourhood, of_the_run)
+        return _of_every_host(invocation, args, catalogs, watched, neighbourhood, of_the_run)
     page.write(watched)
     looked_for = invocation.json or invocation.patterns
     records = [record for carrier in watched if looked_for for record in records_of(carrier)]
@@ -136,13 +140,15 @@ def run(invocation: Invocation) -> int:
         for record in (*records, *failed):
             invocation.write(record.to_line())
     else:
-        invocation.write(f"{_headline(level, watched, others, now)}\n")
-        _show(invocation, watched, others, last, now)
+        first, wrong = plugin.headline(level, watched, others, now), plugin.troubles(watched)
+        show = _as_plugin if args.nagios else _show
+        show(invocation, first, watched, [*wrong, *others], last, now)
     return level
 
 
 def _of_every_host(
     invocation: Invocation,
+    args: Args,
     catalogs: Sequence[Catalog],
     watched: Sequence[WatchedCarrier],
     neighbourhood: Neighbourhood,
@@ -165,8 +171,14 @@ def _of_every_host(
         invocation.write("".join(record.to_line() for record in (*records, *failed)))
     else:
         now, width, coloured = neighbourhood.clock.now, invocation.width, invocation.coloured
-        invocation.write(hosts_table.headline(level, found, others, now))
-        invocation.write(hosts_table.table(found, others, now, width, coloured=coloured))
+        first = hosts_table.headline(level, found, others, now)
+        if args.nagios:
+            every = [one.watched for one in found]
+            wrong = [*(told for one in found for told in one.troubles), *others]
+            _as_plugin(invocation, first, every, wrong, None, now)
+            return level
+        table = hosts_table.table(found, others, now, width, coloured=coloured)
+        invocation.write(f"{first}{table}")
     return level
 
 
@@ -199,49 +211,37 @@ def _of_the_run(
         yield f"the run that began at {clock.shown(newest[0])} was killed"
 
 
-def _headline(
-    level: Level, watched: Sequence[WatchedCarrier], others: Sequence[str], now: datetime
-) -> str:
-    troubles = [*(line for carrier in watched for line in _troubles(carrier)), *others]
-    if not watched and not others:
-        text = "no snapshot is known, and no run"
-    elif troubles:
-        more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
-        text = f"{troubles[0]}{more}"
-    else:
-        text = _all_is_well([carrier for carrier in watched if is_expected(carrier)], now)
-    return f"{level.name} - {text.replace('|', '/')}"  # Nagios reads figures behind |
-
-
-def _all_is_well(watched: Sequence[WatchedCarrier], now: datetime) -> str:
-    count = formats.counted(sum(len(carrier.objects) for carrier in watched), "object")
-    newest = [carrier.health.chain.newest for carrier in watched if carrier.health.chain]
-    old = formats.age(min(newest, default=None), now)
-    return f"{count} backed up, every last snapshot at most {old} old"
-
-
-def _troubles(watched: WatchedCarrier) -> list[str]:
-    name = f"{watched.carrier}: "
-    return [name + trouble.replace(name, "", 1) for trouble in watched.health.troubles]
+def _as_plugin(
+    invocation: Invocation,
+    headline: str,
+    watched: Sequence[WatchedCarrier],
+    troubles: Sequence[str],
+    last: LastRun | None,
+    now: datetime,
+) -> None:
+    invocation.write(plugin.output(headline, troubles, watched, last, now))
 
 
 def _show(
     invocation: Invocation,
+    headline: str,
     watched: Sequence[WatchedCarrier],
-    others: Sequence[str],
+    troubles: Sequence[str],
     last: LastRun | None,
     now: datetime,
 ) -> None:
+    """Show the headline and the table. troubles: all that is wrong."""
+
     def paint(row: int, line: str) -> str:
         chosen = colour(watched[row - 1]) if row else None
         return painted(line, chosen, coloured=invocation.coloured)
 
+    invocation.write(f"{headline}\n")
     if watched:
         most = 1 if (invocation.width or _WIDE) < _WIDE else 2
         rows = list(_rows(watched, now, most))
         ages = frozenset(range(2, len(rows[0]) - len(_HEADING_OF_CHAINS)))
         invocation.write("\n" + formats.table(rows, ages, invocation.width, paint))
-    troubles = [*(line for carrier in watched for line in _troubles(carrier)), *others]
     if troubles:
         width = invocation.width or _USUAL_WIDTH
         lines = "\n".join(formats.wrapped(trouble, width) for trouble in troubles)

@@ -19,6 +19,7 @@ complete -c tb-status -l max-age -x -d 'critical where the newest good snapshot 
 complete -c tb-status -l grace -x -d 'how long what is due may wait for a run [default: 2h]'
 complete -c tb-status -l prometheus -r -F -d 'write metrics there, too'
 complete -c tb-status -l html -r -F -d 'write a page for a browser there, too'
+complete -c tb-status -l nagios -d 'a line with figures for a plugin\'s reader, instead of a table'
 complete -c tb-status -l runs -d 'the last twenty runs and what each did, instead'
 complete -c tb-status -l json -d 'records instead of a table'
 complete -c tb-status -s c -l config -r -F -d 'the configuration'
