@@ -51,6 +51,16 @@ def machine(lab: Lab) -> str:
     return "lxd/vm/default/default/guest"
 
 
+def test_a_new_host_is_set_up_for_what_is_found(host: Host) -> None:
+    words = '--endpoint "$ENDPOINT" --bucket "$BUCKET" --local-dir "$HOME/new"'
+    environ = {"ENDPOINT": host.s3.endpoint, "BUCKET": host.bucket}
+    keys = f"{host.s3.access_key}\n{host.s3.secret_key}\n"
+    done = host.sh(f"tb-init -c new.yaml -s lxd --prefix new --keys-from - {words}", keys, environ)
+    assert done.status == 0, done.stdout + done.stderr
+    assert "  good  lxd: LXD" in done.stdout
+    assert "pool default" in done.stdout
+
+
 def found(host: Host, *patterns: str) -> dict[str, dict[str, object]]:
     select = " ".join(f"-s '{pattern}'" for pattern in patterns or ("lxd",))
     return {record["id"]: record for record in host.good(f"tb-discover {select}").records}

@@ -257,6 +257,24 @@ def test_its_output_may_be_a_pipe(fresh: Fresh) -> None:
     assert fresh.left() == ["three_backup.yaml"]
 
 
+def test_once_it_is_written_the_configuration_stays(fresh: Fresh, asked: Conversation) -> None:
+    asked.answer(which_of_them="clickhouse")
+    asked.answer(server_and_bucket=f"{fresh.s3.endpoint}/{fresh.bucket}")
+    asked.answer(access_key=fresh.s3.access_key, not_shown=fresh.s3.secret_key, make_it="y")
+    asked.until("take the first backup now?")
+    asked.press(_CTRL_C)
+    assert asked.end() == 130
+    assert f"{fresh.config} stays; tb-check tries it out" in asked.text
+    assert fresh.left() == [".env", "three_backup.yaml"]
+
+
+def test_a_timer_that_is_not_there_is_a_failure_if_it_is_asked_for(fresh: Fresh) -> None:
+    outcome = fresh.init("--create-bucket", "-s", "clickhouse", "--enable")
+    assert outcome.status == 1
+    assert "three_backup.timer: there is none that would find" in outcome.stderr
+    assert fresh.left() == [".env", "three_backup.yaml"]
+
+
 def test_what_a_killed_attempt_left_is_used_by_the_next(fresh: Fresh) -> None:
     """It was killed between .env, whose password PostgreSQL has by now, and the configuration."""
     words = ("--create-bucket", "--prepare", "-s", "postgres", "--sign")

@@ -128,8 +128,9 @@ def run(invocation: Invocation) -> Exit:
 def _begin(invocation: Invocation, args: Args, files: Files, chosen: Sequence[Server]) -> Exit:
     """Bring a host that is configured to its first backup."""
     ready = [_made_ready(invocation, args, server) for server in chosen]
-    _schedule(invocation, files, args)
-    return _first_run(invocation, args, chosen, is_ready=all(ready))
+    is_scheduled = _schedule(invocation, files, args)
+    status = _first_run(invocation, args, chosen, is_ready=all(ready))
+    return status if is_scheduled else status or Exit.FAILED
 
 
 def _known(files: Files) -> dict[str, str]:
@@ -239,18 +240,26 @@ def _works(invocation: Invocation, server: Server) -> bool:
     return telling.worst is None
 
 
-def _schedule(invocation: Invocation, files: Files, args: Args) -> None:
-    """Start the timer if there is one and somebody wants it; else say what to write for cron."""
+def _schedule(invocation: Invocation, files: Files, args: Args) -> bool:
+    """Start the timer if somebody wants it, else say what does; return whether all went well."""
     invocation.write("\n")
-    if files.is_for_all and timer.has_timer():
-        if args.enable or (can_ask() and agree("start the timer, hourly?", default=True)):
-            timer.enable()
-            invocation.write(f"{timer.TIMER} is started; a run does only what is due\n")
-        else:
-            invocation.write(f"for hourly runs: systemctl enable --now {timer.TIMER}\n")
-        return
-    line = timer.crontab_line(None if files.is_for_all else files.configuration)
-    invocation.write(f"for hourly runs, which do only what is due, in the crontab:\n\n{line}\n\n")
+    if not (files.is_for_all and timer.has_timer()):
+        line = timer.crontab_line(None if files.is_for_all else files.configuration)
+        text = "for hourly runs, which do only what is due, in the crontab:"
+        invocation.write(f"{text}\n\n{line}\n\n")
+        if args.enable:
+            invocation.say(f"{timer.TIMER}: there is none that would find {files.configuration}")
+        return not args.enable
+    if not args.enable and not (can_ask() and agree("start the timer, hourly?", default=True)):
+        invocation.write(f"for hourly runs: systemctl enable --now {timer.TIMER}\n")
+        return True
+    try:
+        timer.enable()
+    except BackupError as error:
+        invocation.say(str(error))
+        return False
+    invocation.write(f"{timer.TIMER} is started; a run does only what is due\n")
+    return True
 
 
 def _first_run(
