@@ -5,6 +5,7 @@ import hashlib
 import os
 import platform
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,8 +81,13 @@ def alone() -> Iterator[Path]:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for unfinished in folder.glob(".unfinished-*"):
-            shutil.rmtree(unfinished)
+            _remove(unfinished)
         yield folder
+
+
+def _remove(unfinished: Path) -> None:
+    """Remove what a killed build left, but nothing of what it mounted there, such as /dev."""
+    subprocess.run(["rm", "-rf", "--one-file-system", unfinished], capture_output=True)
 
 
 def _name() -> str:

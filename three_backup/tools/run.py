@@ -35,7 +35,7 @@ from typing import Any, Self
 from three_backup import pipe
 from three_backup.command import Pipeline, Program, folder_of, joined
 from three_backup.deciding.discovery import reachable
-from three_backup.errors import BackupError, Exit
+from three_backup.errors import Exit
 from three_backup.host.locks import IfRunning, RunLock, Takeover, run_lock
 from three_backup.host.places import HEARTBEAT
 from three_backup.host.processes import Holder
