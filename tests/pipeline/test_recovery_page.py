@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from time import sleep
 
 import pytest
 
+from tests.lab import versioned
 from tests.lab.forked import Forked
 from tests.pipeline.conftest import Host, store
 from three_backup.demo.clickhouse import ClickhouseServer
@@ -36,6 +39,7 @@ shift 3
 exec "$@"
 """
 """Debian's: the servers here let their administrator in by the environment, whoever asks."""
+_MOMENT = "2026-11-29 22:00"
 _ORDERS = "select count(*), sum(length(note)), md5(string_agg(note, ',' order by id)) from orders"
 
 
@@ -52,10 +56,10 @@ class Worst(Host):
 
     clickhouse: ClickhouseServer
 
-    def follow(self, section: str) -> None:
-        """Run the section's commands; each must succeed."""
+    def follow(self, section: str, moment: str = "") -> None:
+        """Run the section's commands; each must succeed. moment: in place of the page's."""
         for command in commands(section):
-            self.good(command)
+            self.good(command.replace(_MOMENT, moment) if moment else command)
 
     def hits(self) -> list[tuple[object, ...]]:
         return self.clickhouse.rows(
@@ -80,11 +84,13 @@ def worst(
     """A host with a PostgreSQL server of its own: tests lose and restore the whole server."""
     folder = server_folder / "db1"
     folder.mkdir(mode=0o711)
-    seaweed.create_bucket("worst")
+    versioned.create_versioned(seaweed, "worst")
+    seaweed.create_bucket("worst-copies")
     with PostgresServer(server_folder / "worst", 17) as postgres:
         host = Worst(folder, "shop", postgres, seaweed, "worst", tools).real
         yield from _worst(host, clickhouse)
     seaweed.delete_bucket("worst")
+    seaweed.delete_bucket("worst-copies")
 
 
 def _worst(host: Worst, clickhouse: ClickhouseServer) -> Iterator[Worst]:
@@ -203,8 +209,61 @@ def test_stolen_keys_and_a_lost_signing_key(worst: Worst) -> None:
     worst.configure(s3_prefix="db1")
 
 
+def test_an_emptied_bucket_and_a_host_that_was_broken_into(
+    worst: Worst, orders: list[tuple[object, ...]]
+) -> None:
+    hits = worst.hits()
+    place = f"s3_endpoint: {worst.s3.endpoint}\n        s3_bucket: worst-copies"
+    keys = f"s3_access_key: {worst.s3.access_key}\n        s3_secret_key: {worst.s3.secret_key}"
+    stores = f"- stores:\n    vault:\n        {place}\n        {keys}\n"
+    worst.configure(stores, s3_prefix="db1")
+    moment = just_now()
+    s3 = store(worst, "db1")
+    s3.delete(list(s3.all_names("")))
+    worst.wipe()
+    assert worst.good("tb-list --stored").stdout == ""
+    worst.execute("drop table orders cascade")
+    worst.lose_clickhouse()
+    worst.follow("Snapshots were deleted or overwritten", moment)
+    worst.good("tb-restore --store vault postgres/view/shop/public/totals")
+    worst.good("tb-restore --store vault clickhouse/view/default/shop/few")
+    assert (worst.rows(_ORDERS), worst.hits()) == (orders, hits)
+    moment = just_now()
+    worst.execute("update orders set note = 'your files are encrypted'")
+    worst.good("tb-run --base -s '*/shop/*'")
+    worst.execute("drop table orders cascade")  # the new host has none
+    worst.become_another()
+    worst.follow("Somebody was root on the host", moment)
+    assert worst.rows(_ORDERS) == orders
+    worst.configure(s3_prefix="db1")
+
+
+def test_a_lost_encryption_key(worst: Worst, orders: list[tuple[object, ...]]) -> None:
+    worst.configure(s3_prefix="sealed", encryption_key="5a" * 32)
+    worst.good("tb-run -s '*/shop/*'")
+    worst.configure(s3_prefix="sealed", encryption_key="6b" * 32)
+    checked = worst.sh("tb-check -s s3")
+    assert checked.status == 1
+    assert "cannot be restored without key" in " ".join(checked.stdout.split())
+    worst.configure(s3_prefix="sealed-2", encryption_key="6b" * 32)
+    worst.follow("The key that encrypts is lost")
+    worst.wipe()
+    worst.execute("drop table orders cascade")
+    worst.good("tb-restore 'postgres/*/shop/public/orders' 'postgres/view/shop/public/totals'")
+    assert worst.rows(_ORDERS) == orders
+    worst.configure(s3_prefix="db1")
+
+
+def just_now() -> str:
+    """Return a moment of this second, after which all is of another one."""
+    sleep(1.1)
+    moment = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    sleep(1.1)
+    return moment
+
+
 def test_every_command_of_the_page_is_rehearsed() -> None:
     texts = (path.read_text() for path in (Path(__file__), _IN_DEBIAN))
-    rehearsed = {name for text in texts for name in re.findall(r'follow\("([^"]+)"\)', text)}
+    rehearsed = {name for text in texts for name in re.findall(r'follow\("([^"]+)"', text)}
     printed = [name for name, text in _SECTION.findall(_PAGE) if ".Dl " in text]
     assert sorted([*rehearsed, *_IN_A_MACHINE]) == sorted(printed)

@@ -23,8 +23,8 @@ from three_backup.model import layout
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId, Stored, chain
 from three_backup.model.storage import Storage
+from three_backup.s3 import ownership
 from three_backup.s3.mended import Mended
-from three_backup.s3.ownership import claim
 from three_backup.s3.patience import Say
 from three_backup.s3.spares import Spares
 from three_backup.s3.store import Store
@@ -117,7 +117,11 @@ class Catalog:
 
         With adopt, take the prefix over from another host. Raises ConfigurationError.
         """
-        claim(self.bucket, this_host(), adopt=self._adopt, renew=renew)
+        ownership.claim(self.bucket, this_host(), adopt=self._adopt, renew=renew)
+
+    def sign_owner(self) -> None:
+        """Sign that this host owns the prefix, if it does and that was not signed."""
+        ownership.sign(Store(self.storage, self._say), this_host())
 
     def without_s3(self, error: BackupError) -> "Catalog":
         """Return a catalog of this host's snapshots alone, for while S3 is away.

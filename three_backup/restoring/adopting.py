@@ -31,6 +31,7 @@ def adopted(
                 "there is no key to sign with",
                 "name a file that has one: manifest_key_file",
             )
+        catalog.sign_owner()
         for carrier in _carriers(catalog, patterns):
             record, error = _adopted(invocation, catalog, carrier, catalog.foreign(carrier))
             if error or record.fields["signed"] or record.fields.get("signed_log"):

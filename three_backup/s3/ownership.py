@@ -66,6 +66,13 @@ def claim(store: Store, host: Host, *, adopt: bool = False, renew: bool = True) 
     )
 
 
+def sign(store: Store, host: Host) -> None:
+    """Sign the key anew where it names this host and no key of ours signed it."""
+    owner = read(store)
+    if owner is not None and not owner.genuine and owner.host.id == host.id:
+        claim(store, host, adopt=True)
+
+
 def read(store: Store) -> Owner | None:
     """Return the owner of the prefix; None if there is none."""
     try:
