@@ -12,7 +12,7 @@ import pytest
 from tests.lab.forked import Forked
 from tests.lab.terminal import on_terminal
 from tests.pipeline.conftest import Host, host_beside, store
-from tests.pipeline.test_copy import COPY, KEY, TAKE, copies, emptied, keys, with_vault
+from tests.pipeline.test_copy import COPY, KEY, TAKE, copies, emptied, keys, vault, with_vault
 from three_backup.catalog.files import Files
 from three_backup.catalog.spare import Spare
 from three_backup.demo.seaweed import SeaweedServer
@@ -24,6 +24,8 @@ from three_backup.model.snapshots import Manifest, SnapshotId, StoredFile
 from three_backup.s3.mended import Mended
 from three_backup.s3.store import Store
 
+__all__ = ["vault"]
+_OURS, _THEIRS = "33" * 32, "44" * 32
 _AWAY = {"vault_endpoint": "http://127.0.0.1:1"}
 
 
@@ -229,6 +231,30 @@ def test_copies_are_named_where_nobody_signed_what_the_first_store_has(spoilt: H
     assert refused.status == 1
     assert "not signed by manifest_key" in refused.stderr
     assert "store vault has a whole copy: --store vault reads that" in refused.stderr
+
+
+def test_what_is_encrypted_under_another_key_there_stands_in_too(host: Host, vault: str) -> None:
+    """Nothing that is encrypted and damaged can be read: not even the pieces beside the damage."""
+    with_vault(host, vault, f"encryption_key: {_THEIRS}", copy_to="vault", encryption_key=_OURS)
+    host.execute(
+        "create table orders as select n as id, md5(n::text) from generate_series(1, 200000) n"
+    )
+    host.good(TAKE.format("--base"))
+    host.good(COPY)
+    first, other = store(host), copies(host, vault)
+    pack = _key(first, "s3.pack")
+    assert first.read(pack) != other.read(pack)
+    for of, part in ((first, 0.25), (other, 0.75)):
+        body = bytearray(of.read(pack))
+        body[int(len(body) * part)] ^= 1
+        of.write(pack, bytes(body))
+    _flipped(first, _key(first, "index.zst"))
+    host.wipe()
+    outcome = host.good(f"tb-restore --overwrite --json {host.table('orders')}")
+    assert outcome.records[0]["restored"]["mended"]["vault"] > 1000
+    assert host.rows("select count(*), bool_and(md5 = md5(id::text)) from orders") == [
+        (200000, True)
+    ]
 
 
 def snapshot(key: str) -> str:
