@@ -110,6 +110,31 @@ def test_a_chain_comes_back_from_the_copies_alone(shop: Host, vault: str) -> Non
     assert keys(store(shop)) == []
 
 
+def test_a_server_that_holds_both_stores_copies_by_itself_what_was_read_and_compared(
+    host: Host, vault: str
+) -> None:
+    host.execute("create table orders as select md5(n::text) from generate_series(1, 90000) n")
+    host.good(TAKE.format("--base"))
+    sent: list[int] = []
+
+    def count_sent(request: Request, forward: Forward) -> Answer:
+        sent.append(len(request.body))
+        return forward()
+
+    with proxy(host.s3.endpoint, count_sent) as endpoint:
+        with_vault(host, vault, vault_endpoint=endpoint, s3_endpoint=endpoint)
+        (copied,) = host.good(COPY).records
+        assert copied["copied"]["bytes"] > 1 << 20
+        assert sum(sent) < 1 << 16  # manifest, owner and drills
+    with_vault(host, vault)
+    emptied(store(host))
+    host.wipe()
+    rows = host.rows("select count(*), max(md5) from orders")
+    host.execute("drop table orders")
+    host.good(f"tb-restore --store vault {host.table('orders')}")
+    assert host.rows("select count(*), max(md5) from orders") == rows
+
+
 def test_copies_go_as_the_retention_of_their_store_says(shop: Host, vault: str) -> None:
     first = shop.good(COPY).records[0]["copied"]["snapshots"]
     shop.execute("insert into orders values (5)")

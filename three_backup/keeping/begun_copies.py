@@ -13,6 +13,7 @@ from three_backup.model import layout
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import SnapshotId
 from three_backup.s3.journal import begun
+from three_backup.s3.multipart import abort_unknown, keys_of_open_uploads
 from three_backup.s3.upload import abandon
 from three_backup.sources.jobs import Say
 
@@ -41,6 +42,9 @@ def _give_up(target: Catalog, carrier: Carrier, snapshot: SnapshotId, journals: 
     for upload in begun(journals):
         if removal.is_ours(target, upload):
             abandon(target.bucket, upload.journal)
-    target.bucket.delete_folder(f"{layout.data_folder(carrier, snapshot)}/")
+    folder = f"{layout.data_folder(carrier, snapshot)}/"
+    for key in keys_of_open_uploads(target.bucket, folder):  # of a copy by the server
+        abort_unknown(target.bucket, key)
+    target.bucket.delete_folder(folder)
     with suppress(OSError):  # it has journals of an earlier configuration
         journals.rmdir()

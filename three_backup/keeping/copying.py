@@ -4,7 +4,7 @@ The journals of a copy lie in the folder of its store, so that a copy that is st
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,15 +16,18 @@ from three_backup.catalog.files import Files
 from three_backup.config.settings import Settings
 from three_backup.errors import BackupError
 from three_backup.host.durable import sync_directory
-from three_backup.keeping import locked
+from three_backup.keeping import by_server, locked
 from three_backup.keeping.sending import Sending, Sent
 from three_backup.model.checked_file import Given, checked_file
 from three_backup.model.hashed_stream import PIECE, HashedPiece, read_ahead
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId, Stored, StoredFile
+from three_backup.model.storage import Storage
 from three_backup.s3 import multipart
 from three_backup.s3.client import THREADS
+from three_backup.s3.failures import RefusedError
 from three_backup.s3.journal import forget
+from three_backup.s3.server_copy import is_one_server, server_copy
 from three_backup.s3.upload import upload
 from three_backup.s3.volumes import PART_SIZE, PARTS
 from three_backup.screen.progress import Transfer
@@ -77,6 +80,10 @@ class Copying:
     def target(self) -> Catalog:
         return self.pair.target
 
+    @property
+    def storages(self) -> tuple[Storage, Storage]:
+        return self.source.storage, self.target.storage
+
     def files(self) -> Files:
         return self.source.files(self.carrier, _in_s3(self.chain[-1]))
 
@@ -89,15 +96,27 @@ def copy_files(source: PackedSource, job: Copying) -> Sent:
     files = job.files()
     _begin(job)
 
-    def opened(file: StoredFile) -> RawIOBase:
+    def checked(file: StoredFile) -> Iterator[bytes]:
         pieces = _hashes(source, files, file)
         read_range = partial(files.read_range, file.name)
-        where = f"{job.carrier}: snapshot {job.chain[-1]}: {file.name}"
-        return Given(checked_file(pieces, read_range, where))
+        return checked_file(pieces, read_range, _called(job, file))
 
-    sent = Sending(job.target, files.manifest, job.progress).copied(opened)
+    def opened(file: StoredFile) -> RawIOBase:
+        return Given(checked(file))
+
+    manifest = files.manifest
+    sent = None
+    if by_server.can_copy(job.source, job.target, manifest):
+        with suppress(RefusedError):
+            parts = job.source, job.target, manifest, checked, job.progress
+            sent = by_server.copy_volumes(*parts)
+    sent = sent or Sending(job.target, manifest, job.progress).copied(opened)
     _clear(job)
     return sent
+
+
+def _called(job: Copying, file: StoredFile) -> str:
+    return f"{job.carrier}: snapshot {job.chain[-1]}: {file.name}"
 
 
 def copy_keys(source: DirectSource, job: Copying) -> Sent:
@@ -112,11 +131,12 @@ def copy_keys(source: DirectSource, job: Copying) -> Sent:
     resumed = sum(key.size for key in data) - sum(key.size for key in lacking)
     job.progress.resumed(resumed)
     _begin(job)
+    large = [key for key in lacking if not _is_small(key)]
+    for key in large if not is_one_server(*job.storages) else _left_by_server(job, large):
+        _copy_large(job, key)
     with ThreadPoolExecutor(THREADS, thread_name_prefix="copy") as pool:
         for _ in pool.map(partial(_copy_small, job), filter(_is_small, lacking)):
             pass
-    for key in (key for key in lacking if not _is_small(key)):
-        _copy_large(job, key)
     _copy_small(job, last)
     written = locked.commit(job.target, manifests[-1])
     _clear(job)
@@ -134,6 +154,17 @@ def _copy_small(job: Copying, key: CopiedKey) -> None:
     md5 = hashlib.md5(body, usedforsecurity=False).digest()
     multipart.send_whole(job.target.bucket, key.key, bytearray(body), md5)
     job.progress(len(body))
+
+
+def _left_by_server(job: Copying, keys: Sequence[CopiedKey]) -> Iterator[CopiedKey]:
+    """Have the server copy large keys; yield those that it refuses, or that we have to make."""
+    for key in keys:
+        if key.body is None:
+            with suppress(RefusedError):
+                server_copy(job.source.bucket, job.target.bucket, key.key, key.size)
+                job.progress(key.size)
+                continue
+        yield key
 
 
 def _copy_large(job: Copying, key: CopiedKey) -> None:

@@ -28,7 +28,7 @@ class ListedPart:
 def begin(store: Store, key: str) -> str:
     """Begin an upload and return its id."""
     with lock.writing(store.storage, key) as locked:
-        named = {**store.names(key), **_storage_class(store), **locked}
+        named = {**store.names(key), **storage_class(store), **locked}
         answer = store.client.create_multipart_upload(**named)
     upload_id = answer.get("UploadId")
     if not upload_id:
@@ -72,7 +72,7 @@ def damaged(store: Store, key: str, number: int) -> BackupError:
 def send_whole(store: Store, key: str, body: bytearray, md5: bytes) -> str:
     """Store a key by a single request and return its ETag, without quotes."""
     with lock.writing(store.storage, key) as locked:
-        named = {**store.names(key), **_storage_class(store), **locked}
+        named = {**store.names(key), **storage_class(store), **locked}
         answer = store.client.put_object(**named, Body=body, ContentMD5=content_md5(md5))
     if "ETag" in answer:
         return _plain(answer["ETag"])
@@ -177,7 +177,7 @@ def keys_of_open_uploads(store: Store, prefix: str) -> list[str]:
     return found
 
 
-def _storage_class(store: Store) -> dict[str, str]:
+def storage_class(store: Store) -> dict[str, str]:
     chosen = store.storage.storage_class
     return {"StorageClass": chosen} if chosen else {}
 
