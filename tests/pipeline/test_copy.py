@@ -485,6 +485,7 @@ def test_a_run_copies_what_has_copy_to_and_its_failure_spoils_nothing_else(
     sentence = "backups are complete, copies are not: 1 of 1 object not copied"
     assert again.stdout.startswith(sentence)
     assert "not copied:\n" in again.stdout
+    assert ": copy into store vault: http" in again.stderr
     assert "failed" not in again.stdout
     assert sentence in (host.folder / "told").read_text()
     assert not (host.folder / "success").exists()

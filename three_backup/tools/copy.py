@@ -21,7 +21,8 @@ the way, and what PostgreSQL logged since. Adds copied.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
@@ -97,9 +98,10 @@ def run(invocation: Invocation) -> None:
             return record
         once = f"{store} {record.carrier}"
         seen.add(record.carrier)
-        done = outcomes.of(
-            once, lambda: _copied(invocation, record, settings, store, rotate=args.rotate)
-        )
+        with _named(store):
+            done = outcomes.of(
+                once, lambda: _copied(invocation, record, settings, store, rotate=args.rotate)
+            )
         copied = record.with_fields(copied=done.fields)
         return copied if done.error is None else invocation.fail(copied, done.error)
 
@@ -131,6 +133,16 @@ def _clear(invocation: Invocation, target: Catalog, carrier: Carrier) -> None:
     record = invocation.attempt(record_of(carrier), act)
     if record.failed:
         invocation.emit(record)
+
+
+@contextmanager
+def _named(store: str) -> Iterator[None]:
+    """Name the store in the error: a run speaks to more than one."""
+    try:
+        yield
+    except BackupError as error:
+        message = f"copy into store {store}: {error.message}"
+        raise type(error)(error.code, message, error.hint) from error
 
 
 def _each_given(invocation: Invocation, act: Callable[[Record], Record]) -> None:
