@@ -81,6 +81,8 @@ def test_all_comes_back_as_of_before(robbed: Robbed) -> None:
     assert sorted(map(int, rows[1:])) == list(range(1, 102))
     (drilled,) = host.good(f"tb-verify --json {as_of} '*'").records
     assert drilled["drilled"]["rows"] == 101
+    early = host.good("tb-list --stored --as-of 2026-01-01T00:00:00Z").stderr
+    assert "at 2026-01-01T00:00:00Z nothing was stored below" in early
     without = host.sh(f"tb-discover --stored {as_of} | tb-restore")
     assert without.status == 1
     assert f"read it so, too: tb-restore {as_of}" in without.stderr

@@ -99,3 +99,12 @@ def test_a_key_that_may_not_lock_is_told_which_right_it_lacks(
     found = findings(storage)["lock"]
     assert found.mark is Mark.BAD
     assert "s3:PutObjectRetention" in found.remedy
+
+
+def test_a_bucket_without_locks_is_no_better_for_lock_days(
+    issuer: SeaweedServer, prefix: Storage
+) -> None:
+    issuer.create_bucket(str(prefix.bucket))
+    finding = told(replace(prefix, lock_days=5), "writer")
+    assert finding.mark is Mark.NOTE
+    assert "can overwrite all backups" in finding.sentence

@@ -104,6 +104,19 @@ def claim_to_rotate(catalog: Catalog) -> None:
         catalog.claim()
 
 
+def described(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
+    """Return the verdicts for a record."""
+    return [
+        {
+            "snapshot": str(verdict.snapshot),
+            "place": verdict.place,
+            "keep": verdict.keep,
+            "reason": verdict.reason,
+        }
+        for verdict in verdicts
+    ]
+
+
 def sizes_of(
     catalog: Catalog, carrier: Carrier, verdicts: Iterable[Verdict]
 ) -> dict[SnapshotId, int]:

@@ -13,6 +13,7 @@ from three_backup.catalog.stored_ids import stored_ids
 from three_backup.errors import BackupError, NothingFoundError
 from three_backup.model.nearest import in_words, nearest
 from three_backup.model.objects import matches
+from three_backup.model.snapshots import rfc3339
 from three_backup.s3.neighbours import some_neighbours
 from three_backup.sources import SOURCES
 
@@ -34,6 +35,10 @@ class Whereabouts:
         if any(catalog.carriers(source.type) for catalog in catalogs for source in SOURCES):
             return None
         places = dict.fromkeys(place for catalog in catalogs for place in catalog.places)
+        moment = next((catalog.storage.as_of for catalog in catalogs), None)
+        if moment is not None:
+            sentence = f"at {rfc3339(moment)} nothing was stored {' or '.join(places)}"
+            return BackupError("catalog.empty", sentence, "give --as-of another moment")
         return BackupError(
             "catalog.empty", f"nothing is stored {' or '.join(places)}", _hint(catalogs)
         )

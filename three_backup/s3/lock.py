@@ -91,7 +91,7 @@ def of_locked(error: BackupError, storage: Storage, key: str) -> BackupError:
     if error.code not in _LOCKLESS:
         return error
     reason = error.message.removeprefix(f"{place(storage, key)}: ")
-    message = f"{place(storage, key)}: the bucket takes no lock ({reason})"
+    message = f"{place(storage, key)}: the bucket takes no lock: {reason}"
     return BackupError("s3.no_lock", message, _NEEDS_LOCK)
 
 

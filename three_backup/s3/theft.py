@@ -12,6 +12,7 @@ from three_backup.errors import BackupError, UnreachableError
 from three_backup.model.findings import Finding, good, note
 from three_backup.s3 import lasting
 from three_backup.s3.failures import explained
+from three_backup.s3.lock import Lock
 from three_backup.s3.store import Store
 
 SUBJECT = "stolen keys"
@@ -36,7 +37,8 @@ class _Power:
     deletes: bool
     old_version: str | None  # of what was overwritten; None: the bucket keeps none
     deletes_versions: bool
-    lifts_locks: bool  # of what is locked by lock_days; False without these
+    locks: bool  # what is written, by lock_days
+    lifts_locks: bool
     keeps_versions: bool  # it may say whether the bucket keeps versions
     beside: int  # the prefixes beside ours that can be listed
 
@@ -53,7 +55,7 @@ def theft(store: Store, key: str) -> Iterator[Finding]:
     if not can:
         sentence = "whoever steals them can read and add backups, not destroy any"
         yield good(SUBJECT, f"{sentence}{beside}")
-    elif store.storage.lock_days and not power.lifts_locks:
+    elif power.locks and not power.lifts_locks:
         days = f"{store.storage.lock_days} days"
         yield good(
             SUBJECT,
@@ -84,12 +86,14 @@ def _power(store: Store, key: str) -> _Power:
     old_version = _version(store, key)
     overwrites = _may(lambda: store.write(key, _SECOND)) and store.read(key) == _SECOND
     deletes = _may(lambda: store.delete([key])) and store.size(key) is None
+    lock = _locked(store, key)
     return _Power(
         overwrites=overwrites,
         deletes=deletes,
         old_version=old_version,
         deletes_versions=old_version is not None and _deletes_version(store, key, old_version),
-        lifts_locks=store.storage.lock_days > 0 and _lifts_locks(store, key),
+        locks=lock is not None,
+        lifts_locks=lock is not None and _lifts(store, key, lock),
         keeps_versions=old_version is not None and _keeps_versions(store),
         beside=_beside(store),
     )
@@ -113,11 +117,24 @@ def _deletes_version(store: Store, key: str, version: str) -> bool:
     return _may(delete) and not _may(lambda: _look(store, key, version))
 
 
-def _lifts_locks(store: Store, key: str) -> bool:
-    """Return whether a lock is ended or made shorter that may be; no compliance lock is."""
+def _locked(store: Store, key: str) -> Lock | None:
+    """Lock the key for a moment, if lock_days locks at all; None if that fails, as another step
+    of the check tells.
+    """
+    if not store.storage.lock_days:
+        return None
+    try:
+        return lasting.locked_for_a_moment(store, key)
+    except UnreachableError:
+        raise
+    except BackupError:
+        return None
+
+
+def _lifts(store: Store, key: str, lock: Lock) -> bool:
+    """Return whether the lock is ended or made shorter; no lock of compliance ever is."""
     if store.storage.lock_mode != "governance":
         return False
-    lock = lasting.locked_for_a_moment(store, key)
     version = _version(store, key)
     shorter = {"Mode": lock.mode, "RetainUntilDate": lock.until - lasting.MOMENT / 2}
 

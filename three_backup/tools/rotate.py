@@ -42,7 +42,7 @@ from three_backup.errors import UsageError
 from three_backup.host.locks import carrier_lock
 from three_backup.keeping import keeping_of, moments, orphans
 from three_backup.keeping.orphans import Orphan
-from three_backup.keeping.rotation import Rotation, claim_to_rotate, sizes_of
+from three_backup.keeping.rotation import Rotation, claim_to_rotate, described, sizes_of
 from three_backup.model.objects import Carrier, ObjectId
 from three_backup.model.records import Record, by_carrier, of_source
 from three_backup.model.retention import Place, Verdict
@@ -283,17 +283,9 @@ def _foretell(
     """Return the verdicts for a record, and add them to what is said at the end."""
     carrier, catalog = holding.carrier, holding.catalog
     sizes = sizes_of(catalog, carrier, [each for each in decided if not each.keep])
-    foretold.add(decided, sizes, catalog.holds.in_force(carrier, holding.now))
+    locked = staying(decided, carrier, catalog, holding.now)
+    foretold.add(decided, sizes, catalog.holds.in_force(carrier, holding.now), locked)
     for log_verdict in wal:
         invocation.say(f"{carrier}: {moments.why_expendable(log_verdict)}")
     of_wal = [{**moments.extent([verdict]), "reason": verdict.reason} for verdict in wal]
-    said = [
-        {
-            "snapshot": str(verdict.snapshot),
-            "place": verdict.place,
-            "keep": verdict.keep,
-            "reason": verdict.reason,
-        }
-        for verdict in decided
-    ]
-    return {"verdicts": said, **({"wal_verdicts": of_wal} if of_wal else {})}
+    return {"verdicts": described(decided), **({"wal_verdicts": of_wal} if of_wal else {})}

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from three_backup.model.dependencies import Place
@@ -32,14 +32,23 @@ class Foretold:
         self._going: dict[tuple[Place, str], _Going] = {}
         self._staying: Counter[Place] = Counter()
         self._held: Counter[str] = Counter()
+        self._locked = 0
+        self._unlocked = datetime.min.replace(tzinfo=UTC)  # when the last lock ends
 
     def add(
         self,
         verdicts: Sequence[Verdict],
         sizes: Mapping[SnapshotId, int],
         held: Mapping[SnapshotId, Any],
+        locked: Mapping[SnapshotId, datetime],
     ) -> None:
-        """Add a carrier. sizes: in bytes, of what would go. held: the holds in force."""
+        """Add a carrier.
+
+        sizes: in bytes, of what would go. held: the holds in force. locked: what only its lock
+        keeps, and until when.
+        """
+        self._locked += len(locked)
+        self._unlocked = max((self._unlocked, *locked.values()))
         touched = set()
         for verdict in verdicts:
             if verdict.keep:
@@ -67,6 +76,9 @@ class Foretold:
             )
         for how, count in self._held.items():
             yield f"{counted(count, 'snapshot')} would stay, {how}"
+        if self._locked:
+            day = f"{self._unlocked.astimezone(self._zone):%Y-%m-%d}"
+            yield f"{counted(self._locked, 'snapshot')} in S3 would stay, locked until {day}"
         if self._going or self._staying:
             here = counted(self._staying[Place.LOCAL], "snapshot")
             others = "" if self._going else ", none would go"
