@@ -13,6 +13,7 @@ from tests.lab import versioned
 from tests.lab.fault_proxy import Answer, Forward, Request, proxy, refusal
 from tests.lab.forked import Forked
 from tests.pipeline.conftest import Host, host_beside, store
+from tests.pipeline.test_copy import with_vault
 from tests.pipeline.test_on_terminal import screen
 from three_backup.demo.clickhouse import ClickhouseServer
 from three_backup.demo.seaweed import SeaweedServer
@@ -260,3 +261,46 @@ def test_a_hold_locks_all_that_it_needs_until_it_ends(locked: Host) -> None:
     locked.good(f"tb-keep {locked.table('orders')}")
     assert [until for until in locks(locked).values() if until] == ends
     assert {until for key, until in locks(locked, "keep/").items()} == {None}
+
+
+def test_parents_that_cannot_be_locked_leave_no_snapshot_and_are_locked_by_the_next_run(
+    locked: Host,
+) -> None:
+    locked.configure(lock_days=2)
+    locked.good(TAKE.format("--base"))
+
+    def meddle(request: Request, forward: Forward) -> Answer:
+        fails = request.is_("PUT", "retention") and "/manifests/" in request.path
+        return refusal(403, "AccessDenied") if fails else forward()
+
+    with proxy(locked.s3.endpoint, meddle) as endpoint:
+        locked.configure(lock_days=_DAYS, s3_endpoint=endpoint)
+        outcome = locked.sh(TAKE.format("--incremental"))
+    assert outcome.status == 1
+    assert "s3:PutObjectRetention" in outcome.stderr
+    locked.configure(lock_days=_DAYS)
+    assert len(list(store(locked).all_names("manifests/"))) == 1
+    locked.good("tb-discover -s postgres | tb-upload")
+    assert len(list(store(locked).all_names("manifests/"))) == 2
+    ends = [until for until in locks(locked).values() if until]
+    assert min(ends) > in_days(_DAYS - 0.1)
+
+
+def test_copies_are_locked_as_their_store_says(locked: Host) -> None:
+    vault = f"{locked.bucket}-vault"
+    versioned.create_locked(locked.s3, vault)
+    few = "lock_days: 20\n        max_base_snapshots_s3: 1"
+    with_vault(locked, vault, few)
+    locked.good(TAKE.format("--base"))
+    assert not any(locks(locked).values())
+    locked.good("tb-copy --to vault '*'")
+    copied = [until for _, until in versioned.locks(locked.s3, vault) if until]
+    assert len(copied) == len(locks(locked)) - 1  # all but owner.json
+    assert min(copied) > in_days(19.9)
+    locked.good(TAKE.format("--base"))
+    locked.good("tb-copy --rotate --to vault '*'")
+    (record,) = locked.good(
+        "tb-list --stored --store vault --snapshots --json -s postgres"
+    ).records
+    assert len(record["snapshots"]) == 2
+    locked.s3.delete_bucket(vault)

@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 
 from three_backup.catalog.cache import folder_of
@@ -45,7 +44,7 @@ class Locks:
         known, wanted = self.known(carrier, now), list(snapshots)
         asked = [snapshot for snapshot in wanted if snapshot not in known]
         store = self._store()
-        if asked and store is not None and self._may_be:
+        if asked and store is not None:
             keys = [layout.manifest_key(carrier, snapshot) for snapshot in asked]
             answers = zip(asked, locking.locks_of(store, keys), strict=True)
             found = {snapshot: lock for snapshot, lock in answers if lock and lock.until > now}
@@ -62,12 +61,6 @@ class Locks:
         lasting = {**self.known(carrier, now), **found}
         fields = {str(each): [lock.mode, rfc3339(lock.until)] for each, lock in lasting.items()}
         write_durably(path, json.dumps({"v": 1, "locks": fields}).encode() + b"\n")
-
-    @cached_property
-    def _may_be(self) -> bool:
-        """Whether the bucket may hold locked keys: a bucket without locks is asked once."""
-        store = self._store()
-        return bool(self._storage.lock_days) or (store is not None and locking.keeps_locks(store))
 
     def _remembered(self, carrier: Carrier) -> dict[SnapshotId, Lock]:
         try:

@@ -13,8 +13,6 @@ from three_backup.s3.store import Store
 _THREADS = 16
 """Requests at the same time; they carry no bytes."""
 
-_NONE = frozenset({"ObjectLockConfigurationNotFoundError", "NotImplemented"})
-
 
 def lock_of(store: Store, key: str) -> Lock | None:
     """Return the lock of a key; None if it has none, or if we may not see it."""
@@ -46,25 +44,6 @@ def extend(store: Store, keys: Iterable[str], lock: Lock) -> None:
     with _pool() as pool:
         for _ in pool.map(put, keys):
             pass
-
-
-def keeps_locks(store: Store) -> bool:
-    """Return whether the bucket may hold locked keys: False only if it is known to hold none."""
-    from botocore.exceptions import ClientError  # type: ignore[import-untyped]
-
-    try:
-        with explained(store.storage):
-            try:
-                store.client.get_object_lock_configuration(Bucket=store.storage.bucket)
-            except ClientError as error:
-                if error.response.get("Error", {}).get("Code") in _NONE:
-                    return False
-                raise
-    except UnreachableError:
-        raise
-    except BackupError:
-        return True
-    return True
 
 
 def _pool() -> ThreadPoolExecutor:
