@@ -298,7 +298,8 @@ def test_copies_are_locked_as_their_store_says(locked: Host) -> None:
     assert len(copied) == len(locks(locked)) - 1  # all but owner.json
     assert min(copied) > in_days(19.9)
     locked.good(TAKE.format("--base"))
-    locked.good("tb-copy --rotate --to vault '*'")
+    (rotated,) = locked.good("tb-copy --json --rotate --to vault '*'").records
+    assert len(rotated["copied"]["removed"]["locked"]) == 1
     (record,) = locked.good(
         "tb-list --stored --store vault --snapshots --json -s postgres"
     ).records

@@ -108,13 +108,15 @@ def _groups(store: Store, manifest: Manifest) -> Iterator[list[str]]:
     carrier, snapshot = manifest.carrier, manifest.snapshot
     for file in manifest.files:
         if not file.local_only:
-            yield list(_volumes(layout.data_key(carrier, snapshot, file.name), file))
+            key = layout.data_key(carrier, snapshot, file.name)
+            yield list(_volumes(key, file, manifest.in_s3(file)))
     if not manifest.files:
         yield _data(store, carrier, snapshot)
 
 
-def _volumes(key: str, file: StoredFile) -> Iterator[str]:
-    count = -(-file.size // (file.volume_size or max(file.size, 1)))
+def _volumes(key: str, file: StoredFile, size: int) -> Iterator[str]:
+    """size: of the file in S3, in bytes."""
+    count = -(-size // (file.volume_size or max(size, 1)))
     return (volume_key(key, number) for number in range(1, max(count, 1) + 1))
 
 

@@ -33,6 +33,7 @@ from three_backup.catalog.catalog import Catalog
 from three_backup.config.settings import Settings
 from three_backup.deciding import discovery
 from three_backup.deciding.copies import Chain, of_copies, to_copy
+from three_backup.deciding.locked import staying
 from three_backup.errors import BackupError, ManifestError, UnreachableError, readable
 from three_backup.host.locks import carrier_lock
 from three_backup.keeping import keeping_of, moments
@@ -246,13 +247,14 @@ def _rotated(
     carrier, target = pair.carrier, pair.target
     clear_begun(target, carrier, now, invocation.say)
     verdicts = of_copies(carrier, target, limits, now)
-    if all(verdict.keep for verdict in verdicts):
-        return {}
     rotation = Rotation(keeping_of(carrier.type), target, carrier, invocation.say)
+    locked = rotation.still_locked(staying(verdicts, carrier, target, now))
+    if all(verdict.keep for verdict in verdicts):
+        return {"snapshots": [], **locked} if locked else {}
     snapshots = rotation.carry_out(verdicts)[Place.S3]
     kept = [verdict.snapshot for verdict in verdicts if verdict.counted]
     wal = moments.expendable(target, carrier, kept, invocation.say)
-    return {"snapshots": snapshots, **rotation.remove_wal(wal)}
+    return {"snapshots": snapshots, **rotation.remove_wal(wal), **locked}
 
 
 def _copy_log(pair: Pair, there: Sequence[Stored]) -> LogCopied | BackupError:
