@@ -1,5 +1,7 @@
 """What is found out of locks and versions, on servers that have them."""
 
+import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -29,6 +31,7 @@ _RULE = {
 _OWN = {**_RULE, "Filter": {"Prefix": "host.example/"}}
 _ANOTHER = {**_RULE, "Filter": {"Prefix": "other/"}}
 _OFF = {**_RULE, "Status": "Disabled"}
+_PAGE = Path(__file__).parents[2] / "man" / "three_backup.7"
 Made = Callable[..., Storage]
 
 
@@ -102,6 +105,16 @@ def test_a_bucket_that_never_forgets_a_version_is_noted(
     found = marks(storage)["versions"]
     assert found.mark is (Mark.NOTE if days is None else Mark.GOOD)
     assert ("for 30 days, then a lifecycle rule removes it" in found.sentence) is bool(days)
+
+
+def test_the_rule_of_the_page_is_one_that_forgets(made: Made) -> None:
+    section = _PAGE.read_text().partition(".Sh LOCKS AND VERSIONS")[2]
+    (text,) = re.findall(r"^\{\"Rules\".*?(?=^\.Ed)", section, re.DOTALL | re.MULTILINE)
+    storage = made()
+    bucket_owner(storage).put_bucket_lifecycle_configuration(
+        Bucket=storage.bucket, LifecycleConfiguration=json.loads(text)
+    )
+    assert "for 30 days, then a lifecycle rule" in marks(storage)["versions"].sentence
 
 
 def test_a_lifecycle_that_may_not_be_read_is_unknown(made: Made) -> None:
