@@ -162,6 +162,30 @@ def test_what_a_server_writes_itself_is_locked_after_it(
     clickhouse.execute(f"DROP DATABASE {database} SYNC")
 
 
+def test_a_server_that_locks_less_strictly_is_told_apart(
+    locked: Host, clickhouse: ClickhouseServer
+) -> None:
+    """Its keys get the default retention of the bucket, and no other mode afterwards."""
+    database = f"locked{next(_NUMBERS)}"
+    clickhouse.execute(f"CREATE DATABASE {database}")
+    clickhouse.execute(f"CREATE TABLE {database}.hits (id Int64) ENGINE MergeTree ORDER BY id")
+    path = f"{clickhouse.bindir}:{locked.environ['PATH']}"
+    locked.environ.update({**clickhouse.environ, "PATH": path})
+    take = f"tb-discover -s 'clickhouse/table/*/{database}/*' | tb-snapshot --base"
+    for mode in ("GOVERNANCE", "COMPLIANCE"):
+        rule = {"DefaultRetention": {"Mode": mode, "Days": _DAYS}}
+        versioned.owner(locked.s3).put_object_lock_configuration(
+            Bucket=locked.bucket,
+            ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": rule},
+        )
+        locked.configure(lock_days=_DAYS, lock_mode="compliance")
+        outcome = locked.sh(take)
+        assert outcome.status == (1 if mode == "GOVERNANCE" else 0)
+        assert ("can lift its lock" in outcome.stderr) is (mode == "GOVERNANCE")
+        locked.wipe()
+    clickhouse.execute(f"DROP DATABASE {database} SYNC")
+
+
 def test_a_log_outlasts_the_snapshot_that_it_leads_on_from(locked: Host) -> None:
     locked.configure(lock_days=_DAYS, wal="pull")
     locked.good("tb-run")

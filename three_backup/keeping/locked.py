@@ -13,7 +13,7 @@ from three_backup.model import layout
 from three_backup.model.objects import Carrier
 from three_backup.model.snapshots import Manifest, SnapshotId, StoredFile, chain
 from three_backup.s3 import locking
-from three_backup.s3.lock import Lock, from_now, lasting, unlocked
+from three_backup.s3.lock import Lock, from_now, lasting, liftable, unlocked
 from three_backup.s3.store import Store
 from three_backup.s3.volumes import volume_key
 
@@ -94,6 +94,8 @@ def _require(store: Store, keys: Sequence[str], lock: Lock) -> Lock:
     """
     first, least = keys[0], lock.until - _MARGIN
     found = locking.lock_of(store, first)
+    if found is not None and found.is_weaker(lock):
+        raise liftable(store.storage, first)
     if found is not None and found.until >= least:
         return found
     locking.extend(store, keys, replace(found, until=lock.until) if found else lock)

@@ -22,6 +22,7 @@ _REWRITTEN = "/reached.json"
 _LOG_MARGIN = timedelta(days=1)
 """By how much a log outlasts snapshots: they need what was logged while they were taken."""
 
+_COMPLIANCE = "COMPLIANCE"
 _NEEDS_LOCK = "make a bucket with Object Lock, or take lock_days out of the configuration"
 _LOCKLESS = frozenset({REFUSED.code, FAILED.code, LOCKED.code})
 """Codes of what servers answer to a lock where the bucket has none."""
@@ -33,6 +34,10 @@ class Lock:
 
     mode: str  # as S3 spells it, GOVERNANCE or COMPLIANCE
     until: datetime  # aware UTC
+
+    def is_weaker(self, than: "Lock") -> bool:
+        """Whether somebody may lift it, and nobody the other one."""
+        return than.mode == _COMPLIANCE != self.mode
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -80,6 +85,16 @@ def unlocked(storage: Storage, key: str, found: Lock | None) -> BackupError:
         f"{place(storage, key)}: it {lasts}, though lock_days: {storage.lock_days} asks for more",
         "the store passes over Object Lock, or hides it from this key, which needs "
         f"s3:PutObjectRetention and s3:GetObjectRetention; else {_NEEDS_LOCK}",
+    )
+
+
+def liftable(storage: Storage, key: str) -> BackupError:
+    """Return the failure of a key whose lock can be lifted, though no such was asked for."""
+    return BackupError(
+        "s3.unlocked",
+        f"{place(storage, key)}: whoever may can lift its lock, though lock_mode: compliance asks "
+        "for one that nobody can",
+        "give the bucket a default retention of compliance, or none",
     )
 
 
