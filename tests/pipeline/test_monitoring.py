@@ -1,5 +1,6 @@
 """What monitoring reads of a host: metrics, as Prometheus takes them."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -183,6 +184,10 @@ def test_the_bytes_of_very_many_snapshots_are_learnt_step_by_step(
 
     whole = look(0)
     assert whole is not None
-    memory.write_text("{")
+    gone = {"lxd/container/a/b/gone": {"20261101T000000Z-base": [1, 1]}}
+    memory.write_text(json.dumps({"v": 1, "carriers": gone}))
     assert [look(0), look(1), look(1), look(0)] == [None, None, whole, whole]
+    assert list(json.loads(memory.read_text())["carriers"]) == [carrier]
+    memory.write_text("{")
+    assert look(0) is None
     assert SizeMemory(catalog).stored(carrier, snapshots[:1]) != whole

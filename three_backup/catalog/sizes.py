@@ -26,6 +26,7 @@ class SizeMemory:
         self._catalog = catalog
         self._path = folder_of(catalog.storage) / "sizes.json"
         self._known = self._read()
+        self._is_new = False  # something that is known is not written down
         self._manifests, self._requests = _MANIFESTS, _REQUESTS
 
     def stored(self, carrier: Carrier, snapshots: Sequence[Stored]) -> Mapping[Place, int] | None:
@@ -33,31 +34,33 @@ class SizeMemory:
 
         snapshots: all of the carrier; what is known of others is forgotten.
         """
-        before = self._known.get(carrier, {})
-        known = {str(stored.id): self._size(carrier, stored, before) for stored in snapshots}
-        self._known[carrier] = {name: size for name, size in known.items() if size is not None}
+        before, known = self._known.get(carrier, {}), dict[str, list[int]]()
         sums = dict.fromkeys(Place, 0)
         for stored in snapshots:
-            size = known[str(stored.id)]
-            if size is None:
-                return None
-            sums[Place.LOCAL] += size[0] if stored.local else 0
-            sums[Place.S3] += size[1] if stored.s3 else 0
-        return sums
+            name = str(stored.id)
+            size = before.get(name) or self._size(carrier, stored)
+            if size is not None:
+                known[name] = size
+                sums[Place.LOCAL] += size[0] if stored.local else 0
+                sums[Place.S3] += size[1] if stored.s3 else 0
+        self._known[carrier] = known
+        self._is_new |= known != before
+        return sums if len(known) == len(snapshots) else None
 
     def remember(self) -> None:
-        """Write down what is known, if that can be done: it is dispensable."""
+        """Write down what is new, if that can be done: it is dispensable."""
+        if not self._is_new:
+            return
+        types = {carrier.type for carrier in self._known}
+        present = {carrier for each in types for carrier in self._catalog.carriers(each)}
+        known = {carrier: sizes for carrier, sizes in self._known.items() if carrier in present}
         with suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            body = json.dumps({"v": _VERSION, "carriers": self._known}, separators=(",", ":"))
+            body = json.dumps({"v": _VERSION, "carriers": known}, separators=(",", ":"))
             write_durably(self._path, body.encode() + b"\n")
 
-    def _size(
-        self, carrier: Carrier, stored: Stored, known: Mapping[str, list[int]]
-    ) -> list[int] | None:
+    def _size(self, carrier: Carrier, stored: Stored) -> list[int] | None:
         """Return the bytes of a snapshot on this host, and of what of it goes to S3."""
-        if (size := known.get(str(stored.id))) is not None:
-            return size
         if not self._may_read(carrier, stored):
             return None
         try:
@@ -76,7 +79,7 @@ class SizeMemory:
         self._manifests -= 1
         return True
 
-    def _read(self) -> dict[str, dict[str, list[int]]]:
+    def _read(self) -> dict[Carrier, dict[str, list[int]]]:
         try:
             fields = json.loads(self._path.read_bytes())
             return _checked(fields["carriers"]) if fields["v"] == _VERSION else {}
@@ -89,8 +92,8 @@ def _sizes(manifest: Manifest) -> list[int]:
     return [manifest.stored_size, manifest.stored_size - stays]
 
 
-def _checked(carriers: Mapping[str, Any]) -> dict[str, dict[str, list[int]]]:
+def _checked(carriers: Mapping[str, Any]) -> dict[Carrier, dict[str, list[int]]]:
     return {
-        carrier: {name: [int(here), int(there)] for name, (here, there) in sizes.items()}
+        Carrier(carrier): {name: [int(here), int(there)] for name, (here, there) in sizes.items()}
         for carrier, sizes in carriers.items()
     }
