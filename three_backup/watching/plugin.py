@@ -1,4 +1,4 @@
-"""How everything stands as Nagios and its kin read it: a line with figures, then what is wrong."""
+"""How everything stands as Nagios and its kin read it: a line with figures, then all else."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -41,11 +41,14 @@ def output(
     last: LastRun | None,
     now: datetime,
 ) -> str:
-    """Return all that the plugin prints. first: the headline. wrong: all that is wrong."""
+    """Return all that the plugin prints. first: the headline. wrong: all that is wrong, of which
+    the headline has the first.
+    """
     figures = " ".join(f"{name}={value};;;0" for name, value in _figures(watched, last, now))
-    lines = [_plain(sentence) for sentence in wrong[:_MOST_LINES]]
-    if len(wrong) > _MOST_LINES:
-        lines.append(f"and {len(wrong) - _MOST_LINES} more, which tb-status names")
+    further = wrong[1:]
+    lines = [_plain(sentence) for sentence in further[:_MOST_LINES]]
+    if len(further) > _MOST_LINES:
+        lines.append(f"and {len(further) - _MOST_LINES} more, which tb-status names")
     return "\n".join((f"{first.rstrip()} | {figures}", *lines)) + "\n"
 
 
