@@ -88,18 +88,24 @@ def _address(found: Options) -> Options:
     """Ask for server and bucket, and for the bucket alone if that is missing."""
     before = "/".join(filter(None, (found.get(ENDPOINT, ""), found.get(BUCKET, ""))))
     while True:
-        parts = _parted(_needed(_WHERE if before else f"{_WHERE}{_EXAMPLE}", before))
-        if not parts.get(BUCKET):
-            parts = {**parts, BUCKET: _needed("bucket", found.get(BUCKET, ""))}
+        answer = _needed(_WHERE if before else f"{_WHERE}{_EXAMPLE}", before)
+        if answer == before and BUCKET in found:
+            return {}
         try:
+            parts = _parted(answer)
+            if BUCKET not in parts:
+                parts = {**parts, BUCKET: _needed("bucket", found.get(BUCKET, ""))}
             return {name: checked(name, value, "that") for name, value in parts.items()}
         except UsageError as error:
             complain(f"  {error.message}")
 
 
 def _parted(address: str) -> Options:
-    """Take an address apart: server, bucket, and the prefix behind it."""
-    parts = urlsplit(address if "://" in address else f"https://{address}")
+    """Take an address apart: server, bucket, and the prefix behind it. Raises UsageError."""
+    try:
+        parts = urlsplit(address if "://" in address else f"https://{address}")
+    except ValueError as error:
+        raise UsageError("usage", f"{address!r} is no address", "correct it") from error
     bucket, _, prefix = parts.path.strip("/").partition("/")
     named = {ENDPOINT: f"{parts.scheme}://{parts.netloc}", BUCKET: bucket, PREFIX: prefix}
     return {name: value for name, value in named.items() if value}

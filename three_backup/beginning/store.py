@@ -13,6 +13,7 @@ from three_backup.model.storage import Storage
 from three_backup.pipe.asking import agree, can_ask
 from three_backup.s3 import making
 from three_backup.s3.probe import probe
+from three_backup.s3.reaching import without_tls
 
 _TRIES = 3
 
@@ -58,6 +59,8 @@ def _tried(options: Options, trying: Trying) -> tuple[Options, bool]:
         except BackupError as error:
             telling.tell(bad("bucket", error))
         else:
+            for finding in without_tls(storage):
+                telling.tell(finding)
             probe(storage, this_host(), trying.clock, telling.tell)
     worst = telling.worst
     if worst is None or worst.cure is None or not _is_welcome(*worst.cure):

@@ -44,7 +44,8 @@ def agree(question: str, *, default: bool) -> bool:
 
 
 def _line() -> str:
-    line = sys.stdin.readline()
+    # What is not UTF-8 cannot be meant, and is refused by whom it is for.
+    line = sys.stdin.buffer.readline().decode("utf-8", "replace")
     if not line:
         prompt("\n")
         raise UsageError("input.ended", "the question was not answered", "see --help")

@@ -41,6 +41,12 @@ def reach(storage: Storage, folder: str, clock: Callable[[], datetime]) -> Itera
         yield note("addressing", sentence, "set s3_addressing_style: path")
 
 
+def without_tls(storage: Storage) -> Iterator[Finding]:
+    """Yield a finding where others can read what is sent."""
+    if storage.endpoint is not None and storage.endpoint.startswith("http:"):
+        yield note("TLS", "what is sent can be read on its way", "write https in s3_endpoint")
+
+
 def _differ(mark: Mark, skew: float) -> Finding:
     sentence = f"the clocks of this host and of the server differ by {skew:.0f} seconds"
     return Finding(mark, "reached", sentence, "set the clock, by NTP for instance")

@@ -16,7 +16,7 @@ class Preparation:
 
     found: Finding
     # How later runs log in, for .env: what our own environment says, or a login that is proposed.
-    variables: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
     # For an administrator of the server. A password stands in them as its hash.
     statements: tuple[str, ...] = ()
     client: str = ""  # the program that takes them, for people

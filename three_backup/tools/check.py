@@ -39,6 +39,7 @@ from three_backup.restoring import key_use
 from three_backup.restoring.recovery_sheet import recovery_sheet
 from three_backup.restoring.unmatched import absent, unknown
 from three_backup.s3.probe import probe
+from three_backup.s3.reaching import without_tls
 from three_backup.screen import formats
 from three_backup.screen.findings import finding_text
 from three_backup.screen.terminal import Screen
@@ -155,8 +156,8 @@ def _look_at_s3(invocation: Invocation, storage: Storage, tell: Tell) -> None:
     if storage.bucket is None:
         tell(note("bucket", "there is none, so that snapshots stay here", "set s3_bucket"))
         return
-    if storage.endpoint is not None and storage.endpoint.startswith("http:"):
-        tell(note("TLS", "what is sent can be read on its way", "write https in s3_endpoint"))
+    for finding in without_tls(storage):
+        tell(finding)
     marks: set[Mark] = set()
 
     def told(finding: Finding) -> None:
