@@ -41,6 +41,7 @@ class Fresh:
             "PATH": f"{clickhouse.bindir}:{self.host.environ['PATH']}",
             "THREE_BACKUP_CONFIG": str(self.config),
             "HOME": str(self.folder),
+            "NO_COLOR": "1",
         }
 
     @property
@@ -133,7 +134,7 @@ def test_from_nothing_to_a_backup_that_restores_by_answers(
     if _ROOT:
         asked.answer(run_it_now="")
     else:
-        statements = asked.until("Enter when that has run").partition("'END'\n")[2]
+        statements = asked.until("Enter when that is done").partition("'END'\n")[2]
         for statement in statements.partition("\nEND")[0].split(";\n"):
             fresh.host.execute(statement)
         asked.type("")
@@ -153,6 +154,38 @@ def test_from_nothing_to_a_backup_that_restores_by_answers(
     assert fresh.sh("tb-check").status == 0
     rows = fresh.sh(f"tb-cat {fresh.host.table('orders')}")
     assert len(rows.stdout.splitlines()) == 1001
+
+
+def test_what_is_not_mended_is_told_again_and_can_be_left(
+    fresh: Fresh, asked: Conversation
+) -> None:
+    asked.answer(which_of_them="postgres")
+    asked.answer(server_and_bucket=fresh.s3.endpoint, bucket=fresh.bucket)
+    asked.answer(access_key=fresh.s3.access_key, not_shown=fresh.s3.secret_key, make_it="y")
+    if _ROOT:
+        asked.answer(run_it_now="n")
+    asked.answer(Enter_when_that_is_done="")
+    asked.until("bad   postgres: PostgreSQL: password authentication failed")
+    asked.answer(Enter_when_that_is_done="s", take_the_first_backup="")
+    asked.until("tb-run takes the first backup")
+    assert asked.end() == 1
+    assert fresh.left() == [".env", "three_backup.yaml"]
+
+
+@pytest.mark.parametrize("given", ["--bucket", "--endpoint"])
+def test_only_what_is_not_given_is_asked_for(fresh: Fresh, given: str) -> None:
+    """The access key is asked for next: where to is known by then."""
+    value = {"--bucket": fresh.bucket, "--endpoint": fresh.s3.endpoint}[given]
+    with conversation(("tb-init", given, value), fresh.environ, fresh.folder) as talk:
+        talk.answer(which_of_them="none")
+        if given == "--bucket":
+            talk.answer(server=fresh.s3.endpoint)
+        else:
+            talk.answer(bucket="no bucket of this name")
+            talk.answer(bucket=fresh.bucket)
+        talk.answer(access_key="nobody", not_shown="wrong")
+        talk.until(f"S3 at {fresh.s3.endpoint}, bucket {fresh.bucket}")
+        talk.until("server and bucket [")
 
 
 def test_by_options_alone_it_asks_nobody(fresh: Fresh) -> None:

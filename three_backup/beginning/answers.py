@@ -17,7 +17,8 @@ ENDPOINT, BUCKET, PREFIX = "s3_endpoint", "s3_bucket", "s3_prefix"
 ACCESS, SECRET = "s3_access_key", "s3_secret_key"
 _VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 _TEMPORARY = "AWS_SESSION_TOKEN"
-_WHERE, _EXAMPLE = "server and bucket", ", such as s3.example.com/backups"
+_SERVER, _WHERE = "server", "server and bucket"
+_EXAMPLES = {_SERVER: ", such as s3.example.com", _WHERE: ", such as s3.example.com/backups"}
 _STDIN = "-"
 
 
@@ -72,8 +73,10 @@ def corrected(options: Options) -> Options:
 
 def _asked(given: Options, *, again: bool) -> Options:
     found = dict(given)
-    if again or ENDPOINT not in found or BUCKET not in found:
+    if again or ENDPOINT not in found:
         found.update(_address(found))
+    elif BUCKET not in found:
+        found[BUCKET] = _bucket()
     if again or ACCESS not in found:
         found[ACCESS] = _needed("access key", found.get(ACCESS, ""))
         kept = found.get(SECRET, "")
@@ -86,16 +89,25 @@ def _asked(given: Options, *, again: bool) -> Options:
 
 def _address(found: Options) -> Options:
     """Ask for server and bucket, and for the bucket alone if that is missing."""
-    before = "/".join(filter(None, (found.get(ENDPOINT, ""), found.get(BUCKET, ""))))
+    known = [found[name] for name in (ENDPOINT, BUCKET) if name in found]
+    before = "/".join(known) if ENDPOINT in found else ""
+    question = _SERVER if BUCKET in found and not before else _WHERE
     while True:
-        answer = _needed(_WHERE if before else f"{_WHERE}{_EXAMPLE}", before)
+        answer = _needed(question if before else question + _EXAMPLES[question], before)
         if answer == before and BUCKET in found:
             return {}
         try:
-            parts = _parted(answer)
-            if BUCKET not in parts:
-                parts = {**parts, BUCKET: _needed("bucket", found.get(BUCKET, ""))}
+            parts = {BUCKET: found.get(BUCKET, ""), **_parted(answer)}
+            parts[BUCKET] = parts[BUCKET] or _needed("bucket", "")
             return {name: checked(name, value, "that") for name, value in parts.items()}
+        except UsageError as error:
+            complain(f"  {error.message}")
+
+
+def _bucket() -> str:
+    while True:
+        try:
+            return checked(BUCKET, _needed("bucket", ""), "that")
         except UsageError as error:
             complain(f"  {error.message}")
 

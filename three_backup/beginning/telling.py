@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import Self
 
 from three_backup.model.findings import Finding, Mark, good
+from three_backup.pipe import Invocation
 from three_backup.screen.findings import finding_text
 from three_backup.screen.terminal import Screen
 
@@ -38,3 +39,11 @@ class Telling:
         self._write(finding_text(finding, self._screen))
         if finding.mark is Mark.BAD:
             self.worst = finding
+
+
+def screen_of(invocation: Invocation) -> Screen:
+    return Screen(invocation.width, invocation.coloured)
+
+
+def telling(invocation: Invocation, heading: str) -> Telling:
+    return Telling(invocation.write, screen_of(invocation), heading)

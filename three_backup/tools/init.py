@@ -39,9 +39,10 @@ from three_backup import pipe
 from three_backup.beginning import answers, servers, timer
 from three_backup.beginning.answers import Options
 from three_backup.beginning.files import KEY, Files
+from three_backup.beginning.ready import made_ready
 from three_backup.beginning.servers import Server
 from three_backup.beginning.store import Trying, working
-from three_backup.beginning.telling import Telling
+from three_backup.beginning.telling import screen_of, telling
 from three_backup.command import Program, folder_of, joined
 from three_backup.config import Configuration, environment_file, understood
 from three_backup.config.first import first_configuration, first_environment
@@ -49,9 +50,8 @@ from three_backup.config.loading import host_storage
 from three_backup.errors import BackupError, Exit
 from three_backup.model.storage import Storage
 from three_backup.pipe import Invocation
-from three_backup.pipe.asking import agree, ask, can_ask
+from three_backup.pipe.asking import agree, can_ask
 from three_backup.screen.findings import finding_text
-from three_backup.screen.terminal import Screen
 
 _OPTIONS = {
     "s3_endpoint": "--endpoint",
@@ -61,8 +61,6 @@ _OPTIONS = {
     "local_dir": "--local-dir",
 }
 _KEY_BYTES = 32
-_TRIES = 3
-_SKIP = "s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +125,7 @@ def run(invocation: Invocation) -> Exit:
 
 def _begin(invocation: Invocation, args: Args, files: Files, chosen: Sequence[Server]) -> Exit:
     """Bring a host that is configured to its first backup."""
-    ready = [_made_ready(invocation, args, server) for server in chosen]
+    ready = [made_ready(invocation, server, acts=args.prepare) for server in chosen]
     is_scheduled = _schedule(invocation, files, args)
     status = _first_run(invocation, args, chosen, is_ready=all(ready))
     return status if is_scheduled else status or Exit.FAILED
@@ -151,18 +149,10 @@ def _found(invocation: Invocation) -> list[Server]:
     invocation.write("what is on this host\n")
     findings = [server.preparation.found for server in found] or [servers.none_found()]
     for finding in findings:
-        invocation.write(finding_text(finding, _screen(invocation)))
+        invocation.write(finding_text(finding, screen_of(invocation)))
     if can_ask():
         invocation.write("\n")
     return found
-
-
-def _screen(invocation: Invocation) -> Screen:
-    return Screen(invocation.width, invocation.coloured)
-
-
-def _telling(invocation: Invocation, heading: str) -> Telling:
-    return Telling(invocation.write, _screen(invocation), heading)
 
 
 def _trying(invocation: Invocation, files: Files, args: Args) -> Trying:
@@ -171,7 +161,7 @@ def _trying(invocation: Invocation, files: Files, args: Args) -> Trying:
         (storage,) = understood(text, files.configuration, os.environ).storages()
         return storage
 
-    return Trying(storage, partial(_telling, invocation), invocation.clock, args.create_bucket)
+    return Trying(storage, partial(telling, invocation), invocation.clock, args.create_bucket)
 
 
 def _texts(
@@ -203,41 +193,6 @@ def _write(invocation: Invocation, files: Files, texts: Mapping[Path, str]) -> N
         invocation.write(f"written: {path}\n")
     if files.key in texts:
         invocation.write("tb-check --recovery-sheet shows the key: print it, and keep it safe\n")
-
-
-def _made_ready(invocation: Invocation, args: Args, server: Server) -> bool:
-    """Show what a server lacks, and try it; return whether backups of it work."""
-    if not server.preparation.statements:
-        return _works(invocation, server)
-    invocation.write(f"\nto be run by an administrator of {server.type}:\n\n")
-    invocation.write(servers.statements(server))
-    if _acted(invocation, args, server) or not can_ask():
-        return _works(invocation, server)  # it says what is still missing
-    for _ in range(_TRIES):
-        if ask("\nEnter when that has run, s to go on without it") == _SKIP:
-            return False
-        if _works(invocation, server):
-            return True
-    return False
-
-
-def _acted(invocation: Invocation, args: Args, server: Server) -> bool:
-    """Have the statements run where somebody wants that and we may; return whether they were."""
-    act = server.preparation.act
-    if act is None or not (args.prepare or (can_ask() and agree("\nrun it now?", default=True))):
-        return False
-    try:
-        act()
-    except BackupError as error:
-        invocation.say(str(error))
-        return False
-    return True
-
-
-def _works(invocation: Invocation, server: Server) -> bool:
-    with _telling(invocation, server.type) as telling:
-        servers.check(invocation, server.source, telling.tell)
-    return telling.worst is None
 
 
 def _schedule(invocation: Invocation, files: Files, args: Args) -> bool:
