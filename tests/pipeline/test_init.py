@@ -131,13 +131,12 @@ def test_from_nothing_to_a_backup_that_restores_by_answers(
     asked.answer(server_and_bucket="", access_key="", not_shown=fresh.s3.secret_key)
     asked.answer(make_it="y")
     asked.until("to be run by an administrator of postgres")
+    asked.until("'END'\n")
+    statements = asked.until("END\n")
+    fresh.host.good("psql -Xq -v ON_ERROR_STOP=1", statements)
     if _ROOT:
-        asked.answer(run_it_now="")
-    else:
-        statements = asked.until("Enter when that is done").partition("'END'\n")[2]
-        for statement in statements.partition("\nEND")[0].split(";\n"):
-            fresh.host.execute(statement)
-        asked.type("")
+        asked.answer(run_it_now="n")
+    asked.answer(Enter_when_that_is_done="")
     asked.until("17 * * * *")
     asked.answer(take_the_first_backup="")
     asked.until("all is well with")

@@ -84,6 +84,24 @@ def test_a_login_that_is_refused_gets_a_role_whose_password_nobody_reads(
     assert not any("ROLE" in statement for statement in prepared().statements)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root acts as the owner of a socket")
+def test_root_finds_a_socket_at_any_port_and_asks_as_its_owner(
+    live: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("three_backup.sources.postgres.prepare._SOCKETS", live.folder)
+    for name in ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", "PGDATABASE"):
+        monkeypatch.delenv(name)
+    found = prepared()
+    assert [text.partition(" ")[0] for text in found.statements] == ["CREATE", "GRANT"]
+    assert found.variables["PGPORT"] == str(live.port)
+    assert found.act is not None
+    found.act()
+    for name in ("PGHOST", "PGPORT", "PGUSER", "PGPASSWORD"):
+        monkeypatch.setenv(name, found.variables[name])
+    assert prepared().statements == ()
+    run(live, "postgres", "DROP ROLE backup")
+
+
 def test_a_password_that_an_attempt_left_is_kept(
     bare: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

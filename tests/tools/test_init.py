@@ -132,8 +132,9 @@ def test_without_a_timer_there_is_a_line_for_the_crontab(
 ) -> None:
     systemd(tmp_path, monkeypatch, "exit 1")
     assert not timer.has_timer()
-    (tmp_path / "tb-run").write_text("#!/bin/sh\n")
-    (tmp_path / "tb-run").chmod(0o700)
+    monkeypatch.setattr(sys, "argv", [str(TOOL)])
+    assert timer.crontab_line(None) == f"17 * * * *  {TOOL.with_name('tb-run')} -q"
+    (tmp_path / "tb-run").symlink_to(TOOL.with_name("tb-run"))
     line = timer.crontab_line(Path("/srv/50 %/three_backup.yaml"))
     assert line == rf"17 * * * *  {tmp_path}/tb-run -q -c '/srv/50 \%/three_backup.yaml'"
 

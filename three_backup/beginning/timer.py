@@ -29,8 +29,9 @@ def enable() -> None:
 
 def crontab_line(configuration: Path | None) -> str:
     """Return the line that runs backups every hour. configuration: None where all find it."""
-    beside = Path(sys.argv[0]).resolve().with_name("tb-run")
-    words = [which("tb-run") or str(beside), "-q"]
+    beside, found = Path(sys.argv[0]).resolve().with_name("tb-run"), which("tb-run")
+    is_same = found is not None and Path(found).resolve() == beside  # a shorter name of it
+    words = [str(found) if is_same else str(beside), "-q"]
     if configuration is not None:
         words += ["-c", str(configuration)]
     command = " ".join(map(quote, words)).replace("%", r"\%")  # which ends a line of a crontab

@@ -151,7 +151,8 @@ def _by_owner(given: Mapping[str, str], script: str) -> str:
 
     Raises BackupError.
     """
-    environment = {**dict.fromkeys(_WHO), "PGHOST": str(_folder(given))}
+    place = {"PGHOST": str(_folder(given)), "PGPORT": given.get("PGPORT") or _PORT}
+    environment = {**dict.fromkeys(_WHO), **place}
     argv = ("psql", "-XAtqw", "-d", "postgres", "-v", "ON_ERROR_STOP=1")
     program = Program(
         argv, environment, user=_owner(given), code="postgres.prepare", what=TYPE, timeout=_SECONDS
