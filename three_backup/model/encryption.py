@@ -148,7 +148,7 @@ class Cipher:
     def seal(self, piece: bytes | memoryview, number: int, *, last: bool) -> bytes:
         about = _about(number, last=last)
         nonce = hmac.digest(self._nonces, about + piece, "sha256")[:_NONCE]
-        return nonce + self._gcm.encrypt(nonce, piece, about)
+        return nonce + self._gcm.encrypt(nonce, bytes(piece), about)
 
     def open(self, sealed: bytes | memoryview, number: int, *, last: bool) -> bytes:
         """Return the piece. Raises TamperedError if it is not the one of this number."""
@@ -157,7 +157,9 @@ class Cipher:
         if len(sealed) < OVERHEAD:
             raise TamperedError
         try:
-            return self._gcm.decrypt(sealed[:_NONCE], sealed[_NONCE:], _about(number, last=last))
+            # Debian 12's library takes no view of the rest, only bytes.
+            rest = bytes(sealed[_NONCE:])
+            return self._gcm.decrypt(sealed[:_NONCE], rest, _about(number, last=last))
         except InvalidTag as error:
             raise TamperedError from error
 
