@@ -130,15 +130,16 @@ class PatientConnection(psycopg.Connection[tuple[Any, ...]]):
             self._ask_beside(_END)
         self.close()
 
-    def _look(self, silence: Silence, wanted: Wait) -> Ready:
+    def _look(self, silence: Silence, wanted: Wait) -> Ready | None:
         poll = select.poll()
         poll.register(self.pgconn.socket, _EVENTS[wanted])
         event = next((event for _, event in poll.poll(silence.check() * 1000)), 0)
-        if event:
-            silence.broken()
-        writable = Ready.W if event & select.POLLOUT else Ready.NONE
-        readable = Ready.R if event & ~select.POLLOUT else Ready.NONE
-        return Ready(writable | readable)
+        if not event:
+            return None
+        silence.broken()
+        if not event & ~select.POLLOUT:
+            return Ready.W
+        return Ready.RW if event & select.POLLOUT else Ready.R
 
     def _pulse(self) -> Pulse | None:
         found = self._ask_beside(_PULSE)
