@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import pty
 import signal
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 from threading import Timer
 
 import pytest
+
+import three_backup
 
 PLACE = "test/thing/one/two"
 ROOT = Path(__file__).parents[2]
@@ -195,6 +198,12 @@ def test_help_and_version_are_for_standard_output(tool: str) -> None:
     assert echo(tool, "--help").stdout.startswith("tb-echo - give back")
     version = echo(tool, "--version")
     assert (version.returncode, version.stdout.split()[0]) == (0, "tb-echo")
+
+
+def test_the_version_tells_which_installation_it_is(tool: str) -> None:
+    python, folder = platform.python_version(), Path(three_backup.__file__).parents[1]
+    expected = f"tb-echo {three_backup.__version__} (Python {python}, {folder})\n"
+    assert echo(tool, "--version").stdout == expected
 
 
 def test_a_terminal_is_no_source_of_records(tool: str) -> None:

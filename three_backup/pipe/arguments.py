@@ -2,8 +2,10 @@
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import docopt
@@ -23,11 +25,17 @@ _UNMATCHED = re.compile(r"(?:Option|Argument)\((?:None|'[^']*'), '([^']*)'")
 def parsed(usage: str, name: str, argv: list[str] | None) -> Mapping[str, Any]:
     """Return the arguments by option and name; UsageError where the usage text forbids them."""
     try:
-        return docopt.docopt(usage, argv, version=f"{name} {__version__}")
+        return docopt.docopt(usage, argv, version=_version(name))
     except docopt.DocoptExit as error:
         words = " ".join(_UNMATCHED.findall(str(error)))
         sentence = f"cannot make sense of {words}" if words else "something is missing"
         raise UsageError("usage", sentence, f"see {name} --help") from error
+
+
+def _version(name: str) -> str:
+    """Tell which of several installations this is, too."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    return f"{name} {__version__} (Python {python}, {Path(__file__).parents[2]})"
 
 
 def when(arguments: Mapping[str, Any]) -> When:
