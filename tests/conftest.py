@@ -84,6 +84,10 @@ _RARE = (
     "tests/tools/test_quiet_run",
     "tests/tools/test_run_history",
 )
+_WITH_ALL = ("tests/packaging/test_debian_package", "tests/packaging/test_python_package")
+"""Files that only a run of everything, or one that names them in full, does: they install packages
+from the distribution and from the Python index."""
+
 _LONGEST = (
     "tests/postgres/test_whole_cluster.py",
     "tests/pipeline/test_failures.py",
@@ -183,7 +187,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen = items
     if not any("::" in argument for argument in config.args):
         sample = Sample.of(config)
-        chosen = _some_kinds(sample, sample.drawn(items))
+        drawn = [
+            item for item in items if config.option.all or not _path(item).startswith(_WITH_ALL)
+        ]
+        chosen = _some_kinds(sample, sample.drawn(drawn))
     if config.option.lxd == "alone":
         pending = whole_lxd.pending()
         chosen = [item for item in Sample.of(config).drawn(items) if _daemon(item)]

@@ -1,6 +1,6 @@
-"""A fresh Debian with a PostgreSQL of its own, in which the manual's commands are typed as root.
+"""A fresh Debian, in which the manual's commands are typed as root; Debian 13 has a PostgreSQL.
 
-The root is built once from Debian's packages and kept in the user's cache. Each test session has
+A root is built once from Debian's packages and kept in the user's cache. Each test session has
 a layer of its own on it, in memory, and namespaces in which all that it starts ends with it.
 """
 
@@ -19,8 +19,10 @@ from tests.lab import cache, image
 from three_backup import command
 from three_backup.errors import BackupError
 
-_SUITE = "trixie"
-_PACKAGES = ("ca-certificates", "cron", "man-db", "postgresql-17", "python3-venv")
+_PACKAGES = {
+    "bookworm": ("ca-certificates", "man-db"),
+    "trixie": ("ca-certificates", "cron", "man-db", "postgresql-17", "python3-venv"),
+}
 _PORT = 5432
 _KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _UNNEEDED = ("/usr/share/doc/*", "/usr/share/locale/*", "/usr/lib/*/libLLVM*", "*/llvmjit*")
@@ -100,9 +102,9 @@ def obstacle() -> str | None:
 
 
 @contextmanager
-def debian(folder: Path) -> Iterator[Debian]:
+def debian(folder: Path, suite: str = "trixie") -> Iterator[Debian]:
     """Run a root during the block. folder: an empty one, for its layer."""
-    script = _LAYER.format(here=folder, lower=_built())
+    script = _LAYER.format(here=folder, lower=_built(suite))
     apart = ("unshare", "--mount", "--pid", "--fork", "--kill-child=KILL")
     with subprocess.Popen((*apart, "sh", "-c", script), stdout=subprocess.PIPE) as process:
         try:
@@ -118,37 +120,40 @@ def debian(folder: Path) -> Iterator[Debian]:
             process.kill()  # and with it, all that was started in there
 
 
-def _built() -> Path:
+def _built(suite: str) -> Path:
     """Return the root, built now unless it is there."""
     version = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:16]
+    current = {each: f"debian-{each}-{version}" for each in _PACKAGES}
     with cache.alone() as home:
-        built = home / f"debian-{version}"
+        built = home / current[suite]
         if not built.exists():
             unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=home))
             unfinished.chmod(0o755)
-            command.run(_bootstrap(unfinished / "root"))
+            command.run(_bootstrap(unfinished / "root", suite))
             (unfinished / "root").rename(built)
             unfinished.rmdir()
             for older in home.glob("debian-*"):
-                if older != built:
+                if older.name not in current.values():
                     shutil.rmtree(older)
     return built
 
 
-def _bootstrap(root: Path) -> command.Program:
+def _bootstrap(root: Path, suite: str) -> command.Program:
+    packages = _PACKAGES[suite]
+    port = f"--customize-hook=chroot $1 pg_conftool 17 main set port {_PORT}"
     return command.Program(
         [
             "mmdebstrap",
             "--quiet",
             "--variant=apt",
             f"--keyring={_KEYS}",
-            f"--include={','.join(_PACKAGES)}",
+            f"--include={','.join(packages)}",
             "--aptopt=APT::Install-Recommends false",
             *(f"--dpkgopt=path-exclude={pattern}" for pattern in _UNNEEDED),
-            f"--customize-hook=chroot $1 pg_conftool 17 main set port {_PORT}",
-            _SUITE,
+            *([port] if "postgresql-17" in packages else []),
+            suite,
             str(root),
-            f"deb {image.mirror()} {_SUITE} main",
+            f"deb {image.mirror()} {suite} main",
         ],
         code="lab.build",
     )
