@@ -6,7 +6,7 @@ from datetime import UTC
 from functools import partial
 
 from three_backup.errors import BackupError, UnreachableError
-from three_backup.s3.failures import explained
+from three_backup.s3.failures import MissingError, explained
 from three_backup.s3.lock import Lock, of_locked
 from three_backup.s3.store import Store
 
@@ -15,9 +15,12 @@ _THREADS = 16
 
 
 def lock_of(store: Store, key: str) -> Lock | None:
-    """Return the lock of a key; None if it has none, or if we may not see it."""
-    with explained(store.storage, key):
-        told = store.client.head_object(**store.names(key))
+    """Return the lock of a key; None if it has none, if we may not see it, or if it is gone."""
+    try:
+        with explained(store.storage, key):
+            told = store.client.head_object(**store.names(key))
+    except MissingError:
+        return None
     mode, until = told.get("ObjectLockMode"), told.get("ObjectLockRetainUntilDate")
     return Lock(str(mode), until.astimezone(UTC)) if mode and until else None
 
