@@ -9,7 +9,7 @@ from three_backup.errors import BackupError
 from three_backup.model.objects import ObjectId
 from three_backup.model.records import Record, malformed_line, of_selector, of_source
 from three_backup.screen.terminal import Screen
-from three_backup.watching import forms
+from three_backup.watching import forms, forms_of_proof
 from three_backup.watching.sheet import Form, Sheet
 
 CARRIER = "postgres/cluster/7"
@@ -21,7 +21,7 @@ FORMS = (
     forms.UPLOADED,
     forms.ROTATED,
     forms.FORETOLD,
-    forms.VERIFIED,
+    forms_of_proof.VERIFIED,
     forms.PULLED,
 )
 TAKEN = {"kind": "base", "source_size": 2_000_000, "stored_size": 500_000, "seconds": 3}
@@ -125,7 +125,7 @@ def test_what_was_pulled_of_the_log() -> None:
 def test_what_was_proved_and_what_failed() -> None:
     good = visits(drilled={"how": "restored", "rows": 12, "bytes_read": 4000, "seconds": 1})
     bad, absent = table("bad").with_error("tb-verify", REFUSED), table("late")
-    shown = text(forms.VERIFIED, good, bad, absent)
+    shown = text(forms_of_proof.VERIFIED, good, bad, absent)
     assert "1 object proved, 1 object not there then; 1 of 3 objects failed" in shown
     assert good.id in shown
     assert shown.count(bad.id) == 2  # its row, and its sentence
@@ -144,7 +144,7 @@ def test_failures_are_red_and_told_once_more() -> None:
 
 def test_a_selector_of_nothing_is_called_by_its_name() -> None:
     unmatched = of_selector("postgres/table/shpo/*").with_error("tb-discover", REFUSED)
-    for form in (forms.FOUND, forms.VERIFIED):
+    for form in (forms.FOUND, forms_of_proof.VERIFIED):
         assert "postgres/table/shpo/*  failed" in text(form, unmatched)
 
 

@@ -41,7 +41,7 @@ from three_backup.restoring.comparing import AtHand, Comparisons, Outcome, Pair
 from three_backup.restoring.search import Search
 from three_backup.restoring.snapshot_finder import Held
 from three_backup.sources.comparing import Comparing, Difference
-from three_backup.watching.forms import COMPARED
+from three_backup.watching.forms_of_proof import COMPARED
 from three_backup.watching.sheet import Sheet
 
 _LIVE = "live"

@@ -53,7 +53,7 @@ from three_backup.restoring.restore_jobs import RestoreJobs
 from three_backup.restoring.snapshot_choice import Choice
 from three_backup.sources.base import AbsentError, Restored
 from three_backup.sources.jobs import DrillJob
-from three_backup.watching.forms import VERIFIED
+from three_backup.watching.forms_of_proof import VERIFIED
 from three_backup.watching.sheet import Sheet
 
 _NEVER = datetime.min.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""The forms in which people see the records of each tool."""
+"""The forms in which people see the records of the tools that back up."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -11,7 +11,6 @@ from three_backup.watching.sheet import Amount, Form, Row, Sheet
 from three_backup.watching.sums import how_many
 
 _LEFT_ALONE = "left alone"
-_PROVED, _READ, _NOT_THERE = "proved", "read", "not there then"
 _STEPS = {
     Stage.SYNCED_S3: "upload",
     Stage.ROTATED_LOCALLY: "rotation",
@@ -102,10 +101,11 @@ def _taken_row(record: Record) -> Row | None:
     if not taken or record.failed:
         return None
     sizes = [size(number(taken, name)) for name in ("source_size", "stored_size")]
-    return record.carrier, str(taken.get("kind")), *sizes, _took(taken)
+    return record.carrier, str(taken.get("kind")), *sizes, took(taken)
 
 
-def _took(fields: Mapping[str, Any]) -> str:
+def took(fields: Mapping[str, Any]) -> str:
+    """Format the seconds that something took; empty where they are not known."""
     seconds = fields.get("seconds")
     if not isinstance(seconds, int | float) or not 0 <= seconds < _TOO_LONG:
         return ""
@@ -132,7 +132,7 @@ def _uploaded_row(record: Record) -> Row | None:
     if not count or record.failed:
         return None
     sizes = [size(number(sent, name)) for name in ("bytes", "resumed")]
-    return record.carrier, str(count), *sizes, _took(sent)
+    return record.carrier, str(count), *sizes, took(sent)
 
 
 UPLOADED = Form(
@@ -154,7 +154,7 @@ def _copied_row(record: Record) -> Row | None:
         return None
     sizes = [size(number(sent, name)) for name in ("bytes", "resumed")]
     where = str(sent.get("store", ""))
-    return record.carrier, where, str(count), *sizes, size(log) if log else "-", _took(sent)
+    return record.carrier, where, str(count), *sizes, size(log) if log else "-", took(sent)
 
 
 COPIED = Form(
@@ -220,49 +220,6 @@ FORETOLD = Form(
 )
 
 
-def _verified_row(record: Record) -> Row:
-    drilled = record.part("drilled")
-    rows = str(number(drilled, "rows")) if "rows" in drilled else ""
-    read = size(number(drilled, "bytes_read")) if "bytes_read" in drilled else ""
-    if record.failed:
-        return record.called, "failed", "", "", ""
-    return record.called, _proof(record), rows, read, _took(drilled)
-
-
-def _proof(record: Record) -> str:
-    drilled = record.part("drilled")
-    if not drilled:
-        return _NOT_THERE
-    return _PROVED if drilled.get("how") == "restored" else _READ
-
-
-def _mended(record: Record) -> int:
-    """Return how many bytes stood in for what was missing or damaged."""
-    found = record.part("drilled").get("mended")
-    return sum(number(found, store) for store in found) if isinstance(found, dict) else 0
-
-
-def _verified_headline(sheet: Sheet) -> str:
-    counts = {word: sheet.count(word) for word in (_PROVED, _READ, _NOT_THERE)}
-    said = [f"{counted(count, 'object')} {word}" for word, count in counts.items() if count]
-    return ", ".join(said) or "nothing is proved"
-
-
-VERIFIED = Form(
-    headline=_verified_headline,
-    heading=("OBJECT", "OUTCOME", "ROWS", "READ", "AFTER"),
-    row=_verified_row,
-    column=_proof,
-    right=frozenset({2, 3, 4}),
-    by_carrier=False,
-    # What was read of a carrier is on the records of all its objects, and is not summed up.
-    amounts={
-        "rows": Amount(lambda record: number(record.part("drilled"), "rows"), str),
-        "mended": Amount(_mended, size),
-    },
-)
-
-
 def _pulled_row(record: Record) -> Row | None:
     log = record.part("wal")
     if not log or record.failed:
@@ -277,31 +234,4 @@ PULLED = Form(
     row=_pulled_row,
     column=lambda record: "brought",
     right=frozenset({3, 4}),
-)
-
-
-def _compared_row(record: Record) -> Row:
-    found = record.part("difference")
-    if record.failed:
-        return record.called, "failed", "", "", ""
-    numbers = (number(found, name) for name in ("added", "removed", "changed"))
-    counts = (f"{count}" if count else "" for count in numbers)
-    return record.called, *counts, str(found.get("definition", ""))
-
-
-def _how_alike(record: Record) -> str:
-    return "equal" if record.part("difference").get("equal") else "different"
-
-
-COMPARED = Form(
-    headline=lambda sheet: (
-        f"{sheet.count('different')} of {counted(sheet.objects, 'object')} differ"
-        if sheet.count("different")
-        else "nothing differs"
-    ),
-    heading=("OBJECT", "ADDED", "REMOVED", "CHANGED", "DEFINITION"),
-    row=_compared_row,
-    column=_how_alike,
-    right=frozenset({1, 2, 3}),
-    by_carrier=False,
 )
