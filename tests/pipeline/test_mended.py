@@ -189,6 +189,14 @@ def test_the_second_store_is_away_too(spoilt: Host) -> None:
     assert "nothing is stored under this key, and store vault does not help (" in failed.stderr
 
 
+def test_while_the_first_store_is_away_the_copies_are_named(spoilt: Host) -> None:
+    away = {"s3_endpoint": "http://127.0.0.1:1", "s3_timeout": "0s"}
+    with_vault(spoilt, "mended-vault", copy_to="vault", **away)
+    failed = spoilt.sh(f"tb-restore --overwrite {spoilt.table('orders')}")
+    assert (failed.status, "--store vault reads the copies" in failed.stderr) == (1, True)
+    spoilt.good(f"tb-restore --overwrite --store vault {spoilt.table('orders')}")
+
+
 def test_a_copy_of_this_host_is_mended_out_of_s3(spoilt: Host) -> None:
     spoilt.good(TAKE.format("--base"))
     (folder,) = (path.parent for path in spoilt.local_dir.rglob("s3.pack"))
