@@ -15,8 +15,8 @@ from enum import Enum
 from functools import cached_property
 from typing import Any
 
+from three_backup.catalog import drill_form
 from three_backup.catalog.signed_memory import SignedMemory
-from three_backup.model import layout
 from three_backup.model.objects import ObjectId
 from three_backup.model.snapshots import rfc3339
 from three_backup.s3 import documents
@@ -75,11 +75,11 @@ class Drills:
 
     def last_good(self, object_id: str, proof: Proof = Proof.SNAPSHOT) -> datetime | None:
         """Return the time of the last good drill, by the server's clock; None if there is none."""
-        return self._listed.get((object_id, proof.good))
+        return self._newest(object_id, proof.good)
 
     def last_failed(self, object_id: str, proof: Proof = Proof.SNAPSHOT) -> datetime | None:
         """Return the time of a drill that failed after the last good one, or None."""
-        return self._listed.get((object_id, proof.failed))
+        return self._newest(object_id, proof.failed)
 
     def facts(self, object_id: ObjectId) -> Mapping[str, Any]:
         """Return what the last good drill of a snapshot found; empty if there is none."""
@@ -87,23 +87,31 @@ class Drills:
 
     def found(self, object_id: ObjectId) -> Mapping[str, Any]:
         """Return the same without a listing. Raises MissingError if there is none."""
-        return self._read(_key(object_id, Proof.SNAPSHOT.good))
+        *others, last = self._keys(str(object_id), Proof.SNAPSHOT.good)
+        for key in others:
+            with suppress(MissingError):
+                return self._read(key)
+        return self._read(last)
 
     def remember(self, drill: Drill, *, good: bool) -> None:
-        """Store the drill; a good one deletes an earlier failure."""
+        """Store the drill; a good one deletes an earlier failure. Other names of it go, too."""
         body, proof = {"v": 1, "id": str(drill.object), **drill.fields}, drill.proof
-        key = _key(drill.object, proof.good if good else proof.failed)
-        documents.write(self._store, key, json.dumps(body, ensure_ascii=False).encode() + b"\n")
-        if good and (str(drill.object), proof.failed) in self._listed:
-            self._store.delete([_key(drill.object, proof.failed)])
+        key, *older = self._keys(str(drill.object), proof.good if good else proof.failed)
+        document = json.dumps(body, ensure_ascii=False).encode() + b"\n"
+        documents.write(self._store, key, drill_form.body(self._store, key, document))
+        failed = self._keys(str(drill.object), proof.failed) if good else ()
+        self._store.delete(each for each in (*older, *failed) if each in self._listed)
+
+    def _newest(self, object_id: str, name: str) -> datetime | None:
+        times = map(self._listed.get, self._keys(object_id, name))
+        return max((time for time in times if time is not None), default=None)
+
+    def _keys(self, object_id: str, name: str) -> list[str]:
+        return [f"{_FOLDER}{each}/{name}" for each in drill_form.folders(self._store, object_id)]
 
     @cached_property
-    def _listed(self) -> dict[tuple[str, str], datetime]:
-        found = {}
-        for key, time in self._times():
-            folder, _, name = key.removeprefix(_FOLDER).rpartition("/")
-            found[layout.name(folder), name] = time
-        return found
+    def _listed(self) -> dict[str, datetime]:
+        return dict(self._times())
 
     def _times(self) -> Iterable[tuple[str, datetime]]:
         keyring = self._store.storage.manifest_key
@@ -145,11 +153,7 @@ class Drills:
         if not documents.is_genuine(self._store, key, body):
             return {}
         try:
-            fields = json.loads(body)
+            fields = json.loads(drill_form.document(self._store, key, body))
         except ValueError:
             return {}
         return fields if isinstance(fields, dict) else {}
-
-
-def _key(object_id: ObjectId, name: str) -> str:
-    return f"{_FOLDER}{layout.path(str(object_id))}/{name}"

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Self
 
 from three_backup.errors import BackupError
@@ -30,6 +30,7 @@ OVERHEAD = 28
 
 _KEY_BYTES = 32
 _NONCE = 12
+_HIDDEN = 32
 _LARGEST_PIECE = 16 * 1024 * 1024
 _PURPOSE = b"three_backup encryption 1"
 _HEX = re.compile("(?:[0-9A-Fa-f]{2})+")
@@ -49,6 +50,7 @@ class Purpose(StrEnum):
     DATA = "data"
     MANIFEST = "manifest"
     WAL = "wal"
+    NAME = "name"
 
 
 class NoKeyError(BackupError):
@@ -133,6 +135,13 @@ class EncryptionKeys:
         """How what is written from now on is encrypted."""
         return Encrypted(_name(self.keys[0]))
 
+    def hidden(self, word: str) -> tuple[str, ...]:
+        """Return names that stand for a word and tell nothing of it, one by each key."""
+        named = word.encode("utf-8", "surrogatepass")
+        return tuple(
+            hmac.digest(_of_names(key), named, "sha256").hex()[:_HIDDEN] for key in self.keys
+        )
+
     def cipher(self, name: str, purpose: Purpose, place: str) -> "Cipher":
         """Return the cipher of one place. Raises KeyError if no key has the name."""
         key = dict(zip(self.names, self.keys, strict=True))[name]
@@ -207,6 +216,11 @@ def _about(number: int, *, last: bool) -> bytes:
 
 def _name(key: bytes) -> str:
     return hashlib.sha256(_PURPOSE + b" key " + key).hexdigest()[:16]
+
+
+@lru_cache(maxsize=16)  # ten thousand objects may be named
+def _of_names(key: bytes) -> bytes:
+    return _derived(key, Purpose.NAME, "")[:_KEY_BYTES]
 
 
 def _derived(key: bytes, purpose: Purpose, place: str) -> bytes:
