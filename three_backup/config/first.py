@@ -37,8 +37,8 @@ _TAIL = """
 #     disable: true
 """
 _VARIABLES = """\
-# Written by tb-init: how the tools log in at the servers. In .env.restore beside this file stands
-# who restores into them: a superuser of PostgreSQL, a user of ClickHouse who may create tables.
+# Written by tb-init: how the tools log in at the servers. Who restores into them belongs into
+# .env.restore beside this file: a superuser of PostgreSQL, a user of ClickHouse with more grants.
 """
 
 
