@@ -107,7 +107,7 @@ def test_what_another_host_stored_is_read_and_never_written(
     empty.configure()
 
 
-@pytest.mark.parametrize("tool", ["plan", "snapshot", "upload", "rotate", "run", "discover"])
+@pytest.mark.parametrize("tool", ["plan", "snapshot", "upload", "run", "discover"])
 def test_who_writes_knows_no_prefix_of_others(lost: Host, tool: str) -> None:
     refused = lost.sh(f"tb-{tool} --s3-prefix other")
     assert (refused.status, refused.stdout) == (2, "")
