@@ -1,3 +1,3 @@
 """Incremental backups of LXD, PostgreSQL and ClickHouse into S3, as a pipeline of small tools."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

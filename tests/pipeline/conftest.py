@@ -222,6 +222,7 @@ def host_beside(
     _administrate(server, sql.SQL("create database {}").format(sql.Identifier(database)))
     yield Host(folder, database, server, seaweed, bucket, tools)
     with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+        connection.execute(_DROP_SLOTS)
         left = connection.execute(
             "select datname from pg_database where datname like %s", (f"{database}%",)
         ).fetchall()
@@ -232,6 +233,10 @@ def host_beside(
     shutil.rmtree(folder)
 
 
+_DROP_SLOTS = """
+select pg_drop_replication_slot(slot_name) from pg_replication_slots
+where not active and slot_name like 'three_backup%'
+"""
 both_versions = pytest.mark.parametrize("host", ["postgres17", "postgres18"], indirect=True)
 
 

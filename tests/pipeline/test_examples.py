@@ -14,7 +14,7 @@ from three_backup.demo.clickhouse import ClickhouseServer
 
 # Tested elsewhere: the demo, which takes minutes, what needs containers, restores of clusters,
 # settings of PostgreSQL.
-_LEFT_OUT = re.compile(r"^tb-demo|lxd/container|^tb-restore .*--pgdata|^\w+_command = ")
+_LEFT_OUT = re.compile(r"^tb-demo|^tb-init$|lxd/container|^tb-restore .*--pgdata|^\w+_command = ")
 _SLOTS = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
 _CRONTAB = re.compile(r"(?:[\d*/]+ ){5}/usr/local/bin/")
 _ELSEWHERE = re.compile(r"/var/www/html|/var/lib/prometheus/node-exporter")

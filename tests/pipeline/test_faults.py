@@ -30,7 +30,7 @@ from three_backup.sources.postgres.index import INDEX
 
 REQUESTS = 46
 """The most requests of the tools in one cycle, and a few more."""
-OF_CLICKHOUSE = 42
+OF_CLICKHOUSE = 48
 OF_RESTORES = 16
 _NUMBERS = count(1)
 

@@ -98,7 +98,9 @@ def _check_out(folder: Path) -> None:
 
 def test_the_readme_leads_to_a_backup_that_is_proved(fresh: Fresh) -> None:
     said = fresh.type(_blocks("Run")[0])
-    assert not re.search(r"^  (bad |note)  (?!TLS|stolen keys)", said, re.MULTILINE), said
+    assert not re.search(r"^  (bad |note)  (?!TLS|stolen keys|encryption)", said, re.MULTILINE), (
+        said
+    )
     assert "local, s3" in said
     assert '"how":"restored"' in said
     assert fresh.host.good("man -w tb-run").endswith("/tb-run.1\n")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -113,8 +114,12 @@ def test_a_genuine_manifest_counts_in_its_own_place_alone(signing: Signing) -> N
     """Replayed as a newer snapshot, or below the prefix of another host."""
     (key,) = signing.manifests()
     body = store(signing).read(key)
-    store(signing).write(key.replace("/2026", "/2098"), body)
+    store(signing).write(re.sub(r"/2\d{3}(?=[^/]+$)", "/2098", key), body)
     assert [fields.get("foreign") for fields in signing.snapshots().values()] == [None, True]
+    (cluster,) = {name.split("/")[-2] for name in signing.manifests()}
+    store(signing).write(key.replace(cluster, "7000000000000000000"), body)  # another cluster's
+    listed = signing.sh("tb-list --stored --snapshots -s 'postgres/cluster/7000000000000000000'")
+    assert "not signed by manifest_key" in listed.stderr
     other = Keyring.parse(_KEY)
     assert other.is_genuine(body, f"host/{key}")
     assert not other.is_genuine(body, f"other/{key}")

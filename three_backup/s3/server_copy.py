@@ -16,8 +16,11 @@ _PARTS = 1000
 
 
 def is_one_server(source: Storage, target: Storage) -> bool:
-    """Return whether one server holds both, and knows us by the same keys there."""
-    return _login(source) == _login(target)
+    """Return whether one server holds both, and knows us by the same keys there.
+
+    What the source held at another moment it copies no more.
+    """
+    return _login(source) == _login(target) and source.as_of is None
 
 
 def server_copy(source: Store, target: Store, key: str, size: int, piece: int = _PIECE) -> None:
